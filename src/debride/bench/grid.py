@@ -1,0 +1,217 @@
+"""``debride bench``: a grid of data sets, noises, methods and seeds, each cell a training that can be resumed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from debride.bench.cell import Cell, run_cell
+from debride.bench.results import write_results
+from debride.data.augmentation import Augmentation
+from debride.files import read_yaml, write_json
+from debride.methods import METHODS
+from debride.noise import make_noise
+from debride.progress import track
+from debride.settings import from_mapping
+from debride.training.config import TrainConfig
+from debride.types import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry:
+    """A data set of a grid: where it is, how it is read, how much of it is used, and settings that replace the grid's."""
+
+    path: str
+    format: str | None = None
+    patient_pattern: str | None = None
+    limit: Mapping[str, int] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseEntry:
+    """A label noise of a grid; ``dice`` sets its strength by the mean label Dice. ``noise`` None leaves labels as they are."""
+
+    noise: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    dice: float | None = None
+    share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEntry:
+    """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the corruption had."""
+
+    method: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is compared. ``cells`` lists blocks, each the product of its data sets, noises, methods and seeds (all where it names none)."""
+
+    name: str
+    datasets: Mapping[str, DatasetEntry]
+    noises: Mapping[str, NoiseEntry]
+    methods: Mapping[str, MethodEntry]
+    seeds: tuple[int, ...]
+    training: Mapping[str, Any]
+    augmentation: Augmentation
+    cells: tuple[Mapping[str, tuple[Any, ...]], ...]
+    test_every: int = 1
+
+
+AXES = ("datasets", "noises", "methods", "seeds")
+
+
+def read_grid(file: Path) -> Grid:
+    """Reads and checks a grid file; every mistake in it is a DataError that names the file and the entry."""
+    raw = read_yaml(file)
+    if not isinstance(raw, dict):
+        raise DataError(file, "is not a YAML mapping", "Give name, datasets, noises, methods, seeds and training.")
+    return make_grid(raw, file)
+
+
+def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
+    """A grid from plain values, as a grid file holds them."""
+    known = {"name", "datasets", "noises", "methods", "seeds", "training", "augmentation", "cells", "test_every"}
+    for name in raw:
+        if name not in known:
+            raise DataError(where, f"has the unknown entry {name!r}", f"Known entries: {', '.join(sorted(known))}.")
+    for name in ("datasets", "noises", "methods"):
+        if not isinstance(raw.get(name), dict) or not raw[name]:
+            raise DataError(where, f"has no {name}", f"Give {name}: with a name and settings for each.")
+
+    def entries(key: str, cls: type[Any]) -> dict[str, Any]:
+        return {str(name): _entry(cls, value or {}, f"{where}, {key}, {name}") for name, value in raw[key].items()}
+
+    methods = {str(name): {"method": name, **(value or {})} for name, value in raw["methods"].items()}
+    grid = Grid(
+        name=str(raw.get("name", "bench")),
+        datasets=entries("datasets", DatasetEntry),
+        noises=entries("noises", NoiseEntry),
+        methods={name: _entry(MethodEntry, value, f"{where}, methods, {name}") for name, value in methods.items()},
+        seeds=tuple(raw.get("seeds", (0,))),
+        training=raw.get("training") or {},
+        augmentation=from_mapping(Augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
+        cells=tuple(raw.get("cells") or ({},)),
+        test_every=int(raw.get("test_every", 1)),
+    )
+    _check(grid, where)
+    return grid
+
+
+def cells(grid: Grid, out: Path) -> list[Cell]:
+    """The cells of a grid in the order of its blocks, each once."""
+    found: dict[tuple[Any, ...], Cell] = {}
+    for block in grid.cells:
+        for dataset, noise, method, seed in _product(grid, block):
+            entry, noise_entry, chosen = grid.datasets[dataset], grid.noises[noise], grid.methods[method]
+            training = {**grid.training, **entry.training, **chosen.training, "seed": seed}
+            found.setdefault(
+                (dataset, noise, method, seed),
+                Cell(
+                    dataset=dataset,
+                    path=Path(os.path.expandvars(entry.path)).expanduser(),
+                    open_options={"format": entry.format, "patient_pattern": entry.patient_pattern},
+                    limit=dict(entry.limit),
+                    noise=noise,
+                    simulator=make_noise(noise_entry.noise, **noise_entry.parameters) if noise_entry.noise else None,
+                    target_dice=noise_entry.dice,
+                    share=noise_entry.share,
+                    name=method,
+                    method=chosen.method,
+                    method_config=dict(chosen.config),
+                    training=training,
+                    augmentation=grid.augmentation,
+                    seed=seed,
+                    test_every=grid.test_every,
+                    out=out,
+                ),
+            )
+    return list(found.values())
+
+
+def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> None:
+    """Runs all cells, ``jobs`` at a time, and writes results.jsonl, table.md and report.html to ``out``.
+
+    A cell that fails is recorded with its reason and the grid goes on. With ``resume`` finished cells are kept and a cell that was cut off
+    goes on from its last epoch.
+    """
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise DataError(out, "is not empty", "Choose another --out, or go on with this grid with --resume.")
+    if jobs < 1:
+        raise DataError("--jobs", f"is {jobs}", "Give a whole number of at least 1.")
+    todo = cells(grid, out)
+    for path in {cell.path for cell in todo}:
+        if not path.exists():
+            raise DataError(
+                path, "does not exist", "Correct the grid's datasets, or set the environment variable that it names."
+            )
+    write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with track(f"bench {grid.name}", len(todo)) as show:
+        if jobs == 1:
+            for done, cell in enumerate(todo):
+                run_cell(cell, None)
+                show(done + 1)
+        else:
+            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+                for done, future in enumerate(as_completed([pool.submit(run_cell, cell, threads) for cell in todo])):
+                    future.result()
+                    show(done + 1)
+    write_results(grid.name, todo, out)
+
+
+def _product(grid: Grid, block: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str, str, int]]:
+    every = {"datasets": grid.datasets, "noises": grid.noises, "methods": grid.methods, "seeds": grid.seeds}
+    yield from itertools.product(*(block.get(axis) or list(every[axis]) for axis in AXES))
+
+
+def _entry(cls: type[Any], value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise DataError(where, "is not a mapping", "Write its settings as NAME: VALUE below it.")
+    unknown = sorted(set(value) - set(cls.__dataclass_fields__))
+    if unknown:
+        raise DataError(where, f"has the unknown entry {', '.join(unknown)}", f"Known: {', '.join(cls.__dataclass_fields__)}.")
+    try:
+        return cls(**value)
+    except TypeError as error:
+        raise DataError(where, f"is incomplete ({error})", "Give what is missing.") from error
+
+
+def _check(grid: Grid, where: object) -> None:
+    """Builds every setting once, so that a mistake is reported before anything runs."""
+    from_mapping(TrainConfig, grid.training, f"{where}, training")
+    for name, entry in grid.datasets.items():
+        from_mapping(TrainConfig, entry.training, f"{where}, datasets, {name}, training")
+    for name, noise in grid.noises.items():
+        if noise.noise:
+            make_noise(noise.noise, **noise.parameters)
+        elif noise.dice is not None:
+            raise DataError(f"{where}, noises, {name}", "has a dice but no noise", "Name the noise.")
+    for name, method in grid.methods.items():
+        if method.method not in METHODS:
+            raise DataError(
+                f"{where}, methods, {name}", f"{method.method!r} is no method", f"Choose one of {', '.join(METHODS)}."
+            )
+        config = {key: value for key, value in method.config.items() if value != "measured"}
+        from_mapping(METHODS[method.method].Config, config, f"{where}, methods, {name}")
+        from_mapping(TrainConfig, method.training, f"{where}, methods, {name}, training")
+    for number, block in enumerate(grid.cells):
+        for axis, names in block.items():
+            known = {"datasets": grid.datasets, "noises": grid.noises, "methods": grid.methods, "seeds": None}
+            if axis not in known:
+                raise DataError(f"{where}, cells, {number}", f"has the unknown axis {axis!r}", f"Use {', '.join(AXES)}.")
+            wrong = [str(name) for name in names if known[axis] is not None and name not in known[axis]]  # type: ignore[operator]
+            if wrong:
+                raise DataError(
+                    f"{where}, cells, {number}", f"names {', '.join(wrong)}, which is not among the {axis}", "Correct the name."
+                )

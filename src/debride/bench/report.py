@@ -1,0 +1,87 @@
+"""One HTML file with everything that a grid found: no script, no request, readable offline for as long as HTML is."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any, TypedDict
+
+from jinja2 import Environment, StrictUndefined
+
+from debride.bench import plots
+from debride.bench.tables import Row, Table, measured, name, rows_of, tables
+
+
+class Picture(TypedDict):
+    """One picture of the gallery: outlines on a case (see ``plots.outlines``) of a trained cell."""
+
+    dataset: str
+    noise: str
+    method: str
+    seed: int
+    case: str
+    png: bytes
+    caption: str
+
+
+class Context(TypedDict):
+    """What the rows do not say: when and how the grid was run, and with which versions (package name to version)."""
+
+    date: str
+    command: str
+    versions: dict[str, str]
+
+
+def render(grid_name: str, rows: Sequence[Row], gallery: Iterable[Picture], context: Context) -> str:
+    """The report as HTML: tables, charts, gallery, every cell and every failure. All pictures are inside; names are escaped."""
+    gallery = list(gallery)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["measured"] = measured
+    template = environment.from_string(files("debride.bench").joinpath("report.html").read_text(encoding="utf-8"))
+    every_table = tables(rows)
+    return template.render(
+        grid_name=grid_name,
+        context=context,
+        rows=rows,
+        failures=[(name(row), row["failed"]) for row in rows if row["failed"]],
+        devices=sorted({row["device"] for row in rows if not row["failed"]}),
+        minutes=sum(row["minutes"] for row in rows),
+        colours={mask: colour for mask, (colour, _) in plots.OUTLINES.items()},
+        datasets=[
+            _dataset(dataset, rows, [table for table in every_table if table.dataset == dataset], gallery)
+            for dataset in dict.fromkeys(row["dataset"] for row in rows)
+        ],
+    )
+
+
+def _dataset(dataset: str, rows: Sequence[Row], tables: Sequence[Table], gallery: Sequence[Picture]) -> dict[str, Any]:
+    """What the template shows of one data set."""
+    own = rows_of(rows, dataset)
+    return {
+        "name": dataset,
+        "tables": tables,
+        "dots": _uri("svg+xml", plots.dots(rows, dataset)) if any(row["last_ten"] for row in own) else None,
+        "noises": [
+            _noise(noise, rows, dataset, [each for each in gallery if (each["dataset"], each["noise"]) == (dataset, noise)])
+            for noise in dict.fromkeys(row["noise"] for row in own)
+        ],
+    }
+
+
+def _noise(noise: str, rows: Sequence[Row], dataset: str, gallery: Sequence[Picture]) -> dict[str, Any]:
+    """Curves and pictures of one noise, the pictures by method."""
+    trained = [row for row in rows_of(rows, dataset, noise) if not row["failed"]]
+    charted = any(measured(point["test_dice"]) for row in trained for point in row["curve"])
+    return {
+        "name": noise,
+        "curves": _uri("svg+xml", plots.curves(rows, dataset, noise)) if charted else None,
+        "gallery": {
+            method: [{**each, "uri": _uri("png", each["png"])} for each in gallery if each["method"] == method]
+            for method in dict.fromkeys(each["method"] for each in gallery)
+        },
+    }
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

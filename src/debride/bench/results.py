@@ -1,0 +1,52 @@
+"""From finished cells to results.jsonl, table.md and report.html."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from debride import __version__
+from debride.bench.cell import Cell
+from debride.bench.report import Picture, render
+from debride.bench.tables import Row, markdown
+from debride.files import write_text
+
+
+def write_results(name: str, cells: Sequence[Cell], out: Path) -> None:
+    """Writes what the finished cells of a grid gave, in the grid's order."""
+    rows: list[Row] = [json.loads((cell.folder / "result.json").read_text()) for cell in cells]
+    write_text(out / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(out / "table.md", markdown(rows))
+    versions = {"debride": __version__, "torch": torch.__version__, "Python": platform.python_version()}
+    command = " ".join(["debride", *sys.argv[1:]])
+    write_text(
+        out / "report.html",
+        render(name, rows, _pictures(cells), {"date": date.today().isoformat(), "versions": versions, "command": command}),
+    )
+
+
+def _pictures(cells: Sequence[Cell]) -> Iterator[Picture]:
+    """The pictures of the first seed of each data set, noise and method."""
+    seen: set[tuple[str, str, str]] = set()
+    for cell in cells:
+        key = (cell.dataset, cell.noise, cell.name)
+        if key in seen:
+            continue
+        seen.add(key)
+        for file in sorted((cell.folder / "pictures").glob("*.png")):
+            split, case = file.stem.split("-", 1)
+            yield {
+                "dataset": cell.dataset,
+                "noise": cell.noise,
+                "method": cell.name,
+                "seed": cell.seed,
+                "case": case,
+                "png": file.read_bytes(),
+                "caption": f"{split} case, last epoch",
+            }

@@ -1,0 +1,245 @@
+"""From the rows of results.jsonl (one per trained cell) to tables: means over seeds, never without their number.
+
+Plain cross-entropy stands beside every method: the paired differences use the seeds that both have. Failed cells are shown.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypedDict, TypeGuard, get_args
+
+BASELINE = "ce"
+"""The method that every other one is compared with: plain cross-entropy."""
+
+Rule = Literal["last_ten", "best", "last"]
+"""Which epochs of a training a number is taken from."""
+
+
+class Score(TypedDict):
+    """Test measures of one checkpoint: Dice in 0..1, HD95 in mm or pixels, empty masks counted."""
+
+    epoch: int
+    dice: float
+    per_class: dict[str, float | None]
+    hd95: float | None
+    counts: dict[str, int]
+
+
+class Spread(TypedDict):
+    """Mean and deviation of the test Dice over the last ten epochs of one training."""
+
+    dice: float
+    deviation: float
+
+
+class Point(TypedDict):
+    """One epoch of a training curve; a Dice is None where it was not measured."""
+
+    epoch: int
+    train_loss: float
+    val_dice: float | None
+    test_dice: float | None
+
+
+class Row(TypedDict):
+    """One cell of a grid: a method trained on one data set with one noise and one seed.
+
+    ``label_dice`` compares the training labels with the clean ones. ``failed`` is the reason, or None; a failed cell has no
+    ``best``, ``last`` and ``last_ten``. ``validation_labels`` says on which labels the best epoch was chosen.
+    """
+
+    dataset: str
+    noise: str
+    method: str
+    seed: int
+    label_dice: float | None
+    validation_labels: Literal["given", "clean"]
+    best: Score | None
+    last: Score | None
+    last_ten: Spread | None
+    minutes: float
+    device: str
+    train_cases: int
+    epochs: int
+    curve: list[Point]
+    failed: str | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over ``n`` seeds and their sample deviation (divisor n - 1), which one seed does not have."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """All seeds of one method on one data set with one noise.
+
+    ``dice`` is the test Dice by rule, ``difference`` the same minus that of ``BASELINE`` over the seeds both have, ``hd95``
+    that of the last epoch. What no seed gave has no entry or is None; ``BASELINE`` has no difference.
+    """
+
+    dataset: str
+    noise: str
+    method: str
+    dice: dict[Rule, Summary]
+    difference: dict[Rule, Summary]
+    hd95: Summary | None
+    failed: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells ready to print: one line per method, one column per noise. ``note`` says how the numbers came about."""
+
+    dataset: str
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def collect(rows: Iterable[Row]) -> list[Group]:
+    """Group rows, one per cell, by data set, noise and method, and summarise over seeds; as they appear, ``BASELINE`` first."""
+    cells: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        cells.setdefault((row["dataset"], row["noise"], row["method"]), []).append(row)
+    groups = [
+        _group(group, cells.get((dataset, noise, BASELINE), []) if method != BASELINE else [])
+        for (dataset, noise, method), group in cells.items()
+    ]
+    return sorted(groups, key=lambda group: group.method != BASELINE)
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; HD95."""
+    groups = collect(rows)
+    return [
+        table
+        for dataset in dict.fromkeys(row["dataset"] for row in rows)
+        for table in _dataset_tables(dataset, [g for g in groups if g.dataset == dataset], rows_of(rows, dataset))
+    ]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The tables as Markdown, a heading per data set, followed by the reasons of failed cells."""
+    parts: list[str] = []
+    headed = ""
+    for table in tables(rows):
+        if table.dataset != headed:
+            headed = table.dataset
+            parts.append(f"## {headed}")
+        parts.append(f"### {table.title}\n\n{table.note}")
+        lines = [
+            ["method", *table.columns],
+            ["---"] * (len(table.columns) + 1),
+            *([method, *cells] for method, cells in table.lines),
+        ]
+        parts.append("\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines))
+    failures = [row for row in rows if row["failed"]]
+    if failures:
+        parts.append("## Failed cells")
+        parts.append("\n".join(f"- {_escape(name(row))}: {_escape(str(row['failed']))}" for row in failures))
+    return "\n\n".join(parts) + "\n"
+
+
+def rows_of(rows: Iterable[Row], dataset: str, noise: str | None = None) -> list[Row]:
+    """The rows of a data set, or of one of its noises."""
+    return [row for row in rows if row["dataset"] == dataset and noise in (None, row["noise"])]
+
+
+def measured(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number: not None, and not the NaN of a measure that is undefined."""
+    return value is not None and not math.isnan(value)
+
+
+def name(row: Row) -> str:
+    """What a cell is called in lists."""
+    return f"{row['dataset']}, {row['noise']}, {row['method']}, seed {row['seed']}"
+
+
+def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) -> list[Table]:
+    noises = tuple(dict.fromkeys(row["noise"] for row in rows))
+    methods = tuple(dict.fromkeys(group.method for group in groups))
+    chosen = " and ".join(sorted({row["validation_labels"] for row in rows}))
+    rules: dict[Rule, tuple[str, str]] = {
+        "last_ten": ("last ten epochs", "mean of the last ten epochs"),
+        "best": ("best epoch", f"at the epoch of the highest Dice on the validation set with {chosen} labels"),
+        "last": ("last epoch", "at the last epoch"),
+    }
+
+    def table(title: str, note: str, cells: Mapping[tuple[str, str], str], methods: Sequence[str] = methods) -> Table:
+        lines = tuple((method, tuple(cells.get((method, noise), "–") for noise in noises)) for method in methods)
+        return Table(dataset, title, f"{note}. Mean ± deviation over seeds (number of seeds).", noises, lines)
+
+    result: list[Table] = []
+    for rule, (title, meaning) in rules.items():
+        dice = {(g.method, g.noise): _cell(g.dice.get(rule), g.failed, 100) for g in groups}
+        result.append(table(f"Test Dice, {title}", f"In %, {meaning}", dice))
+        if any(rule in g.difference for g in groups):
+            note = f"In points of Dice, {meaning}; paired, over the seeds that both have"
+            paired = {(g.method, g.noise): _cell(g.difference.get(rule), g.failed, 100, "+") for g in groups}
+            others = [method for method in methods if method != BASELINE]
+            result.append(table(f"Difference to {BASELINE}, {title}", note, paired, others))
+    hd95 = {(g.method, g.noise): _cell(g.hd95, g.failed, 1) for g in groups}
+    result.append(
+        table("Test HD95, last epoch", "In mm where the spacing is known, else in pixels; no distance to an empty mask", hd95)
+    )
+    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:]]
+
+
+def _label_line(noises: Sequence[str], rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
+    """How good the training labels are: their Dice against the clean ones, by noise."""
+    found = [_summary(row["label_dice"] for row in rows if row["noise"] == noise) for noise in noises]
+    return "training labels", tuple("–" if entry is None else f"{100 * entry.mean:.1f}" for entry in found)
+
+
+def _group(rows: Sequence[Row], baseline: Sequence[Row]) -> Group:
+    dice = {rule: _dice(rows, rule) for rule in get_args(Rule)}
+    against = {rule: _dice(baseline, rule) for rule in get_args(Rule)}
+    paired = {rule: [dice[rule][seed] - against[rule][seed] for seed in dice[rule] if seed in against[rule]] for rule in dice}
+    return Group(
+        dataset=rows[0]["dataset"],
+        noise=rows[0]["noise"],
+        method=rows[0]["method"],
+        dice=_summaries({rule: list(values.values()) for rule, values in dice.items()}),
+        difference=_summaries(paired),
+        hd95=_summary(row["last"]["hd95"] for row in rows if row["last"]),
+        failed=sum(row["failed"] is not None for row in rows),
+    )
+
+
+def _dice(rows: Iterable[Row], rule: Rule) -> dict[int, float]:
+    """Test Dice by seed of the cells that did not fail."""
+    return {row["seed"]: found["dice"] for row in rows if not row["failed"] and (found := row[rule]) is not None}
+
+
+def _summaries(values: Mapping[Rule, Iterable[float | None]]) -> dict[Rule, Summary]:
+    return {rule: found for rule, each in values.items() if (found := _summary(each)) is not None}
+
+
+def _summary(values: Iterable[float | None]) -> Summary | None:
+    known = [value for value in values if measured(value)]
+    if not known:
+        return None
+    return Summary(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+
+def _cell(summary: Summary | None, failed: int, scale: float, sign: str = "") -> str:
+    """A summary as text: "85.2 ± 0.6 (3)", with failed cells said: "85.2 (1, 2 failed)", "failed (3)"."""
+    if summary is None:
+        return f"failed ({failed})" if failed else "–"
+    spread = "" if summary.deviation is None else f" ± {scale * summary.deviation:.1f}"
+    failures = f", {failed} failed" if failed else ""
+    return f"{scale * summary.mean:{sign}.1f}{spread} ({summary.n}{failures})"
+
+
+def _escape(text: str) -> str:
+    """Text inside a Markdown table cell."""
+    return " ".join(text.replace("|", "\\|").split())

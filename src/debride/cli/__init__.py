@@ -1,0 +1,66 @@
+"""The command line: ``debride VERB``. It wires things together and computes nothing.
+
+Exit codes: 0 done; 1 ``check`` found problems; 2 unusable input or arguments; 3 a mistake of debride's own; 130 interrupted.
+Verbs import what they need when they run, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+
+from debride import __version__
+from debride.cli import bench, data, train
+from debride.types import DataError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code; never lets a traceback through."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = make_parser(words)
+        arguments = parser.parse_args(words)
+        if not hasattr(arguments, "run"):
+            parser.print_help()
+            return 2
+        return int(arguments.run(arguments))
+    except DataError as error:
+        print(f"debride: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("debride: interrupted; what was complete is kept.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _report_mistake(error)
+
+
+def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of all verbs; ``train`` has the options of the method that ``words`` name."""
+    parser = argparse.ArgumentParser(
+        prog="debride", description="Train on imperfect labels of medical images, and measure honestly which method helps."
+    )
+    parser.add_argument("--version", action="version", version=f"debride {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    data.add_verbs(verbs)
+    train.add_verbs(verbs, words)
+    bench.add_verbs(verbs)
+    return parser
+
+
+def _report_mistake(error: Exception) -> int:
+    with tempfile.NamedTemporaryFile("w", prefix="debride-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    print(
+        f"debride: this is a mistake of debride's own ({type(error).__name__}: {error}). Please report it with {file.name}.", file=sys.stderr
+    )
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

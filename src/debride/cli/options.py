@@ -1,0 +1,67 @@
+"""Command-line options made from settings dataclasses."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from typing import Any
+
+from debride.settings import convert
+
+
+def add_settings(parser: argparse.ArgumentParser, cls: type[Any], title: str, prefix: str = "", dest: str = "") -> None:
+    """One option for each field of ``cls``; an option that is not given leaves no trace in the namespace.
+
+    ``prefix`` begins the options' names, ``dest`` their places in the namespace.
+    """
+    group = parser.add_argument_group(title)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        flag = _flag(prefix + field.name)
+        about = field.metadata.get("about", "")
+        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default).lower()
+        text = f"{about} (default: {shown})".strip().replace("%", "%%")
+        common: dict[str, Any] = {"dest": dest + prefix + field.name, "default": argparse.SUPPRESS, "help": text}
+        choices = _choices(hint)
+        if hint is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif choices:
+            group.add_argument(flag, choices=choices, **common)
+        elif _is_tuple(hint):
+            group.add_argument(flag, nargs="+", metavar="N", **common)
+        else:
+            group.add_argument(flag, metavar=_metavar(hint), **common)
+
+
+def given_settings(arguments: argparse.Namespace, cls: type[Any], prefix: str = "", dest: str = "") -> dict[str, Any]:
+    """The values that were given on the command line for the fields of ``cls``, converted."""
+    hints = typing.get_type_hints(cls)
+    values = vars(arguments)
+    return {
+        field.name: convert(_single_none(values[dest + prefix + field.name]), hints[field.name], _flag(prefix + field.name))
+        for field in dataclasses.fields(cls)
+        if dest + prefix + field.name in values
+    }
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _single_none(value: Any) -> Any:
+    return None if isinstance(value, list) and [str(item).lower() for item in value] == ["none"] else value
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    return tuple(map(str, typing.get_args(hint))) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def _is_tuple(hint: Any) -> bool:
+    return any(typing.get_origin(option) is tuple for option in (hint, *typing.get_args(hint)))
+
+
+def _metavar(hint: Any) -> str:
+    kinds = [option for option in (hint, *typing.get_args(hint)) if option in (int, float, str)]
+    return {int: "N", float: "X", str: "TEXT"}[kinds[0]] if kinds else "VALUE"

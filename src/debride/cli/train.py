@@ -1,0 +1,172 @@
+"""The verbs on networks: train, predict, evaluate, methods."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from debride.cli.data import Verbs, add_dataset_options, open_from
+from debride.cli.options import add_settings, given_settings
+from debride.settings import from_mapping
+from debride.types import DataError
+
+
+def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
+    """Adds the parsers of this module's verbs. Where ``words`` name a method to train, its options are options of ``train``."""
+    from debride.data.augmentation import Augmentation
+    from debride.training.config import TrainConfig
+
+    train = verbs.add_parser(
+        "train", help="train a network by a method", epilog="Every hyper-parameter of the method is an option too: see `debride methods METHOD`."
+    )
+    train.add_argument("method")
+    train.add_argument("dataset", type=Path)
+    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, metrics and run.json")
+    train.add_argument("--resume", action="store_true", help="go on with the training in --out")
+    train.add_argument("--config", type=Path, metavar="FILE", help="YAML with the sections training, augmentation, method; options go before it")
+    train.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
+    add_dataset_options(train)
+    add_settings(train, TrainConfig, "training")
+    add_settings(train, Augmentation, "augmentation", prefix="augment_")
+    if method := _named_method(words):
+        add_settings(train, _method(method).Config, f"options of {method}", dest="method_")
+    train.set_defaults(run=run_train)
+
+    predict = verbs.add_parser("predict", help="masks in the input's own format and geometry")
+    predict.add_argument("run_folder", type=Path, metavar="RUN")
+    predict.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
+    predict.add_argument("--out", type=Path, required=True, metavar="DIR")
+    predict.add_argument("--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)")
+    predict.add_argument("--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks")
+    predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    predict.set_defaults(run=run_predict)
+
+    evaluate = verbs.add_parser("evaluate", help="Dice, IoU, Hausdorff and surface distances per case and class")
+    evaluate.add_argument("predictions", type=Path)
+    evaluate.add_argument("dataset", type=Path, metavar="REFERENCE", help="the data set with the reference labels")
+    evaluate.add_argument("--out", type=Path, required=True, metavar="DIR")
+    evaluate.add_argument("--splits", nargs="+", default=["test"], choices=["train", "val", "test"], help="default: test")
+    add_dataset_options(evaluate)
+    evaluate.set_defaults(run=run_evaluate)
+
+    methods = verbs.add_parser("methods", help="what there is; one method's defaults and where each comes from")
+    methods.add_argument("method", nargs="?")
+    methods.set_defaults(run=run_methods)
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """Trains a method: defaults, then the configuration file, then the options."""
+    from debride.data.augmentation import Augmentation
+    from debride.training.config import TrainConfig
+    from debride.training.fit import Job, fit
+
+    method = _method(arguments.method)
+    sections = _read_config(arguments.config)
+    given = {
+        "training": (TrainConfig, given_settings(arguments, TrainConfig)),
+        "augmentation": (Augmentation, given_settings(arguments, Augmentation, prefix="augment_")),
+        "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
+    }
+    settings = {name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{name} settings") for name, (cls, values) in given.items()}
+    fit(
+        Job(
+            dataset=open_from(arguments),
+            method=arguments.method,
+            method_config=settings["method"],
+            config=settings["training"],
+            augmentation=settings["augmentation"],
+            out=arguments.out,
+            cache=arguments.cache,
+            resume=arguments.resume,
+        )
+    )
+    return 0
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """Predicts all images of a folder or data set."""
+    from debride.training.predict import predict_folder
+
+    count = predict_folder(
+        arguments.run_folder,
+        arguments.input,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        probabilities=arguments.probabilities,
+        device=arguments.device,
+    )
+    print(f"{arguments.out}: {count} masks")
+    return 0
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """Evaluates a folder of masks against the labels of a data set."""
+    from debride.evaluation.evaluate import evaluate_folder
+
+    evaluate_folder(arguments.predictions, open_from(arguments), arguments.out, splits=tuple(arguments.splits))
+    print((arguments.out / "summary.md").read_text())
+    return 0
+
+
+def run_methods(arguments: argparse.Namespace) -> int:
+    """Lists methods, networks and noise simulators, or describes one method."""
+    from debride.methods import METHODS
+    from debride.noise import NOISES
+
+    if arguments.method:
+        _describe(arguments.method)
+        return 0
+    print("Methods (`debride methods METHOD` for one of them)")
+    for name, cls in METHODS.items():
+        print(f"  {name:14} {cls.paper.title} ({cls.paper.authors}, {cls.paper.year})")
+    print("\nLabel noise (`debride corrupt --noise NAME --set PARAMETER=VALUE`)")
+    for name, noise in NOISES.items():
+        print(f"  {name:14} {', '.join(f'{f.name}={f.default}' for f in dataclasses.fields(noise))}")
+    return 0
+
+
+def _describe(name: str) -> None:
+    method = _method(name)
+    paper = method.paper
+    print(f"{name}: {paper.title}\n{paper.authors}, {paper.year}. {paper.reference}\nImplements: {paper.sections}")
+    print(f"Needs: {', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.")
+    print("\nOptions")
+    for field in dataclasses.fields(method.Config):
+        print(f"  --{field.name.replace('_', '-'):16} {field.default!s:8} {field.metadata.get('about', '')}")
+    print("\nDepartures from the paper, and choices where it is silent" if paper.deviations else "\nNo departures from the paper.")
+    for deviation in paper.deviations:
+        print(f"  - {deviation}")
+
+
+def _named_method(words: Sequence[str]) -> str | None:
+    """The first word after ``train`` that is a method; None, without importing any method, where there is none to find."""
+    if list(words[:1]) != ["train"] or all(word.startswith("-") for word in words[1:]):
+        return None
+    from debride.methods import METHODS
+
+    return next((word for word in words[1:] if word in METHODS), None)
+
+
+def _method(name: str) -> Any:
+    from debride.methods import METHODS
+
+    if name not in METHODS:
+        raise DataError(f"method {name}", "does not exist", f"Choose one of {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def _read_config(file: Path | None) -> dict[str, dict[str, Any]]:
+    if file is None:
+        return {}
+    from debride.files import read_yaml
+
+    sections = read_yaml(file)
+    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
+        raise DataError(file, "is not a YAML mapping of sections", "Write training:, augmentation:, method:, each with its settings below.")
+    unknown = set(sections) - {"training", "augmentation", "method"}
+    if unknown:
+        raise DataError(file, f"has the unknown section {', '.join(sorted(unknown))}", "Use training, augmentation and method.")
+    return sections

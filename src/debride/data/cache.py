@@ -1,0 +1,212 @@
+"""Cases ready for training: decoded, resized and normalised once, then read from disk where they lie.
+
+Each image and each label becomes one ``.npy`` file named by a hash of the bytes of its source files and of how it was prepared, so a
+changed file or setting never meets an old entry, and noisy copies of a data set share their images. Rows are memory-mapped when they
+are read: memory does not grow with the number of cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from debride.data.images import read_image, read_label
+from debride.files import atomic_path, content_hash, write_json
+from debride.types import Case, DataError, Dataset, Geometry
+
+FORMAT_VERSION = 1
+"""Part of every cache key: raise it when preparation changes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How a case becomes its working image.
+
+    ``image_size``: the working shape S. ``spacing``: mm per array axis to resample to (either, not both). ``intensity``: "zscore" (per image
+    and channel), "unit" (minimum to 0, maximum to 1) or "clip:LOW:HIGH" (cut there, then to [-1, 1]; Hounsfield windows).
+    """
+
+    image_size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    intensity: str = "zscore"
+
+    def __post_init__(self) -> None:
+        if self.image_size and self.spacing:
+            raise DataError("--image-size and --spacing", "are given together", "Give one: a fixed shape, or mm per voxel.")
+        if self.intensity not in ("zscore", "unit"):
+            _clip_limits(self.intensity)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm (None: unknown)."""
+
+    cases: tuple[Case, ...]
+    channels: int
+    shapes: tuple[tuple[int, ...], ...]
+    spacings: tuple[tuple[float, ...] | None, ...]
+    image_files: tuple[Path, ...]
+    label_files: tuple[Path | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def image(self, row: int) -> npt.NDArray[np.float32]:
+        """The working image of a row, memory-mapped read-only."""
+        return np.load(self.image_files[row], mmap_mode="r", allow_pickle=False)
+
+    def label(self, row: int) -> npt.NDArray[np.uint8]:
+        """The working label of a row, memory-mapped read-only."""
+        file = self.label_files[row]
+        if file is None:
+            raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def cache_folder(chosen: Path | None = None) -> Path:
+    """Where prepared cases go: the given folder, else $DEBRIDE_CACHE, else ~/.cache/debride."""
+    return chosen or Path(os.environ.get("DEBRIDE_CACHE") or Path.home() / ".cache" / "debride")
+
+
+def prepare(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    preparation: Preparation,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Prepares the cases that the cache lacks, one at a time, and returns where all of them lie."""
+    images, labels, shapes, spacings = [], [], [], []
+    channels = 0
+    for number, case in enumerate(cases):
+        image_file, meta = _prepare_image(case, preparation, folder)
+        channels = channels or int(meta["channels"])
+        if int(meta["channels"]) != channels:
+            raise DataError(case.image[0], f"has {meta['channels']} channels, others have {channels}", "Give every case the same channels.")
+        images.append(image_file)
+        shapes.append(tuple(meta["shape"]))
+        spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
+        labels.append(_prepare_label(dataset, case, tuple(meta["original_shape"]), shapes[-1], folder) if case.label else None)
+        if progress:
+            progress(number + 1, len(cases))
+    return Prepared(tuple(cases), channels, tuple(shapes), tuple(spacings), tuple(images), tuple(labels))
+
+
+def working_image(
+    image: npt.NDArray[np.generic], geometry: Geometry, preparation: Preparation
+) -> tuple[npt.NDArray[np.float32], tuple[float, ...] | None]:
+    """A read image (C, *S) as its working image in float32, and the spacing that it then has."""
+    shape = image.shape[1:]
+    target = working_shape(shape, geometry, preparation)
+    normal = _normalise(torch.from_numpy(image.astype(np.float32)), preparation.intensity)
+    resized = resize(normal, target)
+    spacing = geometry.spacing
+    if spacing:
+        spacing = tuple(float(mm * old / new) for mm, old, new in zip(spacing, shape, target, strict=True))
+    return resized.numpy(), spacing
+
+
+def working_shape(shape: tuple[int, ...], geometry: Geometry, preparation: Preparation) -> tuple[int, ...]:
+    """The shape S of the working image of an image of the given shape."""
+    if preparation.image_size:
+        if len(preparation.image_size) != len(shape):
+            raise DataError("--image-size", f"has {len(preparation.image_size)} numbers, images have {len(shape)} axes", "Give one per axis.")
+        return preparation.image_size
+    if preparation.spacing:
+        if geometry.spacing is None:
+            raise DataError("--spacing", "needs images that state their spacing, these do not", "Use --image-size instead.")
+        if len(preparation.spacing) != len(shape):
+            raise DataError("--spacing", f"has {len(preparation.spacing)} numbers, images have {len(shape)} axes", "Give one per axis.")
+        sizes = zip(shape, geometry.spacing, preparation.spacing, strict=True)
+        return tuple(max(1, round(length * mm / target)) for length, mm, target in sizes)
+    return shape
+
+
+def resize(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Linear, anti-aliased resizing of (C, *S) to (C, *shape), one pair of axes at a time in 3D."""
+    if x.shape[1:] == shape:
+        return x
+    if len(shape) == 2:
+        return F.interpolate(x[None], size=shape, mode="bilinear", align_corners=False, antialias=True)[0]
+    depth, height, width = x.shape[1:]
+    in_plane = F.interpolate(x.flatten(0, 1)[None], size=shape[1:], mode="bilinear", align_corners=False, antialias=True)[0]
+    columns = in_plane.reshape(x.shape[0], depth, -1)
+    size = (shape[0], columns.shape[2])
+    return F.interpolate(columns[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0].reshape(-1, *shape)
+
+
+def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """A label resized by averaging its classes one-hot and taking the largest: class ids are never averaged as numbers."""
+    if label.shape == shape:
+        return label
+    values = np.unique(label)
+    onehot = torch.stack([torch.from_numpy((label == value).astype(np.float32)) for value in values])
+    chosen = resize(onehot, shape).argmax(dim=0)
+    return values[chosen.numpy()]
+
+
+def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, list[int] | list[float] | int]]:
+    key = content_hash(case.image, "image", FORMAT_VERSION, repr(preparation))
+    file = folder / key[:2] / f"{key}.npy"
+    meta_file = file.with_suffix(".json")
+    if not (file.exists() and meta_file.exists()):
+        image, geometry = read_image(case.image)
+        working, spacing = working_image(image, geometry, preparation)
+        meta = {
+            "channels": working.shape[0],
+            "shape": list(working.shape[1:]),
+            "original_shape": list(image.shape[1:]),
+            "spacing": list(spacing) if spacing else None,
+        }
+        _save(file, working)
+        write_json(meta_file, meta)
+    return file, json.loads(meta_file.read_text())
+
+
+def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shape: tuple[int, ...], folder: Path) -> Path:
+    assert case.label is not None
+    key = content_hash([case.label], "label", FORMAT_VERSION, shape, sorted(dataset.values.items()), dataset.ignore, len(dataset.classes))
+    file = folder / key[:2] / f"{key}.npy"
+    if not file.exists():
+        label, _ = read_label(case.label, dataset)
+        if label.shape != original:
+            raise DataError(case.label, f"has shape {label.shape}, its image {original}", "Image and mask must have the same shape.")
+        _save(file, resize_label(label, shape))
+    return file
+
+
+def _save(file: Path, array: npt.NDArray[np.generic]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        np.save(temporary, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _normalise(image: torch.Tensor, intensity: str) -> torch.Tensor:
+    flat = image.flatten(1)
+    expand = (slice(None), *([None] * (image.ndim - 1)))
+    if intensity == "zscore":
+        return (image - flat.mean(1)[expand]) / flat.std(1, correction=0).clamp_min(1e-6)[expand]
+    if intensity == "unit":
+        low, high = flat.amin(1), flat.amax(1)
+        return (image - low[expand]) / (high - low).clamp_min(1e-6)[expand]
+    low_value, high_value = _clip_limits(intensity)
+    return (image.clamp(low_value, high_value) - low_value) * (2 / (high_value - low_value)) - 1
+
+
+def _clip_limits(intensity: str) -> tuple[float, float]:
+    try:
+        kind, low, high = intensity.split(":")
+        limits = float(low), float(high)
+    except ValueError:
+        kind, limits = "", (0.0, 0.0)
+    if kind != "clip" or not limits[0] < limits[1]:
+        raise DataError("--intensity", f"is {intensity!r}", "Give zscore, unit, or clip:LOW:HIGH with LOW below HIGH.")
+    return limits

@@ -1,0 +1,152 @@
+"""``find_problems``: everything that is wrong with the files of a data set, each with its remedy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from debride.data.images import SUFFIXES, Array, read_image, read_label, same_spacing, suffix
+from debride.data.layouts import Report
+from debride.data.open import open_dataset
+from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong: the file (with ``:line`` where it is text) or folder concerned, what is wrong, what to do."""
+
+    file: str
+    problem: str
+    remedy: str
+
+
+def find_problems(path: Path | str, progress: Callable[[int, int], None] | None = None, **options: Any) -> list[Problem]:
+    """All problems of a data set, in the order in which they were found; empty if it is sound.
+
+    ``options`` are those of ``open_dataset``. Every image and label is read, one case at a time; ``progress`` receives the
+    number of cases done and their total. Nothing is raised for what is wrong with the data.
+    """
+    found: dict[Problem, None] = {}
+
+    def report(problem: DataError) -> None:
+        found.setdefault(Problem(problem.where, problem.problem, problem.remedy))
+
+    try:
+        dataset = open_dataset(path, report=report, **options)
+    except DataError as problem:
+        report(problem)
+        return list(found)
+    _check_folders(dataset, report)
+    _check_splits(dataset, report)
+    _check_cases(dataset, report, progress or (lambda done, total: None))
+    return list(found)
+
+
+def _check_folders(dataset: Dataset, report: Report) -> None:
+    """Files in the folders of images and labels that are of no kind that is read."""
+    if dataset.format == "manifest":
+        return
+    folders = {path.parent for case in dataset.cases for path in (*case.image, *([case.label] if case.label else []))}
+    for folder in sorted(folders):
+        for path in sorted(folder.iterdir()):
+            if suffix(path) not in SUFFIXES and not path.name.startswith("."):
+                report(
+                    DataError(path, "is of a kind that is not read", f"Convert it to {', '.join(SUFFIXES)}, or move it away.")
+                )
+
+
+def _check_splits(dataset: Dataset, report: Report) -> None:
+    """No cases to train on, and patients in several splits."""
+    if not dataset.of("train"):
+        report(DataError(dataset.root, "has no case in the split train", "Put cases there."))
+    splits = defaultdict(set)
+    for case in dataset.cases:
+        splits[case.patient].add(case.split)
+    for patient, names in splits.items():
+        if len(names) > 1:
+            problem = f"has the patient {patient} in the splits {', '.join(sorted(names))}"
+            report(DataError(dataset.root, problem, "Put all cases of a patient in one split: others leak into the test."))
+
+
+def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
+    """What reading shows: each file by itself, image against label, and all cases together."""
+    kinds: dict[tuple[int, int], list[Path]] = defaultdict(list)
+    seen: dict[bytes, Case] = {}
+    present: set[int] = set()
+    for number, case in enumerate(dataset.cases, start=1):
+        try:
+            image, geometry = read_image(case.image)
+        except DataError as problem:
+            report(problem)
+            image, geometry = None, Geometry()
+        if image is not None:
+            kinds[image.ndim - 1, len(image)].append(case.image[0])
+            _check_image(case, image, seen, report)
+        if case.label:
+            present |= _check_label(dataset, case, case.label, image, geometry, report)
+        progress(number, len(dataset.cases))
+    _check_kinds(kinds, report)
+    _check_present(dataset, present, report)
+
+
+def _check_image(case: Case, image: Array, seen: dict[bytes, Case], report: Report) -> None:
+    if image.min() == image.max():
+        report(DataError(case.image[0], f"has the same value {image.min()} everywhere", "Restore the image from its source."))
+    content = hashlib.blake2b(repr((image.shape, image.dtype.str)).encode(), digest_size=16)
+    for plane in image.reshape(-1, *image.shape[-2:]):
+        content.update(plane.tobytes())
+    other = seen.setdefault(content.digest(), case)
+    if other.image != case.image:
+        problem = f"has the same pixels as {other.image[0].name}"
+        if other.split != case.split:
+            problem += f", which is in another split ({case.split} and {other.split})"
+        report(DataError(case.image[0], problem, "Keep one of the two."))
+
+
+def _check_label(dataset: Dataset, case: Case, path: Path, image: Array | None, geometry: Geometry, report: Report) -> set[int]:
+    """The class ids in a label, after comparing it with its image, which is None if it cannot be read."""
+    try:
+        label, own = read_label(path, dataset)
+    except DataError as problem:
+        report(problem)
+        return set()
+    name = case.image[0].name
+    wrong = ""
+    if image is not None and label.shape != image.shape[1:]:
+        wrong = f"has shape {label.shape}, its image {name} {image.shape[1:]}"
+    elif image is not None and not same_spacing(own, geometry):
+        wrong = f"has spacing {own.spacing} mm, its image {name} {geometry.spacing}"
+    elif own.affine and geometry.affine and not np.allclose(own.affine, geometry.affine, atol=1e-2):
+        wrong = f"lies elsewhere in space than its image {name}: their affines differ"
+    if wrong:
+        report(DataError(path, wrong, "Image and label must lie on one grid: export the label again, with the image's header."))
+    return set(np.unique(label).tolist()) - {IGNORE}
+
+
+def _check_kinds(kinds: dict[tuple[int, int], list[Path]], report: Report) -> None:
+    """Images that differ from most others in their number of axes or channels."""
+    if not kinds:
+        return
+    usual = max(kinds, key=lambda kind: len(kinds[kind]))
+    for kind, paths in kinds.items():
+        for path in paths if kind != usual else []:
+            problem = f"is {kind[0]}D with {kind[1]} channel(s), most images are {usual[0]}D with {usual[1]}"
+            report(DataError(path, problem, "Convert the image, or take the case out."))
+
+
+def _check_present(dataset: Dataset, present: set[int], report: Report) -> None:
+    """Classes that no label has."""
+    if present and not present - {0}:
+        report(DataError(dataset.root, "has no foreground in any label", "Check that the labels were exported as intended."))
+        return
+    for id, name in enumerate(dataset.classes):
+        if present and id not in present:
+            report(
+                DataError(dataset.root, f"has no pixel of the class {name!r} in any label", "Remove the class, or add cases.")
+            )

@@ -1,0 +1,100 @@
+"""``debride corrupt``: a copy of a data set with simulated label noise, and a record of what was done to every case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.data.images import read_label
+from debride.data.write import copy_dataset
+from debride.files import write_json
+from debride.noise import NOISES, DilateErode, Markov, Noise
+from debride.noise.strength import calibrate, changed_rate, label_dice
+from debride.rng import derive, generator
+from debride.types import Case, DataError, Dataset, Geometry, Split
+
+SAMPLE = 50
+"""Labels that a strength is calibrated on."""
+
+
+def corrupt_dataset(
+    dataset: Dataset,
+    out: Path,
+    noise: Noise,
+    *,
+    seed: int,
+    share: float = 1.0,
+    splits: Collection[Split] = ("train", "val"),
+    target_dice: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Writes ``dataset`` to ``out`` with noisy labels and ``noise.json``, and returns what that file holds.
+
+    ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a case depends on its id and the seed
+    alone. The simulators count pixels, so each case's shape is recorded: drawn at another resolution the same parameters are of another
+    strength. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that become empty stay
+    so and are counted.
+    """
+    classes = len(dataset.classes)
+    candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
+    if not candidates:
+        raise DataError(dataset.root, "has no case to corrupt", "Check --splits and --trusted.")
+    if not 0 < share <= 1:
+        raise DataError("--share", f"is {share}", "Give a number above 0 and up to 1.")
+    if target_dice is not None:
+        noise = _calibrated(noise, dataset, candidates, target_dice, seed)
+    chosen = {case.id for case in _drawn(candidates, share, seed)}
+    records: dict[str, dict[str, Any]] = {}
+
+    def change(case: Case, label: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.uint8]:
+        if case.id not in chosen:
+            return label
+        noisy = noise(label, classes, generator(seed, "noise", case.id))
+        records[case.id] = {
+            "dice": label_dice(label, noisy, classes),
+            "changed": changed_rate(label, noisy),
+            "emptied": bool(_foreground(label) and not _foreground(noisy)),
+            "shape": list(label.shape),
+        }
+        return noisy
+
+    copy_dataset(dataset, out, change, progress)
+    dice = [record["dice"] for record in records.values() if record["dice"] is not None]
+    report = {
+        "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
+        "parameters": asdict(noise),  # type: ignore[call-overload]
+        "seed": seed,
+        "share": share,
+        "splits": sorted(splits),
+        "mean_dice": float(np.mean(dice)) if dice else None,
+        "mean_changed": float(np.mean([record["changed"] for record in records.values()])),
+        "emptied": sum(record["emptied"] for record in records.values()),
+        "trusted": sorted(case.id for case in dataset.cases if case.trusted),
+        "cases": dict(sorted(records.items())),
+    }
+    write_json(out / "noise.json", report)
+    return report
+
+
+def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:
+    if not isinstance(noise, Markov | DilateErode):
+        raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov or dilate-erode.")
+    sample = _drawn(candidates, min(1.0, SAMPLE / len(candidates)), derive(seed, "sample"))
+    labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]
+    found, _ = calibrate(noise, labels, len(dataset.classes), target, seed)
+    return found
+
+
+def _drawn(cases: list[Case], share: float, seed: int) -> list[Case]:
+    """A share of the cases, chosen by a hash of their ids: whatever their order, the same ones."""
+    order = sorted(cases, key=lambda case: derive(seed, "share", case.id))
+    return order[: max(1, round(share * len(order)))]
+
+
+def _foreground(label: npt.NDArray[np.uint8]) -> bool:
+    return bool(((label > 0) & (label < 255)).any())

@@ -1,0 +1,180 @@
+"""From prepared cases to batches: which rows, which regions, which warps, all drawn from (seed, epoch, phase, row)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from debride.data.augment import apply_intensity, draw_warp
+from debride.data.augmentation import Augmentation
+from debride.data.cache import Prepared
+from debride.labels import LabelStore
+from debride.rng import derive, generator, uniforms
+from debride.types import IGNORE, Batch, View
+
+Rows = npt.NDArray[np.int64]
+PREFETCHED = 2
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cases make a batch: ``rows``, the ``stream`` each comes from, and ``draw``, which tells a row's second visit in an epoch from its first."""
+
+    rows: Rows
+    stream: Rows
+    draw: Rows
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A batch as it lies on disk: images (B, C, *R) and labels (B, *R) of regions R that start at ``origin`` (None: whole images)."""
+
+    selection: Selection
+    image: Tensor
+    label: Tensor
+    origin: Tensor | None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What to read for a view: whole images, or a region around a random patch, wide enough for the augmentation to turn it."""
+
+    patch: tuple[int, ...] | None
+    margin: float = 1.0
+
+    def shape(self, largest: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape R of the region that is read where the largest working image has the given shape.
+
+        R exceeds the patch by an even number, so that their centres fall on the same pixels.
+        """
+        if self.patch is None:
+            return largest
+        return tuple(size + 2 * math.ceil(size * (self.margin - 1) / 2) for size in self.patch)
+
+
+def select(streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world: int = 1) -> list[Selection]:
+    """The batches of one phase for one process: the first stream's rows once, in random order, shorter streams again and again.
+
+    ``streams`` gives rows and number per batch for all processes together. Each process takes every ``world``-th case of a batch; a last
+    batch too small to give each process a case is left out.
+    """
+    first, size = streams[0]
+    steps = math.ceil(len(first) / size)
+    parts = []
+    for number, (rows, per_batch) in enumerate(streams):
+        wanted = len(rows) if number == 0 else steps * per_batch
+        laps = math.ceil(wanted / len(rows))
+        order = np.concatenate([generator(seed, number, lap).permutation(len(rows)) for lap in range(laps)])[:wanted]
+        draw = rows[order] + (np.arange(wanted) // len(rows)) * (int(rows.max()) + 1)
+        parts.append([(rows[order[at : at + per_batch]], draw[at : at + per_batch]) for at in range(0, wanted, per_batch)])
+    selections = []
+    for pieces in zip(*parts, strict=True):
+        rows = np.concatenate([piece[0] for piece in pieces])
+        draw = np.concatenate([piece[1] for piece in pieces])
+        stream = np.concatenate([np.full(len(piece[0]), number) for number, piece in enumerate(pieces)])
+        if len(rows) >= world:
+            selections.append(Selection(rows[rank::world], stream[rank::world], draw[rank::world]))
+    return selections
+
+
+def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) -> Raw:
+    """Reads the regions of a batch from disk. Patches are placed uniformly; what lies outside an image is 0 and ``IGNORE``."""
+    rows = selection.rows
+    shapes = np.array([prepared.shapes[row] for row in rows])
+    shape = regions.shape(tuple(int(length) for length in shapes.max(axis=0)))
+    image = np.zeros((len(rows), prepared.channels, *shape), np.float32)
+    label = np.full((len(rows), *shape), IGNORE, np.uint8)
+    origin = None
+    if regions.patch is not None:
+        patch = np.array(regions.patch)
+        free = np.maximum(shapes - patch, 0) + 1
+        corner = np.floor(uniforms(derive(seed, "patch"), selection.draw, len(shape)) * free).astype(np.int64)
+        centred = np.minimum(shapes - patch, 0) // 2
+        origin = corner + centred - (np.array(shape) - patch) // 2
+    for number, row in enumerate(rows):
+        start = np.zeros(len(shape), np.int64) if origin is None else origin[number]
+        source, target = overlap(start, shape, prepared.shapes[row])
+        image[number][(slice(None), *target)] = prepared.image(row)[(slice(None), *source)]
+        label[number][target] = prepared.label(row)[source]
+    return Raw(selection, torch.from_numpy(image), torch.from_numpy(label), None if origin is None else torch.from_numpy(origin))
+
+
+def overlap(
+    origin: npt.NDArray[np.int64], shape: tuple[int, ...], full: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a region (origin, shape) meets an image of shape ``full``: slices of the image, and of the region."""
+    low = [max(int(start), 0) for start in origin]
+    high = [max(low_, min(int(start) + size, length)) for low_, start, size, length in zip(low, origin, shape, full, strict=True)]
+    source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    target = tuple(slice(a - int(start), b - int(start)) for a, b, start in zip(low, high, origin, strict=True))
+    return source, target
+
+
+def raw_batches(prepared: Prepared, selections: Sequence[Selection], regions: Regions, seed: int) -> Iterator[Raw]:
+    """The batches of a phase in order, read ahead by one thread."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: list[Future[Raw]] = []
+        remaining = iter(selections)
+        try:
+            for selection in remaining:
+                waiting.append(pool.submit(read, prepared, selection, regions, seed))
+                if len(waiting) > PREFETCHED:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def make_batch(
+    raw: Raw,
+    looks: Sequence[tuple[str, bool]],
+    augmentation: Augmentation,
+    store: LabelStore,
+    prepared: Prepared,
+    regions: Regions,
+    trusted: npt.NDArray[np.bool_],
+    seed: int,
+    device: torch.device,
+) -> Batch:
+    """The views of a raw batch, on the device. ``looks`` are (intensity, own warp): views without a warp of their own share the first's."""
+    rows = raw.selection.rows
+    image, label = raw.image.to(device, non_blocking=True), raw.label.to(device, non_blocking=True)
+    region = tuple(image.shape[2:])
+    out_shape = regions.patch or region
+    spacing = _spacings(prepared, rows)
+    pixel_fields = {field.name: store.read(field.name, rows, raw.origin, region).to(device) for field in store.pixel_fields}
+    views: list[View] = []
+    for number, (intensity, own_warp) in enumerate(looks):
+        if number == 0 or own_warp:
+            warp = draw_warp(augmentation, derive(seed, "warp", number), raw.selection.draw, region, out_shape, spacing).to(device)
+            warped, warped_label = warp.sample(image), warp.sample_label(label).long()
+            fields = {name: warp.sample(values.float()) for name, values in pixel_fields.items()}
+        else:
+            warp, warped, warped_label, fields = views[0].warp, first, views[0].label, views[0].fields
+        if number == 0:
+            first = warped
+        look = apply_intensity(warped, intensity, augmentation, derive(seed, "intensity", number), raw.selection.draw)
+        views.append(View(look, warped_label, warp, raw.origin, fields))
+    return Batch(
+        views=tuple(views),
+        index=torch.from_numpy(rows).to(device),
+        stream=torch.from_numpy(raw.selection.stream).to(device),
+        trusted=torch.from_numpy(trusted[rows]).to(device),
+        cases={field.name: store.read(field.name, rows).to(device) for field in store.case_fields},
+    )
+
+
+def _spacings(prepared: Prepared, rows: Rows) -> npt.NDArray[np.float64] | None:
+    """Spacing in mm per case and axis; None where an image does not say it.""" 
+    spacings = [prepared.spacings[row] for row in rows]
+    known = [spacing for spacing in spacings if spacing is not None]
+    return np.array(known) if len(known) == len(spacings) else None

@@ -1,0 +1,198 @@
+"""``open_dataset``: a folder of images and labels as a ``Dataset``, and a random ``subset`` of one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from debride.data.images import read_header, read_values
+from debride.data.layouts import Layout, Legend, Report, read_folder, report_unknown
+from debride.data.manifest import read_manifest
+from debride.data.nnunet import read_nnunet
+from debride.data.splits import split_by_patient
+from debride.files import read_text
+from debride.rng import derive
+from debride.types import Case, DataError, Dataset, Split
+
+MAX_INFERRED = 20
+"""With more label values than this, classes are not inferred: such masks are more likely grey pictures."""
+
+_DESCRIBE = (
+    'Describe the labels in dataset.json: {"classes": ["background", "lesion"], "ignore": 255}, class ids being label values.'
+)
+
+
+def stop(problem: DataError) -> None:
+    """Raise a problem: the default for ``report``."""
+    raise problem
+
+
+def open_dataset(
+    path: Path | str,
+    *,
+    format: str | None = None,
+    fold: int = 0,
+    patient_pattern: str | None = None,
+    seed: int = 0,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.0,
+    trusted: Path | None = None,
+    report: Report = stop,
+) -> Dataset:
+    """Find the cases of a data set without reading their images.
+
+    ``format`` is "folder", "nnunet" or "manifest" (None: by the files found). Splits are taken from the data set's own files,
+    from nnU-Net the given ``fold``, whose list may leave cases out. Without such files the patients are drawn by ``seed``, with
+    ``val_fraction`` and ``test_fraction`` of them held out. A case's patient is what the data set says, else group 1 of the
+    regular expression ``patient_pattern`` in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a
+    line, beside those that the data set marks. Where no dataset.json names the classes, all labels are read once to infer
+    them. Raises DataError for the first problem; a ``report`` that collects problems receives each, and the rest is opened.
+    """
+    root = Path(path).resolve()
+    if not root.is_dir():
+        raise DataError(root, "is not a folder", "Give the folder of a data set.")
+    layout = _read_layout(root, format, fold, report)
+    if not layout.cases:
+        raise DataError(root, "has no cases", "Check that it has images with labels, as PNG, JPEG, TIFF or NIfTI.")
+    legend = layout.legend
+    if not legend.classes:
+        legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
+    cases = [replace(case, patient=_patient(case, layout, patient_pattern, report)) for case in layout.cases]
+    splits = _splits(layout, cases, seed, val_fraction, test_fraction, report)
+    verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
+    return Dataset(
+        root=root,
+        format=layout.format,
+        classes=legend.classes,
+        cases=tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits),
+        ndim=_ndim(cases, report),
+        ignore=legend.ignore,
+        values=legend.values,
+    )
+
+
+def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
+    """The data set with at most the given number of randomly chosen cases in each split that ``limits`` names.
+
+    The choice depends on the seed and the case's id only, and a smaller subset is part of a larger one. The order of the cases
+    is kept. Raises DataError for a limit below 1.
+    """
+    kept: set[str] = {case.id for case in dataset.cases if case.split not in limits}
+    for split, limit in limits.items():
+        if limit < 1:
+            raise DataError(f"limit of {split}", f"is {limit}", "Give a number of cases of at least 1.")
+        kept.update(sorted((case.id for case in dataset.of(split)), key=lambda id: (derive(seed, "subset", id), id))[:limit])
+    return replace(dataset, cases=tuple(case for case in dataset.cases if case.id in kept))
+
+
+def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop) -> Legend:
+    """Classes and ``values`` from the values that occur in label files: 0 and 255, or 0 to K - 1 without a gap (K <= 20).
+
+    Anything else is reported, naming the file with the rarest value. Reads one file at a time.
+    """
+    files: Counter[int] = Counter()
+    first: dict[int, Path] = {}
+    for path in labels:
+        try:
+            present = np.unique(read_values(path)[0]).tolist()
+        except DataError as problem:
+            report(problem)
+            continue
+        files.update(present)
+        first.update({value: path for value in present if value not in first})
+    found = sorted(files)
+    if found in ([0, 1], [0, 255]):
+        return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in found else {})
+    if len(found) == 1:
+        report(DataError(root, f"has no label value but {found[0]}", _DESCRIBE))
+    elif found != list(range(len(found))) or len(found) > MAX_INFERRED:
+        rarest = min(reversed(found), key=files.__getitem__)
+        shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+        message = f"holds the label value {rarest}; the values of all labels are {shown}, which does not tell the classes"
+        report(DataError(first[rarest], message, _DESCRIBE))
+    return Legend(("background", *(f"class_{i}" for i in range(1, max(2, min(len(found), MAX_INFERRED))))))
+
+
+def _read_layout(root: Path, format: str | None, fold: int, report: Report) -> Layout:
+    match format or _detect(root):
+        case "folder":
+            return read_folder(root, report)
+        case "manifest":
+            return read_manifest(root, report)
+        case "nnunet":
+            return read_nnunet(root, fold, report)
+        case other:
+            raise DataError("format", f"is {other!r}", "Give folder, nnunet or manifest.")
+
+
+def _detect(root: Path) -> str:
+    """The format of a data set by the files that it has."""
+    if (root / "manifest.csv").exists():
+        return "manifest"
+    if (root / "imagesTr").exists() or (root / "imagesTs").exists():
+        return "nnunet"
+    if (root / "images").exists() or (root / "masks").exists():
+        return "folder"
+    remedy = "Give a folder with images/ and masks/, with imagesTr/ and labelsTr/ (nnU-Net v2), or with manifest.csv."
+    raise DataError(root, "is no data set of a known format", remedy)
+
+
+def _patient(case: Case, layout: Layout, pattern: str | None, report: Report) -> str:
+    if case.id in layout.patients:
+        return layout.patients[case.id]
+    if pattern is None:
+        return case.patient
+    try:
+        match = re.search(pattern, case.patient)
+        if match is not None and match[1]:
+            return match[1]
+    except (re.error, IndexError) as error:
+        raise DataError(
+            "patient pattern", f"{pattern!r} cannot be used ({error})", "Give one group: '^(patient[0-9]+)'."
+        ) from None
+    report(
+        DataError("patient pattern", f"{pattern!r} finds no patient in {case.patient!r}", "Give one that fits every case id.")
+    )
+    return case.patient
+
+
+def _splits(
+    layout: Layout, cases: Sequence[Case], seed: int, val_fraction: float, test_fraction: float, report: Report
+) -> dict[str, Split]:
+    """The split of each case that has one: as the files say, and drawn by patient where they are silent."""
+    splits = dict(layout.splits)
+    rest = [case for case in cases if case.id not in splits]
+    if rest and not layout.listed:
+        if test_fraction > 0 and "test" in splits.values():
+            report(DataError("test fraction", "is given, but the data set has test cases of its own", "Set it to 0."))
+        fractions: dict[Split, float] = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
+        try:
+            drawn = split_by_patient([case.patient for case in rest], fractions, seed)
+        except DataError as problem:
+            report(problem)
+            drawn = ["train"] * len(rest)
+        splits.update(zip((case.id for case in rest), drawn, strict=True))
+    return splits
+
+
+def _read_trusted(path: Path | None, known: Collection[str], report: Report) -> set[str]:
+    if path is None:
+        return set()
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    report_unknown(path, names, known, report)
+    return set(names)
+
+
+def _ndim(cases: Sequence[Case], report: Report) -> int:
+    """The number of spatial axes of the first image that can be read."""
+    for case in cases:
+        try:
+            return len(read_header(case.image[0]).shape)
+        except DataError as problem:
+            report(problem)
+    return 2

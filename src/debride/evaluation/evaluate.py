@@ -1,0 +1,178 @@
+"""A folder of predictions against the reference labels of a data set: one row per case and class, and a summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from debride.data.images import SUFFIXES, read_label, same_spacing, stem, suffix
+from debride.data.open import open_dataset
+from debride.evaluation.metrics import ClassMetrics, case_metrics
+from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
+from debride.files import write_json, write_text
+from debride.types import IGNORE, Case, DataError, Dataset, Split
+
+_RULES = (
+    "Dice and IoU are undefined where a class is in neither mask, and 0 where it is missed or a false positive; distances are "
+    "defined only where it is in both. Undefined values are left out of the means; n is the number of values in a mean. "
+    "HD95 is the larger of the two directed 95th percentiles between surface voxel centres, ASSD the mean over both surfaces. "
+    f"Intervals: 95 %, percentile bootstrap over patients, {RESAMPLES} resamples. "
+    "Over all classes the mean is the mean of the class means."
+)
+
+
+def evaluate_folder(
+    predictions: Path,
+    reference: Dataset | Path,
+    out: Path,
+    *,
+    splits: Sequence[Split] = ("test",),
+    distances: bool = True,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> list[ClassSummary]:
+    """Compare the predictions in a folder with a data set's labels; writes cases.csv, summary.json and summary.md to ``out``.
+
+    A prediction is named by its case (``CASE.png``, ``CASE.nii.gz``), with the label values of the data set. Where several
+    raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. Distances are in the reference's
+    spacing. One case is in memory at a time; ``progress`` is called with the number of cases done.
+    Raises DataError naming the file for a prediction that is missing, given twice, unreadable, of another shape or spacing, or
+    without a case in ``splits``; and if ``out`` lies in the data set.
+    """
+    dataset = reference if isinstance(reference, Dataset) else open_dataset(reference)
+    if out.resolve().is_relative_to(dataset.root.resolve()):
+        raise DataError(out, "lies inside the data set", "Choose a folder outside it.")
+    pairs = match_predictions(predictions, dataset, splits)
+    rows: list[Row] = []
+    for done, (case, path) in enumerate(pairs, start=1):
+        rows += _score(case, path, dataset, distances)
+        if progress is not None:
+            progress(done)
+    summaries = summarise(rows, seed)
+    write_text(out / "cases.csv", cases_csv(rows, dataset.classes))
+    write_json(out / "summary.json", _summary_json(summaries, rows, dataset, predictions, splits))
+    write_text(out / "summary.md", markdown(summaries, dataset.classes))
+    return summaries
+
+
+def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Split]) -> list[tuple[Case, Path]]:
+    """Each case of the splits with its prediction's file, in the order of the data set.
+
+    Every image or NIfTI file in the folder counts as a prediction; other files (probabilities, JSON) are passed over.
+    Raises DataError if the splits are empty or a case has no label, and for missing, superfluous or ambiguous predictions.
+    """
+    cases = dataset.of(*splits)
+    names = " and ".join(splits)
+    if not cases:
+        raise DataError(dataset.root, f"has no case in split {names}", "Choose a split that has cases.")
+    found = _predictions(predictions)
+    pairs = []
+    for case in cases:
+        if case.label is None:
+            raise DataError(case.image[0], "has no reference label to compare with", "Add its label, or choose another split.")
+        name = case.id if case.rater is None or case.id in found else case.id.removesuffix(f"@{case.rater}")
+        if name not in found:
+            remedy = f"Predict every case of split {names}."
+            raise DataError(predictions / f"{name}.*", f"is missing: no prediction for case {case.id}", remedy)
+        pairs.append((case, found[name]))
+    used = {path for _, path in pairs}
+    for path in found.values():
+        if path not in used:
+            raise DataError(path, f"belongs to no case of split {names}", "Move it away, or evaluate its split too.")
+    return pairs
+
+
+def cases_csv(rows: Iterable[Row], classes: Sequence[str]) -> str:
+    """One line per case and class, with all fields of ``ClassMetrics``; undefined values are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "patient", "class", *(field.name for field in fields(ClassMetrics))])
+    for row in rows:
+        values = (_defined(value) for value in asdict(row.metrics).values())
+        writer.writerow([row.case, row.patient, classes[row.metrics.class_id], *values])
+    return text.getvalue()
+
+
+def markdown(summaries: Sequence[ClassSummary], classes: Sequence[str]) -> str:
+    """The summaries as a Markdown table: mean, its interval, deviation and n of each metric, and the counts of empty masks."""
+    unit = summaries[0].unit
+    columns = {"dice": "Dice", "iou": "IoU", "hd95": f"HD95 ({unit})", "assd": f"ASSD ({unit})", "hausdorff": f"HD ({unit})"}
+    header = ["class", "patients", *columns.values(), "both", "both empty", "missed", "false positive"]
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for summary in summaries:
+        cells = [_metric_cell(summary.metrics[name]) for name in columns]
+        counts = [str(count) for count in summary.kinds.values()]
+        name = _class_name(summary, classes).replace("|", "\\|")
+        lines.append("| " + " | ".join([name, str(summary.patients), *cells, *counts]) + " |")
+    return "\n".join(
+        ["# Evaluation", "", "mean ± standard deviation [95 % interval of the mean] (n)", "", *lines, "", _RULES, ""]
+    )
+
+
+def _predictions(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise DataError(folder, "is not a folder", "Give the folder that holds one prediction per case.")
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if suffix(path) in SUFFIXES):
+        other = found.setdefault(stem(path), path)
+        if other is not path:
+            raise DataError(path, f"predicts the same case as {other.name}", "Keep one of the two.")
+    return found
+
+
+def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Row]:
+    assert case.label is not None  # match_predictions refuses cases without a label
+    prediction, geometry = read_label(path, dataset)
+    reference, expected = read_label(case.label, dataset)
+    remedy = f"Predict on the grid of {case.label}."
+    if prediction.shape != reference.shape:
+        raise DataError(path, f"has shape {prediction.shape}, its reference {reference.shape}", remedy)
+    if not same_spacing(geometry, expected):
+        raise DataError(path, f"has spacing {geometry.spacing}, its reference {expected.spacing}", remedy)
+    if (prediction == IGNORE).any():
+        raise DataError(path, f"holds the ignore value {dataset.ignore}", "Predict a class for every pixel.")
+    metrics = case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)
+    return [Row(case.id, case.patient, each) for each in metrics]
+
+
+def _summary_json(
+    summaries: Sequence[ClassSummary], rows: Sequence[Row], dataset: Dataset, predictions: Path, splits: Sequence[Split]
+) -> dict[str, Any]:
+    return {
+        "predictions": str(predictions),
+        "reference": str(dataset.root),
+        "splits": list(splits),
+        "cases": len({row.case for row in rows}),
+        "mean_dice": _defined(mean_dice(rows)),
+        "rules": _RULES,
+        "classes": [_class_json(summary, dataset.classes) for summary in summaries],
+    }
+
+
+def _class_json(summary: ClassSummary, classes: Sequence[str]) -> dict[str, Any]:
+    metrics = {
+        name: {key: _defined(value) for key, value in asdict(metric).items()} for name, metric in summary.metrics.items()
+    }
+    return {"class": _class_name(summary, classes), **asdict(summary), "metrics": metrics}
+
+
+def _class_name(summary: ClassSummary, classes: Sequence[str]) -> str:
+    return "all classes" if summary.class_id is None else classes[summary.class_id]
+
+
+def _metric_cell(metric: MetricSummary) -> str:
+    if metric.n == 0:
+        return "undefined (0)"
+    spread = f" ± {metric.std:.3f}" if metric.n > 1 else ""
+    interval = "" if isnan(metric.low) else f" [{metric.low:.3f}, {metric.high:.3f}]"
+    return f"{metric.mean:.3f}{spread}{interval} ({metric.n})"
+
+
+def _defined(value: Any) -> Any:
+    """None in place of NaN, which neither JSON nor a table has."""
+    return None if isinstance(value, float) and isnan(value) else value

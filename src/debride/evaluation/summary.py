@@ -1,0 +1,178 @@
+"""From the metrics of cases to one line per class, with intervals over patients; and the rules that choose an epoch.
+
+Undefined values (NaN) are left out of every mean, and each mean says over how many values it is (``n``). How often a class
+was in neither mask, missed, or predicted in vain is counted beside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.evaluation.metrics import ClassMetrics, Kind, Unit
+from debride.rng import generator
+from debride.types import DataError
+
+Floats = npt.NDArray[np.float64]
+
+METRICS = ("dice", "iou", "hausdorff", "hd95", "assd")
+"""The metrics that are summarised, by their names in ``ClassMetrics``."""
+
+RESAMPLES = 2000
+"""Bootstrap resamples behind each interval."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The metrics of one class in one case, and the patient that the case belongs to."""
+
+    case: str
+    patient: str
+    metrics: ClassMetrics
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """One metric over the ``n`` values that are defined; all numbers are NaN where they cannot be had.
+
+    ``std`` is the sample standard deviation (divisor n - 1), for n >= 2. ``low`` and ``high`` bound the 95 % bootstrap interval
+    of the mean, for at least two patients.
+    """
+
+    n: int
+    mean: float
+    std: float
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """All metrics of one class, or of all foreground classes together (``class_id`` None).
+
+    ``kinds`` counts every kind of mask pair, also those that do not occur; distances are in ``unit``.
+    """
+
+    class_id: int | None
+    patients: int
+    kinds: dict[Kind, int]
+    unit: Unit
+    metrics: dict[str, MetricSummary]
+
+
+def summarise(rows: Sequence[Row], seed: int = 0) -> list[ClassSummary]:
+    """One summary per foreground class in order of class id, then one over all of them.
+
+    Over all classes the mean is the mean of the class means, as in ``mean_dice``; deviation and median are those of all values
+    pooled. Intervals are percentile intervals of a cluster bootstrap (Davison & Hinkley 1997, section 3.8): of the patients
+    with a defined value as many as there are are drawn with replacement, each with all its values, ``RESAMPLES`` times. A class
+    that none of the drawn patients has is left out of that resample's mean of class means. The order of rows does not matter.
+    Raises DataError without rows, or if some distances are in mm and some in pixels.
+    """
+    if not rows:
+        raise DataError("metrics", "there is no case to summarise", "Evaluate at least one case.")
+    if len({row.metrics.unit for row in rows}) > 1:
+        remedy = "Give every image a spacing, or evaluate them apart."
+        raise DataError("metrics", "some distances are in mm and some in pixels", remedy)
+    classes = sorted({row.metrics.class_id for row in rows})
+    each = [_class_summary(class_id, [row for row in rows if row.metrics.class_id == class_id], seed) for class_id in classes]
+    return [*each, _class_summary(None, rows, seed)]
+
+
+def mean_dice(rows: Iterable[Row]) -> float:
+    """The one number that checkpoints are chosen by: the mean over classes of the mean Dice over cases where it is defined.
+
+    A class without any defined Dice is left out; NaN if there is none at all.
+    """
+    by_class: dict[int, list[float]] = {}
+    for row in rows:
+        if not np.isnan(row.metrics.dice):
+            by_class.setdefault(row.metrics.class_id, []).append(row.metrics.dice)
+    return float(np.mean([np.mean(values) for values in by_class.values()])) if by_class else float("nan")
+
+
+def best(values: Sequence[float]) -> int:
+    """The position of the highest value, the first of equals; NaN is never the best.
+
+    Raises DataError if no value is defined.
+    """
+    if np.isnan(values).all():
+        remedy = "Use validation cases whose labels hold a foreground class."
+        raise DataError("validation", "its Dice is undefined in every epoch", remedy)
+    return int(np.nanargmax(values))
+
+
+def last(values: Sequence[float]) -> int:
+    """The position of the last value."""
+    return len(values) - 1
+
+
+def last_ten(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and deviation of the last ten values, or of all where there are fewer.
+
+    The deviation is that of these epochs themselves (divisor n, NumPy's default): they are no sample of independent runs.
+    """
+    final = np.asarray(values[-10:], dtype=np.float64)
+    return float(final.mean()), float(final.std())
+
+
+def _class_summary(class_id: int | None, rows: Sequence[Row], seed: int) -> ClassSummary:
+    found = Counter(row.metrics.kind for row in rows)
+    patients, patient = np.unique([row.patient for row in rows], return_inverse=True)
+    classes, column = np.unique([row.metrics.class_id for row in rows], return_inverse=True)
+    shape = (len(patients), len(classes))
+    metrics = {}
+    for name in METRICS:
+        values = np.array([getattr(row.metrics, name) for row in rows])
+        metrics[name] = _metric_summary(values, patient, column, shape, seed)
+    kinds: dict[Kind, int] = {kind: found[kind] for kind in get_args(Kind)}
+    return ClassSummary(class_id, len(patients), kinds, rows[0].metrics.unit, metrics)
+
+
+def _metric_summary(
+    values: Floats, patient: npt.NDArray[np.intp], column: npt.NDArray[np.intp], shape: tuple[int, int], seed: int
+) -> MetricSummary:
+    """``values`` (R,) of rows with their ``patient`` and class ``column``; ``shape`` is (patients, classes)."""
+    defined = ~np.isnan(values)
+    values, cell = values[defined], (patient[defined], column[defined])
+    if not len(values):
+        return MetricSummary(0, *[float("nan")] * 5)
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, cell, values)
+    np.add.at(counts, cell, 1)
+    low, high = _interval(sums, counts, seed)
+    std = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    mean = float(_mean_of_class_means(sums.sum(axis=0), counts.sum(axis=0)))
+    return MetricSummary(len(values), mean, std, float(np.median(values)), low, high)
+
+
+def _interval(sums: Floats, counts: Floats, seed: int) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of class means, from sums and counts of values per (patient, class)."""
+    present = counts.any(axis=1)
+    patients = int(present.sum())
+    if patients < 2:
+        return float("nan"), float("nan")
+    times = _resamples(patients, seed)
+    low, high = np.quantile(_mean_of_class_means(times @ sums[present], times @ counts[present]), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _mean_of_class_means(sums: Floats, counts: Floats) -> Floats:
+    """Sums and counts (..., classes) -> (...); a class without values is left out, and at least one has some."""
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    mean: Floats = means.sum(axis=-1) / (counts > 0).sum(axis=-1)
+    return mean
+
+
+@lru_cache(maxsize=1)
+def _resamples(patients: int, seed: int) -> Floats:
+    """How often each patient is drawn, (RESAMPLES, patients). Metrics that follow each other mostly share it."""
+    draws = generator(seed, "bootstrap").multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES)
+    return draws.astype(np.float64)

@@ -1,0 +1,170 @@
+"""Files that are whole or absent: atomic writes, JSON, JSON lines, and content hashes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from debride.types import DataError
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target``, with its suffix, that replaces ``target`` when the block ends without an error.
+
+    The file is flushed to the disk before it is moved, and removed if the block fails. Missing parent folders are made.
+    Raises DataError naming ``target`` if the disk is full or the folder is not writable.
+    """
+    temporary = _beside(target)
+    with _writing(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
+
+    ``target`` must be absent or an empty folder. Raises DataError as ``atomic_path`` does.
+    """
+    temporary = _beside(target)
+    with _writing(target):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if target.exists():
+                target.rmdir()
+            temporary.replace(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark; raises DataError if it cannot be read as such."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(path, "is not UTF-8 text", "Save it with UTF-8 encoding.") from None
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; raises DataError naming the line that is not JSON."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}", f"is not valid JSON ({error.msg})", "Correct this line.") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The value of a YAML file; raises DataError naming the line that is not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise DataError(f"{path}:{line}", f"is not valid YAML ({error.problem})", "Correct this line.") from None
+    except yaml.YAMLError:
+        raise DataError(path, "is not valid YAML", "Correct or replace the file.") from None
+
+
+def append_jsonl(path: Path, row: Any) -> None:
+    """Append one value as a line of JSON and flush it to the disk; what a killed process left of a line is cut off first."""
+    line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            file.truncate(_end_of_last_line(path))
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """The values of a file of JSON lines; empty if there is no file.
+
+    A last line without its newline was being written when its process was killed, and is left out. Any other line that is not
+    JSON raises DataError naming file and line.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}", f"is not valid JSON ({error})", "Remove or correct this line.") from None
+    return rows
+
+
+def content_hash(paths: Iterable[Path], *extra: object) -> str:
+    """A 32-digit hexadecimal BLAKE2b hash of the bytes of files and of the ``repr`` of further values, in the order given.
+
+    Names and dates of the files do not matter. Files are streamed. Raises DataError for a file that cannot be read.
+    """
+    digest = hashlib.blake2b(repr(extra).encode(), digest_size=16)
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        except OSError as error:
+            raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+    return digest.hexdigest()
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".tmp-{secrets.token_hex(6)}-{target.name}")
+
+
+def _end_of_last_line(path: Path) -> int:
+    """Position after the last newline, searched from the end in blocks."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        remedy = "Free space there, or choose a folder that has space and that you may write to."
+        raise DataError(target, f"cannot be written ({error.strerror})", remedy) from error

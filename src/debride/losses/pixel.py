@@ -1,0 +1,51 @@
+"""Losses per pixel: logits (B, K, *S) and class ids (B, *S) int64 -> loss (B, *S), zero where the label is ``IGNORE``.
+
+All are functions of the probability p_y that the network gives to the labelled class, and are computed from
+-log p_y, which stays finite where p_y itself rounds to 0 or 1. Half precision is raised to float32 first, inside autocast too.
+``weight`` (B, *S) multiplies the loss.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from debride.types import IGNORE
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy, -log p_y (GSD-Net, Eq. 1), in [0, inf)."""
+    loss = F.cross_entropy(full_precision(logits), target, ignore_index=IGNORE, reduction="none")
+    return loss if weight is None else loss * weight
+
+
+def generalized_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, *, q: float) -> Tensor:
+    """Generalized cross-entropy, (1 - p_y^q) / q, in [0, 1/q] (Zhang & Sabuncu 2018, Eq. 6).
+
+    ``q`` in (0, 1]: cross-entropy in the limit 0, half the mean absolute error at 1.
+    """
+    loss = -torch.expm1(-q * cross_entropy(logits, target)) / q
+    return loss if weight is None else loss * weight
+
+
+def reverse_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, *, log_zero: float) -> Tensor:
+    """Reverse cross-entropy, -sum_k p_k log y_k with log 0 := ``log_zero`` < 0 (Wang et al. 2019): -log_zero (1 - p_y).
+
+    In [0, -log_zero]; at ``log_zero`` = -2 it is the mean absolute error.
+    """
+    loss = log_zero * torch.expm1(-cross_entropy(logits, target))
+    return loss if weight is None else loss * weight
+
+
+def symmetric_cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, *, alpha: float, beta: float, log_zero: float
+) -> Tensor:
+    """Symmetric cross-entropy: ``alpha`` cross-entropy + ``beta`` reverse cross-entropy (Wang et al. 2019)."""
+    forward = cross_entropy(logits, target, weight)
+    return alpha * forward + beta * reverse_cross_entropy(logits, target, weight, log_zero=log_zero)
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Half-precision values as float32; float32 and float64 as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

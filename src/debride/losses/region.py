@@ -1,0 +1,63 @@
+"""Losses per image: probabilities (B, K, *S) and class ids (B, *S) int64 -> loss (B,) or (B, K - 1).
+
+They sum over an image's labelled pixels before anything non-linear, so they are not means over pixels. Pixels with ``IGNORE``
+take no part: neither their predictions nor their labels are counted. Half precision is raised to float32 first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from debride.losses.pixel import full_precision
+from debride.types import IGNORE
+
+
+def soft_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """Soft Dice loss per image and foreground class (B, K - 1), in [0, 1): 1 - (2 sum p y + smooth) / (sum p + sum y + smooth).
+
+    The usual form, with plain sums below the line (Drozdzal et al. 2016). ``smooth`` is in pixels; 1, as in GSD-Net's code,
+    lets the loss of an image without the class fall to 0 as less of the class is predicted.
+    """
+    p, y = _labelled(probabilities, target)
+    return (1 - (2 * _sums(p * y) + smooth) / (_sums(p + y) + smooth))[:, 1:]
+
+
+def squared_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """Dice loss of a whole image (B,), in [0, 1): 1 - (2 sum p y + smooth) / (sum p^2 + sum y^2 + smooth) (GSD-Net, Eq. 16).
+
+    The sums run over pixels and all classes, background included.
+    """
+    p, y = _labelled(probabilities, target)
+    intersection, squares = _sums(p * y).sum(dim=1), _sums(p * p + y).sum(dim=1)
+    return 1 - (2 * intersection + smooth) / (squares + smooth)
+
+
+def t_loss(probabilities: Tensor, target: Tensor, nu: Tensor) -> Tensor:
+    """T-Loss per image (B,): negative log-likelihood of the image's error under a Student-t law (Gonzalez-Jimenez et al. 2023).
+
+    The error is one vector of D numbers: predicted minus labelled probability of each foreground class at each labelled pixel.
+    Its covariance is the identity; ``nu`` > 0, a scalar, is the degrees of freedom: small values tolerate outliers, large ones
+    tend to squared error. The loss grows with D and is 0 for an image without labels. With two classes it is the published one.
+    """
+    p, y = _labelled(probabilities, target)
+    squared_error = ((p - y)[:, 1:] ** 2).flatten(1).sum(dim=1)
+    dimension = (p.shape[1] - 1) * (target != IGNORE).flatten(1).sum(dim=1).to(p.dtype)
+    normaliser = torch.lgamma(nu / 2) - torch.lgamma((nu + dimension) / 2) + dimension / 2 * torch.log(math.pi * nu)
+    return normaliser + (nu + dimension) / 2 * torch.log1p(squared_error / nu)
+
+
+def _labelled(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and one-hot labels (B, K, *S), both zero where the label is ``IGNORE``."""
+    valid = target != IGNORE
+    p = full_precision(probabilities) * valid[:, None]
+    y = F.one_hot(target.where(valid, 0), p.shape[1]).movedim(-1, 1) * valid[:, None]
+    return p, y.to(p.dtype)
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Sums over the spatial axes: (B, K, *S) -> (B, K)."""
+    return values.flatten(2).sum(dim=2)

@@ -1,0 +1,16 @@
+"""The methods, by the name that the command line knows them by."""
+
+from debride.methods.base import Method
+from debride.methods.ce import CrossEntropy
+from debride.methods.co_teaching import CoTeaching
+from debride.methods.gce import GeneralizedCrossEntropy
+from debride.methods.sce import SymmetricCrossEntropy
+from debride.methods.t_loss import TLoss
+
+METHODS: dict[str, type[Method]] = {
+    "ce": CrossEntropy,
+    "gce": GeneralizedCrossEntropy,
+    "sce": SymmetricCrossEntropy,
+    "t-loss": TLoss,
+    "co-teaching": CoTeaching,
+}

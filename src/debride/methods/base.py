@@ -1,0 +1,148 @@
+"""What a method is: a paper, a configuration, networks, and a step.
+
+A method writes ``loss``, or ``step`` where one loss on one batch does not describe it. It sees the training through ``Run`` alone
+and knows nothing of files, devices or processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from debride.labels import Field, LabelStore
+from debride.types import Batch
+
+MakeNetwork = Callable[[], nn.Module]
+"""Makes a freshly initialised network; each call gives another initialisation, the same for the same seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """Where a method comes from and how ours differs.
+
+    ``needs`` names what a user must supply beyond images and labels: "noise_rate", "trusted". ``trusted`` says what the method does
+    with the cases whose label was verified. ``deviations`` lists every departure from the paper, and every choice where it is silent.
+    """
+
+    title: str
+    authors: str
+    year: int
+    reference: str
+    sections: str
+    needs: frozenset[str] = frozenset()
+    trusted: str = "trained on like every other case"
+    deviations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Which cases a batch draws from and how many of them: ``cases`` are rows (None: all), ``size`` per step (None: the batch size)."""
+
+    cases: npt.NDArray[np.int64] | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one view of a batch is made: the intensity changes, and whether it has a warp of its own or shares the first view's."""
+
+    intensity: Literal["none", "weak", "strong"] = "weak"
+    own_warp: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One pass: the first stream is gone through once, shorter ones start again. A batch holds the streams one after the other."""
+
+    name: str = "train"
+    streams: tuple[Stream, ...] = (Stream(),)
+    looks: tuple[Look, ...] = (Look(),)
+
+
+class Run(Protocol):
+    """All that a method sees of the training. Epochs and steps count from 0; rows index the training set."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    phase: str
+    store: LabelStore
+    trusted: npt.NDArray[np.int64]
+    cases: int
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the current epoch."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A CPU generator that is seeded anew for every step: draws depend on (seed, epoch, step) only."""
+
+    def optimise(self, loss: Tensor, networks: Sequence[nn.Module] | None = None) -> None:
+        """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of ``networks``."""
+
+    def sweep(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
+        """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the whole training set, batch by batch."""
+
+    def trusted_batch(self, size: int) -> Batch:
+        """A batch of trusted cases, drawn anew for every step."""
+
+    def log(self, **values: Tensor | float) -> None:
+        """Records scalars; the epoch's mean goes to ``metrics.jsonl``."""
+
+
+class Method(nn.Module):
+    """The base of all methods: one network trained on one loss. Subclasses override what their paper changes.
+
+    ``config`` is an instance of the class's ``Config``; ``classes`` is K, background included.
+    """
+
+    paper: ClassVar[Paper]
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, make_network: MakeNetwork, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = classes
+        self.build(make_network)
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """Makes the networks; one by default, as ``self.network``."""
+        self.network = make_network()
+
+    def fields(self) -> tuple[Field, ...]:
+        """The label state that the method keeps from epoch to epoch; none by default."""
+        return ()
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """What data the next epoch wants; one pass over all cases by default."""
+        return (Phase(),)
+
+    def start_epoch(self, run: Run) -> None:
+        """Called before the plan of an epoch is made."""
+
+    def end_epoch(self, run: Run) -> None:
+        """Called after the last step of an epoch, before validation."""
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """The named terms of the loss, each a scalar; their sum is minimised."""
+        raise TypeError(f"{type(self).__name__} defines neither loss nor step")
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One update: by default the sum of the loss terms is minimised over all parameters."""
+        terms = self.loss(batch, run)
+        total = torch.stack(list(terms.values())).sum()
+        run.optimise(total)
+        run.log(loss=total, **(terms if len(terms) > 1 else {}))
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Class probabilities (B, K, *S) of images (B, C, *S), in float32."""
+        logits: Tensor = self.network(image)
+        return logits.float().softmax(dim=1)

@@ -1,0 +1,44 @@
+"""Generalized cross-entropy: between cross-entropy and the mean absolute error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from debride.losses.pixel import generalized_cross_entropy
+from debride.losses.reduce import masked_mean
+from debride.methods.base import Method, Paper, Run
+from debride.settings import setting
+from debride.types import IGNORE, Batch, DataError
+
+
+class GeneralizedCrossEntropy(Method):
+    """(1 - p_y^q) / q averaged over the labelled pixels of the batch."""
+
+    paper = Paper(
+        title="Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels",
+        authors="Zhang, Sabuncu",
+        year=2018,
+        reference="NeurIPS 2018, arXiv:1805.07836",
+        sections="Section 3.2",
+        deviations=(
+            "The paper classifies images; here every labelled pixel is a sample, as in GSD-Net's comparison.",
+            "The truncated loss of Section 3.3 is left out.",
+        ),
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """The loss's one parameter."""
+
+        q: float = setting(0.7, "In (0, 1]: from cross-entropy, near 0, to the mean absolute error, at 1 (Section 4)")
+
+        def __post_init__(self) -> None:
+            if not 0 < self.q <= 1:
+                raise DataError("--q", f"is {self.q}", "Give a number above 0 and up to 1.")
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """The mean over the labelled pixels."""
+        loss = generalized_cross_entropy(self.network(batch.image), batch.label, q=self.config.q)
+        return {"generalized_cross_entropy": masked_mean(loss, batch.label != IGNORE)}

@@ -1,0 +1,219 @@
+"""Gross label errors that an audit must find: missing, extra, exchanged, mirrored, moved objects and misplaced slices.
+
+Each acts on a label (S) and returns a changed copy, or an equal copy where it cannot act (an empty label, no room). ``IGNORE``
+pixels keep their place. An *object* is a connected component of one class (8 neighbours in 2D, 26 in 3D), drawn by drawing one
+of the foreground pixels: a speck is hardly ever the choice. The *slices* of a volume lie along its first axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage, signal
+
+from debride.noise.base import Label, Mask, bounding_box, check_count, check_probability, check_range
+from debride.types import IGNORE, DataError
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One object, or all of one class (``part``), becomes background."""
+
+    part: Literal["object", "class"] = "object"
+
+    def __post_init__(self) -> None:
+        if self.part not in ("object", "class"):
+            raise DataError("noise missing", f"part is {self.part!r}", "Give 'object' or 'class'")
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A copy of the label without the drawn object, or without a class drawn from those present with equal chance."""
+        present = _present(label, classes)
+        if not present:
+            return label.copy()
+        gone = _random_object(label, rng) if self.part == "object" else label == rng.choice(present)
+        return np.where(gone, np.uint8(0), label)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One object appears a second time, away from all others.
+
+    Along at least one axis it is more than ``distance`` (>= 0) pixels away from every object and ``IGNORE`` pixel. The place is
+    drawn from all where the copy fits. Where there is none, the copy is thinned to every second, then every fourth pixel per
+    axis. In a label without objects the copy is an ellipse of a random class, its half-axes 1/16 to 1/6 of the image.
+    """
+
+    distance: int = 5
+
+    def __post_init__(self) -> None:
+        check_count("extra", "distance", self.distance, 0)
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A copy of the label with one object more."""
+        if _present(label, classes):
+            original = _random_object(label, rng)
+            copy, value = original[bounding_box(original)], label[original][0]
+        else:
+            copy, value = _random_ellipse(label.shape, rng), np.uint8(rng.integers(1, classes))
+        taken: Mask = ndimage.maximum_filter(label != 0, size=2 * self.distance + 1, mode="constant", cval=0)
+        result = label.copy()
+        for every in (1, 2, 4):
+            thinned = copy[(slice(None, None, every),) * copy.ndim]
+            place = _random_place(taken, thinned, rng)
+            if place is not None:
+                result[place][thinned] = value
+                break
+        return result
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Two foreground classes are exchanged: two of those present, or the only one present and any other."""
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A copy of the label with two classes exchanged; DataError if the data set has only one foreground class."""
+        if classes < 3:
+            raise DataError(
+                "noise swap", "the data set has only one foreground class", "Choose another noise: a swap needs two classes"
+            )
+        present = _present(label, classes)
+        result = label.copy()
+        if present:
+            first = rng.choice(present)
+            others = present if len(present) > 1 else range(1, classes)
+            second = rng.choice([value for value in others if value != first])
+            result[label == first], result[label == second] = second, first
+        return result
+
+
+@dataclass(frozen=True)
+class Flip:
+    """The label is mirrored left to right (along the last axis)."""
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A mirrored copy of the label."""
+        return _rewrite(label, label[..., ::-1])
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Slices between the first and the last with an object are emptied; volumes only.
+
+    ``share`` in [0, 1] is the part of them that is emptied, rounded up to whole slices.
+    """
+
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_probability("gaps", "share", self.share)
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A copy of the label with empty slices; DataError for a 2D label."""
+        between = _object_slices(label, "gaps")[1:-1]
+        emptied = rng.choice(between, ceil(self.share * between.size), replace=False)
+        result = label.copy()
+        result[emptied] = _rewrite(label[emptied], np.zeros_like(label[emptied]))
+        return result
+
+
+@dataclass(frozen=True)
+class Stray:
+    """Slices (``slices`` >= 1) beyond the extent of the objects get the label of a slice with an object; volumes only.
+
+    At least one empty slice stays between the objects and a stray slice.
+    """
+
+    slices: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("stray", "slices", self.slices, 1)
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A copy of the label with stray slices, as many as there is room for; DataError for a 2D label."""
+        used = _object_slices(label, "stray")
+        result = label.copy()
+        if used.size:
+            beyond = np.r_[0 : max(0, used[0] - 1), used[-1] + 2 : len(label)]
+            stray = rng.choice(beyond, min(self.slices, beyond.size), replace=False)
+            result[stray] = _rewrite(label[stray], label[rng.choice(used, stray.size)])
+        return result
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The whole label is moved in the plane of a slice (the last two axes).
+
+    For each axis a length of ``smallest`` to ``largest`` pixels (>= 0) and a sign are drawn. What comes from outside the image
+    is background.
+    """
+
+    smallest: int = 10
+    largest: int = 20
+
+    def __post_init__(self) -> None:
+        check_range("shift", self.smallest, self.largest, least=0)
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A moved copy of the label."""
+        moved = label
+        for axis in (-2, -1):
+            offset = int(rng.integers(self.smallest, self.largest, endpoint=True) * rng.choice([-1, 1]))
+            moved = _translate(moved, offset, axis)
+        return _rewrite(label, moved)
+
+
+def _present(label: Label, classes: int) -> list[int]:
+    """The foreground classes of a label."""
+    return [value for value in np.unique(label).tolist() if 0 < value < classes]
+
+
+def _random_object(label: Label, rng: np.random.Generator) -> Mask:
+    """The component of a random foreground pixel, as a mask; the label must have one."""
+    foreground = np.where(label == IGNORE, np.uint8(0), label)
+    pixel = rng.choice(np.flatnonzero(foreground))
+    components: npt.NDArray[np.integer] = cc3d.connected_components(foreground, connectivity=8 if label.ndim == 2 else 26)
+    same: Mask = components == components.flat[pixel]
+    return same
+
+
+def _random_ellipse(shape: tuple[int, ...], rng: np.random.Generator) -> Mask:
+    """A filled ellipse (ellipsoid) with half-axes of 1/16 to 1/6 of ``shape``, in its own box."""
+    radii = rng.uniform(1 / 16, 1 / 6, len(shape)) * shape
+    axes = np.ix_(*(np.arange(-int(radius), int(radius) + 1) / radius for radius in radii))
+    return np.asarray(sum(axis**2 for axis in axes) <= 1)
+
+
+def _random_place(taken: Mask, copy: Mask, rng: np.random.Generator) -> tuple[slice, ...] | None:
+    """A random box of the shape of ``copy`` in which no pixel of it meets a ``taken`` one; None if there is none."""
+    overlap = signal.correlate(taken.astype(np.float64), copy.astype(np.float64), mode="valid", method="fft")
+    corners = np.argwhere(overlap < 0.5)
+    if not len(corners):
+        return None
+    return tuple(slice(start, start + size) for start, size in zip(rng.choice(corners), copy.shape, strict=True))
+
+
+def _object_slices(label: Label, noise: str) -> npt.NDArray[np.intp]:
+    """The slices of a volume that hold an object; DataError for a 2D label."""
+    if label.ndim != 3:
+        raise DataError(f"noise {noise}", "the labels are 2D", "Choose another noise: this one needs the slices of a volume")
+    return np.flatnonzero(((label != 0) & (label != IGNORE)).any(axis=(1, 2)))
+
+
+def _translate(label: Label, offset: int, axis: int) -> Label:
+    """The label moved by ``offset`` pixels along an axis, background where nothing comes from."""
+    source, moved = np.moveaxis(label, axis, 0), np.zeros_like(np.moveaxis(label, axis, 0))
+    if offset >= 0:
+        moved[offset:] = source[: max(0, len(source) - offset)]
+    else:
+        moved[:offset] = source[-offset:]
+    return np.moveaxis(moved, 0, axis)
+
+
+def _rewrite(label: Label, values: Label) -> Label:
+    """``values`` in place of the label's own, but ``IGNORE`` exactly where the label has it."""
+    return np.where(label == IGNORE, label, np.where(values == IGNORE, np.uint8(0), values))

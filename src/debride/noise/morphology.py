@@ -1,0 +1,69 @@
+"""Dilation or erosion of whole objects by a distance (S_DE), the simplest boundary noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import edt
+import numpy as np
+
+from debride.noise.base import Label, Mask, per_class
+from debride.types import DataError
+
+STEP = 0.1
+"""Pixels between two strengths of ``with_strength``."""
+
+
+@dataclass(frozen=True)
+class DilateErode:
+    """Boundary noise K(k1 - k2): all objects of a case are dilated or eroded, with equal chance, by one distance in pixels.
+
+    The distance is uniform between ``nearest`` and ``farthest`` (0 <= nearest <= farthest), drawn once per case, Euclidean between
+    pixel centres. The image border and ``IGNORE`` do not erode an object.
+
+    Source: GSD-Net, section 4.3 and Table 3: K(9-11) in 2D, K(2-4) in 3D. The paper speaks of a kernel; the authors' published code moves the
+    outline by a distance of k1 to k2 pixels, as here: mean Dice 0.76 on Kvasir-SEG at 256 x 256, where Table 3 has 76.14 (square
+    kernels of 9 to 11 pixels would give 0.86).
+    """
+
+    nearest: float = 9.0
+    farthest: float = 11.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.nearest <= self.farthest < np.inf:
+            problem = f"moves outlines by {self.nearest} to {self.farthest} pixels"
+            raise DataError("noise dilate-erode", problem, "Give nearest and farthest of at least 0, the smaller first.")
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A noisy copy of a label (S); classes are processed and put together by ``base.per_class``."""
+        change = dilate if rng.random() < 0.5 else erode
+        distance = rng.uniform(self.nearest, self.farthest)
+        return per_class(label, classes, lambda object_, valid: change(object_, valid, distance))
+
+    def with_strength(self, strength: int) -> DilateErode:
+        """The same noise with another nearest distance, in steps of ``STEP`` pixels; the farthest keeps its difference."""
+        nearest = round(strength * STEP, 3)
+        return replace(self, nearest=nearest, farthest=nearest + self.farthest - self.nearest)
+
+
+S_DE = DilateErode(9.0, 11.0)
+
+
+def dilate(object_: Mask, valid: Mask, distance: float) -> Mask:
+    """The ``valid`` pixels (S) at most ``distance`` pixels from the object."""
+    grown: Mask = _distance_to(object_) <= distance
+    return grown & valid
+
+
+def erode(object_: Mask, valid: Mask, distance: float) -> Mask:
+    """The object pixels (S) more than ``distance`` pixels from any ``valid`` background."""
+    kept: Mask = _distance_to(valid & ~object_) > distance
+    return kept & object_
+
+
+def _distance_to(mask: Mask) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Euclidean distance in pixels of each pixel to the nearest one of a mask; infinite where the mask is empty."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    distances: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = edt.edt(np.ascontiguousarray(~mask), black_border=False)
+    return distances

@@ -1,0 +1,39 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere, nothing when it is quick."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PLAIN_SECONDS = 10.0
+"""Where there is no terminal, a line is printed at most this often."""
+
+
+@contextmanager
+def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number done so far. The bar and the lines go to standard error."""
+    if not sys.stderr.isatty():
+        yield _plain(description, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _plain(description: str, total: int) -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            sys.stderr.write(f"{description}: {done}/{total}\n")
+            sys.stderr.flush()
+
+    return show

@@ -1,0 +1,228 @@
+"""``fit``: the only training loop."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from debride.data.augmentation import Augmentation
+from debride.data.cache import Prepared, Preparation, cache_folder, prepare
+from debride.files import append_jsonl, read_jsonl, write_json, write_text
+from debride.labels import LabelStore
+from debride.methods import METHODS
+from debride.methods.base import Method
+from debride.networks import build
+from debride.progress import track
+from debride.rng import derive
+from debride.training import checkpoint
+from debride.training.config import TrainConfig
+from debride.training.description import describe, same_training
+from debride.training.run import TrainingRun
+from debride.training.schedule import make_optimiser
+from debride.training.validate import validate
+from debride.types import Case, DataError, Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training to be done: picklable, so that several processes can start from it."""
+
+    dataset: Dataset
+    method: str
+    method_config: Any
+    config: TrainConfig
+    augmentation: Augmentation
+    out: Path
+    cache: Path | None = None
+    resume: bool = False
+
+
+def fit(job: Job) -> None:
+    """Trains a method and leaves weights, ``metrics.jsonl`` and ``run.json`` in ``job.out``.
+
+    Two trainings from the same job give the same weights bit for bit on the same machine, and a training that was killed and resumed gives
+    them too. Raises DataError for an output folder in use, a resume without or from another training, and a loss that is not finite.
+    """
+    config = job.config
+    if job.config.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda", "finds no GPU", "Use --device cpu or auto.")
+    _refuse_output(job)
+    strategy = "ddp_spawn" if config.devices > 1 else "auto"
+    fabric = Fabric(accelerator=config.device, devices=config.devices, strategy=strategy)
+    if config.devices > 1:
+        _prepare_all(job)
+    fabric.launch(functools.partial(_train, job=job))
+
+
+def make_method(job: Job, channels: int) -> Method:
+    """The method of a job with freshly initialised networks, the k-th seeded by (seed, "network", k)."""
+    made = 0
+
+    def make_network() -> torch.nn.Module:
+        nonlocal made
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(job.config.seed, "network", made))
+            made += 1
+            return build(
+                job.config.network, ndim=job.dataset.ndim, in_channels=channels, classes=len(job.dataset.classes), width=job.config.width
+            )
+
+    return METHODS[job.method](job.method_config, make_network, len(job.dataset.classes))
+
+
+def _train(fabric: Fabric, job: Job) -> None:
+    config = job.config
+    train, val = _prepare_all(job)
+    method = make_method(job, train.channels)
+    method.to(fabric.device)
+    if fabric.is_global_zero:
+        _record_job(job, describe(job, train, val, method))
+    optimiser = make_optimiser(config, method.parameters())
+    store = _open_store(fabric, method, train, job.out / "scratch")
+    run = TrainingRun(fabric, config, job.augmentation, method, optimiser, train, store)
+    best: dict[str, Any] = {"epoch": None, "dice": None}
+    first = 0
+    if job.resume and (latest := checkpoint.latest_state(job.out)):
+        state = checkpoint.load_state(latest, method, optimiser, store)
+        run.scaler.load_state_dict(state["scaler"])
+        first, run.step, best = state["epoch"], state["step"], state["best"]
+    if fabric.is_global_zero:
+        _start_metrics(job.out, first)
+    for run.epoch in range(first, config.epochs):
+        started = time.perf_counter()
+        _epoch(run)
+        record: dict[str, Any] = {
+            "epoch": run.epoch + 1,
+            "step": run.step,
+            "learning_rate": run.learning_rate,
+            "train": run.epoch_means(),
+        }
+        if len(val) and ((run.epoch + 1) % config.validate_every == 0 or run.epoch + 1 == config.epochs):
+            record["val"] = validate(method, val, config, fabric)
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        if fabric.is_global_zero:
+            best = _save(job, run, record, best)
+        fabric.barrier()
+    if fabric.is_global_zero:
+        shutil.rmtree(job.out / "scratch", ignore_errors=True)
+
+
+def _open_store(fabric: Fabric, method: Method, train: Prepared, folder: Path) -> LabelStore:
+    """The label state, made by one process and mapped by all: a row has one visitor in an epoch, so one writer."""
+    if fabric.is_global_zero:
+        store = LabelStore(method.fields(), train.shapes, folder)
+    fabric.barrier()
+    return store if fabric.is_global_zero else LabelStore(method.fields(), train.shapes, folder, existing=True)
+
+
+def _epoch(run: TrainingRun) -> None:
+    """One epoch of a method: its plan, phase by phase, one step per batch."""
+    method = run.method
+    run.seed_epoch()
+    method.train()
+    method.start_epoch(run)
+    phases = method.plan(run)
+    for number, phase in enumerate(phases):
+        with _bar(run, phase.name) as show:
+            for done, batch in enumerate(run.batches(number, phase)):
+                with run.autocast():
+                    method.step(batch, run)
+                show(done + 1)
+    run.seed_epoch()
+    method.end_epoch(run)
+    run.average_buffers()
+
+
+def _bar(run: TrainingRun, phase: str) -> Any:
+    from contextlib import nullcontext
+
+    if not run.fabric.is_global_zero:
+        return nullcontext(lambda _: None)
+    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase}", -(-len(run.prepared) // run.config.batch_size))
+
+
+def _save(job: Job, run: TrainingRun, record: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
+    epoch = record["epoch"]
+    dice = record.get("val", {}).get("dice")
+    if dice is not None and (best["dice"] is None or dice > best["dice"]):
+        best = {"epoch": epoch, "dice": dice}
+        checkpoint.save_weights(run.method, job.out / "weights" / "best.safetensors")
+    state = {"step": run.step, "best": best, "scaler": run.scaler.state_dict()}
+    checkpoint.save_state(job.out, epoch, run.method, run.optimiser, run.store, state, job.config.keep_last)
+    append_jsonl(job.out / "metrics.jsonl", {**record, "best": best})
+    if job.config.tensorboard:
+        _tensorboard(job.out, record)
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in record["train"].items())
+    validated = f"  val Dice {dice:.4f} (best {best['dice']:.4f} at {best['epoch']})" if dice is not None else ""
+    sys.stdout.write(f"epoch {epoch}/{job.config.epochs}  {shown}{validated}  {record['seconds']:.1f} s\n")
+    sys.stdout.flush()
+    return best
+
+
+def _tensorboard(out: Path, record: dict[str, Any]) -> None:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    with SummaryWriter(str(out / "tensorboard")) as writer:
+        scalars = {f"train/{name}": value for name, value in record["train"].items()}
+        scalars |= {f"val/{name}": value for name, value in record.get("val", {}).items() if isinstance(value, float)}
+        for name, value in {**scalars, "learning_rate": record["learning_rate"]}.items():
+            writer.add_scalar(name, value, record["epoch"])
+
+
+def _refuse_output(job: Job) -> None:
+    described = job.out / "run.json"
+    if job.out.exists() and not job.out.is_dir():
+        raise DataError(job.out, "is a file", "Choose a folder with --out.")
+    if job.resume:
+        if not described.exists():
+            raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")
+        return
+    if job.out.exists() and any(job.out.iterdir()):
+        raise DataError(job.out, "is not empty", "Choose another --out, or go on with this training with --resume.")
+
+
+def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
+    config = job.config
+    preparation = Preparation(image_size=config.image_size, spacing=config.spacing, intensity=config.intensity)
+    train, val = job.dataset.of("train"), job.dataset.of("val")
+    if not train:
+        raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")
+
+    def prepared(cases: tuple[Case, ...], name: str) -> Prepared:
+        with track(f"preparing {name} cases", len(cases)) as show:
+            update: Callable[[int, int], None] = lambda done, _: show(done)  # noqa: E731
+            return prepare(job.dataset, cases, preparation, cache_folder(job.cache), update)
+
+    sets = prepared(train, "training"), prepared(val, "validation")
+    if config.patch_size is None and len(set(sets[0].shapes)) > 1:
+        shapes = ", ".join(sorted({"x".join(map(str, shape)) for shape in sets[0].shapes})[:4])
+        raise DataError(job.dataset.root, f"has images of different shapes ({shapes} ...)", "Give --image-size, or train on --patch-size.")
+    if config.patch_size is not None and len(config.patch_size) != job.dataset.ndim:
+        raise DataError("--patch-size", f"has {len(config.patch_size)} numbers", f"Give {job.dataset.ndim}, in array order.")
+    return sets
+
+
+def _record_job(job: Job, description: dict[str, Any]) -> None:
+    file = job.out / "run.json"
+    if job.resume:
+        same_training(file, description)
+    else:
+        job.out.mkdir(parents=True, exist_ok=True)
+        write_json(file, description)
+
+
+def _start_metrics(out: Path, epochs_done: int) -> None:
+    """Drops the records of epochs whose training state was lost: they are trained, and recorded, again."""
+    file = out / "metrics.jsonl"
+    rows = [row for row in read_jsonl(file) if row["epoch"] <= epochs_done]
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))

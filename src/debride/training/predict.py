@@ -1,0 +1,125 @@
+"""``debride predict``: a finished run, applied to images, in their own format and geometry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from debride.data.cache import Preparation, working_image
+from debride.data.images import SUFFIXES, read_image, stem, suffix, write_label, write_probabilities
+from debride.data.open import open_dataset
+from debride.methods import METHODS
+from debride.methods.base import Method
+from debride.networks import build
+from debride.progress import track
+from debride.settings import from_mapping
+from debride.training import checkpoint as checkpoints
+from debride.training.config import TrainConfig
+from debride.training.description import read_description
+from debride.training.inference import probabilities as class_probabilities
+from debride.training.inference import segment
+from debride.types import Case, DataError, Dataset
+
+CHANNEL = re.compile(r"_\d{4}$")
+"""The end of a file name that nnU-Net gives to a channel."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that can predict: the method with its weights, how images are prepared, and what its labels mean."""
+
+    method: Method
+    config: TrainConfig
+    channels: int
+    labels: Dataset
+
+    @property
+    def preparation(self) -> Preparation:
+        """How the run prepared its images."""
+        return Preparation(image_size=self.config.image_size, spacing=self.config.spacing, intensity=self.config.intensity)
+
+
+def load_run(run: Path, which: str, device: torch.device) -> Trained:
+    """The method of a run with the weights "best", "last" or those of an epoch. Raises DataError if they are not there."""
+    description = read_description(run / "run.json")
+    config = from_mapping(TrainConfig, description["training"], run / "run.json")
+    cls = METHODS[description["method"]]
+    classes, ndim, channels = tuple(description["classes"]), description["ndim"], description["channels"]
+
+    def make_network() -> torch.nn.Module:
+        return build(config.network, ndim=ndim, in_channels=channels, classes=len(classes), width=config.width)
+
+    method = cls(from_mapping(cls.Config, description["method_config"], run / "run.json"), make_network, len(classes))
+    if which == "best" and not (run / "weights" / "best.safetensors").exists():
+        which = "last"
+    checkpoints.load_weights(method, checkpoints.weights_file(run, which))
+    values = {int(raw): value for raw, value in description["values"].items()}
+    labels = Dataset(run, "folder", classes, (), ndim, description["ignore"], values)
+    return Trained(method.to(device).eval(), config, channels, labels)
+
+
+def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.device) -> torch.Tensor:
+    """Class probabilities (K, *S) of the working image of a read image (C, *S), on the CPU."""
+    if image.shape[0] != trained.channels:
+        raise DataError("image", f"has {image.shape[0]} channels, the network was trained on {trained.channels}", "Give the same channels.")
+    working, _ = working_image(image, geometry, trained.preparation)
+    probability = class_probabilities(trained.method, torch.from_numpy(working)[None].to(device), trained.config.patch_size)
+    return probability[0].cpu()
+
+
+def predict_folder(
+    run: Path, source: Path, out: Path, *, checkpoint: str = "best", probabilities: bool = False, device: str = "auto"
+) -> int:
+    """Writes a mask for every image of a data set's test split (all cases if it has none) or of a folder, and returns their number.
+
+    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. Raises DataError if
+    ``out`` is not empty or lies in the source.
+    """
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(out, "is not an empty folder", "Choose another --out.")
+    trained = load_run(run, checkpoint, chosen)
+    cases = list(_cases(source))
+    if not cases:
+        raise DataError(source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}.")
+    out.mkdir(parents=True, exist_ok=True)
+    with track("predicting", len(cases)) as show:
+        for number, case in enumerate(cases):
+            image, geometry = read_image(case.image)
+            try:
+                probability = predict_case(trained, image, geometry, chosen)
+            except DataError as error:
+                raise DataError(case.image[0], error.problem, error.remedy) from error
+            end = ".nii.gz" if suffix(case.image[0]) in (".nii", ".nii.gz") else ".png"
+            write_label(out / f"{case.id}{end}", segment(probability, image.shape[1:]), trained.labels, geometry)
+            if probabilities:
+                write_probabilities(out / case.id, probability.numpy())
+            show(number + 1)
+    return len(cases)
+
+
+def _cases(source: Path) -> Iterator[Case]:
+    """The images to predict, each once, whatever number of raters labelled it."""
+    if any((source / name).exists() for name in ("images", "imagesTr", "manifest.csv")):
+        dataset = open_dataset(source)
+        seen: set[str] = set()
+        for case in dataset.of("test") or dataset.cases:
+            name = case.id.split("@")[0]
+            if name not in seen:
+                seen.add(name)
+                yield Case(name, case.image, None, case.patient)
+        return
+    if not source.is_dir():
+        raise DataError(source, "is not a folder", "Give a data set, or a folder of images.")
+    files = sorted(file for file in source.iterdir() if suffix(file) in SUFFIXES)
+    channelled = bool(files) and all(CHANNEL.search(stem(file)) for file in files)
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(CHANNEL.sub("", stem(file)) if channelled else stem(file), []).append(file)
+    for name, group in groups.items():
+        yield Case(name, tuple(group), None, name)

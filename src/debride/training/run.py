@@ -1,0 +1,197 @@
+"""What a method sees of the training (``methods.base.Run``), made real on lightning-fabric."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from debride.data.augmentation import Augmentation
+from debride.data.cache import Prepared
+from debride.data.loader import Regions, Selection, make_batch, raw_batches, read, select
+from debride.labels import LabelStore
+from debride.methods.base import Look, Method, Phase
+from debride.rng import derive
+from debride.training import inference
+from debride.training.config import TrainConfig
+from debride.training.schedule import learning_rate
+from debride.types import IGNORE, Batch, DataError
+
+AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+class TrainingRun:
+    """The state of one training in one process. Networks stay plain modules: gradients are averaged here, in ``optimise``."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: TrainConfig,
+        augmentation: Augmentation,
+        method: Method,
+        optimiser: torch.optim.Optimizer,
+        prepared: Prepared,
+        store: LabelStore,
+    ) -> None:
+        self.fabric, self.config = fabric, config
+        # A patch lies anywhere already: a shift would only bring in what is outside the region that was read.
+        self.augmentation = replace(augmentation, translate=0.0) if config.patch_size else augmentation
+        self.method, self.optimiser, self.prepared, self.store = method, optimiser, prepared, store
+        self.epoch = self.step = 0
+        self.epochs = config.epochs
+        self.cases = len(prepared)
+        self.steps = config.epochs * -(-len(prepared) // config.batch_size)
+        self.phase = ""
+        self.is_trusted = np.array([case.trusted for case in prepared.cases])
+        self.trusted = np.flatnonzero(self.is_trusted)
+        self.regions = Regions(config.patch_size, augmentation.reach)
+        self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16")
+        self.generator = torch.Generator()
+        self._share: Tensor | float = 1.0
+        self._cases: npt.NDArray[np.int64] = np.array([], np.int64)
+        self._logged: dict[str, list[Tensor]] = defaultdict(list)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the current epoch."""
+        return learning_rate(self.config, self.epoch)
+
+    def batches(self, number: int, phase: Phase) -> Iterator[Batch]:
+        """The batches of an epoch's phase. Each is ready for ``Method.step``: generators seeded, step counted."""
+        self.phase = phase.name
+        seed = derive(self.config.seed, "epoch", self.epoch, number)
+        everything = np.arange(len(self.prepared))
+        streams = [(everything if s.cases is None else s.cases, s.size or self.config.batch_size) for s in phase.streams]
+        selections = select(streams, derive(seed, "order"), self.fabric.global_rank, self.fabric.world_size)
+        for raw in raw_batches(self.prepared, selections, self.regions, derive(seed, "read")):
+            self._seed_step()
+            batch = self._batch(raw, phase.looks, seed)
+            self._share = self._share_of(batch)
+            self._cases = raw.selection.rows
+            yield batch
+            self.step += 1
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Mixed precision as configured."""
+        dtype = AUTOCAST[self.config.precision]
+        return torch.autocast(self.fabric.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def optimise(self, loss: Tensor, networks: Sequence[nn.Module] | None = None) -> None:
+        """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of ``networks``.
+
+        Raises DataError with the step and the cases where the loss is not finite.
+        """
+        self._refuse_nan(loss)
+        chosen = networks or [self.method]
+        parameters = [p for network in chosen for p in network.parameters() if p.requires_grad]
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.fabric.device.type, enabled=False):
+            self.scaler.scale(loss).backward(inputs=parameters if networks else None)  # type: ignore[no-untyped-call]
+        self._average_gradients(parameters)
+        self.scaler.unscale_(self.optimiser)
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+    def sweep(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
+        """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the training set; every process sweeps all of it."""
+        rows = np.arange(len(self.prepared))
+        config = self.config
+        return inference.sweep(self.method, self.prepared, rows, config.patch_size, config.batch_size, self.fabric.device)
+
+    def trusted_batch(self, size: int) -> Batch:
+        """A batch of ``size`` trusted cases (fewer if there are fewer), drawn anew for every step; each process draws its own."""
+        if not len(self.trusted):
+            raise DataError("--trusted", "names no case of the training set", "List cases whose labels were verified: the method needs some.")
+        seed = derive(self.config.seed, "trusted", self.epoch, self.step, self.fabric.global_rank)
+        rows = np.random.default_rng(seed).choice(self.trusted, min(size, len(self.trusted)), replace=False)
+        raw = read(self.prepared, Selection(rows, np.zeros_like(rows), rows), self.regions, derive(seed, "read"))
+        return self._batch(raw, (Look(),), seed)
+
+    def log(self, **values: Tensor | float) -> None:
+        """Records scalars; each epoch's mean over steps and processes goes to ``metrics.jsonl``."""
+        prefix = "" if self.phase == "train" else f"{self.phase}/"
+        for name, value in values.items():
+            self._logged[prefix + name].append(torch.as_tensor(value, dtype=torch.float64).detach().cpu() * self._share)
+
+    def epoch_means(self) -> dict[str, float]:
+        """The means of what was logged since the last call."""
+        means = {name: torch.stack(values).mean() for name, values in self._logged.items()}
+        self._logged.clear()
+        return {name: float(self._mean_over_processes(value)) for name, value in means.items()}
+
+    def seed_epoch(self) -> None:
+        """Seeds torch's global generator for what a method draws outside its steps."""
+        torch.manual_seed(derive(self.config.seed, "outside steps", self.epoch, self.fabric.global_rank))
+
+    def average_buffers(self) -> None:
+        """Averages floating-point buffers (running statistics) over processes, so that all go on from the same ones."""
+        if self.fabric.world_size > 1:
+            for buffer in self.method.buffers():
+                if buffer.is_floating_point():
+                    dist.all_reduce(buffer)
+                    buffer /= self.fabric.world_size
+
+    def _batch(self, raw: object, looks: Sequence[Look], seed: int) -> Batch:
+        pairs = [(look.intensity, look.own_warp) for look in looks]
+        return make_batch(
+            raw,  # type: ignore[arg-type]
+            pairs,
+            self.augmentation,
+            self.store,
+            self.prepared,
+            self.regions,
+            self.is_trusted,
+            derive(seed, "view"),
+            self.fabric.device,
+        )
+
+    def _seed_step(self) -> None:
+        key = derive(self.config.seed, "step", self.epoch, self.step, self.fabric.global_rank)
+        self.generator.manual_seed(key)
+        torch.manual_seed(key)
+
+    def _share_of(self, batch: Batch) -> Tensor | float:
+        """This process's labelled pixels relative to the mean over processes: the weight that makes their average the global mean."""
+        if self.fabric.world_size == 1:
+            return 1.0
+        count = (batch.label != IGNORE).sum().double()
+        return (count / self._mean_over_processes(count).clamp_min(1)).cpu()
+
+    def _mean_over_processes(self, value: Tensor) -> Tensor:
+        if self.fabric.world_size == 1:
+            return value
+        total = value.detach().clone().to(self.fabric.device)
+        dist.all_reduce(total)
+        return total.to(value.device) / self.fabric.world_size
+
+    def _average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """One all-reduce over all gradients, weighted by labelled pixels."""
+        if self.fabric.world_size == 1:
+            return
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        flat = torch.cat([gradient.flatten() for gradient in gradients]) * (float(self._share) / self.fabric.world_size)
+        dist.all_reduce(flat)
+        for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = piece.view_as(parameter)
+
+    def _refuse_nan(self, loss: Tensor) -> None:
+        value = float(self._mean_over_processes(loss.detach().double()))
+        if not np.isfinite(value):
+            names = ", ".join(self.prepared.cases[row].id for row in self._cases)
+            raise DataError(
+                f"epoch {self.epoch}, step {self.step}",
+                f"the loss is {value} on the cases {names}",
+                "Lower --learning-rate or --clip, use --precision 32, or look at these cases with `debride check`.",
+            )

@@ -1,0 +1,136 @@
+"""The few types that every part of debride shares.
+
+Shape legend, used in all docstrings: B batch, C image channels, K classes, S = H W or D H W (the spatial axes, in array
+order), N cases of a data set.
+
+Labels are class ids 0..K-1 in ``uint8`` on disk and ``int64`` in a batch. ``IGNORE`` marks pixels that have no label: the
+data set's own *ignore* label, and what a warp or a patch brings from outside the image. Every loss and metric leaves them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from debride.warp import Warp
+
+IGNORE = 255
+"""Label value of a pixel without a label (the maximum of ``uint8``)."""
+
+Split = Literal["train", "val", "test"]
+
+
+class DataError(ValueError):
+    """A user's file, folder or argument that cannot be used: says what it is, what is wrong and what to do about it.
+
+    The command line prints it as one message and exits with code 2.
+    """
+
+    def __init__(self, where: object, problem: str, remedy: str) -> None:
+        self.where, self.problem, self.remedy = str(where), problem, remedy
+        super().__init__(f"{where}: {problem}. {remedy}")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels of an array lie: spacing in mm per array axis, and the affine of the file it came from.
+
+    ``spacing`` has one entry per spatial axis in array order; it is None where a file says nothing (PNG, JPEG).
+    ``affine`` is a 4x4 matrix as nested tuples (NIfTI only), kept to write predictions in the input's own geometry.
+    """
+
+    spacing: tuple[float, ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with one given label, as files: nothing is read until it is needed.
+
+    ``id`` is unique in its data set; where several raters labelled an image it is ``image_id@rater``. ``image`` has one path per
+    channel file, in order. ``label`` is None for an image to predict. ``trusted`` says that the label was verified.
+    """
+
+    id: str
+    image: tuple[Path, ...]
+    label: Path | None
+    patient: str
+    split: Split = "train"
+    rater: str | None = None
+    trusted: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as found on disk: its cases and what its labels mean.
+
+    ``classes`` are names by class id, background first. ``ignore`` is the raw label value that means "no label", if there is one.
+    ``values`` maps raw label values to class ids where they differ (``{0: 0, 255: 1}`` for binary PNG masks).
+    ``ndim`` is 2 or 3. ``format`` is one of "folder", "nnunet", "manifest".
+    """
+
+    root: Path
+    format: Literal["folder", "nnunet", "manifest"]
+    classes: tuple[str, ...]
+    cases: tuple[Case, ...]
+    ndim: int
+    ignore: int | None = None
+    values: dict[int, int] = field(default_factory=dict)
+
+    def of(self, *splits: Split) -> tuple[Case, ...]:
+        """The cases of the given splits, in order."""
+        return tuple(case for case in self.cases if case.split in splits)
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented look at a batch: what a network reads, and the geometry that label state follows.
+
+    ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a region of the working
+    images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields`` are the LabelStore's per-pixel
+    fields (B, ..., *S) carried through the same warp.
+    """
+
+    image: torch.Tensor
+    label: torch.Tensor
+    warp: Warp
+    origin: torch.Tensor | None
+    fields: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method's step receives: one or several views of the same B cases.
+
+    ``index`` (B,) int64 is the row of each case in the training set and in the LabelStore. ``stream`` (B,) int64 tells which of
+    the plan's streams a case came from. ``trusted`` (B,) bool. ``cases`` holds per-case fields of the store (B, ...).
+    The clean label behind a simulated corruption never enters a batch.
+    """
+
+    views: tuple[View, ...]
+    index: torch.Tensor
+    stream: torch.Tensor
+    trusted: torch.Tensor
+    cases: dict[str, torch.Tensor]
+
+    @property
+    def image(self) -> torch.Tensor:
+        """The first view's image (B, C, *S)."""
+        return self.views[0].image
+
+    @property
+    def label(self) -> torch.Tensor:
+        """The first view's given label (B, *S)."""
+        return self.views[0].label
+
+    @property
+    def fields(self) -> dict[str, torch.Tensor]:
+        """The first view's per-pixel label state."""
+        return self.views[0].fields
+
+    def __len__(self) -> int:
+        return int(self.index.shape[0])

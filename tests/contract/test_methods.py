@@ -1,0 +1,132 @@
+"""What every method must do, whatever its paper says."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from debride.cli import make_parser
+from debride.data.augmentation import Augmentation
+from debride.methods import METHODS
+from debride.methods.base import Method
+from debride.training.fit import fit, make_method
+from debride.training.predict import load_run
+from debride.training.run import TrainingRun
+from tests.training_jobs import TEST_METHODS, same, small_job, weights
+
+NAMES = sorted(set(METHODS) - set(TEST_METHODS))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_where_it_comes_from(name: str) -> None:
+    method = METHODS[name]
+    assert method.__mro__[1] is Method, "one level of inheritance"
+    assert method.paper.title and method.paper.authors and method.paper.reference and method.paper.sections
+    for field in dataclasses.fields(method.Config):
+        assert field.metadata.get("about"), f"{name}: {field.name} does not say what it is"
+    assert inspect.getdoc(method)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_options_do_not_clash_with_others(name: str) -> None:
+    make_parser(["train", name, "data"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_gives_same_weights_and_another_seed_others(name: str, tmp_path: Path) -> None:
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        fit(small_job(tmp_path, name, out=out, seed=seed, epochs=1))
+    a, b, c = (weights(tmp_path / out, "epoch-0001") for out in "abc")
+    assert same(a, b)
+    assert not same(a, c)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *TEST_METHODS])
+def test_resumed_equals_uninterrupted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopping after an epoch and going on gives the weights, the records and the label state of a training in one go."""
+    trusted = tmp_path / "trusted.txt"
+    trusted.write_text("case000\ncase001\n")
+    whole = small_job(tmp_path, name, out="whole", epochs=3, trusted=trusted)
+    fit(whole)
+    part = small_job(tmp_path, name, out="part", epochs=3, trusted=trusted)
+    optimise = TrainingRun.optimise
+
+    def stop_in_second_epoch(run: TrainingRun, *arguments: object, **more: object) -> None:
+        if run.step == 3:
+            raise StoppedError
+        optimise(run, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TrainingRun, "optimise", stop_in_second_epoch)
+    with pytest.raises(StoppedError):
+        fit(part)
+    monkeypatch.undo()
+    fit(dataclasses.replace(part, resume=True))
+    assert same(weights(tmp_path / "whole", "epoch-0003"), weights(tmp_path / "part", "epoch-0003"))
+    records = [[json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()] for out in ("whole", "part")]
+    assert [row["train"] for row in records[0]] == [row["train"] for row in records[1]]
+    states = [tmp_path / out / "resume" / "epoch-0003" / "labels" for out in ("whole", "part")]
+    assert folder_hash(states[0]) == folder_hash(states[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_are_left_alone(name: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, name, epochs=1)
+    before = folder_hash(tmp_path / "data")
+    fit(job)
+    assert folder_hash(tmp_path / "data") == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("volumes", [False, True], ids=["2D", "3D"])
+def test_trains_and_predicts_probabilities(name: str, volumes: bool, tmp_path: Path) -> None:
+    job = small_job(tmp_path, name, volumes=volumes, epochs=1)
+    fit(job)
+    trained = load_run(job.out, "last", torch.device("cpu"))
+    size = (16, 16, 16) if volumes else (32, 32)
+    channels = trained.channels
+    with torch.no_grad():
+        probability = trained.method.predict(torch.randn(2, channels, *size))
+    assert probability.shape == (2, len(job.dataset.classes), *size)
+    assert probability.dtype == torch.float32
+    torch.testing.assert_close(probability.sum(1), torch.ones(2, *size))
+    assert (probability >= 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learns_a_toy_set(name: str, tmp_path: Path) -> None:
+    """After some epochs on easy images with clean labels, the Dice on the validation cases is far from where it began."""
+    settings = {"epochs": 40, "learning_rate": 0.02, "validate_every": 40, "n": 18, "optimiser": "adamw", "width": 8}
+    job = small_job(tmp_path, name, augmentation=Augmentation.none(), **settings)
+    if "noise_rate" in METHODS[name].paper.needs:
+        job = dataclasses.replace(job, method_config=METHODS[name].Config(noise_rate=0.0))
+    fit(job)
+    last = json.loads((job.out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["val"]["dice"] > 0.75, last
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_start_apart_and_depend_on_the_seed(name: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, name)
+    one, again = make_method(job, 3).state_dict(), make_method(job, 3).state_dict()
+    assert same(one, again)
+    matrices = [value for value in one.values() if value.ndim > 1 and value.std() > 0]
+    assert len({value.numpy().tobytes() for value in matrices}) == len(matrices), "two layers have the same initial weights"
+
+
+class StoppedError(Exception):
+    """What a training that is stopped on purpose raises."""
+
+
+def folder_hash(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+

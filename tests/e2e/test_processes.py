@@ -1,0 +1,32 @@
+"""Two processes with half of each batch give the loss curve of one process with all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from debride.files import read_jsonl
+from debride.training.fit import fit
+from tests.training_jobs import small_job, weights
+
+
+@pytest.mark.parametrize("method", ["ce", "gce"])
+def test_two_processes_equal_one(method: str, tmp_path: Path) -> None:
+    """Instance normalisation: each image's statistics are its own, so the gradients are the same sums in another order.
+
+    The warps bring different shares of "outside" into the two halves of a batch, which the averaging weighs.
+    """
+    torch.set_num_threads(1)
+    settings = {"epochs": 3, "network": "unet", "n": 12, "batch_size": 4}
+    for devices in (1, 2):
+        fit(small_job(tmp_path, method, out=f"on-{devices}", devices=devices, **settings))
+    one, two = ([row["train"]["loss"] for row in read_jsonl(tmp_path / f"on-{d}" / "metrics.jsonl")] for d in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=2e-4)
+    validated = [[row["val"]["dice"] for row in read_jsonl(tmp_path / f"on-{d}" / "metrics.jsonl")] for d in (1, 2)]
+    np.testing.assert_allclose(*validated, atol=5e-3)
+    first, second = (weights(tmp_path / f"on-{d}", "epoch-0001") for d in (1, 2))
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,69 @@
+"""Small trainings for tests: a job on a few small images, and what it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from debride.data.augmentation import Augmentation
+from debride.data.open import open_dataset
+from debride.methods import METHODS
+from debride.training.config import TrainConfig
+from debride.training.fit import Job, fit
+from tests.datasets import build_folder, build_nnunet_3d
+from tests.methods_under_test import Remembering, TwoStreams
+
+TEST_METHODS = {"remembering": Remembering, "two-streams": TwoStreams}
+SMALL = {
+    "epochs": 2,
+    "batch_size": 4,
+    "network": "unet-small",
+    "width": 4,
+    "learning_rate": 0.05,
+    "device": "cpu",
+    "tensorboard": False,
+    "image_size": (32, 32),
+}
+
+
+def small_job(root: Path, method: str, *, out: str = "run", resume: bool = False, volumes: bool = False, n: int = 12, **settings: Any) -> Job:
+    """A training of ``method`` on images of 32 x 32 (or patches of small volumes), made under ``root`` where they are not there yet."""
+    data = root / "data"
+    if not data.exists():
+        build_nnunet_3d(data, n=6) if volumes else build_folder(data, n=n, classes=3)
+    METHODS.update(TEST_METHODS)
+    config = dict(SMALL)
+    if volumes:
+        config |= {"image_size": None, "patch_size": (16, 16, 16), "batch_size": 2}
+    trusted = settings.pop("trusted", None)
+    augmentation = settings.pop("augmentation", Augmentation())
+    return Job(
+        dataset=open_dataset(data, trusted=trusted),
+        method=method,
+        method_config=METHODS[method].Config(),
+        config=TrainConfig(**{**config, **settings}),
+        augmentation=augmentation,
+        out=root / out,
+        cache=root / "cache",
+        resume=resume,
+    )
+
+
+def run_job(job: Job, threads: int = 1) -> None:
+    """``fit`` in a process of its own: picklable, with the test methods known and one thread."""
+    METHODS.update(TEST_METHODS)
+    torch.set_num_threads(threads)
+    fit(job)
+
+
+def weights(run: Path, which: str) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file of a run."""
+    return load_file(run / "weights" / f"{which}.safetensors")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of tensors are equal, bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

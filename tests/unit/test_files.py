@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from debride.files import append_jsonl, atomic_folder, atomic_path, content_hash, read_json, read_jsonl, write_json, write_text
+from debride.types import DataError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_atomic_path_replaces_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "sub" / "a.nii.gz"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"new")
+        assert not target.exists()
+    assert target.read_bytes() == b"new"
+    assert names(target.parent) == ["a.nii.gz"]
+
+
+def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_full_disk_names_the_file(tmp_path: Path, number: int) -> None:
+    target = tmp_path / "a.txt"
+    with pytest.raises(DataError) as raised, atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise OSError(number, os.strerror(number))
+    assert raised.value.where == str(target) and os.strerror(number) in raised.value.problem and raised.value.remedy
+    assert names(tmp_path) == []
+
+
+def test_other_os_errors_are_not_hidden(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "missing").read_text()
+
+
+def test_atomic_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    target.mkdir()
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("1")
+        assert names(target) == []
+    assert names(target) == ["a"] and names(tmp_path) == ["set"]
+
+
+def test_atomic_folder_is_removed_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "set") as folder:
+        (folder / "a").write_text("1")
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_json_round_trip_and_line_of_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"é": [1, None]})
+    assert read_json(path) == {"é": [1, None]}
+    write_text(path, '{"a": 1,\n"b": }')
+    with pytest.raises(DataError) as raised:
+        read_json(path)
+    assert raised.value.where == f"{path}:2"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_json(path)
+
+
+def test_jsonl_survives_a_kill_at_every_byte(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_jsonl(path, {"n": 1})
+    first = path.stat().st_size
+    append_jsonl(path, {"n": "zwölf"})
+    whole = path.read_bytes()
+    for size in range(first, len(whole)):
+        path.write_bytes(whole[:size])
+        assert read_jsonl(path) == [{"n": 1}]
+        append_jsonl(path, {"n": 3})
+        assert [json.loads(line) for line in path.read_text().splitlines()] == [{"n": 1}, {"n": 3}]
+
+
+def test_jsonl_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert read_jsonl(path) == []
+    path.write_text('{"n"')
+    assert read_jsonl(path) == []
+    append_jsonl(path, 5)
+    assert read_jsonl(path) == [5]
+
+
+def test_jsonl_cuts_a_long_broken_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_jsonl(path, 1)
+    path.write_bytes(path.read_bytes() + b'"' + b"x" * 200_000)
+    append_jsonl(path, 2)
+    assert read_jsonl(path) == [1, 2]
+
+
+def test_jsonl_names_a_broken_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
+    with pytest.raises(DataError) as raised:
+        read_jsonl(path)
+    assert raised.value.where == f"{path}:2"
+
+
+def test_content_hash_sees_bytes_order_and_extras_only(tmp_path: Path) -> None:
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_bytes(b"xy")
+    b.write_bytes(b"z")
+    c.write_bytes(b"xy")
+    assert content_hash([a, b], "k", 1) == content_hash([c, b], "k", 1)
+    different = {
+        content_hash([a, b]),
+        content_hash([b, a]),
+        content_hash([a]),
+        content_hash([a, b], 1),
+        content_hash([a, b], "1"),
+    }
+    assert len(different) == 5
+    c.write_bytes(b"xyz")
+    assert content_hash([c]) != content_hash([a, b])
+    with pytest.raises(DataError, match="missing"):
+        content_hash([tmp_path / "missing"])

@@ -1,0 +1,259 @@
+"""Losses against slow versions, one pixel at a time in plain Python, with three classes and an ignored region."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_t
+from torch import Tensor
+
+from debride.losses.pixel import cross_entropy, generalized_cross_entropy, reverse_cross_entropy, symmetric_cross_entropy
+from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
+from debride.losses.region import soft_dice, squared_dice, t_loss
+from debride.types import IGNORE
+
+PixelLoss = Callable[..., Tensor]
+
+
+def gce(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    return generalized_cross_entropy(logits, target, weight, q=0.7)
+
+
+def rce(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    return reverse_cross_entropy(logits, target, weight, log_zero=-4.0)
+
+
+def sce(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    return symmetric_cross_entropy(logits, target, weight, alpha=0.3, beta=2.0, log_zero=-4.0)
+
+
+def slow_rce(p: list[float], y: int) -> float:
+    return -sum(p[k] * (0.0 if k == y else -4.0) for k in range(len(p)))
+
+
+SLOW: list[tuple[PixelLoss, Callable[[list[float], int], float]]] = [
+    (cross_entropy, lambda p, y: -math.log(p[y])),
+    (gce, lambda p, y: (1 - p[y] ** 0.7) / 0.7),
+    (rce, slow_rce),
+    (sce, lambda p, y: -0.3 * math.log(p[y]) + 2.0 * slow_rce(p, y)),
+]
+PIXEL = [loss for loss, _ in SLOW]
+
+
+def batch(*size: int, seed: int = 0, classes: int = 3) -> tuple[Tensor, Tensor]:
+    """Random logits (2, K, *size) and labels (2, *size) with an ignored corner."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, classes, *size, generator=generator, dtype=torch.float64)
+    target = torch.randint(classes, (2, *size), generator=generator)
+    target[0, 0] = IGNORE
+    target[1, ..., -1] = IGNORE
+    return logits, target
+
+
+def softmax(values: list[float]) -> list[float]:
+    exponentials = [math.exp(value - max(values)) for value in values]
+    return [value / sum(exponentials) for value in exponentials]
+
+
+@pytest.mark.parametrize(("loss", "slow"), SLOW)
+@pytest.mark.parametrize("size", [(4, 5), (3, 2, 4)])
+def test_pixel_losses_equal_the_slow_version(
+    loss: PixelLoss, slow: Callable[[list[float], int], float], size: tuple[int, ...]
+) -> None:
+    logits, target = batch(*size)
+    weight = torch.rand(target.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    plain, weighted = loss(logits, target), loss(logits, target, weight)
+    assert plain.shape == target.shape
+    for where in np.ndindex(*target.shape):
+        label = int(target[where])
+        p = softmax(logits[(where[0], slice(None), *where[1:])].tolist())
+        expected = 0.0 if label == IGNORE else slow(p, label)
+        assert float(plain[where]) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert float(weighted[where]) == pytest.approx(expected * float(weight[where]), rel=1e-9, abs=1e-12)
+
+
+def test_pixel_losses_of_a_hand_computed_pixel() -> None:
+    logits = torch.tensor([0.5, 0.25, 0.25]).log().reshape(1, 3, 1)
+    target = torch.tensor([[0]])
+    assert cross_entropy(logits, target).item() == pytest.approx(math.log(2))
+    assert generalized_cross_entropy(logits, target, q=0.5).item() == pytest.approx(2 - math.sqrt(2))
+    assert rce(logits, target).item() == pytest.approx(2.0)
+    assert sce(logits, target).item() == pytest.approx(0.3 * math.log(2) + 4.0)
+
+
+def test_generalized_cross_entropy_lies_between_cross_entropy_and_absolute_error() -> None:
+    logits, target = batch(4, 5)
+    error = 1 - torch.exp(-cross_entropy(logits, target))
+    assert torch.allclose(generalized_cross_entropy(logits, target, q=1.0), error)
+    assert torch.allclose(generalized_cross_entropy(logits, target, q=1e-7), cross_entropy(logits, target), rtol=1e-5)
+    assert torch.allclose(reverse_cross_entropy(logits, target, log_zero=-2.0), 2 * error)
+
+
+@pytest.mark.parametrize("loss", PIXEL)
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
+def test_extreme_logits_give_finite_losses_and_gradients(loss: PixelLoss, scale: float) -> None:
+    logits = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 0.0, -1.0]]).T.reshape(1, 3, 3) * scale
+    logits.requires_grad_()
+    for label in (0, 1, 2):
+        values = loss(logits, torch.full((1, 3), label))
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        assert torch.isfinite(values).all()
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("loss", PIXEL)
+def test_ignored_pixels_have_no_gradient(loss: PixelLoss) -> None:
+    logits, target = batch(4, 5)
+    logits.requires_grad_()
+    loss(logits, target).sum().backward()
+    assert logits.grad is not None
+    ignored = (target == IGNORE)[:, None].expand_as(logits)
+    assert (logits.grad[ignored] == 0).all()
+    assert (logits.grad[~ignored] != 0).any()
+
+
+@pytest.mark.parametrize("loss", PIXEL)
+def test_half_precision_is_raised_before_anything_is_lost(loss: PixelLoss) -> None:
+    logits, target = batch(4, 5)
+    half = logits.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = loss(half, target)
+    assert values.dtype == torch.float32
+    assert torch.equal(values, loss(half.float(), target))
+
+
+def test_region_losses_are_computed_in_float32_within_autocast() -> None:
+    logits, target = batch(4, 5)
+    half = logits.softmax(dim=1).to(torch.bfloat16)
+    nu = torch.tensor(2.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = [soft_dice(half, target), squared_dice(half, target), t_loss(half, target, nu)]
+    assert all(value.dtype == torch.float32 for value in values)
+    expected = [soft_dice(half.float(), target), squared_dice(half.float(), target), t_loss(half.float(), target, nu)]
+    assert all(torch.equal(value, other) for value, other in zip(values, expected, strict=True))
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    logits, target = batch(2, 3)
+    logits.requires_grad_()
+    nu = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
+    for loss in PIXEL:
+        assert torch.autograd.gradcheck(lambda z, loss=loss: loss(z, target), logits)
+    assert torch.autograd.gradcheck(lambda z: soft_dice(z.softmax(dim=1), target), logits)
+    assert torch.autograd.gradcheck(lambda z: squared_dice(z.softmax(dim=1), target), logits)
+    assert torch.autograd.gradcheck(lambda z, v: t_loss(z.softmax(dim=1), target, v), (logits, nu))
+
+
+def labelled_pixels(probabilities: Tensor, target: Tensor, image: int) -> list[tuple[list[float], int]]:
+    """The (probabilities, label) of an image's labelled pixels."""
+    places = [where for where in np.ndindex(*target.shape[1:]) if int(target[(image, *where)]) != IGNORE]
+    return [(probabilities[(image, slice(None), *where)].tolist(), int(target[(image, *where)])) for where in places]
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 2, 4)])
+def test_dice_losses_equal_the_slow_version(size: tuple[int, ...]) -> None:
+    logits, target = batch(*size)
+    probabilities = logits.softmax(dim=1)
+    plain, squared = soft_dice(probabilities, target, smooth=0.5), squared_dice(probabilities, target, smooth=0.5)
+    assert plain.shape == (2, 2)
+    assert squared.shape == (2,)
+    for image in range(2):
+        pixels = labelled_pixels(probabilities, target, image)
+        for k in (1, 2):
+            common = sum(p[k] for p, y in pixels if y == k)
+            total = sum(p[k] for p, _ in pixels) + sum(y == k for _, y in pixels)
+            assert float(plain[image, k - 1]) == pytest.approx(1 - (2 * common + 0.5) / (total + 0.5))
+        common = sum(p[y] for p, y in pixels)
+        squares = sum(value**2 for p, _ in pixels for value in p) + len(pixels)
+        assert float(squared[image]) == pytest.approx(1 - (2 * common + 0.5) / (squares + 0.5))
+
+
+def test_dice_of_a_hand_computed_image() -> None:
+    probabilities = torch.tensor([[[0.5, 0.0, 1.0], [0.5, 1.0, 0.0]]])
+    target = torch.tensor([[1, 1, IGNORE]])
+    assert soft_dice(probabilities, target, smooth=1.0).item() == pytest.approx(1 - 4 / 4.5)
+    assert squared_dice(probabilities, target, smooth=1.0).item() == pytest.approx(1 - 4 / 4.5)
+    assert squared_dice(probabilities, target, smooth=1e-9).item() == pytest.approx(1 - 3 / 3.5)
+
+
+def test_region_losses_of_an_image_without_labels_are_zero() -> None:
+    logits, target = batch(4, 5)
+    target[1] = IGNORE
+    logits.requires_grad_()
+    probabilities = logits.softmax(dim=1)
+    nu = torch.tensor(2.0, dtype=torch.float64)
+    total = [soft_dice(probabilities, target), squared_dice(probabilities, target), t_loss(probabilities, target, nu)]
+    for loss in total:
+        assert (loss[1] == 0).all()
+        (gradient,) = torch.autograd.grad(loss.sum(), logits, retain_graph=True)
+        assert (gradient[1] == 0).all()
+        assert (gradient[0] != 0).any()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("nu", [0.3, 2.7, 150.0])
+def test_t_loss_is_the_negative_log_likelihood_of_scipys_student_t(classes: int, nu: float) -> None:
+    logits, target = batch(4, 5, classes=classes)
+    probabilities = logits.softmax(dim=1)
+    values = t_loss(probabilities, target, torch.tensor(nu, dtype=torch.float64))
+    for image in range(2):
+        pixels = labelled_pixels(probabilities, target, image)
+        error = np.array([p[k] - (y == k) for p, y in pixels for k in range(1, classes)])
+        expected = -multivariate_t.logpdf(error, loc=np.zeros(len(error)), shape=np.eye(len(error)), df=nu)
+        assert float(values[image]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_t_loss_grows_with_the_logarithm_of_the_error() -> None:
+    target = torch.zeros(1, 100, 100, dtype=torch.int64)
+    nu = torch.tensor(1.0)
+
+    def value(error: float) -> float:
+        foreground = torch.full((1, 1, 100, 100), error)
+        return float(t_loss(torch.cat([1 - foreground, foreground], dim=1), target, nu))
+
+    assert value(0.2) - value(0.1) == pytest.approx((10000 + 1) / 2 * math.log(401 / 101), rel=1e-4)
+
+
+def test_masked_mean_leaves_out_what_is_masked_and_survives_an_empty_mask() -> None:
+    loss = torch.tensor([[1.0, 2.0, float("inf")]], requires_grad=True)
+    mean = masked_mean(loss, torch.tensor([[True, True, False]]))
+    (gradient,) = torch.autograd.grad(mean, loss)
+    assert mean.item() == 1.5
+    assert gradient.tolist() == [[0.5, 0.5, 0.0]]
+    empty = masked_mean(loss, torch.zeros(1, 3, dtype=torch.bool))
+    (gradient,) = torch.autograd.grad(empty, loss)
+    assert empty.item() == 0
+    assert gradient.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_keep_rate_falls_to_one_minus_the_noise_rate() -> None:
+    assert [keep_rate(epoch, 0.2, 10) for epoch in (0, 5, 10, 50)] == pytest.approx([1.0, 0.9, 0.8, 0.8])
+
+
+@given(
+    losses=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=1, max_size=24),
+    hidden=st.sets(st.integers(0, 23)),
+    percent=st.integers(0, 100),
+)
+@settings(max_examples=200, deadline=None)
+def test_small_loss_mask_keeps_the_smallest_in_order(losses: list[float], hidden: set[int], percent: int) -> None:
+    valid = [at not in hidden for at in range(len(losses))]
+    candidates = sorted((loss, at) for at, loss in enumerate(losses) if valid[at])
+    count = -(-percent * len(candidates) // 100)
+    expected = {at for _, at in candidates[:count]}
+    mask = small_loss_mask(torch.tensor(losses).reshape(1, -1), torch.tensor(valid).reshape(1, -1), percent / 100)
+    assert {at for at, kept in enumerate(mask[0].tolist()) if kept} == expected
+
+
+def test_small_loss_mask_selects_over_the_whole_batch() -> None:
+    loss = torch.tensor([[[3.0, 1.0], [9.0, 2.0]], [[8.0, 7.0], [0.5, 6.0]]], requires_grad=True)
+    valid = torch.tensor([[[True, True], [True, True]], [[True, True], [False, True]]])
+    mask = small_loss_mask(loss, valid, 0.5)
+    assert mask.tolist() == [[[True, True], [False, True]], [[False, False], [False, True]]]
+    assert not mask.requires_grad

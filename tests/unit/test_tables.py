@@ -1,0 +1,151 @@
+import math
+import random
+import statistics
+
+import pytest
+
+from debride.bench.tables import Summary, Table, collect, markdown, tables
+
+
+def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, **changes):
+    """A row with the given last-ten Dice; the best is 0.01 above it, the last 0.02 below."""
+
+    def score(value):
+        return {
+            "epoch": 3,
+            "dice": value,
+            "per_class": {"lesion": value},
+            "hd95": 10 * value,
+            "counts": {"both-empty": 0, "missed": 1, "false-positive": 2},
+        }
+
+    cell = {
+        "dataset": dataset,
+        "noise": noise,
+        "method": method,
+        "seed": seed,
+        "label_dice": 0.9,
+        "validation_labels": "given",
+        "best": None if failed else score(dice + 0.01),
+        "last": None if failed else score(dice - 0.02),
+        "last_ten": None if failed else {"dice": dice, "deviation": 0.004},
+        "minutes": 1.5,
+        "device": "cpu",
+        "train_cases": 20,
+        "epochs": 12,
+        "curve": [] if failed else [{"epoch": 1, "train_loss": 1.0, "val_dice": None, "test_dice": dice}],
+        "failed": failed,
+    }
+    return {**cell, **changes}
+
+
+def lines(table: Table) -> dict[str, tuple[str, ...]]:
+    return dict(table.lines)
+
+
+def test_means_and_deviations_are_over_seeds_by_rule():
+    (group,) = collect([row(seed=seed, dice=dice) for seed, dice in enumerate([0.80, 0.84, 0.82])])
+    assert group.dice["last_ten"] == Summary(pytest.approx(0.82), pytest.approx(0.02), 3)
+    assert group.dice["best"].mean == pytest.approx(0.83)
+    assert group.dice["last"].mean == pytest.approx(0.80)
+    assert group.hd95 == Summary(pytest.approx(8.0), pytest.approx(0.2), 3)
+
+
+def test_one_seed_has_no_deviation():
+    (group,) = collect([row()])
+    assert group.dice["last_ten"] == Summary(0.8, None, 1)
+    assert lines(tables([row()])[0])["ce"] == ("80.0 (1)",)
+
+
+def test_differences_are_paired_by_seed():
+    base = {0: 0.80, 1: 0.70, 2: 0.60}
+    method = {1: 0.74, 2: 0.70, 3: 0.99}
+    rows = [row(seed=s, dice=d) for s, d in base.items()] + [row(method="gce", seed=s, dice=d) for s, d in method.items()]
+    ce, gce = collect(rows)
+    expected = [method[s] - base[s] for s in (1, 2)]
+    assert ce.difference == {}
+    for rule in ("last_ten", "best", "last"):
+        assert gce.difference[rule].n == 2
+        assert gce.difference[rule].mean == pytest.approx(statistics.fmean(expected))
+        assert gce.difference[rule].deviation == pytest.approx(statistics.stdev(expected))
+
+
+def test_differences_stay_within_their_data_set_and_noise():
+    rows = [
+        row(dice=0.5),
+        row(noise="S_E", dice=0.7),
+        row(method="gce", noise="S_E", dice=0.8),
+        row("e", method="gce", dice=0.9),
+    ]
+    groups = {(g.dataset, g.noise, g.method): g for g in collect(rows)}
+    assert groups["d", "S_E", "gce"].difference["last_ten"].mean == pytest.approx(0.1)
+    assert groups["e", "S_R", "gce"].difference == {}
+
+
+def test_cross_entropy_comes_first_and_the_order_is_else_that_of_the_rows():
+    rows = [row(method=method, noise=noise) for method in ("t-loss", "gce", "ce") for noise in ("S_R", "S_E")]
+    table = tables(rows)[0]
+    assert table.columns == ("S_R", "S_E")
+    assert [method for method, _ in table.lines] == ["training labels", "ce", "t-loss", "gce"]
+
+
+def test_failed_cells_are_shown_and_count_in_no_mean():
+    rows = [row(), row(seed=1, dice=0.82), row(method="gce", dice=0.9), row(method="gce", seed=1, failed="out of memory")]
+    rows += [row(method="sce", seed=seed, failed="loss is not finite") for seed in (0, 1)]
+    shown = tables(rows)
+    assert lines(shown[0])["gce"] == ("90.0 (1, 1 failed)",)
+    assert all(lines(table)["sce"] == ("failed (2)",) for table in shown)
+    text = markdown(rows)
+    assert "- d, S_R, gce, seed 1: out of memory" in text and text.count("loss is not finite") == 2
+
+
+def test_a_grid_that_failed_altogether_still_gives_tables():
+    assert lines(tables([row(failed="no disk")])[0])["ce"] == ("failed (1)",)
+
+
+def test_unknown_distances_leave_the_mean_but_lower_its_number():
+    rows = [row(seed=0), row(seed=1)]
+    rows[1]["last"]["hd95"] = None
+    (group,) = collect(rows)
+    assert group.hd95 == Summary(pytest.approx(7.8), None, 1)
+    rows[0]["last"]["hd95"] = math.nan
+    assert collect(rows)[0].hd95 is None
+    assert lines(tables(rows)[-1])["ce"] == ("–",)
+
+
+def test_training_labels_missing_cells_and_rules_are_said():
+    rows = [row(dice=0.8), row(noise="clean", label_dice=None, dice=0.9), row(method="gce", dice=0.75)]
+    first, difference, best, *_ = tables(rows)
+    assert lines(first) == {"training labels": ("90.0", "–"), "ce": ("80.0 (1)", "90.0 (1)"), "gce": ("75.0 (1)", "–")}
+    assert lines(difference) == {"gce": ("-5.0 (1)", "–")}
+    assert "last ten epochs" in first.note
+    assert "validation set with given labels" in best.note
+    assert "validation set with clean labels" in tables([row(validation_labels="clean")])[1].note
+
+
+def test_markdown_has_a_heading_per_data_set_and_well_formed_tables():
+    rows = [
+        row(dataset, noise, method, seed)
+        for dataset in "ab"
+        for noise in ("x|y", "z")
+        for method in ("ce", "gce")
+        for seed in (0, 1)
+    ]
+    text = markdown(rows)
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## a", "## b"]
+    cells = [line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")]
+    assert set(cells) == {4}
+    assert "| ce | 80.0 ± 0.0 (2) | 80.0 ± 0.0 (2) |" in text
+
+
+def test_the_order_of_rows_changes_no_number():
+    rows = [row(noise=noise, method=method, seed=seed, dice=random.Random(f"{noise}{method}{seed}").random())
+            for noise in ("S_R", "S_E") for method in ("ce", "gce") for seed in range(3)]  # fmt: skip
+    shuffled = random.Random(0).sample(rows, len(rows))
+    for ours, theirs in zip(
+        *(sorted(collect(each), key=lambda g: (g.noise, g.method)) for each in (rows, shuffled)), strict=True
+    ):
+        for rule, summary in ours.dice.items():
+            assert theirs.dice[rule] == Summary(pytest.approx(summary.mean), pytest.approx(summary.deviation), 3)
+        for rule, summary in ours.difference.items():
+            assert theirs.difference[rule] == Summary(pytest.approx(summary.mean), pytest.approx(summary.deviation), 3)
