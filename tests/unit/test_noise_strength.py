@@ -7,6 +7,7 @@ import pytest
 
 from debride.noise import S_E, S_R, DilateErode, Markov
 from debride.noise.strength import calibrate, changed_rate, label_dice
+from debride.noise.morphology import dilate, erode
 from debride.rng import generator
 from debride.types import IGNORE, DataError
 
@@ -47,26 +48,22 @@ def test_calibrated_steps_reach_the_dice_also_with_other_random_numbers(noise):
     assert calibrate(noise, labels, 2, 0.8, seed=0) == (found, dice)
 
 
-def test_calibrated_kernel_is_the_nearest_of_all():
+def test_calibrated_distance_is_the_nearest_of_all():
     labels = discs()
     found, dice = calibrate(DilateErode(9, 9), labels, 2, 0.75, seed=0)
-    draws = [generator(0, "calibrate", row) for row in range(3)]
-    grows = [draw.random() < 0.5 for draw in draws]
+    grows = [generator(0, "calibrate", row).random() < 0.5 for row in range(3)]
     every = {}
-    for side in range(1, 30, 2):
-        noisy = []
-        for label, grow in zip(labels, grows, strict=True):
-            seed = next(s for s in range(50) if (np.random.default_rng(s).random() < 0.5) == grow)
-            noisy.append(DilateErode(side, side)(label, 2, np.random.default_rng(seed)))
-        every[side] = np.mean([label_dice(label, other, 2) for label, other in zip(labels, noisy, strict=True)])
-    assert found.smallest == found.largest
+    for distance in range(1, 30):
+        noisy = [(dilate if grow else erode)(label == 1, label < 2, distance) for label, grow in zip(labels, grows, strict=True)]
+        every[distance] = np.mean([label_dice(label, other.astype(np.uint8), 2) for label, other in zip(labels, noisy, strict=True)])
+    assert found.nearest == found.farthest
     assert abs(dice - 0.75) <= min(abs(score - 0.75) for score in every.values())
 
 
-def test_range_of_kernel_sides_keeps_its_width_and_empty_labels_are_left_out():
+def test_range_of_distances_keeps_its_width_and_empty_labels_are_left_out():
     labels = discs()
     found, dice = calibrate(DilateErode(2, 4), labels, 2, 0.7, seed=3)
-    assert found.largest - found.smallest == 2
+    assert found.farthest - found.nearest == pytest.approx(2)
     empty = np.zeros((64, 64), np.uint8)
     assert calibrate(DilateErode(2, 4), [*labels, empty], 2, 0.7, seed=3) == (found, dice)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -133,21 +133,13 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     if cell.simulator is None:
         return clean, None
     folder = cell.out / "data" / cell.dataset / cell.noise / f"seed-{cell.seed}"
-    while not (folder / "noise.json").exists():
+    if not folder.exists():
+        own = folder.with_name(f"{folder.name}-{os.getpid()}")
+        corrupt_dataset(clean, own, cell.simulator, seed=cell.seed, share=cell.share, target_dice=cell.target_dice)
         try:
-            corrupt_dataset(
-                clean,
-                folder,
-                cell.simulator,
-                seed=cell.seed,
-                share=cell.share,
-                target_dice=cell.target_dice,
-                splits=("train", "val"),
-            )
-        except DataError:
-            if not folder.exists():
-                raise
-            time.sleep(1)  # another cell is writing the same data
+            own.rename(folder)
+        except OSError:  # another cell was quicker: what it wrote is the same
+            shutil.rmtree(own)
     report = json.loads((folder / "noise.json").read_text())
     return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from debride.bench.cell import Cell, run_cell
-from debride.bench.results import write_results
+from debride.bench.results import write_report, write_tables
 from debride.data.augmentation import Augmentation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
@@ -140,7 +140,8 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
 
 
 def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> None:
-    """Runs all cells, ``jobs`` at a time, and writes results.jsonl, table.md and report.html to ``out``.
+    """Runs all cells, ``jobs`` at a time, and writes results.jsonl, table.md and report.html to ``out``; the
+    first two after every cell.
 
     A cell that fails is recorded with its reason and the grid goes on. With ``resume`` finished cells are kept and a cell that was cut off
     goes on from its last epoch.
@@ -156,18 +157,21 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> N
                 path, "does not exist", "Correct the grid's datasets, or set the environment variable that it names."
             )
     write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     with track(f"bench {grid.name}", len(todo)) as show:
-        if jobs == 1:
-            for done, cell in enumerate(todo):
-                run_cell(cell, None)
-                show(done + 1)
-        else:
-            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-                for done, future in enumerate(as_completed([pool.submit(run_cell, cell, threads) for cell in todo])):
-                    future.result()
-                    show(done + 1)
-    write_results(grid.name, todo, out)
+        for done, _ in enumerate(_run(todo, jobs)):
+            write_tables(todo, out)
+            show(done + 1)
+    write_report(grid.name, todo, out)
+
+
+def _run(todo: list[Cell], jobs: int) -> Iterator[None]:
+    """Runs the cells, sharing the processor among ``jobs`` processes, and yields after each."""
+    if jobs == 1:
+        yield from (run_cell(cell, None) for cell in todo)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from (future.result() for future in as_completed([pool.submit(run_cell, cell, threads) for cell in todo]))
 
 
 def _product(grid: Grid, block: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str, str, int]]:

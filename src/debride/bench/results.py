@@ -13,22 +13,26 @@ import torch
 
 from debride import __version__
 from debride.bench.cell import Cell
-from debride.bench.report import Picture, render
+from debride.bench.report import Context, Picture, render
 from debride.bench.tables import Row, markdown
 from debride.files import write_text
 
 
-def write_results(name: str, cells: Sequence[Cell], out: Path) -> None:
-    """Writes what the finished cells of a grid gave, in the grid's order."""
-    rows: list[Row] = [json.loads((cell.folder / "result.json").read_text()) for cell in cells]
+def write_tables(cells: Sequence[Cell], out: Path) -> list[Row]:
+    """Writes results.jsonl and table.md from the cells that are finished, in the grid's order, and returns their rows."""
+    files = [cell.folder / "result.json" for cell in cells]
+    rows: list[Row] = [json.loads(file.read_text()) for file in files if file.exists()]
     write_text(out / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_text(out / "table.md", markdown(rows))
+    return rows
+
+
+def write_report(name: str, cells: Sequence[Cell], out: Path) -> None:
+    """Writes report.html beside the tables."""
+    rows = write_tables(cells, out)
     versions = {"debride": __version__, "torch": torch.__version__, "Python": platform.python_version()}
-    command = " ".join(["debride", *sys.argv[1:]])
-    write_text(
-        out / "report.html",
-        render(name, rows, _pictures(cells), {"date": date.today().isoformat(), "versions": versions, "command": command}),
-    )
+    context: Context = {"date": date.today().isoformat(), "versions": versions, "command": " ".join(["debride", *sys.argv[1:]])}
+    write_text(out / "report.html", render(name, rows, _pictures(cells), context))
 
 
 def _pictures(cells: Sequence[Cell]) -> Iterator[Picture]:

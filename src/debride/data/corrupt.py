@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from debride.data.images import read_label
 from debride.data.write import copy_dataset
 from debride.files import write_json
-from debride.noise import NOISES, DilateErode, Markov, Noise
+from debride.noise import NOISES, DilateErode, Markov, Noise, parameters
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import derive, generator
 from debride.types import Case, DataError, Dataset, Geometry, Split
@@ -63,22 +62,27 @@ def corrupt_dataset(
         }
         return noisy
 
-    copy_dataset(dataset, out, change, progress)
-    dice = [record["dice"] for record in records.values() if record["dice"] is not None]
-    report = {
-        "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
-        "parameters": asdict(noise),  # type: ignore[call-overload]
-        "seed": seed,
-        "share": share,
-        "splits": sorted(splits),
-        "mean_dice": float(np.mean(dice)) if dice else None,
-        "mean_changed": float(np.mean([record["changed"] for record in records.values()])),
-        "emptied": sum(record["emptied"] for record in records.values()),
-        "trusted": sorted(case.id for case in dataset.cases if case.trusted),
-        "cases": dict(sorted(records.items())),
-    }
-    write_json(out / "noise.json", report)
-    return report
+    def record(folder: Path) -> None:
+        write_json(folder / "noise.json", report())
+
+    def report() -> dict[str, Any]:
+        dice = [record["dice"] for record in records.values() if record["dice"] is not None]
+        return {
+            "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
+            "parameters": parameters(noise),
+            "seed": seed,
+            "share": share,
+            "splits": sorted(splits),
+            "target_dice": target_dice,
+            "mean_dice": float(np.mean(dice)) if dice else None,
+            "mean_changed": float(np.mean([record["changed"] for record in records.values()])),
+            "emptied": sum(record["emptied"] for record in records.values()),
+            "trusted": sorted(case.id for case in dataset.cases if case.trusted),
+            "cases": dict(sorted(records.items())),
+        }
+
+    copy_dataset(dataset, out, change, progress, record)
+    return report()
 
 
 def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:

@@ -102,7 +102,7 @@ def read_values(path: Path) -> tuple[Array, Geometry]:
     else:
         values, geometry = _picture_values(path), Geometry()
     if values.dtype.kind == "f":
-        if not np.array_equal(values, np.rint(values)):
+        if not (np.isfinite(values) & (values == np.rint(values))).all():
             raise DataError(path, "holds label values that are not integers", "Export the label map without interpolation.")
         values = values.astype(np.int64)
     return values, geometry
@@ -180,7 +180,7 @@ def _decoding(path: Path) -> Iterator[None]:
     if suffix(path) not in SUFFIXES:
         raise DataError(path, "is of a kind that is not read", f"Convert it to one of {', '.join(SUFFIXES)}.")
     if not path.is_file():
-        raise DataError(path, "does not exist", "Restore the file or take it off the data set.")
+        raise DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
     if path.stat().st_size == 0:
         raise DataError(path, "is empty", "Restore the file from its source.")
     try:

@@ -159,13 +159,11 @@ def report_unknown(where: object, names: Iterable[str], known: Collection[str], 
 
 
 def report_unpaired(images: dict[str, Path], labels: dict[str, Path], report: Report) -> None:
-    """Report each image without a label and each label without an image, unless one of the two folders is empty or missing."""
-    if not images or not labels:
-        return
-    for name in sorted(images.keys() - labels.keys()):
-        report(DataError(images[name], "has no label", "Add a label file of the same name, or take the image away."))
-    for name in sorted(labels.keys() - images.keys()):
-        report(DataError(labels[name], "has no image", "Add an image file of the same name, or take the label away."))
+    """Report each image without a label and each label without an image; of files without any counterpart only the first."""
+    for files, others, what in ((images, labels, "label"), (labels, images, "image")):
+        for name in sorted(files.keys() - others.keys())[: None if others else 1]:
+            problem = f"has no {what}" if others else f"has no {what}, nor has any other file of its folder"
+            report(DataError(files[name], problem, f"Add its {what} under the same name, or take the file away."))
 
 
 def by_stem(folder: Path, report: Report) -> dict[str, Path]:

@@ -24,6 +24,7 @@ def copy_dataset(
     out: Path,
     change: Callable[[Case, Label, Geometry], Label],
     progress: Callable[[int, int], None] | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the data set's cases to the folder ``out`` in the same format, with each label as ``change`` returns it.
 
@@ -31,7 +32,8 @@ def copy_dataset(
     copied byte for byte, as images are. Splits, patients, trust and the meaning of the labels are written as they are in
     ``dataset``, so that ``out`` opens as the same cases; nnU-Net data sets get them as fold 0, with test cases in imagesTs.
     JPEG labels that change become PNG. Files that are not part of a case are not copied. ``out`` appears when it is complete.
-    ``progress`` receives the number of cases done and their total. Raises DataError if ``out`` has content or lies in the
+    ``progress`` receives the number of cases done and their total; ``finish`` the complete folder, before it appears under its name, to
+    add a record. Raises DataError if ``out`` has content or lies in the
     source, if a file cannot be read, and if the disk is full.
     """
     out = out.resolve()
@@ -54,6 +56,8 @@ def copy_dataset(
                 out, "would hold two labels of one name: JPEG becomes PNG", "Rename labels that differ in suffix only."
             )
         _DESCRIBE[dataset.format](dataset, labels, folder)
+        if finish:
+            finish(folder)
 
 
 def _write_label(

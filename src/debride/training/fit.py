@@ -80,11 +80,17 @@ def make_method(job: Job, channels: int) -> Method:
     return METHODS[job.method](job.method_config, make_network, len(job.dataset.classes))
 
 
+def place(method: Method, device: torch.device, ndim: int) -> Method:
+    """The method on a device; 2D weights with channels last, which convolutions are fastest with (a tenth to a third on CPUs)."""
+    method.to(device)
+    return method.to(memory_format=torch.channels_last) if ndim == 2 else method
+
+
 def _train(fabric: Fabric, job: Job) -> None:
     config = job.config
     train, val = _prepare_all(job)
     method = make_method(job, train.channels)
-    method.to(fabric.device)
+    place(method, fabric.device, job.dataset.ndim)
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())

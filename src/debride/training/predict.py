@@ -21,6 +21,7 @@ from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.config import TrainConfig
 from debride.training.description import read_description
+from debride.training.fit import place
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.inference import segment
 from debride.types import Case, DataError, Dataset
@@ -60,7 +61,7 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
     checkpoints.load_weights(method, checkpoints.weights_file(run, which))
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run, "folder", classes, (), ndim, description["ignore"], values)
-    return Trained(method.to(device).eval(), config, channels, labels)
+    return Trained(place(method, device, ndim).eval(), config, channels, labels)
 
 
 def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.device) -> torch.Tensor:
