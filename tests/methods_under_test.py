@@ -1,4 +1,5 @@
-"""Methods that only tests use: one that keeps label state per pixel and per case, through the same contracts as the real ones."""
+"""Methods that only tests use: one that keeps label state per pixel and per case, through the same contracts as the real
+ones."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Remembering(Method):
 
 
 class TwoStreams(Method):
-    """Asks for trusted and other cases in one batch, in a weak and a strong view, and for a look-ahead batch of trusted cases."""
+    """Asks for trusted and other cases in one batch, in a weak and a strong view, and for a look-ahead batch of trusted
+    cases."""
 
     paper = Paper(title="none", authors="none", year=2026, reference="none", sections="none", needs=frozenset({"trusted"}))
 
@@ -57,4 +59,6 @@ class TwoStreams(Method):
         self.seen.append((batch, trusted))
         losses = [cross_entropy(self.network(view.image), view.label) for view in (*batch.views, trusted.views[0])]
         labels = [view.label for view in (*batch.views, trusted.views[0])]
-        return {f"view {n}": masked_mean(loss, label != IGNORE) for n, (loss, label) in enumerate(zip(losses, labels, strict=True))}
+        return {
+            f"view {n}": masked_mean(loss, label != IGNORE) for n, (loss, label) in enumerate(zip(losses, labels, strict=True))
+        }

@@ -29,8 +29,11 @@ SMALL = {
 }
 
 
-def small_job(root: Path, method: str, *, out: str = "run", resume: bool = False, volumes: bool = False, n: int = 12, **settings: Any) -> Job:
-    """A training of ``method`` on images of 32 x 32 (or patches of small volumes), made under ``root`` where they are not there yet."""
+def small_job(
+    root: Path, method: str, *, out: str = "run", resume: bool = False, volumes: bool = False, n: int = 12, **settings: Any
+) -> Job:
+    """A training of ``method`` on images of 32 x 32 (or patches of small volumes), made under ``root`` where they are not
+    there yet."""
     data = root / "data"
     if not data.exists():
         build_nnunet_3d(data, n=6) if volumes else build_folder(data, n=n, classes=3)

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.warp import Warp
 from debride.files import atomic_folder, read_json, write_json
 from debride.types import DataError
+from debride.warp import Warp
 
 _CHUNK = 1 << 22  # values written at once where a field does not start at 0
 _DESCRIPTION = "fields.json"

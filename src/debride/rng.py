@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, never on the order in which they are asked for.
 
-Everything random derives from a seed and integer or string keys (epoch, step, case, purpose), so that order, number of workers and
-number of processes do not matter and a resumed run draws what the uninterrupted one would have drawn.
+Everything random derives from a seed and integer or string keys (epoch, step, case, purpose), so that order, number of
+workers and number of processes do not matter and a resumed run draws what the uninterrupted one would have drawn.
 """
 
 from __future__ import annotations

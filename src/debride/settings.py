@@ -71,4 +71,6 @@ def _scalar(value: Any, kind: type, where: object) -> Any:
             return number
         if kind is int and number == number and number.is_integer():
             return int(number)
-    raise DataError(where, f"is {value!r}", f"Give {'a whole number' if kind is int else 'a number' if kind is float else 'text'}.")
+    raise DataError(
+        where, f"is {value!r}", f"Give {'a whole number' if kind is int else 'a number' if kind is float else 'text'}."
+    )

@@ -51,8 +51,9 @@ class Geometry:
 class Case:
     """One image with one given label, as files: nothing is read until it is needed.
 
-    ``id`` is unique in its data set; where several raters labelled an image it is ``image_id@rater``. ``image`` has one path per
-    channel file, in order. ``label`` is None for an image to predict. ``trusted`` says that the label was verified.
+    ``id`` is unique in its data set; where several raters labelled an image it is ``image_id@rater``. ``image`` has one
+    path per channel file, in order. ``label`` is None for an image to predict. ``trusted`` says that the label was
+    verified.
     """
 
     id: str
@@ -68,8 +69,8 @@ class Case:
 class Dataset:
     """A data set as found on disk: its cases and what its labels mean.
 
-    ``classes`` are names by class id, background first. ``ignore`` is the raw label value that means "no label", if there is one.
-    ``values`` maps raw label values to class ids where they differ (``{0: 0, 255: 1}`` for binary PNG masks).
+    ``classes`` are names by class id, background first. ``ignore`` is the raw label value that means "no label", if there
+    is one. ``values`` maps raw label values to class ids where they differ (``{0: 0, 255: 1}`` for binary PNG masks).
     ``ndim`` is 2 or 3. ``format`` is one of "folder", "nnunet", "manifest".
     """
 
@@ -90,9 +91,9 @@ class Dataset:
 class View:
     """One augmented look at a batch: what a network reads, and the geometry that label state follows.
 
-    ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a region of the working
-    images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields`` are the LabelStore's per-pixel
-    fields (B, ..., *S) carried through the same warp.
+    ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a
+    region of the working images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields``
+    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp.
     """
 
     image: torch.Tensor

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training_jobs import TEST_METHODS, same, small_job, weights
 
 from debride.cli import make_parser
 from debride.data.augmentation import Augmentation
@@ -18,7 +19,6 @@ from debride.methods.base import Method
 from debride.training.fit import fit, make_method
 from debride.training.predict import load_run
 from debride.training.run import TrainingRun
-from tests.training_jobs import TEST_METHODS, same, small_job, weights
 
 NAMES = sorted(set(METHODS) - set(TEST_METHODS))
 
@@ -68,7 +68,9 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     fit(dataclasses.replace(part, resume=True))
     assert same(weights(tmp_path / "whole", "epoch-0003"), weights(tmp_path / "part", "epoch-0003"))
-    records = [[json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()] for out in ("whole", "part")]
+    records = [
+        [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()] for out in ("whole", "part")
+    ]
     assert [row["train"] for row in records[0]] == [row["train"] for row in records[1]]
     states = [tmp_path / out / "resume" / "epoch-0003" / "labels" for out in ("whole", "part")]
     assert folder_hash(states[0]) == folder_hash(states[1])
@@ -129,4 +131,3 @@ def folder_hash(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.training_jobs import run_job, same, small_job, weights
 
 from debride.training.checkpoint import latest_state
-from tests.training_jobs import run_job, same, small_job, weights
 
 EPOCHS = 5
 KILLS = 10

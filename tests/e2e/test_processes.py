@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.training_jobs import small_job, weights
 
 from debride.files import read_jsonl
 from debride.training.fit import fit
-from tests.training_jobs import small_job, weights
 
 
 @pytest.mark.parametrize("method", ["ce", "gce"])

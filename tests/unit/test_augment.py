@@ -12,8 +12,8 @@ from scipy import ndimage, stats
 
 from debride.data.augment import apply_intensity, draw_warp
 from debride.data.augmentation import Augmentation
-from debride.warp import Warp
 from debride.types import DataError
+from debride.warp import Warp
 
 NONE = Augmentation.none()
 STRONG = dataclasses.replace(NONE, strong_probability=1.0)

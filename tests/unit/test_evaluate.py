@@ -9,8 +9,8 @@ import shutil
 
 import numpy as np
 import pytest
-
 from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_nifti, save_png
+
 from debride.data.images import read_label, write_label
 from debride.data.open import open_dataset
 from debride.evaluation.evaluate import evaluate_folder

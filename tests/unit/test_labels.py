@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from debride.warp import Warp
 from debride.labels import Field, LabelStore
 from debride.types import DataError
+from debride.warp import Warp
 
 FIELDS = (
     Field("soft", "pixel", channels=(2,)),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from debride.noise import S_E, S_R, DilateErode, Markov
-from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.noise.morphology import dilate, erode
+from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import generator
 from debride.types import IGNORE, DataError
 
@@ -54,8 +54,12 @@ def test_calibrated_distance_is_the_nearest_of_all():
     grows = [generator(0, "calibrate", row).random() < 0.5 for row in range(3)]
     every = {}
     for distance in range(1, 30):
-        noisy = [(dilate if grow else erode)(label == 1, label < 2, distance) for label, grow in zip(labels, grows, strict=True)]
-        every[distance] = np.mean([label_dice(label, other.astype(np.uint8), 2) for label, other in zip(labels, noisy, strict=True)])
+        noisy = [
+            (dilate if grow else erode)(label == 1, label < 2, distance) for label, grow in zip(labels, grows, strict=True)
+        ]
+        every[distance] = np.mean(
+            [label_dice(label, other.astype(np.uint8), 2) for label, other in zip(labels, noisy, strict=True)]
+        )
     assert found.nearest == found.farthest
     assert abs(dice - 0.75) <= min(abs(score - 0.75) for score in every.values())
 

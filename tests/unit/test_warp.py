@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from debride.warp import Warp
 from debride.types import IGNORE
+from debride.warp import Warp
 
 
 def make(source: tuple[int, ...], out: tuple[int, ...] | None = None, batch: int = 1, **given: object) -> Warp:

@@ -33,7 +33,7 @@ from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
 from debride.training.inference import segment, sweep
 from debride.training.predict import Trained, load_run
-from debride.types import DataError, Dataset
+from debride.types import DataError, Dataset, Split
 
 PICTURES = 3
 """Test cases and training cases that are shown of each cell."""
@@ -46,7 +46,7 @@ class Cell:
     dataset: str
     path: Path
     open_options: dict[str, Any]
-    limit: dict[str, int]
+    limit: dict[Split, int]
     noise: str
     simulator: Noise | None
     target_dice: float | None
@@ -129,7 +129,8 @@ def _measure(cell: Cell) -> Row:
 
 
 def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
-    """The data set to train on, corrupted once for all methods with the same noise and seed, and what ``noise.json`` says of it."""
+    """The data set to train on, corrupted once for all methods with the same noise and seed, and what ``noise.json`` says
+    of it."""
     if cell.simulator is None:
         return clean, None
     folder = cell.out / "data" / cell.dataset / cell.noise / f"seed-{cell.seed}"
@@ -191,7 +192,8 @@ def _point(row: dict[str, Any], test_dice: float | None) -> Point:
 
 
 def _pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, device: torch.device) -> None:
-    """PNGs of the same few cases in every cell: test cases with clean and predicted outlines, training cases with the given one too."""
+    """PNGs of the same few cases in every cell: test cases with clean and predicted outlines, training cases with the given
+    one too."""
     labels = {case.id: case.label for case in given.of("train")}
     for split in ("train", "test"):
         shown = sorted((c for c in clean.cases if c.split == split and c.label), key=lambda c: derive(0, "picture", c.id))[

@@ -20,7 +20,7 @@ from debride.noise import make_noise
 from debride.progress import track
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
-from debride.types import DataError
+from debride.types import DataError, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class DatasetEntry:
     path: str
     format: str | None = None
     patient_pattern: str | None = None
-    limit: Mapping[str, int] = field(default_factory=dict)
+    limit: Mapping[Split, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -46,7 +46,8 @@ class NoiseEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodEntry:
-    """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the corruption had."""
+    """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the
+    corruption had."""
 
     method: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +56,8 @@ class MethodEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is compared. ``cells`` lists blocks, each the product of its data sets, noises, methods and seeds (all where it names none)."""
+    """What is compared. ``cells`` lists blocks, each the product of its data sets, noises, methods and seeds (all where it
+    names none)."""
 
     name: str
     datasets: Mapping[str, DatasetEntry]
@@ -140,11 +142,11 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
 
 
 def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> None:
-    """Runs all cells, ``jobs`` at a time, and writes results.jsonl, table.md and report.html to ``out``; the
-    first two after every cell.
+    """Runs all cells, ``jobs`` at a time, and writes results.jsonl, table.md and report.html to ``out``; the first two
+    after every cell.
 
-    A cell that fails is recorded with its reason and the grid goes on. With ``resume`` finished cells are kept and a cell that was cut off
-    goes on from its last epoch.
+    A cell that fails is recorded with its reason and the grid goes on. With ``resume`` finished cells are kept and a cell
+    that was cut off goes on from its last epoch.
     """
     if out.exists() and any(out.iterdir()) and not resume:
         raise DataError(out, "is not empty", "Choose another --out, or go on with this grid with --resume.")
@@ -167,7 +169,9 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> N
 def _run(todo: list[Cell], jobs: int) -> Iterator[None]:
     """Runs the cells, sharing the processor among ``jobs`` processes, and yields after each."""
     if jobs == 1:
-        yield from (run_cell(cell, None) for cell in todo)
+        for cell in todo:
+            run_cell(cell, None)
+            yield
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:

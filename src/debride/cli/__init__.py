@@ -57,7 +57,8 @@ def _report_mistake(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="debride-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)
     print(
-        f"debride: this is a mistake of debride's own ({type(error).__name__}: {error}). Please report it with {file.name}.", file=sys.stderr
+        f"debride: this is a mistake of debride's own ({type(error).__name__}: {error}). Please report it with {file.name}.",
+        file=sys.stderr,
     )
     return 3
 

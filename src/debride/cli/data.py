@@ -26,11 +26,15 @@ def add_verbs(verbs: Verbs) -> None:
     corrupt.add_argument("dataset", type=Path)
     corrupt.add_argument("out", type=Path)
     corrupt.add_argument("--noise", required=True, help="name of the simulator; `debride methods` lists them")
-    corrupt.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the simulator, as steps=90 preference=0.2")
+    corrupt.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the simulator, as steps=90 preference=0.2"
+    )
     corrupt.add_argument("--dice", type=float, metavar="X", help="choose the strength that gives this mean label Dice instead")
     corrupt.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     corrupt.add_argument("--share", type=float, default=1.0, metavar="X", help="share of the cases to corrupt (default: 1)")
-    corrupt.add_argument("--splits", nargs="+", default=["train", "val"], choices=["train", "val", "test"], help="default: train val")
+    corrupt.add_argument(
+        "--splits", nargs="+", default=["train", "val"], choices=["train", "val", "test"], help="default: train val"
+    )
     add_dataset_options(corrupt)
     corrupt.set_defaults(run=run_corrupt)
 
@@ -39,7 +43,9 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a data set is read."""
     group = parser.add_argument_group("data set")
     group.add_argument("--format", choices=["folder", "nnunet", "manifest"], help="default: recognised by its files")
-    group.add_argument("--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'")
+    group.add_argument(
+        "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"
+    )
     group.add_argument("--trusted", type=Path, metavar="FILE", help="ids of cases whose labels were verified, one per line")
     group.add_argument("--fold", type=int, default=0, metavar="N", help="of splits_final.json (default: 0)")
     group.add_argument("--split-seed", type=int, default=0, metavar="N", help="where the data set brings no split (default: 0)")
@@ -78,7 +84,9 @@ def run_check(arguments: argparse.Namespace) -> int:
     dataset = open_from(arguments)
     counts = ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
     patients = len({case.patient for case in dataset.cases})
-    print(f"{arguments.dataset}: no problems. {dataset.format}, {dataset.ndim}D, classes {', '.join(dataset.classes)}; cases: {counts}; {patients} patients.")
+    print(
+        f"{arguments.dataset}: no problems. {dataset.format}, {dataset.ndim}D, classes {', '.join(dataset.classes)}; cases: {counts}; {patients} patients."
+    )
     return 0
 
 

@@ -20,13 +20,20 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     from debride.training.config import TrainConfig
 
     train = verbs.add_parser(
-        "train", help="train a network by a method", epilog="Every hyper-parameter of the method is an option too: see `debride methods METHOD`."
+        "train",
+        help="train a network by a method",
+        epilog="Every hyper-parameter of the method is an option too: see `debride methods METHOD`.",
     )
     train.add_argument("method")
     train.add_argument("dataset", type=Path)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, metrics and run.json")
     train.add_argument("--resume", action="store_true", help="go on with the training in --out")
-    train.add_argument("--config", type=Path, metavar="FILE", help="YAML with the sections training, augmentation, method; options go before it")
+    train.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML with the sections training, augmentation, method; options go before it",
+    )
     train.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
     add_dataset_options(train)
     add_settings(train, TrainConfig, "training")
@@ -39,8 +46,12 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     predict.add_argument("run_folder", type=Path, metavar="RUN")
     predict.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
     predict.add_argument("--out", type=Path, required=True, metavar="DIR")
-    predict.add_argument("--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)")
-    predict.add_argument("--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks")
+    predict.add_argument(
+        "--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)"
+    )
+    predict.add_argument(
+        "--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks"
+    )
     predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     predict.set_defaults(run=run_predict)
 
@@ -70,7 +81,10 @@ def run_train(arguments: argparse.Namespace) -> int:
         "augmentation": (Augmentation, given_settings(arguments, Augmentation, prefix="augment_")),
         "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
     }
-    settings = {name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{name} settings") for name, (cls, values) in given.items()}
+    settings = {
+        name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{name} settings")
+        for name, (cls, values) in given.items()
+    }
     fit(
         Job(
             dataset=open_from(arguments),
@@ -136,7 +150,9 @@ def _describe(name: str) -> None:
     print("\nOptions")
     for field in dataclasses.fields(method.Config):
         print(f"  --{field.name.replace('_', '-'):16} {field.default!s:8} {field.metadata.get('about', '')}")
-    print("\nDepartures from the paper, and choices where it is silent" if paper.deviations else "\nNo departures from the paper.")
+    print(
+        "\nDepartures from the paper, and choices where it is silent" if paper.deviations else "\nNo departures from the paper."
+    )
     for deviation in paper.deviations:
         print(f"  - {deviation}")
 
@@ -165,7 +181,9 @@ def _read_config(file: Path | None) -> dict[str, dict[str, Any]]:
 
     sections = read_yaml(file)
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
-        raise DataError(file, "is not a YAML mapping of sections", "Write training:, augmentation:, method:, each with its settings below.")
+        raise DataError(
+            file, "is not a YAML mapping of sections", "Write training:, augmentation:, method:, each with its settings below."
+        )
     unknown = set(sections) - {"training", "augmentation", "method"}
     if unknown:
         raise DataError(file, f"has the unknown section {', '.join(sorted(unknown))}", "Use training, augmentation and method.")

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from debride.data.augmentation import Augmentation
-from debride.warp import Warp
 from debride.rng import derive, uniforms
+from debride.warp import Warp
 
 Strength = Literal["none", "weak", "strong"]
 Numbers = npt.NDArray[np.float64]

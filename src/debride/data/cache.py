@@ -1,8 +1,8 @@
 """Cases ready for training: decoded, resized and normalised once, then read from disk where they lie.
 
-Each image and each label becomes one ``.npy`` file named by a hash of the bytes of its source files and of how it was prepared, so a
-changed file or setting never meets an old entry, and noisy copies of a data set share their images. Rows are memory-mapped when they
-are read: memory does not grow with the number of cases.
+Each image and each label becomes one ``.npy`` file named by a hash of the bytes of its source files and of how it was
+prepared, so a changed file or setting never meets an old entry, and noisy copies of a data set share their images. Rows are
+memory-mapped when they are read: memory does not grow with the number of cases.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,9 @@ FORMAT_VERSION = 1
 class Preparation:
     """How a case becomes its working image.
 
-    ``image_size``: the working shape S. ``spacing``: mm per array axis to resample to (either, not both). ``intensity``: "zscore" (per image
-    and channel), "unit" (minimum to 0, maximum to 1) or "clip:LOW:HIGH" (cut there, then to [-1, 1]; Hounsfield windows).
+    ``image_size``: the working shape S. ``spacing``: mm per array axis to resample to (either, not both). ``intensity``:
+    "zscore" (per image and channel), "unit" (minimum to 0, maximum to 1) or "clip:LOW:HIGH" (cut there, then to [-1, 1];
+    Hounsfield windows).
     """
 
     image_size: tuple[int, ...] | None = None
@@ -47,7 +49,8 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm (None: unknown)."""
+    """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm
+    (None: unknown)."""
 
     cases: tuple[Case, ...]
     channels: int
@@ -61,14 +64,16 @@ class Prepared:
 
     def image(self, row: int) -> npt.NDArray[np.float32]:
         """The working image of a row, memory-mapped read-only."""
-        return np.load(self.image_files[row], mmap_mode="r", allow_pickle=False)
+        image: npt.NDArray[np.float32] = np.load(self.image_files[row], mmap_mode="r", allow_pickle=False)
+        return image
 
     def label(self, row: int) -> npt.NDArray[np.uint8]:
         """The working label of a row, memory-mapped read-only."""
         file = self.label_files[row]
         if file is None:
             raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        label: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+        return label
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
@@ -84,13 +89,18 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Prepares the cases that the cache lacks, one at a time, and returns where all of them lie."""
-    images, labels, shapes, spacings = [], [], [], []
+    images: list[Path] = []
+    labels: list[Path | None] = []
+    shapes: list[tuple[int, ...]] = []
+    spacings: list[tuple[float, ...] | None] = []
     channels = 0
     for number, case in enumerate(cases):
         image_file, meta = _prepare_image(case, preparation, folder)
-        channels = channels or int(meta["channels"])
-        if int(meta["channels"]) != channels:
-            raise DataError(case.image[0], f"has {meta['channels']} channels, others have {channels}", "Give every case the same channels.")
+        channels = channels or meta["channels"]
+        if meta["channels"] != channels:
+            raise DataError(
+                case.image[0], f"has {meta['channels']} channels, others have {channels}", "Give every case the same channels."
+            )
         images.append(image_file)
         shapes.append(tuple(meta["shape"]))
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
@@ -118,13 +128,19 @@ def working_shape(shape: tuple[int, ...], geometry: Geometry, preparation: Prepa
     """The shape S of the working image of an image of the given shape."""
     if preparation.image_size:
         if len(preparation.image_size) != len(shape):
-            raise DataError("--image-size", f"has {len(preparation.image_size)} numbers, images have {len(shape)} axes", "Give one per axis.")
+            raise DataError(
+                "--image-size",
+                f"has {len(preparation.image_size)} numbers, images have {len(shape)} axes",
+                "Give one per axis.",
+            )
         return preparation.image_size
     if preparation.spacing:
         if geometry.spacing is None:
             raise DataError("--spacing", "needs images that state their spacing, these do not", "Use --image-size instead.")
         if len(preparation.spacing) != len(shape):
-            raise DataError("--spacing", f"has {len(preparation.spacing)} numbers, images have {len(shape)} axes", "Give one per axis.")
+            raise DataError(
+                "--spacing", f"has {len(preparation.spacing)} numbers, images have {len(shape)} axes", "Give one per axis."
+            )
         sizes = zip(shape, geometry.spacing, preparation.spacing, strict=True)
         return tuple(max(1, round(length * mm / target)) for length, mm, target in sizes)
     return shape
@@ -136,7 +152,7 @@ def resize(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         return x
     if len(shape) == 2:
         return F.interpolate(x[None], size=shape, mode="bilinear", align_corners=False, antialias=True)[0]
-    depth, height, width = x.shape[1:]
+    depth = x.shape[1]
     in_plane = F.interpolate(x.flatten(0, 1)[None], size=shape[1:], mode="bilinear", align_corners=False, antialias=True)[0]
     columns = in_plane.reshape(x.shape[0], depth, -1)
     size = (shape[0], columns.shape[2])
@@ -150,10 +166,11 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
     values = np.unique(label)
     onehot = torch.stack([torch.from_numpy((label == value).astype(np.float32)) for value in values])
     chosen = resize(onehot, shape).argmax(dim=0)
-    return values[chosen.numpy()]
+    resized: npt.NDArray[np.uint8] = values[chosen.numpy()]
+    return resized
 
 
-def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, list[int] | list[float] | int]]:
+def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
     key = content_hash(case.image, "image", FORMAT_VERSION, repr(preparation))
     file = folder / key[:2] / f"{key}.npy"
     meta_file = file.with_suffix(".json")
@@ -168,17 +185,22 @@ def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[
         }
         _save(file, working)
         write_json(meta_file, meta)
-    return file, json.loads(meta_file.read_text())
+    described: dict[str, Any] = json.loads(meta_file.read_text())
+    return file, described
 
 
 def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shape: tuple[int, ...], folder: Path) -> Path:
     assert case.label is not None
-    key = content_hash([case.label], "label", FORMAT_VERSION, shape, sorted(dataset.values.items()), dataset.ignore, len(dataset.classes))
+    key = content_hash(
+        [case.label], "label", FORMAT_VERSION, shape, sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
+    )
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
         label, _ = read_label(case.label, dataset)
         if label.shape != original:
-            raise DataError(case.label, f"has shape {label.shape}, its image {original}", "Image and mask must have the same shape.")
+            raise DataError(
+                case.label, f"has shape {label.shape}, its image {original}", "Image and mask must have the same shape."
+            )
         _save(file, resize_label(label, shape))
     return file
 

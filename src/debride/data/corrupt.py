@@ -34,10 +34,10 @@ def corrupt_dataset(
 ) -> dict[str, Any]:
     """Writes ``dataset`` to ``out`` with noisy labels and ``noise.json``, and returns what that file holds.
 
-    ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a case depends on its id and the seed
-    alone. The simulators count pixels, so each case's shape is recorded: drawn at another resolution the same parameters are of another
-    strength. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that become empty stay
-    so and are counted.
+    ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a case depends
+    on its id and the seed alone. The simulators count pixels, so each case's shape is recorded: drawn at another resolution
+    the same parameters are of another strength. ``target_dice`` sets the strength instead: the mean label Dice on a sample
+    of training labels. Labels that become empty stay so and are counted.
     """
     classes = len(dataset.classes)
     candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
@@ -90,8 +90,10 @@ def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: 
         raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov or dilate-erode.")
     sample = _drawn(candidates, min(1.0, SAMPLE / len(candidates)), derive(seed, "sample"))
     labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]
-    found, _ = calibrate(noise, labels, len(dataset.classes), target, seed)
-    return found
+    classes = len(dataset.classes)
+    if isinstance(noise, Markov):
+        return calibrate(noise, labels, classes, target, seed)[0]
+    return calibrate(noise, labels, classes, target, seed)[0]
 
 
 def _drawn(cases: list[Case], share: float, seed: int) -> list[Case]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.data.augment import apply_intensity, draw_warp
+from debride.data.augment import Strength, apply_intensity, draw_warp
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
 from debride.labels import LabelStore
@@ -25,7 +25,8 @@ PREFETCHED = 2
 
 @dataclass(frozen=True)
 class Selection:
-    """Which cases make a batch: ``rows``, the ``stream`` each comes from, and ``draw``, which tells a row's second visit in an epoch from its first."""
+    """Which cases make a batch: ``rows``, the ``stream`` each comes from, and ``draw``, which tells a row's second visit in
+    an epoch from its first."""
 
     rows: Rows
     stream: Rows
@@ -34,7 +35,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Raw:
-    """A batch as it lies on disk: images (B, C, *R) and labels (B, *R) of regions R that start at ``origin`` (None: whole images)."""
+    """A batch as it lies on disk: images (B, C, *R) and labels (B, *R) of regions R that start at ``origin`` (None: whole
+    images)."""
 
     selection: Selection
     image: Tensor
@@ -60,10 +62,11 @@ class Regions:
 
 
 def select(streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world: int = 1) -> list[Selection]:
-    """The batches of one phase for one process: the first stream's rows once, in random order, shorter streams again and again.
+    """The batches of one phase for one process: the first stream's rows once, in random order, shorter streams again and
+    again.
 
-    ``streams`` gives rows and number per batch for all processes together. Each process takes every ``world``-th case of a batch; a last
-    batch too small to give each process a case is left out.
+    ``streams`` gives rows and number per batch for all processes together. Each process takes every ``world``-th case of a
+    batch; a last batch too small to give each process a case is left out.
     """
     first, size = streams[0]
     steps = math.ceil(len(first) / size)
@@ -103,7 +106,9 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
         source, target = overlap(start, shape, prepared.shapes[row])
         image[number][(slice(None), *target)] = prepared.image(row)[(slice(None), *source)]
         label[number][target] = prepared.label(row)[source]
-    return Raw(selection, torch.from_numpy(image), torch.from_numpy(label), None if origin is None else torch.from_numpy(origin))
+    return Raw(
+        selection, torch.from_numpy(image), torch.from_numpy(label), None if origin is None else torch.from_numpy(origin)
+    )
 
 
 def overlap(
@@ -111,7 +116,9 @@ def overlap(
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where a region (origin, shape) meets an image of shape ``full``: slices of the image, and of the region."""
     low = [max(int(start), 0) for start in origin]
-    high = [max(low_, min(int(start) + size, length)) for low_, start, size, length in zip(low, origin, shape, full, strict=True)]
+    high = [
+        max(low_, min(int(start) + size, length)) for low_, start, size, length in zip(low, origin, shape, full, strict=True)
+    ]
     source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     target = tuple(slice(a - int(start), b - int(start)) for a, b, start in zip(low, high, origin, strict=True))
     return source, target
@@ -136,7 +143,7 @@ def raw_batches(prepared: Prepared, selections: Sequence[Selection], regions: Re
 
 def make_batch(
     raw: Raw,
-    looks: Sequence[tuple[str, bool]],
+    looks: Sequence[tuple[Strength, bool]],
     augmentation: Augmentation,
     store: LabelStore,
     prepared: Prepared,
@@ -145,7 +152,8 @@ def make_batch(
     seed: int,
     device: torch.device,
 ) -> Batch:
-    """The views of a raw batch, on the device. ``looks`` are (intensity, own warp): views without a warp of their own share the first's."""
+    """The views of a raw batch, on the device. ``looks`` are (intensity, own warp): views without a warp of their own share
+    the first's."""
     rows = raw.selection.rows
     image, label = raw.image.to(device, non_blocking=True), raw.label.to(device, non_blocking=True)
     region = tuple(image.shape[2:])
@@ -153,17 +161,20 @@ def make_batch(
     spacing = _spacings(prepared, rows)
     pixel_fields = {field.name: store.read(field.name, rows, raw.origin, region).to(device) for field in store.pixel_fields}
     views: list[View] = []
+    plain: View | None = None  # the first view before its intensity changes
     for number, (intensity, own_warp) in enumerate(looks):
         if number == 0 or own_warp:
-            warp = draw_warp(augmentation, derive(seed, "warp", number), raw.selection.draw, region, out_shape, spacing).to(device)
-            warped, warped_label = warp.sample(image), warp.sample_label(label).long()
-            fields = {name: warp.sample(values.float()) for name, values in pixel_fields.items()}
+            warp = draw_warp(augmentation, derive(seed, "warp", number), raw.selection.draw, region, out_shape, spacing).to(
+                device
+            )
+            fields = {name: warp.sample(values) for name, values in pixel_fields.items()}
+            view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, fields)
+            plain = plain or view
         else:
-            warp, warped, warped_label, fields = views[0].warp, first, views[0].label, views[0].fields
-        if number == 0:
-            first = warped
-        look = apply_intensity(warped, intensity, augmentation, derive(seed, "intensity", number), raw.selection.draw)
-        views.append(View(look, warped_label, warp, raw.origin, fields))
+            assert plain is not None  # the first view has a warp of its own
+            view = plain
+        look = apply_intensity(view.image, intensity, augmentation, derive(seed, "intensity", number), raw.selection.draw)
+        views.append(replace(view, image=look))
     return Batch(
         views=tuple(views),
         index=torch.from_numpy(rows).to(device),
@@ -174,7 +185,7 @@ def make_batch(
 
 
 def _spacings(prepared: Prepared, rows: Rows) -> npt.NDArray[np.float64] | None:
-    """Spacing in mm per case and axis; None where an image does not say it.""" 
+    """Spacing in mm per case and axis; None where an image does not say it."""
     spacings = [prepared.spacings[row] for row in rows]
     known = [spacing for spacing in spacings if spacing is not None]
     return np.array(known) if len(known) == len(spacings) else None

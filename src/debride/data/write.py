@@ -31,10 +31,10 @@ def copy_dataset(
     ``change`` receives a case, its label (*S) of class ids, and its geometry; where it returns that same array, the file is
     copied byte for byte, as images are. Splits, patients, trust and the meaning of the labels are written as they are in
     ``dataset``, so that ``out`` opens as the same cases; nnU-Net data sets get them as fold 0, with test cases in imagesTs.
-    JPEG labels that change become PNG. Files that are not part of a case are not copied. ``out`` appears when it is complete.
-    ``progress`` receives the number of cases done and their total; ``finish`` the complete folder, before it appears under its name, to
-    add a record. Raises DataError if ``out`` has content or lies in the
-    source, if a file cannot be read, and if the disk is full.
+    JPEG labels that change become PNG. Files that are not part of a case are not copied. ``out`` appears when it is
+    complete. ``progress`` receives the number of cases done and their total; ``finish`` the complete folder, before it
+    appears under its name, to add a record. Raises DataError if ``out`` has content or lies in the source, if a file cannot
+    be read, and if the disk is full.
     """
     out = out.resolve()
     if out.is_relative_to(dataset.root):

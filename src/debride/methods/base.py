@@ -1,7 +1,7 @@
 """What a method is: a paper, a configuration, networks, and a step.
 
-A method writes ``loss``, or ``step`` where one loss on one batch does not describe it. It sees the training through ``Run`` alone
-and knows nothing of files, devices or processes.
+A method writes ``loss``, or ``step`` where one loss on one batch does not describe it. It sees the training through ``Run``
+alone and knows nothing of files, devices or processes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ MakeNetwork = Callable[[], nn.Module]
 class Paper:
     """Where a method comes from and how ours differs.
 
-    ``needs`` names what a user must supply beyond images and labels: "noise_rate", "trusted". ``trusted`` says what the method does
-    with the cases whose label was verified. ``deviations`` lists every departure from the paper, and every choice where it is silent.
+    ``needs`` names what a user must supply beyond images and labels: "noise_rate", "trusted". ``trusted`` says what the
+    method does with the cases whose label was verified. ``deviations`` lists every departure from the paper, and every
+    choice where it is silent.
     """
 
     title: str
@@ -42,7 +43,8 @@ class Paper:
 
 @dataclass(frozen=True)
 class Stream:
-    """Which cases a batch draws from and how many of them: ``cases`` are rows (None: all), ``size`` per step (None: the batch size)."""
+    """Which cases a batch draws from and how many of them: ``cases`` are rows (None: all), ``size`` per step (None: the
+    batch size)."""
 
     cases: npt.NDArray[np.int64] | None = None
     size: int | None = None
@@ -50,7 +52,8 @@ class Stream:
 
 @dataclass(frozen=True)
 class Look:
-    """How one view of a batch is made: the intensity changes, and whether it has a warp of its own or shares the first view's."""
+    """How one view of a batch is made: the intensity changes, and whether it has a warp of its own or shares the first
+    view's."""
 
     intensity: Literal["none", "weak", "strong"] = "weak"
     own_warp: bool = False
@@ -58,7 +61,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Phase:
-    """One pass: the first stream is gone through once, shorter ones start again. A batch holds the streams one after the other."""
+    """One pass: the first stream is gone through once, shorter ones start again. A batch holds the streams one after the
+    other."""
 
     name: str = "train"
     streams: tuple[Stream, ...] = (Stream(),)
@@ -86,7 +90,8 @@ class Run(Protocol):
         """A CPU generator that is seeded anew for every step: draws depend on (seed, epoch, step) only."""
 
     def optimise(self, loss: Tensor, networks: Sequence[nn.Module] | None = None) -> None:
-        """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of ``networks``."""
+        """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of
+        ``networks``."""
 
     def sweep(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
         """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the whole training set, batch by batch."""

@@ -52,7 +52,8 @@ NOISES: dict[str, type[Noise]] = {
 
 
 def make_noise(name: str, **parameters: Any) -> Noise:
-    """The simulator of a name in ``NOISES`` with the given parameters; DataError for an unknown name, parameter or a bad value."""
+    """The simulator of a name in ``NOISES`` with the given parameters; DataError for an unknown name, parameter or a bad
+    value."""
     if name not in NOISES:
         raise DataError(f"noise {name}", "does not exist", f"Choose one of {', '.join(NOISES)}.")
     return from_mapping(NOISES[name], parameters, f"noise {name}")

@@ -18,12 +18,12 @@ STEP = 0.1
 class DilateErode:
     """Boundary noise K(k1 - k2): all objects of a case are dilated or eroded, with equal chance, by one distance in pixels.
 
-    The distance is uniform between ``nearest`` and ``farthest`` (0 <= nearest <= farthest), drawn once per case, Euclidean between
-    pixel centres. The image border and ``IGNORE`` do not erode an object.
+    The distance is uniform between ``nearest`` and ``farthest`` (0 <= nearest <= farthest), drawn once per case, Euclidean
+    between pixel centres. The image border and ``IGNORE`` do not erode an object.
 
-    Source: GSD-Net, section 4.3 and Table 3: K(9-11) in 2D, K(2-4) in 3D. The paper speaks of a kernel; the authors' published code moves the
-    outline by a distance of k1 to k2 pixels, as here: mean Dice 0.76 on Kvasir-SEG at 256 x 256, where Table 3 has 76.14 (square
-    kernels of 9 to 11 pixels would give 0.86).
+    Source: GSD-Net, section 4.3 and Table 3: K(9-11) in 2D, K(2-4) in 3D. The paper speaks of a kernel; the authors'
+    published code moves the outline by a distance of k1 to k2 pixels, as here: mean Dice 0.76 on Kvasir-SEG at 256 x 256,
+    where Table 3 has 76.14 (square kernels of 9 to 11 pixels would give 0.86).
     """
 
     nearest: float = 9.0
@@ -43,7 +43,7 @@ class DilateErode:
     def with_strength(self, strength: int) -> DilateErode:
         """The same noise with another nearest distance, in steps of ``STEP`` pixels; the farthest keeps its difference."""
         nearest = round(strength * STEP, 3)
-        return replace(self, nearest=nearest, farthest=nearest + self.farthest - self.nearest)
+        return replace(self, nearest=nearest, farthest=nearest + round(self.farthest - self.nearest, 3))
 
 
 S_DE = DilateErode(9.0, 11.0)

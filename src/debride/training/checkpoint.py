@@ -1,13 +1,13 @@
 """Weights and training states on disk: safetensors and JSON, complete or absent, never in between.
 
-A run's folder holds ``weights/`` (best.safetensors and one file for each of the last epochs) and ``resume/epoch-NNNN/`` with everything that
-a training needs to go on as if it had not stopped: weights, optimiser, gradient scaler, counters and the label state.
+A run's folder holds ``weights/`` (best.safetensors and one file for each of the last epochs) and ``resume/epoch-NNNN/``
+with everything that a training needs to go on as if it had not stopped: weights, optimiser, gradient scaler, counters and
+the label state.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ def load_weights(module: nn.Module, file: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
-        raise DataError(file, f"does not fit the network ({str(error).splitlines()[-1].strip()})", "Use the run that wrote it.") from error
+        raise DataError(
+            file, f"does not fit the network ({str(error).splitlines()[-1].strip()})", "Use the run that wrote it."
+        ) from error
 
 
 def weights_file(run: Path, which: str) -> Path:
@@ -47,12 +49,20 @@ def weights_file(run: Path, which: str) -> Path:
     file = folder / (f"epoch-{int(which):04d}.safetensors" if which.isdigit() else f"{which}.safetensors")
     if not file.exists():
         there = ", ".join(path.stem for path in sorted(folder.glob("*.safetensors"))) or "none"
-        raise DataError(file, "does not exist", f"Weights in this run: {there}. Train first, or choose one of them with --checkpoint.")
+        raise DataError(
+            file, "does not exist", f"Weights in this run: {there}. Train first, or choose one of them with --checkpoint."
+        )
     return file
 
 
 def save_state(
-    run: Path, epoch: int, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelStore, state: dict[str, Any], keep: int
+    run: Path,
+    epoch: int,
+    method: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    store: LabelStore,
+    state: dict[str, Any],
+    keep: int,
 ) -> None:
     """Writes the training state after an epoch, then removes older states and the weights of all but the last ``keep`` epochs.
 
@@ -69,7 +79,7 @@ def save_state(
     store.snapshot(temporary / "labels")
     write_json(temporary / "state.json", {**state, "epoch": epoch, "optimiser": numbers})
     shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    temporary.replace(folder)
     for old in sorted((run / "resume").iterdir()):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)

@@ -24,7 +24,9 @@ class TrainConfig:
     optimiser: Literal["sgd", "adamw"] = setting("sgd", "the optimiser")
     momentum: float = setting(0.9, "of SGD")
     weight_decay: float = setting(3e-5, "of the optimiser")
-    schedule: Literal["constant", "polynomial", "step", "inverse"] = setting("polynomial", "of the learning rate; inverse is 20/(epoch+20)")
+    schedule: Literal["constant", "polynomial", "step", "inverse"] = setting(
+        "polynomial", "of the learning rate; inverse is 20/(epoch+20)"
+    )
     step_epochs: int = setting(50, "epochs between the drops of the step schedule")
     step_factor: float = setting(0.1, "what the step schedule multiplies by")
     clip: float | None = setting(12.0, "largest gradient norm, or none")
@@ -45,7 +47,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "step_epochs", "validate_every", "devices", "width"):
             if getattr(self, name) < 1:
-                raise DataError(f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "Give a whole number of at least 1.")
+                raise DataError(
+                    f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "Give a whole number of at least 1."
+                )
         for name in ("learning_rate", "step_factor"):
             if not getattr(self, name) > 0:
                 raise DataError(f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "Give a number above 0.")
@@ -53,10 +57,14 @@ class TrainConfig:
             if not getattr(self, name) >= 0:
                 raise DataError(f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "Give a number of at least 0.")
         if self.clip is not None and not self.clip > 0:
-            raise DataError("--clip", f"is {self.clip}", "Give a gradient norm above 0, or none to leave gradients as they are.")
+            raise DataError(
+                "--clip", f"is {self.clip}", "Give a gradient norm above 0, or none to leave gradients as they are."
+            )
         for name in ("image_size", "patch_size", "spacing"):
             values = getattr(self, name)
             if values is not None and not all(value > 0 for value in values):
                 raise DataError(f"--{name.replace('_', '-')}", f"is {values}", "Every entry must be above 0.")
         if self.batch_size < self.devices:
-            raise DataError("--batch-size", f"{self.batch_size} is less than --devices {self.devices}", "Give every process a case.")
+            raise DataError(
+                "--batch-size", f"{self.batch_size} is less than --devices {self.devices}", "Give every process a case."
+            )

@@ -22,7 +22,8 @@ FREE_SETTINGS = ("device", "tensorboard", "keep_last")
 
 
 def describe(job: Job, train: Prepared, val: Prepared, method: Method) -> dict[str, Any]:
-    """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases can be told."""
+    """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases
+    can be told."""
     dataset = job.dataset
     description = {
         "method": job.method,
@@ -35,7 +36,9 @@ def describe(job: Job, train: Prepared, val: Prepared, method: Method) -> dict[s
         "classes": list(dataset.classes),
         "values": {str(raw): value for raw, value in dataset.values.items()},
         "ignore": dataset.ignore,
-        "train": [[case.id, Path(train.image_files[n]).stem, _stem(train.label_files[n])] for n, case in enumerate(train.cases)],
+        "train": [
+            [case.id, Path(train.image_files[n]).stem, _stem(train.label_files[n])] for n, case in enumerate(train.cases)
+        ],
         "val": [[case.id, Path(val.image_files[n]).stem, _stem(val.label_files[n])] for n, case in enumerate(val.cases)],
         "trusted": [case.id for case in train.cases if case.trusted],
         "parameters": sum(p.numel() for p in method.parameters()),
@@ -61,7 +64,11 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
             value = {key: item for key, item in value.items() if key not in FREE_SETTINGS}
             before = {key: item for key, item in before.items() if key not in FREE_SETTINGS}
         if value != before:
-            raise DataError(file, f"was written by a training with other {_difference(name, before, value)}", "Resume with the same settings and data.")
+            raise DataError(
+                file,
+                f"was written by a training with other {_difference(name, before, value)}",
+                "Resume with the same settings and data.",
+            )
 
 
 def read_description(file: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Prepared, Preparation, cache_folder, prepare
+from debride.data.cache import Preparation, Prepared, cache_folder, prepare
 from debride.files import append_jsonl, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
 from debride.methods import METHODS
@@ -50,8 +50,9 @@ class Job:
 def fit(job: Job) -> None:
     """Trains a method and leaves weights, ``metrics.jsonl`` and ``run.json`` in ``job.out``.
 
-    Two trainings from the same job give the same weights bit for bit on the same machine, and a training that was killed and resumed gives
-    them too. Raises DataError for an output folder in use, a resume without or from another training, and a loss that is not finite.
+    Two trainings from the same job give the same weights bit for bit on the same machine, and a training that was killed
+    and resumed gives them too. Raises DataError for an output folder in use, a resume without or from another training, and
+    a loss that is not finite.
     """
     config = job.config
     if job.config.device == "cuda" and not torch.cuda.is_available():
@@ -74,16 +75,22 @@ def make_method(job: Job, channels: int) -> Method:
             torch.manual_seed(derive(job.config.seed, "network", made))
             made += 1
             return build(
-                job.config.network, ndim=job.dataset.ndim, in_channels=channels, classes=len(job.dataset.classes), width=job.config.width
+                job.config.network,
+                ndim=job.dataset.ndim,
+                in_channels=channels,
+                classes=len(job.dataset.classes),
+                width=job.config.width,
             )
 
     return METHODS[job.method](job.method_config, make_network, len(job.dataset.classes))
 
 
 def place(method: Method, device: torch.device, ndim: int) -> Method:
-    """The method on a device; 2D weights with channels last, which convolutions are fastest with (a tenth to a third on CPUs)."""
-    method.to(device)
-    return method.to(memory_format=torch.channels_last) if ndim == 2 else method
+    """The method on a device; 2D weights with channels last, which convolutions are fastest with (a tenth to a third on
+    CPUs)."""
+    if ndim == 2:
+        method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
+    return method.to(device)
 
 
 def _train(fabric: Fabric, job: Job) -> None:
@@ -212,7 +219,9 @@ def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
     sets = prepared(train, "training"), prepared(val, "validation")
     if config.patch_size is None and len(set(sets[0].shapes)) > 1:
         shapes = ", ".join(sorted({"x".join(map(str, shape)) for shape in sets[0].shapes})[:4])
-        raise DataError(job.dataset.root, f"has images of different shapes ({shapes} ...)", "Give --image-size, or train on --patch-size.")
+        raise DataError(
+            job.dataset.root, f"has images of different shapes ({shapes} ...)", "Give --image-size, or train on --patch-size."
+        )
     if config.patch_size is not None and len(config.patch_size) != job.dataset.ndim:
         raise DataError("--patch-size", f"has {len(config.patch_size)} numbers", f"Give {job.dataset.ndim}, in array order.")
     return sets

@@ -18,21 +18,34 @@ WINDOW_OVERLAP = 0.5
 
 @torch.no_grad()
 def probabilities(method: Method, image: Tensor, patch: tuple[int, ...] | None) -> Tensor:
-    """Class probabilities (B, K, *S) of working images (B, C, *S): at once, or by windows with Gaussian weights if the method trained on patches."""
+    """Class probabilities (B, K, *S) of working images (B, C, *S): at once, or by windows with Gaussian weights if the
+    method trained on patches."""
     if patch is None or all(length <= size for length, size in zip(image.shape[2:], patch, strict=True)):
         return method.predict(image)
     from monai.inferers.utils import sliding_window_inference
 
     windows: Tensor = sliding_window_inference(
-        image, patch, sw_batch_size=2, predictor=method.predict, overlap=WINDOW_OVERLAP, mode="gaussian", padding_mode="constant"
+        image,
+        patch,
+        sw_batch_size=2,
+        predictor=method.predict,
+        overlap=WINDOW_OVERLAP,
+        mode="gaussian",
+        padding_mode="constant",
     )
     return windows / windows.sum(dim=1, keepdim=True)
 
 
 def sweep(
-    method: Method, prepared: Prepared, rows: npt.NDArray[np.int64], patch: tuple[int, ...] | None, size: int, device: torch.device
+    method: Method,
+    prepared: Prepared,
+    rows: npt.NDArray[np.int64],
+    patch: tuple[int, ...] | None,
+    size: int,
+    device: torch.device,
 ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
-    """Un-augmented (rows, labels (B, *S) int64, probabilities (B, K, *S)) of prepared cases, in batches of neighbours of one shape."""
+    """Un-augmented (rows, labels (B, *S) int64, probabilities (B, K, *S)) of prepared cases, in batches of neighbours of
+    one shape."""
     training = method.training
     method.eval()
     for batch in _of_one_shape(prepared, rows, size):

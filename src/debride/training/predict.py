@@ -67,7 +67,9 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
 def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.device) -> torch.Tensor:
     """Class probabilities (K, *S) of the working image of a read image (C, *S), on the CPU."""
     if image.shape[0] != trained.channels:
-        raise DataError("image", f"has {image.shape[0]} channels, the network was trained on {trained.channels}", "Give the same channels.")
+        raise DataError(
+            "image", f"has {image.shape[0]} channels, the network was trained on {trained.channels}", "Give the same channels."
+        )
     working, _ = working_image(image, geometry, trained.preparation)
     probability = class_probabilities(trained.method, torch.from_numpy(working)[None].to(device), trained.config.patch_size)
     return probability[0].cpu()
@@ -76,10 +78,11 @@ def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.devi
 def predict_folder(
     run: Path, source: Path, out: Path, *, checkpoint: str = "best", probabilities: bool = False, device: str = "auto"
 ) -> int:
-    """Writes a mask for every image of a data set's test split (all cases if it has none) or of a folder, and returns their number.
+    """Writes a mask for every image of a data set's test split (all cases if it has none) or of a folder, and returns their
+    number.
 
-    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. Raises DataError if
-    ``out`` is not empty or lies in the source.
+    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. Raises
+    DataError if ``out`` is not empty or lies in the source.
     """
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -87,7 +90,9 @@ def predict_folder(
     trained = load_run(run, checkpoint, chosen)
     cases = list(_cases(source))
     if not cases:
-        raise DataError(source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}.")
+        raise DataError(
+            source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}."
+        )
     out.mkdir(parents=True, exist_ok=True)
     with track("predicting", len(cases)) as show:
         for number, case in enumerate(cases):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
-from debride.data.loader import Regions, Selection, make_batch, raw_batches, read, select
+from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
 from debride.labels import LabelStore
 from debride.methods.base import Look, Method, Phase
 from debride.rng import derive
@@ -105,15 +105,21 @@ class TrainingRun:
         self.scaler.update()
 
     def sweep(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
-        """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the training set; every process sweeps all of it."""
+        """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the training set; every process sweeps all
+        of it."""
         rows = np.arange(len(self.prepared))
         config = self.config
         return inference.sweep(self.method, self.prepared, rows, config.patch_size, config.batch_size, self.fabric.device)
 
     def trusted_batch(self, size: int) -> Batch:
-        """A batch of ``size`` trusted cases (fewer if there are fewer), drawn anew for every step; each process draws its own."""
+        """A batch of ``size`` trusted cases (fewer if there are fewer), drawn anew for every step; each process draws its
+        own."""
         if not len(self.trusted):
-            raise DataError("--trusted", "names no case of the training set", "List cases whose labels were verified: the method needs some.")
+            raise DataError(
+                "--trusted",
+                "names no case of the training set",
+                "List cases whose labels were verified: the method needs some.",
+            )
         seed = derive(self.config.seed, "trusted", self.epoch, self.step, self.fabric.global_rank)
         rows = np.random.default_rng(seed).choice(self.trusted, min(size, len(self.trusted)), replace=False)
         raw = read(self.prepared, Selection(rows, np.zeros_like(rows), rows), self.regions, derive(seed, "read"))
@@ -143,10 +149,10 @@ class TrainingRun:
                     dist.all_reduce(buffer)
                     buffer /= self.fabric.world_size
 
-    def _batch(self, raw: object, looks: Sequence[Look], seed: int) -> Batch:
+    def _batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
         pairs = [(look.intensity, look.own_warp) for look in looks]
         return make_batch(
-            raw,  # type: ignore[arg-type]
+            raw,
             pairs,
             self.augmentation,
             self.store,
@@ -163,7 +169,8 @@ class TrainingRun:
         torch.manual_seed(key)
 
     def _share_of(self, batch: Batch) -> Tensor | float:
-        """This process's labelled pixels relative to the mean over processes: the weight that makes their average the global mean."""
+        """This process's labelled pixels relative to the mean over processes: the weight that makes their average the
+        global mean."""
         if self.fabric.world_size == 1:
             return 1.0
         count = (batch.label != IGNORE).sum().double()
@@ -174,7 +181,8 @@ class TrainingRun:
             return value
         total = value.detach().clone().to(self.fabric.device)
         dist.all_reduce(total)
-        return total.to(value.device) / self.fabric.world_size
+        mean: Tensor = total.to(value.device) / self.fabric.world_size
+        return mean
 
     def _average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """One all-reduce over all gradients, weighted by labelled pixels."""

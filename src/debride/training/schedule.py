@@ -16,7 +16,7 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     polynomial: (1 - e/E)^0.9 (nnU-Net); step: times ``step_factor`` every ``step_epochs``; inverse: 20 / (e + 20) (MetaDCSeg,
     section 4.1); constant.
     """
-    factor = {
+    factor: float = {
         "constant": 1.0,
         "polynomial": (1 - epoch / config.epochs) ** 0.9,
         "step": config.step_factor ** (epoch // config.step_epochs),

@@ -18,7 +18,8 @@ from debride.types import IGNORE
 
 
 def overlap_counts(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Pixels in both, in the prediction, in the label: (B, K - 1, 3) float64 for the foreground classes, ignored pixels left out."""
+    """Pixels in both, in the prediction, in the label: (B, K - 1, 3) float64 for the foreground classes, ignored pixels
+    left out."""
     valid = (label != IGNORE).flatten(1)[:, None]
     foreground = torch.arange(1, classes, device=label.device)[None, :, None]
     inside = (predicted.flatten(1)[:, None] == foreground) & valid
@@ -27,7 +28,8 @@ def overlap_counts(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
 
 
 def mean_dice(counts: Tensor) -> tuple[float | None, list[float | None]]:
-    """The mean over classes of the mean over cases, and each class's; cases where prediction and label both lack a class are left out of it."""
+    """The mean over classes of the mean over cases, and each class's; cases where prediction and label both lack a class
+    are left out of it."""
     both, predicted, given = counts.unbind(2)
     defined = predicted + given > 0
     dice = torch.where(defined, 2 * both / (predicted + given).clamp_min(1), 0.0)
