@@ -11,7 +11,7 @@ from torch import Tensor
 from debride.labels import Field
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import masked_mean
-from debride.methods.base import Look, Method, Paper, Phase, Run, Stream
+from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, Stream
 from debride.types import IGNORE, Batch
 
 
@@ -34,6 +34,33 @@ class Remembering(Method):
         run.store.add_through("weight", batch.index, view.warp, increment, view.origin)
         run.store.add("seen", batch.index, torch.ones(len(batch)))
         return {"weighted": masked_mean(loss * batch.fields["weight"], batch.label != IGNORE)}
+
+
+class RememberingTwice(Method):
+    """Two networks, each weighted by a state of its own that the other one's loss changes."""
+
+    paper = Paper(title="none", authors="none", year=2026, reference="none", sections="none")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        rate: float = 0.1
+
+    def build(self, make_network: MakeNetwork) -> None:
+        self.first, self.second = make_network(), make_network()
+
+    def fields(self) -> tuple[Field, ...]:
+        return Field("first", "pixel", initial=1.0), Field("second", "pixel", initial=1.0, dtype="float16")
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        view, valid = batch.views[0], batch.label != IGNORE
+        losses = {name: cross_entropy(getattr(self, name)(batch.image), batch.label) for name in ("first", "second")}
+        for name, other in (("first", "second"), ("second", "first")):
+            run.store.add_through(name, batch.index, view.warp, -self.config.rate * losses[other].detach(), view.origin)
+        return {name: masked_mean(loss * batch.fields[name], valid) for name, loss in losses.items()}
+
+    def predict(self, image: Tensor) -> Tensor:
+        both: Tensor = self.first(image).float().softmax(1) + self.second(image).float().softmax(1)
+        return both / 2
 
 
 class TwoStreams(Method):

@@ -14,9 +14,9 @@ from debride.methods import METHODS
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
 from tests.datasets import build_folder, build_nnunet_3d
-from tests.methods_under_test import Remembering, TwoStreams
+from tests.methods_under_test import Remembering, RememberingTwice, TwoStreams
 
-TEST_METHODS = {"remembering": Remembering, "two-streams": TwoStreams}
+TEST_METHODS = {"remembering": Remembering, "remembering-twice": RememberingTwice, "two-streams": TwoStreams}
 SMALL = {
     "epochs": 2,
     "batch_size": 4,

@@ -13,9 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from debride.types import DataError
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+LOCK = ".lock"
+"""The file that ``exclusive`` leaves in a folder."""
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, None}
+"""What a user can mend. NumPy reports a disk that is full without a number; a file may stand where a folder should be."""
 
 
 @contextmanager
@@ -53,6 +59,31 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             temporary.replace(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing to a folder for as long as the block lasts; ends with the process, however that ends.
+
+    Raises DataError if another process holds the folder.
+    """
+    lock = FileLock(folder / LOCK)
+    with _writing(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            remedy = "Wait for it to end, or choose another folder."
+            raise DataError(folder, "is being written by another process", remedy) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder is absent or holds nothing (the lock of ``exclusive`` aside)."""
+    return not folder.exists() or all(entry.name == LOCK for entry in folder.iterdir())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -167,4 +198,4 @@ def _writing(target: Path) -> Iterator[None]:
         if error.errno not in _UNWRITABLE:
             raise
         remedy = "Free space there, or choose a folder that has space and that you may write to."
-        raise DataError(target, f"cannot be written ({error.strerror})", remedy) from error
+        raise DataError(target, f"cannot be written ({error.strerror or error})", remedy) from error

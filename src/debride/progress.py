@@ -12,8 +12,11 @@ PLAIN_SECONDS = 10.0
 
 
 @contextmanager
-def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with the number done so far. The bar and the lines go to standard error."""
+def track(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number done so far. The bar and the lines go to standard error.
+
+    ``total`` is None where it is not known beforehand.
+    """
     if not sys.stderr.isatty():
         yield _plain(description, total)
         return
@@ -26,14 +29,14 @@ def track(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _plain(description: str, total: int) -> Callable[[int], None]:
+def _plain(description: str, total: int | None) -> Callable[[int], None]:
     last = time.monotonic()
 
     def show(done: int) -> None:
         nonlocal last
         if time.monotonic() - last >= PLAIN_SECONDS:
             last = time.monotonic()
-            sys.stderr.write(f"{description}: {done}/{total}\n")
+            sys.stderr.write(f"{description}: {done}{'' if total is None else f'/{total}'}\n")
             sys.stderr.flush()
 
     return show

@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from debride.types import DataError
@@ -32,10 +33,14 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: object) -> T:
 
 
 def convert(value: Any, hint: Any, where: object) -> Any:
-    """A plain value as the type that a field asks for; text is parsed, "none" stands for None where that is allowed."""
+    """A plain value as the type that a field asks for; text is parsed.
+
+    "none" stands for None where that is allowed, and for no entries where any number is.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    none = value is None or (isinstance(value, str) and value.lower() == "none")
     if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
+        if none:
             return None
         return convert(value, next(a for a in arguments if a is not type(None)), where)
     if origin is typing.Literal:
@@ -46,7 +51,7 @@ def convert(value: Any, hint: Any, where: object) -> Any:
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(convert(item, arguments[0], where) for item in items)
+            return () if none else tuple(convert(item, arguments[0], where) for item in items)
         if len(items) != len(arguments):
             raise DataError(where, f"has {len(items)} entries", f"Give {len(arguments)}.")
         return tuple(convert(item, kind, where) for item, kind in zip(items, arguments, strict=True))
@@ -63,14 +68,17 @@ def _scalar(value: Any, kind: type, where: object) -> Any:
     if kind is str and isinstance(value, str):
         return value
     if kind in (int, float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if kind is float and number == number:
-            return number
-        if kind is int and number == number and number.is_integer():
-            return int(number)
+        number = _number(value, kind)
+        if number == number and (kind is float or isinstance(number, int) or number.is_integer()):
+            return kind(number)
     raise DataError(
         where, f"is {value!r}", f"Give {'a whole number' if kind is int else 'a number' if kind is float else 'text'}."
     )
+
+
+def _number(value: Any, kind: type) -> int | float:
+    """A number or text as a number, whole ones exactly if they are wanted; NaN where it is none."""
+    for parse in (int, float) if kind is int and not isinstance(value, float) else (float,):
+        with suppress(TypeError, ValueError, OverflowError):
+            return parse(value)
+    return float("nan")

@@ -34,6 +34,10 @@ class DataError(ValueError):
         self.where, self.problem, self.remedy = str(where), problem, remedy
         super().__init__(f"{where}: {problem}. {remedy}")
 
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str, str]]:
+        """Made anew from its three parts, so that it can leave a process."""
+        return type(self), (self.where, self.problem, self.remedy)
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -28,10 +28,7 @@ def debride(capsys: pytest.CaptureFixture[str]) -> Command:
 
     def run(*words: object) -> Answer:
         capsys.readouterr()
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as error:  # argparse: help and wrong usage
-            code = int(error.code or 0)
+        code = main([str(word) for word in words])
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err
         return Answer(code, out, err)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -14,13 +15,22 @@ import pytest
 
 from debride.cli import main
 from debride.files import read_jsonl
+from debride.methods import METHODS
+from debride.methods.ce import CrossEntropy
 from debride.training.run import TrainingRun
 from tests.datasets import build_folder, build_nnunet_3d, save_json, save_nifti, save_png
 from tests.e2e.conftest import Command
-from tests.training_jobs import TEST_METHODS, same, weights
+from tests.methods_under_test import Remembering
+from tests.training_jobs import same, weights
 
 SMALL = ["--epochs", 3, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
 IN_PLANE = ["--image-size", 32, 32]
+
+
+class Needy(CrossEntropy):
+    """A method that cannot do without trusted cases."""
+
+    paper = dataclasses.replace(CrossEntropy.paper, needs=frozenset({"trusted"}))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +116,7 @@ def test_corrupt_without_a_case_to_corrupt(debride: Command, tmp_path: Path) -> 
         (["gce", "DATA", "--q", "0"], "--q: is 0.0"),
         (["gce", "DATA", "--q", "half"], "--q: is 'half'. Give a number"),
         (["ce", "DATA", "--trusted", "nowhere.txt"], "nowhere.txt: cannot be read"),
-        (["two-streams", "DATA", "--device", "cpu"], "--trusted"),
+        (["needy", "DATA", "--device", "cpu"], "method needy: needs trusted training cases. Name cases"),
         (["ce", "DATA", "--cache", "/dev/null/cache"], "/dev/null/cache"),
         (["ce", "DATA", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["ce"], "the following arguments are required: dataset"),
@@ -116,11 +126,11 @@ def test_corrupt_without_a_case_to_corrupt(debride: Command, tmp_path: Path) -> 
 def test_train_refuses(
     words: list[str], says: str, trained: Path, debride: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("debride.methods").methods.METHODS, "two-streams", TEST_METHODS["two-streams"])
+    monkeypatch.setitem(METHODS, "needy", Needy)
     words = [str(trained / "data") if word == "DATA" else word for word in words]
     answer = debride("train", *words, "--out", tmp_path / "run")
     assert answer.code == 2 and says in answer.err
-    assert not any(tmp_path.iterdir())
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -197,8 +207,9 @@ def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path) -> Non
         ([run, tmp_path / "volumes"], f"{tmp_path}/volumes/a_0000.nii.gz: "),
         ([run, tmp_path / "damaged"], f"{tmp_path}/damaged/a.png: cannot be decoded"),
         ([run, tmp_path / "no images"], "holds no images"),
-        ([run, tmp_path / "nowhere"], f"{tmp_path}/nowhere: is not a folder"),
+        ([run, tmp_path / "nowhere"], f"{tmp_path}/nowhere: is no folder"),
         ([tmp_path / "nowhere", pictures], f"{tmp_path}/nowhere/run.json: does not exist"),
+        ([tmp_path / "grey" / "a.png", pictures], "a.png/run.json: does not exist"),
         ([run, pictures, "--checkpoint", "7"], "epoch-0007.safetensors: does not exist. Weights in this run: best, epoch-0001"),
         ([run, pictures, "--checkpoint", "²"], "does not exist"),
         ([run, pictures, "--checkpoint", "newest"], "newest.safetensors: does not exist"),
@@ -294,7 +305,7 @@ def test_a_full_disk_leaves_the_state_before(
     what: str, trained: Path, debride: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever file of the second epoch finds no room, the training goes on from the first and ends as if nothing had happened."""
-    monkeypatch.setitem(__import__("debride.methods").methods.METHODS, "remembering", TEST_METHODS["remembering"])
+    monkeypatch.setitem(METHODS, "remembering", Remembering)
     words = ["train", "remembering", trained / "data", *SMALL, *IN_PLANE]
     assert debride(*words, "--out", tmp_path / "whole").code == 0
     fill_disk(monkeypatch, FULL[what], after=tmp_path / "part" / "resume" / "epoch-0001")
@@ -302,7 +313,7 @@ def test_a_full_disk_leaves_the_state_before(
     assert answer.code == 2
     assert "cannot be written (No space left on device). Free space there" in answer.err
     monkeypatch.undo()
-    monkeypatch.setitem(__import__("debride.methods").methods.METHODS, "remembering", TEST_METHODS["remembering"])
+    monkeypatch.setitem(METHODS, "remembering", Remembering)
     assert not list((tmp_path / "part").rglob(".tmp-*"))
     assert debride(*words, "--out", tmp_path / "part", "--resume").code == 0
     assert same(weights(tmp_path / "whole", "epoch-0003"), weights(tmp_path / "part", "epoch-0003"))

@@ -28,9 +28,9 @@ def run_until(seconds: float | None, root: Path, method: str, out: str, resume: 
     run_job(small_job(root, method, out=out, resume=resume, epochs=EPOCHS, trusted=trusted))
 
 
-@pytest.mark.parametrize("method", ["ce", "co-teaching", "remembering"])
+@pytest.mark.parametrize("method", ["ce", "co-teaching", "remembering", "remembering-twice"])
 def test_killed_ten_times(method: str, tmp_path: Path) -> None:
-    """One network, two networks, and label state; kill moments are drawn over the length of a training."""
+    """One network and two, with and without label state; kill moments are drawn over the length of a training."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.training_jobs", "monai.networks.nets.basic_unet"])
     (tmp_path / "trusted.txt").write_text("case000\ncase001\n")
@@ -62,6 +62,6 @@ def test_killed_ten_times(method: str, tmp_path: Path) -> None:
     name = f"epoch-{EPOCHS:04d}"
     assert same(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name))
     assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "killed", "best"))
-    if method == "remembering":
+    if method.startswith("remembering"):
         files = [tmp_path / out / "resume" / name / "labels" for out in ("whole", "killed")]
         assert [f.read_bytes() for f in sorted(files[0].iterdir())] == [f.read_bytes() for f in sorted(files[1].iterdir())]

@@ -24,7 +24,7 @@ from debride.data.open import open_dataset, subset
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import last_ten, mean_dice, summarise
-from debride.files import read_jsonl, write_json
+from debride.files import exclusive, read_jsonl, write_json
 from debride.methods import METHODS
 from debride.noise import Noise
 from debride.rng import derive
@@ -72,13 +72,12 @@ def run_cell(cell: Cell, threads: int | None) -> None:
         return
     if threads is not None:
         torch.set_num_threads(threads)
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    with (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
+    with exclusive(cell.folder), (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
         try:
             row = _measure(cell)
         except DataError as error:
             row = _failed(cell, str(error))
-    write_json(cell.folder / "result.json", row)
+        write_json(cell.folder / "result.json", row)
 
 
 def _measure(cell: Cell) -> Row:
@@ -162,12 +161,12 @@ def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.d
 def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Iterator[Any]:
     """(case, predicted ids, reference ids, spacing) of the test cases, in the labels' own geometry."""
     batch = trained.config.batch_size
-    for rows, _, probability in sweep(trained.method, test, np.arange(len(test)), trained.config.patch_size, batch, device):
-        for number, row in enumerate(rows):
+    for swept in sweep(trained.method, test, np.arange(len(test)), trained.config.patch_size, batch, device):
+        for number, row in enumerate(swept.rows):
             case = test.cases[row]
             assert case.label is not None
             reference, geometry = read_label(case.label, clean)
-            yield case, segment(probability[number], reference.shape), reference, geometry.spacing
+            yield case, segment(swept.probability[number], reference.shape), reference, geometry.spacing
 
 
 def _score(epoch: int, trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Score:

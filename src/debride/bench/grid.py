@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -174,8 +176,19 @@ def _run(todo: list[Cell], jobs: int) -> Iterator[None]:
             yield
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _end_with, (os.getpid(),)) as pool:
         yield from (future.result() for future in as_completed([pool.submit(run_cell, cell, threads) for cell in todo]))
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after the one that started it was killed: no training goes on unseen."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _product(grid: Grid, block: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str, str, int]]:

@@ -7,10 +7,12 @@ Verbs import what they need when they run, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from debride import __version__
 from debride.cli import bench, data, train
@@ -21,28 +23,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code; never lets a traceback through."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        parser = make_parser(words)
-        arguments = parser.parse_args(words)
-        if not hasattr(arguments, "run"):
-            parser.print_help()
-            return 2
-        return int(arguments.run(arguments))
+        code = _run(words)
+        sys.stdout.flush()
+        return code
     except DataError as error:
         print(f"debride: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("debride: interrupted; what was complete is kept.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader has seen enough: what is left has nowhere to go, not even at the interpreter's end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _report_mistake(error)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviated options: a misspelt one must not be taken for another."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+
 def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of all verbs; ``train`` has the options of the method that ``words`` name."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="debride", description="Train on imperfect labels of medical images, and measure honestly which method helps."
     )
     parser.add_argument("--version", action="version", version=f"debride {__version__}")
@@ -51,6 +57,18 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     train.add_verbs(verbs, words)
     bench.add_verbs(verbs)
     return parser
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = make_parser(words)
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as end:  # help was shown, or what is wrong with the options
+        return int(end.code or 0)
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        return 2
+    return int(arguments.run(arguments))
 
 
 def _report_mistake(error: Exception) -> int:

@@ -74,7 +74,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     from debride.data.check import find_problems
     from debride.progress import track
 
-    with track("checking", 0) as show:
+    with track("checking", None) as show:
         problems = find_problems(arguments.dataset, **dataset_options(arguments), progress=lambda done, _: show(done))
     for problem in problems:
         print(f"{problem.file}: {problem.problem}. {problem.remedy}")
@@ -84,8 +84,10 @@ def run_check(arguments: argparse.Namespace) -> int:
     dataset = open_from(arguments)
     counts = ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
     patients = len({case.patient for case in dataset.cases})
+    classes = ", ".join(dataset.classes)
     print(
-        f"{arguments.dataset}: no problems. {dataset.format}, {dataset.ndim}D, classes {', '.join(dataset.classes)}; cases: {counts}; {patients} patients."
+        f"{arguments.dataset}: no problems. {dataset.format}, {dataset.ndim}D, classes {classes}; "
+        f"cases: {counts}; {patients} patients."
     )
     return 0
 
@@ -103,7 +105,10 @@ def run_corrupt(arguments: argparse.Namespace) -> int:
         name, equals, value = word.partition("=")
         if not equals:
             raise DataError("--set", f"{word!r} is not NAME=VALUE", "Write it as steps=90.")
-        parameters[name] = yaml.safe_load(value)
+        try:
+            parameters[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise DataError("--set", f"{word!r} has a value that cannot be read", "Write it as steps=90.") from error
     noise = make_noise(arguments.noise, **parameters)
     dataset = open_from(arguments)
     with track("corrupting", len(dataset.cases)) as show:

@@ -65,6 +65,7 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
 
     methods = verbs.add_parser("methods", help="what there is; one method's defaults and where each comes from")
     methods.add_argument("method", nargs="?")
+    methods.add_argument("--markdown", action="store_true", help="all methods as the page of the documentation")
     methods.set_defaults(run=run_methods)
 
 
@@ -82,7 +83,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
     }
     settings = {
-        name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{name} settings")
+        name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{arguments.config}: {name}")
         for name, (cls, values) in given.items()
     }
     fit(
@@ -130,6 +131,11 @@ def run_methods(arguments: argparse.Namespace) -> int:
     from debride.methods import METHODS
     from debride.noise import NOISES
 
+    if arguments.markdown:
+        from debride.methods.page import page
+
+        print(page(), end="")
+        return 0
     if arguments.method:
         _describe(arguments.method)
         return 0
@@ -186,5 +192,6 @@ def _read_config(file: Path | None) -> dict[str, dict[str, Any]]:
         )
     unknown = set(sections) - {"training", "augmentation", "method"}
     if unknown:
-        raise DataError(file, f"has the unknown section {', '.join(sorted(unknown))}", "Use training, augmentation and method.")
+        names = ", ".join(sorted(map(str, unknown)))
+        raise DataError(file, f"has the unknown section {names}", "Use training, augmentation and method.")
     return sections

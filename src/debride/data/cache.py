@@ -163,10 +163,12 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
     """A label resized by averaging its classes one-hot and taking the largest: class ids are never averaged as numbers."""
     if label.shape == shape:
         return label
-    values = np.unique(label)
-    onehot = torch.stack([torch.from_numpy((label == value).astype(np.float32)) for value in values])
-    chosen = resize(onehot, shape).argmax(dim=0)
-    resized: npt.NDArray[np.uint8] = values[chosen.numpy()]
+    resized = np.zeros(shape, np.uint8)
+    largest = np.full(shape, -1, np.float32)
+    for value in np.unique(label):  # class by class: one-hot, a volume would be as many times larger
+        share = resize(torch.from_numpy((label == value)[None].astype(np.float32)), shape)[0].numpy()
+        np.copyto(resized, value, where=share > largest)
+        np.maximum(largest, share, out=largest)
     return resized
 
 
@@ -206,21 +208,22 @@ def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shap
 
 
 def _save(file: Path, array: npt.NDArray[np.generic]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as temporary:
         np.save(temporary, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _normalise(image: torch.Tensor, intensity: str) -> torch.Tensor:
+    """The image (C, *S) normalised in place: a whole volume is not held twice."""
     flat = image.flatten(1)
     expand = (slice(None), *([None] * (image.ndim - 1)))
     if intensity == "zscore":
-        return (image - flat.mean(1)[expand]) / flat.std(1, correction=0).clamp_min(1e-6)[expand]
+        mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(1e-6)
+        return image.sub_(mean[expand]).div_(std[expand])
     if intensity == "unit":
         low, high = flat.amin(1), flat.amax(1)
-        return (image - low[expand]) / (high - low).clamp_min(1e-6)[expand]
+        return image.sub_(low[expand]).div_((high - low).clamp_min(1e-6)[expand])
     low_value, high_value = _clip_limits(intensity)
-    return (image.clamp(low_value, high_value) - low_value) * (2 / (high_value - low_value)) - 1
+    return image.clamp_(low_value, high_value).sub_(low_value).mul_(2 / (high_value - low_value)).sub_(1)
 
 
 def _clip_limits(intensity: str) -> tuple[float, float]:

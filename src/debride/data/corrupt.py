@@ -66,7 +66,8 @@ def corrupt_dataset(
         write_json(folder / "noise.json", report())
 
     def report() -> dict[str, Any]:
-        dice = [record["dice"] for record in records.values() if record["dice"] is not None]
+        ordered = dict(sorted(records.items()))  # sums are then the same to the last bit, whatever the order of the cases
+        dice = [record["dice"] for record in ordered.values() if record["dice"] is not None]
         return {
             "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
             "parameters": parameters(noise),
@@ -75,10 +76,10 @@ def corrupt_dataset(
             "splits": sorted(splits),
             "target_dice": target_dice,
             "mean_dice": float(np.mean(dice)) if dice else None,
-            "mean_changed": float(np.mean([record["changed"] for record in records.values()])),
+            "mean_changed": float(np.mean([record["changed"] for record in ordered.values()])),
             "emptied": sum(record["emptied"] for record in records.values()),
             "trusted": sorted(case.id for case in dataset.cases if case.trusted),
-            "cases": dict(sorted(records.items())),
+            "cases": ordered,
         }
 
     copy_dataset(dataset, out, change, progress, record)

@@ -241,7 +241,7 @@ def _picture_channels(path: Path) -> Array:
 
 def _open_nifti(path: Path) -> Any:
     with _decoding(path):
-        volume: Any = nib.load(path)
+        volume: Any = nib.load(path, mmap="r")  # not nibabel's "c": writable pages would count as the process's own memory
         stored = volume.get_data_dtype()
         if stored.kind not in "iuf":
             raise DataError(path, f"holds voxels of type {stored}", "Export it with one real number per voxel.")

@@ -69,6 +69,16 @@ class Phase:
     looks: tuple[Look, ...] = (Look(),)
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep gives of B cases: ``rows`` (B,), working images (B, C, *S), given labels (B, *S) int64, probabilities (B, K, *S)."""
+
+    rows: npt.NDArray[np.int64]
+    image: Tensor
+    label: Tensor
+    probability: Tensor
+
+
 class Run(Protocol):
     """All that a method sees of the training. Epochs and steps count from 0; rows index the training set."""
 
@@ -93,8 +103,8 @@ class Run(Protocol):
         """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of
         ``networks``."""
 
-    def sweep(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
-        """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the whole training set, batch by batch."""
+    def sweep(self, rows: npt.NDArray[np.int64] | None = None) -> Iterator[Swept]:
+        """The training set (or some rows of it), un-augmented, in evaluation mode, batch by batch."""
 
     def trusted_batch(self, size: int) -> Batch:
         """A batch of trusted cases, drawn anew for every step."""

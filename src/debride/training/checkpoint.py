@@ -7,26 +7,23 @@ the label state.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
-from debride.files import atomic_path, write_json
+from debride.files import atomic_path, read_json, write_json
 from debride.labels import LabelStore
 from debride.types import DataError
 
 
 def save_weights(module: nn.Module, file: Path) -> None:
     """All parameters and buffers of a method, as safetensors."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}, temporary)
+    _save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}, file)
 
 
 def load_weights(module: nn.Module, file: Path) -> None:
@@ -46,7 +43,7 @@ def weights_file(run: Path, which: str) -> Path:
     epochs = sorted(folder.glob("epoch-*.safetensors"))
     if which == "last" and epochs:
         return epochs[-1]
-    file = folder / (f"epoch-{int(which):04d}.safetensors" if which.isdigit() else f"{which}.safetensors")
+    file = folder / (f"epoch-{int(which):04d}.safetensors" if which.isdecimal() else f"{which}.safetensors")
     if not file.exists():
         there = ", ".join(path.stem for path in sorted(folder.glob("*.safetensors"))) or "none"
         raise DataError(
@@ -75,7 +72,7 @@ def save_state(
     temporary.mkdir(parents=True)
     save_weights(method, temporary / "weights.safetensors")
     tensors, numbers = _optimiser_state(optimiser)
-    save_file(tensors, temporary / "optimiser.safetensors")
+    _save(tensors, temporary / "optimiser.safetensors")
     store.snapshot(temporary / "labels")
     write_json(temporary / "state.json", {**state, "epoch": epoch, "optimiser": numbers})
     shutil.rmtree(folder, ignore_errors=True)
@@ -96,7 +93,7 @@ def latest_state(run: Path) -> Path | None:
 def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelStore) -> dict[str, Any]:
     """Brings method, optimiser and label state back to what ``save_state`` saw, and returns its counters."""
     load_weights(method, folder / "weights.safetensors")
-    state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    state: dict[str, Any] = read_json(folder / "state.json")
     entries: dict[int, dict[str, Any]] = {}
     for name, value in {**_load(folder / "optimiser.safetensors"), **state["optimiser"]}.items():
         number, key = name.split(".", 1)
@@ -116,6 +113,12 @@ def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, torch.
             else:
                 numbers[f"{number}.{key}"] = value
     return tensors, numbers
+
+
+def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Written by Python, whose error for a full disk ``atomic_path`` knows; safetensors' own is only a text."""
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(save(tensors))
 
 
 def _load(file: Path) -> dict[str, torch.Tensor]:

@@ -74,11 +74,13 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
 def read_description(file: Path) -> dict[str, Any]:
     """Reads ``run.json``."""
     try:
-        description: dict[str, Any] = json.loads(file.read_text())
-    except FileNotFoundError as error:
+        description: Any = json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(file, "does not exist", "Give the folder that `debride train --out` wrote.") from error
     except ValueError as error:
         raise DataError(file, f"is not valid JSON ({error})", "Restore it or train again.") from error
+    if not isinstance(description, dict) or "versions" not in description:
+        raise DataError(file, "does not describe a training", "Give the folder that `debride train --out` wrote.")
     return description
 
 

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
-from debride.files import append_jsonl, read_jsonl, write_json, write_text
+from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method
@@ -55,14 +55,24 @@ def fit(job: Job) -> None:
     a loss that is not finite.
     """
     config = job.config
-    if job.config.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("--device cuda", "finds no GPU", "Use --device cpu or auto.")
+    refuse_device(config.device)
     _refuse_output(job)
-    strategy = "ddp_spawn" if config.devices > 1 else "auto"
-    fabric = Fabric(accelerator=config.device, devices=config.devices, strategy=strategy)
-    if config.devices > 1:
-        _prepare_all(job)
-    fabric.launch(functools.partial(_train, job=job))
+    if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
+        raise DataError(f"method {job.method}", "needs trusted training cases", "Name cases with verified labels by --trusted.")
+    with exclusive(job.out):
+        strategy = "ddp_spawn" if config.devices > 1 else "auto"
+        fabric = Fabric(accelerator=config.device, devices=config.devices, strategy=strategy)
+        if config.devices == 1:
+            fabric.launch(functools.partial(_train, job=job))
+        else:
+            _prepare_all(job)
+            _launch_several(fabric, job)
+
+
+def refuse_device(name: str) -> None:
+    """Raises DataError for a device that this machine does not have."""
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise DataError(f"--device {name}", "finds no such GPU", "Use --device cpu or auto.")
 
 
 def make_method(job: Job, channels: int) -> Method:
@@ -93,6 +103,25 @@ def place(method: Method, device: torch.device, ndim: int) -> Method:
     return method.to(device)
 
 
+def _launch_several(fabric: Fabric, job: Job) -> None:
+    """Trains in several processes. What they refuse is raised here too, where they leave only the text of a traceback."""
+    refusals = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        fabric.launch(functools.partial(_train_or_tell, job=job, refusals=refusals))
+    except torch.multiprocessing.ProcessRaisedException:
+        if refusals.empty():
+            raise
+        raise refusals.get() from None
+
+
+def _train_or_tell(fabric: Fabric, job: Job, refusals: Any) -> None:
+    try:
+        _train(fabric, job)
+    except DataError as error:
+        refusals.put(error)
+        raise
+
+
 def _train(fabric: Fabric, job: Job) -> None:
     config = job.config
     train, val = _prepare_all(job)
@@ -109,6 +138,7 @@ def _train(fabric: Fabric, job: Job) -> None:
         state = checkpoint.load_state(latest, method, optimiser, store)
         run.scaler.load_state_dict(state["scaler"])
         first, run.step, best = state["epoch"], state["step"], state["best"]
+        fabric.barrier()  # every process restores the one label state: none may change it before all have
     if fabric.is_global_zero:
         _start_metrics(job.out, first)
     for run.epoch in range(first, config.epochs):
@@ -171,8 +201,8 @@ def _save(job: Job, run: TrainingRun, record: dict[str, Any], best: dict[str, An
         best = {"epoch": epoch, "dice": dice}
         checkpoint.save_weights(run.method, job.out / "weights" / "best.safetensors")
     state = {"step": run.step, "best": best, "scaler": run.scaler.state_dict()}
+    append_jsonl(job.out / "metrics.jsonl", {**record, "best": best})  # first: a resume drops records without their state
     checkpoint.save_state(job.out, epoch, run.method, run.optimiser, run.store, state, job.config.keep_last)
-    append_jsonl(job.out / "metrics.jsonl", {**record, "best": best})
     if job.config.tensorboard:
         _tensorboard(job.out, record)
     shown = "  ".join(f"{name} {value:.4f}" for name, value in record["train"].items())
@@ -196,11 +226,13 @@ def _refuse_output(job: Job) -> None:
     described = job.out / "run.json"
     if job.out.exists() and not job.out.is_dir():
         raise DataError(job.out, "is a file", "Choose a folder with --out.")
+    if job.out.resolve().is_relative_to(job.dataset.root.resolve()):
+        raise DataError(job.out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
     if job.resume:
         if not described.exists():
             raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")
         return
-    if job.out.exists() and any(job.out.iterdir()):
+    if not is_empty(job.out):
         raise DataError(job.out, "is not empty", "Choose another --out, or go on with this training with --resume.")
 
 
@@ -232,7 +264,6 @@ def _record_job(job: Job, description: dict[str, Any]) -> None:
     if job.resume:
         same_training(file, description)
     else:
-        job.out.mkdir(parents=True, exist_ok=True)
         write_json(file, description)
 
 

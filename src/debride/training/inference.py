@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from debride.data.cache import Prepared, resize
-from debride.methods.base import Method
+from debride.methods.base import Method, Swept
 
 WINDOW_OVERLAP = 0.5
 """Share by which neighbouring windows overlap, as nnU-Net's step size of 0.5."""
@@ -33,7 +33,7 @@ def probabilities(method: Method, image: Tensor, patch: tuple[int, ...] | None) 
         mode="gaussian",
         padding_mode="constant",
     )
-    return windows / windows.sum(dim=1, keepdim=True)
+    return windows.div_(windows.sum(dim=1, keepdim=True))
 
 
 def sweep(
@@ -43,16 +43,18 @@ def sweep(
     patch: tuple[int, ...] | None,
     size: int,
     device: torch.device,
-) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
-    """Un-augmented (rows, labels (B, *S) int64, probabilities (B, K, *S)) of prepared cases, in batches of neighbours of
-    one shape."""
+) -> Iterator[Swept]:
+    """Prepared cases, un-augmented, with the probabilities of a method in evaluation mode, in batches of neighbours of one
+    shape; one by one where there is a patch, since whole volumes need more memory than the patches that made a batch."""
     training = method.training
     method.eval()
-    for batch in _of_one_shape(prepared, rows, size):
-        image = torch.from_numpy(np.stack([prepared.image(row) for row in batch])).to(device)
-        label = torch.from_numpy(np.stack([prepared.label(row) for row in batch])).to(device).long()
-        yield batch, label, probabilities(method, image, patch)
-    method.train(training)
+    try:
+        for batch in _of_one_shape(prepared, rows, 1 if patch else size):
+            image = torch.from_numpy(np.stack([prepared.image(row) for row in batch])).to(device)
+            label = torch.from_numpy(np.stack([prepared.label(row) for row in batch])).to(device).long()
+            yield Swept(batch, image, label, probabilities(method, image, patch))
+    finally:
+        method.train(training)
 
 
 def segment(probability: Tensor, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

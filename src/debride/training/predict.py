@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from debride.data.cache import Preparation, working_image
-from debride.data.images import SUFFIXES, read_image, stem, suffix, write_label, write_probabilities
-from debride.data.open import open_dataset
+from debride.data.cache import Preparation, resize, working_image
+from debride.data.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
+from debride.data.layouts import by_stem
+from debride.data.open import open_dataset, stop
 from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.networks import build
@@ -21,7 +21,7 @@ from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.config import TrainConfig
 from debride.training.description import read_description
-from debride.training.fit import place
+from debride.training.fit import place, refuse_device
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.inference import segment
 from debride.types import Case, DataError, Dataset
@@ -49,6 +49,9 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
     """The method of a run with the weights "best", "last" or those of an epoch. Raises DataError if they are not there."""
     description = read_description(run / "run.json")
     config = from_mapping(TrainConfig, description["training"], run / "run.json")
+    if description["method"] not in METHODS:
+        remedy = f"Use the debride that trained it; this one knows {', '.join(METHODS)}."
+        raise DataError(run / "run.json", f"names the method {description['method']!r}, which does not exist", remedy)
     cls = METHODS[description["method"]]
     classes, ndim, channels = tuple(description["classes"]), description["ndim"], description["channels"]
 
@@ -66,6 +69,9 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
 
 def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.device) -> torch.Tensor:
     """Class probabilities (K, *S) of the working image of a read image (C, *S), on the CPU."""
+    if image.ndim - 1 != trained.labels.ndim:
+        problem = f"is {image.ndim - 1}D, the network was trained on {trained.labels.ndim}D images"
+        raise DataError("image", problem, "Give images as it was trained on.")
     if image.shape[0] != trained.channels:
         raise DataError(
             "image", f"has {image.shape[0]} channels, the network was trained on {trained.channels}", "Give the same channels."
@@ -84,11 +90,14 @@ def predict_folder(
     A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. Raises
     DataError if ``out`` is not empty or lies in the source.
     """
+    refuse_device(device)
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(out, "is not an empty folder", "Choose another --out.")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DataError(out, "lies in the folder of the images", "Choose a folder outside it: a source is never changed.")
     trained = load_run(run, checkpoint, chosen)
-    cases = list(_cases(source))
+    cases = _cases(source, trained.channels)
     if not cases:
         raise DataError(
             source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}."
@@ -98,7 +107,7 @@ def predict_folder(
         for number, case in enumerate(cases):
             image, geometry = read_image(case.image)
             try:
-                probability = predict_case(trained, image, geometry, chosen)
+                probability = resize(predict_case(trained, image, geometry, chosen).float(), image.shape[1:])
             except DataError as error:
                 raise DataError(case.image[0], error.problem, error.remedy) from error
             end = ".nii.gz" if suffix(case.image[0]) in (".nii", ".nii.gz") else ".png"
@@ -109,23 +118,24 @@ def predict_folder(
     return len(cases)
 
 
-def _cases(source: Path) -> Iterator[Case]:
+def _cases(source: Path, channels: int) -> list[Case]:
     """The images to predict, each once, whatever number of raters labelled it."""
     if any((source / name).exists() for name in ("images", "imagesTr", "manifest.csv")):
         dataset = open_dataset(source)
-        seen: set[str] = set()
-        for case in dataset.of("test") or dataset.cases:
-            name = case.id.split("@")[0]
-            if name not in seen:
-                seen.add(name)
-                yield Case(name, case.image, None, case.patient)
-        return
-    if not source.is_dir():
-        raise DataError(source, "is not a folder", "Give a data set, or a folder of images.")
-    files = sorted(file for file in source.iterdir() if suffix(file) in SUFFIXES)
-    channelled = bool(files) and all(CHANNEL.search(stem(file)) for file in files)
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        groups.setdefault(CHANNEL.sub("", stem(file)) if channelled else stem(file), []).append(file)
-    for name, group in groups.items():
-        yield Case(name, tuple(group), None, name)
+        cases = dataset.of("test") or dataset.cases
+        images = {case.id.removesuffix(f"@{case.rater}"): case.image for case in cases}
+    else:
+        images = _images(source, channels)
+    return [Case(name, image, None, name) for name, image in images.items()]
+
+
+def _images(folder: Path, channels: int) -> dict[str, tuple[Path, ...]]:
+    """The images of a plain folder. Its files are put together as nnU-Net names channels where that gives every image the
+    channels of the network: other files may end in four digits too."""
+    files = by_stem(folder, stop)
+    groups: dict[str, tuple[Path, ...]] = {}
+    for name, file in files.items():
+        groups[CHANNEL.sub("", name)] = (*groups.get(CHANNEL.sub("", name), ()), file)
+    if all(map(CHANNEL.search, files)) and all(sum(read_header(f).channels for f in g) == channels for g in groups.values()):
+        return groups
+    return {name: (file,) for name, file in files.items()}

@@ -18,7 +18,7 @@ from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
 from debride.labels import LabelStore
-from debride.methods.base import Look, Method, Phase
+from debride.methods.base import Look, Method, Phase, Swept
 from debride.rng import derive
 from debride.training import inference
 from debride.training.config import TrainConfig
@@ -104,10 +104,9 @@ class TrainingRun:
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
-    def sweep(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor, Tensor]]:
-        """Un-augmented (rows, given labels (B, *S), probabilities (B, K, *S)) of the training set; every process sweeps all
-        of it."""
-        rows = np.arange(len(self.prepared))
+    def sweep(self, rows: npt.NDArray[np.int64] | None = None) -> Iterator[Swept]:
+        """The training set (or some rows of it), un-augmented, batch by batch; every process sweeps all of it."""
+        rows = np.arange(self.cases) if rows is None else rows
         config = self.config
         return inference.sweep(self.method, self.prepared, rows, config.patch_size, config.batch_size, self.fabric.device)
 
@@ -199,7 +198,7 @@ class TrainingRun:
         if not np.isfinite(value):
             names = ", ".join(self.prepared.cases[row].id for row in self._cases)
             raise DataError(
-                f"epoch {self.epoch}, step {self.step}",
+                f"epoch {self.epoch + 1}, step {self.step + 1}",
                 f"the loss is {value} on the cases {names}",
                 "Lower --learning-rate or --clip, use --precision 32, or look at these cases with `debride check`.",
             )

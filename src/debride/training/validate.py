@@ -43,8 +43,8 @@ def validate(method: Method, prepared: Prepared, config: TrainConfig, fabric: Fa
     """Dice on the validation cases, shared out among the processes: {"dice", "per_class", "cases"}."""
     counts = torch.zeros(len(prepared), method.classes - 1, 3, dtype=torch.float64, device=fabric.device)
     rows = np.arange(len(prepared))[fabric.global_rank :: fabric.world_size]
-    for batch, label, probability in sweep(method, prepared, rows, config.patch_size, config.batch_size, fabric.device):
-        counts[torch.from_numpy(batch)] = overlap_counts(probability.argmax(1), label, method.classes)
+    for swept in sweep(method, prepared, rows, config.patch_size, config.batch_size, fabric.device):
+        counts[torch.from_numpy(swept.rows)] = overlap_counts(swept.probability.argmax(1), swept.label, method.classes)
     if fabric.world_size > 1:
         dist.all_reduce(counts)
     dice, per_class = mean_dice(counts.cpu())

@@ -1,0 +1,33 @@
+"""The documentation's page on methods, from what the methods say of themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+from debride.methods import METHODS
+from debride.methods.base import Method
+
+
+def page() -> str:
+    """All methods as Markdown: paper, needs, settings with their sources, departures."""
+    head = "# Methods\n\nMade by `debride methods --markdown` from what the methods say of themselves.\n"
+    return head + "".join(_section(name, method) for name, method in METHODS.items())
+
+
+def _section(name: str, method: type[Method]) -> str:
+    paper = method.paper
+    lines = [
+        f"\n## `{name}`\n",
+        f"{inspect.getdoc(method)}\n",
+        f"{paper.authors}: *{paper.title}*, {paper.year}. {paper.reference}. Implements: {paper.sections}.\n",
+        f"Needs {', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.\n",
+        "| option | default | what it is |\n|---|---|---|",
+        *(
+            f"| `--{field.name.replace('_', '-')}` | {field.default} | {field.metadata['about']} |"
+            for field in dataclasses.fields(method.Config)
+        ),
+    ]
+    if paper.deviations:
+        lines += ["\nDepartures from the paper, and choices where it is silent:\n", *(f"- {each}" for each in paper.deviations)]
+    return "\n".join(lines) + "\n"
