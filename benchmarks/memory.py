@@ -29,7 +29,7 @@ import numpy as np
 
 MB = 10**6
 VALIDATION = 2
-SAMPLING = 0.005  # seconds between two looks at a child
+SAMPLING = 0.01  # seconds between two looks at a child
 CACHE_PER_BYTE = (4 + 1) / (2 + 1)  # float32 image and uint8 label, for an int16 image and a uint8 label
 
 
@@ -158,12 +158,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=1000, help="of private memory, in MB (default: 1000)")
     parser.add_argument("--times", type=float, default=10, help="size of the data set relative to the limit (default: 10)")
-    parser.add_argument("--shape", type=int, nargs=3, default=[128, 256, 256], help="of its volumes (default: 128 256 256)")
+    parser.add_argument("--shape", type=int, nargs=3, default=[64, 256, 256], help="of its volumes (default: 64 256 256)")
     parser.add_argument("--small", type=int, nargs=3, default=[64, 128, 128], help="of N and 4 N volumes (default: 64 128 128)")
     parser.add_argument("--cases", type=int, default=40, help="N (default: 40)")
-    parser.add_argument("--patch", type=int, nargs=3, default=[48, 48, 48], help="default: 48 48 48")
+    parser.add_argument("--patch", type=int, nargs=3, default=[32, 48, 48], help="default: 32 48 48")
     parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--width", type=int, default=8, help="of the network (default: 8)")
+    parser.add_argument("--width", type=int, default=4, help="of the network (default: 4)")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for data and cache")
     args = parser.parse_args()
     wanted = int(args.times * args.limit * MB)

@@ -1,4 +1,4 @@
-"""One thread: tests run beside each other, and sums in one order are the same everywhere. Prepared cases stay out of the home folder."""
+"""One thread: tests run beside each other, and sums in one order are the same everywhere. The home folder is left alone."""
 
 from collections.abc import Iterator
 

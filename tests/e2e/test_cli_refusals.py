@@ -1,4 +1,4 @@
-"""What the command line refuses, and how it ends when something fails: exit codes 2, 3 and 130, a message, never a traceback."""
+"""What the command line refuses, and how it ends when something fails: exit codes 2, 3 and 130, and a message."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-from debride.cli import main
-from debride.files import read_jsonl
-from debride.methods import METHODS
-from debride.methods.ce import CrossEntropy
-from debride.training.run import TrainingRun
 from tests.datasets import build_folder, build_nnunet_3d, save_json, save_nifti, save_png
 from tests.e2e.conftest import Command
 from tests.methods_under_test import Remembering
 from tests.training_jobs import same, weights
+
+from debride.cli import main
+from debride.files import exclusive, read_jsonl
+from debride.methods import METHODS
+from debride.methods.ce import CrossEntropy
+from debride.training.run import TrainingRun
 
 SMALL = ["--epochs", 3, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
 IN_PLANE = ["--image-size", 32, 32]
@@ -162,13 +164,16 @@ def test_outputs_that_train_refuses(trained: Path, debride: Command, tmp_path: P
     (tmp_path / "file").write_text("mine")
     for out, says in (
         (trained / "run", "is not empty. Choose another --out, or go on with this training with --resume"),
-        (trained / "data", "is not empty"),
+        (trained / "data", "lies in the data set"),
         (trained / "data" / "run", "lies in the data set"),
         (tmp_path / "file", "is a file"),
         (tmp_path / "file" / "run", "cannot be written"),
     ):
         answer = debride("train", "ce", trained / "data", "--out", out, *SMALL, *IN_PLANE)
         assert answer.code == 2 and f"{out}" in answer.err and says in answer.err
+    with exclusive(tmp_path / "busy"):
+        answer = debride("train", "ce", trained / "data", "--out", tmp_path / "busy", *SMALL, *IN_PLANE)
+    assert answer.code == 2 and f"{tmp_path}/busy: is being written by another process" in answer.err
     assert contents(trained) == before
 
 
@@ -197,7 +202,9 @@ def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path) -> Non
     run, pictures = trained / "run", trained / "data" / "images"
     save_png(tmp_path / "grey" / "a.png", np.eye(32, dtype=np.uint8))
     for name in ("a_0000", "a_0001", "a_0002"):
-        save_nifti(tmp_path / "volumes" / f"{name}.nii.gz", np.random.default_rng(0).integers(0, 99, (8, 32, 32)).astype(np.int16))
+        save_nifti(
+            tmp_path / "volumes" / f"{name}.nii.gz", np.random.default_rng(0).integers(0, 99, (8, 32, 32)).astype(np.int16)
+        )
     save_png(tmp_path / "damaged" / "a.png", np.eye(32, dtype=np.uint8))
     (tmp_path / "damaged" / "a.png").write_bytes(b"damaged")
     save_json(tmp_path / "no images" / "a.json", 1)
@@ -300,24 +307,32 @@ FULL = {
 }
 
 
+@pytest.fixture(scope="module")
+def remembered(trained: Path) -> Iterator[Path]:
+    """A training with label state, for as long as its method is known."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "remembering", Remembering)
+        words = ["train", "remembering", trained / "data", "--out", trained / "remembered", *SMALL, *IN_PLANE]
+        assert main([str(word) for word in words]) == 0
+        yield trained / "remembered"
+
+
 @pytest.mark.parametrize("what", FULL)
 def test_a_full_disk_leaves_the_state_before(
-    what: str, trained: Path, debride: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, remembered: Path, trained: Path, debride: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever file of the second epoch finds no room, the training goes on from the first and ends as if nothing had happened."""
-    monkeypatch.setitem(METHODS, "remembering", Remembering)
-    words = ["train", "remembering", trained / "data", *SMALL, *IN_PLANE]
-    assert debride(*words, "--out", tmp_path / "whole").code == 0
-    fill_disk(monkeypatch, FULL[what], after=tmp_path / "part" / "resume" / "epoch-0001")
-    answer = debride(*words, "--out", tmp_path / "part")
+    """Whatever file of the second epoch finds no room, the training goes on from the first and ends as if nothing had
+    happened."""
+    words = ["train", "remembering", trained / "data", "--out", tmp_path / "run", *SMALL, *IN_PLANE]
+    fill_disk(monkeypatch, FULL[what], after=tmp_path / "run" / "resume" / "epoch-0001")
+    answer = debride(*words)
     assert answer.code == 2
     assert "cannot be written (No space left on device). Free space there" in answer.err
     monkeypatch.undo()
-    monkeypatch.setitem(METHODS, "remembering", Remembering)
-    assert not list((tmp_path / "part").rglob(".tmp-*"))
-    assert debride(*words, "--out", tmp_path / "part", "--resume").code == 0
-    assert same(weights(tmp_path / "whole", "epoch-0003"), weights(tmp_path / "part", "epoch-0003"))
-    whole, part = (read_jsonl(tmp_path / out / "metrics.jsonl") for out in ("whole", "part"))
+    assert not list((tmp_path / "run").rglob(".tmp-*"))
+    assert debride(*words, "--resume").code == 0
+    assert same(weights(remembered, "epoch-0003"), weights(tmp_path / "run", "epoch-0003"))
+    whole, part = (read_jsonl(run / "metrics.jsonl") for run in (remembered, tmp_path / "run"))
     assert [{**row, "seconds": 0} for row in part] == [{**row, "seconds": 0} for row in whole]
 
 
@@ -342,8 +357,6 @@ def test_an_interrupted_training_can_be_resumed(
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, pattern: str, after: Path) -> None:
     """From when ``after`` exists, files whose path matches cannot be opened for writing: the disk is full."""
-    import re
-
     open_ = Path.open
 
     def full(path: Path, mode: str = "r", *arguments: Any, **more: Any) -> Any:

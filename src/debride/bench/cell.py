@@ -119,7 +119,7 @@ def _measure(cell: Cell) -> Row:
         "last": scores[last],
         "last_ten": {"dice": mean, "deviation": deviation},
         "minutes": round(sum(row["seconds"] for row in metrics) / 60, 2),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {_count(torch.get_num_threads(), 'thread')}",
         "train_cases": len(given.of("train")),
         "epochs": config.epochs,
         "curve": [_point(row, dice.get(row["epoch"])) for row in metrics],
@@ -179,6 +179,10 @@ def _score(epoch: int, trained: Trained, test: Prepared, clean: Dataset, device:
         "hd95": _known(overall.metrics["hd95"].mean),
         "counts": {str(kind): count for kind, count in overall.kinds.items()},
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _known(value: float) -> float | None:

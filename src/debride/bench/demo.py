@@ -19,9 +19,10 @@ GRID = {
     "cells": [{"methods": ["ce"]}, {"noises": ["S_R"]}],
     "seeds": [0],
     "training": {
-        "epochs": 12,
+        "epochs": 24,
         "batch_size": 8,
-        "learning_rate": 0.05,
+        "optimiser": "adamw",
+        "learning_rate": 0.003,
         "network": "unet-small",
         "width": 8,
         "device": "cpu",

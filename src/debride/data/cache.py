@@ -103,6 +103,9 @@ def prepare(
             )
         images.append(image_file)
         shapes.append(tuple(meta["shape"]))
+        if len(shapes[-1]) != len(shapes[0]):
+            problem = f"is {len(shapes[-1])}D, others are {len(shapes[0])}D"
+            raise DataError(case.image[0], problem, "Take this case out, or convert it.")
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
         labels.append(_prepare_label(dataset, case, tuple(meta["original_shape"]), shapes[-1], folder) if case.label else None)
         if progress:
@@ -193,9 +196,8 @@ def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[
 
 def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shape: tuple[int, ...], folder: Path) -> Path:
     assert case.label is not None
-    key = content_hash(
-        [case.label], "label", FORMAT_VERSION, shape, sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
-    )
+    meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
+    key = content_hash([case.label], "label", FORMAT_VERSION, original, shape, *meaning)
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
         label, _ = read_label(case.label, dataset)

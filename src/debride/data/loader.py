@@ -184,8 +184,6 @@ def make_batch(
     )
 
 
-def _spacings(prepared: Prepared, rows: Rows) -> npt.NDArray[np.float64] | None:
-    """Spacing in mm per case and axis; None where an image does not say it."""
-    spacings = [prepared.spacings[row] for row in rows]
-    known = [spacing for spacing in spacings if spacing is not None]
-    return np.array(known) if len(known) == len(spacings) else None
+def _spacings(prepared: Prepared, rows: Rows) -> npt.NDArray[np.float64]:
+    """Spacing in mm per case and axis; 1 where an image does not say it."""
+    return np.array([prepared.spacings[row] or (1.0,) * len(prepared.shapes[row]) for row in rows])

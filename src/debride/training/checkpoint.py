@@ -69,7 +69,6 @@ def save_state(
     folder = run / "resume" / f"epoch-{epoch:04d}"
     temporary = folder.with_name(folder.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     save_weights(method, temporary / "weights.safetensors")
     tensors, numbers = _optimiser_state(optimiser)
     _save(tensors, temporary / "optimiser.safetensors")

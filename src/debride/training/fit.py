@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
@@ -108,7 +109,7 @@ def _launch_several(fabric: Fabric, job: Job) -> None:
     refusals = torch.multiprocessing.get_context("spawn").SimpleQueue()
     try:
         fabric.launch(functools.partial(_train_or_tell, job=job, refusals=refusals))
-    except torch.multiprocessing.ProcessRaisedException:
+    except ProcessRaisedException:
         if refusals.empty():
             raise
         raise refusals.get() from None

@@ -20,11 +20,13 @@ from debride.types import IGNORE
 def overlap_counts(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
     """Pixels in both, in the prediction, in the label: (B, K - 1, 3) float64 for the foreground classes, ignored pixels
     left out."""
-    valid = (label != IGNORE).flatten(1)[:, None]
-    foreground = torch.arange(1, classes, device=label.device)[None, :, None]
-    inside = (predicted.flatten(1)[:, None] == foreground) & valid
-    given = (label.flatten(1)[:, None] == foreground) & valid
-    return torch.stack([(inside & given).sum(2), inside.sum(2), given.sum(2)], dim=2).double()
+    predicted, label = predicted.flatten(1), label.flatten(1)
+    valid = label != IGNORE
+    counts = []
+    for number in range(1, classes):  # class by class: all at once, whole volumes would need as many times the memory
+        inside, given = (predicted == number) & valid, label == number
+        counts.append(torch.stack([(inside & given).sum(1), inside.sum(1), given.sum(1)], dim=1))
+    return torch.stack(counts, dim=1).double()
 
 
 def mean_dice(counts: Tensor) -> tuple[float | None, list[float | None]]:
