@@ -4,21 +4,21 @@ Run ``python benchmarks/step_cost.py`` (or with ``--device cuda``). Every method
 (a weak view by default) on prepared cases on disk, 2D (8 x 3 x 128 x 128, unet-small) and 3D (patches of 64^3 from volumes of
 80 x 96 x 96, 2 x 1 x 64^3, unet), width 16, with the default augmentation, optimiser and clipping.
 
-Method of measurement. A step is what ``fit`` does from asking for a batch until ``Method.step`` returns. In it, hooks note each
-call of a network, its input, and the gradient that came back to its output. Right after it the same calls are made again on
-the same input, forward and, with that gradient, backward: that is the time of the networks, and the rest of the step is
-outside. The methods take turns step by step, so that a change of the machine's speed meets all of them alike. Times are means
-over the steps; on a CPU they are CPU time of the process, its reading thread included, which hardly depends on what else runs.
+Method of measurement. A step is what ``fit`` does from asking for a batch until ``Method.step`` returns. Every second step,
+the networks are replaced by what they did in the step before: a call gives the logits of then, and their gradient, once it has
+come back to the logits, the parameters' gradients of then. What such a step takes is "outside"; the forward and backward
+passes are the difference to a full step. The methods take turns step by step, so that a change of the machine's speed meets
+all alike. Times are means; on a CPU they are CPU time of the process, its reading thread included, which depends little on what
+else runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,54 +37,47 @@ from debride.training.config import TrainConfig
 from debride.training.fit import Job, make_method, place
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
-from debride.types import Case, Dataset
+from debride.types import Batch, Case, Dataset
 
-WARM_UP = 3
-STEPS = {"2D": 20, "3D": 8}
+WARM_UP = 2
+PAIRS = {"2D": 20, "3D": 8}
+FILES = 16
 SETTINGS: dict[str, dict[str, Any]] = {
     "2D": {"shape": (128, 128), "channels": 3, "config": {"batch_size": 8, "network": "unet-small"}},
     "3D": {"shape": (80, 96, 96), "channels": 1, "config": {"batch_size": 2, "network": "unet", "patch_size": (64, 64, 64)}},
 }
 
 
-@dataclass
-class Call:
-    """A call of a part of a network: its input, and what came back to its output."""
+class Replaced(torch.autograd.Function):
+    """A network that gives logits and gradients that are known."""
 
-    module: nn.Module
-    image: Tensor
-    differentiable: bool
-    gradients: list[Tensor] = field(default_factory=list)
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return logits.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return None, None, *ctx.gradients
 
 
-class Recorder:
-    """Notes the calls of a method's networks while it is ``on``."""
+class Switch:
+    """Makes the networks of a method ``real``, or replaces them by what they gave when they were last."""
 
     def __init__(self, method: Method) -> None:
-        self.on = True
-        self.calls: list[Call] = []
-        for network in (module for module in method.modules() if isinstance(module, Network)):
-            for part in (network.trunk, network.head):
-                if part is not None:
-                    part.register_forward_hook(self._note)
+        self.real = True
+        self.logits: list[Tensor] = []
+        self.gradients: dict[nn.Parameter, Tensor] = {}
+        for network in [module for module in method.modules() if isinstance(module, Network)]:
+            network.forward = functools.partial(self._forward, network, network.forward)
 
-    def _note(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        if self.on:
-            (image,) = inputs
-            call = Call(module, image.detach(), image.requires_grad)
-            self.calls.append(call)
-            if output.requires_grad:
-                output.register_hook(call.gradients.append)
-
-    def replay(self) -> None:
-        """The noted calls once more, all forward and then all backward."""
-        outputs = []
-        for call in self.calls:
-            with torch.set_grad_enabled(bool(call.gradients)):
-                outputs.append(call.module(call.image.requires_grad_(call.differentiable and bool(call.gradients))))
-        for call, output in zip(reversed(self.calls), reversed(outputs), strict=True):
-            for number, gradient in enumerate(call.gradients, start=1):
-                output.backward(gradient, retain_graph=number < len(call.gradients))
+    def _forward(self, network: Network, forward: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        if self.real:
+            logits = forward(image)
+            self.logits.append(logits.detach())
+            return logits
+        parameters = [parameter for parameter in network.parameters() if parameter in self.gradients]
+        return Replaced.apply(self.logits.pop(0), [self.gradients[parameter] for parameter in parameters], *parameters)
 
 
 def now(device: torch.device) -> float:
@@ -95,77 +88,65 @@ def now(device: torch.device) -> float:
     return 1e3 * time.perf_counter()
 
 
-def prepared_cases(folder: Path, cases: int, channels: int, shape: tuple[int, ...]) -> Prepared:
-    """Cases in the cache's own files: balls in noise, every second one trusted."""
+def prepared_cases(folder: Path, rows: int, channels: int, shape: tuple[int, ...]) -> Prepared:
+    """Cases in the cache's own files, balls in noise, every second one trusted; ``FILES`` of them, again and again."""
     rng = np.random.default_rng(0)
     axes = np.ix_(*(np.linspace(-1, 1, length) for length in shape))
-    files = [(folder / f"image{row}.npy", folder / f"label{row}.npy") for row in range(cases)]
+    files = [(folder / f"image{number}.npy", folder / f"label{number}.npy") for number in range(FILES)]
     for image_file, label_file in files:
-        label = (
-            sum((axis - shift) ** 2 for axis, shift in zip(axes, rng.uniform(-0.2, 0.2, len(shape)), strict=True)) < 0.3
-        ) * 1
-        np.save(label_file, label.astype(np.uint8))
+        centre = rng.uniform(-0.2, 0.2, len(shape))
+        label = (sum((axis - place) ** 2 for axis, place in zip(axes, centre, strict=True)) < 0.3).astype(np.uint8)
+        np.save(label_file, label)
         np.save(image_file, (2.0 * label + rng.normal(size=(channels, *shape))).astype(np.float32))
-    named = tuple(Case(f"case{row}", (), None, f"case{row}", trusted=row % 2 == 0) for row in range(cases))
-    spacings = ((1.0,) * len(shape),) * cases if len(shape) == 3 else (None,) * cases
-    images, labels = zip(*files, strict=True)
-    return Prepared(named, channels, (shape,) * cases, spacings, images, labels)
+    images, labels = zip(*(files[row % FILES] for row in range(rows)), strict=True)
+    cases = tuple(Case(f"case{row}", (), None, f"case{row}", trusted=row % 2 == 0) for row in range(rows))
+    return Prepared(cases, channels, (shape,) * rows, ((1.0,) * len(shape),) * rows, images, labels)
 
 
 def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, folder: Path) -> Iterator[tuple[float, float]]:
-    """The steps of a training, epoch after epoch: (ms of the step, ms of its networks)."""
+    """The steps of one epoch in pairs: (ms of a full step, ms of a step without its networks)."""
     dataset = Dataset(folder, "folder", ("background", "object"), prepared.cases, len(prepared.shapes[0]))
-    augmentation = Augmentation()
-    job = Job(
-        dataset=dataset, method=name, method_config=METHODS[name].Config(), config=config, augmentation=augmentation, out=folder
-    )
+    settings, views = METHODS[name].Config(), Augmentation()
+    job = Job(dataset=dataset, method=name, method_config=settings, config=config, augmentation=views, out=folder)
     method = place(make_method(job, prepared.channels), fabric.device, dataset.ndim)
-    recorder = Recorder(method)
     store = LabelStore(method.fields(), prepared.shapes, folder / name)
-    run = TrainingRun(fabric, config, augmentation, method, make_optimiser(config, method.parameters()), prepared, store)
-    for run.epoch in itertools.count():
-        method.train()
-        recorder.on = False
-        method.start_epoch(run)
-        for number, phase in enumerate(method.plan(run)):
-            batches = run.batches(number, phase)
-            while True:
-                recorder.on, recorder.calls = True, []
-                started = now(fabric.device)
-                batch = next(batches, None)
-                if batch is None:
-                    break
-                method.step(batch, run)
-                ended = now(fabric.device)
-                recorder.on = False
-                method.zero_grad(set_to_none=True)
-                replayed = now(fabric.device)
-                recorder.replay()
-                yield ended - started, now(fabric.device) - replayed
-        recorder.on = False
-        method.end_epoch(run)
+    run = TrainingRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
+    method.train()
+    method.start_epoch(run)
+    switch = Switch(method)
+    for number, phase in enumerate(method.plan(run)):
+        batches = run.batches(number, phase)
+
+        def step(batches: Iterator[Batch] = batches) -> float:
+            started = now(fabric.device)
+            method.step(next(batches), run)
+            return now(fabric.device) - started
+
+        for _ in range(run.steps // 2):
+            switch.real, switch.logits = True, []
+            full = step()
+            switch.gradients = {parameter: parameter.grad for parameter in method.parameters() if parameter.grad is not None}
+            switch.real = False
+            yield full, step()
 
 
 def measure(kind: str, names: list[str], fabric: Fabric) -> None:
     """Prints one line for each method: ms of a step, of its networks and outside them."""
-    settings, count = SETTINGS[kind], STEPS[kind]
+    settings, count = SETTINGS[kind], PAIRS[kind]
     config = TrainConfig(epochs=1000, width=16, **settings["config"])
     with tempfile.TemporaryDirectory() as folder:
-        cases = 4 * config.batch_size
-        prepared = prepared_cases(Path(folder), cases, settings["channels"], settings["shape"])
-        running = {name: steps(name, prepared, config, fabric, Path(folder)) for name in names}
-        rounds = [{name: next(timed) for name, timed in running.items()} for _ in range(WARM_UP + count)][WARM_UP:]
-        for timed in running.values():
+        rows = 2 * (WARM_UP + count) * config.batch_size
+        prepared = prepared_cases(Path(folder), rows, settings["channels"], settings["shape"])
+        running = [steps(name, prepared, config, fabric, Path(folder)) for name in names]
+        times = np.array([[next(timed) for timed in running] for _ in range(WARM_UP + count)])[WARM_UP:].mean(axis=0)
+        for timed in running:
             timed.close()
     shape = "x".join(map(str, (config.batch_size, settings["channels"], *(config.patch_size or settings["shape"]))))
     print(f"\n{kind} {shape}, {config.network}, mean of {count} steps on {fabric.device}")
     print(f"{'ms':16}{'step':>9}{'networks':>10}{'outside':>9}{'share':>8}{'/ ce':>7}")
-    whole = {name: float(np.mean([one[name][0] for one in rounds])) for name in names}
-    for name in names:
-        inside = float(np.mean([one[name][1] for one in rounds]))
-        outside = whole[name] - inside
-        ratio = whole[name] / whole["ce"]
-        print(f"{name:16}{whole[name]:9.1f}{inside:10.1f}{outside:9.1f}{outside / whole[name]:8.1%}{ratio:7.2f}", flush=True)
+    for name, (full, outside) in zip(names, times, strict=True):
+        share, ratio = outside / full, full / times[0, 0]
+        print(f"{name:16}{full:9.1f}{full - outside:10.1f}{outside:9.1f}{share:8.1%}{ratio:7.2f}", flush=True)
 
 
 def main() -> None:
