@@ -133,7 +133,7 @@ def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, fo
 def measure(kind: str, names: list[str], fabric: Fabric) -> None:
     """Prints one line for each method: ms of a step, of its networks and outside them."""
     settings, count = SETTINGS[kind], PAIRS[kind]
-    config = TrainConfig(epochs=1000, width=16, **settings["config"])
+    config = TrainConfig(epochs=1, width=16, **settings["config"])
     with tempfile.TemporaryDirectory() as folder:
         rows = 2 * (WARM_UP + count) * config.batch_size
         prepared = prepared_cases(Path(folder), rows, settings["channels"], settings["shape"])

@@ -1,9 +1,9 @@
 """A network of one's own: MONAI's SegResNet.
 
-    PYTHONPATH=examples debride train ce DATASET --out RUN --image-size 128 128 --network own_network:segresnet
+PYTHONPATH=examples debride train ce DATASET --out RUN --image-size 128 128 --network own_network:segresnet
 
-A constructor takes ``ndim``, ``in_channels`` and ``classes`` and returns a module from images to logits. ``adapt`` names its last layer, for
-methods that look at features; a plain module will do for the others.
+A constructor takes ``ndim``, ``in_channels`` and ``classes`` and returns a module from images to logits. ``adapt`` names
+its last layer, for methods that look at features; a plain module will do for the others.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 
 from debride.types import DataError
 
+TEMPORARY = ".tmp-"
+"""How the names of files begin that are being written."""
+
 LOCK = ".lock"
 """The file that ``exclusive`` leaves in a folder."""
 
@@ -82,8 +85,9 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder is absent or holds nothing (the lock of ``exclusive`` aside)."""
-    return not folder.exists() or all(entry.name == LOCK for entry in folder.iterdir())
+    """Whether a folder is absent or holds nothing; the lock of ``exclusive`` and what a killed process was writing do not
+    count."""
+    return not folder.exists() or all(entry.name.startswith((LOCK, TEMPORARY)) for entry in folder.iterdir())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -173,7 +177,7 @@ def content_hash(paths: Iterable[Path], *extra: object) -> str:
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".tmp-{secrets.token_hex(6)}-{target.name}")
+    return target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}")
 
 
 def _end_of_last_line(path: Path) -> int:

@@ -48,6 +48,16 @@ def convert(value: Any, hint: Any, where: object) -> Any:
         if text not in arguments:
             raise DataError(where, f"is {value!r}", f"Choose one of {', '.join(map(str, arguments))}.")
         return text
+    if origin is Mapping:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise DataError(where, f"is {value!r}", "Write NAME: VALUE pairs.")
+        return {
+            convert(key, arguments[0], where): convert(item, arguments[1], f"{where}: {key}") for key, item in value.items()
+        }
+    if hint is Any:
+        return value
     if origin is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         if len(arguments) == 2 and arguments[1] is Ellipsis:

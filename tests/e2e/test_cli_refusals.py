@@ -114,7 +114,7 @@ def test_corrupt_without_a_case_to_corrupt(debride: Command, tmp_path: Path) -> 
         (["ce", "DATA", "--augment-zoom", "2"], "--augment-zoom: has 1 entries. Give 2"),
         (["ce", "DATA", "--augment-rotate", "-5"], "rotate: is -5.0"),
         (["ce", "DATA", "--batch-size", "1", "--devices", "2"], "--batch-size: 1 is less than --devices 2"),
-        (["ce", "DATA", "--device", "mps"], "--device mps: "),
+        (["ce", "DATA", "--device", "cuda"], "--device cuda: "),
         (["gce", "DATA", "--q", "0"], "--q: is 0.0"),
         (["gce", "DATA", "--q", "half"], "--q: is 'half'. Give a number"),
         (["ce", "DATA", "--trusted", "nowhere.txt"], "nowhere.txt: cannot be read"),
@@ -220,7 +220,7 @@ def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path) -> Non
         ([run, pictures, "--checkpoint", "7"], "epoch-0007.safetensors: does not exist. Weights in this run: best, epoch-0001"),
         ([run, pictures, "--checkpoint", "²"], "does not exist"),
         ([run, pictures, "--checkpoint", "newest"], "newest.safetensors: does not exist"),
-        ([run, pictures, "--device", "mps"], "--device mps: "),
+        ([run, pictures, "--device", "cuda"], "--device cuda: "),
         ([run, pictures, "--device", "tpu"], "invalid choice: 'tpu'"),
     ):
         answer = debride("predict", *words, "--out", tmp_path / "masks")

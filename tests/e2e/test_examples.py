@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.training_jobs import small_job
 
 from debride.training.fit import fit
-from tests.training_jobs import small_job
 
 
 def test_own_network_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.training_jobs import TEST_METHODS
+
 from debride.cli import make_parser
 from debride.methods import METHODS
 from debride.methods.page import page
-from tests.training_jobs import TEST_METHODS
 
 ROOT = Path(__file__).parents[2]
 

@@ -199,7 +199,7 @@ def test_every_noise_is_built_by_name_and_bears_empty_labels(name):
         ("flip", {"axis": 1}, "has no setting 'axis'. Known settings: none."),
         ("gaps", {"part": 1}, "has no setting 'part'. Known settings: share."),
         ("gaps", {"share": 1.5}, "share is 1.5. Give a number from 0 to 1"),
-        ("missing", {"part": "all"}, "part is 'all'. Choose one of object, class."),
+        ("missing", {"part": "all"}, "part: is 'all'. Choose one of object, class."),
         ("extra", {"distance": -1}, "distance is -1. Give a whole number of at least 0"),
         ("stray", {"slices": 0}, "slices is 0. Give a whole number of at least 1"),
         ("shift", {"smallest": 30}, r"smallest \(30\) is above largest \(20\)"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from debride.data.open import open_dataset, subset
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import last_ten, mean_dice, summarise
-from debride.files import exclusive, read_jsonl, write_json
+from debride.files import content_hash, exclusive, read_json, read_jsonl, write_json
 from debride.methods import METHODS
 from debride.noise import Noise
 from debride.rng import derive
@@ -65,23 +66,48 @@ class Cell:
         """Where the cell's run and result are."""
         return self.out / "cells" / self.dataset / self.noise / self.name / f"seed-{self.seed}"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that determines the result, as plain JSON: everything but where it is written."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
+        return plain
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the corrupted data set is, named by all that determines it."""
+        names = ("path", "open_options", "limit", "simulator", "target_dice", "share", "seed")
+        key = content_hash([], *(self.settings[name] for name in names), type(self.simulator).__name__)
+        return self.out / "data" / self.dataset / self.noise / f"seed-{self.seed}-{key[:8]}"
+
 
 def run_cell(cell: Cell, threads: int | None) -> None:
-    """Runs a cell unless its result is there; a failure that a user can mend becomes its result."""
-    if (cell.folder / "result.json").exists():
+    """Runs a cell unless its result is there; a failure becomes its result, and is tried again when the grid is resumed.
+
+    Raises DataError where the folder holds a cell of other settings: results of two grids are never mixed.
+    """
+    result, settings = cell.folder / "result.json", cell.folder / "cell.json"
+    if settings.exists() and read_json(settings) != cell.settings:
+        raise DataError(cell.folder, "holds a cell with other settings", "Choose another --out, or remove this folder.")
+    if result.exists() and not read_json(result)["failed"]:
         return
     if threads is not None:
         torch.set_num_threads(threads)
     with exclusive(cell.folder), (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
+        write_json(settings, cell.settings)
         try:
             row = _measure(cell)
         except DataError as error:
             row = _failed(cell, str(error))
-        write_json(cell.folder / "result.json", row)
+        except Exception as error:  # a mistake of ours or of a user's network: the other cells go on
+            traceback.print_exception(error, file=log)
+            row = _failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
+        write_json(result, row)
 
 
 def _measure(cell: Cell) -> Row:
     clean = subset(open_dataset(cell.path, **cell.open_options), cell.limit, 0)
+    if not any(case.label for case in clean.of("test")):
+        raise DataError(cell.path, "has no labelled test cases", "Add a test split: results are measured on it.")
     given, report = _given_labels(cell, clean)
     config = from_mapping(TrainConfig, cell.training, f"cell {cell.folder.name}")
     run = cell.folder / "run"
@@ -99,27 +125,30 @@ def _measure(cell: Cell) -> Row:
         )
     )
     metrics = read_jsonl(run / "metrics.jsonl")
-    best, last = metrics[-1]["best"]["epoch"] or config.epochs, config.epochs
+    best, last = metrics[-1]["best"]["epoch"], config.epochs
+    marked = {epoch for epoch in (best, last) if epoch}
     device = torch.device("cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu")
     test = prepare(clean, clean.of("test"), load_run(run, "last", device).preparation, cache_folder())
-    tested = sorted({best, *range(max(1, last - 9), last + 1), *range(cell.test_every, last + 1, cell.test_every)})
+    tested = sorted({*marked, *range(max(1, last - 9), last + 1), *range(cell.test_every, last + 1, cell.test_every)})
     dice = {epoch: mean_dice(_test_rows(load_run(run, str(epoch), device), test, clean, device, False)) for epoch in tested}
-    scores = {epoch: _score(epoch, load_run(run, str(epoch), device), test, clean, device) for epoch in {best, last}}
+    scores = {epoch: _score(epoch, load_run(run, str(epoch), device), test, clean, device) for epoch in marked}
     mean, deviation = last_ten([dice[epoch] for epoch in range(max(1, last - 9), last + 1)])
     _pictures(cell, clean, given, load_run(run, "last", device), device)
-    _tidy(run, {best, last})
+    _tidy(run, marked)
     return {
         "dataset": cell.dataset,
         "noise": cell.noise,
         "method": cell.name,
         "seed": cell.seed,
-        "label_dice": report["mean_dice"] if report else 1.0,
+        "label_dice": report["overall_dice"] if report else 1.0,
         "validation_labels": "given",
-        "best": scores[best],
+        "best": scores.get(best),
         "last": scores[last],
         "last_ten": {"dice": mean, "deviation": deviation},
         "minutes": round(sum(row["seconds"] for row in metrics) / 60, 2),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {_count(torch.get_num_threads(), 'thread')}",
+        "device": torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"cpu, {_count(torch.get_num_threads(), 'thread')}",
         "train_cases": len(given.of("train")),
         "epochs": config.epochs,
         "curve": [_point(row, dice.get(row["epoch"])) for row in metrics],
@@ -132,7 +161,7 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     of it."""
     if cell.simulator is None:
         return clean, None
-    folder = cell.out / "data" / cell.dataset / cell.noise / f"seed-{cell.seed}"
+    folder = cell.data_folder
     if not folder.exists():
         own = folder.with_name(f"{folder.name}-{os.getpid()}")
         corrupt_dataset(clean, own, cell.simulator, seed=cell.seed, share=cell.share, target_dice=cell.target_dice)
@@ -140,14 +169,14 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
             own.rename(folder)
         except OSError:  # another cell was quicker: what it wrote is the same
             shutil.rmtree(own)
-    report = json.loads((folder / "noise.json").read_text())
+    report = read_json(folder / "noise.json")
     return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
 
 
 def _measured(value: Any, report: dict[str, Any] | None) -> Any:
     if value != "measured":
         return value
-    return report["mean_changed"] if report else 0.0
+    return report["overall_changed"] if report else 0.0
 
 
 def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.device, distances: bool) -> list[CaseRow]:

@@ -16,6 +16,7 @@ from typing import Any
 from debride.bench.cell import Cell, run_cell
 from debride.bench.results import write_report, write_tables
 from debride.data.augmentation import Augmentation
+from debride.data.cache import Preparation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
 from debride.noise import make_noise
@@ -57,6 +58,26 @@ class MethodEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Block:
+    """Cells of a grid: the product of what it names, of all where it names none."""
+
+    datasets: tuple[str, ...] = ()
+    noises: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridSettings:
+    """The plain entries of a grid file."""
+
+    name: str = "bench"
+    seeds: tuple[int, ...] = (0,)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    test_every: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Grid:
     """What is compared. ``cells`` lists blocks, each the product of its data sets, noises, methods and seeds (all where it
     names none)."""
@@ -68,11 +89,8 @@ class Grid:
     seeds: tuple[int, ...]
     training: Mapping[str, Any]
     augmentation: Augmentation
-    cells: tuple[Mapping[str, tuple[Any, ...]], ...]
+    cells: tuple[Block, ...]
     test_every: int = 1
-
-
-AXES = ("datasets", "noises", "methods", "seeds")
 
 
 def read_grid(file: Path) -> Grid:
@@ -93,20 +111,32 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
         if not isinstance(raw.get(name), dict) or not raw[name]:
             raise DataError(where, f"has no {name}", f"Give {name}: with a name and settings for each.")
 
-    def entries(key: str, cls: type[Any]) -> dict[str, Any]:
-        return {str(name): _entry(cls, value or {}, f"{where}, {key}, {name}") for name, value in raw[key].items()}
+    def entries(key: str, cls: type[Any], default: str | None = None) -> dict[str, Any]:
+        found = {}
+        for name, value in raw[key].items():
+            here = f"{where}, {key}, {name}"
+            if Path(str(name)).name != str(name):
+                raise DataError(here, "is no name for a folder", "Leave slashes and dots out.")
+            if value is not None and not isinstance(value, dict):
+                raise DataError(here, "is not a mapping", "Write its settings as NAME: VALUE below it.")
+            found[str(name)] = from_mapping(cls, {**({default: str(name)} if default else {}), **(value or {})}, here)
+        return found
 
-    methods = {str(name): {"method": name, **(value or {})} for name, value in raw["methods"].items()}
+    rest = {name: raw[name] for name in ("name", "seeds", "training", "test_every") if raw.get(name) is not None}
+    blocks = raw.get("cells") or [{}]
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise DataError(where, "has cells that are no list of blocks", "Write each as - {noises: [...], methods: [...]}.")
+    settings = from_mapping(GridSettings, rest, where)
     grid = Grid(
-        name=str(raw.get("name", "bench")),
+        name=settings.name,
         datasets=entries("datasets", DatasetEntry),
         noises=entries("noises", NoiseEntry),
-        methods={name: _entry(MethodEntry, value, f"{where}, methods, {name}") for name, value in methods.items()},
-        seeds=tuple(raw.get("seeds", (0,))),
-        training=raw.get("training") or {},
+        methods=entries("methods", MethodEntry, default="method"),
+        seeds=settings.seeds,
+        training=settings.training,
         augmentation=from_mapping(Augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
-        cells=tuple(raw.get("cells") or ({},)),
-        test_every=int(raw.get("test_every", 1)),
+        cells=tuple(from_mapping(Block, block, f"{where}, cells") for block in blocks),
+        test_every=settings.test_every,
     )
     _check(grid, where)
     return grid
@@ -165,7 +195,9 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> N
         for done, _ in enumerate(_run(todo, jobs)):
             write_tables(todo, out)
             show(done + 1)
-    write_report(grid.name, todo, out)
+    rows = write_report(grid.name, todo, out)
+    if all(row["failed"] for row in rows):
+        raise DataError(out, f"every cell failed, the first with: {rows[0]['failed']}", "Mend the cause and use --resume.")
 
 
 def _run(todo: list[Cell], jobs: int) -> Iterator[None]:
@@ -191,48 +223,34 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _product(grid: Grid, block: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str, str, int]]:
-    every = {"datasets": grid.datasets, "noises": grid.noises, "methods": grid.methods, "seeds": grid.seeds}
-    yield from itertools.product(*(block.get(axis) or list(every[axis]) for axis in AXES))
-
-
-def _entry(cls: type[Any], value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise DataError(where, "is not a mapping", "Write its settings as NAME: VALUE below it.")
-    unknown = sorted(set(value) - set(cls.__dataclass_fields__))
-    if unknown:
-        raise DataError(where, f"has the unknown entry {', '.join(unknown)}", f"Known: {', '.join(cls.__dataclass_fields__)}.")
-    try:
-        return cls(**value)
-    except TypeError as error:
-        raise DataError(where, f"is incomplete ({error})", "Give what is missing.") from error
+def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
+    chosen = block.datasets or tuple(grid.datasets), block.noises or tuple(grid.noises), block.methods or tuple(grid.methods)
+    yield from itertools.product(*chosen, block.seeds or grid.seeds)
 
 
 def _check(grid: Grid, where: object) -> None:
     """Builds every setting once, so that a mistake is reported before anything runs."""
-    from_mapping(TrainConfig, grid.training, f"{where}, training")
-    for name, entry in grid.datasets.items():
-        from_mapping(TrainConfig, entry.training, f"{where}, datasets, {name}, training")
+    if not grid.seeds or grid.test_every < 1:
+        raise DataError(where, "has no seeds, or a test_every below 1", "Give seeds: [0] and a test_every of at least 1.")
     for name, noise in grid.noises.items():
         if noise.noise:
             make_noise(noise.noise, **noise.parameters)
         elif noise.dice is not None:
             raise DataError(f"{where}, noises, {name}", "has a dice but no noise", "Name the noise.")
+        if not 0 < noise.share <= 1 or not (noise.dice is None or 0 < noise.dice < 1):
+            raise DataError(f"{where}, noises, {name}", "has a share or dice out of range", "Give numbers from 0 to 1.")
     for name, method in grid.methods.items():
         if method.method not in METHODS:
-            raise DataError(
-                f"{where}, methods, {name}", f"{method.method!r} is no method", f"Choose one of {', '.join(METHODS)}."
-            )
+            problem = f"{method.method!r} is no method"
+            raise DataError(f"{where}, methods, {name}", problem, f"Choose one of {', '.join(METHODS)}.")
         config = {key: value for key, value in method.config.items() if value != "measured"}
         from_mapping(METHODS[method.method].Config, config, f"{where}, methods, {name}")
-        from_mapping(TrainConfig, method.training, f"{where}, methods, {name}, training")
-    for number, block in enumerate(grid.cells):
-        for axis, names in block.items():
-            known = {"datasets": grid.datasets, "noises": grid.noises, "methods": grid.methods, "seeds": None}
-            if axis not in known:
-                raise DataError(f"{where}, cells, {number}", f"has the unknown axis {axis!r}", f"Use {', '.join(AXES)}.")
-            wrong = [str(name) for name in names if known[axis] is not None and name not in known[axis]]  # type: ignore[operator]
+    for block in grid.cells:
+        for axis, known in (("datasets", grid.datasets), ("noises", grid.noises), ("methods", grid.methods)):
+            wrong = [name for name in getattr(block, axis) if name not in known]
             if wrong:
-                raise DataError(
-                    f"{where}, cells, {number}", f"names {', '.join(wrong)}, which is not among the {axis}", "Correct the name."
-                )
+                problem = f"names {', '.join(wrong)}, which is not among the {axis}"
+                raise DataError(f"{where}, cells", problem, "Correct the name.")
+    for cell in cells(grid, Path()):
+        setup = from_mapping(TrainConfig, cell.training, f"{where}, training of {cell.dataset} and {cell.name}")
+        Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)

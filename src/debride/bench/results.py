@@ -15,24 +15,25 @@ from debride import __version__
 from debride.bench.cell import Cell
 from debride.bench.report import Context, Picture, render
 from debride.bench.tables import Row, markdown
-from debride.files import write_text
+from debride.files import read_json, write_text
 
 
 def write_tables(cells: Sequence[Cell], out: Path) -> list[Row]:
     """Writes results.jsonl and table.md from the cells that are finished, in the grid's order, and returns their rows."""
     files = [cell.folder / "result.json" for cell in cells]
-    rows: list[Row] = [json.loads(file.read_text()) for file in files if file.exists()]
+    rows: list[Row] = [read_json(file) for file in files if file.exists()]
     write_text(out / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_text(out / "table.md", markdown(rows))
     return rows
 
 
-def write_report(name: str, cells: Sequence[Cell], out: Path) -> None:
-    """Writes report.html beside the tables."""
+def write_report(name: str, cells: Sequence[Cell], out: Path) -> list[Row]:
+    """Writes report.html beside the tables, and returns the rows."""
     rows = write_tables(cells, out)
     versions = {"debride": __version__, "torch": torch.__version__, "Python": platform.python_version()}
     context: Context = {"date": date.today().isoformat(), "versions": versions, "command": " ".join(["debride", *sys.argv[1:]])}
     write_text(out / "report.html", render(name, rows, _pictures(cells), context))
+    return rows
 
 
 def _pictures(cells: Sequence[Cell]) -> Iterator[Picture]:

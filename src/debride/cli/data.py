@@ -48,6 +48,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--trusted", type=Path, metavar="FILE", help="ids of cases whose labels were verified, one per line")
     group.add_argument("--fold", type=int, default=0, metavar="N", help="of splits_final.json (default: 0)")
+    group.add_argument("--test-fraction", type=float, default=0.0, metavar="X", help="of patients, where there is no split")
     group.add_argument("--split-seed", type=int, default=0, metavar="N", help="where the data set brings no split (default: 0)")
 
 
@@ -66,6 +67,7 @@ def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "trusted": arguments.trusted,
         "fold": arguments.fold,
         "seed": arguments.split_seed,
+        "test_fraction": arguments.test_fraction,
     }
 
 

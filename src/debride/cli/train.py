@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,15 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     predict.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
     predict.add_argument("--out", type=Path, required=True, metavar="DIR")
     predict.add_argument(
+        "--splits", nargs="+", default=[], choices=["train", "val", "test"], help="of a data set (default: test, or all)"
+    )
+    predict.add_argument(
         "--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)"
     )
     predict.add_argument(
         "--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks"
     )
-    predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     predict.set_defaults(run=run_predict)
 
     evaluate = verbs.add_parser("evaluate", help="Dice, IoU, Hausdorff and surface distances per case and class")
@@ -86,6 +90,12 @@ def run_train(arguments: argparse.Namespace) -> int:
         name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{arguments.config}: {name}")
         for name, (cls, values) in given.items()
     }
+    if "noise_rate" in method.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"][1]}:
+        rate = settings["method"].noise_rate
+        print(
+            f"debride: --noise-rate is not given; {rate} is used. It is the share of pixels with a wrong label.",
+            file=sys.stderr,
+        )
     fit(
         Job(
             dataset=open_from(arguments),
@@ -111,6 +121,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         arguments.out,
         checkpoint=arguments.checkpoint,
         probabilities=arguments.probabilities,
+        splits=tuple(arguments.splits),
         device=arguments.device,
     )
     print(f"{arguments.out}: {count} masks")

@@ -34,10 +34,11 @@ def corrupt_dataset(
 ) -> dict[str, Any]:
     """Writes ``dataset`` to ``out`` with noisy labels and ``noise.json``, and returns what that file holds.
 
-    ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a case depends
-    on its id and the seed alone. The simulators count pixels, so each case's shape is recorded: drawn at another resolution
-    the same parameters are of another strength. ``target_dice`` sets the strength instead: the mean label Dice on a sample
-    of training labels. Labels that become empty stay so and are counted.
+    ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a corrupted case
+    depends on its id and the seed alone. The means are over the corrupted cases, the overall ones over all of ``splits``.
+    The simulators count pixels, so each case's shape is recorded: drawn at another resolution the same parameters are of
+    another strength. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels
+    that become empty stay so and are counted.
     """
     classes = len(dataset.classes)
     candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
@@ -49,9 +50,12 @@ def corrupt_dataset(
         noise = _calibrated(noise, dataset, candidates, target_dice, seed)
     chosen = {case.id for case in _drawn(candidates, share, seed)}
     records: dict[str, dict[str, Any]] = {}
+    untouched: list[float] = []  # the Dice, 1, of each case of the splits that keeps its label
 
     def change(case: Case, label: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.uint8]:
         if case.id not in chosen:
+            if case.split in splits and _foreground(label):
+                untouched.append(1.0)
             return label
         noisy = noise(label, classes, generator(seed, "noise", case.id))
         records[case.id] = {
@@ -68,6 +72,7 @@ def corrupt_dataset(
     def report() -> dict[str, Any]:
         ordered = dict(sorted(records.items()))  # sums are then the same to the last bit, whatever the order of the cases
         dice = [record["dice"] for record in ordered.values() if record["dice"] is not None]
+        changed = [record["changed"] for record in ordered.values()]
         return {
             "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
             "parameters": parameters(noise),
@@ -76,7 +81,9 @@ def corrupt_dataset(
             "splits": sorted(splits),
             "target_dice": target_dice,
             "mean_dice": float(np.mean(dice)) if dice else None,
-            "mean_changed": float(np.mean([record["changed"] for record in ordered.values()])),
+            "mean_changed": float(np.mean(changed)),
+            "overall_dice": float(np.mean([*dice, *untouched])) if dice or untouched else None,
+            "overall_changed": sum(changed) / (len(changed) + len(untouched)),
             "emptied": sum(record["emptied"] for record in records.values()),
             "trusted": sorted(case.id for case in dataset.cases if case.trusted),
             "cases": ordered,

@@ -66,8 +66,11 @@ def select(streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world:
     again.
 
     ``streams`` gives rows and number per batch for all processes together. Each process takes every ``world``-th case of a
-    batch; a last batch too small to give each process a case is left out.
+    batch; a last batch too small to give each process a case is left out; so is a stream without rows.
     """
+    streams = [stream for stream in streams if len(stream[0])]
+    if not streams:
+        return []
     first, size = streams[0]
     steps = math.ceil(len(first) / size)
     parts = []

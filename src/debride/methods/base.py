@@ -71,7 +71,8 @@ class Phase:
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep gives of B cases: ``rows`` (B,), working images (B, C, *S), given labels (B, *S) int64, probabilities (B, K, *S)."""
+    """What a sweep gives of B cases: ``rows`` (B,), working images (B, C, *S), given labels (B, *S) int64, probabilities
+    (B, K, *S)."""
 
     rows: npt.NDArray[np.int64]
     image: Tensor
@@ -110,7 +111,7 @@ class Run(Protocol):
         """A batch of trusted cases, drawn anew for every step."""
 
     def log(self, **values: Tensor | float) -> None:
-        """Records scalars; the epoch's mean goes to ``metrics.jsonl``."""
+        """Records scalars; the epoch's mean goes to ``metrics.jsonl``, beside that of every optimised loss."""
 
 
 class Method(nn.Module):
@@ -153,9 +154,9 @@ class Method(nn.Module):
     def step(self, batch: Batch, run: Run) -> None:
         """One update: by default the sum of the loss terms is minimised over all parameters."""
         terms = self.loss(batch, run)
-        total = torch.stack(list(terms.values())).sum()
-        run.optimise(total)
-        run.log(loss=total, **(terms if len(terms) > 1 else {}))
+        run.optimise(torch.stack(list(terms.values())).sum())
+        if len(terms) > 1:
+            run.log(**terms)
 
     def predict(self, image: Tensor) -> Tensor:
         """Class probabilities (B, K, *S) of images (B, C, *S), in float32."""

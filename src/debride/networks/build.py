@@ -115,6 +115,8 @@ def _check(path: str, network: Network, *, ndim: int, in_channels: int, classes:
     """Runs a user's network on a small image: it must return logits of the image's size."""
     size = (_CHECK_LENGTH,) * ndim
     network.eval()
+    if ndim == 2:  # the memory format of trainings
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         logits = network(torch.zeros(1, in_channels, *size))
     except Exception as error:  # whatever the user's code raises

@@ -8,6 +8,7 @@ the label state.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def load_weights(module: nn.Module, file: Path) -> None:
 def weights_file(run: Path, which: str) -> Path:
     """The weights file of a run: "best", "last" or the number of an epoch."""
     folder = run / "weights"
-    epochs = sorted(folder.glob("epoch-*.safetensors"))
+    epochs = _by_epoch(folder.glob("epoch-*.safetensors"))
     if which == "last" and epochs:
         return epochs[-1]
     file = folder / (f"epoch-{int(which):04d}.safetensors" if which.isdecimal() else f"{which}.safetensors")
@@ -79,14 +80,14 @@ def save_state(
     for old in sorted((run / "resume").iterdir()):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
-    for old in sorted((run / "weights").glob("epoch-*.safetensors"))[: -max(keep, 1)]:
+    for old in _by_epoch((run / "weights").glob("epoch-*.safetensors"))[: -max(keep, 1)]:
         old.unlink()
 
 
 def latest_state(run: Path) -> Path | None:
     """The folder of the newest complete training state of a run."""
-    folders = [folder for folder in sorted((run / "resume").glob("epoch-*")) if folder.suffix != ".partial"]
-    return folders[-1] if folders else None
+    folders = [folder for folder in (run / "resume").glob("epoch-*") if folder.suffix != ".partial"]
+    return _by_epoch(folders)[-1] if folders else None
 
 
 def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelStore) -> dict[str, Any]:
@@ -100,6 +101,11 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
     store.restore(folder / "labels")
     return state
+
+
+def _by_epoch(paths: Iterable[Path]) -> list[Path]:
+    """Files or folders named epoch-NUMBER, in order of their numbers."""
+    return sorted(paths, key=lambda path: int(path.name.split(".")[0].split("-")[1]))
 
 
 def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, float | None]]:

@@ -40,7 +40,7 @@ class TrainConfig:
     seed: int = setting(0, "of everything random")
     validate_every: int = setting(1, "epochs between validations")
     keep_last: int = setting(10, "weights of the last epochs that are kept")
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "where to compute")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to compute; auto is cuda where there is one")
     devices: int = setting(1, "processes, one per device")
     tensorboard: bool = setting(True, "write TensorBoard events beside metrics.jsonl")
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from debride.data.cache import Preparation, Prepared, cache_folder, prepare
 from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
 from debride.methods import METHODS
-from debride.methods.base import Method
+from debride.methods.base import Method, Phase
 from debride.networks import build
 from debride.progress import track
 from debride.rng import derive
@@ -51,18 +52,20 @@ class Job:
 def fit(job: Job) -> None:
     """Trains a method and leaves weights, ``metrics.jsonl`` and ``run.json`` in ``job.out``.
 
-    Two trainings from the same job give the same weights bit for bit on the same machine, and a training that was killed
-    and resumed gives them too. Raises DataError for an output folder in use, a resume without or from another training, and
-    a loss that is not finite.
+    On the CPU two trainings from the same job give the same weights bit for bit, and so does a training that was killed and
+    resumed; on a GPU they agree within what its kernels' order of summation leaves open. Raises DataError for an output
+    folder in use, a resume without or from another training, and a loss that is not finite.
     """
     config = job.config
-    refuse_device(config.device)
+    kind = choose_device(config.device, config.devices)
     _refuse_output(job)
+    if len(job.dataset.of("train")) < config.devices:
+        raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
         raise DataError(f"method {job.method}", "needs trusted training cases", "Name cases with verified labels by --trusted.")
     with exclusive(job.out):
         strategy = "ddp_spawn" if config.devices > 1 else "auto"
-        fabric = Fabric(accelerator=config.device, devices=config.devices, strategy=strategy)
+        fabric = Fabric(accelerator=kind, devices=config.devices, strategy=strategy)
         if config.devices == 1:
             fabric.launch(functools.partial(_train, job=job))
         else:
@@ -70,10 +73,15 @@ def fit(job: Job) -> None:
             _launch_several(fabric, job)
 
 
-def refuse_device(name: str) -> None:
-    """Raises DataError for a device that this machine does not have."""
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
-        raise DataError(f"--device {name}", "finds no such GPU", "Use --device cpu or auto.")
+def choose_device(name: str, number: int = 1) -> str:
+    """ "cpu" or "cuda"; "auto" is cuda where there is one. Raises DataError for GPUs that this machine does not have."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda", "finds no such GPU", "Use --device cpu or auto.")
+    if name == "cuda" and torch.cuda.device_count() < number:
+        raise DataError("--devices", f"asks for {number} GPUs, there are {torch.cuda.device_count()}", "Use fewer processes.")
+    return name
 
 
 def make_method(job: Job, channels: int) -> Method:
@@ -177,7 +185,7 @@ def _epoch(run: TrainingRun) -> None:
     method.start_epoch(run)
     phases = method.plan(run)
     for number, phase in enumerate(phases):
-        with _bar(run, phase.name) as show:
+        with _bar(run, phase) as show:
             for done, batch in enumerate(run.batches(number, phase)):
                 with run.autocast():
                     method.step(batch, run)
@@ -187,12 +195,12 @@ def _epoch(run: TrainingRun) -> None:
     run.average_buffers()
 
 
-def _bar(run: TrainingRun, phase: str) -> Any:
-    from contextlib import nullcontext
-
+def _bar(run: TrainingRun, phase: Phase) -> AbstractContextManager[Callable[[int], None]]:
     if not run.fabric.is_global_zero:
         return nullcontext(lambda _: None)
-    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase}", -(-len(run.prepared) // run.config.batch_size))
+    first = phase.streams[0]
+    cases = run.cases if first.cases is None else len(first.cases)
+    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", -(-cases // (first.size or run.config.batch_size)))
 
 
 def _save(job: Job, run: TrainingRun, record: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.config import TrainConfig
 from debride.training.description import read_description
-from debride.training.fit import place, refuse_device
+from debride.training.fit import choose_device, place
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.inference import segment
-from debride.types import Case, DataError, Dataset
+from debride.types import Case, DataError, Dataset, Split
 
 CHANNEL = re.compile(r"_\d{4}$")
 """The end of a file name that nnU-Net gives to a channel."""
@@ -82,22 +83,28 @@ def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.devi
 
 
 def predict_folder(
-    run: Path, source: Path, out: Path, *, checkpoint: str = "best", probabilities: bool = False, device: str = "auto"
+    run: Path,
+    source: Path,
+    out: Path,
+    *,
+    checkpoint: str = "best",
+    probabilities: bool = False,
+    splits: Sequence[Split] = (),
+    device: str = "auto",
 ) -> int:
-    """Writes a mask for every image of a data set's test split (all cases if it has none) or of a folder, and returns their
-    number.
+    """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and
+    returns their number.
 
     A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. Raises
     DataError if ``out`` is not empty or lies in the source.
     """
-    refuse_device(device)
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    chosen = torch.device(choose_device(device))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(out, "is not an empty folder", "Choose another --out.")
     if out.resolve().is_relative_to(source.resolve()):
         raise DataError(out, "lies in the folder of the images", "Choose a folder outside it: a source is never changed.")
     trained = load_run(run, checkpoint, chosen)
-    cases = _cases(source, trained.channels)
+    cases = _cases(source, trained.channels, splits)
     if not cases:
         raise DataError(
             source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}."
@@ -118,14 +125,15 @@ def predict_folder(
     return len(cases)
 
 
-def _cases(source: Path, channels: int) -> list[Case]:
+def _cases(source: Path, channels: int, splits: Sequence[Split]) -> list[Case]:
     """The images to predict, each once, whatever number of raters labelled it."""
-    if any((source / name).exists() for name in ("images", "imagesTr", "manifest.csv")):
+    if any((source / name).exists() for name in ("masks", "labelsTr", "manifest.csv")):
         dataset = open_dataset(source)
-        cases = dataset.of("test") or dataset.cases
+        cases = dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
         images = {case.id.removesuffix(f"@{case.rater}"): case.image for case in cases}
     else:
-        images = _images(source, channels)
+        inner = [source / name for name in ("images", "imagesTs") if (source / name).is_dir()]
+        images = _images(inner[0] if inner else source, channels)
     return [Case(name, image, None, name) for name, image in images.items()]
 
 

@@ -90,6 +90,7 @@ class TrainingRun:
         Raises DataError with the step and the cases where the loss is not finite.
         """
         self._refuse_nan(loss)
+        self._record("loss", loss)
         chosen = networks or [self.method]
         parameters = [p for network in chosen for p in network.parameters() if p.requires_grad]
         for group in self.optimiser.param_groups:
@@ -128,7 +129,10 @@ class TrainingRun:
         """Records scalars; each epoch's mean over steps and processes goes to ``metrics.jsonl``."""
         prefix = "" if self.phase == "train" else f"{self.phase}/"
         for name, value in values.items():
-            self._logged[prefix + name].append(torch.as_tensor(value, dtype=torch.float64).detach().cpu() * self._share)
+            self._record(prefix + name, value)
+
+    def _record(self, name: str, value: Tensor | float) -> None:
+        self._logged[name].append(torch.as_tensor(value).detach().cpu().double() * self._share)
 
     def epoch_means(self) -> dict[str, float]:
         """The means of what was logged since the last call."""
@@ -184,19 +188,32 @@ class TrainingRun:
         return mean
 
     def _average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """One all-reduce over all gradients, weighted by labelled pixels."""
+        """One all-reduce over all gradients, weighted by labelled pixels; a parameter without a gradient anywhere stays
+        without."""
         if self.fabric.world_size == 1:
             return
+        reached = torch.tensor([float(p.grad is not None) for p in parameters], device=self.fabric.device)
+        dist.all_reduce(reached)
+        parameters = [p for p, count in zip(parameters, reached.tolist(), strict=True) if count]
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         flat = torch.cat([gradient.flatten() for gradient in gradients]) * (float(self._share) / self.fabric.world_size)
         dist.all_reduce(flat)
         for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = piece.view_as(parameter)
 
+    def _blamed(self, loss: Tensor) -> list[str]:
+        """The cases of the processes whose own loss is not finite."""
+        own = [] if bool(torch.isfinite(loss).all()) else [self.prepared.cases[row].id for row in self._cases]
+        if self.fabric.world_size == 1:
+            return own
+        every: list[list[str]] = [[] for _ in range(self.fabric.world_size)]
+        dist.all_gather_object(every, own)
+        return [name for names in every for name in names]
+
     def _refuse_nan(self, loss: Tensor) -> None:
         value = float(self._mean_over_processes(loss.detach().double()))
         if not np.isfinite(value):
-            names = ", ".join(self.prepared.cases[row].id for row in self._cases)
+            names = ", ".join(self._blamed(loss))
             raise DataError(
                 f"epoch {self.epoch + 1}, step {self.step + 1}",
                 f"the loss is {value} on the cases {names}",
