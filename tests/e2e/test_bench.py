@@ -1,0 +1,131 @@
+"""A grid from its file to its report, interrupted, repeated, and with mistakes in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from debride.bench import cell as cell_module
+from debride.bench.grid import cells, make_grid, read_grid, run_grid
+from debride.types import DataError
+from tests.datasets import build_folder
+
+
+def grid_of(root: Path, **changes: Any) -> dict[str, Any]:
+    """Two noises and two methods on 18 small images, one epoch each."""
+    if not (root / "data").exists():
+        build_folder(root / "data", n=18)
+    grid = {
+        "name": "small",
+        "datasets": {"toy": {"path": str(root / "data"), "limit": {"train": 8}}},
+        "noises": {"clean": None, "S_DE": {"noise": "dilate-erode", "dice": 0.8}},
+        "methods": {"ce": None, "co": {"method": "co-teaching", "config": {"noise_rate": "measured"}}},
+        "training": {"epochs": 2, "network": "unet-small", "width": 4, "image_size": [32, 32], "device": "cpu", "batch_size": 4},
+        "cells": [{"methods": ["ce"]}, {"noises": ["S_DE"]}],
+    }
+    return grid | changes
+
+
+def test_grid_gives_rows_tables_and_a_report(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(grid_of(tmp_path), sort_keys=False))
+    out = tmp_path / "out"
+    run_grid(read_grid(file), out)
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [(row["noise"], row["method"]) for row in rows] == [("clean", "ce"), ("S_DE", "ce"), ("S_DE", "co")]
+    for row in rows:
+        assert row["failed"] is None
+        assert row["train_cases"] == 8
+        assert [point["epoch"] for point in row["curve"]] == [1, 2]
+        assert row["last"]["epoch"] == 2
+        tests = [point["test_dice"] for point in row["curve"]]
+        assert row["last_ten"]["dice"] == pytest.approx(sum(tests) / 2)
+        assert row["last"]["dice"] == pytest.approx(tests[1])
+    assert rows[0]["label_dice"] == 1.0
+    assert rows[1]["label_dice"] == pytest.approx(0.8, abs=0.08)
+    assert "co" in (out / "table.md").read_text()
+    assert "data:image/png;base64" in (out / "report.html").read_text()
+    settings = json.loads((out / "cells" / "toy" / "S_DE" / "co" / "seed-0" / "run" / "run.json").read_text())
+    noise = json.loads(next((out / "data" / "toy" / "S_DE").iterdir()).joinpath("noise.json").read_text())
+    assert settings["method_config"]["noise_rate"] == noise["overall_changed"]
+
+
+def test_resume_keeps_what_is_done_and_refuses_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = grid_of(tmp_path, cells=[{"methods": ["ce"], "noises": ["clean"]}])
+    out = tmp_path / "out"
+    run_grid(make_grid(raw, "grid"), out)
+    before = (out / "results.jsonl").read_bytes()
+    with pytest.raises(DataError, match="is not empty"):
+        run_grid(make_grid(raw, "grid"), out)
+
+    def never(job: object) -> None:
+        raise AssertionError("a finished cell was trained again")
+
+    monkeypatch.setattr(cell_module, "fit", never)
+    run_grid(make_grid(raw, "grid"), out, resume=True)
+    assert (out / "results.jsonl").read_bytes() == before
+    raw["training"]["epochs"] = 3
+    with pytest.raises(DataError, match="holds a cell with other settings"):
+        run_grid(make_grid(raw, "grid"), out, resume=True)
+
+
+def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = make_grid(grid_of(tmp_path, cells=[{"noises": ["clean"]}]), "grid")
+    out = tmp_path / "out"
+    fit = cell_module.fit
+
+    def fail(job: Any) -> None:
+        if job.method == "co-teaching":
+            raise RuntimeError("out of memory")
+        fit(job)
+
+    monkeypatch.setattr(cell_module, "fit", fail)
+    run_grid(grid, out)
+    assert "RuntimeError: out of memory" in (out / "table.md").read_text()
+    monkeypatch.undo()
+    run_grid(grid, out, resume=True)
+    assert "failed" not in (out / "table.md").read_text()
+
+
+def test_grids_where_nothing_works_say_why(tmp_path: Path) -> None:
+    build_folder(tmp_path / "data", splits=False)
+    with pytest.raises(DataError, match="every cell failed.*has no labelled test cases"):
+        run_grid(make_grid(grid_of(tmp_path), "grid"), tmp_path / "out")
+
+
+def test_seeds_and_noises_have_data_of_their_own(tmp_path: Path) -> None:
+    grid = make_grid(grid_of(tmp_path, seeds=[0, 1]), "grid")
+    folders = {(cell.noise, cell.seed): cell.data_folder for cell in cells(grid, tmp_path)}
+    assert len(set(folders.values())) == len(folders) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": [1]}, "unknown entry 'seed'"),
+        ({"methods": {}}, "has no methods"),
+        ({"methods": {"best": None}}, "'best' is no method"),
+        ({"methods": {"ce": {"config": {"dise": True}}}}, "has no setting 'dise'"),
+        ({"methods": {"ce": 3}}, "is not a mapping"),
+        ({"datasets": {"../toy": {"path": "x"}}}, "no name for a folder"),
+        ({"datasets": {"toy": {"path": "x", "limit": 5}}}, "NAME: VALUE"),
+        ({"datasets": {"toy": {"path": "x", "limit": {"trian": 5}}}}, "'trian'"),
+        ({"datasets": {"toy": {"path": "x", "training": {"spacing": [1, 1]}}}}, "are given together"),
+        ({"noises": {"a": {"noise": "blur"}}}, "does not exist"),
+        ({"noises": {"a": {"dice": 0.5}}}, "dice but no noise"),
+        ({"noises": {"a": {"noise": "markov", "share": 2}}}, "out of range"),
+        ({"cells": {"methods": ["ce"]}}, "no list of blocks"),
+        ({"cells": [{"methods": ["gce"]}]}, "names gce"),
+        ({"cells": [{"method": ["ce"]}]}, "has no setting 'method'"),
+        ({"seeds": []}, "no seeds"),
+        ({"test_every": 0}, "test_every"),
+        ({"training": {"epochs": "many"}}, "epochs"),
+    ],
+)
+def test_mistakes_in_a_grid_are_named_before_anything_runs(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        make_grid(grid_of(tmp_path, **changes), "grid.yaml")
