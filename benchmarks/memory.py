@@ -1,6 +1,7 @@
 """A data set ten times the memory limit of its process trains, and four times the cases need no more memory.
 
-Run ``python benchmarks/memory.py`` (Linux; it prints the disk space that it needs, in --folder, and frees it at the end).
+Run ``python benchmarks/memory.py`` (Linux, ten minutes; it prints the disk space that it needs in --folder, 27 GB by
+default, and frees it at the end).
 
 The data set is made of uncompressed NIfTI volumes in the layout of nnU-Net v2. A child process sets RLIMIT_DATA, which limits
 private writable memory (the interpreter, arrays, tensors, stacks; not the pages of mapped files, which the kernel can take
@@ -13,6 +14,8 @@ the kernel's own record. The first row is a child that only imports debride with
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import multiprocessing
 import resource
@@ -106,14 +109,15 @@ def train(root: Path, method: str, patch: tuple[int, ...], batch_size: int, widt
         out=root / "run",
         cache=root / "cache",
     )
-    fit(job)
+    with contextlib.redirect_stdout(io.StringIO()):
+        fit(job)
     (row,) = read_jsonl(root / "run" / "metrics.jsonl")
     assert row["step"] == -(-len(dataset.of("train")) // batch_size) and np.isfinite(row["train"]["loss"]), row
 
 
-def peak_of(target: Callable[..., None], *values: Any) -> Peak:
-    """Runs ``target(*values)`` in a fresh interpreter and watches its memory; raises if it fails."""
-    process = multiprocessing.get_context("spawn").Process(target=target, args=values)
+def peak_of(target: Callable[..., None], *values: Any, start: str = "spawn") -> Peak:
+    """Runs ``target(*values)`` in a process started by the given method and watches its memory; raises if it fails."""
+    process: Any = multiprocessing.get_context(start).Process(target=target, args=values)
     started = time.perf_counter()
     process.start()
     peaks = dict.fromkeys(("RssAnon", "file", "VmData", "VmHWM"), 0)

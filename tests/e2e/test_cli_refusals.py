@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.datasets import build_folder, build_nnunet_3d, save_json, save_nifti, save_png
 from tests.e2e.conftest import Command
 from tests.methods_under_test import Remembering
@@ -129,6 +130,7 @@ def test_train_refuses(
     words: list[str], says: str, trained: Path, debride: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(METHODS, "needy", Needy)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     words = [str(trained / "data") if word == "DATA" else word for word in words]
     answer = debride("train", *words, "--out", tmp_path / "run")
     assert answer.code == 2 and says in answer.err
@@ -198,7 +200,8 @@ def test_resume_refuses_what_is_not_the_same_training(trained: Path, debride: Co
     assert answer.code == 2 and "holds no training to resume. Leave --resume out" in answer.err
 
 
-def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path) -> None:
+def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run, pictures = trained / "run", trained / "data" / "images"
     save_png(tmp_path / "grey" / "a.png", np.eye(32, dtype=np.uint8))
     for name in ("a_0000", "a_0001", "a_0002"):

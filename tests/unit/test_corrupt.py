@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_json
+from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_json, save_png
 
 from debride.data.corrupt import corrupt_dataset
 from debride.data.images import read_label
 from debride.data.open import open_dataset
 from debride.noise import NOISES, DilateErode, Markov, Missing, Noise, Shift, make_noise
+from debride.noise.strength import label_dice
 from debride.rng import generator
 from debride.types import IGNORE, DataError, Dataset
 
@@ -90,6 +91,26 @@ def test_labels_that_become_empty_are_counted(tmp_path: Path) -> None:
     again = open_dataset(tmp_path / "gone")
     report, _ = corrupted(replace(again, cases=tuple(c for c in again.cases if c.split != "test")), tmp_path / "twice", Shift())
     assert report["mean_dice"] is None and report["emptied"] == 0 and report["mean_changed"] == 0
+
+
+def test_overall_means_are_over_all_cases_of_the_splits(tmp_path: Path) -> None:
+    """Cases that keep their label count: a Dice of 1 where they have one, and no changed pixel even where they have none."""
+    root = build_folder(tmp_path / "data", n=12)
+    save_json(root / "dataset.json", {"classes": ["background", "lesion"], "values": {"0": 0, "255": 1}})
+    empty = [*(case.id for case in open_dataset(root).of("train")[:3]), "case010"]
+    for name in empty:
+        save_png(root / "masks" / f"{name}.png", np.zeros((32, 32), np.uint8))
+    dataset = open_dataset(root)
+    report, labels = corrupted(dataset, tmp_path / "noisy", share=0.5)
+    dice, changed = [], []
+    for case in dataset.of("train", "val"):
+        assert case.label is not None
+        clean = read_label(case.label, dataset)[0]
+        dice.append(label_dice(clean, labels[case.id], 2))
+        changed.append((clean != labels[case.id]).mean())
+    assert len(changed) == 10 and None in dice and len(report["cases"]) == 5
+    assert report["overall_changed"] == pytest.approx(np.mean(changed))
+    assert report["overall_dice"] == pytest.approx(np.mean([value for value in dice if value is not None]))
 
 
 def test_ignored_pixels_stay_and_do_not_count(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,6 +60,9 @@ class Example:
         (("1", 2.5), tuple[float, float], (1.0, 2.5)),
         ("a", Literal["a", "b"], "a"),
         (16, Literal["32", "bf16", "16"], "16"),
+        ({"train": "8"}, Mapping[str, int], {"train": 8}),
+        (None, Mapping[str, int], {}),
+        ({"a": [1, "x"]}, Mapping[str, Any], {"a": [1, "x"]}),
     ],
 )
 def test_values_that_fit(value: Any, hint: Any, expected: Any) -> None:
@@ -91,6 +95,8 @@ def test_values_that_fit(value: Any, hint: Any, expected: Any) -> None:
         (["1", "x"], tuple[int, ...], "here: is 'x'. Give a whole number."),
         ([1], tuple[float, float], "here: has 1 entries. Give 2."),
         (3, tuple[float, float], "here: has 1 entries. Give 2."),
+        ({"train": "many"}, Mapping[str, int], "here: train: is 'many'. Give a whole number."),
+        (["train"], Mapping[str, int], "here: is ['train']. Write NAME: VALUE pairs."),
     ],
 )
 def test_values_that_do_not_fit(value: Any, hint: Any, says: str) -> None:

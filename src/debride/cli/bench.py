@@ -36,5 +36,5 @@ def run_demo(arguments: argparse.Namespace) -> int:
     from debride.bench.demo import run_demo as run
 
     print((run(arguments.out) / "table.md").read_text())
-    print(f"Open {arguments.out / 'report.html'} in a browser.")
+    print(f"Open {arguments.out / 'bench' / 'report.html'} in a browser.")
     return 0

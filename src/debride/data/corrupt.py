@@ -50,12 +50,12 @@ def corrupt_dataset(
         noise = _calibrated(noise, dataset, candidates, target_dice, seed)
     chosen = {case.id for case in _drawn(candidates, share, seed)}
     records: dict[str, dict[str, Any]] = {}
-    untouched: list[float] = []  # the Dice, 1, of each case of the splits that keeps its label
+    untouched: list[bool] = []  # of each case of the splits that keeps its label, whether it has foreground and so a Dice
 
     def change(case: Case, label: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.uint8]:
         if case.id not in chosen:
-            if case.split in splits and _foreground(label):
-                untouched.append(1.0)
+            if case.split in splits:
+                untouched.append(_foreground(label))
             return label
         noisy = noise(label, classes, generator(seed, "noise", case.id))
         records[case.id] = {
@@ -82,7 +82,7 @@ def corrupt_dataset(
             "target_dice": target_dice,
             "mean_dice": float(np.mean(dice)) if dice else None,
             "mean_changed": float(np.mean(changed)),
-            "overall_dice": float(np.mean([*dice, *untouched])) if dice or untouched else None,
+            "overall_dice": float(np.mean([*dice, *[1.0] * sum(untouched)])) if dice or any(untouched) else None,
             "overall_changed": sum(changed) / (len(changed) + len(untouched)),
             "emptied": sum(record["emptied"] for record in records.values()),
             "trusted": sorted(case.id for case in dataset.cases if case.trusted),
