@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.datasets import build_folder
 
 from debride.bench import cell as cell_module
 from debride.bench.grid import cells, make_grid, read_grid, run_grid
 from debride.types import DataError
-from tests.datasets import build_folder
 
 
 def grid_of(root: Path, **changes: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def grid_of(root: Path, **changes: Any) -> dict[str, Any]:
         "datasets": {"toy": {"path": str(root / "data"), "limit": {"train": 8}}},
         "noises": {"clean": None, "S_DE": {"noise": "dilate-erode", "dice": 0.8}},
         "methods": {"ce": None, "co": {"method": "co-teaching", "config": {"noise_rate": "measured"}}},
-        "training": {"epochs": 2, "network": "unet-small", "width": 4, "image_size": [32, 32], "device": "cpu", "batch_size": 4},
+        "training": {"epochs": 2, "network": "unet-small", "width": 4, "image_size": [32, 32], "batch_size": 4},
         "cells": [{"methods": ["ce"]}, {"noises": ["S_DE"]}],
     }
     return grid | changes
@@ -93,7 +93,7 @@ def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch: pyt
 
 def test_grids_where_nothing_works_say_why(tmp_path: Path) -> None:
     build_folder(tmp_path / "data", splits=False)
-    with pytest.raises(DataError, match="every cell failed.*has no labelled test cases"):
+    with pytest.raises(DataError, match=r"every cell failed.*has no labelled test cases"):
         run_grid(make_grid(grid_of(tmp_path), "grid"), tmp_path / "out")
 
 
