@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from debride.cli.data import Verbs, add_dataset_options, open_from
+from debride.cli.data import Verbs, add_dataset_options, dataset_options, open_from
 from debride.cli.options import add_settings, given_settings
 from debride.settings import from_mapping
 from debride.types import DataError
@@ -57,6 +57,7 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
         "--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks"
     )
     predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    add_dataset_options(predict)
     predict.set_defaults(run=run_predict)
 
     evaluate = verbs.add_parser("evaluate", help="Dice, IoU, Hausdorff and surface distances per case and class")
@@ -122,6 +123,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
         probabilities=arguments.probabilities,
         splits=tuple(arguments.splits),
+        open_options=dataset_options(arguments),
         device=arguments.device,
     )
     print(f"{arguments.out}: {count} masks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def predict_folder(
     checkpoint: str = "best",
     probabilities: bool = False,
     splits: Sequence[Split] = (),
+    open_options: Mapping[str, Any] | None = None,
     device: str = "auto",
 ) -> int:
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and
@@ -104,7 +105,7 @@ def predict_folder(
     if out.resolve().is_relative_to(source.resolve()):
         raise DataError(out, "lies in the folder of the images", "Choose a folder outside it: a source is never changed.")
     trained = load_run(run, checkpoint, chosen)
-    cases = _cases(source, trained.channels, splits)
+    cases = _cases(source, trained.channels, splits, open_options or {})
     if not cases:
         raise DataError(
             source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}."
@@ -125,10 +126,10 @@ def predict_folder(
     return len(cases)
 
 
-def _cases(source: Path, channels: int, splits: Sequence[Split]) -> list[Case]:
+def _cases(source: Path, channels: int, splits: Sequence[Split], open_options: Mapping[str, Any]) -> list[Case]:
     """The images to predict, each once, whatever number of raters labelled it."""
     if any((source / name).exists() for name in ("masks", "labelsTr", "manifest.csv")):
-        dataset = open_dataset(source)
+        dataset = open_dataset(source, **open_options)
         cases = dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
         images = {case.id.removesuffix(f"@{case.rater}"): case.image for case in cases}
     else:
