@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
+from debride.data.maps import prepare_maps
 from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method
@@ -40,12 +41,16 @@ from debride.training.schedule import make_optimiser
 from debride.types import Batch, Case, Dataset
 
 WARM_UP = 2
-PAIRS = {"2D": 20, "3D": 8}
+PAIRS = {"2D": 10, "3D": 5}
 FILES = 16
 SETTINGS: dict[str, dict[str, Any]] = {
     "2D": {"shape": (128, 128), "channels": 3, "config": {"batch_size": 8, "network": "unet-small"}},
     "3D": {"shape": (80, 96, 96), "channels": 1, "config": {"batch_size": 2, "network": "unet", "patch_size": (64, 64, 64)}},
 }
+
+
+WHOLE_STEPS: dict[str, dict[str, Any]] = {"gsd-net": {"warm_up": 0.0}}
+"""Settings with which the first epoch's steps do all that later ones do."""
 
 
 class Replaced(torch.autograd.Function):
@@ -106,9 +111,10 @@ def prepared_cases(folder: Path, rows: int, channels: int, shape: tuple[int, ...
 def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, folder: Path) -> Iterator[tuple[float, float]]:
     """The steps of one epoch in pairs: (ms of a full step, ms of a step without its networks)."""
     dataset = Dataset(folder, "folder", ("background", "object"), prepared.cases, len(prepared.shapes[0]))
-    settings, views = METHODS[name].Config(), Augmentation()
+    settings, views = METHODS[name].Config(**WHOLE_STEPS.get(name, {})), Augmentation()
     job = Job(dataset=dataset, method=name, method_config=settings, config=config, augmentation=views, out=folder)
     method = place(make_method(job, prepared.channels), fabric.device, dataset.ndim)
+    prepared = prepare_maps(prepared, method.maps(), folder / "maps")
     store = LabelStore(method.fields(), prepared.shapes, folder / name)
     run = TrainingRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
     method.train()

@@ -97,7 +97,8 @@ class View:
 
     ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a
     region of the working images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields``
-    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp.
+    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp, ``maps`` the method's maps (B, *S):
+    lengths in pixels of the view, or int64 ids.
     """
 
     image: torch.Tensor
@@ -105,6 +106,7 @@ class View:
     warp: Warp
     origin: torch.Tensor | None
     fields: dict[str, torch.Tensor]
+    maps: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ class Batch:
     def fields(self) -> dict[str, torch.Tensor]:
         """The first view's per-pixel label state."""
         return self.views[0].fields
+
+    @property
+    def maps(self) -> dict[str, torch.Tensor]:
+        """The first view's maps."""
+        return self.views[0].maps
 
     def __len__(self) -> int:
         return int(self.index.shape[0])

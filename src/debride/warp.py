@@ -115,12 +115,16 @@ class Warp:
 
     def sample_label(self, labels: Tensor) -> Tensor:
         """Carry class ids (B, *source_shape), of an integer type that holds 255, by nearest neighbour, ``IGNORE`` outside."""
+        return self.sample_nearest(labels, IGNORE)
+
+    def sample_nearest(self, x: Tensor, outside: float) -> Tensor:
+        """Carry numbers (B, *source_shape) of any type to the view (B, *out_shape) by nearest neighbour."""
         lowest, fraction = self._lattice
         nearest = lowest
         for axis, stride in enumerate(self._strides):
             nearest = nearest + (fraction[axis] >= 0.5) * stride
-        flat, _ = self._padded(labels, IGNORE)
-        return flat[:, 0].gather(1, nearest).reshape(len(labels), *self.out_shape)
+        flat, _ = self._padded(x, outside)
+        return flat[:, 0].gather(1, nearest).reshape(len(x), *self.out_shape)
 
     def inside(self) -> Tensor:
         """Whether the nearest source pixel of each output pixel lies in the source (B, *out_shape) bool."""

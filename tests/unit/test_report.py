@@ -119,6 +119,18 @@ def test_undefined_dice_and_a_grid_without_any_result_still_give_a_report():
         assert "nan" not in Page(render("demo", rows, [], CONTEXT)).text
 
 
+def test_a_training_without_validation_cases_has_no_best_epoch():
+    text = Page(render("demo", [row(best=None)], [], CONTEXT)).text
+    assert re.search(r"training labels.*90\.0–80\.0 ± 0\.4", text, re.DOTALL)
+
+
+def test_dice_by_rater_is_shown():
+    text = Page(render("demo", [row(per_rater={"A1": 0.61, "A2": 0.73})], [], CONTEXT)).text
+    assert re.search(
+        r"Test Dice by rater, last ten epochs.*A1A2mean\s*ce, S_R61\.0 \(1\)73\.0 \(1\)67\.0 \(1\)", text, re.DOTALL
+    )
+
+
 def polylines(svg):
     """The y coordinates of every drawn line of an SVG."""
     paths = [path.get("d") for path in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path") if path.get("d")]

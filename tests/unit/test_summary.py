@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from debride.evaluation.metrics import ClassMetrics
-from debride.evaluation.summary import Row, best, last, last_ten, mean_dice, summarise
+from debride.evaluation.summary import Row, best, dice_by_rater, last, last_ten, mean_dice, summarise
 from debride.types import DataError
 
 
@@ -111,6 +111,16 @@ def test_checkpoint_rules():
     assert (best(values), last(values)) == (1, 4)
     with pytest.raises(DataError):
         best([math.nan, math.nan])
+
+
+def test_dice_by_rater_is_the_mean_over_classes_of_that_raters_cases():
+    rows = [row("p", 0.8, case="x@b"), row("p", 0.4, case="y@b"), row("p", 0.2, 2, case="y@b"), row("p", 0.5, case="x@a")]
+    rows += [row("p", math.nan, 1, "both-empty", case="y@a"), row("p", 0.9, case="single")]
+    raters = {"x@a": "a", "y@a": "a", "x@b": "b", "y@b": "b", "z@c": "c"}
+    found = dice_by_rater(rows, raters)
+    assert list(found) == ["a", "b", "c"]
+    assert (found["a"], found["b"]) == (pytest.approx(0.5), pytest.approx(0.4)) and math.isnan(found["c"])
+    assert dice_by_rater(rows, {}) == {}
 
 
 def test_last_ten():

@@ -7,14 +7,15 @@ import pytest
 from debride.bench.tables import Summary, Table, collect, markdown, tables
 
 
-def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, **changes):
-    """A row with the given last-ten Dice; the best is 0.01 above it, the last 0.02 below."""
+def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, per_rater=None, **changes):
+    """A row with the given last-ten Dice, in all and by rater; the best is 0.01 above it, the last 0.02 below."""
 
     def score(value):
         return {
             "epoch": 3,
             "dice": value,
             "per_class": {"lesion": value},
+            "per_rater": {},
             "hd95": 10 * value,
             "counts": {"both-empty": 0, "missed": 1, "false-positive": 2},
         }
@@ -28,7 +29,7 @@ def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, **
         "validation_labels": "given",
         "best": None if failed else score(dice + 0.01),
         "last": None if failed else score(dice - 0.02),
-        "last_ten": None if failed else {"dice": dice, "deviation": 0.004},
+        "last_ten": None if failed else {"dice": dice, "deviation": 0.004, "per_rater": per_rater or {}},
         "minutes": 1.5,
         "device": "cpu",
         "train_cases": 20,
@@ -121,6 +122,35 @@ def test_training_labels_missing_cells_and_rules_are_said():
     assert "last ten epochs" in first.note
     assert "validation set with given labels" in best.note
     assert "validation set with clean labels" in tables([row(validation_labels="clean")])[1].note
+
+
+def test_dice_by_rater_has_a_line_per_method_and_noise_and_the_mean_over_raters():
+    rows = [
+        row(noise="sample", method="gce", per_rater={"b": 0.5, "a": 0.7}),
+        row(noise="A1", per_rater={"b": 0.8, "a": 0.9}),
+        row(noise="sample", per_rater={"b": 0.6, "a": 0.7}),
+        row(noise="sample", seed=1, per_rater={"b": 0.7, "a": 0.9}),
+        row(noise="sample", method="gce", seed=1, failed="no disk"),
+        row("other"),
+    ]
+    *_, table = [table for table in tables(rows) if table.dataset == "d"]
+    assert table.title == "Test Dice by rater, last ten epochs"
+    assert table.columns == ("a", "b", "mean")
+    deviations = [100 * statistics.stdev(each) for each in ([0.7, 0.9], [0.6, 0.7], [0.65, 0.8])]
+    sample = tuple(f"{mean} ± {each:.1f} (2)" for mean, each in zip(("80.0", "65.0", "72.5"), deviations, strict=True))
+    failed = tuple(f"{mean} (1, 1 failed)" for mean in ("70.0", "50.0", "60.0"))
+    assert list(lines(table).items()) == [
+        ("ce, sample", sample),
+        ("ce, A1", ("90.0 (1)", "80.0 (1)", "85.0 (1)")),
+        ("gce, sample", failed),
+    ]
+    assert "| ce, A1 | 90.0 (1) | 80.0 (1) | 85.0 (1) |" in markdown(rows)
+    assert sum("by rater" in each.title for each in tables(rows)) == 1
+
+
+def test_a_dice_that_is_undefined_for_a_rater_leaves_the_mean_undefined():
+    (line,) = lines(tables([row(per_rater={"a": 0.7, "b": math.nan})])[-1]).values()
+    assert line == ("70.0 (1)", "–", "–")
 
 
 def test_markdown_has_a_heading_per_data_set_and_well_formed_tables():

@@ -1,4 +1,4 @@
-"""One cell of a grid: corrupt, train, and measure on clean test labels."""
+"""One cell of a grid: corrupt labels or choose their raters, train, and measure on clean test labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,15 +16,16 @@ import numpy as np
 import torch
 
 from debride.bench.plots import outlines
-from debride.bench.tables import Point, Row, Score
+from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared, cache_folder, prepare
 from debride.data.corrupt import corrupt_dataset
 from debride.data.images import read_image, read_label
 from debride.data.open import open_dataset, subset
+from debride.data.raters import choose_raters, image_id
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row as CaseRow
-from debride.evaluation.summary import last_ten, mean_dice, summarise
+from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
 from debride.files import content_hash, exclusive, read_json, read_jsonl, write_json
 from debride.methods import METHODS
 from debride.noise import Noise
@@ -34,7 +35,7 @@ from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
 from debride.training.inference import segment, sweep
 from debride.training.predict import Trained, load_run
-from debride.types import DataError, Dataset, Split
+from debride.types import Case, DataError, Dataset, Split
 
 PICTURES = 3
 """Test cases and training cases that are shown of each cell."""
@@ -52,6 +53,7 @@ class Cell:
     simulator: Noise | None
     target_dice: float | None
     share: float
+    raters: str | None
     name: str
     method: str
     method_config: dict[str, Any]
@@ -78,6 +80,23 @@ class Cell:
         names = ("path", "open_options", "limit", "simulator", "target_dice", "share", "seed")
         key = content_hash([], *(self.settings[name] for name in names), type(self.simulator).__name__)
         return self.out / "data" / self.dataset / self.noise / f"seed-{self.seed}-{key[:8]}"
+
+
+@dataclass
+class _Measures:
+    """Test measures by epoch: Dice, Dice by rater, and all that the tables say of the best and the last epoch."""
+
+    dice: dict[int, float]
+    per_rater: dict[int, dict[str, float]]
+    scores: dict[int, Score]
+
+    def last_ten(self, last: int) -> Spread:
+        """Over the ten epochs that end with ``last``, or fewer."""
+        epochs = range(max(1, last - 9), last + 1)
+        mean, deviation = last_ten([self.dice[epoch] for epoch in epochs])
+        raters = self.per_rater[last]
+        per_rater = {name: last_ten([self.per_rater[epoch][name] for epoch in epochs])[0] for name in raters}
+        return {"dice": mean, "deviation": deviation, "per_rater": per_rater}
 
 
 def run_cell(cell: Cell, threads: int | None) -> None:
@@ -109,56 +128,58 @@ def _measure(cell: Cell) -> Row:
     if not any(case.label for case in clean.of("test")):
         raise DataError(cell.path, "has no labelled test cases", "Add a test split: results are measured on it.")
     given, report = _given_labels(cell, clean)
-    config = from_mapping(TrainConfig, cell.training, f"cell {cell.folder.name}")
-    run = cell.folder / "run"
-    kept = from_mapping(TrainConfig, {**cell.training, "keep_last": config.epochs, "tensorboard": False}, "cell")
-    method_config = {key: _measured(value, report) for key, value in cell.method_config.items()}
-    fit(
-        Job(
-            dataset=given,
-            method=cell.method,
-            method_config=from_mapping(METHODS[cell.method].Config, method_config, f"method {cell.name}"),
-            config=kept,
-            augmentation=cell.augmentation,
-            out=run,
-            resume=(run / "run.json").exists(),
-        )
-    )
-    metrics = read_jsonl(run / "metrics.jsonl")
-    best, last = metrics[-1]["best"]["epoch"], config.epochs
+    job = _job(cell, given, report)
+    fit(job)
+    metrics = read_jsonl(job.out / "metrics.jsonl")
+    best, last = metrics[-1]["best"]["epoch"], job.config.epochs
     marked = {epoch for epoch in (best, last) if epoch}
-    device = torch.device("cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu")
-    test = prepare(clean, clean.of("test"), load_run(run, "last", device).preparation, cache_folder())
-    tested = sorted({*marked, *range(max(1, last - 9), last + 1), *range(cell.test_every, last + 1, cell.test_every)})
-    dice = {epoch: mean_dice(_test_rows(load_run(run, str(epoch), device), test, clean, device, False)) for epoch in tested}
-    scores = {epoch: _score(epoch, load_run(run, str(epoch), device), test, clean, device) for epoch in marked}
-    mean, deviation = last_ten([dice[epoch] for epoch in range(max(1, last - 9), last + 1)])
-    _pictures(cell, clean, given, load_run(run, "last", device), device)
-    _tidy(run, marked)
+    device = torch.device("cuda" if torch.cuda.is_available() and job.config.device != "cpu" else "cpu")
+    tested = {*marked, *range(max(1, last - 9), last + 1), *range(cell.test_every, last + 1, cell.test_every)}
+    measures = _test(job.out, clean, tested, marked, device)
+    _pictures(cell, clean, given, load_run(job.out, "last", device), device)
+    _tidy(job.out, marked)
     return {
         "dataset": cell.dataset,
         "noise": cell.noise,
         "method": cell.name,
         "seed": cell.seed,
-        "label_dice": report["overall_dice"] if report else 1.0,
+        "label_dice": _label_dice(cell, report),
         "validation_labels": "given",
-        "best": scores.get(best),
-        "last": scores[last],
-        "last_ten": {"dice": mean, "deviation": deviation},
+        "best": measures.scores.get(best),
+        "last": measures.scores[last],
+        "last_ten": measures.last_ten(last),
         "minutes": round(sum(row["seconds"] for row in metrics) / 60, 2),
         "device": torch.cuda.get_device_name()
         if device.type == "cuda"
         else f"cpu, {_count(torch.get_num_threads(), 'thread')}",
         "train_cases": len(given.of("train")),
-        "epochs": config.epochs,
-        "curve": [_point(row, dice.get(row["epoch"])) for row in metrics],
+        "epochs": last,
+        "curve": [_point(row, measures.dice.get(row["epoch"])) for row in metrics],
         "failed": None,
     }
 
 
+def _job(cell: Cell, given: Dataset, report: dict[str, Any] | None) -> Job:
+    """The training of a cell, which keeps the weights of all epochs until they are tested."""
+    config = from_mapping(TrainConfig, cell.training, f"cell {cell.folder.name}")
+    method_config = {key: _measured(value, report) for key, value in cell.method_config.items()}
+    run = cell.folder / "run"
+    return Job(
+        dataset=given,
+        method=cell.method,
+        method_config=from_mapping(METHODS[cell.method].Config, method_config, f"method {cell.name}"),
+        config=replace(config, keep_last=config.epochs, tensorboard=False),
+        augmentation=cell.augmentation,
+        out=run,
+        resume=(run / "run.json").exists(),
+    )
+
+
 def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
-    """The data set to train on, corrupted once for all methods with the same noise and seed, and what ``noise.json`` says
-    of it."""
+    """The data set to train on: by the chosen raters, or corrupted once for all methods with the same noise and seed, with
+    what ``noise.json`` says of it."""
+    if cell.raters is not None:
+        return choose_raters(clean, cell.raters, cell.seed), None
     if cell.simulator is None:
         return clean, None
     folder = cell.data_folder
@@ -173,10 +194,33 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
 
 
+def _label_dice(cell: Cell, report: dict[str, Any] | None) -> float | None:
+    """The Dice of the training labels and the clean ones; raters have none."""
+    if cell.raters is not None:
+        return None
+    dice: float = report["overall_dice"] if report else 1.0
+    return dice
+
+
 def _measured(value: Any, report: dict[str, Any] | None) -> Any:
     if value != "measured":
         return value
     return report["overall_changed"] if report else 0.0
+
+
+def _test(run: Path, clean: Dataset, epochs: set[int], marked: set[int], device: torch.device) -> _Measures:
+    """Measures a run after each of ``epochs``, with distances after the ``marked`` ones."""
+    cases = [case for case in clean.of("test") if case.label]
+    raters = {case.id: case.rater for case in cases if case.rater}
+    test = prepare(clean, cases, load_run(run, "last", device).preparation, cache_folder())
+    measures = _Measures({}, {}, {})
+    for epoch in sorted(epochs):
+        rows = _test_rows(load_run(run, str(epoch), device), test, clean, device, epoch in marked)
+        measures.dice[epoch] = mean_dice(rows)
+        measures.per_rater[epoch] = dice_by_rater(rows, raters)
+        if epoch in marked:
+            measures.scores[epoch] = _score(epoch, rows, measures.per_rater[epoch], clean.classes)
+    return measures
 
 
 def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.device, distances: bool) -> list[CaseRow]:
@@ -188,23 +232,28 @@ def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.d
 
 
 def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Iterator[Any]:
-    """(case, predicted ids, reference ids, spacing) of the test cases, in the labels' own geometry."""
-    batch = trained.config.batch_size
-    for swept in sweep(trained.method, test, np.arange(len(test)), trained.config.patch_size, batch, device):
+    """(case, predicted ids, reference ids, spacing) of labelled cases, in the labels' own geometry. An image is predicted
+    once, however many raters labelled it."""
+    rows: dict[str, list[int]] = {}
+    for row, case in enumerate(test.cases):
+        rows.setdefault(image_id(case), []).append(row)
+    once = np.array([each[0] for each in rows.values()])
+    for swept in sweep(trained.method, test, once, trained.config.patch_size, trained.config.batch_size, device):
         for number, row in enumerate(swept.rows):
-            case = test.cases[row]
-            assert case.label is not None
-            reference, geometry = read_label(case.label, clean)
-            yield case, segment(swept.probability[number], reference.shape), reference, geometry.spacing
+            cases = [test.cases[each] for each in rows[image_id(test.cases[row])]]
+            references = [read_label(case.label, clean) for case in cases if case.label]
+            predicted = segment(swept.probability[number], references[0][0].shape)
+            for case, (reference, geometry) in zip(cases, references, strict=True):
+                yield case, predicted, reference, geometry.spacing
 
 
-def _score(epoch: int, trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Score:
-    rows = _test_rows(trained, test, clean, device, True)
+def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes: tuple[str, ...]) -> Score:
     *each, overall = summarise(rows)
     return {
         "epoch": epoch,
         "dice": mean_dice(rows),
-        "per_class": {clean.classes[s.class_id or 0]: _known(s.metrics["dice"].mean) for s in each},
+        "per_class": {classes[s.class_id or 0]: _known(s.metrics["dice"].mean) for s in each},
+        "per_rater": per_rater,
         "hd95": _known(overall.metrics["hd95"].mean),
         "counts": {str(kind): count for kind, count in overall.kinds.items()},
     }
@@ -224,22 +273,27 @@ def _point(row: dict[str, Any], test_dice: float | None) -> Point:
 
 
 def _pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, device: torch.device) -> None:
-    """PNGs of the same few cases in every cell: test cases with clean and predicted outlines, training cases with the given
-    one too."""
-    labels = {case.id: case.label for case in given.of("train")}
+    """PNGs of the same few images in every cell: test cases with clean and predicted outlines, training cases with the given
+    one too. Beside what a rater gave there is no clean outline."""
+    original = {case.id: case for case in clean.cases}
+    folder = cell.folder / "pictures"
+    folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
-        shown = sorted((c for c in clean.cases if c.split == split and c.label), key=lambda c: derive(0, "picture", c.id))[
-            :PICTURES
-        ]
-        prepared = prepare(clean, shown, trained.preparation, cache_folder())
+        shown = {case.id: case for case in _shown(given.of(split))}
+        prepared = prepare(clean, [original[id] for id in shown], trained.preparation, cache_folder())
         for case, predicted, reference, _ in _predictions(trained, prepared, clean, device):
-            masks = {"clean": reference, "predicted": predicted}
-            if split == "train" and (label := labels.get(case.id)):
+            masks = {"predicted": predicted}
+            if split == "test" or cell.raters is None:
+                masks["clean"] = reference
+            if split == "train" and (label := shown[case.id].label):
                 masks["given"] = read_label(label, given)[0]
-            image, _ = read_image(case.image)
-            folder = cell.folder / "pictures"
-            folder.mkdir(exist_ok=True)
-            (folder / f"{split}-{case.id}.png").write_bytes(outlines(image, masks))
+            (folder / f"{split}-{case.id}.png").write_bytes(outlines(read_image(case.image)[0], masks))
+
+
+def _shown(cases: Sequence[Case]) -> list[Case]:
+    """One labelled case of each of a few images, which images depending on their ids only."""
+    first = {image_id(case): case for case in reversed(cases) if case.label}
+    return [first[id] for id in sorted(first, key=lambda id: derive(0, "picture", id))[:PICTURES]]
 
 
 def _tidy(run: Path, epochs: set[int]) -> None:

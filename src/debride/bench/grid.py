@@ -28,7 +28,8 @@ from debride.types import DataError, Split
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
-    """A data set of a grid: where it is, how it is read, how much of it is used, and settings that replace the grid's."""
+    """A data set of a grid: where it is, how it is read, how many images of each split are used, and settings that replace
+    the grid's."""
 
     path: str
     format: str | None = None
@@ -39,12 +40,16 @@ class DatasetEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseEntry:
-    """A label noise of a grid; ``dice`` sets its strength by the mean label Dice. ``noise`` None leaves labels as they are."""
+    """A label noise of a grid; ``dice`` sets its strength by the mean label Dice. ``noise`` None leaves labels as they are.
+
+    ``raters`` ("sample" or a rater's name, see ``choose_raters``) stands alone: the noise is then the raters' disagreement.
+    """
 
     noise: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     dice: float | None = None
     share: float = 1.0
+    raters: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +165,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     simulator=make_noise(noise_entry.noise, **noise_entry.parameters) if noise_entry.noise else None,
                     target_dice=noise_entry.dice,
                     share=noise_entry.share,
+                    raters=noise_entry.raters,
                     name=method,
                     method=chosen.method,
                     method_config=dict(chosen.config),
@@ -233,6 +239,9 @@ def _check(grid: Grid, where: object) -> None:
     if not grid.seeds or grid.test_every < 1:
         raise DataError(where, "has no seeds, or a test_every below 1", "Give seeds: [0] and a test_every of at least 1.")
     for name, noise in grid.noises.items():
+        if noise.raters is not None and noise != NoiseEntry(raters=noise.raters):
+            remedy = "Give raters alone, and the simulated noise an entry of its own."
+            raise DataError(f"{where}, noises, {name}", "has raters and settings of a simulated noise", remedy)
         if noise.noise:
             make_noise(noise.noise, **noise.parameters)
         elif noise.dice is not None:
@@ -252,5 +261,8 @@ def _check(grid: Grid, where: object) -> None:
                 problem = f"names {', '.join(wrong)}, which is not among the {axis}"
                 raise DataError(f"{where}, cells", problem, "Correct the name.")
     for cell in cells(grid, Path()):
+        if cell.raters is not None and "measured" in cell.method_config.values():
+            problem = f"has a measured setting, and nothing to measure it by with the raters of {cell.noise}"
+            raise DataError(f"{where}, methods, {cell.name}", problem, "Give a number, or list cells without this pair.")
         setup = from_mapping(TrainConfig, cell.training, f"{where}, training of {cell.dataset} and {cell.name}")
         Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)

@@ -6,9 +6,9 @@ Plain cross-entropy stands beside every method: the paired differences use the s
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Literal, TypedDict, TypeGuard, get_args
 
 BASELINE = "ce"
@@ -19,20 +19,23 @@ Rule = Literal["last_ten", "best", "last"]
 
 
 class Score(TypedDict):
-    """Test measures of one checkpoint: Dice in 0..1, HD95 in mm or pixels, empty masks counted."""
+    """Test measures of one checkpoint: Dice in 0..1, HD95 in mm or pixels, empty masks counted. ``per_rater`` is the Dice
+    against the labels of each rater, empty where the test cases have none."""
 
     epoch: int
     dice: float
     per_class: dict[str, float | None]
+    per_rater: dict[str, float]
     hd95: float | None
     counts: dict[str, int]
 
 
 class Spread(TypedDict):
-    """Mean and deviation of the test Dice over the last ten epochs of one training."""
+    """Mean and deviation of the test Dice over the last ten epochs of one training, and the mean by rater."""
 
     dice: float
     deviation: float
+    per_rater: dict[str, float]
 
 
 class Point(TypedDict):
@@ -47,8 +50,9 @@ class Point(TypedDict):
 class Row(TypedDict):
     """One cell of a grid: a method trained on one data set with one noise and one seed.
 
-    ``label_dice`` compares the training labels with the clean ones. ``failed`` is the reason, or None; a failed cell has no
-    ``best``, ``last`` and ``last_ten``. ``validation_labels`` says on which labels the best epoch was chosen.
+    ``label_dice`` compares the training labels with the clean ones; None where they are those of raters. ``failed`` is the
+    reason, or None; a failed cell has no ``best``, ``last`` and ``last_ten``, one without validation cases no ``best``.
+    ``validation_labels`` says on which labels the best epoch was chosen.
     """
 
     dataset: str
@@ -96,7 +100,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells ready to print: one line per method, one column per noise. ``note`` says how the numbers came about."""
+    """Cells ready to print: one line per method and one column per noise, or as the title says. ``note`` says how the numbers
+    came about."""
 
     dataset: str
     title: str
@@ -118,7 +123,8 @@ def collect(rows: Iterable[Row]) -> list[Group]:
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; HD95."""
+    """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; HD95;
+    where test cases have raters, test Dice by rater."""
     groups = collect(rows)
     return [
         table
@@ -191,7 +197,28 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
     result.append(
         table("Test HD95, last epoch", "In mm where the spacing is known, else in pixels; no distance to an empty mask", hd95)
     )
-    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:]]
+    by_rater = _rater_table(dataset, [(method, noise) for method in methods for noise in noises], rows)
+    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:], *by_rater]
+
+
+def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:
+    """A line per method and noise, a column per rater of the test cases and one for their mean; no table without raters."""
+    raters = tuple(sorted({rater for row in rows if row["last_ten"] for rater in row["last_ten"]["per_rater"]}))
+    if not raters:
+        return []
+    lines = []
+    for method, noise in pairs:
+        own = [row for row in rows if (row["method"], row["noise"]) == (method, noise)]
+        if own:
+            scores = [row["last_ten"]["per_rater"] for row in own if row["last_ten"]]
+            columns = [*([score[rater] for score in scores] for rater in raters), [fmean(score.values()) for score in scores]]
+            failed = sum(row["failed"] is not None for row in own)
+            lines.append((f"{method}, {noise}", tuple(_cell(_summary(column), failed, 100) for column in columns)))
+    note = (
+        "In %, mean of the last ten epochs; a prediction is compared with the label of each rater, and the mean is over raters"
+    )
+    title, spread = "Test Dice by rater, last ten epochs", "Mean ± deviation over seeds (number of seeds)."
+    return [Table(dataset, title, f"{note}. {spread}", (*raters, "mean"), tuple(lines))]
 
 
 def _label_line(noises: Sequence[str], rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
@@ -228,7 +255,7 @@ def _summary(values: Iterable[float | None]) -> Summary | None:
     known = [value for value in values if measured(value)]
     if not known:
         return None
-    return Summary(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+    return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
 def _cell(summary: Summary | None, failed: int, scale: float, sign: str = "") -> str:

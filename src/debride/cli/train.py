@@ -36,6 +36,12 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
         help="YAML with the sections training, augmentation, method; options go before it",
     )
     train.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
+    train.add_argument(
+        "--raters",
+        default="all",
+        metavar="WHICH",
+        help="where images have several raters: all, sample (one for each image, drawn by --seed) or a name (default: all)",
+    )
     add_dataset_options(train)
     add_settings(train, TrainConfig, "training")
     add_settings(train, Augmentation, "augmentation", prefix="augment_")
@@ -77,6 +83,7 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
 def run_train(arguments: argparse.Namespace) -> int:
     """Trains a method: defaults, then the configuration file, then the options."""
     from debride.data.augmentation import Augmentation
+    from debride.data.raters import choose_raters
     from debride.training.config import TrainConfig
     from debride.training.fit import Job, fit
 
@@ -99,7 +106,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         )
     fit(
         Job(
-            dataset=open_from(arguments),
+            dataset=choose_raters(open_from(arguments), arguments.raters, settings["training"].seed),
             method=arguments.method,
             method_config=settings["method"],
             config=settings["training"],

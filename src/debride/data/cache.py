@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from debride.data.images import read_image, read_label
 from debride.files import atomic_path, content_hash, write_json
+from debride.geometry.maps import PixelMap
 from debride.types import Case, DataError, Dataset, Geometry
 
 FORMAT_VERSION = 1
@@ -50,7 +51,7 @@ class Preparation:
 @dataclass(frozen=True)
 class Prepared:
     """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm
-    (None: unknown)."""
+    (None: unknown), and the ``maps`` that were made of them, their files by name (``data.maps``)."""
 
     cases: tuple[Case, ...]
     channels: int
@@ -58,6 +59,8 @@ class Prepared:
     spacings: tuple[tuple[float, ...] | None, ...]
     image_files: tuple[Path, ...]
     label_files: tuple[Path | None, ...]
+    maps: Mapping[str, PixelMap] = field(default_factory=dict)
+    map_files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -74,6 +77,11 @@ class Prepared:
             raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
         label: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
         return label
+
+    def map(self, name: str, row: int) -> npt.NDArray[np.generic]:
+        """A map of a row (*S), memory-mapped read-only."""
+        values: npt.NDArray[np.generic] = np.load(self.map_files[name][row], mmap_mode="r", allow_pickle=False)
+        return values
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
@@ -188,7 +196,7 @@ def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[
             "original_shape": list(image.shape[1:]),
             "spacing": list(spacing) if spacing else None,
         }
-        _save(file, working)
+        save_array(file, working)
         write_json(meta_file, meta)
     described: dict[str, Any] = json.loads(meta_file.read_text())
     return file, described
@@ -205,11 +213,12 @@ def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shap
             raise DataError(
                 case.label, f"has shape {label.shape}, its image {original}", "Image and mask must have the same shape."
             )
-        _save(file, resize_label(label, shape))
+        save_array(file, resize_label(label, shape))
     return file
 
 
-def _save(file: Path, array: npt.NDArray[np.generic]) -> None:
+def save_array(file: Path, array: npt.NDArray[np.generic]) -> None:
+    """Writes an entry of the cache, whole or not at all."""
     with atomic_path(file) as temporary:
         np.save(temporary, np.ascontiguousarray(array), allow_pickle=False)
 

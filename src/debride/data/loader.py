@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,11 @@ from torch import Tensor
 from debride.data.augment import Strength, apply_intensity, draw_warp
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
+from debride.geometry.maps import PixelMap
 from debride.labels import LabelStore
 from debride.rng import derive, generator, uniforms
 from debride.types import IGNORE, Batch, View
+from debride.warp import Warp
 
 Rows = npt.NDArray[np.int64]
 PREFETCHED = 2
@@ -35,13 +37,14 @@ class Selection:
 
 @dataclass(frozen=True)
 class Raw:
-    """A batch as it lies on disk: images (B, C, *R) and labels (B, *R) of regions R that start at ``origin`` (None: whole
-    images)."""
+    """A batch as it lies on disk: images (B, C, *R), labels (B, *R) and ``maps`` (B, *R) by name, of regions R that start at
+    ``origin`` (None: whole images)."""
 
     selection: Selection
     image: Tensor
     label: Tensor
     origin: Tensor | None
+    maps: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
     shape = regions.shape(tuple(int(length) for length in shapes.max(axis=0)))
     image = np.zeros((len(rows), prepared.channels, *shape), np.float32)
     label = np.full((len(rows), *shape), IGNORE, np.uint8)
+    maps = {name: np.full(label.shape, kind.outside, kind.dtype) for name, kind in prepared.maps.items()}
     origin = None
     if regions.patch is not None:
         patch = np.array(regions.patch)
@@ -109,8 +113,14 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
         source, target = overlap(start, shape, prepared.shapes[row])
         image[number][(slice(None), *target)] = prepared.image(row)[(slice(None), *source)]
         label[number][target] = prepared.label(row)[source]
+        for name, values in maps.items():
+            values[number][target] = prepared.map(name, row)[source]
     return Raw(
-        selection, torch.from_numpy(image), torch.from_numpy(label), None if origin is None else torch.from_numpy(origin)
+        selection,
+        torch.from_numpy(image),
+        torch.from_numpy(label),
+        None if origin is None else torch.from_numpy(origin),
+        {name: torch.from_numpy(values) for name, values in maps.items()},
     )
 
 
@@ -171,7 +181,8 @@ def make_batch(
                 device
             )
             fields = {name: warp.sample(values) for name, values in pixel_fields.items()}
-            view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, fields)
+            maps = {name: _carried(warp, values.to(device), prepared.maps[name]) for name, values in raw.maps.items()}
+            view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, fields, maps)
             plain = plain or view
         else:
             assert plain is not None  # the first view has a warp of its own
@@ -185,6 +196,14 @@ def make_batch(
         trusted=torch.from_numpy(trusted[rows]).to(device),
         cases={field.name: store.read(field.name, rows).to(device) for field in store.case_fields},
     )
+
+
+def _carried(warp: Warp, values: Tensor, kind: PixelMap) -> Tensor:
+    """A map (B, *R) seen through a warp: float32 lengths in pixels of the view, or int64 ids."""
+    seen = warp.sample_nearest(values, kind.outside)
+    if not kind.distance:
+        return seen.long()
+    return seen * warp.zoom.to(seen.dtype).reshape(-1, *(1,) * (seen.ndim - 1))
 
 
 def _spacings(prepared: Prepared, rows: Rows) -> npt.NDArray[np.float64]:

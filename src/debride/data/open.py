@@ -14,6 +14,7 @@ from debride.data.images import read_header, read_values
 from debride.data.layouts import Layout, Legend, Report, read_folder, report_unknown
 from debride.data.manifest import read_manifest
 from debride.data.nnunet import read_nnunet
+from debride.data.raters import image_id
 from debride.data.splits import split_by_patient
 from debride.files import read_text
 from debride.rng import derive
@@ -77,17 +78,19 @@ def open_dataset(
 
 
 def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
-    """The data set with at most the given number of randomly chosen cases in each split that ``limits`` names.
+    """The data set with at most the given number of randomly chosen images in each split that ``limits`` names.
 
-    The choice depends on the seed and the case's id only, and a smaller subset is part of a larger one. The order of the cases
-    is kept. Raises DataError for a limit below 1.
+    An image stays with the cases of all its raters, or goes with them. The choice depends on the seed and the image's id only,
+    and a smaller subset is part of a larger one. The order of the cases is kept. Raises DataError for a limit below 1.
     """
-    kept: set[str] = {case.id for case in dataset.cases if case.split not in limits}
+    kept: dict[Split, set[str]] = {}
     for split, limit in limits.items():
         if limit < 1:
-            raise DataError(f"limit of {split}", f"is {limit}", "Give a number of cases of at least 1.")
-        kept.update(sorted((case.id for case in dataset.of(split)), key=lambda id: (derive(seed, "subset", id), id))[:limit])
-    return replace(dataset, cases=tuple(case for case in dataset.cases if case.id in kept))
+            raise DataError(f"limit of {split}", f"is {limit}", "Give a number of images of at least 1.")
+        images = {image_id(case) for case in dataset.of(split)}
+        kept[split] = set(sorted(images, key=lambda id: (derive(seed, "subset", id), id))[:limit])
+    cases = (case for case in dataset.cases if case.split not in kept or image_id(case) in kept[case.split])
+    return replace(dataset, cases=tuple(cases))
 
 
 def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop) -> Legend:

@@ -7,7 +7,7 @@ was in neither mask, missed, or predicted in vain is counted beside it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
@@ -96,6 +96,15 @@ def mean_dice(rows: Iterable[Row]) -> float:
         if not np.isnan(row.metrics.dice):
             by_class.setdefault(row.metrics.class_id, []).append(row.metrics.dice)
     return float(np.mean([np.mean(values) for values in by_class.values()])) if by_class else float("nan")
+
+
+def dice_by_rater(rows: Iterable[Row], raters: Mapping[str, str]) -> dict[str, float]:
+    """``mean_dice`` over the cases of each rater, by the rater's name; ``raters`` holds the rater of each case that has one."""
+    by_rater: dict[str, list[Row]] = {name: [] for name in sorted(set(raters.values()))}
+    for row in rows:
+        if row.case in raters:
+            by_rater[raters[row.case]].append(row)
+    return {name: mean_dice(each) for name, each in by_rater.items()}
 
 
 def best(values: Sequence[float]) -> int:

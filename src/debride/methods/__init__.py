@@ -4,6 +4,8 @@ from debride.methods.base import Method
 from debride.methods.ce import CrossEntropy
 from debride.methods.co_teaching import CoTeaching
 from debride.methods.gce import GeneralizedCrossEntropy
+from debride.methods.gsd_net import GSDNet
+from debride.methods.jocor import JoCoR
 from debride.methods.sce import SymmetricCrossEntropy
 from debride.methods.t_loss import TLoss
 
@@ -13,4 +15,6 @@ METHODS: dict[str, type[Method]] = {
     "sce": SymmetricCrossEntropy,
     "t-loss": TLoss,
     "co-teaching": CoTeaching,
+    "jocor": JoCoR,
+    "gsd-net": GSDNet,
 }

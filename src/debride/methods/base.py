@@ -6,7 +6,7 @@ alone and knows nothing of files, devices or processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from debride.geometry.maps import PixelMap
 from debride.labels import Field, LabelStore
 from debride.types import Batch
 
@@ -114,6 +115,11 @@ class Run(Protocol):
         """Records scalars; the epoch's mean goes to ``metrics.jsonl``, beside that of every optimised loss."""
 
 
+def mean_probability(networks: Iterable[nn.Module], image: Tensor) -> Tensor:
+    """The mean of several networks' class probabilities (B, K, *S) of images (B, C, *S), in float32."""
+    return torch.stack([network(image).float().softmax(dim=1) for network in networks]).mean(dim=0)
+
+
 class Method(nn.Module):
     """The base of all methods: one network trained on one loss. Subclasses override what their paper changes.
 
@@ -136,6 +142,10 @@ class Method(nn.Module):
     def fields(self) -> tuple[Field, ...]:
         """The label state that the method keeps from epoch to epoch; none by default."""
         return ()
+
+    def maps(self) -> dict[str, PixelMap]:
+        """Maps by name that views carry beside image and label, made once from either; none by default."""
+        return {}
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
         """What data the next epoch wants; one pass over all cases by default."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import Method, Paper, Run
+from debride.methods.base import MakeNetwork, Method, Paper, Run, mean_probability
 from debride.settings import setting
-from debride.types import IGNORE, Batch
+from debride.types import IGNORE, Batch, DataError
 
 
 class CrossEntropy(Method):
@@ -31,14 +32,31 @@ class CrossEntropy(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """What to add to cross-entropy."""
+        """How many networks, and what to add to cross-entropy."""
 
+        ensemble: int = setting(1, "Networks trained side by side, whose probabilities are averaged: a plain ensemble")
         dice: bool = setting(False, "Soft Dice in equal parts (ALC, Eq. 2); off in GSD-Net's CE rows (Table 4)")
 
+        def __post_init__(self) -> None:
+            if self.ensemble < 1:
+                raise DataError("--ensemble", f"is {self.ensemble}", "Give a whole number of at least 1.")
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """One network, and the others of an ensemble."""
+        self.network = make_network()
+        self.others = nn.ModuleList(make_network() for _ in range(self.config.ensemble - 1))
+
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
-        """The mean cross-entropy, or half of it and half of the mean Dice loss."""
-        logits = self.network(batch.image)
-        ce = masked_mean(cross_entropy(logits, batch.label), batch.label != IGNORE)
+        """The mean cross-entropy, or half of it and half of the mean Dice loss, summed over the networks."""
+        each = [self._terms(network(batch.image), batch.label) for network in (self.network, *self.others)]
+        return {name: torch.stack([terms[name] for terms in each]).sum() for name in each[0]}
+
+    def _terms(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+        ce = masked_mean(cross_entropy(logits, label), label != IGNORE)
         if not self.config.dice:
             return {"cross_entropy": ce}
-        return {"cross_entropy": ce / 2, "dice": soft_dice(logits.softmax(dim=1), batch.label).mean() / 2}
+        return {"cross_entropy": ce / 2, "dice": soft_dice(logits.softmax(dim=1), label).mean() / 2}
+
+    def predict(self, image: Tensor) -> Tensor:
+        """The mean of the networks' probabilities (B, K, *S)."""
+        return mean_probability((self.network, *self.others), image)

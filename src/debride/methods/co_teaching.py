@@ -8,7 +8,7 @@ from torch import Tensor
 
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
-from debride.methods.base import MakeNetwork, Method, Paper, Run
+from debride.methods.base import MakeNetwork, Method, Paper, Run, mean_probability
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -64,5 +64,4 @@ class CoTeaching(Method):
 
     def predict(self, image: Tensor) -> Tensor:
         """The mean of both networks' probabilities (B, K, *S)."""
-        both: Tensor = self.first(image).float().softmax(dim=1) + self.second(image).float().softmax(dim=1)
-        return both / 2
+        return mean_probability((self.first, self.second), image)

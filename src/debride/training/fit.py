@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.maps import prepare_maps
 from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
 from debride.methods import METHODS
@@ -136,6 +137,8 @@ def _train(fabric: Fabric, job: Job) -> None:
     train, val = _prepare_all(job)
     method = make_method(job, train.channels)
     place(method, fabric.device, job.dataset.ndim)
+    with fabric.rank_zero_first():
+        train = _with_maps(train, method, job)
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())
@@ -266,6 +269,14 @@ def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
     if config.patch_size is not None and len(config.patch_size) != job.dataset.ndim:
         raise DataError("--patch-size", f"has {len(config.patch_size)} numbers", f"Give {job.dataset.ndim}, in array order.")
     return sets
+
+
+def _with_maps(train: Prepared, method: Method, job: Job) -> Prepared:
+    maps = method.maps()
+    if not maps:
+        return train
+    with track("preparing " + " and ".join(maps), len(train)) as show:
+        return prepare_maps(train, maps, cache_folder(job.cache), lambda done, _: show(done))
 
 
 def _record_job(job: Job, description: dict[str, Any]) -> None:

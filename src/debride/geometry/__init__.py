@@ -1,0 +1,1 @@
+"""Maps that follow from an image or a label alone: distances to outlines, superpixels."""

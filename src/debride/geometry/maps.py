@@ -1,0 +1,34 @@
+"""``PixelMap``: a map that is computed once from a case's working image or label, cached, and carried through the warp."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class PixelMap(Protocol):
+    """One number per pixel, made from the working image (C, *S) or the given label (*S) of a case.
+
+    An implementation is a frozen dataclass: its parameters and ``version`` are part of the cache's key, so raise ``version``
+    when the values change. Maps are carried by nearest neighbour, with ``outside`` where a view leaves the image; where
+    ``distance`` holds, values are lengths in pixels and multiply by the zoom of the view. ``spacing`` is in mm per axis, None
+    where unknown.
+    """
+
+    source: ClassVar[Literal["image", "label"]]
+    outside: ClassVar[float]
+    distance: ClassVar[bool]
+    version: ClassVar[int]
+    dtype: ClassVar[Literal["float32", "int32"]]
+
+    def __call__(self, source: npt.NDArray[Any], spacing: tuple[float, ...] | None) -> npt.NDArray[np.generic]:
+        """The map (*S), of type ``dtype``."""
+
+
+def relative(spacing: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:
+    """Spacing as multiples of the finest axis's, so that lengths are in pixels of that axis; ones where it is unknown."""
+    if spacing is None:
+        return (1.0,) * ndim
+    return tuple(mm / min(spacing) for mm in spacing)

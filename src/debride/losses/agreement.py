@@ -1,0 +1,40 @@
+"""What two networks say of the same pixels: their divergence, their joint loss, and where both contradict a label.
+
+Logits (B, K, *S) and class ids (B, *S) int64 -> a value per pixel (B, *S). Half precision is raised to float32 first.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from debride.losses.pixel import cross_entropy, full_precision
+from debride.types import IGNORE
+
+
+def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
+    """Symmetric Kullback-Leibler divergence KL(p1 || p2) + KL(p2 || p1), in [0, inf) (GSD-Net, Eq. 3 and 4)."""
+    first, second = full_precision(first).log_softmax(dim=1), full_precision(second).log_softmax(dim=1)
+    return ((first.exp() - second.exp()) * (first - second)).sum(dim=1)
+
+
+def joint_loss(first: Tensor, second: Tensor, label: Tensor, agreement: float) -> Tensor:
+    """Both cross-entropies (GSD-Net, Eq. 2) plus ``agreement`` times the divergence (Eq. 4): what Eq. 5 sorts.
+
+    At pixels with ``IGNORE`` only the divergence remains.
+    """
+    return cross_entropy(first, label) + cross_entropy(second, label) + agreement * symmetric_kl(first, second)
+
+
+def contradicted(first: Tensor, second: Tensor, label: Tensor) -> Tensor:
+    """Pixels (B, *S) bool whose other label has the smaller supervised loss; False at ``IGNORE``.
+
+    L_search (GSD-Net, Eq. 20) takes a pixel's loss for the given label if it is kept and for the inverted one if not, so for
+    networks as they stand it is smallest where exactly these pixels are left out: their share is its minimiser tau. The paper
+    inverts labels of two classes; with more, the other label is the likeliest of the rest, so that the share is always that of
+    the pixels whose fused prediction differs from the label.
+    """
+    scores = (full_precision(first).log_softmax(dim=1) + full_precision(second).log_softmax(dim=1)).detach()
+    valid = label != IGNORE
+    given = label.where(valid, 0)[:, None]
+    other = scores.scatter(1, given, -float("inf")).amax(dim=1)
+    return valid & (scores.gather(1, given)[:, 0] < other)

@@ -1,0 +1,97 @@
+"""Small-loss selection by two networks, with a share of wrong pixels that is given or found: what JoCoR and GSD-Net share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from debride.losses.agreement import contradicted, joint_loss
+from debride.losses.reduce import keep_rate, small_loss_mask
+from debride.methods.base import Run
+from debride.settings import setting
+from debride.types import IGNORE, DataError
+
+READING_TAU = (
+    "Without a noise rate tau is the minimiser of L_search (GSD-Net, Eq. 20) for the networks as they stand, the share of "
+    "pixels whose fused prediction contradicts the label, read over the epoch after the first `search` part: one training "
+    "finds and uses it, where the paper compares trainings. With more than two classes a label's inverse is the likeliest "
+    "other class."
+)
+"""The deviation that both methods list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """How many pixels to leave out, from when, and how much the networks must agree."""
+
+    noise_rate: float | None = setting(
+        None, "Share of pixels with a wrong label, tau; none: found in training (GSD-Net, Eq. 20)"
+    )
+    foreground_share: float | None = setting(
+        None, "tau as this share of the labelled foreground; 0.15 for several raters (GSD-Net, section 4.2)"
+    )
+    search: float = setting(0.1, "Part of the training after which an unknown tau is read (our choice)")
+    ramp_epochs: int = setting(10, "Epochs until that share is left out (GSD-Net, Eq. 5; 20 in its code)")
+    agreement: float = setting(1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5; 0.5 in its code)")
+
+    def __post_init__(self) -> None:
+        for name in ("noise_rate", "foreground_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise DataError(f"--{name.replace('_', '-')}", f"is {value}", "Give a share from 0 to below 1, or none.")
+        if self.noise_rate is not None and self.foreground_share is not None:
+            raise DataError("--noise-rate and --foreground-share", "are given together", "Give one, or none to have tau found.")
+        if not 0 <= self.search < 1:
+            raise DataError("--search", f"is {self.search}", "Give a part of the training, from 0 to below 1.")
+        if self.ramp_epochs < 1:
+            raise DataError("--ramp-epochs", f"is {self.ramp_epochs}", "Give a whole number of at least 1.")
+        if not self.agreement >= 0:
+            raise DataError("--agreement", f"is {self.agreement}", "Give a number of at least 0.")
+
+
+class SmallLoss(nn.Module):
+    """The joint loss of two networks per pixel, and which pixels to learn from (GSD-Net, Eq. 5).
+
+    tau is given, or read in one epoch: from the labels alone with ``foreground_share``, else from what the networks contradict.
+    Until then all pixels are kept. What was read is a buffer: saved and resumed with the weights, averaged over processes.
+    """
+
+    tau: Tensor
+    counts: Tensor
+
+    def __init__(self, config: SelectionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("tau", torch.tensor(config.noise_rate or 0.0, dtype=torch.float64))
+        self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
+
+    def forward(self, first: Tensor, second: Tensor, label: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """From logits (B, K, *S) and given labels (B, *S): joint loss (B, *S) and clean pixels (B, *S) bool."""
+        valid = label != IGNORE
+        wrong = contradicted(first, second, label)
+        keep = self.keep(run)
+        if run.epoch == self.reading(run):
+            counted = wrong if self.config.foreground_share is None else valid & (label > 0)
+            self.counts += torch.stack((counted.sum(), valid.sum())).to(self.counts)
+        run.log(keep=keep, contradicted=wrong.sum() / valid.sum().clamp(min=1))
+        loss = joint_loss(first, second, label, self.config.agreement)
+        return loss, small_loss_mask(loss, valid, keep)
+
+    def reading(self, run: Run) -> int | None:
+        """The epoch in which tau is read; None where it is given."""
+        if self.config.noise_rate is not None:
+            return None
+        return 0 if self.config.foreground_share is not None else int(self.config.search * run.epochs)
+
+    def keep(self, run: Run) -> float:
+        """The share of pixels to keep, R(e), in (0, 1]; the ramp begins when tau is known."""
+        return keep_rate(max(run.epoch - (self.reading(run) or 0), 0), float(self.tau), self.config.ramp_epochs)
+
+    def end_epoch(self, run: Run) -> None:
+        """Reads tau at the end of its epoch."""
+        if run.epoch == self.reading(run):
+            found = self.counts[0] / self.counts[1].clamp(min=1)
+            self.tau.copy_(found * (self.config.foreground_share or 1.0))
+            self.counts.zero_()
