@@ -20,16 +20,14 @@ from debride.types import IGNORE
 Array = npt.NDArray[np.float64]
 
 
-class StubRun:
+def run_at(epoch: int, epochs: int = 100, seed: int = 0) -> Any:
     """An epoch of a training: a generator like that of a step, and what was logged."""
+    logged: dict[str, float] = {}
 
-    def __init__(self, epoch: int = 0, epochs: int = 100, seed: int = 0) -> None:
-        self.epoch, self.epochs = epoch, epochs
-        self.generator = torch.Generator().manual_seed(seed)
-        self.logged: dict[str, float] = {}
+    def log(**values: Tensor | float) -> None:
+        logged.update({name: float(value) for name, value in values.items()})
 
-    def log(self, **values: Tensor | float) -> None:
-        self.logged |= {name: float(value) for name, value in values.items()}
+    return SimpleNamespace(epoch=epoch, epochs=epochs, generator=torch.Generator().manual_seed(seed), logged=logged, log=log)
 
 
 def two_views(label: Tensor, *, channels: int = 2, seed: int = 0, **maps: Tensor) -> Any:
@@ -47,7 +45,7 @@ def random_labels(*size: int, classes: int = 3, seed: int = 0) -> Tensor:
     """Labels (*size) with an ignored row in the first image and an ignored pixel in the last."""
     label = torch.randint(classes, size, generator=torch.Generator().manual_seed(seed))
     label[0, 0] = IGNORE
-    label[-1].flatten()[-1] = IGNORE
+    label[(-1,) * len(size)] = IGNORE
     return label
 
 
@@ -61,8 +59,7 @@ def probabilities(logits: Tensor) -> Array:
 
 def at(values: Array, where: tuple[int, ...]) -> list[float]:
     """The classes' values at a pixel (image, *position)."""
-    found: list[float] = values[(where[0], slice(None), *where[1:])].tolist()
-    return found
+    return [float(values[(where[0], k, *where[1:])]) for k in range(values.shape[1])]
 
 
 def divergence(p: list[float], q: list[float]) -> float:
@@ -84,7 +81,9 @@ def joint(p: Array, q: Array, label: Tensor, agreement: float) -> Array:
     return loss
 
 
-def small_losses(loss: Array, label: Tensor, keep: Fraction) -> set[tuple[int, ...]]:
-    """The smallest set that satisfies Eq. 5, as pixels (image, *position)."""
+def small_losses(loss: Array, label: Tensor, keep: Fraction, per_class: bool) -> set[tuple[int, ...]]:
+    """The smallest set that satisfies Eq. 5, as pixels (image, *position); or those of all labelled classes together."""
     valid = [where for where in np.ndindex(*label.shape) if label[where] != IGNORE]
-    return set(sorted(valid, key=lambda where: float(loss[where]))[: math.ceil(keep * len(valid))])
+    groups = [[w for w in valid if label[w] == k] for k in set(label.flatten().tolist())] if per_class else [valid]
+    smallest = (sorted(group, key=lambda where: float(loss[where])) for group in groups)
+    return {where for group in smallest for where in group[: math.ceil(keep * len(group))]}

@@ -118,7 +118,10 @@ class Warp:
         return self.sample_nearest(labels, IGNORE)
 
     def sample_nearest(self, x: Tensor, outside: float) -> Tensor:
-        """Carry numbers (B, *source_shape) of any type to the view (B, *out_shape) by nearest neighbour."""
+        """Carry numbers (B, *source_shape) to the view (B, *out_shape) by nearest neighbour, ``outside`` beyond the source.
+
+        Their type must hold ``outside``.
+        """
         lowest, fraction = self._lattice
         nearest = lowest
         for axis, stride in enumerate(self._strides):

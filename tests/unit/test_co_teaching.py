@@ -26,7 +26,9 @@ def confidence(logit: float) -> nn.Module:
 
 
 def batch(image: list[float], label: list[int]) -> Any:
-    return SimpleNamespace(image=torch.tensor(image).reshape(1, 1, 1, -1), label=torch.tensor(label).reshape(1, 1, -1))
+    view = SimpleNamespace(image=torch.tensor(image).reshape(1, 1, 1, -1), label=torch.tensor(label).reshape(1, 1, -1))
+    view.maps = {"distances": torch.ones(view.label.shape), "superpixels": torch.zeros_like(view.label)}
+    return SimpleNamespace(**vars(view), views=(view, view))
 
 
 def method(networks: list[nn.Module], **config: Any) -> CoTeaching:
@@ -35,7 +37,7 @@ def method(networks: list[nn.Module], **config: Any) -> CoTeaching:
 
 
 def at_epoch(epoch: int) -> Any:
-    return SimpleNamespace(epoch=epoch)
+    return SimpleNamespace(epoch=epoch, epochs=100, generator=torch.Generator(), log=lambda **values: None)
 
 
 def softplus(value: float) -> float:

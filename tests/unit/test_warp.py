@@ -74,17 +74,23 @@ def test_sample_is_linear_interpolation_with_zeros_outside(source: tuple[int, ..
     np.testing.assert_allclose(warp.sample(torch.from_numpy(x)).numpy(), expected, atol=1e-12)
 
 
+def nearest_by_hand(x: np.ndarray, warp: Warp, outside: float) -> np.ndarray:
+    """Numbers (B, *source) at the nearest source pixel of each output pixel, one by one."""
+    nearest = np.floor(places(warp) + 0.5).astype(int)
+    expected = np.full((len(x), *warp.out_shape), outside, x.dtype)
+    for index in np.ndindex(expected.shape):
+        place = tuple(nearest[index[0], :, *index[1:]])
+        if all(0 <= at < n for at, n in zip(place, warp.source_shape, strict=True)):
+            expected[index] = x[index[0]][place]
+    return expected
+
+
 @given(source=shapes, seed=st.integers(0, 2**20))
 @settings(max_examples=60, deadline=None)
 def test_labels_are_the_nearest_ones_and_ignore_outside(source: tuple[int, ...], seed: int) -> None:
     warp = random_warp(source, tuple(n + 2 for n in source), 2, seed)
     labels = np.random.default_rng(seed).integers(0, 5, (2, *source))
-    nearest = np.floor(places(warp) + 0.5).astype(int)
-    expected = np.full((2, *warp.out_shape), IGNORE)
-    for index in np.ndindex(expected.shape):
-        place = tuple(nearest[index[0], :, *index[1:]])
-        if all(0 <= at < n for at, n in zip(place, source, strict=True)):
-            expected[index] = labels[index[0]][place]
+    expected = nearest_by_hand(labels, warp, IGNORE)
     result = warp.sample_label(torch.from_numpy(labels))
     assert result.dtype == torch.int64
     np.testing.assert_array_equal(result.numpy(), expected)
@@ -92,6 +98,24 @@ def test_labels_are_the_nearest_ones_and_ignore_outside(source: tuple[int, ...],
     small = warp.sample_label(torch.from_numpy(labels.astype(np.uint8)))
     assert small.dtype == torch.uint8
     np.testing.assert_array_equal(small.numpy(), expected)
+
+
+@given(source=shapes, seed=st.integers(0, 2**20))
+@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize(
+    ("dtype", "outside"),
+    [(np.int32, -1), (np.int64, 2**40), (np.float32, 0.0), (np.float32, math.inf), (np.float64, -0.3), (np.bool_, False)],
+)
+def test_numbers_of_any_type_are_the_nearest_ones(dtype: type, outside: float, source: tuple[int, ...], seed: int) -> None:
+    """No number is mixed with another: not with infinity, nor with what lies outside."""
+    warp = random_warp(source, tuple(n + 2 for n in source), 2, seed)
+    x = np.random.default_rng(seed).normal(0, 1e6, (2, *source)).astype(dtype)
+    if np.issubdtype(dtype, np.floating):
+        x.flat[::3] = math.inf
+    expected = nearest_by_hand(x, warp, outside)
+    found = warp.sample_nearest(torch.from_numpy(x), outside).numpy()
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
 
 
 @given(source=shapes, seed=st.integers(0, 2**20), channels=st.sampled_from([(), (2,), (2, 3)]))

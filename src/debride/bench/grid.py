@@ -34,6 +34,8 @@ class DatasetEntry:
     path: str
     format: str | None = None
     patient_pattern: str | None = None
+    val_fraction: float = 0.2
+    test_fraction: float = 0.0
     limit: Mapping[Split, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -159,7 +161,12 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                 Cell(
                     dataset=dataset,
                     path=Path(os.path.expandvars(entry.path)).expanduser(),
-                    open_options={"format": entry.format, "patient_pattern": entry.patient_pattern},
+                    open_options={
+                        "format": entry.format,
+                        "patient_pattern": entry.patient_pattern,
+                        "val_fraction": entry.val_fraction,
+                        "test_fraction": entry.test_fraction,
+                    },
                     limit=dict(entry.limit),
                     noise=noise,
                     simulator=make_noise(noise_entry.noise, **noise_entry.parameters) if noise_entry.noise else None,

@@ -23,6 +23,8 @@ from debride.warp import Warp
 
 Rows = npt.NDArray[np.int64]
 PREFETCHED = 2
+OUTSIDE = {"length": (0, np.float32), "ids": (-1, np.int32)}
+"""What a map of each kind is where a view leaves the image, and the type that it is read as."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
     shape = regions.shape(tuple(int(length) for length in shapes.max(axis=0)))
     image = np.zeros((len(rows), prepared.channels, *shape), np.float32)
     label = np.full((len(rows), *shape), IGNORE, np.uint8)
-    maps = {name: np.full(label.shape, kind.outside, kind.dtype) for name, kind in prepared.maps.items()}
+    maps = {name: np.full(label.shape, *OUTSIDE[kind.kind]) for name, kind in prepared.maps.items()}
     origin = None
     if regions.patch is not None:
         patch = np.array(regions.patch)
@@ -200,8 +202,8 @@ def make_batch(
 
 def _carried(warp: Warp, values: Tensor, kind: PixelMap) -> Tensor:
     """A map (B, *R) seen through a warp: float32 lengths in pixels of the view, or int64 ids."""
-    seen = warp.sample_nearest(values, kind.outside)
-    if not kind.distance:
+    seen = warp.sample_nearest(values, OUTSIDE[kind.kind][0])
+    if kind.kind == "ids":
         return seen.long()
     return seen * warp.zoom.to(seen.dtype).reshape(-1, *(1,) * (seen.ndim - 1))
 

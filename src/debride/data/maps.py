@@ -34,7 +34,7 @@ def prepare_maps(
 def _made(prepared: Prepared, row: int, pixel_map: PixelMap, folder: Path) -> Path:
     source = prepared.image_files[row] if pixel_map.source == "image" else prepared.label_files[row]
     stem = source.stem if source else ""
-    key = content_hash([], "map", stem, repr(pixel_map), pixel_map.version, prepared.spacings[row])
+    key = content_hash([], "map", stem, type(pixel_map).__module__, repr(pixel_map), pixel_map.version, prepared.spacings[row])
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
         array = prepared.image(row) if pixel_map.source == "image" else prepared.label(row)

@@ -19,14 +19,13 @@ from debride.types import IGNORE
 class BoundaryDistance:
     """Distance of every pixel to the nearest boundary pixel of its label (GSD-Net, Eq. 8), in pixels of the finest axis.
 
-    0 on the boundary, and infinite in an image of one class, where the minimum of Eq. 8 runs over nothing.
+    0 on the boundary, and infinite in an image of one class, where the minimum of Eq. 8 runs over nothing. Pixels without a
+    label have a distance too, and distances run across them.
     """
 
     source: ClassVar[Literal["image", "label"]] = "label"
-    outside: ClassVar[float] = 0.0
-    distance: ClassVar[bool] = True
+    kind: ClassVar[Literal["length", "ids"]] = "length"
     version: ClassVar[int] = 1
-    dtype: ClassVar[Literal["float32", "int32"]] = "float32"
 
     def __call__(self, source: npt.NDArray[Any], spacing: tuple[float, ...] | None) -> npt.NDArray[np.float32]:
         """The distances (*S) of a label (*S)."""

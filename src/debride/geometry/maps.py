@@ -12,19 +12,17 @@ class PixelMap(Protocol):
     """One number per pixel, made from the working image (C, *S) or the given label (*S) of a case.
 
     An implementation is a frozen dataclass: its parameters and ``version`` are part of the cache's key, so raise ``version``
-    when the values change. Maps are carried by nearest neighbour, with ``outside`` where a view leaves the image; where
-    ``distance`` holds, values are lengths in pixels and multiply by the zoom of the view. ``spacing`` is in mm per axis, None
-    where unknown.
+    when the values change. Maps are carried by nearest neighbour. Lengths (float32, in pixels of the finest axis) multiply by
+    the zoom of the view and are 0 where it leaves the image; ids (int32, from 0) are -1 there. ``spacing`` is in mm per axis,
+    None where unknown.
     """
 
     source: ClassVar[Literal["image", "label"]]
-    outside: ClassVar[float]
-    distance: ClassVar[bool]
+    kind: ClassVar[Literal["length", "ids"]]
     version: ClassVar[int]
-    dtype: ClassVar[Literal["float32", "int32"]]
 
     def __call__(self, source: npt.NDArray[Any], spacing: tuple[float, ...] | None) -> npt.NDArray[np.generic]:
-        """The map (*S), of type ``dtype``."""
+        """The map (*S)."""
 
 
 def relative(spacing: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:

@@ -18,20 +18,19 @@ _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few extreme v
 
 @dataclass(frozen=True)
 class Superpixels:
-    """SLIC superpixels of the working image, about ``side`` pixels wide (Achanta et al. 2012).
+    """SLIC superpixels of the working image, of about ``side`` ^ d pixels each and compact in mm (Achanta et al. 2012).
 
-    A ``side`` of 8 gives GSD-Net's 1024 segments at 256 x 256. ``compactness`` is on the scale of CIELAB: pictures of three
-    channels in 2D are converted to it, all others have their channels stretched to its range of lightness.
+    A ``side`` of 8 asks for GSD-Net's 1024 segments at 256 x 256; small pieces are merged, so there are somewhat fewer.
+    ``compactness`` is on the scale of CIELAB: 2D images of three channels are taken for colours and converted to it, all others
+    have their channels stretched to its range of lightness.
     """
 
     side: int = 8
     compactness: float = 10.0
 
     source: ClassVar[Literal["image", "label"]] = "image"
-    outside: ClassVar[float] = -1.0
-    distance: ClassVar[bool] = False
+    kind: ClassVar[Literal["length", "ids"]] = "ids"
     version: ClassVar[int] = 1
-    dtype: ClassVar[Literal["float32", "int32"]] = "int32"
 
     def __call__(self, source: npt.NDArray[Any], spacing: tuple[float, ...] | None) -> npt.NDArray[np.int32]:
         """Segment ids from 0 (*S) of an image (C, *S)."""
@@ -65,8 +64,10 @@ def superpixel_mean(values: Tensor, segments: Tensor) -> Tensor:
 
 
 def _stretched(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Each channel of an image (C, *S) from 0 to 1, tails cut off."""
+    """Each channel of an image (C, *S) from 0 to 1, tails cut off where that leaves more than one value."""
     flat = image.reshape(len(image), -1).astype(np.float32)
     low, high = np.percentile(flat, _TAILS, axis=1).astype(np.float32)[:, :, None]
+    flattened = high - low < 1e-3 * (flat.max(1, keepdims=True) - flat.min(1, keepdims=True))
+    low, high = np.where(flattened, flat.min(1, keepdims=True), low), np.where(flattened, flat.max(1, keepdims=True), high)
     stretched: npt.NDArray[np.float32] = ((flat - low) / np.maximum(high - low, 1e-6)).clip(0, 1).reshape(image.shape)
     return stretched

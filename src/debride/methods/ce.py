@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from debride.losses.pixel import cross_entropy
+from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
 from debride.methods.base import MakeNetwork, Method, Paper, Run, mean_probability
@@ -26,6 +26,7 @@ class CrossEntropy(Method):
         sections="Section 3, Eq. 1",
         deviations=(
             "All pixels weigh the same: no weight map.",
+            "With `ensemble`, several networks see the same batches; their gradient norm is clipped together.",
             "With `dice`, the mean of cross-entropy and soft Dice over the foreground classes (ALC, Eq. 2).",
         ),
     )
@@ -55,7 +56,7 @@ class CrossEntropy(Method):
         ce = masked_mean(cross_entropy(logits, label), label != IGNORE)
         if not self.config.dice:
             return {"cross_entropy": ce}
-        return {"cross_entropy": ce / 2, "dice": soft_dice(logits.softmax(dim=1), label).mean() / 2}
+        return {"cross_entropy": ce / 2, "dice": soft_dice(full_precision(logits).softmax(dim=1), label).mean() / 2}
 
     def predict(self, image: Tensor) -> Tensor:
         """The mean of the networks' probabilities (B, K, *S)."""

@@ -13,11 +13,11 @@ from debride.geometry.distance import BoundaryDistance, distance_weight
 from debride.geometry.maps import PixelMap
 from debride.geometry.superpixels import Superpixels, superpixel_mean
 from debride.losses.agreement import symmetric_kl
-from debride.losses.pixel import cross_entropy
+from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import squared_dice
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
-from debride.methods.selection import READING_TAU, SelectionConfig, SmallLoss
+from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -33,10 +33,11 @@ class GSDNet(Method):
         reference="Elsevier, 2026; https://github.com/ortonwang/GSD-Net",
         sections="Section 3, Eq. 1 to 20, Algorithm 1, Table 7",
         deviations=(
-            READING_TAU,
+            *DEVIATIONS,
             "Any number of classes and axes; neighbours are 26 in 3D. The paper's experiments are binary.",
             "Distances are in pixels of the view, those of an anisotropic volume in pixels of its finest axis; T is 10 per 256 "
-            "pixels of the view's side (10 at 256, 5 at 128: section 4.2), or `ceiling` pixels.",
+            "pixels of the view's side, its geometric mean (10 at 256, 5 at 128: section 4.2), or `ceiling` pixels. All "
+            "weights are 1 where that is below 1.",
             "An image whose label has no boundary has infinite distances (the minimum of Eq. 8 over nothing), so weight T.",
             "Superpixels have a side of 8 pixels in 2D and 3D (1024 at 256 x 256). They are made of the working image before "
             "augmentation and carried with it; pictures of three channels are segmented in CIELAB, others by their channels.",
@@ -48,11 +49,12 @@ class GSDNet(Method):
             "Each image receives a region of one other image of the batch, in a random cycle: Eq. 15's pairs. The region is "
             "the refined foreground with probability 1 - its share of the image, else the background; the paper says that "
             "the share determines the probability, its code moves the background only above one half.",
+            "Eq. 16's epsilon is one pixel.",
             "Eq. 17 and 18 are means over pixels and images, and Eq. 17's sets are used: each network sees its own view of "
             "all mixed images, where Algorithm 1 crosses them. Eq. 18's divergence is symmetric like Eq. 4's, as in the code.",
             "Without transfer the refined labels supervise the images themselves by Eq. 17, as Table 7's rows 3 and 4 imply.",
             "Both networks' inputs have weak changes of intensity of their own and share their geometry.",
-            "With several processes each selects and mixes within its own part of the batch.",
+            "With several processes each mixes within its own part of the batch.",
         ),
     )
 
@@ -105,7 +107,8 @@ class GSDNet(Method):
         joint, clean = self.small_loss(*logits, batch.label, run)
         weight = self._weight(batch, run)
         terms = {"distance_aware": masked_mean(joint * weight, clean)}  # Eq. 10; with weights of one Eq. 6
-        if run.epoch < self.config.warm_up * run.epochs or not (self.config.transfer or self.config.refinement != "none"):
+        warming_up = run.epoch < round(self.config.warm_up * run.epochs, 6)  # rounded: 0.55 * 100 is above 55
+        if warming_up or not (self.config.transfer or self.config.refinement != "none"):
             return terms
         label = self._refined(logits, batch, clean, run.generator)
         if self.config.transfer:
@@ -114,7 +117,9 @@ class GSDNet(Method):
             label, weight = transplant(label, donor, mask), transplant(weight, donor, mask)
             logits = self.first(images[0]), self.second(images[1])
             terms["agreement"] = self.config.agreement * masked_mean(symmetric_kl(*logits) * weight, label != IGNORE)  # Eq. 18
-        terms["transfer"] = transfer_loss(logits[0], label, weight) + transfer_loss(logits[1], label, weight)
+        terms["transfer" if self.config.transfer else "refined"] = transfer_loss(logits[0], label, weight) + transfer_loss(
+            logits[1], label, weight
+        )
         return terms
 
     def end_epoch(self, run: Run) -> None:
@@ -146,14 +151,15 @@ class GSDNet(Method):
 def fuse(first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
     """Probabilities (B, K, *S) of two networks' logits, mixed with an alpha from U(0, 1) for each image (Eq. 11)."""
     alpha = torch.rand(len(first), *(1,) * (first.ndim - 1), generator=generator).to(first.device)
-    return alpha * first.float().softmax(dim=1) + (1 - alpha) * second.float().softmax(dim=1)
+    first, second = full_precision(first).softmax(dim=1), full_precision(second).softmax(dim=1)
+    return alpha * first + (1 - alpha) * second
 
 
 def draw_regions(label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Which image gives each image a region, and where: indices (B,) and masks (B, *S) bool for labels (B, *S).
 
     Row j's mask M_i (Eq. 15) is the foreground of its donor i with probability 1 - the foreground's share, else its background.
-    The donors form one random cycle, so that no image of two or more gives to itself.
+    The donors form one random cycle, so that no image of two or more gives to itself; a single one is left as it is.
     """
     order = torch.randperm(len(label), generator=generator)
     donor = torch.empty_like(order)
@@ -174,4 +180,4 @@ def transplant(values: Tensor, donor: Tensor, mask: Tensor) -> Tensor:
 def transfer_loss(logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     """Weighted cross-entropy plus Dice of one network (Eq. 17, Eq. 16), a mean over pixels and one over images."""
     ce = masked_mean(cross_entropy(logits, label, weight), label != IGNORE)
-    return ce + squared_dice(logits.softmax(dim=1), label).mean()
+    return ce + squared_dice(full_precision(logits).softmax(dim=1), label).mean()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from debride.losses.reduce import masked_mean
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
-from debride.methods.selection import READING_TAU, SelectionConfig, SmallLoss
+from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.types import Batch
 
 
@@ -24,8 +24,7 @@ class JoCoR(Method):
             "The terms weigh 1 and `agreement` (GSD-Net, Eq. 5); the paper weighs them 1 - lambda and lambda.",
             "Both networks' inputs have weak changes of intensity of their own and share their geometry.",
             "Predicts the mean of both networks' probabilities (GSD-Net, section 4.2).",
-            READING_TAU,
-            "With several processes each selects within its own part of the batch.",
+            *DEVIATIONS,
         ),
     )
     Config = SelectionConfig

@@ -13,13 +13,22 @@ from debride.methods.base import Run
 from debride.settings import setting
 from debride.types import IGNORE, DataError
 
-READING_TAU = (
-    "Without a noise rate tau is the minimiser of L_search (GSD-Net, Eq. 20) for the networks as they stand, the share of "
-    "pixels whose fused prediction contradicts the label, read over the epoch after the first `search` part: one training "
-    "finds and uses it, where the paper compares trainings. With more than two classes a label's inverse is the likeliest "
-    "other class."
+DEVIATIONS = (
+    "Without a noise rate tau is the share of pixels that L_search (GSD-Net, Eq. 20) would have left out for the networks as "
+    "they stand: those where another label has the smaller supervised loss. Where the networks agree this is its minimiser "
+    "over the small-loss sets of Eq. 5 too. It is read over one epoch, after the `search` part of the training but not before "
+    "the second epoch, and is 0.5 at most: one training finds and uses it, where the paper compares trainings. With more than two "
+    "classes a label's inverse is the likeliest other class.",
+    "R(e) falls from the epoch in which tau is known; epochs count from 0.",
+    "The share tau is left out of every labelled class; Eq. 5 sorts all pixels together (`--per-class false`). Together, the "
+    "class that is learnt last can be left out whole, and then be relabelled as the others.",
+    "One optimiser updates both networks, so that a gradient norm is clipped over both.",
+    "With several processes each selects within its own part of the batch.",
 )
-"""The deviation that both methods list."""
+"""The departures that both methods list."""
+
+MOST_FOUND = 0.5
+"""A tau that is found is at most this: networks that contradict most labels have not learnt them yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +41,12 @@ class SelectionConfig:
     foreground_share: float | None = setting(
         None, "tau as this share of the labelled foreground; 0.15 for several raters (GSD-Net, section 4.2)"
     )
-    search: float = setting(0.1, "Part of the training after which an unknown tau is read (our choice)")
+    search: float = setting(0.3, "Part of the training after which an unknown tau is read (our choice)")
     ramp_epochs: int = setting(10, "Epochs until that share is left out (GSD-Net, Eq. 5; 20 in its code)")
-    agreement: float = setting(1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5; 0.5 in its code)")
+    per_class: bool = setting(
+        True, "Leave out tau of every labelled class, not of all pixels together, so that no class is lost (our choice)"
+    )
+    agreement: float = setting(1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5 and 18; 0.5 in its code)")
 
     def __post_init__(self) -> None:
         for name in ("noise_rate", "foreground_share"):
@@ -77,13 +89,18 @@ class SmallLoss(nn.Module):
             self.counts += torch.stack((counted.sum(), valid.sum())).to(self.counts)
         run.log(keep=keep, contradicted=wrong.sum() / valid.sum().clamp(min=1))
         loss = joint_loss(first, second, label, self.config.agreement)
-        return loss, small_loss_mask(loss, valid, keep)
+        if not self.config.per_class:
+            return loss, small_loss_mask(loss, valid, keep)
+        each = [small_loss_mask(loss, label == number, keep) for number in range(first.shape[1])]
+        return loss, torch.stack(each).any(dim=0)
 
     def reading(self, run: Run) -> int | None:
         """The epoch in which tau is read; None where it is given."""
         if self.config.noise_rate is not None:
             return None
-        return 0 if self.config.foreground_share is not None else int(self.config.search * run.epochs)
+        if self.config.foreground_share is not None:
+            return 0
+        return max(1, int(round(self.config.search * run.epochs, 6)))  # rounded: 0.29 * 100 is 28.999999999999996
 
     def keep(self, run: Run) -> float:
         """The share of pixels to keep, R(e), in (0, 1]; the ramp begins when tau is known."""
@@ -93,5 +110,6 @@ class SmallLoss(nn.Module):
         """Reads tau at the end of its epoch."""
         if run.epoch == self.reading(run):
             found = self.counts[0] / self.counts[1].clamp(min=1)
-            self.tau.copy_(found * (self.config.foreground_share or 1.0))
+            share = self.config.foreground_share
+            self.tau.copy_(found.clamp(max=MOST_FOUND) if share is None else found * share)
             self.counts.zero_()

@@ -138,7 +138,7 @@ def _train(fabric: Fabric, job: Job) -> None:
     method = make_method(job, train.channels)
     place(method, fabric.device, job.dataset.ndim)
     with fabric.rank_zero_first():
-        train = _with_maps(train, method, job)
+        train = _with_maps(train, method, job, fabric.is_global_zero)
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())
@@ -271,10 +271,10 @@ def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
     return sets
 
 
-def _with_maps(train: Prepared, method: Method, job: Job) -> Prepared:
+def _with_maps(train: Prepared, method: Method, job: Job, show_progress: bool) -> Prepared:
     maps = method.maps()
-    if not maps:
-        return train
+    if not maps or not show_progress:
+        return prepare_maps(train, maps, cache_folder(job.cache))
     with track("preparing " + " and ".join(maps), len(train)) as show:
         return prepare_maps(train, maps, cache_folder(job.cache), lambda done, _: show(done))
 
