@@ -17,8 +17,8 @@ DEVIATIONS = (
     "Without a noise rate tau is the share of pixels that L_search (GSD-Net, Eq. 20) would have left out for the networks as "
     "they stand: those where another label has the smaller supervised loss. Where the networks agree this is its minimiser "
     "over the small-loss sets of Eq. 5 too. It is read over one epoch, after the `search` part of the training but not before "
-    "the second epoch, and is 0.5 at most: one training finds and uses it, where the paper compares trainings. With more than two "
-    "classes a label's inverse is the likeliest other class.",
+    "the second epoch, and is 0.5 at most: one training finds and uses it, where the paper compares trainings. With more than "
+    "two classes a label's inverse is the likeliest other class.",
     "R(e) falls from the epoch in which tau is known; epochs count from 0.",
     "The share tau is left out of every labelled class; Eq. 5 sorts all pixels together (`--per-class false`). Together, the "
     "class that is learnt last can be left out whole, and then be relabelled as the others.",
