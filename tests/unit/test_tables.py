@@ -124,6 +124,25 @@ def test_training_labels_missing_cells_and_rules_are_said():
     assert "validation set with clean labels" in tables([row(validation_labels="clean")])[1].note
 
 
+def test_recovery_is_the_part_of_the_gap_to_clean_labels_that_a_method_closes():
+    rows = [
+        *(row(noise="clean", seed=seed, dice=dice, label_dice=1.0) for seed, dice in enumerate([0.80, 0.82])),
+        *(row(seed=seed, dice=dice) for seed, dice in enumerate([0.60, 0.64, 0.10])),
+        *(row(method="good", seed=seed, dice=dice) for seed, dice in enumerate([0.71, 0.72, 0.90])),
+        *(row(noise="weak", seed=seed, dice=dice) for seed, dice in enumerate([0.78, 0.79])),
+        row(noise="weak", method="good", seed=1, dice=0.9),
+        row(noise="weak", method="other", seed=7, dice=0.9),
+    ]
+    (table,) = (table for table in tables(rows) if table.title.startswith("Recovery"))
+    assert table.columns == ("S_R", "weak")
+    # Seed 2 has no training on clean labels: (0.11 + 0.08) / (0.20 + 0.18).
+    assert lines(table) == {"good": ("50 (2)", "gap 3.0"), "other": ("–", "–")}
+
+
+def test_without_clean_labels_there_is_no_recovery():
+    assert not [table for table in tables([row(), row(method="good")]) if table.title.startswith("Recovery")]
+
+
 def test_dice_by_rater_has_a_line_per_method_and_noise_and_the_mean_over_raters():
     rows = [
         row(noise="sample", method="gce", per_rater={"b": 0.5, "a": 0.7}),

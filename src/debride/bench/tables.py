@@ -14,6 +14,9 @@ from typing import Literal, TypedDict, TypeGuard, get_args
 BASELINE = "ce"
 """The method that every other one is compared with: plain cross-entropy."""
 
+SMALLEST_GAP = 0.05
+"""The Dice that a noise must take from the baseline for a recovery to be measured on it."""
+
 Rule = Literal["last_ten", "best", "last"]
 """Which epochs of a training a number is taken from."""
 
@@ -124,7 +127,7 @@ def collect(rows: Iterable[Row]) -> list[Group]:
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; HD95;
-    where test cases have raters, test Dice by rater."""
+    the recovery, where ``BASELINE`` was trained on clean labels too; where test cases have raters, test Dice by rater."""
     groups = collect(rows)
     return [
         table
@@ -185,20 +188,51 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
         return Table(dataset, title, f"{note}. Mean ± deviation over seeds (number of seeds).", noises, lines)
 
     result: list[Table] = []
+    others = [method for method in methods if method != BASELINE]
     for rule, (title, meaning) in rules.items():
         dice = {(g.method, g.noise): _cell(g.dice.get(rule), g.failed, 100) for g in groups}
         result.append(table(f"Test Dice, {title}", f"In %, {meaning}", dice))
         if any(rule in g.difference for g in groups):
             note = f"In points of Dice, {meaning}; paired, over the seeds that both have"
             paired = {(g.method, g.noise): _cell(g.difference.get(rule), g.failed, 100, "+") for g in groups}
-            others = [method for method in methods if method != BASELINE]
             result.append(table(f"Difference to {BASELINE}, {title}", note, paired, others))
     hd95 = {(g.method, g.noise): _cell(g.hd95, g.failed, 1) for g in groups}
     result.append(
         table("Test HD95, last epoch", "In mm where the spacing is known, else in pixels; no distance to an empty mask", hd95)
     )
+    recovery = _recovery_table(dataset, noises, others, rows)
     by_rater = _rater_table(dataset, [(method, noise) for method in methods for noise in noises], rows)
-    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:], *by_rater]
+    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:], *recovery, *by_rater]
+
+
+def _recovery_table(dataset: str, noises: Iterable[str], methods: Iterable[str], rows: Sequence[Row]) -> list[Table]:
+    """How much of what a noise takes from ``BASELINE`` each method gives back; none without the baseline on clean labels."""
+
+    def dice(method: str, noise: str) -> dict[int, float]:
+        return _dice([row for row in rows if (row["method"], row["noise"]) == (method, noise)], "last_ten")
+
+    clean = next((row["noise"] for row in rows if row["label_dice"] == 1.0), None)
+    noisy = tuple(noise for noise in noises if noise != clean)
+    if clean is None or not dice(BASELINE, clean) or not noisy:
+        return []
+    best = dice(BASELINE, clean)
+    lines = [(method, tuple(_recovery(best, dice(BASELINE, n), dice(method, n)) for n in noisy)) for method in methods]
+    note = (
+        f"In %, (method - {BASELINE}) / ({BASELINE} on clean labels - {BASELINE}), mean of the last ten epochs, means over the "
+        f"seeds that all three have (their number); where clean labels gain at least {100 * SMALLEST_GAP:.0f} points of Dice."
+    )
+    return [Table(dataset, "Recovery, last ten epochs", note, noisy, tuple(lines))]
+
+
+def _recovery(clean: Mapping[int, float], baseline: Mapping[int, float], method: Mapping[int, float]) -> str:
+    """From Dice by seed."""
+    seeds = sorted(clean.keys() & baseline.keys() & method.keys())
+    if not seeds:
+        return "–"
+    gap = fmean(clean[seed] - baseline[seed] for seed in seeds)
+    if gap < SMALLEST_GAP:
+        return f"gap {100 * gap:.1f}"
+    return f"{100 * fmean(method[seed] - baseline[seed] for seed in seeds) / gap:.0f} ({len(seeds)})"
 
 
 def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:
