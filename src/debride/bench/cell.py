@@ -143,7 +143,7 @@ def _measure(cell: Cell) -> Row:
         "noise": cell.noise,
         "method": cell.name,
         "seed": cell.seed,
-        "label_dice": _label_dice(cell, report),
+        "label_dice": _label_dice(given, report),
         "validation_labels": "given",
         "best": measures.scores.get(best),
         "last": measures.scores[last],
@@ -162,7 +162,7 @@ def _measure(cell: Cell) -> Row:
 def _job(cell: Cell, given: Dataset, report: dict[str, Any] | None) -> Job:
     """The training of a cell, which keeps the weights of all epochs until they are tested."""
     config = from_mapping(TrainConfig, cell.training, f"cell {cell.folder.name}")
-    method_config = {key: _measured(value, report) for key, value in cell.method_config.items()}
+    method_config = {key: _measured(value, given, report) for key, value in cell.method_config.items()}
     run = cell.folder / "run"
     return Job(
         dataset=given,
@@ -194,18 +194,24 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
 
 
-def _label_dice(cell: Cell, report: dict[str, Any] | None) -> float | None:
-    """The Dice of the training labels and the clean ones; raters have none."""
-    if cell.raters is not None:
-        return None
-    dice: float = report["overall_dice"] if report else 1.0
-    return dice
+def _label_dice(given: Dataset, report: dict[str, Any] | None) -> float | None:
+    """The Dice of the training labels and the clean ones; where raters labelled there are no clean ones."""
+    if report:
+        dice: float = report["overall_dice"]
+        return dice
+    return None if _has_raters(given) else 1.0
 
 
-def _measured(value: Any, report: dict[str, Any] | None) -> Any:
+def _measured(value: Any, given: Dataset, report: dict[str, Any] | None) -> Any:
     if value != "measured":
         return value
+    if report is None and _has_raters(given):
+        raise DataError("a measured setting", "has nothing to be measured by with raters", "Give a number.")
     return report["overall_changed"] if report else 0.0
+
+
+def _has_raters(dataset: Dataset) -> bool:
+    return any(case.rater for case in dataset.of("train"))
 
 
 def _test(run: Path, clean: Dataset, epochs: set[int], marked: set[int], device: torch.device) -> _Measures:

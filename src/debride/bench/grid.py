@@ -245,6 +245,10 @@ def _check(grid: Grid, where: object) -> None:
     """Builds every setting once, so that a mistake is reported before anything runs."""
     if not grid.seeds or grid.test_every < 1:
         raise DataError(where, "has no seeds, or a test_every below 1", "Give seeds: [0] and a test_every of at least 1.")
+    for name, entry in grid.datasets.items():
+        if min(entry.val_fraction, entry.test_fraction) < 0 or entry.val_fraction + entry.test_fraction >= 1:
+            problem = "has a val_fraction and test_fraction that leave nothing to train on, or one below 0"
+            raise DataError(f"{where}, datasets, {name}", problem, "Give two numbers from 0 that sum to less than 1.")
     for name, noise in grid.noises.items():
         if noise.raters is not None and noise != NoiseEntry(raters=noise.raters):
             remedy = "Give raters alone, and the simulated noise an entry of its own."

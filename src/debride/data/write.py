@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from debride.data.images import read_label, write_label
 from debride.data.manifest import COLUMNS
+from debride.data.raters import image_id
 from debride.files import atomic_folder, read_json, write_json
 from debride.types import Case, DataError, Dataset, Geometry
 
@@ -108,7 +109,7 @@ def _describe_manifest(dataset: Dataset, labels: Mapping[str, Path], folder: Pat
         for case in dataset.cases:
             writer.writerow(
                 {
-                    "case": case.id.removesuffix(f"@{case.rater}"),
+                    "case": image_id(case),
                     "patient": case.patient,
                     "image": ";".join(path.relative_to(dataset.root).as_posix() for path in case.image),
                     "label": labels[case.id].as_posix() if case.label else "",

@@ -12,6 +12,7 @@ from typing import Any
 
 from debride.data.images import SUFFIXES, read_label, same_spacing, stem, suffix
 from debride.data.open import open_dataset
+from debride.data.raters import image_id
 from debride.evaluation.metrics import ClassMetrics, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
 from debride.files import write_json, write_text
@@ -75,7 +76,7 @@ def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Spli
     for case in cases:
         if case.label is None:
             raise DataError(case.image[0], "has no reference label to compare with", "Add its label, or choose another split.")
-        name = case.id if case.rater is None or case.id in found else case.id.removesuffix(f"@{case.rater}")
+        name = case.id if case.id in found else image_id(case)
         if name not in found:
             remedy = f"Predict every case of split {names}."
             raise DataError(predictions / f"{name}.*", f"is missing: no prediction for case {case.id}", remedy)

@@ -20,9 +20,10 @@ _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few extreme v
 class Superpixels:
     """SLIC superpixels of the working image, of about ``side`` ^ d pixels each and compact in mm (Achanta et al. 2012).
 
-    A ``side`` of 8 asks for GSD-Net's 1024 segments at 256 x 256; small pieces are merged, so there are somewhat fewer.
-    ``compactness`` is on the scale of CIELAB: 2D images of three channels are taken for colours and converted to it, all others
-    have their channels stretched to its range of lightness.
+    A ``side`` of 8 asks for GSD-Net's 1024 segments at 256 x 256. Small pieces are merged: real images get a tenth fewer,
+    speckle may get far fewer and larger ones, for which a larger ``compactness`` is the remedy. ``compactness`` is on the
+    scale of CIELAB: 2D images of three channels are taken for colours and converted to it, all others have their channels
+    stretched to its range of lightness.
     """
 
     side: int = 8

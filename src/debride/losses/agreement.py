@@ -29,10 +29,10 @@ def contradicted(first: Tensor, second: Tensor, label: Tensor) -> Tensor:
     """Pixels (B, *S) bool whose other label has the smaller supervised loss; False at ``IGNORE``.
 
     L_search (GSD-Net, Eq. 20) takes a pixel's loss for the given label if it is kept and for the inverted one if not, so for
-    networks as they stand it is smallest where exactly these pixels are left out; where the networks agree, they are also the
-    pixels of the largest loss, and their share minimises L_search over tau. The paper inverts labels of two classes; with more,
-    the other label is the likeliest of the rest: these are the pixels whose label is not the class of the largest product of
-    both networks' probabilities.
+    networks as they stand it is smallest where exactly these pixels are left out; with two classes and networks that agree,
+    they are also the pixels of the largest loss, and their share minimises L_search over tau. The paper inverts labels of two
+    classes; with more, the other label is the likeliest of the rest: these are the pixels whose label is not the class of the
+    largest product of both networks' probabilities.
     """
     scores = (full_precision(first).log_softmax(dim=1) + full_precision(second).log_softmax(dim=1)).detach()
     valid = label != IGNORE

@@ -36,16 +36,20 @@ class GSDNet(Method):
             *DEVIATIONS,
             "Any number of classes and axes; neighbours are 26 in 3D. The paper's experiments are binary.",
             "Distances are in pixels of the view, those of an anisotropic volume in pixels of its finest axis; T is 10 per 256 "
-            "pixels of the view's side, its geometric mean (10 at 256, 5 at 128: section 4.2), or `ceiling` pixels. All "
-            "weights are 1 where that is below 1.",
+            "pixels of the view's side, its geometric mean (10 at 256, 5 at 128: section 4.2), or `ceiling` pixels. With "
+            "patches the view is the patch: give the `ceiling` of the whole image. All weights are 1 where T is below 1.",
+            "Distances and superpixels are made of the whole label and image before augmentation and carried with them: "
+            "outlines outside a view count, and distances run across pixels without a label.",
             "An image whose label has no boundary has infinite distances (the minimum of Eq. 8 over nothing), so weight T.",
-            "Superpixels have a side of 8 pixels in 2D and 3D (1024 at 256 x 256). They are made of the working image before "
-            "augmentation and carried with it; pictures of three channels are segmented in CIELAB, others by their channels.",
+            "Superpixels have a side of 8 pixels in 2D and 3D (1024 at 256 x 256). Channels are stretched between their 0.5 "
+            "and 99.5 percentiles; 2D images of three channels are then taken for colours and segmented in CIELAB, all others "
+            "by their channels on its scale of lightness, so that a compactness of 10 means the same.",
             "A pixel's refined class is that of its superpixel's mean (Eq. 12); Eq. 13 prints the pixel's own probabilities, "
             "which `--refinement pixels` uses (LR in Table 7).",
             "alpha (Eq. 11) is drawn for each image. The refined labels carry no gradient.",
             "Refinement and transfer begin after `warm_up` of the training, as in the authors' code (epoch 30 of 100); in "
-            "Algorithm 1 from the first epoch, on the predictions of untrained networks.",
+            "Algorithm 1 from the first epoch, on the predictions of untrained networks. Before tau is known all labels are "
+            "kept.",
             "Each image receives a region of one other image of the batch, in a random cycle: Eq. 15's pairs. The region is "
             "the refined foreground with probability 1 - its share of the image, else the background; the paper says that "
             "the share determines the probability, its code moves the background only above one half.",
@@ -54,7 +58,7 @@ class GSDNet(Method):
             "all mixed images, where Algorithm 1 crosses them. Eq. 18's divergence is symmetric like Eq. 4's, as in the code.",
             "Without transfer the refined labels supervise the images themselves by Eq. 17, as Table 7's rows 3 and 4 imply.",
             "Both networks' inputs have weak changes of intensity of their own and share their geometry.",
-            "With several processes each mixes within its own part of the batch.",
+            "With several processes each mixes within its own part of the batch; an image alone is not mixed.",
         ),
     )
 
@@ -63,14 +67,21 @@ class GSDNet(Method):
         """What is selected, weighted, refined and transferred; the switches give the rows of Table 7."""
 
         distance_weights: bool = setting(True, "Weigh pixels by their distance to the given outline (GDA, Eq. 7 to 10)")
-        ceiling: float | None = setting(None, "T of Eq. 9 in pixels; none: 10 per 256 of the view's side (section 4.2)")
+        ceiling: float | None = setting(
+            None, "T of Eq. 9 in pixels; none: 10 per 256 of the view's, so of a patch's, side (section 4.2)"
+        )
         refinement: Literal["superpixels", "pixels", "none"] = setting(
             "superpixels", "Relabel what is not selected by superpixels (SGLR, Eq. 11 to 14), pixel by pixel (LR) or not at all"
         )
-        superpixel_side: int = setting(8, "Side of a superpixel in pixels (1024 segments at 256 x 256: section 3.4)")
+        superpixel_side: int = setting(
+            8, "Side of a superpixel in pixels, less for images much smaller than 256 (1024 segments at 256 x 256: section 3.4)"
+        )
         compactness: float = setting(10.0, "Compactness of the superpixels (section 3.4)")
         transfer: bool = setting(True, "Move regions between images (KT, Eq. 15 to 18)")
-        warm_up: float = setting(0.3, "Part of the training before refinement and transfer (of the authors' code)")
+        warm_up: float = setting(
+            0.3,
+            "Part of the training before refinement and transfer (of the authors' code); tau must be known to relabel",
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -111,13 +122,14 @@ class GSDNet(Method):
         if warming_up or not (self.config.transfer or self.config.refinement != "none"):
             return terms
         label = self._refined(logits, batch, clean, run.generator)
-        if self.config.transfer:
+        transfer = self.config.transfer and len(label) > 1
+        if transfer:
             donor, mask = draw_regions(label, run.generator)
             images = transplant(images[0], donor, mask), transplant(images[1], donor, mask)
             label, weight = transplant(label, donor, mask), transplant(weight, donor, mask)
             logits = self.first(images[0]), self.second(images[1])
             terms["agreement"] = self.config.agreement * masked_mean(symmetric_kl(*logits) * weight, label != IGNORE)  # Eq. 18
-        terms["transfer" if self.config.transfer else "refined"] = transfer_loss(logits[0], label, weight) + transfer_loss(
+        terms["transfer" if transfer else "refined"] = transfer_loss(logits[0], label, weight) + transfer_loss(
             logits[1], label, weight
         )
         return terms
@@ -159,7 +171,7 @@ def draw_regions(label: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     """Which image gives each image a region, and where: indices (B,) and masks (B, *S) bool for labels (B, *S).
 
     Row j's mask M_i (Eq. 15) is the foreground of its donor i with probability 1 - the foreground's share, else its background.
-    The donors form one random cycle, so that no image of two or more gives to itself; a single one is left as it is.
+    The donors form one random cycle, so that no image of two or more gives to itself.
     """
     order = torch.randperm(len(label), generator=generator)
     donor = torch.empty_like(order)

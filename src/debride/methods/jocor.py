@@ -20,7 +20,7 @@ class JoCoR(Method):
         reference="CVPR 2020, arXiv:2003.02752",
         sections="Section 3, in the form of GSD-Net's section 3.2, Eq. 1 to 6",
         deviations=(
-            "The paper selects images; the unit is the pixel, among all labelled ones of a batch, as in GSD-Net.",
+            "The paper selects images; the unit is the pixel of a batch, as in GSD-Net.",
             "The terms weigh 1 and `agreement` (GSD-Net, Eq. 5); the paper weighs them 1 - lambda and lambda.",
             "Both networks' inputs have weak changes of intensity of their own and share their geometry.",
             "Predicts the mean of both networks' probabilities (GSD-Net, section 4.2).",

@@ -15,15 +15,16 @@ from debride.types import IGNORE, DataError
 
 DEVIATIONS = (
     "Without a noise rate tau is the share of pixels that L_search (GSD-Net, Eq. 20) would have left out for the networks as "
-    "they stand: those where another label has the smaller supervised loss. Where the networks agree this is its minimiser "
-    "over the small-loss sets of Eq. 5 too. It is read over one epoch, after the `search` part of the training but not before "
-    "the second epoch, and is 0.5 at most: one training finds and uses it, where the paper compares trainings. With more than "
-    "two classes a label's inverse is the likeliest other class.",
+    "they stand: those where another label has the smaller supervised loss. With two classes and networks that agree this is "
+    "its minimiser over the small-loss sets of Eq. 5 too. It is read over one epoch, after the `search` part of the training "
+    "but not before the second epoch, and is 0.5 at most: one training finds and uses it, where the paper compares trainings. "
+    "With more than two classes a label's inverse is the likeliest other class.",
     "R(e) falls from the epoch in which tau is known; epochs count from 0.",
-    "The share tau is left out of every labelled class; Eq. 5 sorts all pixels together (`--per-class false`). Together, the "
-    "class that is learnt last can be left out whole, and then be relabelled as the others.",
+    "The share tau is left out of every labelled class; Eq. 5 sorts all pixels together (`--no-per-class`, and always with "
+    "`--foreground-share`). Together, the class that is learnt last can be left out whole, and then be relabelled as the "
+    "others. Class by class, a class of which much more than tau is wrong keeps most of it: objects that are far too large.",
     "One optimiser updates both networks, so that a gradient norm is clipped over both.",
-    "With several processes each selects within its own part of the batch.",
+    "With several processes each selects within its own part of the batch, and a tau that is found is the mean of theirs.",
 )
 """The departures that both methods list."""
 
@@ -39,12 +40,15 @@ class SelectionConfig:
         None, "Share of pixels with a wrong label, tau; none: found in training (GSD-Net, Eq. 20)"
     )
     foreground_share: float | None = setting(
-        None, "tau as this share of the labelled foreground; 0.15 for several raters (GSD-Net, section 4.2)"
+        None,
+        "tau as this share of the labelled foreground, of all pixels together; 0.15 for several raters (GSD-Net, section 4.2)",
     )
-    search: float = setting(0.3, "Part of the training after which an unknown tau is read (our choice)")
+    search: float = setting(
+        0.3, "Part of the training after which an unknown tau is read; nothing is left out before (our choice)"
+    )
     ramp_epochs: int = setting(10, "Epochs until that share is left out (GSD-Net, Eq. 5; 20 in its code)")
     per_class: bool = setting(
-        True, "Leave out tau of every labelled class, not of all pixels together, so that no class is lost (our choice)"
+        True, "Leave out tau of every labelled class, so that none is lost, not of all pixels together (our choice)"
     )
     agreement: float = setting(1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5 and 18; 0.5 in its code)")
 
@@ -87,9 +91,9 @@ class SmallLoss(nn.Module):
         if run.epoch == self.reading(run):
             counted = wrong if self.config.foreground_share is None else valid & (label > 0)
             self.counts += torch.stack((counted.sum(), valid.sum())).to(self.counts)
-        run.log(keep=keep, contradicted=wrong.sum() / valid.sum().clamp(min=1))
+        run.log(tau=self.tau, keep=keep, contradicted=wrong.sum() / valid.sum().clamp(min=1))
         loss = joint_loss(first, second, label, self.config.agreement)
-        if not self.config.per_class:
+        if not self.config.per_class or self.config.foreground_share is not None:
             return loss, small_loss_mask(loss, valid, keep)
         each = [small_loss_mask(loss, label == number, keep) for number in range(first.shape[1])]
         return loss, torch.stack(each).any(dim=0)

@@ -14,6 +14,7 @@ from debride.data.cache import Preparation, resize, working_image
 from debride.data.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
 from debride.data.layouts import by_stem
 from debride.data.open import open_dataset, stop
+from debride.data.raters import image_id
 from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.networks import build
@@ -131,7 +132,7 @@ def _cases(source: Path, channels: int, splits: Sequence[Split], open_options: M
     if any((source / name).exists() for name in ("masks", "labelsTr", "manifest.csv")):
         dataset = open_dataset(source, **open_options)
         cases = dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
-        images = {case.id.removesuffix(f"@{case.rater}"): case.image for case in cases}
+        images = {image_id(case): case.image for case in cases}
     else:
         inner = [source / name for name in ("images", "imagesTs") if (source / name).is_dir()]
         images = _images(inner[0] if inner else source, channels)
