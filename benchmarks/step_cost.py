@@ -40,8 +40,8 @@ from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.types import Batch, Case, Dataset
 
-WARM_UP = 2
-PAIRS = {"2D": 10, "3D": 5}
+WARM_UP = 1
+PAIRS = {"2D": 6, "3D": 3}
 FILES = 16
 SETTINGS: dict[str, dict[str, Any]] = {
     "2D": {"shape": (128, 128), "channels": 3, "config": {"batch_size": 8, "network": "unet-small"}},
