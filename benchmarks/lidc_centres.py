@@ -1,7 +1,8 @@
 """A copy of a LIDC manifest data set whose images and masks are cut to their centres, where the nodule is.
 
-Run ``python benchmarks/lidc_centres.py $DEBRIDE_DATA/lidc lidc-centres`` before ``debride bench benchmarks/raters.yaml``. At 128 x 128
-a nodule covers 0.7 % of an image, and a small network with plain cross-entropy needs longer than that grid to find it at all.
+Run ``python benchmarks/lidc_centres.py $DEBRIDE_DATA/lidc lidc-centres`` before ``debride bench benchmarks/raters.yaml``. At
+128 x 128 a nodule covers 0.7 % of an image, and a small network with plain cross-entropy needs longer than that grid to find it
+at all.
 """
 
 from __future__ import annotations
