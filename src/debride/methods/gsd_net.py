@@ -129,7 +129,7 @@ class GSDNet(Method):
             label, weight = transplant(label, donor, mask), transplant(weight, donor, mask)
             logits = self.first(images[0]), self.second(images[1])
             terms["agreement"] = self.config.agreement * masked_mean(symmetric_kl(*logits) * weight, label != IGNORE)  # Eq. 18
-        terms["transfer" if transfer else "refined"] = transfer_loss(logits[0], label, weight) + transfer_loss(
+        terms["transfer" if self.config.transfer else "refined"] = transfer_loss(logits[0], label, weight) + transfer_loss(
             logits[1], label, weight
         )
         return terms
