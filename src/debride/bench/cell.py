@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from debride.bench.plots import outlines
@@ -247,9 +248,12 @@ def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch
     for swept in sweep(trained.method, test, once, trained.config.patch_size, trained.config.batch_size, device):
         for number, row in enumerate(swept.rows):
             cases = [test.cases[each] for each in rows[image_id(test.cases[row])]]
-            references = [read_label(case.label, clean) for case in cases if case.label]
-            predicted = segment(swept.probability[number], references[0][0].shape)
-            for case, (reference, geometry) in zip(cases, references, strict=True):
+            predicted: npt.NDArray[np.uint8] | None = None
+            for case in cases:
+                assert case.label is not None
+                reference, geometry = read_label(case.label, clean)
+                if predicted is None:
+                    predicted = segment(swept.probability[number], reference.shape)
                 yield case, predicted, reference, geometry.spacing
 
 

@@ -122,17 +122,14 @@ class GSDNet(Method):
         if warming_up or not (self.config.transfer or self.config.refinement != "none"):
             return terms
         label = self._refined(logits, batch, clean, run.generator)
-        transfer = self.config.transfer and len(label) > 1
-        if transfer:
+        if self.config.transfer and len(label) > 1:
             donor, mask = draw_regions(label, run.generator)
             images = transplant(images[0], donor, mask), transplant(images[1], donor, mask)
             label, weight = transplant(label, donor, mask), transplant(weight, donor, mask)
             logits = self.first(images[0]), self.second(images[1])
             terms["agreement"] = self.config.agreement * masked_mean(symmetric_kl(*logits) * weight, label != IGNORE)  # Eq. 18
-        terms["transfer" if self.config.transfer else "refined"] = transfer_loss(logits[0], label, weight) + transfer_loss(
-            logits[1], label, weight
-        )
-        return terms
+        supervised = transfer_loss(logits[0], label, weight) + transfer_loss(logits[1], label, weight)  # Eq. 17
+        return {**terms, "transfer" if self.config.transfer else "refined": supervised}
 
     def end_epoch(self, run: Run) -> None:
         """Reads the noise rate where it is unknown."""
