@@ -8,13 +8,14 @@ Method of measurement. A step is what ``fit`` does from asking for a batch until
 the networks are replaced by what they did in the step before: a call gives the logits of then, and their gradient, once it has
 come back to the logits, the parameters' gradients of then. What such a step takes is "outside"; the forward and backward
 passes are the difference to a full step. The methods take turns step by step, so that a change of the machine's speed meets
-all alike. Times are means; on a CPU they are CPU time of the process, its reading thread included, which depends little on what
+all alike. A look-ahead belongs to the networks: all but its first pass is left out of such a step. Times are means; on a CPU they are CPU time of the process, its reading thread included, which depends little on what
 else runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import tempfile
 import time
@@ -36,6 +37,7 @@ from debride.methods.base import Method
 from debride.networks import Network
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, make_method, place
+from debride.training.look_ahead import LookAhead
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.types import Batch, Case, Dataset
@@ -49,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-WHOLE_STEPS: dict[str, dict[str, Any]] = {"gsd-net": {"warm_up": 0.0}}
+WHOLE_STEPS: dict[str, dict[str, Any]] = {name: {"warm_up": 0.0} for name in ("gsd-net", "l2b", "meta-dcseg")}
 """Settings with which the first epoch's steps do all that later ones do."""
 
 
@@ -69,20 +71,52 @@ class Replaced(torch.autograd.Function):
 class Switch:
     """Makes the networks of a method ``real``, or replaces them by what they gave when they were last."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method, run: TrainingRun) -> None:
         self.real = True
+        self.ahead: Ahead | None = None
         self.logits: list[Tensor] = []
         self.gradients: dict[nn.Parameter, Tensor] = {}
         for network in [module for module in method.modules() if isinstance(module, Network)]:
             network.forward = functools.partial(self._forward, network, network.forward)
+        run.look_ahead = functools.partial(self._look_ahead, run.look_ahead)  # type: ignore[method-assign]
+
+    def _look_ahead(self, look: Callable[..., LookAhead], network: Network, *arguments: Any) -> Ahead:
+        if self.real:
+            self.ahead = Ahead(look(network, *arguments))
+            return self.ahead
+        assert self.ahead is not None
+        parameters = [parameter for parameter in network.parameters() if parameter in self.gradients]
+        logits = Replaced.apply(self.ahead.logits.detach(), [self.gradients[parameter] for parameter in parameters], *parameters)
+        return self.ahead.replaced(logits)
 
     def _forward(self, network: Network, forward: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        if self.ahead is not None:  # a pass of a look-ahead
+            return forward(image)
         if self.real:
             logits = forward(image)
             self.logits.append(logits.detach())
             return logits
         parameters = [parameter for parameter in network.parameters() if parameter in self.gradients]
         return Replaced.apply(self.logits.pop(0), [self.gradients[parameter] for parameter in parameters], *parameters)
+
+
+class Ahead:
+    """A look-ahead that remembers its tangent."""
+
+    def __init__(self, real: LookAhead) -> None:
+        self.logits, self.features, self._tangent = real.logits, real.features, real.tangent
+        self.found: Tensor | None = None
+
+    def tangent(self, *arguments: Any) -> Tensor:
+        self.found = self._tangent(*arguments)
+        return self.found
+
+    def replaced(self, logits: Tensor) -> Ahead:
+        """The same with other logits, without its passes."""
+        again = copy.copy(self)
+        again.logits, again.features = logits, None if self.features is None else self.features.detach().requires_grad_()
+        again._tangent = lambda *_: self.found
+        return again
 
 
 def now(device: torch.device) -> float:
@@ -119,7 +153,7 @@ def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, fo
     run = TrainingRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
     method.train()
     method.start_epoch(run)
-    switch = Switch(method)
+    switch = Switch(method, run)
     for number, phase in enumerate(method.plan(run)):
         batches = run.batches(number, phase)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.labels import Field
+from debride.labels import Field, LabelStore
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, Stream
@@ -26,6 +28,9 @@ class Remembering(Method):
 
     def fields(self) -> tuple[Field, ...]:
         return Field("weight", "pixel", initial=1.0), Field("seen", "case")
+
+    def pictured(self, store: LabelStore, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        return {"weight": store.read("weight", rows)}
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         view = batch.views[0]
@@ -75,7 +80,7 @@ class TwoStreams(Method):
         other: int = 3
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
-        self.seen = []
+        self.seen: list[tuple[Batch, Batch]] = []
         others = torch.arange(run.cases)[~torch.isin(torch.arange(run.cases), torch.from_numpy(run.trusted))].numpy()
         streams = (Stream(others, self.config.other), Stream(run.trusted, self.config.trusted))
         looks = (Look("weak"), Look("strong"), Look("weak", own_warp=True))

@@ -201,3 +201,55 @@ def test_images_are_shown_by_percentiles():
     image[0, 0, 0] = 1e6
     shown = np.asarray(Image.open(io.BytesIO(plots.outlines(image, {}))).convert("L"))
     assert int(shown[160, 160]) == pytest.approx(127, abs=8)
+
+
+def heat_pixels(values, masks=None):
+    """A heat map's pixels (H, W, 4), without the colour bar below."""
+    picture = np.asarray(Image.open(io.BytesIO(plots.heat(values, masks or {}))))
+    return picture[: picture.shape[1] * values.shape[-2] // values.shape[-1]]
+
+
+def test_a_heat_map_is_a_png_with_the_shape_of_the_map_and_a_bar_below():
+    width, height = Image.open(io.BytesIO(plots.heat(np.ones((40, 80)), {}))).size
+    assert width == 320 and height == 160 + 35
+
+
+def test_heat_goes_from_black_at_0_over_the_middle_of_inferno_at_the_mean_to_yellow_at_twice_it():
+    values = np.ones((40, 40))
+    values[:, :10], values[:, 30:] = 0, 2
+    row = heat_pixels(7.5 * values)[160]
+    assert row[40] == pytest.approx([0, 0, 4, 255], abs=1)
+    assert row[160] == pytest.approx([188, 55, 84, 255], abs=3)
+    assert row[280] == pytest.approx([252, 255, 164, 255], abs=1)
+
+
+def test_colours_depend_on_the_map_relative_to_its_mean():
+    values = np.random.default_rng(0).uniform(size=(40, 40))
+    assert np.array_equal(heat_pixels(values), heat_pixels(8 * values))
+    assert plots.heat(values, {}) != plots.heat(8 * values, {}), "the numbers at the bar differ"
+    assert not np.array_equal(heat_pixels(values), heat_pixels(values.T))
+
+
+def test_a_map_without_a_mean_above_0_is_shown_from_0_to_1():
+    assert heat_pixels(np.zeros((40, 40)))[160, 160] == pytest.approx([0, 0, 4, 255], abs=1)
+    assert np.array_equal(heat_pixels(np.full((40, 40), -3.0)), heat_pixels(np.zeros((40, 40))))
+
+
+def test_outlines_on_a_heat_map_run_along_the_border_of_their_mask():
+    picture = heat_pixels(np.zeros((40, 40)), {"clean": square(10, 30)})[..., :3].astype(int)
+    points = np.argwhere(np.abs(picture - (255, 176, 0)).max(axis=2) < 40) / 320
+    assert points.min(axis=0) == pytest.approx(0.25, abs=0.02) and points.max(axis=0) == pytest.approx(0.75, abs=0.02)
+
+
+def test_of_a_volume_the_slice_with_most_foreground_is_shown_in_the_heat_of_the_whole():
+    values, mask = np.ones((3, 40, 40)), np.stack([square(18, 22), square(10, 30), square(16, 24)])
+    values[0], values[1, :, 20:] = 0.5, 2
+    shown = heat_pixels(values, {"given": mask})
+    assert shown[5, 5] == pytest.approx([188, 55, 84, 255], abs=3)
+    assert shown[5, 315] == pytest.approx([252, 255, 164, 255], abs=1)
+
+
+def test_trusted_cases_are_counted_beside_the_training_cases_and_explained():
+    text = Page(render("demo", [row(trusted_cases=3), row(method="gce")], [], CONTEXT)).text
+    assert text.count("20 (3 trusted)") == 1 and text.count("trusted)") == 1
+    assert "Trusted cases are training cases that keep their clean label, the same for all methods of a seed." in text

@@ -33,6 +33,7 @@ def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, pe
         "minutes": 1.5,
         "device": "cpu",
         "train_cases": 20,
+        "trusted_cases": 0,
         "epochs": 12,
         "curve": [] if failed else [{"epoch": 1, "train_loss": 1.0, "val_dice": None, "test_dice": dice}],
         "failed": failed,

@@ -16,22 +16,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from debride.bench.plots import outlines
+from debride.bench.plots import heat, outlines
 from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Prepared, cache_folder, prepare
+from debride.data.cache import Prepared, cache_folder, prepare, resize
 from debride.data.corrupt import corrupt_dataset
 from debride.data.images import read_image, read_label
-from debride.data.open import open_dataset, subset
+from debride.data.open import open_dataset, subset, trust
 from debride.data.raters import choose_raters, image_id
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
 from debride.files import content_hash, exclusive, read_json, read_jsonl, write_json
+from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.noise import Noise
 from debride.rng import derive
 from debride.settings import from_mapping
+from debride.training.checkpoint import latest_state
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
 from debride.training.inference import segment, sweep
@@ -50,6 +52,7 @@ class Cell:
     path: Path
     open_options: dict[str, Any]
     limit: dict[Split, int]
+    trusted: float
     noise: str
     simulator: Noise | None
     target_dice: float | None
@@ -78,7 +81,7 @@ class Cell:
     @property
     def data_folder(self) -> Path:
         """Where the corrupted data set is, named by all that determines it."""
-        names = ("path", "open_options", "limit", "simulator", "target_dice", "share", "seed")
+        names = ("path", "open_options", "limit", "trusted", "simulator", "target_dice", "share", "seed")
         key = content_hash([], *(self.settings[name] for name in names), type(self.simulator).__name__)
         return self.out / "data" / self.dataset / self.noise / f"seed-{self.seed}-{key[:8]}"
 
@@ -137,7 +140,9 @@ def _measure(cell: Cell) -> Row:
     device = torch.device("cuda" if torch.cuda.is_available() and job.config.device != "cpu" else "cpu")
     tested = {*marked, *range(max(1, last - 9), last + 1), *range(cell.test_every, last + 1, cell.test_every)}
     measures = _test(job.out, clean, tested, marked, device)
-    _pictures(cell, clean, given, load_run(job.out, "last", device), device)
+    trained = load_run(job.out, "last", device)
+    _pictures(cell, clean, given, trained, device)
+    _state_pictures(cell, clean, given, trained, job.out)
     _tidy(job.out, marked)
     return {
         "dataset": cell.dataset,
@@ -154,6 +159,7 @@ def _measure(cell: Cell) -> Row:
         if device.type == "cuda"
         else f"cpu, {_count(torch.get_num_threads(), 'thread')}",
         "train_cases": len(given.of("train")),
+        "trusted_cases": sum(case.trusted for case in given.of("train")),
         "epochs": last,
         "curve": [_point(row, measures.dice.get(row["epoch"])) for row in metrics],
         "failed": None,
@@ -178,9 +184,11 @@ def _job(cell: Cell, given: Dataset, report: dict[str, Any] | None) -> Job:
 
 def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
     """The data set to train on: by the chosen raters, or corrupted once for all methods with the same noise and seed, with
-    what ``noise.json`` says of it."""
+    what ``noise.json`` says of it. Trusted cases are spared."""
     if cell.raters is not None:
-        return choose_raters(clean, cell.raters, cell.seed), None
+        clean = choose_raters(clean, cell.raters, cell.seed)
+    if cell.trusted:
+        clean = trust(clean, cell.trusted, cell.seed)
     if cell.simulator is None:
         return clean, None
     folder = cell.data_folder
@@ -295,9 +303,35 @@ def _pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, devi
             masks = {"predicted": predicted}
             if split == "test" or cell.raters is None:
                 masks["clean"] = reference
-            if split == "train" and (label := shown[case.id].label):
-                masks["given"] = read_label(label, given)[0]
+            if split == "train":
+                masks["given"] = _label(shown[case.id], given)
             (folder / f"{split}-{case.id}.png").write_bytes(outlines(read_image(case.image)[0], masks))
+
+
+def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, run: Path) -> None:
+    """PNGs of the method's maps of the label state after the last epoch, for the training cases that are shown, with given and
+    clean outlines; in a folder beside each case's picture."""
+    fields, state = trained.method.fields(), latest_state(run)
+    if not fields:
+        return
+    assert state is not None, "a training leaves its state"
+    original = {case.id: case for case in clean.cases}
+    train = given.of("train")
+    prepared = prepare(given, train, trained.preparation, cache_folder())
+    store = LabelStore(fields, prepared.shapes, state / "labels", existing=True)
+    for case in _shown(train):
+        masks = {"given": _label(case, given)}
+        if cell.raters is None:
+            masks["clean"] = _label(original[case.id], clean)
+        folder = cell.folder / "pictures" / f"train-{case.id}"
+        for name, values in trained.method.pictured(store, np.array([train.index(case)])).items():
+            folder.mkdir(exist_ok=True)
+            (folder / f"{name}.png").write_bytes(heat(resize(values.float(), masks["given"].shape)[0].numpy(), masks))
+
+
+def _label(case: Case, dataset: Dataset) -> npt.NDArray[np.uint8]:
+    assert case.label is not None
+    return read_label(case.label, dataset)[0]
 
 
 def _shown(cases: Sequence[Case]) -> list[Case]:
@@ -328,6 +362,7 @@ def _failed(cell: Cell, reason: str) -> Row:
         "minutes": 0.0,
         "device": "",
         "train_cases": 0,
+        "trusted_cases": 0,
         "epochs": 0,
         "curve": [],
         "failed": reason,

@@ -29,7 +29,11 @@ from debride.types import DataError, Split
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry:
     """A data set of a grid: where it is, how it is read, how many images of each split are used, and settings that replace
-    the grid's."""
+    the grid's.
+
+    ``trusted`` is the share of the training images used that keep their clean label and count as verified, at least one where
+    it is above 0, drawn for each seed (see ``trust``).
+    """
 
     path: str
     format: str | None = None
@@ -37,6 +41,7 @@ class DatasetEntry:
     val_fraction: float = 0.2
     test_fraction: float = 0.0
     limit: Mapping[Split, int] = field(default_factory=dict)
+    trusted: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -168,6 +173,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                         "test_fraction": entry.test_fraction,
                     },
                     limit=dict(entry.limit),
+                    trusted=entry.trusted,
                     noise=noise,
                     simulator=make_noise(noise_entry.noise, **noise_entry.parameters) if noise_entry.noise else None,
                     target_dice=noise_entry.dice,
@@ -249,6 +255,9 @@ def _check(grid: Grid, where: object) -> None:
         if min(entry.val_fraction, entry.test_fraction) < 0 or entry.val_fraction + entry.test_fraction >= 1:
             problem = "has a val_fraction and test_fraction that leave nothing to train on, or one below 0"
             raise DataError(f"{where}, datasets, {name}", problem, "Give two numbers from 0 that sum to less than 1.")
+        if not 0 <= entry.trusted < 1:
+            remedy = "Give trusted: a number from 0 to less than 1, of the training images."
+            raise DataError(f"{where}, datasets, {name}", f"has a trusted share of {entry.trusted}", remedy)
     for name, noise in grid.noises.items():
         if noise.raters is not None and noise != NoiseEntry(raters=noise.raters):
             remedy = "Give raters alone, and the simulated noise an entry of its own."
@@ -275,5 +284,8 @@ def _check(grid: Grid, where: object) -> None:
         if cell.raters is not None and "measured" in cell.method_config.values():
             problem = f"has a measured setting, and nothing to measure it by with the raters of {cell.noise}"
             raise DataError(f"{where}, methods, {cell.name}", problem, "Give a number, or list cells without this pair.")
+        if "trusted" in METHODS[cell.method].paper.needs and not cell.trusted:
+            remedy = f"Give {cell.dataset} a share of trusted: 0.02, or list cells without this pair."
+            raise DataError(f"{where}, methods, {cell.name}", f"needs trusted cases, {cell.dataset} has none", remedy)
         setup = from_mapping(TrainConfig, cell.training, f"{where}, training of {cell.dataset} and {cell.name}")
         Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)

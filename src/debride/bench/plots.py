@@ -1,4 +1,4 @@
-"""Pictures of results: curves and dots as SVG, outlines on images as PNG.
+"""Pictures of results: curves and dots as SVG, outlines on images and on heat maps as PNG.
 
 Charts have no background and grey text, so that they can be read on a light and on a dark page. Their colours are after Okabe &
 Ito (2008, "Color Universal Design"), those of outlines after the palette of IBM Design; where colours run out, lines differ.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from types import EllipsisType
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,9 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (6, 4), (1.5, 3))
 
 OUTLINES = {"given": ("#ff4fa0", 4.8), "clean": ("#ffb000", 3.2), "predicted": ("#45b4ff", 1.6)}
 """Colour and width in points of each outline. The widest is drawn first, so that outlines that coincide are all seen."""
+
+PICTURE_WIDTH, BAR_HEIGHT = 3.2, 0.35
+"""Inches of a picture of a case, and of the colour bar below a heat map."""
 
 
 def curves(rows: Sequence[Row], dataset: str, noise: str) -> bytes:
@@ -98,18 +102,48 @@ def outlines(image: npt.NDArray[np.generic], masks: Mapping[str, npt.NDArray[np.
     ``image`` is (C, *S): RGB where C is 3, else its first channel in grey, between its 1st and 99th percentile. ``masks`` maps
     names in ``OUTLINES`` to class ids (*S); absent ones are not drawn. Of a volume the slice with most foreground is shown.
     """
-    if image.ndim == 4:
-        foreground = sum((mask > 0) & (mask != IGNORE) for mask in masks.values())
-        slice_ = int(np.argmax(np.sum(foreground, axis=(1, 2))))
-        image, masks = image[:, slice_], {name: mask[slice_] for name, mask in masks.items()}
+    shown = _plane(masks)
+    image = image[:, shown]
     picture = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
     low, high = np.percentile(picture, [1, 99])
     picture = np.clip((picture - low) / max(high - low, 1e-6), 0, 1)
     height, width = picture.shape[:2]
-    figure = Figure(figsize=(3.2, 3.2 * height / width), dpi=100)
+    figure = Figure(figsize=(PICTURE_WIDTH, PICTURE_WIDTH * height / width), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
     axes.imshow(picture, cmap="gray", aspect="auto")
+    return _outlined(figure, axes, {name: mask[shown] for name, mask in masks.items()})
+
+
+def heat(values: npt.NDArray[np.floating[Any]], masks: Mapping[str, npt.NDArray[np.uint8]]) -> bytes:
+    """A PNG of a map (*S) from 0 to twice its mean in Matplotlib's "inferno", above a bar of these colours; outlines of masks,
+    and the slice that is shown, as in ``outlines``.
+
+    A map whose mean is not above 0 is shown from 0 to 1.
+    """
+    shown = _plane(masks)
+    mean = float(np.mean(values))
+    plane = values[shown]
+    height, width = plane.shape
+    total = PICTURE_WIDTH * height / width + BAR_HEIGHT
+    below = BAR_HEIGHT / total
+    figure = Figure(figsize=(PICTURE_WIDTH, total), dpi=100, facecolor="none")
+    axes = figure.add_axes((0, below, 1, 1 - below))
+    drawn = axes.imshow(plane, cmap="inferno", vmin=0, vmax=2 * mean if mean > 0 else 1, aspect="auto")
+    bar = figure.colorbar(drawn, cax=figure.add_axes((0.1, 0.6 * below, 0.8, 0.25 * below)), orientation="horizontal")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=GREY, labelsize=8)
+    return _outlined(figure, axes, {name: mask[shown] for name, mask in masks.items()})
+
+
+def _plane(masks: Mapping[str, npt.NDArray[np.uint8]]) -> int | EllipsisType:
+    """The index of what is shown: of a volume its slice with most foreground, of an image all."""
+    foreground = sum((mask > 0) & (mask != IGNORE) for mask in masks.values())
+    return int(np.argmax(np.sum(foreground, axis=(1, 2)))) if np.ndim(foreground) == 3 else ...
+
+
+def _outlined(figure: Figure, axes: Axes, masks: Mapping[str, npt.NDArray[np.uint8]]) -> bytes:
+    """The figure as PNG, with the outlines of masks (H, W) drawn on its picture."""
+    axes.set_axis_off()
     drawn = [(masks[name], *style) for name, style in OUTLINES.items() if name in masks]
     for mask, _, line_width in drawn:
         _outline(axes, mask, "black", line_width + 1.2)

@@ -37,7 +37,7 @@ def write_report(name: str, cells: Sequence[Cell], out: Path) -> list[Row]:
 
 
 def _pictures(cells: Sequence[Cell]) -> Iterator[Picture]:
-    """The pictures of the first seed of each data set, noise and method."""
+    """The pictures of the first seed of each data set, noise and method; after a case's outlines its maps, named."""
     seen: set[tuple[str, str, str]] = set()
     for cell in cells:
         key = (cell.dataset, cell.noise, cell.name)
@@ -46,12 +46,14 @@ def _pictures(cells: Sequence[Cell]) -> Iterator[Picture]:
         seen.add(key)
         for file in sorted((cell.folder / "pictures").glob("*.png")):
             split, case = file.stem.split("-", 1)
-            yield {
-                "dataset": cell.dataset,
-                "noise": cell.noise,
-                "method": cell.name,
-                "seed": cell.seed,
-                "case": case,
-                "png": file.read_bytes(),
-                "caption": f"{split} case, last epoch",
-            }
+            maps = {each: f"{each.stem}, " for each in sorted(file.with_suffix("").glob("*.png"))}
+            for picture, named in {file: "", **maps}.items():
+                yield {
+                    "dataset": cell.dataset,
+                    "noise": cell.noise,
+                    "method": cell.name,
+                    "seed": cell.seed,
+                    "case": case,
+                    "png": picture.read_bytes(),
+                    "caption": f"{named}{split} case, last epoch",
+                }

@@ -55,6 +55,7 @@ class Row(TypedDict):
 
     ``label_dice`` compares the training labels with the clean ones; None where they are those of raters. ``failed`` is the
     reason, or None; a failed cell has no ``best``, ``last`` and ``last_ten``, one without validation cases no ``best``.
+    ``trusted_cases`` are among the ``train_cases``.
     ``validation_labels`` says on which labels the best epoch was chosen.
     """
 
@@ -70,6 +71,7 @@ class Row(TypedDict):
     minutes: float
     device: str
     train_cases: int
+    trusted_cases: int
     epochs: int
     curve: list[Point]
     failed: str | None

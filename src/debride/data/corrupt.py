@@ -12,13 +12,13 @@ import numpy.typing as npt
 from debride.data.images import read_label
 from debride.data.write import copy_dataset
 from debride.files import write_json
-from debride.noise import NOISES, DilateErode, Markov, Noise, parameters
+from debride.noise import NOISES, Coarse, DilateErode, Markov, Noise, parameters
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import derive, generator
 from debride.types import Case, DataError, Dataset, Geometry, Split
 
 SAMPLE = 50
-"""Labels that a strength is calibrated on."""
+"""Labels that a strength is calibrated on; four times as many for ``Coarse``, where a few draws decide on the whole label."""
 
 
 def corrupt_dataset(
@@ -94,14 +94,12 @@ def corrupt_dataset(
 
 
 def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:
-    if not isinstance(noise, Markov | DilateErode):
-        raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov or dilate-erode.")
-    sample = _drawn(candidates, min(1.0, SAMPLE / len(candidates)), derive(seed, "sample"))
+    if not isinstance(noise, Markov | DilateErode | Coarse):
+        raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov, dilate-erode or coarse.")
+    count = 4 * SAMPLE if isinstance(noise, Coarse) else SAMPLE
+    sample = _drawn(candidates, min(1.0, count / len(candidates)), derive(seed, "sample"))
     labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]
-    classes = len(dataset.classes)
-    if isinstance(noise, Markov):
-        return calibrate(noise, labels, classes, target, seed)[0]
-    return calibrate(noise, labels, classes, target, seed)[0]
+    return calibrate(noise, labels, len(dataset.classes), target, seed)[0]
 
 
 def _drawn(cases: list[Case], share: float, seed: int) -> list[Case]:

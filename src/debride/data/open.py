@@ -1,10 +1,10 @@
-"""``open_dataset``: a folder of images and labels as a ``Dataset``, and a random ``subset`` of one."""
+"""``open_dataset``: a folder of images and labels as a ``Dataset``; ``subset`` and ``trust`` draw some of its images."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,9 +87,20 @@ def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
     for split, limit in limits.items():
         if limit < 1:
             raise DataError(f"limit of {split}", f"is {limit}", "Give a number of images of at least 1.")
-        images = {image_id(case) for case in dataset.of(split)}
-        kept[split] = set(sorted(images, key=lambda id: (derive(seed, "subset", id), id))[:limit])
+        kept[split] = set(_drawn_images(dataset.of(split), seed, "subset")[:limit])
     cases = (case for case in dataset.cases if case.split not in kept or image_id(case) in kept[case.split])
+    return replace(dataset, cases=tuple(cases))
+
+
+def trust(dataset: Dataset, share: float, seed: int) -> Dataset:
+    """The data set with a ``share`` (0 to 1) of its training images trusted, at least one, in place of those it had marked.
+
+    An image is trusted with the labels of all its raters. The choice depends on the seed and the image's id only, and a smaller
+    share is part of a larger one. The order of the cases is kept.
+    """
+    images = _drawn_images(dataset.of("train"), seed, "trusted")
+    kept = set(images[: max(1, round(share * len(images)))])
+    cases = (replace(case, trusted=image_id(case) in kept) if case.split == "train" else case for case in dataset.cases)
     return replace(dataset, cases=tuple(cases))
 
 
@@ -119,6 +130,11 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop) -> L
         message = f"holds the label value {rarest}; the values of all labels are {shown}, which does not tell the classes"
         report(DataError(first[rarest], message, _DESCRIBE))
     return Legend(("background", *(f"class_{i}" for i in range(1, max(2, min(len(found), MAX_INFERRED))))))
+
+
+def _drawn_images(cases: Iterable[Case], seed: int, purpose: str) -> list[str]:
+    """The ids of the cases' images, each once, in an order drawn by a hash of them."""
+    return sorted({image_id(case) for case in cases}, key=lambda id: (derive(seed, purpose, id), id))
 
 
 def _read_layout(root: Path, format: str | None, fold: int, report: Report) -> Layout:

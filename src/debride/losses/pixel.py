@@ -7,7 +7,10 @@ All are functions of the probability p_y that the network gives to the labelled 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+import torch.autograd.forward_ad as forward_mode
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,3 +52,15 @@ def symmetric_cross_entropy(
 def full_precision(values: Tensor) -> Tensor:
     """Half-precision values as float32; float32 and float64 as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def along(loss: Callable[[Tensor], Tensor], logits: Tensor, tangent: Tensor) -> Tensor:
+    """The derivative of a loss, shaped as ``loss`` gives it, where the logits (B, K, *S) change by ``tangent``; no graph.
+
+    With the tangent of a look-ahead it is <grad L(theta'), grad l(theta)> of MetaDCSeg's Eq. 29 and 30, for all pixels at once.
+    """
+    with torch.no_grad(), forward_mode.dual_level():
+        dual = forward_mode.make_dual(full_precision(logits.detach()), tangent)
+        change: Tensor | None = forward_mode.unpack_dual(loss(dual)).tangent
+    assert change is not None, "the loss does not depend on the logits"
+    return change

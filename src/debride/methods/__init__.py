@@ -6,6 +6,8 @@ from debride.methods.co_teaching import CoTeaching
 from debride.methods.gce import GeneralizedCrossEntropy
 from debride.methods.gsd_net import GSDNet
 from debride.methods.jocor import JoCoR
+from debride.methods.l2b import L2B
+from debride.methods.meta_dcseg import MetaDCSeg
 from debride.methods.sce import SymmetricCrossEntropy
 from debride.methods.t_loss import TLoss
 
@@ -17,4 +19,6 @@ METHODS: dict[str, type[Method]] = {
     "co-teaching": CoTeaching,
     "jocor": JoCoR,
     "gsd-net": GSDNet,
+    "l2b": L2B,
+    "meta-dcseg": MetaDCSeg,
 }

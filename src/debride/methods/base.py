@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from debride.geometry.maps import PixelMap
 from debride.labels import Field, LabelStore
+from debride.networks.network import Network, Scope
 from debride.types import Batch
 
 MakeNetwork = Callable[[], nn.Module]
@@ -81,6 +82,18 @@ class Swept:
     probability: Tensor
 
 
+class LookAhead(Protocol):
+    """A training batch's pass forward, ``logits`` (B, K, *S) and ``features`` (B, F, *S), with its graph, and a look ahead."""
+
+    logits: Tensor
+    features: Tensor | None
+
+    def tangent(
+        self, trusted_image: Tensor, trusted_loss: Callable[[Tensor], Tensor], learning_rate: float, virtual: Tensor | None
+    ) -> Tensor:
+        """How the logits change per unit of step along the trusted loss's gradient after a virtual step on ``virtual``."""
+
+
 class Run(Protocol):
     """All that a method sees of the training. Epochs and steps count from 0; rows index the training set."""
 
@@ -110,6 +123,9 @@ class Run(Protocol):
 
     def trusted_batch(self, size: int) -> Batch:
         """A batch of trusted cases, drawn anew for every step."""
+
+    def look_ahead(self, network: Network, image: Tensor, scope: Scope) -> LookAhead:
+        """Passes images forward through a network; the virtual step of the look-ahead moves the part named by ``scope``."""
 
     def log(self, **values: Tensor | float) -> None:
         """Records scalars; the epoch's mean goes to ``metrics.jsonl``, beside that of every optimised loss."""
@@ -142,6 +158,11 @@ class Method(nn.Module):
     def fields(self) -> tuple[Field, ...]:
         """The label state that the method keeps from epoch to epoch; none by default."""
         return ()
+
+    def pictured(self, store: LabelStore, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        """Maps of the label state that are worth looking at, by name, each (B, *S) in the working images' geometry; none by
+        default."""
+        return {}
 
     def maps(self) -> dict[str, PixelMap]:
         """Maps by name that views carry beside image and label, made once from either; none by default."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import MakeNetwork, Method, Paper, Run, mean_probability
+from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -28,15 +29,17 @@ class CrossEntropy(Method):
             "All pixels weigh the same: no weight map.",
             "With `ensemble`, several networks see the same batches; their gradient norm is clipped together.",
             "With `dice`, the mean of cross-entropy and soft Dice over the foreground classes (ALC, Eq. 2).",
+            "With `leave_out_trusted`, trusted cases are not trained on.",
         ),
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """How many networks, and what to add to cross-entropy."""
+        """How many networks, what to add to cross-entropy, and whether to leave cases out."""
 
         ensemble: int = setting(1, "Networks trained side by side, whose probabilities are averaged: a plain ensemble")
         dice: bool = setting(False, "Soft Dice in equal parts (ALC, Eq. 2); off in GSD-Net's CE rows (Table 4)")
+        leave_out_trusted: bool = setting(False, "Do not train on the trusted cases, as the methods that only steer by them")
 
         def __post_init__(self) -> None:
             if self.ensemble < 1:
@@ -46,6 +49,15 @@ class CrossEntropy(Method):
         """One network, and the others of an ensemble."""
         self.network = make_network()
         self.others = nn.ModuleList(make_network() for _ in range(self.config.ensemble - 1))
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """One pass over all cases, or over those that are not trusted."""
+        if not self.config.leave_out_trusted:
+            return (Phase(),)
+        others = np.setdiff1d(np.arange(run.cases), run.trusted)
+        if not len(others):
+            raise DataError("--trusted", "names every training case", "Leave --leave-out-trusted out, or trust fewer cases.")
+        return (Phase(streams=(Stream(others),)),)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean cross-entropy, or half of it and half of the mean Dice loss, summed over the networks."""

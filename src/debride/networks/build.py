@@ -64,8 +64,8 @@ def _monai(name: str, ndim: int, in_channels: int, classes: int, width: int, nor
     if name == "unet++":
         return _unet_plus_plus(BasicUNetPlusPlus(**common))
     if small:
-        return adapt(BasicUNet(**common, act="relu", upsample="nontrainable"), "final_conv", _STRIDE)
-    return adapt(BasicUNet(**common), "final_conv", _STRIDE)
+        return adapt(BasicUNet(**common, act="relu", upsample="nontrainable"), "final_conv", _STRIDE, ("upcat_",))
+    return adapt(BasicUNet(**common), "final_conv", _STRIDE, ("upcat_",))
 
 
 def _unet_plus_plus(net: nn.Module) -> Network:
@@ -73,7 +73,7 @@ def _unet_plus_plus(net: nn.Module) -> Network:
     head = net.get_submodule("final_conv_0_4")
     for level in range(1, 5):
         setattr(net, f"final_conv_0_{level}", nn.Identity())
-    return Network(nn.Sequential(net, _Only()), head, _STRIDE)
+    return Network(nn.Sequential(net, _Only()), head, _STRIDE, ("0.upcat_",))
 
 
 class _Only(nn.Module):

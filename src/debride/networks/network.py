@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,19 +11,45 @@ from torch.nn import functional as F
 from debride.types import DataError
 
 
+Scope = Literal["full", "decoder", "head"]
+"""Parts of a network: all of it, all after the encoder, or the last layer alone."""
+
+
 class Network(nn.Module):
     """Images (B, C, *S) to logits (B, K, *S), as ``head(features(image))``.
 
     ``trunk`` maps images to features (B, F, *S) and ``head``, the last layer, features to logits. Without a ``head`` the trunk
     gives logits and the network has no features. The trunk sees only sizes that ``stride`` divides: other images are padded
-    with their border values, and the result is cut back.
+    with their border values, and the result is cut back. Parameters of the trunk whose names begin with one of ``decoder`` are
+    its decoder.
     """
 
-    def __init__(self, trunk: nn.Module, head: nn.Module | None = None, stride: int = 1) -> None:
+    def __init__(
+        self, trunk: nn.Module, head: nn.Module | None = None, stride: int = 1, decoder: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
         self.stride = stride
+        self.decoder = decoder
+
+    def part(self, scope: Scope) -> dict[str, nn.Parameter]:
+        """The trainable parameters of a part by name, as in ``named_parameters()``; the head belongs to all three.
+
+        DataError where the network does not say which they are.
+        """
+        prefixes = {"full": ("",), "decoder": (*(f"trunk.{name}" for name in self.decoder), "head."), "head": ("head.",)}[scope]
+        trainable = {name: value for name, value in self.named_parameters() if value.requires_grad}
+        found = {name: value for name, value in trainable.items() if name.startswith(prefixes)}
+        if not found or (scope == "decoder" and not any(name.startswith("trunk.") for name in found)):
+            missing = "last layer" if scope == "head" else "decoder"
+            raise DataError(
+                type(self.trunk).__name__,
+                f"has no {scope} to look ahead with, because its {missing} is not known",
+                'Return debride.networks.adapt(module, last_layer="...", decoder=("...",)) from the constructor, or use '
+                "--scope full.",
+            )
+        return found
 
     def features(self, image: Tensor) -> Tensor:
         """The last features (B, F, *S); DataError where the network does not say what its last layer is."""
@@ -51,11 +77,12 @@ class Network(nn.Module):
         return output
 
 
-def adapt(module: nn.Module, last_layer: str, stride: int = 1) -> Network:
+def adapt(module: nn.Module, last_layer: str, stride: int = 1, decoder: tuple[str, ...] = ()) -> Network:
     """Makes a ``Network`` of a module by naming its last layer, the one that gives the logits, as in ``named_modules()``.
 
     The layer is taken out of ``module``, which is changed, and becomes the head. No other layer, nor a softmax, may follow it.
-    ``stride`` must divide every image size that the module is to see; 1 for a module that takes any size.
+    ``stride`` must divide every image size that the module is to see; 1 for a module that takes any size. ``decoder`` are the
+    beginnings of the names of the decoder's parameters in ``module``, for methods that look at them alone.
 
     Raises DataError if there is no such layer.
     """
@@ -67,7 +94,7 @@ def adapt(module: nn.Module, last_layer: str, stride: int = 1) -> Network:
     head = module.get_submodule(last_layer)
     owner, _, name = last_layer.rpartition(".")
     setattr(module.get_submodule(owner), name, nn.Identity())
-    return Network(module, head, stride)
+    return Network(module, head, stride, decoder)
 
 
 def _padding(size: Sequence[int], stride: int) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from debride.noise.coarse import Coarse
 from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
 from debride.noise.markov import S_E, S_R, Markov
 from debride.noise.morphology import S_DE, DilateErode
@@ -22,6 +23,7 @@ __all__ = [
     "S_DE",
     "S_E",
     "S_R",
+    "Coarse",
     "DilateErode",
     "Extra",
     "Flip",
@@ -36,11 +38,12 @@ __all__ = [
     "parameters",
 ]
 
-Noise = Markov | DilateErode | Missing | Extra | Swap | Flip | Gaps | Stray | Shift
+Noise = Markov | DilateErode | Coarse | Missing | Extra | Swap | Flip | Gaps | Stray | Shift
 
 NOISES: dict[str, type[Noise]] = {
     "markov": Markov,
     "dilate-erode": DilateErode,
+    "coarse": Coarse,
     "missing": Missing,
     "extra": Extra,
     "swap": Swap,
@@ -60,5 +63,5 @@ def make_noise(name: str, **parameters: Any) -> Noise:
 
 
 def parameters(noise: Noise) -> dict[str, Any]:
-    """The parameters of a simulator, as ``make_noise`` takes them."""
-    return asdict(noise)
+    """The parameters of a simulator, as ``make_noise`` takes them and JSON gives them back (sequences as lists)."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(noise).items()}

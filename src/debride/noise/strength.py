@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
 from debride.noise.base import Label
-from debride.noise.markov import Markov
+from debride.noise.coarse import PERCENT, Coarse
 from debride.noise.morphology import STEP, DilateErode
 from debride.rng import generator
 from debride.types import IGNORE, DataError
 
 _MOST_STEPS = 4096
 
-Boundary = TypeVar("Boundary", Markov, DilateErode)
+
+class Adjustable(Protocol):
+    """A noise whose strength is one whole number, from 0: ``Markov``, ``DilateErode`` or ``Coarse``."""
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+        """A noisy copy of a label (S)."""
+
+    def with_strength(self, strength: int) -> Self:
+        """The same noise with another strength."""
+
+
+AnyAdjustable = TypeVar("AnyAdjustable", bound=Adjustable)
 
 
 def label_dice(a: Label, b: Label, classes: int) -> float | None:
@@ -40,14 +52,18 @@ def changed_rate(a: Label, b: Label) -> float:
     return int(np.count_nonzero((a != b) & valid)) / max(1, int(np.count_nonzero(valid)))
 
 
-def calibrate(noise: Boundary, labels: Sequence[Label], classes: int, target_dice: float, seed: int) -> tuple[Boundary, float]:
+def calibrate(
+    noise: AnyAdjustable, labels: Sequence[Label], classes: int, target_dice: float, seed: int
+) -> tuple[AnyAdjustable, float]:
     """The noise with the strength whose Dice between clean and noisy labels is nearest to ``target_dice``, and that Dice.
 
-    The strength is the number of steps of ``Markov`` (0 to 4096), or the ``nearest`` distance of ``DilateErode`` in tenths of a
-    pixel (up to the longest side of the labels; ``farthest`` keeps its difference). It is found by bisection over the mean of
-    ``label_dice`` over the ``labels`` (a sample of the data set, each (S)); labels without foreground are left out. The Dice
-    falls with the strength only on average: the search ends at two strengths one apart with the target between their Dice, and
-    takes the nearer. DataError where no label has foreground, or the target lies outside what the noise can reach.
+    The strength is the number of steps of ``Markov`` (0 to 4096), the ``nearest`` distance of ``DilateErode`` in tenths of a
+    pixel (up to the longest side of the labels; ``farthest`` keeps its difference), or the per cent of the angle and the
+    kernels of ``Coarse`` (until the smallest kernel is twice as wide as the longest side; at 0 only the ellipses remain). It
+    is found by bisection over the mean of ``label_dice`` over the ``labels`` (a sample of the data set, each (S)); labels
+    without foreground are left out. The Dice falls with the strength only on average: the search ends at two strengths one
+    apart with the target between their Dice, and takes the nearer. DataError where no label has foreground, or the target lies
+    outside what the noise can reach.
     """
     labels = [label for label in labels if label_dice(label, label, classes) is not None]
     if not labels:
@@ -59,7 +75,7 @@ def calibrate(noise: Boundary, labels: Sequence[Label], classes: int, target_dic
         noisy = [simulator(label, classes, generator(seed, "calibrate", row)) for row, label in enumerate(labels)]
         return float(np.mean([label_dice(*pair, classes) for pair in zip(labels, noisy, strict=True)]))
 
-    least, most = 0, _MOST_STEPS if isinstance(noise, Markov) else round(max(max(label.shape) for label in labels) / STEP)
+    least, most = 0, _most_strength(noise, max(max(label.shape) for label in labels))
     low, high = least, least + 1
     while dice(high) > target_dice and high < most:
         low, high = high, min(2 * high, most)
@@ -74,3 +90,12 @@ def calibrate(noise: Boundary, labels: Sequence[Label], classes: int, target_dic
         low, high = (middle, high) if dice(middle) > target_dice else (low, middle)
     strength = min(low, high, key=lambda strength: abs(dice(strength) - target_dice))
     return noise.with_strength(strength), dice(strength)
+
+
+def _most_strength(noise: Adjustable, side: int) -> int:
+    """Where the search ends for labels of at most ``side`` pixels: beyond it hardly anything can change."""
+    if isinstance(noise, DilateErode):
+        return round(side / STEP)
+    if isinstance(noise, Coarse):
+        return math.ceil(2 * side / min(noise.kernels) / PERCENT)
+    return _MOST_STEPS

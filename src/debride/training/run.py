@@ -19,9 +19,11 @@ from debride.data.cache import Prepared
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
 from debride.labels import LabelStore
 from debride.methods.base import Look, Method, Phase, Swept
+from debride.networks.network import Network, Scope
 from debride.rng import derive
 from debride.training import inference
 from debride.training.config import TrainConfig
+from debride.training.look_ahead import LookAhead
 from debride.training.schedule import learning_rate
 from debride.types import IGNORE, Batch, DataError
 
@@ -125,6 +127,10 @@ class TrainingRun:
         raw = read(self.prepared, Selection(rows, np.zeros_like(rows), rows), self.regions, derive(seed, "read"))
         return self._batch(raw, (Look(),), seed)
 
+    def look_ahead(self, network: Network, image: Tensor, scope: Scope) -> LookAhead:
+        """Passes images (B, C, *S) forward; the result can be asked what weights on their pixels would do to a trusted loss."""
+        return LookAhead(network, image, scope, self._averaged)
+
     def log(self, **values: Tensor | float) -> None:
         """Records scalars; each epoch's mean over steps and processes goes to ``metrics.jsonl``."""
         prefix = "" if self.phase == "train" else f"{self.phase}/"
@@ -196,10 +202,17 @@ class TrainingRun:
         dist.all_reduce(reached)
         parameters = [p for p, count in zip(parameters, reached.tolist(), strict=True) if count]
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        flat = torch.cat([gradient.flatten() for gradient in gradients]) * (float(self._share) / self.fabric.world_size)
+        for parameter, mean in zip(parameters, self._averaged(gradients, float(self._share)), strict=True):
+            parameter.grad = mean
+
+    def _averaged(self, gradients: Sequence[Tensor], share: float = 1.0) -> list[Tensor]:
+        """The mean of gradients over processes, each times its ``share``, by one all-reduce."""
+        if self.fabric.world_size == 1:
+            return list(gradients)
+        flat = torch.cat([gradient.flatten() for gradient in gradients]) * (share / self.fabric.world_size)
         dist.all_reduce(flat)
-        for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = piece.view_as(parameter)
+        pieces = flat.split([gradient.numel() for gradient in gradients])
+        return [piece.view_as(gradient) for piece, gradient in zip(pieces, gradients, strict=True)]
 
     def _blamed(self, loss: Tensor) -> list[str]:
         """The cases of the processes whose own loss is not finite."""

@@ -1,0 +1,117 @@
+"""Look-ahead gradients: what one more unit of weight on any element of a training batch would do to a loss on trusted cases.
+
+After a virtual step, theta' = theta - lr grad sum_e w_e l_e(theta) (MetaDCSeg, Eq. 21), the derivative of the trusted loss by the
+weight of element e is -lr <grad L(theta'), grad l_e(theta)> (Eq. 29): minus the learning rate times the derivative of l_e along
+v = grad L(theta'). One forward-mode pass with v as the parameters' tangent gives the tangent of all logits, and with it that of
+every loss of every element: no graph of a graph, and no network that is written for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.autograd.forward_ad as forward_mode
+from torch import Tensor
+from torch.func import functional_call
+
+from debride.losses.pixel import full_precision
+from debride.networks.network import Network, Scope
+from debride.types import DataError
+
+Average = Callable[[Sequence[Tensor]], list[Tensor]]
+
+
+class LookAhead:
+    """The pass of a training batch forward, whose graph serves the virtual and the real step, and what may be asked of it.
+
+    ``image`` is (B, C, *S), ``logits`` (B, K, *S) and ``features`` (B, F, *S), None where the network's last layer is not known.
+    ``scope`` says which parameters the virtual step moves: "full", "decoder", or "head", the last layer alone, whose tangent
+    needs no pass through the network. ``average`` takes gradients to their mean over processes.
+
+    The network is used as it is, in training mode where it is training: every pass normalises by its own batch, and all but the
+    first leave running statistics untouched. The forward-mode pass repeats the first one's dropout. Passes are in bfloat16 where
+    the training's are; where those are in float16, only the first is, and the gradient of the virtual step is not scaled.
+    """
+
+    def __init__(self, network: Network, image: Tensor, scope: Scope, average: Average = list) -> None:
+        self._network, self._image, self._average = network, image, average
+        self._head_only = scope == "head"
+        self._moved = network.part(scope)
+        self._random = _random_state(image.device)
+        self.features = None if network.head is None else network.features(image)
+        self.logits: Tensor = network(image) if network.head is None else network.head(self.features)
+
+    def tangent(
+        self, trusted_image: Tensor, trusted_loss: Callable[[Tensor], Tensor], learning_rate: float, virtual: Tensor | None
+    ) -> Tensor:
+        """The change (B, K, *S) of the training batch's logits per unit of step along the trusted loss's gradient at theta'.
+
+        ``trusted_loss`` takes logits of ``trusted_image`` (B', C, *S') to a scalar. ``virtual`` is the weighted loss of the virtual
+        step, computed from ``logits``; None where all weights are zero, and theta' is theta.
+        """
+        device = self._image.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _safe_precision(device.type):
+            direction = self._direction(trusted_image, trusted_loss, self._stepped(learning_rate, virtual))
+            return self._forward_mode(direction)
+
+    def _stepped(self, learning_rate: float, virtual: Tensor | None) -> dict[str, Tensor]:
+        """The moved parameters after the virtual step (Eq. 21), as leaves."""
+        values = [parameter.detach() for parameter in self._moved.values()]
+        if virtual is not None:
+            found = torch.autograd.grad(virtual, list(self._moved.values()), retain_graph=True, materialize_grads=True)
+            values = [value - learning_rate * each for value, each in zip(values, self._average(found), strict=True)]
+        return {name: value.requires_grad_() for name, value in zip(self._moved, values, strict=True)}
+
+    def _direction(
+        self, image: Tensor, loss: Callable[[Tensor], Tensor], stepped: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The gradient of the trusted loss by the moved parameters, at theta'."""
+        with torch.enable_grad():
+            value = loss(self._call(stepped, image))
+        found = torch.autograd.grad(value, list(stepped.values()), materialize_grads=True)
+        return dict(zip(stepped, self._average(found), strict=True))
+
+    def _forward_mode(self, direction: Mapping[str, Tensor]) -> Tensor:
+        """The tangent of the training batch's logits at theta, where the parameters' tangent is ``direction``."""
+        with torch.no_grad(), forward_mode.dual_level():
+            dual = {name: forward_mode.make_dual(self._moved[name].detach(), value) for name, value in direction.items()}
+            try:
+                if self._head_only:
+                    assert self._network.head is not None and self.features is not None  # else there is no such scope
+                    own = {name.removeprefix("head."): value for name, value in dual.items()}
+                    logits = functional_call(self._network.head, own, (self.features.detach(),))
+                else:
+                    _set_random_state(self._image.device, self._random)
+                    logits = self._call(dual, self._image)
+            except NotImplementedError as error:
+                raise DataError(
+                    type(self._network.trunk).__name__,
+                    f"has a layer without forward-mode differentiation ({str(error).splitlines()[0]})",
+                    "Use --scope head, which needs the last layer only.",
+                ) from error
+            tangent: Tensor | None = forward_mode.unpack_dual(logits).tangent
+            return torch.zeros_like(logits) if tangent is None else full_precision(tangent)
+
+    def _call(self, moved: Mapping[str, Tensor], image: Tensor) -> Tensor:
+        """Logits with other values for some parameters; running statistics are copies, so that the network stays as it is."""
+        fixed = {name: parameter.detach() for name, parameter in self._network.named_parameters()}
+        buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
+        logits: Tensor = functional_call(self._network, {**fixed, **buffers, **moved}, (image,))
+        return logits
+
+
+def _safe_precision(device: str) -> torch.autocast:
+    """bfloat16 where it is in use, else float32: small gradients vanish in float16."""
+    bfloat16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16)
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)
