@@ -1,12 +1,13 @@
 """What a look-ahead costs: time and peak memory of a step at each scope, beside a plain step and beside double backward.
 
-Run ``python benchmarks/look_ahead_cost.py`` (or with ``--device cuda``). A step is forward, look-ahead, and backward of the weighted loss; the
-optimiser, the data and the boundary term are left out (``step_cost.py`` has them). "double backward" is the same derivative by
-a graph of the virtual step's gradient (reverse over reverse), with the real step after it, as L2B and its relatives compute it.
-"zero weights" is L2B's look-ahead, whose virtual step stays where it is; "every second" looks ahead in every second step.
+Run ``python benchmarks/look_ahead_cost.py`` (or with ``--device cuda``). A step is forward, look-ahead, and backward of the
+weighted loss; the optimiser, the data and the boundary term are left out (``step_cost.py`` has them). "double backward" is
+the same derivative by a graph of the virtual step's gradient (reverse over reverse), with the real step after it, as L2B and
+its relatives compute it. "zero weights" is L2B's look-ahead, whose virtual step stays where it is; "every second" looks ahead
+in every second step.
 
-Times are CPU time of the process (clock time on a GPU), the least of the rounds, the steps taking turns within a round. Peak memory
-is that of a process of its own (resident; allocated on a GPU) less what it holds before its first step.
+Times are CPU time of the process (clock time on a GPU), the least of the rounds, the steps taking turns within a round. Peak
+memory is that of a process of its own (resident; allocated on a GPU) less what it holds before its first step.
 """
 
 from __future__ import annotations
@@ -119,7 +120,11 @@ def peak(name: str, setting: Setting) -> float:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     for _ in range(2):
         STEPS[name](setting)
-    after = torch.cuda.max_memory_allocated() if setting.image.is_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    after = (
+        torch.cuda.max_memory_allocated()
+        if setting.image.is_cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return (after - before) / 1e6
 
 

@@ -5,11 +5,11 @@ Run ``python benchmarks/step_cost.py`` (or with ``--device cuda``). Every method
 80 x 96 x 96, 2 x 1 x 64^3, unet), width 16, with the default augmentation, optimiser and clipping.
 
 Method of measurement. A step is what ``fit`` does from asking for a batch until ``Method.step`` returns. Every second step,
-the networks are replaced by what they did in the step before: a call gives the logits of then, and their gradient, once it has
-come back to the logits, the parameters' gradients of then. What such a step takes is "outside"; the forward and backward
+the networks are replaced by what they did in the step before: a call gives the logits of then, and their gradient, once it
+has come back to the logits, the parameters' gradients of then. What such a step takes is "outside"; the forward and backward
 passes are the difference to a full step. The methods take turns step by step, so that a change of the machine's speed meets
-all alike. A look-ahead belongs to the networks: all but its first pass is left out of such a step. Times are means; on a CPU they are CPU time of the process, its reading thread included, which depends little on what
-else runs.
+all alike. A look-ahead belongs to the networks: all but its first pass is left out of such a step. Times are means; on a CPU
+they are CPU time of the process, its reading thread included, which depends little on what else runs.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Switch:
             return self.ahead
         assert self.ahead is not None
         parameters = [parameter for parameter in network.parameters() if parameter in self.gradients]
-        logits = Replaced.apply(self.ahead.logits.detach(), [self.gradients[parameter] for parameter in parameters], *parameters)
+        logits = Replaced.apply(
+            self.ahead.logits.detach(), [self.gradients[parameter] for parameter in parameters], *parameters
+        )
         return self.ahead.replaced(logits)
 
     def _forward(self, network: Network, forward: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:

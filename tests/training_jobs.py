@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from debride.data.augmentation import Augmentation
-from debride.data.open import open_dataset
+from debride.data.open import open_dataset, trust
 from debride.methods import METHODS
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
@@ -33,7 +33,7 @@ def small_job(
     root: Path, method: str, *, out: str = "run", resume: bool = False, volumes: bool = False, n: int = 12, **settings: Any
 ) -> Job:
     """A training of ``method`` on images of 32 x 32 (or patches of small volumes), made under ``root`` where they are not
-    there yet."""
+    there yet. A method that needs trusted cases is given some."""
     data = root / "data"
     if not data.exists():
         build_nnunet_3d(data, n=6) if volumes else build_folder(data, n=n, classes=3)
@@ -43,8 +43,11 @@ def small_job(
         config |= {"image_size": None, "patch_size": (16, 16, 16), "batch_size": 2}
     trusted = settings.pop("trusted", None)
     augmentation = settings.pop("augmentation", Augmentation())
+    dataset = open_dataset(data, trusted=trusted)
+    if trusted is None and "trusted" in METHODS[method].paper.needs:
+        dataset = trust(dataset, 0.2, 0)
     return Job(
-        dataset=open_dataset(data, trusted=trusted),
+        dataset=dataset,
         method=method,
         method_config=METHODS[method].Config(),
         config=TrainConfig(**{**config, **settings}),

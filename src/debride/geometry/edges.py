@@ -14,9 +14,9 @@ from scipy import ndimage
 class Edges:
     """Pixels where the image is steep: 1 on an edge, 0 elsewhere.
 
-    The gradient's magnitude (Sobel, per pixel, the largest of the channels) must exceed ``threshold`` times its 99.5th percentile and be among
-    the largest ``ratio`` of the image: our reading of MetaDCSeg's "grad thresh" and "boundary ratio" (Table 8), with which a
-    classical detector stands in for PiDiNet.
+    The gradient's magnitude (Sobel, the largest of the channels) must exceed ``threshold`` times its 99.5th percentile and be
+    among the largest ``ratio`` of the image: our reading of MetaDCSeg's "grad thresh" and "boundary ratio" (Table 8), with
+    which a classical detector stands in for PiDiNet.
     """
 
     ratio: float = 0.14
@@ -30,7 +30,7 @@ class Edges:
         """The edges (*S) of an image (C, *S)."""
         steepness = np.max([_steepness(channel) for channel in source.astype(np.float32)], axis=0)
         least = max(float(np.quantile(steepness, 1 - self.ratio)), self.threshold * float(np.percentile(steepness, 99.5)))
-        return (steepness > least).astype(np.int32)
+        return np.asarray(steepness > least, np.int32)
 
 
 def _steepness(channel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

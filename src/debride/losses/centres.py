@@ -1,7 +1,8 @@
-"""Dynamic centre distance: how a boundary pixel's features lie between object, background and boundary (MetaDCSeg, section 3.3).
+"""Dynamic centre distance: how a boundary pixel's features lie between object, background and boundary (MetaDCSeg, section
+3.3).
 
-Regions are masks (B, C, 3, *S) of object, background and boundary, for each of C foreground classes; features (B, D, *S), centres
-(B, C, 3, D), distances and weights (B, C, *S).
+Regions are masks (B, C, 3, *S) of object, background and boundary, for each of C foreground classes; features (B, D, *S),
+centres (B, C, 3, D), distances and weights (B, C, *S).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ EPSILON = 1e-8
 def decompose(probability: Tensor, edges: Tensor, valid: Tensor, tau: float) -> Tensor:
     """Regions (B, C, 3, *S) bool: foreground probability (B, C, *S) above ``tau``, below 1 - tau, or between (Eq. 6 to 8).
 
-    Pixels of ``edges`` (B, *S) bool are boundary too, and stay in the region where their probability puts them. Pixels that are not
-    ``valid`` are in none.
+    Pixels of ``edges`` (B, *S) bool are boundary too, and stay in the region where their probability puts them. Pixels that
+    are not ``valid`` are in none.
     """
     certain, absent = probability > tau, probability < 1 - tau
     regions = torch.stack((certain, absent, ~(certain | absent) | edges[:, None]), dim=2)
@@ -34,20 +35,20 @@ def weighted_centres(features: Tensor, regions: Tensor, gamma: Tensor) -> tuple[
     total = weights.sum(dim=2)
     sums = weights @ features.flatten(2).transpose(1, 2)
     centres = sums / total.where(total > 0, 1)[:, :, None]
-    return centres.unflatten(1, regions.shape[1:3]), total.unflatten(1, regions.shape[1:3])
+    return centres.reshape(*regions.shape[:3], -1), total.reshape(regions.shape[:3])
 
 
 def centre_distance(features: Tensor, centres: Tensor, limit: float) -> Tensor:
     """|h - c_fg| |h - c_bg| / (|h - c_bd| + epsilon), at most ``limit`` (Eq. 11 and 46)."""
     pixels = features.flatten(2).transpose(1, 2).contiguous()
     each = torch.cdist(pixels, centres.flatten(1, 2), compute_mode="donot_use_mm_for_euclid_dist")  # (B, P, C * 3)
-    distances = each.unflatten(2, centres.shape[1:3])
-    ratio = distances[..., OBJECT] * distances[..., BACKGROUND] / (distances[..., BOUNDARY] + EPSILON)
-    return ratio.clamp(max=limit).transpose(1, 2).unflatten(2, features.shape[2:])
+    distances = each.transpose(1, 2).reshape(*centres.shape[:3], *features.shape[2:])
+    ratio = distances[:, :, OBJECT] * distances[:, :, BACKGROUND] / (distances[:, :, BOUNDARY] + EPSILON)
+    return ratio.clamp(max=limit)
 
 
 def boundary_weights(distance: Tensor, boundary: Tensor, temperature: float) -> Tensor:
     """Softmax of ``distance`` / ``temperature`` over the pixels of ``boundary`` (B, C, *S) bool (Eq. 12); zero elsewhere."""
     scores = (distance / temperature).where(boundary, -torch.inf).flatten(2)
     scores = scores.where(boundary.flatten(2).any(dim=2, keepdim=True), 0)
-    return scores.softmax(dim=2).unflatten(2, boundary.shape[2:]) * boundary
+    return scores.softmax(dim=2).reshape(boundary.shape) * boundary

@@ -60,7 +60,7 @@ def along(loss: Callable[[Tensor], Tensor], logits: Tensor, tangent: Tensor) -> 
     With the tangent of a look-ahead it is <grad L(theta'), grad l(theta)> of MetaDCSeg's Eq. 29 and 30, for all pixels at once.
     """
     with torch.no_grad(), forward_mode.dual_level():
-        dual = forward_mode.make_dual(full_precision(logits.detach()), tangent)
-        change: Tensor | None = forward_mode.unpack_dual(loss(dual)).tangent
+        dual = forward_mode.make_dual(full_precision(logits.detach()), tangent)  # type: ignore[no-untyped-call]
+        change: Tensor | None = forward_mode.unpack_dual(loss(dual)).tangent  # type: ignore[no-untyped-call]
     assert change is not None, "the loss does not depend on the logits"
     return change

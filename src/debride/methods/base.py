@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from debride.geometry.maps import PixelMap
 from debride.labels import Field, LabelStore
 from debride.networks.network import Network, Scope
-from debride.types import Batch
+from debride.types import Batch, DataError
 
-MakeNetwork = Callable[[], nn.Module]
+MakeNetwork = Callable[[], Network]
 """Makes a freshly initialised network; each call gives another initialisation, the same for the same seed."""
 
 
@@ -129,6 +129,19 @@ class Run(Protocol):
 
     def log(self, **values: Tensor | float) -> None:
         """Records scalars; the epoch's mean goes to ``metrics.jsonl``, beside that of every optimised loss."""
+
+
+def untrusted(run: Run) -> npt.NDArray[np.int64]:
+    """The rows of the training cases that are not trusted; DataError where there are none."""
+    rows = np.setdiff1d(np.arange(run.cases), run.trusted)
+    if not len(rows):
+        raise DataError("--trusted", "names every training case", "Trust fewer: what is trained on are the others.")
+    return rows
+
+
+def in_first(part: float, run: Run) -> bool:
+    """Whether the epoch lies in the first ``part`` (0 to 1) of the training."""
+    return run.epoch < round(part * run.epochs, 6)  # rounded: 0.55 * 100 is above 55
 
 
 def mean_probability(networks: Iterable[nn.Module], image: Tensor) -> Tensor:

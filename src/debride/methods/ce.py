@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability
+from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -54,10 +53,7 @@ class CrossEntropy(Method):
         """One pass over all cases, or over those that are not trusted."""
         if not self.config.leave_out_trusted:
             return (Phase(),)
-        others = np.setdiff1d(np.arange(run.cases), run.trusted)
-        if not len(others):
-            raise DataError("--trusted", "names every training case", "Leave --leave-out-trusted out, or trust fewer cases.")
-        return (Phase(streams=(Stream(others),)),)
+        return (Phase(streams=(Stream(untrusted(run)),)),)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean cross-entropy, or half of it and half of the mean Dice loss, summed over the networks."""

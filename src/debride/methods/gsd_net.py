@@ -16,7 +16,7 @@ from debride.losses.agreement import symmetric_kl
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import squared_dice
-from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
+from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, in_first, mean_probability
 from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
@@ -118,8 +118,7 @@ class GSDNet(Method):
         joint, clean = self.small_loss(*logits, batch.label, run)
         weight = self._weight(batch, run)
         terms = {"distance_aware": masked_mean(joint * weight, clean)}  # Eq. 10; with weights of one Eq. 6
-        warming_up = run.epoch < round(self.config.warm_up * run.epochs, 6)  # rounded: 0.55 * 100 is above 55
-        if warming_up or not (self.config.transfer or self.config.refinement != "none"):
+        if in_first(self.config.warm_up, run) or not (self.config.transfer or self.config.refinement != "none"):
             return terms
         label = self._refined(logits, batch, clean, run.generator)
         if self.config.transfer and len(label) > 1:

@@ -1,7 +1,7 @@
 """Weights of given labels and pseudo-labels by look-ahead gradients: what L2B and MetaDCSeg share.
 
-Weights (B, 2, *S) hold alpha, the trust in the given label, and beta, that in the pseudo-label. Their unit is the mean: all at
-alpha = 1, beta = 0 is plain cross-entropy.
+Weights (B, 2, *S) hold alpha, the trust in the given label, and beta, that in the pseudo-label. Their unit is the mean: alpha
+= 1 and beta = 0 everywhere is plain cross-entropy. MetaDCSeg's Eq. 24 divides by the number of pixels too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,22 @@ from torch import Tensor
 from debride.losses.pixel import along, cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import LookAhead, Run
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, Batch
 
 Over = Literal["image", "batch", "pixel"]
+
+DEVIATIONS = (
+    "The trusted cases are those of the training set that are marked so; a step draws some of them at random, augmented like "
+    "all others. They are not trained on, as in the paper, unless `train_on_trusted`.",
+    "The derivative by a weight is found by forward-mode differentiation: exact for scope `full`, and for `decoder` and "
+    "`head` that of a virtual step which moves these parameters only. The virtual step is plain SGD at the epoch's learning "
+    "rate, without momentum, weight decay and clipping.",
+    "Losses are means over labelled pixels and weights have a mean of one, where Eq. 21 and 22 of MetaDCSeg sum over pixels "
+    "and its Eq. 24 makes weights of the order of 1 / (H W): the same up to a factor in the learning rates.",
+    "The trusted batch is normalised by its own statistics, and no virtual pass touches running ones.",
+    "With several processes each draws trusted cases of its own; the gradients of both passes are averaged.",
+)
+"""The departures that both methods list."""
 
 
 def pseudo_label(logits: Tensor, label: Tensor) -> Tensor:
@@ -25,56 +38,47 @@ def pseudo_label(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def bootstrapping_loss(logits: Tensor, label: Tensor, pseudo: Tensor, weights: Tensor) -> Tensor:
-    """alpha times the loss of the given label plus beta times that of the pseudo-label, per pixel (B, *S) (MetaDCSeg, Eq. 1)."""
+    """alpha times the loss of the given label plus beta times that of the pseudo-label, (B, *S) (MetaDCSeg, Eq. 1)."""
     alpha, beta = weights.unbind(1)
     return alpha * cross_entropy(logits, label) + beta * cross_entropy(logits, pseudo)
 
 
 def weight_gradient(
-    ahead: LookAhead, batch: Batch, pseudo: Tensor, weights: Tensor | None, size: int, run: Run
+    ahead: LookAhead, batch: Batch, pseudo: Tensor, weights: Tensor | None, trusted_cases: int, run: Run
 ) -> Tensor:
     """The trusted loss's derivative by alpha and beta (B, 2, *S) after a virtual step (MetaDCSeg, Eq. 21, 22, 29 and 30).
 
-    The virtual and the trusted loss are means over labelled pixels. The derivative is that of the mean's weight times the number
-    of pixels, so that it does not depend on the size of the batch. ``weights`` None stands for zeros: the virtual step stays
-    where it is. The trusted batch has ``size`` cases.
+    ``weights`` are those of the virtual step; None stands for zeros, with which it stays where it is. The virtual and the
+    trusted loss are means over labelled pixels, and the derivative is that by a pixel's share of the mean, weight / number of
+    pixels.
     """
-    trusted = run.trusted_batch(size)
-    loss = None
+    trusted = run.trusted_batch(trusted_cases)
+    virtual = None
     if weights is not None:
-        loss = masked_mean(bootstrapping_loss(ahead.logits, batch.label, pseudo, weights), batch.label != IGNORE)
+        virtual = masked_mean(bootstrapping_loss(ahead.logits, batch.label, pseudo, weights), batch.label != IGNORE)
     tangent = ahead.tangent(
         trusted.image,
         lambda logits: masked_mean(cross_entropy(logits, trusted.label), trusted.label != IGNORE),
         run.learning_rate,
-        loss,
+        virtual,
     )
-    return -run.learning_rate * along(
-        lambda logits: torch.stack([cross_entropy(logits, batch.label), cross_entropy(logits, pseudo)], dim=1),
+    both = along(
+        lambda logits: torch.stack((cross_entropy(logits, batch.label), cross_entropy(logits, pseudo)), dim=1),
         ahead.logits,
         tangent,
     )
+    return -run.learning_rate * both
 
 
 def normalised(weights: Tensor, valid: Tensor, over: Over) -> Tensor:
-    """Weights (B, 2, *S) without their negative part, scaled to a mean of one over the labelled pixels (MetaDCSeg, Eq. 23, 24).
+    """Weights (B, 2, *S) without their negative part, scaled to a mean alpha + beta of one (MetaDCSeg, Eq. 23 and 24).
 
-    The mean of alpha + beta is taken over each ``image``, the ``batch`` or each ``pixel``. Where all are zero they stay so;
-    pixels that are not ``valid`` (B, *S) get zero.
+    The mean is over the ``valid`` pixels (B, *S) bool of each ``image`` or of the ``batch``, or is that of each ``pixel``.
+    Where all weights are zero they stay so; pixels that are not valid get zero.
     """
     weights = weights.clamp(min=0) * valid[:, None]
-    total = weights.sum(dim=1, keepdim=True)
-    count = valid[:, None].to(total.dtype)
+    total, count = weights.sum(dim=1, keepdim=True), valid[:, None].to(weights)
     if over != "pixel":
-        axes = tuple(range(0 if over == "batch" else 1, total.ndim))
+        axes = tuple(range(1 if over == "image" else 0, weights.ndim))
         total, count = total.sum(dim=axes, keepdim=True), count.sum(dim=axes, keepdim=True)
-    return torch.where(total > 0, weights * count / total.where(total > 0, 1), 0)
-
-
-def untrusted(run: Run) -> torch.Tensor:
-    """The rows of the cases that are not trusted; DataError where there are none."""
-    rows = torch.arange(run.cases)
-    rows = rows[~torch.isin(rows, torch.from_numpy(run.trusted))]
-    if not len(rows):
-        raise DataError("--trusted", "names every training case", "List the verified cases only: the others are weighed by them.")
-    return rows
+    return weights * (count / total.where(total > 0, 1)).where(total > 0, 0)

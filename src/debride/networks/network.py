@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from debride.types import DataError
 
-
 Scope = Literal["full", "decoder", "head"]
 """Parts of a network: all of it, all after the encoder, or the last layer alone."""
 
@@ -24,9 +23,7 @@ class Network(nn.Module):
     its decoder.
     """
 
-    def __init__(
-        self, trunk: nn.Module, head: nn.Module | None = None, stride: int = 1, decoder: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, trunk: nn.Module, head: nn.Module | None = None, stride: int = 1, decoder: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head

@@ -24,7 +24,7 @@ from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_j
 from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method, Phase
-from debride.networks import build
+from debride.networks import Network, build
 from debride.progress import track
 from debride.rng import derive
 from debride.training import checkpoint
@@ -89,7 +89,7 @@ def make_method(job: Job, channels: int) -> Method:
     """The method of a job with freshly initialised networks, the k-th seeded by (seed, "network", k)."""
     made = 0
 
-    def make_network() -> torch.nn.Module:
+    def make_network() -> Network:
         nonlocal made
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(job.config.seed, "network", made))

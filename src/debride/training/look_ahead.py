@@ -1,9 +1,9 @@
 """Look-ahead gradients: what one more unit of weight on any element of a training batch would do to a loss on trusted cases.
 
-After a virtual step, theta' = theta - lr grad sum_e w_e l_e(theta) (MetaDCSeg, Eq. 21), the derivative of the trusted loss by the
-weight of element e is -lr <grad L(theta'), grad l_e(theta)> (Eq. 29): minus the learning rate times the derivative of l_e along
-v = grad L(theta'). One forward-mode pass with v as the parameters' tangent gives the tangent of all logits, and with it that of
-every loss of every element: no graph of a graph, and no network that is written for it.
+After a virtual step, theta' = theta - lr grad sum_e w_e l_e(theta) (MetaDCSeg, Eq. 21), the derivative of the trusted loss by
+the weight of element e is -lr <grad L(theta'), grad l_e(theta)> (Eq. 29): minus the learning rate times the derivative of l_e
+along v = grad L(theta'). One forward-mode pass with v as the parameters' tangent gives the tangent of all logits, and with it
+that of every loss of every element: no graph of a graph, and no network that is written for it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Average = Callable[[Sequence[Tensor]], list[Tensor]]
 class LookAhead:
     """The pass of a training batch forward, whose graph serves the virtual and the real step, and what may be asked of it.
 
-    ``image`` is (B, C, *S), ``logits`` (B, K, *S) and ``features`` (B, F, *S), None where the network's last layer is not known.
+    ``image`` is (B, C, *S), ``logits`` (B, K, *S), ``features`` (B, F, *S) or None where the network's last layer is not known.
     ``scope`` says which parameters the virtual step moves: "full", "decoder", or "head", the last layer alone, whose tangent
     needs no pass through the network. ``average`` takes gradients to their mean over processes.
 
     The network is used as it is, in training mode where it is training: every pass normalises by its own batch, and all but the
-    first leave running statistics untouched. The forward-mode pass repeats the first one's dropout. Passes are in bfloat16 where
-    the training's are; where those are in float16, only the first is, and the gradient of the virtual step is not scaled.
+    first leave running statistics untouched. The forward-mode pass repeats the first one's dropout. Passes are in bfloat16
+    where the training's are; where those are in float16, only the first is, and the virtual step's gradient is not scaled.
     """
 
     def __init__(self, network: Network, image: Tensor, scope: Scope, average: Average = list) -> None:
@@ -47,8 +47,8 @@ class LookAhead:
     ) -> Tensor:
         """The change (B, K, *S) of the training batch's logits per unit of step along the trusted loss's gradient at theta'.
 
-        ``trusted_loss`` takes logits of ``trusted_image`` (B', C, *S') to a scalar. ``virtual`` is the weighted loss of the virtual
-        step, computed from ``logits``; None where all weights are zero, and theta' is theta.
+        ``trusted_loss`` takes logits of ``trusted_image`` (B', C, *S') to a scalar. ``virtual`` is the weighted loss of the
+        virtual step, computed from ``logits``; None where all weights are zero, and theta' is theta.
         """
         device = self._image.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _safe_precision(device.type):
@@ -63,9 +63,7 @@ class LookAhead:
             values = [value - learning_rate * each for value, each in zip(values, self._average(found), strict=True)]
         return {name: value.requires_grad_() for name, value in zip(self._moved, values, strict=True)}
 
-    def _direction(
-        self, image: Tensor, loss: Callable[[Tensor], Tensor], stepped: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def _direction(self, image: Tensor, loss: Callable[[Tensor], Tensor], stepped: dict[str, Tensor]) -> dict[str, Tensor]:
         """The gradient of the trusted loss by the moved parameters, at theta'."""
         with torch.enable_grad():
             value = loss(self._call(stepped, image))
@@ -75,7 +73,10 @@ class LookAhead:
     def _forward_mode(self, direction: Mapping[str, Tensor]) -> Tensor:
         """The tangent of the training batch's logits at theta, where the parameters' tangent is ``direction``."""
         with torch.no_grad(), forward_mode.dual_level():
-            dual = {name: forward_mode.make_dual(self._moved[name].detach(), value) for name, value in direction.items()}
+            dual = {
+                name: forward_mode.make_dual(self._moved[name].detach(), value)  # type: ignore[no-untyped-call]
+                for name, value in direction.items()
+            }
             try:
                 if self._head_only:
                     assert self._network.head is not None and self.features is not None  # else there is no such scope
@@ -90,7 +91,7 @@ class LookAhead:
                     f"has a layer without forward-mode differentiation ({str(error).splitlines()[0]})",
                     "Use --scope head, which needs the last layer only.",
                 ) from error
-            tangent: Tensor | None = forward_mode.unpack_dual(logits).tangent
+            tangent: Tensor | None = forward_mode.unpack_dual(logits).tangent  # type: ignore[no-untyped-call]
             return torch.zeros_like(logits) if tangent is None else full_precision(tangent)
 
     def _call(self, moved: Mapping[str, Tensor], image: Tensor) -> Tensor:

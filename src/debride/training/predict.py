@@ -17,7 +17,7 @@ from debride.data.open import open_dataset, stop
 from debride.data.raters import image_id
 from debride.methods import METHODS
 from debride.methods.base import Method
-from debride.networks import build
+from debride.networks import Network, build
 from debride.progress import track
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
@@ -57,7 +57,7 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
     cls = METHODS[description["method"]]
     classes, ndim, channels = tuple(description["classes"]), description["ndim"], description["channels"]
 
-    def make_network() -> torch.nn.Module:
+    def make_network() -> Network:
         return build(config.network, ndim=ndim, in_channels=channels, classes=len(classes), width=config.width)
 
     method = cls(from_mapping(cls.Config, description["method_config"], run / "run.json"), make_network, len(classes))

@@ -1,0 +1,65 @@
+"""MetaDCSeg's boundary term: dynamic centres of features, and more weight where a pixel lies between them (Eq. 5 to 12)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from debride.losses.centres import BOUNDARY, boundary_weights, centre_distance, decompose, weighted_centres
+from debride.losses.pixel import full_precision
+from debride.networks.network import Network
+
+DCD_MAX = 100.0
+"""DCD_max of Eq. 46."""
+TAU_MIN = 10
+"""tau_min of Eq. 47: a region of fewer pixels takes the default centre."""
+
+
+class BoundaryTerm(nn.Module):
+    """The weighted loss of boundary pixels, and the default centres: the means of the last epoch's centres (Eq. 47).
+
+    Sums and counts of centres are buffers: saved and resumed with the weights, averaged over processes. Before there is a
+    default for a region that needs one, all boundary pixels of that class weigh the same.
+    """
+
+    last: Tensor
+    current: Tensor
+
+    def __init__(self, network: Network, classes: int, tau: float, temperature: float, through_weights: bool) -> None:
+        super().__init__()
+        self.tau, self.temperature, self.through_weights = tau, temperature, through_weights
+        channels = next(iter(network.part("head").values())).shape[1]  # of the last layer's weight (K, D, ...)
+        for name in ("last", "current"):
+            self.register_buffer(name, torch.zeros(classes - 1, 3, channels + 1))
+
+    def forward(
+        self, features: Tensor, probability: Tensor, edges: Tensor, valid: Tensor, gamma: Tensor, loss: Tensor
+    ) -> Tensor:
+        """The mean over images and foreground classes of sum w L over the boundary (second term of Eq. 13).
+
+        ``features`` (B, D, *S), ``probability`` (B, K, *S), ``edges`` and ``valid`` (B, *S) bool, ``gamma`` and ``loss`` (B,
+        *S).
+        """
+        with torch.set_grad_enabled(self.through_weights):
+            features = full_precision(features)
+            regions = decompose(probability[:, 1:].detach(), edges, valid, self.tau)
+            centres, known = self._centres(features, regions, gamma)
+            distance = centre_distance(features, centres, DCD_MAX)
+            distance = distance.where(known.reshape(*known.shape, *(1,) * (valid.ndim - 1)), 0)
+            weights = boundary_weights(distance, regions[:, :, BOUNDARY], self.temperature)
+        return (weights * loss[:, None]).flatten(2).sum(dim=2).mean()
+
+    def end_epoch(self) -> None:
+        """The centres of this epoch become the next one's defaults."""
+        self.last.copy_(self.current)
+        self.current.zero_()
+
+    def _centres(self, features: Tensor, regions: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        """Centres (B, C, 3, D) by Eq. 47, and whether an image's three centres of a class are known (B, C)."""
+        centres, total = weighted_centres(features, regions, gamma)
+        own = (regions.flatten(3).sum(dim=3) >= TAU_MIN) & (total > 0)
+        counted = torch.cat((centres.detach(), torch.ones_like(total)[..., None]), dim=3)
+        self.current += counted.where(own[..., None], 0).sum(dim=0)
+        count = self.last[..., -1]
+        default = self.last[..., :-1] / count.clamp(min=1)[..., None]
+        return centres.where(own[..., None], default), (own | (count > 0)).all(dim=2)
