@@ -449,8 +449,8 @@ def test_the_first_pass_serves_the_real_step_afterwards(name: str, scope: Scope)
     ahead, tangent = taken(network, scope)
     losses = pixel_losses(label)
     weights = along(losses, ahead.logits, tangent).clamp(min=0)
-    (weights * losses(ahead.logits)).sum().backward()
-    (weights * losses(other(image))).sum().backward()
+    torch.autograd.backward((weights * losses(ahead.logits)).sum())
+    torch.autograd.backward((weights * losses(other(image))).sum())
     for (place, ours), theirs in zip(network.named_parameters(), other.parameters(), strict=True):
         assert ours.grad is not None and theirs.grad is not None and torch.equal(ours.grad, theirs.grad), place
 
@@ -493,12 +493,12 @@ def test_both_gradients_are_averaged(scope: Scope) -> None:
 # Mixed precision
 
 
-def half_of(dtype: torch.dtype, scope: Scope, name: str = "unet-small") -> tuple[Tensor, Tensor, list[torch.dtype]]:
+def half_of(dtype: torch.dtype, scope: Scope) -> tuple[Tensor, Tensor, list[torch.dtype]]:
     """A gradient in float32 and under autocast, and the latter's types of the head's output, pass by pass."""
     image, label, trusted, trusted_label = data_of(2, torch.float32)
     known = (image, pixel_losses(label), trusted, trusted_loss_of(trusted_label))
     weights = random_weights(len(label), 2, *label.shape[1:]).float()
-    network = network_of(name, 2, "batch", torch.float32)
+    network = network_of("unet", 2, "group", torch.float32)
     exact = ahead_gradient(network, *known, weights, scope)
     passes: list[torch.dtype] = []
     assert network.head is not None
@@ -521,8 +521,7 @@ def test_passes_are_in_half_precision_as_far_as_it_is_safe(dtype: torch.dtype, o
     assert passes == [dtype, others, others]
     assert found.dtype == torch.float32 and torch.isfinite(found).all()
     labelled = exact != 0
-    assert spearmanr(exact[labelled], found[labelled]).statistic > 0.95
-    assert (found - exact).abs().max() < 0.2 * exact.abs().max()
+    assert spearmanr(exact[labelled], found[labelled]).statistic > (0.95 if dtype == torch.bfloat16 else 0.99)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
