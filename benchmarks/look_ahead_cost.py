@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import functools
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -114,18 +114,21 @@ def milliseconds(step: Callable[[Setting], None], setting: Setting) -> float:
 def peak(name: str, setting: Setting) -> float:
     """MB that two steps need beyond what was there."""
     if setting.image.is_cuda:
-        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
     else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = resident("VmRSS")
     for _ in range(2):
         STEPS[name](setting)
-    after = (
-        torch.cuda.max_memory_allocated()
-        if setting.image.is_cuda
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+    after = torch.cuda.max_memory_allocated() if setting.image.is_cuda else resident("VmHWM")
     return (after - before) / 1e6
+
+
+def resident(which: str) -> int:
+    """Bytes of this process in memory, now (VmRSS) or at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
 
 
 def memory(name: str, network: str, size: str, device: str, threads: int) -> float:

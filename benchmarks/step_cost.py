@@ -45,6 +45,7 @@ from debride.types import Batch, Case, Dataset
 WARM_UP = 1
 PAIRS = {"2D": 6, "3D": 3}
 FILES = 16
+TRUSTED = 8
 SETTINGS: dict[str, dict[str, Any]] = {
     "2D": {"shape": (128, 128), "channels": 3, "config": {"batch_size": 8, "network": "unet-small"}},
     "3D": {"shape": (80, 96, 96), "channels": 1, "config": {"batch_size": 2, "network": "unet", "patch_size": (64, 64, 64)}},
@@ -130,7 +131,7 @@ def now(device: torch.device) -> float:
 
 
 def prepared_cases(folder: Path, rows: int, channels: int, shape: tuple[int, ...]) -> Prepared:
-    """Cases in the cache's own files, balls in noise, every second one trusted; ``FILES`` of them, again and again."""
+    """Cases in the cache's own files, balls in noise, the first TRUSTED of them trusted; ``FILES`` of them again and again."""
     rng = np.random.default_rng(0)
     axes = np.ix_(*(np.linspace(-1, 1, length) for length in shape))
     files = [(folder / f"image{number}.npy", folder / f"label{number}.npy") for number in range(FILES)]
@@ -140,7 +141,7 @@ def prepared_cases(folder: Path, rows: int, channels: int, shape: tuple[int, ...
         np.save(label_file, label)
         np.save(image_file, (2.0 * label + rng.normal(size=(channels, *shape))).astype(np.float32))
     images, labels = zip(*(files[row % FILES] for row in range(rows)), strict=True)
-    cases = tuple(Case(f"case{row}", (), None, f"case{row}", trusted=row % 2 == 0) for row in range(rows))
+    cases = tuple(Case(f"case{row}", (), None, f"case{row}", trusted=row < TRUSTED) for row in range(rows))
     return Prepared(cases, channels, (shape,) * rows, ((1.0,) * len(shape),) * rows, images, labels)
 
 
@@ -177,7 +178,7 @@ def measure(kind: str, names: list[str], fabric: Fabric) -> None:
     settings, count = SETTINGS[kind], PAIRS[kind]
     config = TrainConfig(epochs=1, width=16, **settings["config"])
     with tempfile.TemporaryDirectory() as folder:
-        rows = 2 * (WARM_UP + count) * config.batch_size
+        rows = TRUSTED + 2 * (WARM_UP + count) * config.batch_size
         prepared = prepared_cases(Path(folder), rows, settings["channels"], settings["shape"])
         running = [steps(name, prepared, config, fabric, Path(folder)) for name in names]
         times = np.array([[next(timed) for timed in running] for _ in range(WARM_UP + count)])[WARM_UP:].mean(axis=0)

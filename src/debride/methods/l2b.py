@@ -31,7 +31,7 @@ class L2B(Method):
         reference="CVPR 2024, arXiv:2202.04291",
         sections="Section 3; in the notation of MetaDCSeg's Eq. 1, 21, 29, 23 and 24",
         needs=frozenset({"trusted"}),
-        trusted="steer the weights; not trained on unless `train_on_trusted`",
+        trusted="not trained on (unless `train_on_trusted`): they steer the weights",
         deviations=(
             *DEVIATIONS,
             "Its code for segmentation was never published: weights are per pixel, or per case with `--unit case`.",

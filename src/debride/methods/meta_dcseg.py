@@ -39,7 +39,7 @@ class MetaDCSeg(Method):
         reference="preprint; the code it names is not public",
         sections="Section 3, Eq. 1 to 13; Appendix A.3 and A.5, Eq. 21 to 30, 43 to 47; Tables 5 to 8",
         needs=frozenset({"trusted"}),
-        trusted="steer the weights; not trained on unless `train_on_trusted`",
+        trusted="not trained on (unless `train_on_trusted`): they steer the weights",
         deviations=(
             *DEVIATIONS,
             "No unit of eta (Eq. 22) is printed that would do: with weights of 1 / (H W) and losses that are sums a first "
