@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.two_networks import Array, at, probabilities, random_labels
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -23,6 +22,7 @@ from debride.networks.network import Network
 from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE, Batch, View
 from debride.warp import Warp
+from tests.two_networks import Array, at, probabilities, random_labels
 
 RATE = 0.2
 SIZES = {2: (3, 7, 9), 3: (2, 4, 4, 5)}
@@ -67,10 +67,8 @@ def seen_by(
     **maps: Tensor,
 ) -> Batch:
     """A batch of one view of the store's ``rows``, with image and label in the view's geometry."""
-    fields = {}
-    for field in () if store is None else store.pixel_fields:
-        assert store is not None
-        fields[field.name] = warp.sample(store.read(field.name, rows, origin, warp.source_shape))
+    names = [] if store is None else [field.name for field in store.pixel_fields]
+    fields = {name: warp.sample(store.read(name, rows, origin, warp.source_shape)).to(image) for name in names}  # type: ignore[union-attr]
     count = len(label)
     return Batch(
         views=(View(image, label, warp, origin, fields, maps),),
@@ -89,7 +87,7 @@ class Training:
         *,
         ndim: int = 2,
         classes: int = 3,
-        epoch: int = 50,
+        epoch: int = 10,
         epochs: int = 100,
         step: int = 0,
         store: LabelStore | None = None,
@@ -98,6 +96,7 @@ class Training:
         self.epoch, self.epochs, self.step, self.store, self.learning_rate = epoch, epochs, step, store, RATE
         label = random_labels(2, *(5, 4, 6)[:ndim], classes=classes, seed=4)
         self.trusted_cases = trusted or batch_of(label, seed=5)
+        self.cases, self.trusted = 0, np.array([], np.int64)
         self.asked: list[int] = []
         self.logged: dict[str, float] = {}
 
@@ -158,9 +157,7 @@ class Virtual:
     def value(self, weights: Tensor, create_graph: bool = False) -> Tensor:
         """The trusted cases' mean loss at theta - lr grad (1 / n) sum (alpha f + beta g)."""
         logits = self.network(self.batch.image)
-        losses = [
-            F.cross_entropy(logits, y, ignore_index=IGNORE, reduction="none") for y in (self.batch.label, self.pseudo)
-        ]
+        losses = [F.cross_entropy(logits, y, ignore_index=IGNORE, reduction="none") for y in (self.batch.label, self.pseudo)]
         weighted = (weights[:, 0] * losses[0] + weights[:, 1] * losses[1]).sum() / self.count
         found = torch.autograd.grad(weighted, [self.parameters[name] for name in self.moved], create_graph=create_graph)
         step = {n: self.parameters[n] - self.training.learning_rate * g for n, g in zip(self.moved, found, strict=True)}
@@ -205,7 +202,7 @@ def slow_regions(probability: Tensor, edges: Tensor, label: Tensor, image: int, 
     """The pixels of object, background and boundary of a class in an image (Eq. 6 to 8)."""
     regions: list[list[Pixel]] = [[], [], []]
     for where in (where for where in labelled(label) if where[0] == image):
-        p = float(probability[weight_at(kind, where)])
+        p = float(probability[weight_at(kind, where)].detach())
         for region, inside in zip(regions, (p > tau, p < 1 - tau, 1 - tau <= p <= tau or bool(edges[where])), strict=True):
             if inside:
                 region.append(where)
@@ -284,4 +281,3 @@ def random_weights(*size: int, seed: int = 0) -> Tensor:
     """Weights (B, 2, *S) in float64, a third of them zero."""
     found = 3 * torch.rand((size[0], 2, *size[1:]), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
     return found.clamp(min=0)
-

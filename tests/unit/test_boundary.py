@@ -306,5 +306,5 @@ def test_half_precision_features_are_raised() -> None:
 
 
 def test_a_network_without_a_known_head_is_refused() -> None:
-    with pytest.raises(DataError, match="Conv2d: .*last layer is not known"):
+    with pytest.raises(DataError, match=r"Conv2d: .*last layer is not known"):
         BoundaryTerm(Network(nn.Conv2d(2, 3, 1)), 3, TAU, TEMPERATURE, True)

@@ -159,9 +159,9 @@ def test_the_virtual_step_counts() -> None:
     pseudo = pseudo_label(ahead.logits, batch.label)
     weights = random_weights(2, 4, 5)
     found = []
-    for rate, given in ((RATE, weights), (RATE, None), (2 * RATE, None)):
+    for rate, at_first in ((RATE, weights), (RATE, None), (2 * RATE, None)):
         training.learning_rate = rate
-        found.append(weight_gradient(ahead, batch, pseudo, given, 1, training))  # type: ignore[arg-type]
+        found.append(weight_gradient(ahead, batch, pseudo, at_first, 1, training))  # type: ignore[arg-type]
     assert float((found[0] - found[1]).abs().max()) > 0.01 * float(found[1].abs().max())
     near(found[2], 2 * found[1])
 
@@ -175,7 +175,7 @@ def line(*slopes: float) -> Network:
 
 
 def test_a_wrong_label_costs_and_a_right_one_saves() -> None:
-    """By hand. At theta = 0 each class has probability 1/2, and dL / d theta_k is x (1/2 - [k = y]); trusted: y = 1 at x = 1."""
+    """By hand: at theta = 0 each class has probability 1/2, and dl / d theta_k is x (1/2 - [k = y]); trusted, 1 at x = 1."""
     image = torch.tensor([[[1.0, 1.0, -1.0, -2.0, 3.0]]], dtype=torch.float64)
     label = torch.tensor([[1, 0, 0, 1, IGNORE]])
     trusted = batch_of(torch.tensor([[1]]), image=torch.ones(1, 1, 1, dtype=torch.float64))

@@ -33,7 +33,8 @@ def weighted_centres(features: Tensor, regions: Tensor, gamma: Tensor) -> tuple[
     """
     weights = (regions * gamma[:, None, None]).flatten(3).flatten(1, 2)
     total = weights.sum(dim=2)
-    sums = weights @ features.flatten(2).transpose(1, 2)
+    with torch.autocast(features.device.type, enabled=False):  # sums over an image overflow in half precision
+        sums = weights @ features.flatten(2).transpose(1, 2)
     centres = sums / total.where(total > 0, 1)[:, :, None]
     return centres.reshape(*regions.shape[:3], -1), total.reshape(regions.shape[:3])
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.autograd.forward_ad as forward_mode
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from debride.losses.pixel import full_precision
@@ -66,7 +66,7 @@ class LookAhead:
     def _direction(self, image: Tensor, loss: Callable[[Tensor], Tensor], stepped: dict[str, Tensor]) -> dict[str, Tensor]:
         """The gradient of the trusted loss by the moved parameters, at theta'."""
         with torch.enable_grad():
-            value = loss(self._call(stepped, image))
+            value = loss(self._call(stepped, self._network, image))
         found = torch.autograd.grad(value, list(stepped.values()), materialize_grads=True)
         return dict(zip(stepped, self._average(found), strict=True))
 
@@ -80,11 +80,10 @@ class LookAhead:
             try:
                 if self._head_only:
                     assert self._network.head is not None and self.features is not None  # else there is no such scope
-                    own = {name.removeprefix("head."): value for name, value in dual.items()}
-                    logits = functional_call(self._network.head, own, (self.features.detach(),))
+                    logits = self._call(dual, self._network.head, full_precision(self.features.detach()))
                 else:
                     _set_random_state(self._image.device, self._random)
-                    logits = self._call(dual, self._image)
+                    logits = self._call(dual, self._network, self._image)
             except NotImplementedError as error:
                 raise DataError(
                     type(self._network.trunk).__name__,
@@ -94,12 +93,29 @@ class LookAhead:
             tangent: Tensor | None = forward_mode.unpack_dual(logits).tangent  # type: ignore[no-untyped-call]
             return torch.zeros_like(logits) if tangent is None else full_precision(tangent)
 
-    def _call(self, moved: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        """Logits with other values for some parameters; running statistics are copies, so that the network stays as it is."""
-        fixed = {name: parameter.detach() for name, parameter in self._network.named_parameters()}
-        buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
-        logits: Tensor = functional_call(self._network, {**fixed, **buffers, **moved}, (image,))
+    def _call(self, moved: Mapping[str, Tensor], module: nn.Module, inputs: Tensor) -> Tensor:
+        """Logits of the network or its head with other values for some parameters, leaving the module as it is."""
+        values = {id(self._moved[name]): value for name, value in moved.items()}
+        logits: Tensor = functional_call(module, _substituted(module, values), (inputs,), tie_weights=False)
         return logits
+
+
+def _substituted(module: nn.Module, values: Mapping[int, Tensor]) -> dict[str, Tensor]:
+    """What a module is called with: new ``values`` by the identity of the parameters, the other ones without their graph, and
+    copies of its buffers.
+
+    Each place that holds a tensor is named once, however many names lead to it: a layer known by two names would otherwise
+    not be restored after ``functional_call``.
+    """
+    tensors: dict[str, Tensor] = {}
+    copies: dict[int, Tensor] = {}
+    for path, part in module.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
+            tensors[prefix + name] = values.get(id(parameter), parameter.detach())
+        for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False):
+            tensors[prefix + name] = copies.setdefault(id(buffer), buffer.clone())
+    return tensors
 
 
 def _safe_precision(device: str) -> torch.autocast:
