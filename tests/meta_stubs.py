@@ -45,7 +45,7 @@ def small_network(ndim: int = 2, classes: int = 3) -> Network:
     with torch.no_grad():
         head = layer(5, classes, 1)
         for parameter in (*trunk.parameters(), *head.parameters()):
-            parameter *= 3
+            parameter.mul_(3)
     return Network(trunk, head, decoder=("2.",)).double()
 
 
@@ -54,7 +54,7 @@ def batch_of(label: Tensor, *, image: Tensor | None = None, seed: int = 0, **map
     generator = torch.Generator().manual_seed(seed + 1)
     if image is None:
         image = torch.randn((len(label), 2, *label.shape[1:]), generator=generator, dtype=torch.float64)
-    return seen_by(Warp.identity(len(label), tuple(label.shape[1:])), image, label, list(range(len(label))), **maps)
+    return seen_by(Warp.identity(len(label), tuple(label.shape[1:])), image, label, range(len(label)), None, None, **maps)
 
 
 def seen_by(
@@ -116,12 +116,18 @@ class Training:
 
 def labelled(label: Tensor) -> list[Pixel]:
     """The pixels (image, *position) that have a label."""
-    return [where for where in np.ndindex(*label.shape) if label[where] != IGNORE]
+    known = label.numpy() != IGNORE
+    return [where for where in np.ndindex(*known.shape) if known[where]]
 
 
 def weight_at(kind: int, where: Pixel) -> Pixel:
     """Where alpha (0) or beta (1) of a pixel stands."""
     return (where[0], kind, *where[1:])
+
+
+def both_at(values: Any, where: Pixel) -> Any:
+    """alpha and beta of a pixel, in maps (B, 2, *S); or what is between the image and its axes of another map."""
+    return values[(where[0], slice(None), *where[1:])]
 
 
 def slow_pseudo(logits: Tensor, label: Tensor) -> Tensor:
@@ -201,11 +207,12 @@ def slow_normalised(weights: Array, label: Tensor, over: str) -> Array:
 def slow_regions(probability: Tensor, edges: Tensor, label: Tensor, image: int, kind: int, tau: float) -> list[list[Pixel]]:
     """The pixels of object, background and boundary of a class in an image (Eq. 6 to 8)."""
     regions: list[list[Pixel]] = [[], [], []]
-    for where in (where for where in labelled(label) if where[0] == image):
-        p = float(probability[weight_at(kind, where)].detach())
-        for region, inside in zip(regions, (p > tau, p < 1 - tau, 1 - tau <= p <= tau or bool(edges[where])), strict=True):
+    values, steep = probability[image, kind].detach().numpy(), edges[image].numpy()
+    for where in labelled(label[image]):
+        p = float(values[where])
+        for region, inside in zip(regions, (p > tau, p < 1 - tau, 1 - tau <= p <= tau or bool(steep[where])), strict=True):
             if inside:
-                region.append(where)
+                region.append((image, *where))
     return regions
 
 
@@ -217,7 +224,7 @@ def slow_centres(features: Tensor, probability: Tensor, edges: Tensor, label: Te
             for number, region in enumerate(slow_regions(probability, edges, label, image, kind, tau)):
                 total = sum(float(gamma[where]) for where in region)
                 if len(region) >= OWN_CENTRE and total > 0:
-                    parts = [float(gamma[where]) * features[(image, slice(None), *where[1:])] for where in region]
+                    parts = [float(gamma[where]) * both_at(features, where) for where in region]
                     found[image, kind, number] = torch.stack(parts).sum(dim=0) / total
     return found
 
@@ -242,7 +249,7 @@ def slow_boundary(
             chosen = [centres.get((image, kind, number), (defaults or {}).get((kind, number))) for number in range(3)]
             scores = []
             for where in boundary:
-                pixel = features[(image, slice(None), *where[1:])]
+                pixel = both_at(features, where)
                 if any(centre is None for centre in chosen):
                     scores.append(pixel.new_zeros(()))
                     continue

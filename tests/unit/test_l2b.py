@@ -15,6 +15,7 @@ from tests.meta_stubs import (
     Training,
     Virtual,
     batch_of,
+    both_at,
     labelled,
     near,
     slow_bootstrapping,
@@ -91,7 +92,7 @@ def test_all_pixels_of_a_case_share_its_weights() -> None:
         count += share[where[0]].sum()
     for where in labelled(batch.label):
         expected = share[where[0]] * len(labelled(batch.label)) / count
-        np.testing.assert_allclose(weights[where[0], :, *where[1:]], expected, rtol=1e-9)
+        np.testing.assert_allclose(both_at(weights, where), expected, rtol=1e-9)
     found = method.loss(batch, training)["weighted"].item()  # type: ignore[arg-type]
     assert found == pytest.approx(slow_loss(method, batch, weights), rel=1e-9)
 
@@ -136,7 +137,7 @@ def test_wrong_labels_weigh_nothing_and_right_ones_by_their_help() -> None:
 
 @pytest.mark.parametrize("unit", ["pixel", "case"])
 @pytest.mark.parametrize("normalise", ["batch", "image", "pixel"])
-def test_where_nothing_would_help_the_loss_is_zero(normalise: str, unit: str) -> None:
+def test_where_nothing_would_help_the_loss_is_zero(normalise: Any, unit: Any) -> None:
     method = L2B(L2B.Config(normalise=normalise, unit=unit), line, 2)
     batch = on_a_line([1.0, 2.0, 0.5], [0, 0, IGNORE])
     for trusted in (on_a_line([1.0], [1]), on_a_line([1.0], [IGNORE])):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from tests.meta_stubs import (
@@ -16,6 +17,7 @@ from tests.meta_stubs import (
     Training,
     Virtual,
     batch_of,
+    both_at,
     labelled,
     near,
     seen_by,
@@ -92,7 +94,7 @@ class Slow:
         config = self.method.config
         gradient = Virtual(self.method.network, batch, training, config.scope).gradient(seen)
         if setting:
-            places = [np.abs(gradient[where[0], :, *where[1:]]).mean() for where in labelled(batch.label)]
+            places = [np.abs(both_at(gradient, where)).mean() for where in labelled(batch.label)]
             self.changes.append(float(np.mean(places)))
         self.eta = config.meta_rate / np.mean(self.changes)
         return slow_normalised(seen.numpy() - self.eta * gradient, batch.label, config.normalise)
@@ -282,7 +284,7 @@ def test_steps_between_updates_use_the_stored_weights() -> None:
 def test_eta_is_set_by_the_first_epoch_of_updates_and_kept() -> None:
     """In that epoch a weight changes by meta_rate on average, before clamping and normalising; later by what comes of eta."""
     method, store = meta_dcseg(warm_up=0.25), store_of(3, 7, 9)
-    slow, found = Slow(method), []
+    slow, found = Slow(method), list[float]()
     for epoch, step, setting in ((3, 6, True), (3, 7, True), (3, 8, True), (4, 9, False), (9, 20, False)):
         training = Training(epoch=epoch, epochs=10, step=step, store=store)
         batch = plain_batch(2, 3, store, seed=step)
@@ -392,10 +394,10 @@ def test_what_is_seen_flipped_and_turned_returns_to_its_place(ndim: int) -> None
     method.loss(batch, training)  # type: ignore[arg-type]
     found, moved = kept(store, range(4)), 0
     for where in labelled(batch.label):
-        place = (rows[where[0]], slice(None), *source_of(warp, where[0], where[1:]))
-        near(found[place], expected[where[0], :, *where[1:]], 1e-5)
-        moved += place[2:] != where[1:]
-        first[place] = found[place]
+        place = (rows[where[0]], *source_of(warp, where[0], where[1:]))
+        near(both_at(found, place), both_at(expected, where), 1e-5)
+        moved += place[1:] != where[1:]
+        both_at(first, place).copy_(both_at(found, place))
     assert moved > len(labelled(batch.label)) / 2
     assert torch.equal(found, first), "nothing else changed"
 
@@ -453,12 +455,12 @@ def test_a_patch_changes_its_own_region_alone() -> None:
     method.loss(batch, training)  # type: ignore[arg-type]
     found = kept(store, range(3))
     for where in labelled(batch.label):
-        place = tuple(int(start) + step for start, step in zip(origin[where[0]], where[1:], strict=True))
-        near(found[rows[where[0]], :, *place], expected[where[0], :, *where[1:]], 1e-5)
-        before[rows[where[0]], :, *place] = found[rows[where[0]], :, *place]
+        place = (rows[where[0]], *(int(start) + step for start, step in zip(origin[where[0]], where[1:], strict=True)))
+        near(both_at(found, place), both_at(expected, where), 1e-5)
+        both_at(before, place).copy_(both_at(found, place))
     assert torch.equal(found, before)
     for image in range(2):
-        share = [expected[where[0], :, *where[1:]].sum() for where in labelled(batch.label) if where[0] == image]
+        share = [both_at(expected, where).sum() for where in labelled(batch.label) if where[0] == image]
         assert np.mean(share) == pytest.approx(1)
 
 
@@ -533,7 +535,7 @@ def test_the_ends_of_ranges_are_taken() -> None:
 # Small trainings
 
 
-def stored_weights(run: Path, epoch: int, cases: int) -> dict[str, Array]:
+def stored_weights(run: Path, epoch: int, cases: int) -> dict[str, npt.NDArray[np.float32]]:
     folder = run / "resume" / f"epoch-{epoch:04d}" / "labels"
     return {name: np.fromfile(folder / f"{name}.float32", np.float32).reshape(cases, 32, 32) for name in ("alpha", "beta")}
 
