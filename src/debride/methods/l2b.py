@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from debride.losses.reduce import masked_mean
@@ -13,6 +12,7 @@ from debride.methods.base import Method, Paper, Phase, Run, Stream, in_first, un
 from debride.methods.meta_weights import (
     DEVIATIONS,
     bootstrapping_loss,
+    initial_weights,
     normalised,
     pseudo_label,
     weight_gradient,
@@ -71,7 +71,7 @@ class L2B(Method):
         pseudo = pseudo_label(ahead.logits, batch.label)
         valid = batch.label != IGNORE
         if in_first(self.config.warm_up, run):
-            weights = torch.stack((torch.ones_like(valid), torch.zeros_like(valid)), dim=1).float()
+            weights = initial_weights(valid)
         else:
             gradient = weight_gradient(ahead, batch, pseudo, None, self.config.trusted_batch, run)
             weights = normalised(-self._per_unit(gradient), valid, self.config.normalise)

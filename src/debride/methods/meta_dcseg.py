@@ -21,6 +21,7 @@ from debride.methods.boundary import BoundaryTerm
 from debride.methods.meta_weights import (
     DEVIATIONS,
     bootstrapping_loss,
+    initial_weights,
     normalised,
     pseudo_label,
     weight_gradient,
@@ -153,8 +154,9 @@ class MetaDCSeg(Method):
         warming_up = in_first(self.config.warm_up, run)
         ahead = run.look_ahead(self.network, batch.image, self.config.scope)
         pseudo, valid = pseudo_label(ahead.logits, batch.label), batch.label != IGNORE
-        weights = self._seen(batch)
-        if self.config.meta and not warming_up and run.step % self.config.meta_every == 0:
+        learning = self.config.meta and not warming_up
+        weights = torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1) if learning else initial_weights(valid)
+        if learning and run.step % self.config.meta_every == 0:
             weights = self._updated(weights, ahead, batch, pseudo, run)
         loss = bootstrapping_loss(ahead.logits, batch.label, pseudo, weights)
         terms = {"weighted": masked_mean(loss, valid)}
@@ -174,21 +176,14 @@ class MetaDCSeg(Method):
         if self.boundary_term is not None:
             self.boundary_term.end_epoch()
 
-    def _seen(self, batch: Batch) -> Tensor:
-        """alpha and beta (B, 2, *S) as the view shows them."""
-        if self.config.meta:
-            return torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1)
-        trust = torch.ones_like(batch.label, dtype=torch.float32)
-        return torch.stack((trust, torch.zeros_like(trust)), dim=1)
-
     def _updated(self, seen: Tensor, ahead: LookAhead, batch: Batch, pseudo: Tensor, run: Run) -> Tensor:
         """The weights after Eq. 22 to 24 (B, 2, *S), which the store keeps."""
         valid = batch.label != IGNORE
         gradient = weight_gradient(ahead, batch, pseudo, seen, self.config.trusted_batch, run)
-        if in_first(self.config.warm_up + 1 / run.epochs, run):
+        if in_first(self.config.warm_up + 1 / run.epochs, run) or not self.derivatives[0]:
             self.derivatives += torch.stack((masked_mean(gradient.abs().mean(dim=1), valid), gradient.new_ones(())))
         total, count = self.derivatives
-        eta = (self.config.meta_rate * count / total.where(total > 0, 1)).to(gradient)
+        eta = (self.config.meta_rate * count / total.where(total > 0, torch.inf)).to(gradient)
         weights = normalised(seen - eta * gradient, valid, self.config.normalise)  # Eq. 22 to 24
         self._keep((weights - seen) * valid[:, None], batch, run)
         run.log(alpha=masked_mean(weights[:, 0], valid), beta=masked_mean(weights[:, 1], valid))

@@ -32,6 +32,11 @@ DEVIATIONS = (
 """The departures that both methods list."""
 
 
+def initial_weights(valid: Tensor) -> Tensor:
+    """alpha = 1 and beta = 0 (B, 2, *S) for pixels (B, *S) (MetaDCSeg, Eq. 2)."""
+    return torch.stack((torch.ones_like(valid), torch.zeros_like(valid)), dim=1).float()
+
+
 def pseudo_label(logits: Tensor, label: Tensor) -> Tensor:
     """The likeliest class of each labelled pixel (B, *S), ``IGNORE`` elsewhere (MetaDCSeg, section 3.2.1)."""
     return logits.argmax(dim=1).where(label != IGNORE, IGNORE)
@@ -81,4 +86,5 @@ def normalised(weights: Tensor, valid: Tensor, over: Over) -> Tensor:
     if over != "pixel":
         axes = tuple(range(1 if over == "image" else 0, weights.ndim))
         total, count = total.sum(dim=axes, keepdim=True), count.sum(dim=axes, keepdim=True)
-    return weights * (count / total.where(total > 0, 1)).where(total > 0, 0)
+    mean = total / count.clamp(min=1)
+    return weights / mean.where(mean > 0, 1)
