@@ -91,7 +91,7 @@ def watched(base: type[Any], judge: Judge, epochs: set[int]) -> type[Any]:
             if run.epoch + 1 not in epochs:
                 return
             if self.fields():
-                trust = run.store.read("alpha", judge.rows).numpy()
+                trust = 1 + run.store.read("alpha", judge.rows).numpy()
                 judge.print(run.epoch + 1, {"loss": look(self.network, run, judge.rows, ())["loss"], "-alpha": -trust})
                 return
             scores = look(self.network, run, judge.rows, SCOPES)

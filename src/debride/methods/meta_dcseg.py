@@ -51,8 +51,8 @@ class MetaDCSeg(Method):
             "Section 3.2.3's alpha + beta = 1 for each pixel makes gamma one everywhere: `--normalise pixel`. Eq. 32 "
             "normalises over the batch: `--normalise batch`.",
             "Z of Eq. 24 is that of the view: of a patch's pixels where patches are trained on. What changed in a view "
-            "returns to the stored weights through the transpose of its warp, divided by its magnification: a stored pixel "
-            "gets the mean change of the pixels that show it.",
+            "returns to the stored weights through the transpose of its warp: a stored pixel gets the mean change of the "
+            "pixels that show it.",
             "With weights of mean one the boundary term of Eq. 13 has the size of the first; as printed, where L holds "
             "weights of 1 / (H W), it would be H W times smaller.",
             "With several foreground classes each has regions, centres and weights of its own from its probability, and the "
@@ -129,14 +129,15 @@ class MetaDCSeg(Method):
             )
 
     def fields(self) -> tuple[Field, ...]:
-        """alpha = 1 and beta = 0 for each pixel (Eq. 2)."""
-        return (Field("alpha", "pixel", initial=1.0), Field("beta", "pixel")) if self.config.meta else ()
+        """What alpha and beta of each pixel differ by from 1 and 0 (Eq. 2): beyond an image's edge views then show plain
+        trust."""
+        return (Field("alpha", "pixel"), Field("beta", "pixel")) if self.config.meta else ()
 
     def pictured(self, store: LabelStore, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """gamma (Eq. 9), as in Fig. 3, and alpha, the trust in the given label."""
         if not self.config.meta:
             return {}
-        alpha = store.read("alpha", rows)
+        alpha = 1 + store.read("alpha", rows)
         return {"gamma": alpha + store.read("beta", rows), "alpha": alpha}
 
     def maps(self) -> dict[str, PixelMap]:
@@ -155,7 +156,9 @@ class MetaDCSeg(Method):
         ahead = run.look_ahead(self.network, batch.image, self.config.scope)
         pseudo, valid = pseudo_label(ahead.logits, batch.label), batch.label != IGNORE
         learning = self.config.meta and not warming_up
-        weights = torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1) if learning else initial_weights(valid)
+        weights = initial_weights(valid)
+        if learning:
+            weights = weights + torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1)
         if learning and run.step % self.config.meta_every == 0:
             weights = self._updated(weights, ahead, batch, pseudo, run)
         loss = bootstrapping_loss(ahead.logits, batch.label, pseudo, weights)
@@ -185,16 +188,21 @@ class MetaDCSeg(Method):
         total, count = self.derivatives
         eta = (self.config.meta_rate * count / total.where(total > 0, torch.inf)).to(gradient)
         weights = normalised(seen - eta * gradient, valid, self.config.normalise)  # Eq. 22 to 24
-        self._keep((weights - seen) * valid[:, None], batch, run)
+        self._keep(weights - seen, batch, run)
         run.log(alpha=masked_mean(weights[:, 0], valid), beta=masked_mean(weights[:, 1], valid))
         return weights
 
     def _keep(self, change: Tensor, batch: Batch, run: Run) -> None:
-        """Brings a change (B, 2, *S) in the view back to the stored weights, and these not below zero (Eq. 23)."""
-        view, axes = batch.views[0], change.ndim - 2
-        change = change / view.warp.zoom.to(change).pow(axes).reshape(-1, 1, *(1,) * axes)
-        for number, name in enumerate(("alpha", "beta")):
-            run.store.add_through(name, batch.index, view.warp, change[:, number], view.origin, clamp=(0.0, float("inf")))
+        """Brings a change (B, 2, *S) in the view back to the stored weights, and these not below zero (Eq. 23).
+
+        A stored pixel gets the mean change of the labelled pixels that show it.
+        """
+        view, valid = batch.views[0], (batch.label != IGNORE)[:, None]
+        returned = view.warp.to("cpu").adjoint(torch.cat((change * valid, valid), dim=1).cpu())
+        shown = returned[:, 2:]
+        returned = returned[:, :2] / shown.where(shown > 0, 1)
+        for number, (name, least) in enumerate((("alpha", -1.0), ("beta", 0.0))):
+            run.store.add(name, batch.index, returned[:, number], view.origin, clamp=(least, float("inf")))
 
 
 def _option(name: str) -> str:
