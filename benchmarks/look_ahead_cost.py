@@ -26,7 +26,7 @@ from torch.func import functional_call
 
 from debride.losses.pixel import along, cross_entropy
 from debride.networks import Network, build
-from debride.networks.network import Scope
+from debride.networks.network import Derivative, Scope
 from debride.training.look_ahead import LookAhead
 
 ROUNDS = 4
@@ -61,9 +61,9 @@ def plain(s: Setting) -> None:
     s.backward(cross_entropy(s.network(s.image), s.label).mean())
 
 
-def looking(s: Setting, scope: Scope, virtual: bool = True) -> None:
+def looking(s: Setting, scope: Scope, virtual: bool = True, derivative: Derivative = "exact") -> None:
     """A step on the losses weighted by what a look-ahead finds."""
-    ahead = LookAhead(s.network, s.image, scope)
+    ahead = LookAhead(s.network, s.image, scope, derivative)
     loss = cross_entropy(ahead.logits, s.label)
     tangent = ahead.tangent(s.trusted, s.trusted_loss, RATE, (s.weights * loss).mean() if virtual else None)
     gradient = -RATE * along(lambda logits: cross_entropy(logits, s.label), ahead.logits, tangent)
@@ -92,6 +92,7 @@ def every_second(s: Setting) -> None:
 STEPS: dict[str, Callable[[Setting], None]] = {
     "ce": plain,
     "full": functools.partial(looking, scope="full"),
+    "full, difference": functools.partial(looking, scope="full", derivative="difference"),
     "full, every second": every_second,
     "full, zero weights": functools.partial(looking, scope="full", virtual=False),
     "decoder": functools.partial(looking, scope="decoder"),

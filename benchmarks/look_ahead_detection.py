@@ -5,10 +5,10 @@ cases get labels of S_R noise with a mean Dice of 0.7, a tenth are trusted, and 
 its label was changed, a case is wrong if it was corrupted. Clean labels are read here only, to judge.
 
 Two trainings. In that of ``ce`` on the cases that are not trusted, the networks of some epochs are asked by look-ahead for
-the derivative of the trusted loss by each pixel's weight (Eq. 29 of MetaDCSeg, a virtual step with all weights at one): high
-where more weight would hurt. In that of ``meta-dcseg`` the score is minus alpha, the trust that it keeps. A case's score is
-the mean of its pixels'. "hard" pixels are those with a loss above 0.05. The last table is Spearman's rank correlation of the
-derivatives of the scopes.
+the derivative of the loss on all trusted cases by each pixel's weight (Eq. 29 of MetaDCSeg, a virtual step with all weights
+at one): high where more weight would hurt. In that of ``meta-dcseg`` the score is minus alpha, the trust that it keeps. A
+case's score is the mean of its pixels'. "hard" pixels are those with a loss above 0.05. The last table is Spearman's rank
+correlation of the derivatives of the scopes.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def look(network: Any, run: Any, rows: npt.NDArray[np.int64], scopes: tuple[Any,
     network = copy.deepcopy(network).train()
     found: dict[str, list[Tensor]] = {}
     for image, label in _swept(run, rows):
-        trusted = run.trusted_batch(len(image) // 2)
+        trusted = run.trusted_batch(len(run.trusted))
         valid, trusted_valid = label != IGNORE, trusted.label != IGNORE
         for scope in scopes or ("head",):
             ahead = LookAhead(network, image, scope)
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--data", default="ACDC", choices=list(DATA))
     parser.add_argument("--trusted", type=float, default=0.1, help="share of the training cases (default: 0.1)")
     parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--scope", nargs="+", default=["head", "full"], choices=SCOPES, help="of meta-dcseg")
+    parser.add_argument("--scope", nargs="*", default=["head", "full"], choices=SCOPES, help="of meta-dcseg")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

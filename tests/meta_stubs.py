@@ -100,8 +100,8 @@ class Training:
         self.asked: list[int] = []
         self.logged: dict[str, float] = {}
 
-    def look_ahead(self, network: Network, image: Tensor, scope: Any) -> LookAhead:
-        return LookAhead(network, image, scope)
+    def look_ahead(self, network: Network, image: Tensor, scope: Any, derivative: Any) -> LookAhead:
+        return LookAhead(network, image, scope, derivative)
 
     def trusted_batch(self, size: int) -> Batch:
         self.asked.append(size)

@@ -130,12 +130,22 @@ class LabelStore:
         increment: Tensor,
         origin: Tensor | None = None,
         clamp: tuple[float, float] | None = None,
+        shown: Tensor | None = None,
     ) -> None:
         """Adds an increment in a view's geometry (B, *channels, *out_shape) through the adjoint of the view's warp.
 
-        ``origin`` is where the warp's source region starts. The sums are taken on the CPU, where their order is fixed.
+        ``origin`` is where the warp's source region starts. With ``shown`` (B, *out_shape) bool a stored pixel gets the mean of
+        the increments of those view pixels that it is seen in, instead of their sum. The sums are taken on the CPU, where their
+        order is fixed.
         """
-        self.add(name, rows, warp.to("cpu").adjoint(increment.detach().cpu().float()), origin, clamp)
+        warp, change = warp.to("cpu"), increment.detach().cpu().float()
+        if shown is None:
+            back = warp.adjoint(change)
+        else:
+            seen = shown.cpu().float().reshape(len(shown), *(1,) * (change.ndim - shown.ndim), *shown.shape[1:])
+            share = warp.adjoint(seen)
+            back = warp.adjoint(change * seen) / share.where(share > 0, 1)
+        self.add(name, rows, back, origin, clamp)
 
     def snapshot(self, folder: Path) -> None:
         """Copies all fields to a new ``folder``, which appears only when it is complete and on the disk.

@@ -52,27 +52,27 @@ def test_resumed_equals_uninterrupted(name: str, tmp_path: Path, monkeypatch: py
     """Stopping after an epoch and going on gives the weights, the records and the label state of a training in one go."""
     trusted = tmp_path / "trusted.txt"
     trusted.write_text("case000\ncase001\n")
-    whole = small_job(tmp_path, name, out="whole", epochs=3, trusted=trusted)
+    whole = small_job(tmp_path, name, out="whole", epochs=4, trusted=trusted)
     fit(whole)
-    part = small_job(tmp_path, name, out="part", epochs=3, trusted=trusted)
+    part = small_job(tmp_path, name, out="part", epochs=4, trusted=trusted)
     optimise = TrainingRun.optimise
 
-    def stop_in_second_epoch(run: TrainingRun, *arguments: object, **more: object) -> None:
-        if run.step == 3:
+    def stop_in_last_epoch(run: TrainingRun, *arguments: object, **more: object) -> None:
+        if run.epoch == 3:
             raise StoppedError
         optimise(run, *arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(TrainingRun, "optimise", stop_in_second_epoch)
+    monkeypatch.setattr(TrainingRun, "optimise", stop_in_last_epoch)
     with pytest.raises(StoppedError):
         fit(part)
     monkeypatch.undo()
     fit(dataclasses.replace(part, resume=True))
-    assert same(weights(tmp_path / "whole", "epoch-0003"), weights(tmp_path / "part", "epoch-0003"))
+    assert same(weights(tmp_path / "whole", "epoch-0004"), weights(tmp_path / "part", "epoch-0004"))
     records = [
         [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()] for out in ("whole", "part")
     ]
     assert [row["train"] for row in records[0]] == [row["train"] for row in records[1]]
-    states = [tmp_path / out / "resume" / "epoch-0003" / "labels" for out in ("whole", "part")]
+    states = [tmp_path / out / "resume" / "epoch-0004" / "labels" for out in ("whole", "part")]
     assert folder_hash(states[0]) == folder_hash(states[1])
 
 

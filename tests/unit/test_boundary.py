@@ -311,5 +311,21 @@ def test_half_precision_features_are_raised() -> None:
 
 
 def test_a_network_without_a_known_head_is_refused() -> None:
-    with pytest.raises(DataError, match=r"Conv2d: .*last layer is not known"):
+    with pytest.raises(DataError, match=r"Conv2d: has no last layer that says how many features it takes"):
         BoundaryTerm(Network(nn.Conv2d(2, 3, 1)), 3, TAU, TEMPERATURE, True)
+
+
+@pytest.mark.parametrize(
+    ("head", "features"),
+    [
+        (nn.Conv2d(4, 3, 1), 4),
+        (nn.ConvTranspose2d(4, 3, 1), 4),
+        (nn.Sequential(nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 3, 1)), 5),
+        (nn.Sequential(nn.GroupNorm(2, 6), nn.Conv2d(6, 3, 1)), 6),
+    ],
+)
+def test_the_number_of_features_is_what_the_head_takes(head: nn.Module, features: int) -> None:
+    for parameter in head.parameters():
+        parameter.requires_grad_(False)
+    term = BoundaryTerm(Network(nn.Identity(), head), 3, TAU, TEMPERATURE, False)
+    assert term.last.shape == term.current.shape == (2, 3, features + 1)

@@ -202,6 +202,28 @@ def test_an_increment_through_a_patch_lands_in_its_region(tmp_path: Path) -> Non
     assert torch.equal(store.read("state", [0]), expected)
 
 
+def test_where_pixels_are_shown_increments_are_averaged(tmp_path: Path) -> None:
+    """Magnified by two, each stored pixel is seen in several view pixels: a constant comes back as it is."""
+    store = LabelStore([Field("state", "pixel")], [(9, 9)], tmp_path)
+    none = torch.zeros(1, 1)
+    warp = Warp.make(
+        flips=torch.zeros(1, 2, dtype=torch.bool),
+        angles=none,
+        zoom=torch.tensor([2.0]),
+        translation=torch.zeros(1, 2),
+        source_shape=(9, 9),
+        out_shape=(9, 9),
+    )
+    shown = torch.ones(1, 9, 9, dtype=torch.bool)
+    shown[0, 4] = False
+    increment = torch.full((1, 9, 9), 3.0)
+    increment[0, 4] = 100.0
+    store.add_through("state", [0], warp, increment, shown=shown)
+    state = store.read("state", [0])[0]
+    torch.testing.assert_close(state[state != 0], torch.full((int((state != 0).sum()),), 3.0))
+    assert 20 < int((state != 0).sum()) < 81
+
+
 def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
     store = LabelStore(FIELDS, SHAPES, tmp_path / "scratch")
     store.write("soft", [0], torch.randn(1, 2, 5, 6))

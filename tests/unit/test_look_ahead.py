@@ -480,7 +480,7 @@ def test_both_gradients_are_averaged(scope: Scope) -> None:
         return [(1 + len(seen)) * gradient for gradient in gradients]
 
     weights = random_weights(len(label), 2, *label.shape[1:])
-    ahead = LookAhead(network, image, scope, average)
+    ahead = LookAhead(network, image, scope, average=average)
     tangent = ahead.tangent(trusted, trusted_loss, RATE, (weights * losses(ahead.logits)).sum())
     slow = Virtual(network, image, losses, trusted, trusted_loss, MOVES[scope], rate=2 * RATE)
     assert_close(-2 * RATE * along(losses, ahead.logits, tangent), 3 * slow.gradient(weights))
@@ -488,6 +488,75 @@ def test_both_gradients_are_averaged(scope: Scope) -> None:
     assert seen == [shapes, shapes]
     ahead.tangent(trusted, trusted_loss, RATE, None)
     assert len(seen) == 3, "without a virtual step there is one gradient"
+
+
+def test_the_virtual_gradient_counts_by_the_share_of_the_batch() -> None:
+    """As the real one does where a process has more or fewer labelled pixels than the mean; the trusted one does not."""
+    network = network_of("unet", 2)
+    image, label, trusted, trusted_label = data_of(2)
+    losses, trusted_loss = pixel_losses(label), trusted_loss_of(trusted_label)
+    weights = random_weights(len(label), 2, *label.shape[1:])
+    ahead = LookAhead(network, image, "full", share=torch.tensor(0.5, dtype=torch.float64))
+    tangent = ahead.tangent(trusted, trusted_loss, RATE, (weights * losses(ahead.logits)).sum())
+    slow = Virtual(network, image, losses, trusted, trusted_loss, rate=RATE / 2)
+    assert_close(-RATE / 2 * along(losses, ahead.logits, tangent), slow.gradient(weights))
+
+
+# The difference of two passes
+
+
+@pytest.mark.parametrize(("name", "ndim", "norm"), [("unet-small", 2, "batch"), ("unet", 2, "instance"), ("unet", 3, "group")])
+def test_a_difference_ranks_pixels_as_the_exact_derivative(name: str, ndim: int, norm: Norm) -> None:
+    """In float32, where it is used; the running statistics stay those of one pass."""
+    image, label, trusted, trusted_label = data_of(ndim, torch.float32)
+    losses, trusted_loss = pixel_losses(label), trusted_loss_of(trusted_label)
+    found, buffers = [], []
+    for derivative in ("exact", "difference"):
+        network = network_of(name, ndim, norm).float()
+        ahead = LookAhead(network, image, "full", derivative)
+        tangent = ahead.tangent(trusted, trusted_loss, RATE, losses(ahead.logits).sum())
+        found.append(along(losses, ahead.logits, tangent).flatten())
+        buffers.append(copied_buffers(network))
+    exact, difference = found
+    assert float((difference - exact).norm() / exact.norm()) < 0.1
+    assert float(spearmanr(difference, exact).statistic) > 0.99
+    assert all(torch.equal(value, buffers[1][key]) for key, value in buffers[0].items())
+
+
+def test_a_difference_needs_no_forward_mode_and_no_gradient_gives_no_change() -> None:
+    class Opaque(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return gradient
+
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Opaque.apply(x)  # type: ignore[no-any-return]
+
+    network = Network(nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), Layer(), nn.Tanh(), nn.Conv2d(4, 3, 1)))
+    image, _label, trusted, trusted_label = data_of(2, torch.float32)
+    ahead = LookAhead(network, image, "full", "difference")
+    assert ahead.tangent(trusted, trusted_loss_of(trusted_label), RATE, None).abs().max() > 0
+    assert not ahead.tangent(trusted, lambda logits: 0 * logits.sum(), RATE, None).any()
+
+
+def test_a_difference_is_taken_in_full_precision_and_with_the_first_dropout() -> None:
+    torch.manual_seed(0)
+    network = Network(nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Dropout(0.5), nn.Tanh(), nn.Conv2d(4, 3, 1)))
+    image, _label, trusted, trusted_label = data_of(2, torch.float32)
+    found = []
+    for enabled, derivative in ((False, "exact"), (False, "difference"), (True, "difference")):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            ahead = LookAhead(network, image, "full", derivative)
+            found.append(ahead.tangent(trusted, trusted_loss_of(trusted_label), RATE, None).flatten())
+    exact, *differences = found
+    for difference, least in zip(differences, (0.999, 0.9), strict=True):  # with bfloat16 the trusted gradient is in it
+        assert float(torch.nn.functional.cosine_similarity(difference, exact, dim=0)) > least
 
 
 # Mixed precision

@@ -93,13 +93,13 @@ def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
 
 
 def trust(dataset: Dataset, share: float, seed: int) -> Dataset:
-    """The data set with a ``share`` (0 to 1) of its training images trusted, at least one, in place of those it had marked.
+    """The data set with a ``share`` (0 to 1) of its training images trusted, in place of those that it had marked.
 
-    An image is trusted with the labels of all its raters. The choice depends on the seed and the image's id only, and a smaller
-    share is part of a larger one. The order of the cases is kept.
+    At least one is, and where there are two one is not. An image is trusted with the labels of all its raters. The choice
+    depends on the seed and the image's id only, and a smaller share is part of a larger one. The order of the cases is kept.
     """
     images = _drawn_images(dataset.of("train"), seed, "trusted")
-    kept = set(images[: max(1, round(share * len(images)))])
+    kept = set(images[: max(1, min(round(share * len(images)), len(images) - 1))])
     cases = (replace(case, trusted=image_id(case) in kept) if case.split == "train" else case for case in dataset.cases)
     return replace(dataset, cases=tuple(cases))
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from debride.geometry.maps import PixelMap
 from debride.labels import Field, LabelStore
-from debride.networks.network import Network, Scope
+from debride.networks.network import Derivative, Network, Scope
 from debride.types import Batch, DataError
 
 MakeNetwork = Callable[[], Network]
@@ -124,7 +124,7 @@ class Run(Protocol):
     def trusted_batch(self, size: int) -> Batch:
         """A batch of trusted cases, drawn anew for every step."""
 
-    def look_ahead(self, network: Network, image: Tensor, scope: Scope) -> LookAhead:
+    def look_ahead(self, network: Network, image: Tensor, scope: Scope, derivative: Derivative) -> LookAhead:
         """Passes images forward through a network; the virtual step of the look-ahead moves the part named by ``scope``."""
 
     def log(self, **values: Tensor | float) -> None:

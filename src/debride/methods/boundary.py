@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from debride.losses.centres import BOUNDARY, boundary_weights, centre_distance, decompose, weighted_centres
 from debride.losses.pixel import full_precision
 from debride.networks.network import Network
-from debride.types import DataError
 
 DCD_MAX = 100.0
 """DCD_max of Eq. 46."""
@@ -29,14 +28,8 @@ class BoundaryTerm(nn.Module):
     def __init__(self, network: Network, classes: int, tau: float, temperature: float, through_weights: bool) -> None:
         super().__init__()
         self.tau, self.temperature, self.through_weights = tau, temperature, through_weights
-        if network.head is None:
-            remedy = 'Return debride.networks.adapt(module, last_layer="...") from the constructor, or use --boundary 0.'
-            raise DataError(
-                type(network.trunk).__name__, "has no features for a boundary term: its last layer is not known", remedy
-            )
-        channels = next(iter(network.part("head").values())).shape[1]  # of the last layer's weight (K, D, ...)
         for name in ("last", "current"):
-            self.register_buffer(name, torch.zeros(classes - 1, 3, channels + 1))
+            self.register_buffer(name, torch.zeros(classes - 1, 3, network.channels + 1))
 
     def forward(
         self, features: Tensor, probability: Tensor, edges: Tensor, valid: Tensor, gamma: Tensor, loss: Tensor

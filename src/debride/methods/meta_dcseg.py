@@ -44,9 +44,9 @@ class MetaDCSeg(Method):
         deviations=(
             *DEVIATIONS,
             "No unit of eta (Eq. 22) is printed that would do: with weights of 1 / (H W) and losses that are sums a first "
-            "step from alpha = 1 is huge, with means nothing moves. Here eta is set once, so that in the first epoch of "
-            "updates weights change by `meta_rate` on average: whatever the scope, the learning rate and the size of an image "
-            "are.",
+            "step from alpha = 1 is huge, with means nothing moves. Here eta is `meta_rate` divided by the mean absolute "
+            "derivative, a running mean over the first epoch of updates that is kept after it: whatever the scope, the "
+            "learning rate and the size of an image are, a first update changes weights by `meta_rate` on average.",
             "alpha and beta share one budget per image (Eq. 24), so that gamma = alpha + beta (Eq. 9) tells pixels apart. "
             "Section 3.2.3's alpha + beta = 1 for each pixel makes gamma one everywhere: `--normalise pixel`. Eq. 32 "
             "normalises over the batch: `--normalise batch`.",
@@ -83,6 +83,9 @@ class MetaDCSeg(Method):
         scope: Literal["full", "decoder", "head"] = setting(
             "full", "What the virtual step moves: full, decoder, or head, the last layer alone"
         )
+        derivative: Literal["exact", "difference"] = setting(
+            "exact", "By forward-mode, or from the difference of two passes: cheaper, its ranks the same to a thousandth"
+        )
         meta_rate: float = setting(0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)")
         meta_every: int = setting(1, "Steps from one update of the weights to the next (Meta Step, Table 8)")
         trusted_batch: int = setting(4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in Table 8)")
@@ -97,7 +100,9 @@ class MetaDCSeg(Method):
         temperature: float = setting(0.9, "tau_dcd of Eq. 12 (0.5 to 0.9 in Table 8, 1.0 in A.5.1)")
         edges: Literal["gradient", "none"] = setting("gradient", "What finds the edges of Eq. 8, where the paper has PiDiNet")
         edge_ratio: float = setting(0.14, "Largest share of an image's pixels that are edges (Boundary Ratio, Table 8)")
-        edge_threshold: float = setting(0.08, "Least steepness of an edge, as a part of the largest (Grad Thresh, Table 8)")
+        edge_threshold: float = setting(
+            0.08, "Least steepness of an edge, as a part of the image's 99.5th percentile (Grad Thresh, Table 8)"
+        )
         through_weights: bool = setting(False, "Let gradients flow through the boundary weights (Eq. 43 and 44)")
 
         def __post_init__(self) -> None:
@@ -153,7 +158,7 @@ class MetaDCSeg(Method):
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The terms of Eq. 13; the weights are brought up to date on the way, by the pass forward that the loss is made of."""
         warming_up = in_first(self.config.warm_up, run)
-        ahead = run.look_ahead(self.network, batch.image, self.config.scope)
+        ahead = run.look_ahead(self.network, batch.image, self.config.scope, self.config.derivative)
         pseudo, valid = pseudo_label(ahead.logits, batch.label), batch.label != IGNORE
         learning = self.config.meta and not warming_up
         weights = initial_weights(valid)
@@ -184,7 +189,8 @@ class MetaDCSeg(Method):
         valid = batch.label != IGNORE
         gradient = weight_gradient(ahead, batch, pseudo, seen, self.config.trusted_batch, run)
         if in_first(self.config.warm_up + 1 / run.epochs, run) or not self.derivatives[0]:
-            self.derivatives += torch.stack((masked_mean(gradient.abs().mean(dim=1), valid), gradient.new_ones(())))
+            size = masked_mean(gradient.abs().mean(dim=1), valid)
+            self.derivatives += torch.stack((size, (size > 0).to(size)))
         total, count = self.derivatives
         eta = (self.config.meta_rate * count / total.where(total > 0, torch.inf)).to(gradient)
         weights = normalised(seen - eta * gradient, valid, self.config.normalise)  # Eq. 22 to 24
@@ -193,16 +199,11 @@ class MetaDCSeg(Method):
         return weights
 
     def _keep(self, change: Tensor, batch: Batch, run: Run) -> None:
-        """Brings a change (B, 2, *S) in the view back to the stored weights, and these not below zero (Eq. 23).
-
-        A stored pixel gets the mean change of the labelled pixels that show it.
-        """
-        view, valid = batch.views[0], (batch.label != IGNORE)[:, None]
-        returned = view.warp.to("cpu").adjoint(torch.cat((change * valid, valid), dim=1).cpu())
-        shown = returned[:, 2:]
-        returned = returned[:, :2] / shown.where(shown > 0, 1)
+        """Brings a change (B, 2, *S) in the view back to the stored weights, and these not below zero (Eq. 23)."""
+        view = batch.views[0]
         for number, (name, least) in enumerate((("alpha", -1.0), ("beta", 0.0))):
-            run.store.add(name, batch.index, returned[:, number], view.origin, clamp=(least, float("inf")))
+            limits, shown = (least, float("inf")), batch.label != IGNORE
+            run.store.add_through(name, batch.index, view.warp, change[:, number], view.origin, limits, shown)
 
 
 def _option(name: str) -> str:

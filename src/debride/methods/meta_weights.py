@@ -27,7 +27,8 @@ DEVIATIONS = (
     "Losses are means over labelled pixels and weights have a mean of one, where Eq. 21 and 22 of MetaDCSeg sum over pixels "
     "and its Eq. 24 makes weights of the order of 1 / (H W): the same up to a factor in the learning rates.",
     "The trusted batch is normalised by its own statistics, and no virtual pass touches running ones.",
-    "With several processes each draws trusted cases of its own; the gradients of both passes are averaged.",
+    "With several processes each draws trusted cases of its own; the gradients of both passes are averaged. A mean over the "
+    "batch (`--normalise batch`) is that of each process's part.",
 )
 """The departures that both methods list."""
 

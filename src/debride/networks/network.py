@@ -13,6 +13,9 @@ from debride.types import DataError
 Scope = Literal["full", "decoder", "head"]
 """Parts of a network: all of it, all after the encoder, or the last layer alone."""
 
+Derivative = Literal["exact", "difference"]
+"""How the change of logits with parameters is found: by forward-mode differentiation, or from two passes."""
+
 
 class Network(nn.Module):
     """Images (B, C, *S) to logits (B, K, *S), as ``head(features(image))``.
@@ -29,6 +32,19 @@ class Network(nn.Module):
         self.head = head
         self.stride = stride
         self.decoder = decoder
+
+    @property
+    def channels(self) -> int:
+        """The number of features F, as the head's first layer says it; DataError where the network does not say it."""
+        for layer in [] if self.head is None else self.head.modules():
+            for name in ("in_channels", "in_features", "num_features", "num_channels"):
+                if isinstance(getattr(layer, name, None), int):
+                    return int(getattr(layer, name))
+        raise DataError(
+            type(self.trunk).__name__,
+            "has no last layer that says how many features it takes",
+            'Return debride.networks.adapt(module, last_layer="...") of a convolution from the constructor.',
+        )
 
     def part(self, scope: Scope) -> dict[str, nn.Parameter]:
         """The trainable parameters of a part by name, as in ``named_parameters()``; the head belongs to all three.

@@ -19,7 +19,7 @@ from debride.data.cache import Prepared
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
 from debride.labels import LabelStore
 from debride.methods.base import Look, Method, Phase, Swept
-from debride.networks.network import Network, Scope
+from debride.networks.network import Derivative, Network, Scope
 from debride.rng import derive
 from debride.training import inference
 from debride.training.config import TrainConfig
@@ -127,9 +127,9 @@ class TrainingRun:
         raw = read(self.prepared, Selection(rows, np.zeros_like(rows), rows), self.regions, derive(seed, "read"))
         return self._batch(raw, (Look(),), seed)
 
-    def look_ahead(self, network: Network, image: Tensor, scope: Scope) -> LookAhead:
+    def look_ahead(self, network: Network, image: Tensor, scope: Scope, derivative: Derivative) -> LookAhead:
         """Passes images (B, C, *S) forward; the result can be asked what weights on their pixels would do to a trusted loss."""
-        return LookAhead(network, image, scope, self._averaged)
+        return LookAhead(network, image, scope, derivative, self._averaged, self._share)
 
     def log(self, **values: Tensor | float) -> None:
         """Records scalars; each epoch's mean over steps and processes goes to ``metrics.jsonl``."""
