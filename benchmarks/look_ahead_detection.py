@@ -7,19 +7,21 @@ its label was changed, a case is wrong if it was corrupted. Clean labels are rea
 Two trainings. In that of ``ce`` on the cases that are not trusted, the networks of some epochs are asked by look-ahead for
 the derivative of the loss on all trusted cases by each pixel's weight (Eq. 29 of MetaDCSeg, a virtual step with all weights
 at one): high where more weight would hurt. In that of ``meta-dcseg`` the score is minus alpha, the trust that it keeps. A
-case's score is the mean of its pixels'. "hard" pixels are those with a loss above 0.05. The last table is Spearman's rank
-correlation of the derivatives of the scopes.
+case's score is the mean of its pixels'. "hard" pixels are those with a loss above 0.05. "difference" is the derivative of
+scope full from two passes. Below each epoch: Spearman's rank correlation of the exact derivative of scope full with the
+others.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from debride.losses.reduce import masked_mean
 from debride.methods import METHODS
 from debride.methods.ce import CrossEntropy
 from debride.methods.meta_dcseg import MetaDCSeg
+from debride.networks.network import Derivative, Scope
 from debride.noise import make_noise
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
@@ -47,7 +50,12 @@ from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE, Dataset
 
 DATA = {"ACDC": ("nnUNet_raw/Dataset102_ACDC", "^(patient[0-9]+)"), "Kvasir-SEG": ("kvasir-seg", None)}
-SCOPES = ("full", "decoder", "head")
+LOOKS: dict[str, tuple[Scope, Derivative]] = {
+    "full": ("full", "exact"),
+    "difference": ("full", "difference"),
+    "decoder": ("decoder", "exact"),
+    "head": ("head", "exact"),
+}
 OUT = sys.stdout
 HARD = 0.05
 Maps = dict[str, npt.NDArray[np.float32]]
@@ -92,47 +100,38 @@ def watched(base: type[Any], judge: Judge, epochs: set[int]) -> type[Any]:
                 return
             if self.fields():
                 trust = 1 + run.store.read("alpha", judge.rows).numpy()
-                judge.print(run.epoch + 1, {"loss": look(self.network, run, judge.rows, ())["loss"], "-alpha": -trust})
+                judge.print(run.epoch + 1, {"loss": look(self.network, run, judge.rows, {})["loss"], "-alpha": -trust})
                 return
-            scores = look(self.network, run, judge.rows, SCOPES)
+            scores = look(self.network, run, judge.rows, LOOKS)
             judge.print(run.epoch + 1, scores)
-            ranks = spearmanr(np.stack([scores[scope].ravel() for scope in SCOPES], axis=1)).statistic
-            pairs = ((a, b) for a in range(len(SCOPES)) for b in range(a))
-            print(
-                "      " + ", ".join(f"{SCOPES[a]} and {SCOPES[b]} {ranks[a, b]:.3f}" for a, b in pairs), file=OUT, flush=True
-            )
+            ranks = spearmanr(np.stack([scores[name].ravel() for name in LOOKS], axis=1)).statistic[0]
+            others = zip(list(LOOKS)[1:], ranks[1:], strict=True)
+            print("      full and " + ", ".join(f"{name} {rank:.4f}" for name, rank in others), file=OUT, flush=True)
 
     return Watched
 
 
-def look(network: Any, run: Any, rows: npt.NDArray[np.int64], scopes: tuple[Any, ...]) -> Maps:
-    """Losses, and derivatives for each scope, of cases as they are, by a copy of the network that may be looked at."""
+def look(network: Any, run: Any, rows: npt.NDArray[np.int64], looks: dict[str, tuple[Scope, Derivative]]) -> Maps:
+    """Losses, and minus the derivatives of each look, of cases as they are, by a copy of the network that may be looked at."""
     network = copy.deepcopy(network).train()
-    found: dict[str, list[Tensor]] = {}
-    for image, label in _swept(run, rows):
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    for swept in run.sweep(rows):
+        losses = functools.partial(cross_entropy, target=swept.label)
+        with torch.no_grad():
+            found["loss"].append(losses(network(swept.image)))
         trusted = run.trusted_batch(len(run.trusted))
-        valid, trusted_valid = label != IGNORE, trusted.label != IGNORE
-        for scope in scopes or ("head",):
-            ahead = LookAhead(network, image, scope)
-            loss = cross_entropy(ahead.logits, label)
-            if scope == (scopes or ("head",))[0]:
-                found.setdefault("loss", []).append(loss.detach())
-            if scopes:
-                tangent = ahead.tangent(
-                    trusted.image,
-                    lambda logits, to=trusted.label, where=trusted_valid: masked_mean(cross_entropy(logits, to), where),
-                    run.learning_rate,
-                    masked_mean(loss, valid),
-                )
-                found.setdefault(scope, []).append(
-                    -along(lambda logits, to=label: cross_entropy(logits, to), ahead.logits, tangent)
-                )
+        valid = trusted.label != IGNORE
+        trusted_loss = functools.partial(_mean_loss, label=trusted.label, valid=valid)
+        for name, how in looks.items():
+            ahead = LookAhead(network, swept.image, *how)
+            virtual = masked_mean(losses(ahead.logits), swept.label != IGNORE)
+            tangent = ahead.tangent(trusted.image, trusted_loss, run.learning_rate, virtual)
+            found[name].append(-along(losses, ahead.logits, tangent))
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
-def _swept(run: Any, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-    for swept in run.sweep(rows):
-        yield swept.image, swept.label
+def _mean_loss(logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+    return masked_mean(cross_entropy(logits, label), valid)
 
 
 def _labels(prepared: Prepared, rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:
@@ -144,7 +143,9 @@ def main() -> None:
     parser.add_argument("--data", default="ACDC", choices=list(DATA))
     parser.add_argument("--trusted", type=float, default=0.1, help="share of the training cases (default: 0.1)")
     parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--scope", nargs="*", default=["head", "full"], choices=SCOPES, help="of meta-dcseg")
+    parser.add_argument(
+        "--scope", nargs="*", default=["head", "full"], choices=["full", "decoder", "head"], help="of meta-dcseg"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
