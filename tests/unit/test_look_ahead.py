@@ -31,7 +31,6 @@ CASES: list[tuple[str, int, Norm]] = [
     ("unet-small", 3, "group"),
     ("unet++", 2, "batch"),
     ("unet++", 2, "group"),
-    ("unet++", 3, "instance"),
 ]
 SIZES = {2: (12, 28), 3: (7, 9, 12)}
 """Sizes that networks pad to multiples of 16."""

@@ -486,6 +486,20 @@ def test_weights_stay_above_zero_in_the_store_whatever_the_view() -> None:
     assert float(found.min()) == 0 and torch.isfinite(found).all()
 
 
+@pytest.mark.parametrize("epoch", [0, 50])
+def test_a_batch_without_labels_gives_zero_finite_gradients_and_leaves_the_store(epoch: int) -> None:
+    store = store_of(3, 7, 9, seed=3)
+    batch, before = plain_batch(2, 3, store), kept(store, range(3))
+    batch.label.fill_(IGNORE)
+    method = meta_dcseg(warm_up=0.1)
+    training = Training(store=store, epoch=epoch, epochs=100)
+    total = torch.stack(list(method.loss(batch, training).values())).sum()  # type: ignore[arg-type]
+    total.backward()  # type: ignore[no-untyped-call]
+    assert total.item() == 0
+    assert all(not parameter.grad.any() for parameter in method.parameters() if parameter.grad is not None)
+    assert torch.equal(kept(store, range(3)), before)
+
+
 # What a method declares
 
 
