@@ -8,9 +8,10 @@ from typing import Literal
 from torch import Tensor
 
 from debride.losses.reduce import masked_mean
-from debride.methods.base import Method, Paper, Phase, Run, Stream, in_first, untrusted
+from debride.methods.base import Method, Paper, Phase, Run, in_first
 from debride.methods.meta_weights import (
     DEVIATIONS,
+    LookAheadConfig,
     bootstrapping_loss,
     initial_weights,
     normalised,
@@ -18,7 +19,7 @@ from debride.methods.meta_weights import (
     weight_gradient,
 )
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, Batch
 
 
 class L2B(Method):
@@ -41,32 +42,17 @@ class L2B(Method):
     )
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
-        """What is weighed, and how far the look-ahead reaches."""
+    class Config(LookAheadConfig):
+        """What is weighed, and within what the weights share."""
 
         unit: Literal["pixel", "case"] = setting("pixel", "What has weights of its own: each pixel, or each case")
-        scope: Literal["full", "decoder", "head"] = setting(
-            "full", "What the virtual step moves: full, decoder, or head, the last layer alone"
-        )
-        derivative: Literal["exact", "difference"] = setting(
-            "exact", "By forward-mode, or from the difference of two passes: cheaper, its ranks the same to a thousandth"
-        )
-        trusted_batch: int = setting(4, "Trusted cases of a look-ahead")
         normalise: Literal["image", "batch", "pixel"] = setting(
             "batch", "Over what alpha + beta has a mean of one: batch (as published), image or pixel"
         )
-        train_on_trusted: bool = setting(False, "Train on the trusted cases too")
-        warm_up: float = setting(0.1, "Part of the training on plain cross-entropy before (our choice, MetaDCSeg's)")
-
-        def __post_init__(self) -> None:
-            if self.trusted_batch < 1:
-                raise DataError("--trusted-batch", f"is {self.trusted_batch}", "Give a whole number of at least 1.")
-            if not 0 <= self.warm_up <= 1:
-                raise DataError("--warm-up", f"is {self.warm_up}", "Give a part of the training, from 0 to 1.")
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
         """One pass over the cases that are trained on."""
-        return (Phase(streams=(Stream(None if self.config.train_on_trusted else untrusted(run)),)),)
+        return (self.config.phase(run),)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The weighted loss of given labels and pseudo-labels (Eq. 1)."""

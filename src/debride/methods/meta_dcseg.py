@@ -16,10 +16,11 @@ from debride.labels import Field, LabelStore
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Stream, in_first, untrusted
+from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, in_first
 from debride.methods.boundary import BoundaryTerm
 from debride.methods.meta_weights import (
     DEVIATIONS,
+    LookAheadConfig,
     bootstrapping_loss,
     initial_weights,
     normalised,
@@ -60,7 +61,8 @@ class MetaDCSeg(Method):
             "tau (Eq. 6 to 8) has no value in the paper: 0.8. tau_dcd is 0.9 as for Kvasir-SEG in Table 8; A.5.1 sets 1.0.",
             "Edges are the image's steepest pixels, found once before augmentation; PiDiNet's weights would have to be "
             "downloaded. We read Table 8's unexplained boundary ratio and grad thresh as this detector's. Edge pixels inside "
-            "the object or the background stay part of these regions too, as Eq. 6 to 8 read.",
+            "the object or the background stay part of these regions too, as Eq. 6 to 8 read. Steepness is per pixel, whatever "
+            "the spacing.",
             "Default centres (Eq. 47) are the means of the last epoch's centres; a region also takes them where all its "
             "weights are zero. Until there are any, the boundary pixels of such an image weigh the same.",
             "The boundary weights carry no gradient. With that of Eq. 43 and 44 (`--through-weights`) the network can lower "
@@ -76,24 +78,15 @@ class MetaDCSeg(Method):
     )
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
+    class Config(LookAheadConfig):
         """How weights are learnt and what the boundary term is made of; the switches give the rows of Table 5."""
 
         meta: bool = setting(True, "Learn the weights (section 3.2); without, alpha = 1 and beta = 0 stay (Table 5)")
-        scope: Literal["full", "decoder", "head"] = setting(
-            "full", "What the virtual step moves: full, decoder, or head, the last layer alone"
-        )
-        derivative: Literal["exact", "difference"] = setting(
-            "exact", "By forward-mode, or from the difference of two passes: cheaper, its ranks the same to a thousandth"
-        )
         meta_rate: float = setting(0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)")
         meta_every: int = setting(1, "Steps from one update of the weights to the next (Meta Step, Table 8)")
-        trusted_batch: int = setting(4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in Table 8)")
         normalise: Literal["image", "batch", "pixel"] = setting(
             "image", "Over what alpha + beta has a mean of one: image (Eq. 24), batch (Eq. 32) or pixel"
         )
-        train_on_trusted: bool = setting(False, "Train on the trusted cases too")
-        warm_up: float = setting(0.1, "Part of the training before weights and boundary term (10 of 100 epochs, section 4.1)")
         boundary: float = setting(0.35, "Weight of the boundary term, lambda_1 of Eq. 13 (0.28 to 0.35 in Table 8)")
         dice: float = setting(0.08, "Weight of the Dice term, lambda_2 of Eq. 13 (0.08 to 0.14 in Table 8)")
         tau: float = setting(0.8, "Confidence that divides the regions, tau of Eq. 6 to 8, from 0.5 to 1 (our choice)")
@@ -106,16 +99,16 @@ class MetaDCSeg(Method):
         through_weights: bool = setting(False, "Let gradients flow through the boundary weights (Eq. 43 and 44)")
 
         def __post_init__(self) -> None:
-            for name in ("meta_every", "trusted_batch"):
-                if getattr(self, name) < 1:
-                    raise DataError(_option(name), f"is {getattr(self, name)}", "Give a whole number of at least 1.")
+            super().__post_init__()
+            if self.meta_every < 1:
+                raise DataError("--meta-every", f"is {self.meta_every}", "Give a whole number of at least 1.")
             for name in ("meta_rate", "temperature"):
                 if not getattr(self, name) > 0:
                     raise DataError(_option(name), f"is {getattr(self, name)}", "Give a number above 0.")
             for name in ("boundary", "dice"):
                 if not getattr(self, name) >= 0:
                     raise DataError(_option(name), f"is {getattr(self, name)}", "Give a number of at least 0.")
-            for name in ("warm_up", "edge_ratio", "edge_threshold"):
+            for name in ("edge_ratio", "edge_threshold"):
                 if not 0 <= getattr(self, name) <= 1:
                     raise DataError(_option(name), f"is {getattr(self, name)}", "Give a number from 0 to 1.")
             if not 0.5 <= self.tau < 1:
@@ -153,7 +146,7 @@ class MetaDCSeg(Method):
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
         """One pass over the cases that are trained on."""
-        return (Phase(streams=(Stream(None if self.config.train_on_trusted else untrusted(run)),)),)
+        return (self.config.phase(run),)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The terms of Eq. 13; the weights are brought up to date on the way, by the pass forward that the loss is made of."""

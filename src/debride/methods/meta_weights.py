@@ -6,6 +6,7 @@ Weights (B, 2, *S) hold alpha, the trust in the given label, and beta, that in t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from debride.losses.pixel import along, cross_entropy
 from debride.losses.reduce import masked_mean
-from debride.methods.base import LookAhead, Run
-from debride.types import IGNORE, Batch
+from debride.methods.base import LookAhead, Phase, Run, Stream, untrusted
+from debride.settings import setting
+from debride.types import IGNORE, Batch, DataError
 
 Over = Literal["image", "batch", "pixel"]
 
@@ -31,6 +33,33 @@ DEVIATIONS = (
     "batch (`--normalise batch`) is that of each process's part.",
 )
 """The departures that both methods list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookAheadConfig:
+    """How far to look ahead, at what, and from when."""
+
+    scope: Literal["full", "decoder", "head"] = setting(
+        "full", "What the virtual step moves: full, decoder, or head, the last layer alone"
+    )
+    derivative: Literal["exact", "difference"] = setting(
+        "exact", "By forward-mode, or from the difference of two passes: cheaper, its ranks the same to a thousandth"
+    )
+    trusted_batch: int = setting(4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in MetaDCSeg's Table 8)")
+    train_on_trusted: bool = setting(False, "Train on the trusted cases too")
+    warm_up: float = setting(
+        0.1, "Part of the training on plain weights before (MetaDCSeg: 10 of 100 epochs, section 4.1; our choice for L2B)"
+    )
+
+    def __post_init__(self) -> None:
+        if self.trusted_batch < 1:
+            raise DataError("--trusted-batch", f"is {self.trusted_batch}", "Give a whole number of at least 1.")
+        if not 0 <= self.warm_up <= 1:
+            raise DataError("--warm-up", f"is {self.warm_up}", "Give a part of the training, from 0 to 1.")
+
+    def phase(self, run: Run) -> Phase:
+        """One pass over the cases that are trained on."""
+        return Phase(streams=(Stream(None if self.train_on_trusted else untrusted(run)),))
 
 
 def initial_weights(valid: Tensor) -> Tensor:
