@@ -28,12 +28,17 @@ from tests.meta_stubs import (
 from tests.two_networks import random_labels
 from torch import Tensor, nn
 
-from debride.methods.meta_weights import Over, bootstrapping_loss, normalised, pseudo_label, weight_gradient
+from debride.methods.meta_weights import Over, bootstrapping_loss, both_losses, normalised, pseudo_label, weight_gradient
 from debride.networks.network import Network, Scope
 from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE
 
 OVER: list[Over] = ["image", "batch", "pixel"]
+
+
+def gradient_of(ahead: LookAhead, batch: Any, pseudo: Tensor, weights: Tensor | None, cases: int, training: Any) -> Tensor:
+    """``weight_gradient`` with the losses at the look-ahead's logits."""
+    return weight_gradient(ahead, both_losses(ahead.logits, batch.label, pseudo), batch, pseudo, weights, cases, training)
 
 
 def random_logits(*size: int, classes: int) -> Tensor:
@@ -53,7 +58,7 @@ def test_pseudo_labels_are_the_likeliest_classes_where_there_is_a_label(ndim: in
 def test_the_bootstrapping_loss_is_equation_1(ndim: int, classes: int) -> None:
     label, logits = random_labels(*SIZES[ndim], classes=classes), random_logits(*SIZES[ndim], classes=classes)
     weights = random_weights(*SIZES[ndim])
-    found = bootstrapping_loss(logits, label, pseudo_label(logits, label), weights)
+    found = bootstrapping_loss(both_losses(logits, label, pseudo_label(logits, label)), weights)
     near(found, slow_bootstrapping(logits, label, weights.numpy()), 1e-12)
     assert not found[label == IGNORE].any()
 
@@ -62,7 +67,7 @@ def test_the_bootstrapping_loss_by_hand() -> None:
     """Probabilities 0.2 and 0.8, and 0.5 and 0.5 of an image of two pixels, both labelled 0."""
     logits = torch.tensor([[[0.2, 0.5], [0.8, 0.5]]], dtype=torch.float64).log()
     weights = torch.tensor([[[0.5, 2.0], [1.0, 3.0]]], dtype=torch.float64)
-    found = bootstrapping_loss(logits, torch.tensor([[0, 0]]), torch.tensor([[1, 0]]), weights)
+    found = bootstrapping_loss(both_losses(logits, torch.tensor([[0, 0]]), torch.tensor([[1, 0]])), weights)
     expected = -torch.tensor([[0.5 * np.log(0.2) + np.log(0.8), 5 * np.log(0.5)]])
     near(found, expected, 1e-12)
 
@@ -142,7 +147,7 @@ def test_the_derivative_equals_central_differences(ndim: int, classes: int, step
     network, weights = small_network(ndim, classes), random_weights(*size) if stepped else None
     ahead = LookAhead(network, batch.image, scope)
     pseudo = pseudo_label(ahead.logits, batch.label)
-    found = weight_gradient(ahead, batch, pseudo, weights, 3, training)  # type: ignore[arg-type]
+    found = gradient_of(ahead, batch, pseudo, weights, 3, training)
     virtual = Virtual(network, batch, training, scope)
     assert len(virtual.moved) == {"full": 6, "decoder": 4, "head": 2}[scope]
     around = torch.zeros(len(batch), 2, *size[1:], dtype=torch.float64) if weights is None else weights
@@ -165,7 +170,7 @@ def test_the_virtual_step_counts() -> None:
     found = []
     for rate, at_first in ((RATE, weights), (RATE, None), (2 * RATE, None)):
         training.learning_rate = rate
-        found.append(weight_gradient(ahead, batch, pseudo, at_first, 1, training))  # type: ignore[arg-type]
+        found.append(gradient_of(ahead, batch, pseudo, at_first, 1, training))
     assert float((found[0] - found[1]).abs().max()) > 0.01 * float(found[1].abs().max())
     near(found[2], 2 * found[1])
 
@@ -187,7 +192,7 @@ def test_a_wrong_label_costs_and_a_right_one_saves() -> None:
         ahead = LookAhead(line(0.0, 0.0), image, scope)
         batch, training = batch_of(label, image=image), Training(trusted=trusted)
         pseudo = pseudo_label(ahead.logits, label)
-        found = weight_gradient(ahead, batch, pseudo, None, 1, training)  # type: ignore[arg-type]
+        found = gradient_of(ahead, batch, pseudo, None, 1, training)
         # <grad L, grad l> is 1/2 where x speaks for the label as the trusted case does, times |x|; both classes tie: class 0.
         given = [-0.5, 0.5, -0.5, 1.0, 0.0]
         own = [0.5, 0.5, -0.5, -1.0, 0.0]
@@ -199,5 +204,5 @@ def test_trusted_pixels_without_a_label_do_not_count() -> None:
     ahead = LookAhead(network, batch.image, "full")
     pseudo = pseudo_label(ahead.logits, batch.label)
     unlabelled = batch_of(torch.full((1, 4, 5), IGNORE), seed=3)
-    found = weight_gradient(ahead, batch, pseudo, random_weights(2, 4, 5), 1, Training(trusted=unlabelled))  # type: ignore[arg-type]
+    found = gradient_of(ahead, batch, pseudo, random_weights(2, 4, 5), 1, Training(trusted=unlabelled))
     assert not found.any() and torch.isfinite(found).all()

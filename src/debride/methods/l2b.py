@@ -13,6 +13,7 @@ from debride.methods.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
     bootstrapping_loss,
+    both_losses,
     initial_weights,
     normalised,
     pseudo_label,
@@ -58,14 +59,14 @@ class L2B(Method):
         """The weighted loss of given labels and pseudo-labels (Eq. 1)."""
         ahead = run.look_ahead(self.network, batch.image, self.config.scope, self.config.derivative)
         pseudo = pseudo_label(ahead.logits, batch.label)
-        valid = batch.label != IGNORE
+        losses, valid = both_losses(ahead.logits, batch.label, pseudo), batch.label != IGNORE
         if in_first(self.config.warm_up, run):
             weights = initial_weights(valid)
         else:
-            gradient = weight_gradient(ahead, batch, pseudo, None, self.config.trusted_batch, run)
+            gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.trusted_batch, run)
             weights = normalised(-self._per_unit(gradient), valid, self.config.normalise)
             run.log(alpha=masked_mean(weights[:, 0], valid), beta=masked_mean(weights[:, 1], valid))
-        return {"weighted": masked_mean(bootstrapping_loss(ahead.logits, batch.label, pseudo, weights), valid)}
+        return {"weighted": masked_mean(bootstrapping_loss(losses, weights), valid)}
 
     def _per_unit(self, gradient: Tensor) -> Tensor:
         """The derivative by the weights of pixels, or that by those of whole cases at each of their pixels (B, 2, *S)."""

@@ -22,6 +22,7 @@ from debride.methods.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
     bootstrapping_loss,
+    both_losses,
     initial_weights,
     normalised,
     pseudo_label,
@@ -153,13 +154,14 @@ class MetaDCSeg(Method):
         warming_up = in_first(self.config.warm_up, run)
         ahead = run.look_ahead(self.network, batch.image, self.config.scope, self.config.derivative)
         pseudo, valid = pseudo_label(ahead.logits, batch.label), batch.label != IGNORE
+        losses = both_losses(ahead.logits, batch.label, pseudo)
         learning = self.config.meta and not warming_up
         weights = initial_weights(valid)
         if learning:
             weights = weights + torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1)
         if learning and run.step % self.config.meta_every == 0:
-            weights = self._updated(weights, ahead, batch, pseudo, run)
-        loss = bootstrapping_loss(ahead.logits, batch.label, pseudo, weights)
+            weights = self._updated(weights, ahead, losses, batch, pseudo, run)
+        loss = bootstrapping_loss(losses, weights)
         terms = {"weighted": masked_mean(loss, valid)}
         probability = full_precision(ahead.logits).softmax(dim=1)
         if self.boundary_term is not None and not warming_up:
@@ -177,10 +179,10 @@ class MetaDCSeg(Method):
         if self.boundary_term is not None:
             self.boundary_term.end_epoch()
 
-    def _updated(self, seen: Tensor, ahead: LookAhead, batch: Batch, pseudo: Tensor, run: Run) -> Tensor:
+    def _updated(self, seen: Tensor, ahead: LookAhead, losses: Tensor, batch: Batch, pseudo: Tensor, run: Run) -> Tensor:
         """The weights after Eq. 22 to 24 (B, 2, *S), which the store keeps."""
         valid = batch.label != IGNORE
-        gradient = weight_gradient(ahead, batch, pseudo, seen, self.config.trusted_batch, run)
+        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, self.config.trusted_batch, run)
         if in_first(self.config.warm_up + 1 / run.epochs, run) or not self.derivatives[0]:
             size = masked_mean(gradient.abs().mean(dim=1), valid)
             self.derivatives += torch.stack((size, (size > 0).to(size)))

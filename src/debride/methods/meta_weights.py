@@ -72,37 +72,36 @@ def pseudo_label(logits: Tensor, label: Tensor) -> Tensor:
     return logits.argmax(dim=1).where(label != IGNORE, IGNORE)
 
 
-def bootstrapping_loss(logits: Tensor, label: Tensor, pseudo: Tensor, weights: Tensor) -> Tensor:
-    """alpha times the loss of the given label plus beta times that of the pseudo-label, (B, *S) (MetaDCSeg, Eq. 1)."""
-    alpha, beta = weights.unbind(1)
-    return alpha * cross_entropy(logits, label) + beta * cross_entropy(logits, pseudo)
+def both_losses(logits: Tensor, label: Tensor, pseudo: Tensor) -> Tensor:
+    """f and g (B, 2, *S), the losses of the given label and of the pseudo-label at each pixel (MetaDCSeg, Eq. 25)."""
+    return torch.stack((cross_entropy(logits, label), cross_entropy(logits, pseudo)), dim=1)
+
+
+def bootstrapping_loss(losses: Tensor, weights: Tensor) -> Tensor:
+    """alpha f + beta g per pixel (B, *S), of losses and weights (B, 2, *S) (MetaDCSeg, Eq. 1)."""
+    return (weights * losses).sum(dim=1)
 
 
 def weight_gradient(
-    ahead: LookAhead, batch: Batch, pseudo: Tensor, weights: Tensor | None, trusted_cases: int, run: Run
+    ahead: LookAhead, losses: Tensor, batch: Batch, pseudo: Tensor, weights: Tensor | None, trusted_cases: int, run: Run
 ) -> Tensor:
     """The trusted loss's derivative by alpha and beta (B, 2, *S) after a virtual step (MetaDCSeg, Eq. 21, 22, 29 and 30).
 
-    ``weights`` are those of the virtual step; None stands for zeros, with which it stays where it is. The virtual and the
-    trusted loss are means over labelled pixels, and the derivative is that by a pixel's share of the mean, weight / number of
-    pixels.
+    ``losses`` (B, 2, *S) are those at ``ahead.logits``, with their graph. ``weights`` are those of the virtual step; None
+    stands for zeros, with which it stays where it is. The virtual and the trusted loss are means over labelled pixels, and
+    the derivative is that by a pixel's share of the mean, weight / number of pixels.
     """
     trusted = run.trusted_batch(trusted_cases)
     virtual = None
     if weights is not None:
-        virtual = masked_mean(bootstrapping_loss(ahead.logits, batch.label, pseudo, weights), batch.label != IGNORE)
+        virtual = masked_mean(bootstrapping_loss(losses, weights), batch.label != IGNORE)
     tangent = ahead.tangent(
         trusted.image,
         lambda logits: masked_mean(cross_entropy(logits, trusted.label), trusted.label != IGNORE),
         run.learning_rate,
         virtual,
     )
-    both = along(
-        lambda logits: torch.stack((cross_entropy(logits, batch.label), cross_entropy(logits, pseudo)), dim=1),
-        ahead.logits,
-        tangent,
-    )
-    return -run.learning_rate * both
+    return -run.learning_rate * along(lambda logits: both_losses(logits, batch.label, pseudo), ahead.logits, tangent)
 
 
 def normalised(weights: Tensor, valid: Tensor, over: Over) -> Tensor:
