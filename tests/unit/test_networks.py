@@ -12,7 +12,16 @@ from torch import nn
 from debride.networks import Network, adapt, build
 from debride.types import DataError
 
-CASES = [("unet", 2), ("unet3d", 3), ("unet-small", 2), ("unet-small", 3), ("unet++", 2), ("unet++", 3)]
+CASES = [
+    ("unet", 2),
+    ("unet3d", 3),
+    ("unet-small", 2),
+    ("unet-small", 3),
+    ("unet++", 2),
+    ("unet++", 3),
+    ("residual-unet", 2),
+    ("residual-unet", 3),
+]
 
 
 def parameters(network: nn.Module) -> int:
@@ -34,7 +43,7 @@ def test_logits_are_the_head_of_the_features(name: str, ndim: int) -> None:
     network = build(name, ndim=ndim, in_channels=1, classes=2, width=2).eval()
     image = torch.randn(1, 1, *(10, 17, 16)[:ndim])
     features = network.features(image)
-    assert features.shape == (1, 2, *image.shape[2:])
+    assert features.shape == (1, network.channels, *image.shape[2:])
     assert network.head is not None
     assert torch.equal(network(image), network.head(features))
 

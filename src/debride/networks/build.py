@@ -14,11 +14,11 @@ from debride.types import DataError
 
 Norm = Literal["batch", "instance", "group"]
 
-NETWORKS = ("unet", "unet3d", "unet-small", "unet++")
+NETWORKS = ("unet", "unet3d", "unet-small", "unet++", "residual-unet")
 """The names that ``build`` knows."""
 
 _STRIDE = 16
-"""Four poolings by 2, in each of them."""
+"""Four poolings by 2, in each of MONAI's."""
 _CHECK_LENGTH = 64
 
 
@@ -30,6 +30,8 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
     - ``unet-small``: ``width`` times 1, 2, 4, 8, 8 features, linear upsampling, batch normalisation by default: the design of
       GSD-Net's U-Net, with 1.13 M parameters on RGB images and two classes where theirs has 1.08 M
     - ``unet++``: MONAI's BasicUNetPlusPlus without deep supervision, features and default as ``unet``
+    - ``residual-unet``: the residual U-Net of Deep Self-cleansing's Table 1 as ``debride.networks.residual`` reads it, with
+      three down-samplings, ``width`` times 2 features, a head of three layers and instance normalisation by default
     - ``package.module:constructor``: a user's own, called with ``ndim``, ``in_channels`` and ``classes``. It returns an
       ``nn.Module`` from images (B, C, *S) to logits (B, K, *S), or what ``adapt`` makes of one, which gives features too
 
@@ -45,6 +47,10 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
         )
     if name == "unet3d" and ndim != 3:
         raise DataError("--network", f"unet3d is for volumes and the images are {ndim}D", "Choose unet.")
+    if name == "residual-unet":
+        from debride.networks.residual import residual_unet
+
+        return residual_unet(ndim, in_channels, classes, width, _normalisation(norm or "instance", width))
     return _monai(name, ndim, in_channels, classes, width, norm)
 
 

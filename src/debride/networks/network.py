@@ -64,14 +64,18 @@ class Network(nn.Module):
             )
         return found
 
-    def features(self, image: Tensor) -> Tensor:
-        """The last features (B, F, *S); DataError where the network does not say what its last layer is."""
+    def need_features(self) -> None:
+        """Raises DataError where the network does not say what its last layer is."""
         if self.head is None:
             raise DataError(
                 type(self.trunk).__name__,
                 "has no features, because its last layer is not known",
                 'Return debride.networks.adapt(module, last_layer="...") from the constructor.',
             )
+
+    def features(self, image: Tensor) -> Tensor:
+        """The last features (B, F, *S); DataError where the network does not say what its last layer is."""
+        self.need_features()
         return self._run_trunk(image)
 
     def forward(self, image: Tensor) -> Tensor:

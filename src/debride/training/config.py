@@ -31,7 +31,7 @@ class TrainConfig:
     step_factor: float = setting(0.1, "what the step schedule multiplies by")
     clip: float | None = setting(12.0, "largest gradient norm, or none")
     precision: Literal["32", "bf16", "16"] = setting("32", "of the forward passes; 16 and bf16 are mixed precision")
-    network: str = setting("unet", "unet, unet-small, unet++, or package.module:constructor")
+    network: str = setting("unet", "unet, unet-small, unet++, residual-unet, or package.module:constructor")
     width: int = setting(16, "channels at full resolution")
     image_size: tuple[int, ...] | None = setting(None, "resize every image to this shape (H W, or D H W)")
     patch_size: tuple[int, ...] | None = setting(None, "train on random patches of this shape, predict with a sliding window")
