@@ -52,7 +52,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-WHOLE_STEPS: dict[str, dict[str, Any]] = {name: {"warm_up": 0.0} for name in ("gsd-net", "l2b", "meta-dcseg")}
+WHOLE_STEPS: dict[str, dict[str, Any]] = {
+    **{name: {"warm_up": 0.0} for name in ("cl", "gsd-net", "l2b", "meta-dcseg")},
+    "self-cleansing": {"warm_up": 0.0, "settled": 0.0},
+}
 """Settings with which the first epoch's steps do all that later ones do."""
 
 

@@ -36,6 +36,8 @@ class Field:
     """A named quantity that a method keeps for each pixel (``channels`` + S) or each case (``channels``).
 
     Values are computed in ``float32`` and kept as ``dtype``; ``uint8`` is rounded and saturates. ``initial`` fills the field.
+    Views show the fields that have a value for each pixel, unless ``viewed`` is False; those that are ``ids`` (of classes, in
+    ``uint8``, without channels) by nearest neighbour, with ``IGNORE`` where a view leaves the region.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Field:
     channels: tuple[int, ...] = ()
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     initial: float = 0.0
+    ids: bool = False
+    viewed: bool = True
 
 
 class LabelStore:

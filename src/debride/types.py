@@ -97,8 +97,8 @@ class View:
 
     ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a
     region of the working images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields``
-    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp, ``maps`` the method's maps (B, *S):
-    lengths in pixels of the view, or int64 ids.
+    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp, class ids as int64; ``maps`` the method's
+    maps (B, *S): lengths in pixels of the view, or int64 ids.
     """
 
     image: torch.Tensor

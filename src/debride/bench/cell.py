@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from debride.training.checkpoint import latest_state
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
 from debride.training.inference import segment, sweep
+from debride.training.label_scores import has_labels, merged
 from debride.training.predict import Trained, load_run
 from debride.types import Case, DataError, Dataset, Split
 
@@ -57,6 +58,7 @@ class Cell:
     simulator: Noise | None
     target_dice: float | None
     share: float
+    validation: Literal["given", "clean"]
     raters: str | None
     name: str
     method: str
@@ -81,7 +83,7 @@ class Cell:
     @property
     def data_folder(self) -> Path:
         """Where the corrupted data set is, named by all that determines it."""
-        names = ("path", "open_options", "limit", "trusted", "simulator", "target_dice", "share", "seed")
+        names = ("path", "open_options", "limit", "trusted", "simulator", "target_dice", "share", "validation", "seed")
         key = content_hash([], *(self.settings[name] for name in names), type(self.simulator).__name__)
         return self.out / "data" / self.dataset / self.noise / f"seed-{self.seed}-{key[:8]}"
 
@@ -142,7 +144,7 @@ def _measure(cell: Cell) -> Row:
     measures = _test(job.out, clean, tested, marked, device)
     trained = load_run(job.out, "last", device)
     _pictures(cell, clean, given, trained, device)
-    _state_pictures(cell, clean, given, trained, job.out)
+    _state_pictures(cell, clean, given, trained, job.out, device)
     _tidy(job.out, marked)
     return {
         "dataset": cell.dataset,
@@ -150,7 +152,7 @@ def _measure(cell: Cell) -> Row:
         "method": cell.name,
         "seed": cell.seed,
         "label_dice": _label_dice(given, report),
-        "validation_labels": "given",
+        "validation_labels": cell.validation,
         "best": measures.scores.get(best),
         "last": measures.scores[last],
         "last_ten": measures.last_ten(last),
@@ -184,7 +186,7 @@ def _job(cell: Cell, given: Dataset, report: dict[str, Any] | None) -> Job:
 
 def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
     """The data set to train on: by the chosen raters, or corrupted once for all methods with the same noise and seed, with
-    what ``noise.json`` says of it. Trusted cases are spared."""
+    what ``noise.json`` says of it. Trusted cases are spared, and validation cases where theirs are to be clean."""
     if cell.raters is not None:
         clean = choose_raters(clean, cell.raters, cell.seed)
     if cell.trusted:
@@ -194,7 +196,10 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     folder = cell.data_folder
     if not folder.exists():
         own = folder.with_name(f"{folder.name}-{os.getpid()}")
-        corrupt_dataset(clean, own, cell.simulator, seed=cell.seed, share=cell.share, target_dice=cell.target_dice)
+        splits: tuple[Split, ...] = ("train",) if cell.validation == "clean" else ("train", "val")
+        corrupt_dataset(
+            clean, own, cell.simulator, seed=cell.seed, share=cell.share, splits=splits, target_dice=cell.target_dice
+        )
         try:
             own.rename(folder)
         except OSError:  # another cell was quicker: what it wrote is the same
@@ -308,9 +313,9 @@ def _pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, devi
             (folder / f"{split}-{case.id}.png").write_bytes(outlines(read_image(case.image)[0], masks))
 
 
-def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, run: Path) -> None:
-    """PNGs of the method's maps of the label state after the last epoch, for the training cases that are shown, with given and
-    clean outlines; in a folder beside each case's picture."""
+def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, run: Path, device: torch.device) -> None:
+    """PNGs of what the method says of the labels after the last epoch, for the training cases that are shown: the label that it
+    takes for right, and its maps of the label state; with given and clean outlines, in a folder beside each case's picture."""
     fields, state = trained.method.fields(), latest_state(run)
     if not fields:
         return
@@ -323,9 +328,14 @@ def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained
         masks = {"given": _label(case, given)}
         if cell.raters is None:
             masks["clean"] = _label(original[case.id], clean)
-        folder = cell.folder / "pictures" / f"train-{case.id}"
-        for name, values in trained.method.pictured(store, np.array([train.index(case)])).items():
-            folder.mkdir(exist_ok=True)
+        folder, row = cell.folder / "pictures" / f"train-{case.id}", np.array([train.index(case)])
+        folder.mkdir(exist_ok=True)
+        if has_labels(type(trained.method)):
+            (swept,) = sweep(trained.method, prepared, row, trained.config.patch_size, 1, device)
+            right = trained.method.cleansed(swept, store)[0].byte().cpu().numpy()
+            cleansed = merged(masks["given"], prepared.label(int(row[0])), right)
+            (folder / "cleansed.png").write_bytes(outlines(read_image(case.image)[0], {**masks, "cleansed": cleansed}))
+        for name, values in trained.method.pictured(store, row).items():
             (folder / f"{name}.png").write_bytes(heat(resize(values.float(), masks["given"].shape)[0].numpy(), masks))
 
 
@@ -355,7 +365,7 @@ def _failed(cell: Cell, reason: str) -> Row:
         "method": cell.name,
         "seed": cell.seed,
         "label_dice": None,
-        "validation_labels": "given",
+        "validation_labels": cell.validation,
         "best": None,
         "last": None,
         "last_ten": None,

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from debride.bench.cell import Cell, run_cell
 from debride.bench.results import write_report, write_tables
@@ -50,12 +50,14 @@ class NoiseEntry:
     """A label noise of a grid; ``dice`` sets its strength by the mean label Dice. ``noise`` None leaves labels as they are.
 
     ``raters`` ("sample" or a rater's name, see ``choose_raters``) stands alone: the noise is then the raters' disagreement.
+    ``validation`` "clean" corrupts the training labels alone: the best epoch is then chosen on clean validation labels.
     """
 
     noise: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     dice: float | None = None
     share: float = 1.0
+    validation: Literal["given", "clean"] = "given"
     raters: str | None = None
 
 
@@ -178,6 +180,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     simulator=make_noise(noise_entry.noise, **noise_entry.parameters) if noise_entry.noise else None,
                     target_dice=noise_entry.dice,
                     share=noise_entry.share,
+                    validation=noise_entry.validation,
                     raters=noise_entry.raters,
                     name=method,
                     method=chosen.method,
@@ -266,6 +269,9 @@ def _check(grid: Grid, where: object) -> None:
             make_noise(noise.noise, **noise.parameters)
         elif noise.dice is not None:
             raise DataError(f"{where}, noises, {name}", "has a dice but no noise", "Name the noise.")
+        elif noise.validation == "clean":
+            remedy = "Name the simulated noise that the training labels alone get, or leave validation out."
+            raise DataError(f"{where}, noises, {name}", "has clean validation labels but no noise", remedy)
         if not 0 < noise.share <= 1 or not (noise.dice is None or 0 < noise.dice < 1):
             raise DataError(f"{where}, noises, {name}", "has a share or dice out of range", "Give numbers from 0 to 1.")
     for name, method in grid.methods.items():

@@ -28,7 +28,12 @@ MARKERS = ("o", "s", "^", "D")
 DASHES: tuple[tuple[float, ...], ...] = ((), (6, 4), (1.5, 3))
 """Lengths in points of drawn and of left out pieces of an outline, by class: solid, dashed, dotted."""
 
-OUTLINES = {"given": ("#ff4fa0", 4.8), "clean": ("#ffb000", 3.2), "predicted": ("#45b4ff", 1.6)}
+OUTLINES = {
+    "given": ("#ff4fa0", 4.8),
+    "clean": ("#ffb000", 3.2),
+    "predicted": ("#45b4ff", 1.6),
+    "cleansed": ("#45b4ff", 1.6),
+}
 """Colour and width in points of each outline. The widest is drawn first, so that outlines that coincide are all seen."""
 
 PICTURE_WIDTH, BAR_HEIGHT = 3.2, 0.35

@@ -6,7 +6,7 @@ Plain cross-entropy stands beside every method: the paired differences use the s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal, TypedDict, TypeGuard, get_args
@@ -16,6 +16,9 @@ BASELINE = "ce"
 
 SMALLEST_GAP = 0.05
 """The Dice that a noise must take from the baseline for a recovery to be measured on it."""
+
+SPREAD = "Mean ± deviation over seeds (number of seeds)."
+"""What a cell of a table of means holds."""
 
 Rule = Literal["last_ten", "best", "last"]
 """Which epochs of a training a number is taken from."""
@@ -105,8 +108,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells ready to print: one line per method and one column per noise, or as the title says. ``note`` says how the numbers
-    came about."""
+    """Cells ready to print: one line per method and one column per noise, or a line per method and noise and columns as the
+    title says. ``note`` says how the numbers came about."""
 
     dataset: str
     title: str
@@ -129,7 +132,8 @@ def collect(rows: Iterable[Row]) -> list[Group]:
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; HD95;
-    the recovery, where ``BASELINE`` was trained on clean labels too; where test cases have raters, test Dice by rater."""
+    the recovery, where ``BASELINE`` was trained on clean labels too; test Dice by class, of the best and the last epoch side by
+    side; where test cases have raters, test Dice by rater."""
     groups = collect(rows)
     return [
         table
@@ -178,16 +182,16 @@ def name(row: Row) -> str:
 def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) -> list[Table]:
     noises = tuple(dict.fromkeys(row["noise"] for row in rows))
     methods = tuple(dict.fromkeys(group.method for group in groups))
-    chosen = " and ".join(sorted({row["validation_labels"] for row in rows}))
+    chosen = f"at the epoch of the highest Dice on the validation set with {_chosen_on(rows)} labels"
     rules: dict[Rule, tuple[str, str]] = {
         "last_ten": ("last ten epochs", "mean of the last ten epochs"),
-        "best": ("best epoch", f"at the epoch of the highest Dice on the validation set with {chosen} labels"),
+        "best": ("best epoch", chosen),
         "last": ("last epoch", "at the last epoch"),
     }
 
     def table(title: str, note: str, cells: Mapping[tuple[str, str], str], methods: Sequence[str] = methods) -> Table:
         lines = tuple((method, tuple(cells.get((method, noise), "–") for noise in noises)) for method in methods)
-        return Table(dataset, title, f"{note}. Mean ± deviation over seeds (number of seeds).", noises, lines)
+        return Table(dataset, title, f"{note}. {SPREAD}", noises, lines)
 
     result: list[Table] = []
     others = [method for method in methods if method != BASELINE]
@@ -203,8 +207,16 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
         table("Test HD95, last epoch", "In mm where the spacing is known, else in pixels; no distance to an empty mask", hd95)
     )
     recovery = _recovery_table(dataset, noises, others, rows)
-    by_rater = _rater_table(dataset, [(method, noise) for method in methods for noise in noises], rows)
-    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:], *recovery, *by_rater]
+    pairs = [(method, noise) for method in methods for noise in noises]
+    longer = [*_class_table(dataset, chosen, pairs, rows), *_rater_table(dataset, pairs, rows)]
+    return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:], *recovery, *longer]
+
+
+def _chosen_on(rows: Iterable[Row]) -> str:
+    """The validation labels that best epochs were chosen on. Where nothing was corrupted the given ones are clean: those
+    trainings do not count beside others."""
+    corrupted = {row["validation_labels"] for row in rows if row["label_dice"] != 1.0 and not row["failed"]}
+    return " and ".join(sorted(corrupted or {row["validation_labels"] for row in rows}))
 
 
 def _recovery_table(dataset: str, noises: Iterable[str], methods: Iterable[str], rows: Sequence[Row]) -> list[Table]:
@@ -237,24 +249,58 @@ def _recovery(clean: Mapping[int, float], baseline: Mapping[int, float], method:
     return f"{100 * fmean(method[seed] - baseline[seed] for seed in seeds) / gap:.0f} ({len(seeds)})"
 
 
+def _class_table(dataset: str, chosen: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:
+    """A line per method and noise; the best and the last epoch side by side, by class where there are several and for their
+    mean, and the difference of the two. No table where nothing was tested."""
+    classes = tuple(dict.fromkeys(name for row in rows if row["last"] for name in row["last"]["per_class"]))
+    if not classes:
+        return []
+    shown, mean, of_class = (classes, "mean ", " by class") if len(classes) > 1 else ((), "", "")
+    columns = tuple(f"{name}{epoch}" for name in (*(f"{each} " for each in shown), mean) for epoch in ("best", "last"))
+
+    def numbers(row: Row) -> list[float | None]:
+        best, last = row["best"], row["last"]
+        by_class = [score["per_class"][name] if score else None for name in shown for score in (best, last)]
+        dice = [score["dice"] if score else None for score in (best, last)]
+        return [*by_class, *dice, last["dice"] - best["dice"] if best and last else None]
+
+    lines = _lines(pairs, rows, numbers, [*("" for _ in columns), "+"])
+    note = f"In %, best: {chosen}; last: at the last epoch; last - best: of the {mean}Dice, in points, paired by seed. {SPREAD}"
+    return [Table(dataset, f"Test Dice{of_class}, best and last epoch", note, (*columns, "last - best"), lines)]
+
+
 def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:
     """A line per method and noise, a column per rater of the test cases and one for their mean; no table without raters."""
     raters = tuple(sorted({rater for row in rows if row["last_ten"] for rater in row["last_ten"]["per_rater"]}))
     if not raters:
         return []
+
+    def numbers(row: Row) -> list[float | None]:
+        if row["last_ten"] is None:
+            return [None] * (len(raters) + 1)
+        score = row["last_ten"]["per_rater"]
+        return [*(score[rater] for rater in raters), fmean(score.values())]
+
+    lines = _lines(pairs, rows, numbers, [""] * (len(raters) + 1))
+    note = (
+        "In %, mean of the last ten epochs; a prediction is compared with the label of each rater, and the mean is over raters"
+    )
+    return [Table(dataset, "Test Dice by rater, last ten epochs", f"{note}. {SPREAD}", (*raters, "mean"), lines)]
+
+
+def _lines(
+    pairs: Iterable[tuple[str, str]], rows: Sequence[Row], numbers: Callable[[Row], list[float | None]], signs: Sequence[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """A line per method and noise that has rows: each of a row's ``numbers``, over seeds, one column per number. ``signs`` has
+    "+" for a column that shows its sign, else ""."""
     lines = []
     for method, noise in pairs:
         own = [row for row in rows if (row["method"], row["noise"]) == (method, noise)]
         if own:
-            scores = [row["last_ten"]["per_rater"] for row in own if row["last_ten"]]
-            columns = [*([score[rater] for score in scores] for rater in raters), [fmean(score.values()) for score in scores]]
             failed = sum(row["failed"] is not None for row in own)
-            lines.append((f"{method}, {noise}", tuple(_cell(_summary(column), failed, 100) for column in columns)))
-    note = (
-        "In %, mean of the last ten epochs; a prediction is compared with the label of each rater, and the mean is over raters"
-    )
-    title, spread = "Test Dice by rater, last ten epochs", "Mean ± deviation over seeds (number of seeds)."
-    return [Table(dataset, title, f"{note}. {spread}", (*raters, "mean"), tuple(lines))]
+            columns = zip(zip(*map(numbers, own), strict=True), signs, strict=True)
+            lines.append((f"{method}, {noise}", tuple(_cell(_summary(each), failed, 100, sign) for each, sign in columns)))
+    return tuple(lines)
 
 
 def _label_line(noises: Sequence[str], rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:

@@ -30,6 +30,9 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, metrics and run.json")
     train.add_argument("--resume", action="store_true", help="go on with the training in --out")
     train.add_argument(
+        "--cleansed", action="store_true", help="write the labels that the method takes for right to RUN/cleansed"
+    )
+    train.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
@@ -114,6 +117,7 @@ def run_train(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             cache=arguments.cache,
             resume=arguments.resume,
+            cleansed=arguments.cleansed,
         )
     )
     return 0

@@ -174,7 +174,8 @@ def make_batch(
     region = tuple(image.shape[2:])
     out_shape = regions.patch or region
     spacing = _spacings(prepared, rows)
-    pixel_fields = {field.name: store.read(field.name, rows, raw.origin, region).to(device) for field in store.pixel_fields}
+    fields = [field for field in store.pixel_fields if field.viewed]
+    stored = {field: store.read(field.name, rows, raw.origin, region).to(device) for field in fields}
     views: list[View] = []
     plain: View | None = None  # the first view before its intensity changes
     for number, (intensity, own_warp) in enumerate(looks):
@@ -182,9 +183,12 @@ def make_batch(
             warp = draw_warp(augmentation, derive(seed, "warp", number), raw.selection.draw, region, out_shape, spacing).to(
                 device
             )
-            fields = {name: warp.sample(values) for name, values in pixel_fields.items()}
+            state = {
+                field.name: warp.sample_label(values.byte()).long() if field.ids else warp.sample(values)
+                for field, values in stored.items()
+            }
             maps = {name: _carried(warp, values.to(device), prepared.maps[name]) for name, values in raw.maps.items()}
-            view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, fields, maps)
+            view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, state, maps)
             plain = plain or view
         else:
             assert plain is not None  # the first view has a warp of its own

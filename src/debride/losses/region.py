@@ -26,6 +26,26 @@ def soft_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> 
     return (1 - (2 * _sums(p * y) + smooth) / (_sums(p + y) + smooth))[:, 1:]
 
 
+def batch_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+    """``soft_dice`` of a batch as if it were one image (1, K - 1), as nnU-Net does in 2D.
+
+    An image without a class has little say then.
+    """
+    together = probabilities.transpose(0, 1).flatten(1)[None]
+    return soft_dice(together, target.flatten()[None], smooth=smooth)
+
+
+def hard_dice(predicted: Tensor, target: Tensor) -> Tensor:
+    """Dice loss of class ids (B, *S) per image (B,) float64: 1 - 2 |both| / (|predicted| + |labelled|) (Self-cleansing, Eq. 1).
+
+    Pixels are counted over all foreground classes together; 0 where neither has any.
+    """
+    predicted, target = predicted.where(target != IGNORE, 0).flatten(1), target.where(target != IGNORE, 0).flatten(1)
+    both = ((predicted == target) & (target > 0)).sum(dim=1).double()
+    total = (predicted > 0).sum(dim=1) + (target > 0).sum(dim=1)
+    return 1 - (2 * both / total.clamp(min=1)).where(total > 0, 1)
+
+
 def squared_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
     """Dice loss of a whole image (B,), in [0, 1): 1 - (2 sum p y + smooth) / (sum p^2 + sum y^2 + smooth) (GSD-Net, Eq. 16).
 

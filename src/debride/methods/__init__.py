@@ -3,12 +3,14 @@
 from debride.methods.base import Method
 from debride.methods.ce import CrossEntropy
 from debride.methods.co_teaching import CoTeaching
+from debride.methods.confident_learning import ConfidentLearning
 from debride.methods.gce import GeneralizedCrossEntropy
 from debride.methods.gsd_net import GSDNet
 from debride.methods.jocor import JoCoR
 from debride.methods.l2b import L2B
 from debride.methods.meta_dcseg import MetaDCSeg
 from debride.methods.sce import SymmetricCrossEntropy
+from debride.methods.self_cleansing import SelfCleansing
 from debride.methods.t_loss import TLoss
 
 METHODS: dict[str, type[Method]] = {
@@ -17,8 +19,10 @@ METHODS: dict[str, type[Method]] = {
     "sce": SymmetricCrossEntropy,
     "t-loss": TLoss,
     "co-teaching": CoTeaching,
+    "cl": ConfidentLearning,
     "jocor": JoCoR,
     "gsd-net": GSDNet,
     "l2b": L2B,
     "meta-dcseg": MetaDCSeg,
+    "self-cleansing": SelfCleansing,
 }

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from debride.geometry.maps import PixelMap
 from debride.labels import Field, LabelStore
 from debride.networks.network import Derivative, Network, Scope
-from debride.types import Batch, DataError
+from debride.types import IGNORE, Batch, DataError
 
 MakeNetwork = Callable[[], Network]
 """Makes a freshly initialised network; each call gives another initialisation, the same for the same seed."""
@@ -74,12 +74,13 @@ class Phase:
 @dataclass(frozen=True)
 class Swept:
     """What a sweep gives of B cases: ``rows`` (B,), working images (B, C, *S), given labels (B, *S) int64, probabilities
-    (B, K, *S)."""
+    (B, K, *S), and features (B, F, *S) where they were asked for."""
 
     rows: npt.NDArray[np.int64]
     image: Tensor
     label: Tensor
     probability: Tensor
+    features: Tensor | None = None
 
 
 class LookAhead(Protocol):
@@ -118,8 +119,16 @@ class Run(Protocol):
         """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of
         ``networks``."""
 
-    def sweep(self, rows: npt.NDArray[np.int64] | None = None) -> Iterator[Swept]:
-        """The training set (or some rows of it), un-augmented, in evaluation mode, batch by batch."""
+    @property
+    def own(self) -> npt.NDArray[np.int64]:
+        """The rows that this process answers for, in sweeps that change label state: all of them where there is one."""
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over processes."""
+
+    def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
+        """Rows of the training set, un-augmented, in evaluation mode, batch by batch. Probabilities are the method's, or with
+        one ``network`` of it that network's, and its features with them."""
 
     def trusted_batch(self, size: int) -> Batch:
         """A batch of trusted cases, drawn anew for every step."""
@@ -149,6 +158,17 @@ def mean_probability(networks: Iterable[nn.Module], image: Tensor) -> Tensor:
     return torch.stack([network(image).float().softmax(dim=1) for network in networks]).mean(dim=0)
 
 
+def label_losses(run: Run) -> Tensor:
+    """The mean cross-entropy (N,) of each training case's labelled pixels, by the method's probabilities; 0 without labels."""
+    losses = torch.zeros(run.cases)
+    for swept in run.sweep(run.own):
+        valid = swept.label != IGNORE
+        loss = -swept.probability.gather(1, swept.label.where(valid, 0)[:, None])[:, 0].clamp(min=1e-12).log()
+        per_case = loss.where(valid, 0).flatten(1).sum(dim=1) / valid.flatten(1).sum(dim=1).clamp(min=1)
+        losses[swept.rows] = per_case.cpu()
+    return run.summed(losses)
+
+
 class Method(nn.Module):
     """The base of all methods: one network trained on one loss. Subclasses override what their paper changes.
 
@@ -176,6 +196,16 @@ class Method(nn.Module):
         """Maps of the label state that are worth looking at, by name, each (B, *S) in the working images' geometry; none by
         default."""
         return {}
+
+    def doubt(self, run: Run) -> Tensor | None:
+        """How doubtful the given labels are to the trained method, one number per training case (N,) in any unit, larger where
+        they are more doubtful; None, by default, where it does not say."""
+        return None
+
+    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+        """The class ids (B, *S) int64 that the method takes for right, of cases in the working images' geometry. Only methods
+        that override it have an opinion."""
+        return swept.label
 
     def maps(self) -> dict[str, PixelMap]:
         """Maps by name that views carry beside image and label, made once from either; none by default."""

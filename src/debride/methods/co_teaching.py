@@ -8,7 +8,7 @@ from torch import Tensor
 
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
-from debride.methods.base import MakeNetwork, Method, Paper, Run, mean_probability
+from debride.methods.base import MakeNetwork, Method, Paper, Run, label_losses, mean_probability
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -61,6 +61,10 @@ class CoTeaching(Method):
             "first": masked_mean(first, small_loss_mask(second, valid, keep)),
             "second": masked_mean(second, small_loss_mask(first, valid, keep)),
         }
+
+    def doubt(self, run: Run) -> Tensor:
+        """The mean loss of each case's labelled pixels: small ones are learnt from."""
+        return label_losses(run)
 
     def predict(self, image: Tensor) -> Tensor:
         """The mean of both networks' probabilities (B, K, *S)."""

@@ -16,7 +16,7 @@ from debride.losses.agreement import symmetric_kl
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import squared_dice
-from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, in_first, mean_probability
+from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, in_first, label_losses, mean_probability
 from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
@@ -133,6 +133,10 @@ class GSDNet(Method):
     def end_epoch(self, run: Run) -> None:
         """Reads the noise rate where it is unknown."""
         self.small_loss.end_epoch(run)
+
+    def doubt(self, run: Run) -> Tensor:
+        """The mean loss of each case's labelled pixels: small ones are learnt from."""
+        return label_losses(run)
 
     def predict(self, image: Tensor) -> Tensor:
         """The mean of both networks' probabilities (B, K, *S)."""

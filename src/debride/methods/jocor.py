@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from debride.losses.reduce import masked_mean
-from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
+from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, label_losses, mean_probability
 from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.types import Batch
 
@@ -48,6 +48,10 @@ class JoCoR(Method):
     def end_epoch(self, run: Run) -> None:
         """Reads the noise rate where it is unknown."""
         self.small_loss.end_epoch(run)
+
+    def doubt(self, run: Run) -> Tensor:
+        """The mean loss of each case's labelled pixels: small ones are learnt from."""
+        return label_losses(run)
 
     def predict(self, image: Tensor) -> Tensor:
         """The mean of both networks' probabilities (B, K, *S)."""

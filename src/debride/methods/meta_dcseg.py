@@ -16,7 +16,7 @@ from debride.labels import Field, LabelStore
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, in_first
+from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Swept, in_first
 from debride.methods.boundary import BoundaryTerm
 from debride.methods.meta_weights import (
     DEVIATIONS,
@@ -138,6 +138,19 @@ class MetaDCSeg(Method):
             return {}
         alpha = 1 + store.read("alpha", rows)
         return {"gamma": alpha + store.read("beta", rows), "alpha": alpha}
+
+    def doubt(self, run: Run) -> Tensor | None:
+        """The trust that each case's given label has lost: minus the mean of alpha - 1; None where no weights are learnt."""
+        if not self.config.meta:
+            return None
+        return -torch.stack([run.store.read("alpha", [row]).mean() for row in range(run.cases)])
+
+    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+        """The given label where alpha is at least beta, elsewhere the predicted class."""
+        if not self.config.meta:
+            return swept.label
+        trust = (1 + store.read("alpha", swept.rows) - store.read("beta", swept.rows)).to(swept.label.device)
+        return swept.label.where((trust >= 0) | (swept.label == IGNORE), swept.probability.argmax(dim=1))
 
     def maps(self) -> dict[str, PixelMap]:
         """The image's edges (Eq. 8), where they are used."""

@@ -14,7 +14,7 @@ from typing import Any
 from debride.noise.coarse import Coarse
 from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
 from debride.noise.markov import S_E, S_R, Markov
-from debride.noise.morphology import S_DE, DilateErode
+from debride.noise.morphology import S_DE, DilateErode, MissingOrBoundary
 from debride.settings import from_mapping
 from debride.types import DataError
 
@@ -30,6 +30,7 @@ __all__ = [
     "Gaps",
     "Markov",
     "Missing",
+    "MissingOrBoundary",
     "Noise",
     "Shift",
     "Stray",
@@ -38,11 +39,12 @@ __all__ = [
     "parameters",
 ]
 
-Noise = Markov | DilateErode | Coarse | Missing | Extra | Swap | Flip | Gaps | Stray | Shift
+Noise = Markov | DilateErode | MissingOrBoundary | Coarse | Missing | Extra | Swap | Flip | Gaps | Stray | Shift
 
 NOISES: dict[str, type[Noise]] = {
     "markov": Markov,
     "dilate-erode": DilateErode,
+    "missing-boundary": MissingOrBoundary,
     "coarse": Coarse,
     "missing": Missing,
     "extra": Extra,

@@ -30,6 +30,7 @@ from debride.rng import derive
 from debride.training import checkpoint
 from debride.training.config import TrainConfig
 from debride.training.description import describe, same_training
+from debride.training.label_scores import has_labels, write_cleansed, write_scores
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.validate import validate
@@ -38,7 +39,8 @@ from debride.types import Case, DataError, Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training to be done: picklable, so that several processes can start from it."""
+    """A training to be done: picklable, so that several processes can start from it. ``cleansed`` asks for the labels that the
+    method takes for right."""
 
     dataset: Dataset
     method: str
@@ -48,10 +50,12 @@ class Job:
     out: Path
     cache: Path | None = None
     resume: bool = False
+    cleansed: bool = False
 
 
 def fit(job: Job) -> None:
-    """Trains a method and leaves weights, ``metrics.jsonl`` and ``run.json`` in ``job.out``.
+    """Trains a method and leaves weights, ``metrics.jsonl`` and ``run.json`` in ``job.out``, beside them
+    ``label_scores.csv`` where the method can tell labels apart.
 
     On the CPU two trainings from the same job give the same weights bit for bit, and so does a training that was killed and
     resumed; on a GPU they agree within what its kernels' order of summation leaves open. Raises DataError for an output
@@ -64,6 +68,9 @@ def fit(job: Job) -> None:
         raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
         raise DataError(f"method {job.method}", "needs trusted training cases", "Name cases with verified labels by --trusted.")
+    if job.cleansed and not has_labels(METHODS[job.method]):
+        able = ", ".join(name for name, method in METHODS.items() if has_labels(method))
+        raise DataError("--cleansed", f"asks {job.method} for labels of its own", f"It has none. Methods that do: {able}.")
     with exclusive(job.out):
         strategy = "ddp_spawn" if config.devices > 1 else "auto"
         fabric = Fabric(accelerator=kind, devices=config.devices, strategy=strategy)
@@ -168,8 +175,20 @@ def _train(fabric: Fabric, job: Job) -> None:
         if fabric.is_global_zero:
             best = _save(job, run, record, best)
         fabric.barrier()
+    _write_what_it_says(job, run)
     if fabric.is_global_zero:
         shutil.rmtree(job.out / "scratch", ignore_errors=True)
+
+
+def _write_what_it_says(job: Job, run: TrainingRun) -> None:
+    """The method's verdict on the labels, after the last epoch."""
+    run.epoch = job.config.epochs
+    doubt = run.method.doubt(run)  # every process takes part
+    if run.fabric.is_global_zero:
+        write_scores(job.out, run.prepared.cases, doubt)
+        if job.cleansed:
+            write_cleansed(job.out, job.dataset, run)
+    run.fabric.barrier()
 
 
 def _open_store(fabric: Fabric, method: Method, train: Prepared, folder: Path) -> LabelStore:
@@ -186,6 +205,7 @@ def _epoch(run: TrainingRun) -> None:
     run.seed_epoch()
     method.train()
     method.start_epoch(run)
+    run.fabric.barrier()  # what one process wrote of the label state, the others may read
     phases = method.plan(run)
     for number, phase in enumerate(phases):
         with _bar(run, phase) as show:
@@ -240,6 +260,8 @@ def _refuse_output(job: Job) -> None:
         raise DataError(job.out, "is a file", "Choose a folder with --out.")
     if job.out.resolve().is_relative_to(job.dataset.root.resolve()):
         raise DataError(job.out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
+    if job.cleansed and (job.out / "cleansed").exists():
+        raise DataError(job.out / "cleansed", "exists already", "Move it away, or leave --cleansed out.")
     if job.resume:
         if not described.exists():
             raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")

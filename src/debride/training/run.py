@@ -107,11 +107,25 @@ class TrainingRun:
         self.scaler.step(self.optimiser)
         self.scaler.update()
 
-    def sweep(self, rows: npt.NDArray[np.int64] | None = None) -> Iterator[Swept]:
-        """The training set (or some rows of it), un-augmented, batch by batch; every process sweeps all of it."""
-        rows = np.arange(self.cases) if rows is None else rows
+    @property
+    def own(self) -> npt.NDArray[np.int64]:
+        """The rows that this process answers for: all of them where there is one process."""
+        return np.arange(self.fabric.global_rank, self.cases, self.fabric.world_size)
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over processes."""
+        if self.fabric.world_size == 1:
+            return values
+        total = values.detach().clone().to(self.fabric.device)
+        dist.all_reduce(total)
+        summed: Tensor = total.to(values.device)
+        return summed
+
+    def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
+        """Rows of the training set, un-augmented, in evaluation mode, batch by batch."""
         config = self.config
-        return inference.sweep(self.method, self.prepared, rows, config.patch_size, config.batch_size, self.fabric.device)
+        patch, size, device = config.patch_size, config.batch_size, self.fabric.device
+        return inference.sweep(self.method, self.prepared, rows, patch, size, device, network)
 
     def trusted_batch(self, size: int) -> Batch:
         """A batch of ``size`` trusted cases (fewer if there are fewer), drawn anew for every step; each process draws its
@@ -133,7 +147,7 @@ class TrainingRun:
 
     def log(self, **values: Tensor | float) -> None:
         """Records scalars; each epoch's mean over steps and processes goes to ``metrics.jsonl``."""
-        prefix = "" if self.phase == "train" else f"{self.phase}/"
+        prefix = "" if self.phase in ("", "train") else f"{self.phase}/"
         for name, value in values.items():
             self._record(prefix + name, value)
 
@@ -188,9 +202,7 @@ class TrainingRun:
     def _mean_over_processes(self, value: Tensor) -> Tensor:
         if self.fabric.world_size == 1:
             return value
-        total = value.detach().clone().to(self.fabric.device)
-        dist.all_reduce(total)
-        mean: Tensor = total.to(value.device) / self.fabric.world_size
+        mean: Tensor = self.summed(value) / self.fabric.world_size
         return mean
 
     def _average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:

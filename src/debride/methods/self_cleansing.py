@@ -1,0 +1,212 @@
+"""Deep Self-cleansing: labels that the network fits badly are replaced, every few epochs, by likeness to what it segments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from debride.labels import Field, LabelStore
+from debride.losses.pixel import full_precision
+from debride.losses.region import batch_dice, hard_dice, soft_dice
+from debride.methods.base import MakeNetwork, Method, Paper, Run, Swept
+from debride.refine.mixture import posterior_of_larger
+from debride.refine.prototypes import average_prototype, likeliest, prototype, similarity
+from debride.refine.regions import tidy
+from debride.settings import setting
+from debride.types import IGNORE, Batch, DataError
+
+NONE, GIVEN, CLEANSED = range(3)
+"""What a case's pseudo-label is: all background as yet, its given label, or a cleansed one."""
+
+
+class SelfCleansing(Method):
+    """Soft Dice to the given labels that gives way to soft Dice to pseudo-labels: kept where the filter finds them clean."""
+
+    paper = Paper(
+        title="Deep Self-cleansing for Medical Image Segmentation with Noisy Labels",
+        authors="Dong, Zhang, Wang, Tong, Ying, Gong, Zhang, Lin, Chen, Zhou",
+        year=2024,
+        reference="arXiv:2409.05024; no public code",
+        sections="Section 2, Eq. 1 to 8; Table 4",
+        trusted="trained on like every other case; always clean to the filter",
+        deviations=(
+            "GMM-1 is fitted to the losses to the given labels, GMM-2 to those to the pseudo-labels; the text of section 2.2 "
+            "writes L' for both, Fig. 2 and the classes they decide on say which is which.",
+            "Eq. 1 is taken of the predicted classes, as sets. With several foreground classes intersections and sizes are "
+            "summed over the classes, and a case is clean or noisy as a whole; the paper segments one organ at a time. The "
+            "loss is 0 where neither label nor prediction has foreground.",
+            "A mixture that is not better than one Gaussian (by the Bayesian information criterion) separates nothing: all "
+            "labels are clean then. Losses beyond a component's mean count as that mean.",
+            "All-zero pseudo-labels, before the first cleansing, are noisy whatever their losses are.",
+            "A case with a noisy given label and a clean pseudo-label that is a copy of the given one keeps it, as the second "
+            "rule reads.",
+            "The suspected region R is where the class is predicted. Dividing D (Eq. 5) by its largest value brings it to [0, "
+            "1], since it is 0 outside R.",
+            "Cells have ceil(n / K) pixels a side, so smaller images have fewer cells than K x K; volumes have cells of "
+            "voxels.",
+            "Several foreground classes are cleansed one after the other; a pixel that several claim is that of the largest "
+            "P_fg. A hole is filled only where it is background.",
+            "Of Eq. 7 both terms are soft Dice over the foreground classes with 1 added above and below the line, a mean over "
+            "images and classes; softmax stands for the sigmoid of one organ.",
+            "Section 2.4's learning rate (4e-4, divided by ten every 50 epochs) is 4e-9 when given labels have lost their "
+            "weight: the default is the training's own. `--learning-rate 4e-4 --schedule step --step-epochs 50` is the "
+            "printed one.",
+            "E_1 and E_2 are parts of the training (a tenth, one half). Cleansings come at E_1 and every k epochs after it.",
+            "Table 1's network is `--network residual-unet`; with another one features are those that enter its last layer.",
+            "LCM (pred) and LCM (avg) are tidied like the full module; (avg) thresholds the cosine with the mean feature by "
+            "mu.",
+        ),
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """When labels are cleansed, how, and which; ``filter`` and ``cleanse`` give the rows of Table 4."""
+
+        warm_up: float = setting(0.1, "Part of the training on given labels alone, E_1 / E (Eq. 8); 1: no cleansing")
+        settled: float = setting(0.5, "Part of the training after which pseudo-labels alone count, E_2 / E (Eq. 8)")
+        every: int = setting(5, "Epochs from one cleansing to the next, k (section 2.4)")
+        filter: bool = setting(True, "Cleanse only labels that are noisy (LFM); without, all labels (Table 4)")
+        cleanse: Literal["prototypes", "average", "predictions"] = setting(
+            "prototypes", "What makes pseudo-labels: LCM, LCM (avg) or LCM (pred) of Table 4"
+        )
+        grids: int = setting(64, "Cells along each axis, K (section 2.3)")
+        sigma: float = setting(0.7, "Least representation degree of a prototype (section 2.3)")
+        mu: float = setting(0.7, "Least mean cosine of a foreground pixel (section 2.3)")
+        dice: Literal["batch", "image"] = setting(
+            "batch", "Soft Dice of a batch as a whole, or of each image (Eq. 7), which empty labels draw to nothing"
+        )
+        smallest: float = setting(0.1, "Regions and holes smaller than this part of the class go (section 2.3)")
+
+        def __post_init__(self) -> None:
+            if not 0 <= self.warm_up <= 1 or not self.warm_up <= self.settled <= 1:
+                problem = f"is {self.warm_up} with --settled {self.settled}"
+                raise DataError("--warm-up", problem, "Give parts of the training, from 0 to 1, warm-up the smaller.")
+            for name in ("every", "grids"):
+                if getattr(self, name) < 1:
+                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a whole number of at least 1.")
+            for name in ("sigma", "mu", "smallest"):
+                if not 0 <= getattr(self, name) < 1:
+                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number from 0 to below 1.")
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """One network, which must have features where they are used."""
+        self.network = make_network()
+        if self.config.cleanse != "predictions":
+            self.network.need_features()
+
+    def fields(self) -> tuple[Field, ...]:
+        """Pseudo-labels Y', what they are, and of the last sweep the losses to given labels and the pseudo-labels it would
+        give."""
+        return (
+            Field("pseudo", "pixel", dtype="uint8", ids=True),
+            Field("candidate", "pixel", dtype="uint8", ids=True, viewed=False),
+            Field("source", "case", dtype="uint8"),
+            Field("loss", "case"),
+        )
+
+    def start_epoch(self, run: Run) -> None:
+        """Cleanses labels after the warm-up, every k epochs (section 2.4)."""
+        since = run.epoch - _start(self.config.warm_up, run)
+        if since >= 0 and since % self.config.every == 0:
+            self._cleanse(run)
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """L_hybrid (Eq. 7) with the weights of Eq. 8."""
+        probability = full_precision(self.network(batch.image)).softmax(dim=1)
+        given, pseudo = schedule(run.epoch, _start(self.config.warm_up, run), _start(self.config.settled, run))
+        terms = {}
+        if given:
+            terms["given"] = given * self._dice(probability, batch.label).mean()
+        if pseudo:
+            label = _chosen(batch.label, batch.fields["pseudo"], batch.cases["source"])
+            terms["pseudo"] = pseudo * self._dice(probability, label).mean()
+        return terms
+
+    def doubt(self, run: Run) -> Tensor:
+        """The losses to the given labels at the last cleansing, which GMM-1 divides."""
+        return run.store.read("loss", range(run.cases))
+
+    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+        """The pseudo-labels Y'; given labels where there has been no cleansing."""
+        source = store.read("source", swept.rows).to(swept.label.device)
+        pseudo = store.read("pseudo", swept.rows).to(swept.label)
+        return _chosen(swept.label, pseudo, source.where(source != NONE, GIVEN))
+
+    def _dice(self, probability: Tensor, label: Tensor) -> Tensor:
+        """L_DSC of Eq. 7: soft Dice of each foreground class, of every image or of the batch."""
+        return (batch_dice if self.config.dice == "batch" else soft_dice)(probability, label)
+
+    def _cleanse(self, run: Run) -> None:
+        """One cleansing iteration: losses of all labels, both mixtures, and the three rules (section 2.2)."""
+        losses, sources = torch.zeros(2, run.cases, dtype=torch.float64), torch.zeros(run.cases)
+        for swept in run.sweep(run.own, self.network if self.config.cleanse != "predictions" else None):
+            source = run.store.read("source", swept.rows)
+            pseudo = run.store.read("pseudo", swept.rows).to(swept.label)
+            current = _chosen(swept.label, pseudo, source.to(swept.label.device))
+            predicted = swept.probability.argmax(dim=1)
+            losses[0, swept.rows] = hard_dice(predicted, swept.label).cpu()
+            losses[1, swept.rows] = hard_dice(predicted, current).cpu()
+            sources[swept.rows] = source
+            run.store.write("candidate", swept.rows, self._candidate(swept, predicted))
+        losses, sources = run.summed(losses), run.summed(sources)
+        sources = self._decide(losses.numpy(), sources, run)
+        self._keep(losses[0], sources, run)
+
+    def _decide(self, losses: npt.NDArray[np.float64], sources: Tensor, run: Run) -> Tensor:
+        """What every case's pseudo-label is to be; -1 stands for a new one."""
+        noisy, pseudo_noisy = (torch.from_numpy(posterior_of_larger(loss) > 0.5) for loss in losses)
+        if not self.config.filter:
+            noisy[:], pseudo_noisy[:] = True, True
+        noisy[run.trusted] = False
+        pseudo_noisy |= sources == NONE
+        run.log(noisy=noisy.double().mean(), cleansed=(noisy & pseudo_noisy).double().mean())
+        return sources.where(~pseudo_noisy, -1.0).where(noisy, GIVEN)
+
+    def _keep(self, losses: Tensor, sources: Tensor, run: Run) -> None:
+        """Writes the outcome for this process's cases, one batch of labels at a time."""
+        own = torch.from_numpy(run.own)
+        for row in own[sources[own] == -1].tolist():
+            run.store.write("pseudo", [row], run.store.read("candidate", [row]))
+        run.store.write("source", own, sources[own].where(sources[own] != -1, CLEANSED))
+        run.store.write("loss", own, losses[own])
+
+    def _candidate(self, swept: Swept, predicted: Tensor) -> Tensor:
+        """The pseudo-labels (B, *S) that the label cleansing module makes (section 2.3)."""
+        label = predicted if self.config.cleanse == "predictions" else self._alike(swept, predicted)
+        tidied = [tidy(each, self.classes, self.config.smallest) for each in label.byte().cpu().numpy()]
+        return torch.from_numpy(np.stack(tidied))
+
+    def _alike(self, swept: Swept, predicted: Tensor) -> Tensor:
+        """Class ids by likeness to each class's prototypes (Eq. 4 to 6)."""
+        features, scores = swept.features, []
+        assert features is not None  # asked for
+        for value in range(1, self.classes):
+            region = predicted == value
+            if self.config.cleanse == "average":
+                direction = average_prototype(features, region)
+            else:
+                direction = prototype(features, region, self.config.grids, self.config.sigma)
+            scores.append(similarity(features, direction))
+        return likeliest(torch.stack(scores, dim=1), self.config.mu)
+
+
+def schedule(epoch: int, first: int, second: int) -> tuple[float, float]:
+    """lambda_1 and lambda_2 (Eq. 8): from (1, 0) until epoch ``first`` to (0, 1) from ``second`` on, linearly."""
+    progress = 0.0 if epoch < first else 1.0 if epoch >= second else (epoch - first) / (second - first)
+    return 1 - progress, progress
+
+
+def _start(part: float, run: Run) -> int:
+    """The first epoch after a part of the training."""
+    return round(part * run.epochs)
+
+
+def _chosen(label: Tensor, pseudo: Tensor, source: Tensor) -> Tensor:
+    """Pseudo-labels (B, *S) as ``source`` (B,) says what they are, without a label where none was given."""
+    given = (source == GIVEN).reshape(-1, *(1,) * (label.ndim - 1))
+    return label.where(given | (label == IGNORE), pseudo)

@@ -1,0 +1,39 @@
+"""Two groups among one number per case, by a Gaussian mixture: which labels are doubtful (Self-cleansing, section 2.2)."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+_SPREAD = 5e-4
+"""Least variance of a component, of values in [0, 1], as in DivideMix: many equal losses make no infinitely narrow one."""
+
+
+def posterior_of_larger(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The probability (N,) that each of N finite numbers belongs to the larger group, w_Noisy of Eq. 3 (1 - w_Clean of Eq. 2).
+
+    Values are brought to [0, 1] and two Gaussians are fitted by expectation maximisation, from their smallest and largest. A
+    broad component would claim the far side of a narrow one, so values beyond a component's mean count as that mean. All zeros
+    where there is nothing to separate: fewer than four values, all of them equal, or one Gaussian that describes them as well
+    (by the Bayesian information criterion).
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    spread = float(np.ptp(values)) if len(values) else 0.0
+    none = np.zeros(len(values))
+    if len(values) < 4 or spread < 1e-6:
+        return none
+    scaled = ((values - values.min()) / spread).astype(np.float64)[:, None]
+    one = GaussianMixture(1, reg_covar=_SPREAD).fit(scaled)
+    two = GaussianMixture(2, means_init=np.array([[0.0], [1.0]]), reg_covar=_SPREAD, max_iter=200, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last iteration's fit is good enough
+        two.fit(scaled)
+    if two.bic(scaled) >= one.bic(scaled):
+        return none
+    larger = int(two.means_[:, 0].argmax())
+    posterior: npt.NDArray[np.float64] = two.predict_proba(scaled.clip(two.means_.min(), two.means_.max()))[:, larger]
+    return posterior
