@@ -131,6 +131,20 @@ def test_dice_by_rater_is_shown():
     )
 
 
+def test_dice_by_class_of_the_best_and_the_last_epoch_is_shown():
+    several = row("heart", validation_labels="clean")
+    several["best"]["per_class"], several["last"]["per_class"] = {"RV": 0.72, "Myo": 0.9}, {"RV": 0.66, "Myo": None}
+    text = Page(render("demo", [several, row("lesions")], [], CONTEXT)).text
+    columns, numbers = (
+        "RV bestRV lastMyo bestMyo lastmean bestmean lastlast - best",
+        "72.0 (1)66.0 (1)90.0 (1)–81.0 (1)78.0 (1)-3.0 (1)",
+    )
+    said = "validation set with clean labels; last: at the last epoch; last - best: of the mean Dice, in points"
+    shown = [re.escape(part) for part in ("Test Dice by class, best and last epoch", said, columns, f"ce, S_R{numbers}")]
+    shown += [re.escape(part) for part in ("Test Dice, best and last epoch", "bestlastlast - best", "81.0 (1)78.0 (1)-3.0 (1)")]
+    assert re.search(".*".join(shown), text, re.DOTALL)
+
+
 def polylines(svg):
     """The y coordinates of every drawn line of an SVG."""
     paths = [path.get("d") for path in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}path") if path.get("d")]

@@ -1,5 +1,6 @@
 import math
 import random
+import re
 import statistics
 
 import pytest
@@ -39,6 +40,12 @@ def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, pe
         "failed": failed,
     }
     return {**cell, **changes}
+
+
+def titled(rows, start: str) -> Table:
+    """The one table whose title starts so."""
+    (table,) = (table for table in tables(rows) if table.title.startswith(start))
+    return table
 
 
 def lines(table: Table) -> dict[str, tuple[str, ...]]:
@@ -96,7 +103,9 @@ def test_failed_cells_are_shown_and_count_in_no_mean():
     rows += [row(method="sce", seed=seed, failed="loss is not finite") for seed in (0, 1)]
     shown = tables(rows)
     assert lines(shown[0])["gce"] == ("90.0 (1, 1 failed)",)
-    assert all(lines(table)["sce"] == ("failed (2)",) for table in shown)
+    *by_noise, by_method_and_noise = shown
+    assert all(lines(table)["sce"] == ("failed (2)",) for table in by_noise)
+    assert lines(by_method_and_noise)["sce, S_R"] == ("failed (2)",) * 3
     text = markdown(rows)
     assert "- d, S_R, gce, seed 1: out of memory" in text and text.count("loss is not finite") == 2
 
@@ -112,7 +121,7 @@ def test_unknown_distances_leave_the_mean_but_lower_its_number():
     assert group.hd95 == Summary(pytest.approx(7.8), None, 1)
     rows[0]["last"]["hd95"] = math.nan
     assert collect(rows)[0].hd95 is None
-    assert lines(tables(rows)[-1])["ce"] == ("–",)
+    assert lines(titled(rows, "Test HD95"))["ce"] == ("–",)
 
 
 def test_training_labels_missing_cells_and_rules_are_said():
@@ -122,7 +131,23 @@ def test_training_labels_missing_cells_and_rules_are_said():
     assert lines(difference) == {"gce": ("-5.0 (1)", "–")}
     assert "last ten epochs" in first.note
     assert "validation set with given labels" in best.note
-    assert "validation set with clean labels" in tables([row(validation_labels="clean")])[1].note
+
+
+def test_the_labels_that_the_best_epoch_was_chosen_on_are_said():
+    given, clean = row(), row(noise="S_E", validation_labels="clean")
+    uncorrupted, failed = row(noise="clean", label_dice=1.0), row(noise="S_F", label_dice=None, failed="no disk")
+    for rows, said in (
+        ([given], "given"),
+        ([clean], "clean"),
+        ([given, clean], "clean and given"),
+        ([uncorrupted], "given"),
+        ([uncorrupted, given], "given"),
+        ([uncorrupted, clean], "clean"),
+        ([clean, failed], "clean"),
+        ([failed], "given"),
+    ):
+        notes = [table.note for table in tables(rows) if "best" in table.title]
+        assert notes and all(f"on the validation set with {said} labels" in note for note in notes)
 
 
 def test_recovery_is_the_part_of_the_gap_to_clean_labels_that_a_method_closes():
@@ -134,7 +159,7 @@ def test_recovery_is_the_part_of_the_gap_to_clean_labels_that_a_method_closes():
         row(noise="weak", method="good", seed=1, dice=0.9),
         row(noise="weak", method="other", seed=7, dice=0.9),
     ]
-    (table,) = (table for table in tables(rows) if table.title.startswith("Recovery"))
+    table = titled(rows, "Recovery")
     assert table.columns == ("S_R", "weak")
     # Seed 2 has no training on clean labels: (0.11 + 0.08) / (0.20 + 0.18).
     assert lines(table) == {"good": ("50 (2)", "gap 3.0"), "other": ("–", "–")}
@@ -142,6 +167,64 @@ def test_recovery_is_the_part_of_the_gap_to_clean_labels_that_a_method_closes():
 
 def test_without_clean_labels_there_is_no_recovery():
     assert not [table for table in tables([row(), row(method="good")]) if table.title.startswith("Recovery")]
+
+
+def by_class(best, last, **changes):
+    """A row with the given Dice of the best and the last epoch by class; None for an epoch that was not there."""
+    found = row(**changes)
+    for name, score in (("best", best), ("last", last)):
+        known = [value for value in (score or {}).values() if value is not None]
+        found[name] = score and {**found[name], "per_class": score, "dice": statistics.fmean(known)}
+    return found
+
+
+def test_dice_by_class_stands_for_the_best_and_the_last_epoch_side_by_side():
+    rows = [
+        by_class({"RV": 0.7, "LV": 0.9}, {"RV": 0.5, "LV": 0.9}, method="gce", noise="clean"),
+        by_class({"RV": 0.60, "LV": 0.80}, {"RV": 0.40, "LV": 0.70}),
+        by_class({"RV": 0.64, "LV": 0.90}, {"RV": 0.48, "LV": 0.94}, seed=1),
+        row(method="gce", seed=0, failed="no disk"),
+        by_class({"RV": 0.5, "LV": 0.6}, {"RV": 0.6, "LV": 0.7}, method="gce", seed=1),
+        row("other"),
+    ]
+    table = next(table for table in tables(rows) if "by class" in table.title)
+    assert (table.dataset, table.title) == ("d", "Test Dice by class, best and last epoch")
+    assert table.columns == ("RV best", "RV last", "LV best", "LV last", "mean best", "mean last", "last - best")
+    # Two values that differ by d have the mean between them and the deviation d / sqrt(2): of the means 0.70 and 0.77 at the
+    # best epoch and 0.55 and 0.71 at the last one, which differ by -0.15 and -0.06.
+    sqrt = math.sqrt(2)
+    ce = [(62, 4), (44, 8), (85, 10), (82, 24), (73.5, 7), (63, 16)]
+    assert list(lines(table).items()) == [
+        ("ce, S_R", (*(f"{mean:.1f} ± {d / sqrt:.1f} (2)" for mean, d in ce), "-10.5 ± 6.4 (2)")),
+        ("gce, clean", tuple(f"{each} (1)" for each in ("70.0", "50.0", "90.0", "90.0", "80.0", "70.0", "-10.0"))),
+        ("gce, S_R", tuple(f"{each} (1, 1 failed)" for each in ("50.0", "60.0", "60.0", "70.0", "55.0", "65.0", "+10.0"))),
+    ]
+    assert "| gce, clean | 70.0 (1) | 50.0 (1) | 90.0 (1) | 90.0 (1) | 80.0 (1) | 70.0 (1) | -10.0 (1) |" in markdown(rows)
+    assert titled([each for each in rows if each["dataset"] == "other"], "Test Dice, best and last").dataset == "other"
+
+
+def test_of_one_class_the_best_and_the_last_epoch_stand_alone():
+    table = titled([row(dice=0.8), row(seed=1, dice=0.9)], "Test Dice, best and last epoch")
+    assert table.columns == ("best", "last", "last - best")
+    assert lines(table) == {"ce, S_R": ("86.0 ± 7.1 (2)", "83.0 ± 7.1 (2)", "-3.0 ± 0.0 (2)")}
+
+
+def test_the_last_epoch_is_compared_with_the_best_of_the_same_seeds_only():
+    rows = [by_class(None, {"a": 0.9, "b": 0.9}), by_class({"a": 0.6, "b": 0.8}, {"a": 0.5, "b": 0.7}, seed=1)]
+    (line,) = lines(titled(rows, "Test Dice by class")).values()
+    assert line[-3:] == ("70.0 (1)", "75.0 ± 21.2 (2)", "-10.0 (1)")
+    (line,) = lines(titled(rows[:1], "Test Dice by class")).values()
+    assert line == ("–", "90.0 (1)", "–", "90.0 (1)", "–", "90.0 (1)", "–")
+
+
+def test_a_class_without_any_test_case_has_a_column_and_no_number():
+    rows = [by_class({"a": 0.6, "b": None}, {"a": 0.5, "b": None})]
+    (line,) = lines(titled(rows, "Test Dice by class")).values()
+    assert line == ("60.0 (1)", "50.0 (1)", "–", "–", "60.0 (1)", "50.0 (1)", "-10.0 (1)")
+
+
+def test_where_nothing_was_tested_there_are_no_classes_to_show():
+    assert not [table for table in tables([row(failed="no disk")]) if "best and last" in table.title]
 
 
 def test_dice_by_rater_has_a_line_per_method_and_noise_and_the_mean_over_raters():
@@ -183,8 +266,10 @@ def test_markdown_has_a_heading_per_data_set_and_well_formed_tables():
     ]
     text = markdown(rows)
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## a", "## b"]
-    cells = [line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")]
-    assert set(cells) == {4}
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    widths = [{line.replace("\\|", "").count("|") for line in block.splitlines()} for block in blocks]
+    by_noise = [{4}] * 7
+    assert widths == [*by_noise, {5}] * 2, "a line per method and noise has three columns, the others one per noise"
     assert "| ce | 80.0 ± 0.0 (2) | 80.0 ± 0.0 (2) |" in text
 
 
