@@ -9,6 +9,7 @@ from debride.methods.gsd_net import GSDNet
 from debride.methods.jocor import JoCoR
 from debride.methods.l2b import L2B
 from debride.methods.meta_dcseg import MetaDCSeg
+from debride.methods.pick_and_learn import PickAndLearn
 from debride.methods.sce import SymmetricCrossEntropy
 from debride.methods.self_cleansing import SelfCleansing
 from debride.methods.t_loss import TLoss
@@ -20,6 +21,7 @@ METHODS: dict[str, type[Method]] = {
     "t-loss": TLoss,
     "co-teaching": CoTeaching,
     "cl": ConfidentLearning,
+    "pick-and-learn": PickAndLearn,
     "jocor": JoCoR,
     "gsd-net": GSDNet,
     "l2b": L2B,
