@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from debride.methods import METHODS
 from debride.methods.co_teaching import CoTeaching
+from debride.networks.network import Network
 from debride.types import IGNORE, DataError
 
 LOG9 = math.log(9)
@@ -135,7 +136,7 @@ def test_t_loss_learns_its_degrees_of_freedom_and_does_not_grow_with_the_image()
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.paper.needs & {"trusted"}])
 def test_a_batch_without_labels_gives_zero_and_finite_gradients(name: str) -> None:
-    trained = METHODS[name](METHODS[name].Config(), lambda: confidence(1.0), 2)
+    trained = METHODS[name](METHODS[name].Config(), lambda: Network(nn.Identity(), confidence(1.0)), 2)
     total = torch.stack(list(trained.loss(batch([1.0, 2.0], [IGNORE, IGNORE]), at_epoch(0)).values())).sum()
     total.backward()
     assert total.item() == 0
