@@ -112,14 +112,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--settled", type=float, default=0.5)
-    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(os.environ["DEBRIDE_DATA"]) / "nnUNet_raw/Dataset102_ACDC"
-        clean = subset(open_dataset(folder, patient_pattern="^(patient[0-9]+)"), {"train": 300, "val": 20, "test": 0}, 0)
+        clean = subset(open_dataset(folder, patient_pattern="^(patient[0-9]+)"), {"train": 300, "val": 40, "test": 1}, 0)
         noise = make_noise("missing-boundary", beta=arguments.beta)
         corrupt_dataset(clean, Path(scratch) / "data", noise, seed=arguments.seed, share=arguments.alpha, splits=("train",))
         given = open_dataset(Path(scratch) / "data", patient_pattern="^(patient[0-9]+)")
@@ -146,7 +146,9 @@ def main() -> None:
                     method="self-cleansing",
                     method_config=settings,
                     config=config,
-                    augmentation=Augmentation(),
+                    augmentation=Augmentation(
+                        spatial_probability=0.0, weak_probability=0.0
+                    ),  # mirrored alone, as in self_cleansing.yaml
                     out=Path(scratch) / "run",
                 )
             )

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.datasets import save_png
 from tests.training_jobs import small_job, weights
 
 from debride.data.augmentation import Augmentation
 from debride.data.open import trust
 from debride.files import read_jsonl
+from debride.methods.confident_learning import ConfidentLearning
 from debride.methods.meta_dcseg import MetaDCSeg
+from debride.methods.self_cleansing import SelfCleansing
 from debride.training.fit import fit
 
 
@@ -56,3 +59,45 @@ def test_two_processes_look_ahead_as_one(tmp_path: Path) -> None:
     moved = np.abs(state[1]).mean(axis=1) > 0
     assert moved.sum() == len(moved) - 1, "every case but the trusted one"
     assert np.corrcoef(state[1][moved].ravel(), state[2][moved].ravel())[0, 1] > 0.9
+
+
+def test_two_processes_cleanse_as_one(tmp_path: Path) -> None:
+    """Each sweeps half of the cases, and the mixtures are fitted to the losses of all: the same labels are replaced by the same
+    ones, and with the Dice of each image the loss curve is the same too."""
+    torch.set_num_threads(1)
+    config = SelfCleansing.Config(warm_up=0.0, every=2, dice="image")
+    wrecked = np.pad(np.ones((4, 4), np.uint8), ((0, 28), (0, 28)))
+    for devices in (1, 2):
+        job = small_job(
+            tmp_path, "self-cleansing", out=f"on-{devices}", devices=devices, epochs=3, network="unet", n=12, batch_size=4,
+            augmentation=Augmentation.none(),
+        )  # fmt: skip
+        for name in ("case000", "case001", "case002"):
+            save_png(tmp_path / "data" / "masks" / f"{name}.png", wrecked)
+        fit(replace(job, method_config=config))
+    records = [[row["train"] for row in read_jsonl(tmp_path / f"on-{d}" / "metrics.jsonl")] for d in (1, 2)]
+    for one, two in zip(*records, strict=True):
+        assert one == pytest.approx(two, rel=2e-4)
+    assert records[0][0]["cleansed"] > 0
+    states = [tmp_path / f"on-{d}" / "resume" / "epoch-0003" / "labels" for d in (1, 2)]
+    for name, near in (("source.uint8", 0), ("pseudo.uint8", 0.01)):
+        first, second = (np.fromfile(state / name, np.uint8) for state in states)
+        assert (first != second).mean() <= near
+    losses = [np.fromfile(state / "loss.float32", np.float32) for state in states]
+    np.testing.assert_allclose(losses[0], losses[1], atol=0.02)
+
+
+def test_two_processes_correct_labels_as_one(tmp_path: Path) -> None:
+    """The thresholds are those of all cases: before any step both relabel the same pixels."""
+    torch.set_num_threads(1)
+    for devices in (1, 2):
+        job = small_job(tmp_path, "cl", out=f"on-{devices}", devices=devices, epochs=1, n=12)
+        fit(replace(job, method_config=ConfidentLearning.Config(warm_up=0.0)))
+    states = [tmp_path / f"on-{d}" / "resume" / "epoch-0001" / "labels" for d in (1, 2)]
+    first, second = (np.fromfile(state / "corrected.uint8", np.uint8) for state in states)
+    assert (first != second).mean() < 1e-3
+    shares = [np.fromfile(state / "changed.float32", np.float32) for state in states]
+    assert shares[0].all()
+    np.testing.assert_allclose(shares[0], shares[1], atol=2e-3)
+    scores = [(tmp_path / f"on-{d}" / "label_scores.csv").read_text().splitlines() for d in (1, 2)]
+    assert len(scores[0]) == len(scores[1]) == len(shares[0]) + 1

@@ -248,6 +248,36 @@ def test_image_label_and_fields_go_through_one_warp(shape: tuple[int, ...], patc
             assert (difference <= 2 * (1 - 0.5 ** len(shape)) + 1e-3).all()
 
 
+@pytest.mark.parametrize("shape", [(24, 24), (8, 20, 20)])
+@pytest.mark.parametrize("patch", [False, True])
+def test_fields_of_class_ids_are_carried_as_labels(shape: tuple[int, ...], patch: bool, tmp_path: Path) -> None:
+    prepared = prepared_rows(tmp_path, [shape] * 6)
+    store = LabelStore((Field("ids", "pixel", dtype="uint8", ids=True),), prepared.shapes, None)
+    for row in range(6):
+        store.write("ids", [row], torch.from_numpy(prepared.label(row).copy())[None])
+    size = tuple(length // 2 for length in shape) if patch else None
+    batch = batch_of(prepared, chosen(range(6)), (("none", False), ("none", True)), STRONG, size, store)
+    for view in batch.views:
+        ids, inside = view.fields["ids"], view.label != IGNORE
+        assert ids.dtype == torch.int64 and ids.shape == (6, *(size or shape))
+        assert torch.equal(ids[inside], view.label[inside]) and {0, 1, 2} <= set(ids[inside].tolist())
+        if not patch:  # what a view sees beyond a whole image it sees beyond the region that was read
+            assert (~inside).any() and (ids[~inside] == IGNORE).all()
+
+
+@pytest.mark.parametrize("patch", [None, (8, 8)])
+def test_a_view_shows_only_the_fields_that_are_viewed(patch: tuple[int, ...] | None, tmp_path: Path) -> None:
+    prepared = prepared_rows(tmp_path, [(12, 12)] * 2)
+    fields = (Field("shown", "pixel"), Field("hidden", "pixel", dtype="uint8", viewed=False))
+    store = LabelStore(fields, prepared.shapes, None)
+    for name in ("shown", "hidden"):
+        store.write(name, [0, 1], torch.full((2, 12, 12), 7.0))
+    batch = batch_of(prepared, chosen([0, 1]), (("none", False), ("weak", True)), TURNS, patch, store)
+    for view in batch.views:
+        assert set(view.fields) == {"shown"} and view.fields["shown"].max() == 7
+    assert torch.equal(store.read("hidden", [0, 1]), torch.full((2, 12, 12), 7.0))
+
+
 def test_flags_and_state_of_the_cases(tmp_path: Path) -> None:
     prepared = prepared_rows(tmp_path, [(8, 8)] * 5)
     store = LabelStore(FIELDS, prepared.shapes, None)

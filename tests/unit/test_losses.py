@@ -15,7 +15,7 @@ from torch import Tensor
 
 from debride.losses.pixel import cross_entropy, generalized_cross_entropy, reverse_cross_entropy, symmetric_cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
-from debride.losses.region import soft_dice, squared_dice, t_loss
+from debride.losses.region import batch_dice, hard_dice, soft_dice, squared_dice, t_loss
 from debride.types import IGNORE
 
 PixelLoss = Callable[..., Tensor]
@@ -133,9 +133,10 @@ def test_region_losses_are_computed_in_float32_within_autocast() -> None:
     half = logits.softmax(dim=1).to(torch.bfloat16)
     nu = torch.tensor(2.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        values = [soft_dice(half, target), squared_dice(half, target), t_loss(half, target, nu)]
+        values = [soft_dice(half, target), batch_dice(half, target), squared_dice(half, target), t_loss(half, target, nu)]
     assert all(value.dtype == torch.float32 for value in values)
-    expected = [soft_dice(half.float(), target), squared_dice(half.float(), target), t_loss(half.float(), target, nu)]
+    full = half.float()
+    expected = [soft_dice(full, target), batch_dice(full, target), squared_dice(full, target), t_loss(full, target, nu)]
     assert all(torch.equal(value, other) for value, other in zip(values, expected, strict=True))
 
 
@@ -146,6 +147,7 @@ def test_gradients_agree_with_finite_differences() -> None:
     for loss in PIXEL:
         assert torch.autograd.gradcheck(lambda z, loss=loss: loss(z, target), logits)
     assert torch.autograd.gradcheck(lambda z: soft_dice(z.softmax(dim=1), target), logits)
+    assert torch.autograd.gradcheck(lambda z: batch_dice(z.softmax(dim=1), target), logits)
     assert torch.autograd.gradcheck(lambda z: squared_dice(z.softmax(dim=1), target), logits)
     assert torch.autograd.gradcheck(lambda z, v: t_loss(z.softmax(dim=1), target, v), (logits, nu))
 
@@ -180,6 +182,62 @@ def test_dice_of_a_hand_computed_image() -> None:
     assert soft_dice(probabilities, target, smooth=1.0).item() == pytest.approx(1 - 4 / 4.5)
     assert squared_dice(probabilities, target, smooth=1.0).item() == pytest.approx(1 - 4 / 4.5)
     assert squared_dice(probabilities, target, smooth=1e-9).item() == pytest.approx(1 - 3 / 3.5)
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 2, 4)])
+def test_batch_dice_is_that_of_one_image(size: tuple[int, ...]) -> None:
+    logits, target = batch(*size)
+    probabilities = logits.softmax(dim=1)
+    found = batch_dice(probabilities, target, smooth=0.5)
+    assert found.shape == (1, 2)
+    pixels = labelled_pixels(probabilities, target, 0) + labelled_pixels(probabilities, target, 1)
+    for k in (1, 2):
+        common = sum(p[k] for p, y in pixels if y == k)
+        total = sum(p[k] for p, _ in pixels) + sum(y == k for _, y in pixels)
+        assert float(found[0, k - 1]) == pytest.approx(1 - (2 * common + 0.5) / (total + 0.5))
+    torch.testing.assert_close(batch_dice(probabilities[:1], target[:1]), soft_dice(probabilities[:1], target[:1]))
+
+
+def test_batch_dice_of_a_hand_computed_batch() -> None:
+    """The first image has the class in both pixels and the second, whose last pixel has no label, in none."""
+    foreground = torch.tensor([[1.0, 0.5], [0.25, 1.0]], requires_grad=True)
+    loss = batch_dice(torch.stack((1 - foreground, foreground), dim=1), torch.tensor([[1, 1], [0, IGNORE]]))
+    assert loss.item() == pytest.approx(1 - (2 * 1.5 + 1) / (1.75 + 2 + 1))
+    (gradient,) = torch.autograd.grad(loss.sum(), foreground)
+    falls, rises = 4 / 4.75**2 - 2 / 4.75, 4 / 4.75**2
+    torch.testing.assert_close(gradient, torch.tensor([[falls, falls], [rises, 0.0]]))
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 2, 4)])
+def test_hard_dice_is_equation_1_of_self_cleansing(size: tuple[int, ...]) -> None:
+    logits, target = batch(*size)
+    predicted = logits.argmax(dim=1)
+    found = hard_dice(predicted, target)
+    assert found.shape == (2,) and found.dtype == torch.float64
+    for image in range(2):
+        pairs = [(int(predicted[(image, *at)]), int(target[(image, *at)])) for at in np.ndindex(*size)]
+        both = sum(a == b > 0 for a, b in pairs if b != IGNORE)
+        total = sum((a > 0) + (b > 0) for a, b in pairs if b != IGNORE)
+        assert 0 < both < total and float(found[image]) == pytest.approx(1 - 2 * both / total)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "target", "loss"),
+    [
+        ([0, 0, 0], [0, 0, 0], 0.0),
+        ([0, 1, 0], [0, 0, 0], 1.0),
+        ([0, 0, 0], [0, 2, 0], 1.0),
+        ([2, 1, 0], [2, 1, 0], 0.0),
+        ([2, 1, 1], [1, 2, 2], 1.0),
+        ([1, 1, 2], [1, 2, 0], 1 - 2 / 5),
+        ([1, 2, 1], [1, IGNORE, IGNORE], 0.0),
+        ([1, 1, 1], [IGNORE, IGNORE, IGNORE], 0.0),
+    ],
+)
+def test_hard_dice_of_hand_computed_images(predicted: list[int], target: list[int], loss: float) -> None:
+    other = [1, 0, 0]
+    found = hard_dice(torch.tensor([predicted, other]), torch.tensor([target, other]))
+    assert found.tolist() == pytest.approx([loss, 0.0])
 
 
 def test_region_losses_of_an_image_without_labels_are_zero() -> None:

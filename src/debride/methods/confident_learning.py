@@ -32,7 +32,8 @@ class ConfidentLearning(Method):
             "Errors are the off-diagonal entries of the confident joint, without the pruning that ranks them; their labels "
             "become the class that they confidently belong to. The MICCAI paper smooths the labels of suspected pixels "
             "instead; Self-cleansing describes the method as fixed pseudo-labels made once.",
-            "The loss is soft Dice over the foreground classes of a batch, as for Self-cleansing.",
+            "The loss is soft Dice over the foreground classes of a batch, as for Self-cleansing; with several processes of "
+            "each one's part of it.",
         ),
     )
 
@@ -52,7 +53,7 @@ class ConfidentLearning(Method):
 
     def start_epoch(self, run: Run) -> None:
         """Corrects the labels after the warm-up: one sweep for the thresholds, one to apply them."""
-        if run.epoch != round(self.config.warm_up * run.epochs):
+        if run.epoch != self._correcting(run):
             return
         sums = torch.zeros(2, self.classes, dtype=torch.float64)
         for swept in run.sweep(run.own):
@@ -69,7 +70,7 @@ class ConfidentLearning(Method):
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """Soft Dice to the given or the corrected labels."""
         label = batch.label
-        if run.epoch >= round(self.config.warm_up * run.epochs):
+        if run.epoch >= self._correcting(run):
             label = label.where(label == IGNORE, batch.fields["corrected"])
         probability = full_precision(self.network(batch.image)).softmax(dim=1)
         return {"dice": batch_dice(probability, label).mean()}
@@ -81,6 +82,11 @@ class ConfidentLearning(Method):
     def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
         """The corrected labels."""
         return store.read("corrected", swept.rows).to(swept.label)
+
+    def _correcting(self, run: Run) -> int:
+        """The epoch before which labels are corrected: the last one at the latest."""
+        after: int = round(self.config.warm_up * run.epochs)
+        return min(after, run.epochs - 1)
 
     def _spared(self, swept: Swept, run: Run) -> Tensor:
         """Which of the swept cases are trusted, (B, 1, ...)."""

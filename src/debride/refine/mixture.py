@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ _SPREAD = 5e-4
 def posterior_of_larger(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """The probability (N,) that each of N finite numbers belongs to the larger group, w_Noisy of Eq. 3 (1 - w_Clean of Eq. 2).
 
-    Values are brought to [0, 1] and two Gaussians are fitted by expectation maximisation, from their smallest and largest. A
+    Values are brought to [0, 1] and two Gaussians are fitted by expectation maximisation, from the smallest and the largest. A
     broad component would claim the far side of a narrow one, so values beyond a component's mean count as that mean. All zeros
     where there is nothing to separate: fewer than four values, all of them equal, or one Gaussian that describes them as well
     (by the Bayesian information criterion).
@@ -28,7 +29,12 @@ def posterior_of_larger(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floa
         return none
     scaled = ((values - values.min()) / spread).astype(np.float64)[:, None]
     one = GaussianMixture(1, reg_covar=_SPREAD).fit(scaled)
-    two = GaussianMixture(2, means_init=np.array([[0.0], [1.0]]), reg_covar=_SPREAD, max_iter=200, random_state=0)
+    start: dict[str, Any] = {  # all of it: what is left out depends on the order of the values
+        "weights_init": [0.5, 0.5],
+        "means_init": [[0.0], [1.0]],
+        "precisions_init": np.full((2, 1, 1), 4 / scaled.var()),
+    }
+    two = GaussianMixture(2, **start, reg_covar=_SPREAD, tol=1e-6, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last iteration's fit is good enough
         two.fit(scaled)

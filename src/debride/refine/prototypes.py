@@ -19,21 +19,23 @@ def pooled(features: Tensor, region: Tensor, grids: int) -> tuple[Tensor, Tensor
     """
     size = region.shape[1:]
     side = [-(-n // grids) for n in size]
-    pool: Any = F.avg_pool2d if len(size) == 2 else F.avg_pool3d
     inside = region[:, None].to(features)
+    if max(side) == 1:  # a cell is a pixel
+        return (features * inside).flatten(2), region.flatten(1)
+    pool: Any = F.avg_pool2d if len(size) == 2 else F.avg_pool3d
     sums = pool(features * inside, side, ceil_mode=True, divisor_override=1).flatten(2)
     counts = pool(inside, side, ceil_mode=True, divisor_override=1).flatten(2)
     return sums / counts.clamp(min=1), counts[:, 0] > 0
 
 
 def representation(cells: Tensor, inside: Tensor) -> Tensor:
-    """The representation degree D (B, J) of cells (B, F, J), divided by the largest of each image (Eq. 5).
+    """The representation degree D (B, J) of cells with directions (B, F, J), divided by the largest of each image (Eq. 5).
 
     The sum of cosines with all cells ``inside`` the region (B, J) bool, as one product with the sum of their directions. Zero
     outside the region, and everywhere where no degree is above zero.
     """
-    directions = F.normalize(cells, dim=1) * inside[:, None]
-    degree = torch.einsum("bfj,bf->bj", directions, directions.sum(dim=2))
+    cells = cells * inside[:, None]
+    degree = torch.einsum("bfj,bf->bj", cells, cells.sum(dim=2))
     largest = degree.amax(dim=1, keepdim=True)
     return degree.clamp(min=0) / largest.where(largest > 0, torch.inf)
 
@@ -44,19 +46,25 @@ def prototype(features: Tensor, region: Tensor, grids: int, sigma: float) -> Ten
     The mean cosine with all prototypes of Eq. 6 is the product with it.
     """
     cells, inside = pooled(features, region, grids)
-    chosen = representation(cells, inside) > sigma
-    return _mean(F.normalize(cells, dim=1), chosen)
+    cells = direction(cells)
+    return _mean(cells, representation(cells, inside) > sigma)
 
 
 def average_prototype(features: Tensor, region: Tensor) -> Tensor:
     """The direction (B, F) of the region's mean feature, the only prototype of LCM (avg) (section 3.6); zero where the region
     is empty."""
-    return F.normalize(_mean(features.flatten(2), region.flatten(1)), dim=1)
+    return direction(_mean(features.flatten(2), region.flatten(1)))
 
 
-def similarity(features: Tensor, prototype: Tensor) -> Tensor:
-    """The foreground probability P_fg (B, *S), in [-1, 1]: mean cosine of each pixel with the prototypes (Eq. 6)."""
-    return torch.einsum("bf...,bf->b...", F.normalize(features, dim=1), prototype)
+def similarity(features: Tensor, prototypes: Tensor) -> Tensor:
+    """The foreground probability P_fg (B, C, *S), in [-1, 1], of C classes: mean cosine of each pixel with the prototypes of
+    the class (Eq. 6), of which ``prototypes`` (B, C, F) holds the mean directions."""
+    return torch.einsum("bf...,bcf->bc...", direction(features), prototypes)
+
+
+def direction(features: Tensor) -> Tensor:
+    """Features (B, F, ...) divided by their length; those of length zero stay."""
+    return features / features.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)  # on CPUs faster than torch's norm
 
 
 def likeliest(scores: Tensor, least: float) -> Tensor:

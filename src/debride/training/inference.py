@@ -36,10 +36,10 @@ def _with_features(network: Network, image: Tensor, patch: tuple[int, ...] | Non
         assert network.head is not None  # it has features
         return torch.cat((network.head(features).float().softmax(dim=1), features.float()), dim=1)
 
-    probability, features = (both(image) if _fits(image, patch) else _by_windows(both, image, patch)).tensor_split(
-        (classes,), 1
-    )
-    return probability / probability.sum(dim=1, keepdim=True), features
+    joint = both(image) if _fits(image, patch) else _by_windows(both, image, patch)
+    # With channels last, as networks give them, what is computed per pixel takes several times as long on CPUs.
+    probability, features = (part.contiguous() for part in joint.tensor_split((classes,), 1))
+    return probability.div_(probability.sum(dim=1, keepdim=True)), features
 
 
 def _fits(image: Tensor, patch: tuple[int, ...] | None) -> bool:

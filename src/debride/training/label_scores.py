@@ -67,7 +67,8 @@ def merged(given: npt.NDArray[np.uint8], working: npt.NDArray[np.uint8], right: 
     if (right == working).all():
         return given
     changed = resize_label((right != working).astype(np.uint8), given.shape).astype(bool)
-    return np.where(changed & (given != IGNORE), resize_label(right, given.shape), given)
+    new = resize_label(right, given.shape)
+    return np.where(changed & (given != IGNORE) & (new != IGNORE), new, given)
 
 
 def _labels(run: TrainingRun) -> Iterator[tuple[Case, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:

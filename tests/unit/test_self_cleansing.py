@@ -1,0 +1,376 @@
+"""Self-cleansing: which labels are replaced (section 2.2), by what (2.3), when, and what the loss is made of (2.4)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.meta_stubs import small_network
+from tests.sweep_stubs import Sweeping, batch_of, certain, slow_hard_dice, slow_soft_dice
+from tests.two_networks import random_labels
+from torch import Tensor, nn
+
+from debride.methods.self_cleansing import CLEANSED, GIVEN, NONE, SelfCleansing, schedule
+from debride.networks.network import Network
+from debride.refine.regions import tidy
+from debride.types import IGNORE, DataError
+
+NEW = 9
+"""Stands for a pseudo-label that is made anew, in the tables of these tests."""
+PREDICTED, OTHER, UNLIKE = (0, 1), (1, 2), (4, 6)
+"""Columns of foreground: what the network predicts, what overlaps with it in part, and what does not at all."""
+
+
+def method(ndim: int = 2, classes: int = 3, **config: Any) -> SelfCleansing:
+    return SelfCleansing(SelfCleansing.Config(**config), lambda: small_network(ndim, classes), classes)
+
+
+def stripes(*columns: tuple[int, int], classes: int = 2) -> Tensor:
+    """Labels (N, 4, 8) with foreground (the last class) from one column to another."""
+    label = torch.zeros(len(columns), 4, 8, dtype=torch.int64)
+    for row, (first, last) in enumerate(columns):
+        label[row, :, first : last + 1] = classes - 1
+    return label
+
+
+def predicting(cleansing: SelfCleansing, label: Tensor, predicted: Tensor, **more: Any) -> Any:
+    return Sweeping(cleansing, label, certain(predicted, cleansing.classes), **more)
+
+
+def everything(run: Any, name: str) -> Tensor:
+    found: Tensor = run.store.read(name, range(run.cases))
+    return found
+
+
+# The three rules of section 2.2
+
+
+def outcome(source: int, given_noisy: bool, pseudo_noisy: bool, trusted: bool, filtered: bool) -> int:
+    """What becomes of a pseudo-label: section 2.2, and section 3.6 where all samples are corrected."""
+    if trusted:
+        return GIVEN
+    if not filtered:
+        return NEW
+    if not given_noisy:
+        return GIVEN  # y' is kept the same as y
+    if pseudo_noisy or source == NONE:
+        return NEW
+    return source  # y' remains unchanged
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_the_three_rules(filtered: bool) -> None:
+    """Every state that a case can be in, trusted and not: losses fall into two groups that are far apart."""
+    states = [
+        (source, given_noisy, pseudo_noisy, trusted)
+        for source in (NONE, GIVEN, CLEANSED)
+        for given_noisy, pseudo_noisy, trusted in itertools.product((False, True), repeat=3)
+        if source == CLEANSED or given_noisy == pseudo_noisy
+    ]
+    cleansing = method(classes=2, cleanse="predictions", warm_up=0.0, filter=filtered)
+    label = stripes(*(UNLIKE if given_noisy else PREDICTED for _, given_noisy, _, _ in states))
+    # What is stored does not matter where the pseudo-label is the given one: there it is the opposite.
+    pseudo = stripes(*((5, 7) if noisy != (source == GIVEN) else PREDICTED for source, _, noisy, _ in states)).float()
+    pseudo[:, 0, 3] = 1  # not what a new one would be
+    trusted = [row for row, state in enumerate(states) if state[3]]
+    run = predicting(cleansing, label, stripes(*[PREDICTED] * len(states)), trusted=trusted)
+    rows = range(len(states))
+    run.store.write("source", rows, torch.tensor([source for source, *_ in states]).float())
+    run.store.write("pseudo", rows, pseudo)
+    cleansing.start_epoch(run)
+    expected = [outcome(*state, filtered) for state in states]
+    assert set(expected) == ({GIVEN, CLEANSED, NEW} if filtered else {GIVEN, NEW})
+    assert everything(run, "source").tolist() == [CLEANSED if each == NEW else each for each in expected]
+    for row, each in enumerate(expected):
+        kept = stripes(PREDICTED)[0].float() if each == NEW else pseudo[row]
+        assert torch.equal(everything(run, "pseudo")[row], kept), states[row]
+
+
+def test_a_clean_copy_of_a_noisy_given_label_stays_that_copy() -> None:
+    """GMM-1 finds one noisy label; to GMM-2 all losses are equal. The second rule leaves the copy of the given label."""
+    cleansing = method(classes=2, cleanse="predictions", warm_up=0.0)
+    run = predicting(cleansing, stripes(UNLIKE, *[PREDICTED] * 7), stripes(*[PREDICTED] * 8))
+    run.store.write("source", range(8), torch.tensor([GIVEN, *[CLEANSED] * 7]).float())
+    run.store.write("pseudo", range(8), stripes(*[UNLIKE] * 8).float())
+    cleansing.start_epoch(run)
+    assert run.logged == {"noisy": 1 / 8, "cleansed": 0}
+    assert everything(run, "source").tolist() == [GIVEN] * 8
+
+
+def test_cleansing_after_cleansing() -> None:
+    """At first noisy labels alone are replaced; later the replacements too that the network has come to disagree with."""
+    cleansing = method(classes=2, cleanse="predictions", warm_up=0.0, every=1)
+    label = stripes(UNLIKE, UNLIKE, *[PREDICTED] * 6)
+    run = predicting(cleansing, label, stripes(*[PREDICTED] * 8))
+    cleansing.start_epoch(run)
+    assert run.logged == {"noisy": 2 / 8, "cleansed": 2 / 8}
+    assert everything(run, "source").tolist() == [CLEANSED] * 2 + [GIVEN] * 6
+    run.epoch, run.probability = 1, certain(stripes((7, 7), *[PREDICTED] * 7), 2)
+    cleansing.start_epoch(run)
+    assert run.logged == {"noisy": 2 / 8, "cleansed": 1 / 8}
+    assert everything(run, "source").tolist() == [CLEANSED] * 2 + [GIVEN] * 6
+    assert torch.equal(everything(run, "pseudo")[:2], stripes((7, 7), PREDICTED).float())
+    given = cleansing.cleansed(run.swept(run.own), run.store)
+    assert torch.equal(given, stripes((7, 7), *[PREDICTED] * 7))
+
+
+@pytest.mark.parametrize("columns", [[PREDICTED] * 6, [UNLIKE] * 6, [(1, 0)] * 6], ids=["alike", "unlike", "empty"])
+def test_equal_losses_separate_nothing(columns: list[tuple[int, int]]) -> None:
+    """All labels equally good or bad, and masks that are empty like the prediction: all are taken for clean."""
+    cleansing = method(classes=2, cleanse="predictions", warm_up=0.0)
+    empty = columns[0] == (1, 0)
+    run = predicting(cleansing, stripes(*columns), stripes(*([(1, 0)] if empty else [PREDICTED]) * 6))
+    cleansing.start_epoch(run)
+    assert run.logged == {"noisy": 0, "cleansed": 0}
+    assert everything(run, "source").tolist() == [GIVEN] * 6
+    assert cleansing.doubt(run).tolist() == [1.0 if columns[0] == UNLIKE else 0.0] * 6
+
+
+def test_doubt_is_the_loss_of_the_predicted_classes() -> None:
+    """Of three classes together, without the pixels that have no label; zero before the first cleansing."""
+    cleansing = method(warm_up=0.0)
+    label, predicted = random_labels(6, 5, 6), random_labels(6, 5, 6, seed=1)
+    predicted[predicted == IGNORE] = 0
+    label[4], predicted[4:] = 0, 0
+    features = torch.randn(6, 5, 5, 6, dtype=torch.float64)
+    run: Any = Sweeping(cleansing, label, certain(predicted, 3), features)
+    assert cleansing.doubt(run).tolist() == [0] * 6
+    cleansing.start_epoch(run)
+    expected = [slow_hard_dice(predicted[row], label[row]) for row in range(6)]
+    assert expected[4:] == [0, 1]
+    assert cleansing.doubt(run).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_is_taken_for_right() -> None:
+    """Given labels before the first cleansing; then the stored ones for cleansed cases, and never a label where there was
+    none."""
+    cleansing = method(classes=2, cleanse="predictions", warm_up=0.0, filter=False)
+    label = stripes(UNLIKE, UNLIKE, UNLIKE)
+    label[:, 0] = IGNORE
+    run = predicting(cleansing, label, stripes(PREDICTED, OTHER, PREDICTED), trusted=[2])
+    assert torch.equal(cleansing.cleansed(run.swept(run.own), run.store), label)
+    cleansing.start_epoch(run)
+    right = torch.cat((stripes(PREDICTED, OTHER), label[2:]))
+    right[:, 0] = IGNORE
+    found = cleansing.cleansed(run.swept(run.own), run.store)
+    assert found.dtype == torch.int64 and torch.equal(found, right)
+
+
+# Labels by likeness (section 2.3)
+
+
+def slow_direction(vectors: list[Tensor]) -> Tensor:
+    """The mean of directions; with it Eq. 6's mean cosine is one product."""
+    return torch.stack([vector / vector.norm() for vector in vectors]).mean(dim=0)
+
+
+def slow_prototypes(features: Tensor, region: Tensor, grids: int, sigma: float) -> list[Tensor]:
+    """Features of the cells with D > sigma (Eq. 4 and 5) of one image, features (F, *S) and region (*S)."""
+    side = [math.ceil(n / grids) for n in region.shape]
+    cells: dict[tuple[int, ...], list[Tensor]] = {}
+    for where in np.ndindex(*region.shape):
+        if region[where]:
+            cell = tuple(place // n for place, n in zip(where, side, strict=True))
+            cells.setdefault(cell, []).append(features[(slice(None), *where)])
+    means = [torch.stack(vectors).mean(dim=0) for vectors in cells.values()]
+    degrees = [sum(float(a @ b / (a.norm() * b.norm())) for b in means) for a in means]
+    return [mean for mean, degree in zip(means, degrees, strict=True) if degree / max(degrees) > sigma]
+
+
+def slow_alike(features: Tensor, predicted: Tensor, config: SelfCleansing.Config, classes: int) -> tuple[Tensor, int]:
+    """Class ids (*S) of one image before they are tidied, and how many pixels several classes claim."""
+    directions: dict[int, Tensor] = {}
+    for value in range(1, classes):
+        region = predicted == value
+        if region.any() and config.cleanse == "average":
+            directions[value] = slow_direction([features[:, region].mean(dim=1)])
+        elif region.any():
+            directions[value] = slow_direction(slow_prototypes(features, region, config.grids, config.sigma))
+    label, contested = torch.zeros_like(predicted), 0
+    for where in np.ndindex(*predicted.shape):
+        pixel = features[(slice(None), *where)]
+        claims = {value: float(pixel @ direction / pixel.norm()) for value, direction in directions.items()}
+        claims = {value: score for value, score in claims.items() if score > config.mu}
+        contested += len(claims) > 1
+        label[where] = max(claims, key=lambda value: claims[value]) if claims else 0
+    return label, contested
+
+
+def plausible(size: tuple[int, ...], classes: int) -> tuple[Tensor, Tensor]:
+    """Features (B, 4, *S) that lean towards a direction of their class, of which those of foreground are near to each other,
+    and predictions that are right most of the time."""
+    generator = torch.Generator().manual_seed(len(size))
+    truth = torch.randint(classes, size, generator=generator)
+    truth[:, : size[1] // 2] = truth[:, :1, :1].clamp(min=1) if len(size) == 3 else 1
+    directions = torch.eye(4, dtype=torch.float64)[:classes]
+    directions[1:] += 0.8
+    noise = torch.randn(4, *size, generator=generator, dtype=torch.float64).movedim(0, 1)
+    features = directions[truth].movedim(-1, 1) + 0.4 * noise
+    predicted = truth.where(torch.rand(size, generator=generator) < 0.8, 0)
+    return features, predicted
+
+
+@pytest.mark.parametrize("cleanse", ["prototypes", "average"])
+@pytest.mark.parametrize("size", [(3, 9, 7), (2, 5, 6, 4)], ids=["2D", "3D"])
+def test_labels_by_likeness(size: tuple[int, ...], cleanse: Any) -> None:
+    """Cells that do not fill the image, classes that claim the same pixels, an image without any prediction."""
+    cleansing = method(
+        len(size) - 1, 3, cleanse=cleanse, grids=4, sigma=0.85, mu=0.75, smallest=0.05, filter=False, warm_up=0.0
+    )
+    features, predicted = plausible(size, 3)
+    predicted[-1] = 0
+    run: Any = Sweeping(cleansing, torch.zeros(size, dtype=torch.int64), certain(predicted, 3), features)
+    cleansing.start_epoch(run)
+    assert run.asked == [(0, cleansing.network)]
+    slow = [slow_alike(features[row], predicted[row], cleansing.config, 3) for row in range(len(predicted))]
+    contested = sum(number for _, number in slow)
+    assert contested > 5, "the example has pixels that both classes claim"
+    expected = [tidy(label.byte().numpy(), 3, 0.05) for label, _ in slow]
+    assert {0, 1, 2} == set(np.unique(expected)) and not expected[-1].any()
+    np.testing.assert_array_equal(everything(run, "pseudo"), np.stack(expected))
+
+
+def test_only_representative_cells_become_prototypes() -> None:
+    """A few mispredicted pixels with features of their own: LCM leaves them out, LCM (avg) does not."""
+    features = torch.zeros(1, 2, 4, 8, dtype=torch.float64)
+    features[:, 0, :, :5], features[:, 1, :, 5:] = 1.0, 1.0
+    predicted = stripes((2, 6))
+    found = {}
+    for cleanse in ("prototypes", "average"):
+        cleansing = method(classes=2, cleanse=cleanse, filter=False, warm_up=0.0, mu=0.5)
+        run: Any = Sweeping(cleansing, predicted, certain(predicted, 2), features)
+        cleansing.start_epoch(run)
+        found[cleanse] = everything(run, "pseudo").long()
+    assert torch.equal(found["prototypes"], stripes((0, 4)))
+    assert torch.equal(found["average"], stripes((0, 7)))
+
+
+def test_features_without_a_direction_give_no_label() -> None:
+    """No cell has a representation degree above zero."""
+    cleansing = method(classes=2, filter=False, warm_up=0.0)
+    predicted = stripes(PREDICTED, OTHER)
+    run: Any = Sweeping(cleansing, predicted, certain(predicted, 2), torch.zeros(2, 3, 4, 8))
+    cleansing.start_epoch(run)
+    assert everything(run, "source").tolist() == [CLEANSED] * 2
+    assert not everything(run, "pseudo").any()
+
+
+def test_predictions_are_tidied_image_by_image() -> None:
+    """LCM (pred): a pixel alone goes, a hole of one pixel is filled, each a part of its own image's class."""
+    cleansing = method(classes=2, cleanse="predictions", filter=False, warm_up=0.0, smallest=0.1)
+    predicted = stripes((0, 4), (5, 5))
+    predicted[0, 1, 2], predicted[0, 0, 7] = 0, 1
+    predicted[1, 2:, 5], predicted[1, 3, 0] = 0, 1
+    run = predicting(cleansing, torch.zeros_like(predicted), predicted)
+    cleansing.start_epoch(run)
+    assert run.asked == [(0, None)], "no features are asked for"
+    expected = torch.stack((stripes((0, 4))[0], predicted[1]))
+    assert torch.equal(everything(run, "pseudo").long(), expected)
+
+
+# When, and the loss (section 2.4)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, [2, 7, 12, 17]),
+        ({"warm_up": 0.25, "every": 7}, [5, 12, 19]),
+        ({"warm_up": 0.0, "every": 8}, [0, 8, 16]),
+        ({"warm_up": 0.9, "settled": 0.9, "every": 1}, [18, 19]),
+        ({"warm_up": 1.0, "settled": 1.0}, []),
+    ],
+)
+def test_cleansings_come_every_few_epochs_after_the_warm_up(config: dict[str, Any], expected: list[int]) -> None:
+    cleansing = method(classes=2, cleanse="predictions", **config)
+    run = predicting(cleansing, stripes(PREDICTED), stripes(OTHER), epochs=20)
+    for run.epoch in range(20):
+        cleansing.start_epoch(run)
+    assert [epoch for epoch, _ in run.asked] == expected
+
+
+@pytest.mark.parametrize(("first", "second", "epochs"), [(10, 50, 100), (0, 4, 8), (3, 3, 6), (0, 0, 3), (5, 5, 5)])
+def test_weights_at_every_epoch(first: int, second: int, epochs: int) -> None:
+    for e in range(epochs):
+        if e < first:
+            expected = (1.0, 0.0)
+        elif e < second:
+            expected = ((second - e) / (second - first), (e - first) / (second - first))
+        else:
+            expected = (0.0, 1.0)
+        assert schedule(e, first, second) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("dice", ["batch", "image"])
+@pytest.mark.parametrize("size", [(3, 5, 6), (2, 3, 4, 5)], ids=["2D", "3D"])
+def test_the_loss(size: tuple[int, ...], dice: Any) -> None:
+    """Eq. 7 and 8 on views: the first case's pseudo-label is the given one whatever is stored, the others' the stored one."""
+    cleansing = method(len(size) - 1, dice=dice, warm_up=0.1, settled=0.5)
+    label, pseudo = random_labels(*size), random_labels(*size, seed=1)
+    pseudo = pseudo.where(pseudo != IGNORE, 1)
+    image = torch.randn(size[0], 2, *size[1:], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    source = torch.tensor([GIVEN, *[CLEANSED] * (size[0] - 1)]).float()
+    batch = batch_of(image, label, {"pseudo": pseudo}, source=source)
+    right = pseudo.clone()
+    right[0] = label[0]
+    right[label == IGNORE] = IGNORE
+    probability = cleansing.network(image).softmax(dim=1).detach()
+    given, other = (slow_soft_dice(probability, each, dice == "batch") for each in (label, right))
+    run = predicting(cleansing, label, torch.zeros_like(label), epochs=20)
+    for epoch, terms in (
+        (1, {"given": given}),
+        (2, {"given": given}),
+        (5, {"given": given * 5 / 8, "pseudo": other * 3 / 8}),
+        (10, {"pseudo": other}),
+        (19, {"pseudo": other}),
+    ):
+        run.epoch = epoch
+        found = {name: term.item() for name, term in cleansing.loss(batch, run).items()}
+        assert found == pytest.approx(terms, rel=1e-9)
+
+
+def test_a_batch_without_labels_gives_zero_and_no_gradient() -> None:
+    cleansing = method(classes=2, warm_up=0.0, settled=1.0)
+    label = torch.full((2, 4, 8), IGNORE)
+    batch = batch_of(torch.randn(2, 2, 4, 8).double(), label, {"pseudo": stripes(OTHER, OTHER)}, source=torch.full((2,), 2.0))
+    terms = cleansing.loss(batch, predicting(cleansing, label, torch.zeros_like(label), epoch=50))
+    assert {name: term.item() for name, term in terms.items()} == {"given": 0, "pseudo": 0}
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    assert not any(parameter.grad.any() for parameter in cleansing.parameters() if parameter.grad is not None)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"warm_up": -0.1}, "--warm-up: is -0.1"),
+        ({"warm_up": 0.6}, "--warm-up: is 0.6 with --settled 0.5"),
+        ({"settled": 1.5}, "--settled 1.5"),
+        ({"warm_up": math.nan}, "--warm-up: is nan"),
+        ({"every": 0}, "--every: is 0"),
+        ({"grids": 0}, "--grids: is 0"),
+        ({"sigma": 1.0}, "--sigma: is 1.0"),
+        ({"mu": -0.1}, "--mu: is -0.1"),
+        ({"smallest": 1.0}, "--smallest: is 1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        SelfCleansing.Config(**config)
+
+
+def test_a_network_without_features_is_refused_where_they_are_needed() -> None:
+    def network() -> Network:
+        return Network(nn.Conv2d(1, 2, 1))
+
+    for cleanse in ("prototypes", "average"):
+        with pytest.raises(DataError, match="has no features"):
+            SelfCleansing(SelfCleansing.Config(cleanse=cleanse), network, 2)
+    cleansing = SelfCleansing(SelfCleansing.Config(cleanse="predictions", warm_up=0.0), network, 2)
+    cleansing.start_epoch(predicting(cleansing, stripes(UNLIKE), stripes(PREDICTED)))
