@@ -2,10 +2,10 @@
 
 Run ``DEBRIDE_DATA=... python benchmarks/self_cleansing_filter.py --plot filter.svg`` for ACDC (300 slices, alpha 70 %, beta
 10). A case is wrong if the noise changed its label. After every cleansing: precision and recall of the cases that the filter
-calls noisy, and Dice with the clean labels (of each case's foreground, mean over cases) of the given labels, of the
-pseudo-labels Y' that are trained on, and, for the wrong cases alone, of the given labels and of those that the cleansing module
-proposes. Clean labels are read here only, to judge. At the end: the part of the training's CPU time that sweeps, mixtures and
-cleansing took (``--every`` is k), and the memory of the process before the first of them and at most in it.
+calls noisy, and Dice with the clean labels (of each case's foreground, mean over cases) of the given labels and of the
+pseudo-labels Y' that are trained on, of all cases and of the wrong ones. Clean labels are read here only, to judge. At the end:
+the part of the training's CPU time that sweeps, mixtures and cleansing took (``--every`` is k), and the memory of the process
+before the first of them and at most in it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from debride.training.fit import Job, fit
 from debride.types import Dataset
 
 OUT = sys.stdout
-HEADER = ("epoch", "noisy", "precision", "recall", "given", "trained on", "wrong: given", "wrong: proposed")
+HEADER = ("epoch", "noisy", "precision", "recall", "given", "trained on", "wrong: given", "wrong: trained on")
 
 
 class Judge:
@@ -60,9 +60,10 @@ class Judge:
         found = float((noisy & self.wrong).sum())
         kept = (run.store.read("source", rows) == GIVEN).reshape(-1, *(1,) * (self.given.ndim - 1))
         trained = self.given.where(kept, run.store.read("pseudo", rows).long())
-        proposed = run.store.read("candidate", rows).long()
-        dice = [_dice(self.given, self.clean), _dice(trained, self.clean)]
-        dice += [_dice(labels[self.wrong], self.clean[self.wrong]) for labels in (self.given, proposed)]
+        everywhere = np.ones_like(self.wrong)
+        dice = [
+            _dice(labels[where], self.clean[where]) for where in (everywhere, self.wrong) for labels in (self.given, trained)
+        ]
         share = found / max(1, noisy.sum()), found / max(1, self.wrong.sum())
         self.rows.append((run.epoch + 1, float(noisy.mean()), *share, *dice))
         print(f"{run.epoch + 1:5}" + "".join(f"{figure:16.3f}" for figure in self.rows[-1][1:]), file=OUT, flush=True)

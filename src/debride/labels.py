@@ -36,8 +36,8 @@ class Field:
     """A named quantity that a method keeps for each pixel (``channels`` + S) or each case (``channels``).
 
     Values are computed in ``float32`` and kept as ``dtype``; ``uint8`` is rounded and saturates. ``initial`` fills the field.
-    Views show the fields that have a value for each pixel, unless ``viewed`` is False; those that are ``ids`` (of classes, in
-    ``uint8``, without channels) by nearest neighbour, with ``IGNORE`` where a view leaves the region.
+    Views carry ``ids`` (of classes, in ``uint8``, without channels) by nearest neighbour, with ``IGNORE`` where they leave the
+    region that was read.
     """
 
     name: str
@@ -46,7 +46,6 @@ class Field:
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     initial: float = 0.0
     ids: bool = False
-    viewed: bool = True
 
 
 class LabelStore:
@@ -184,7 +183,9 @@ class LabelStore:
             shutil.copyfile(folder / self._path(field).name, self._path(field))
 
     def _description(self) -> dict[str, Any]:
-        fields = [asdict(field) | {"channels": list(field.channels)} for field in self._fields.values()]
+        kept = ("name", "per", "channels", "dtype", "initial")
+        fields = [{name: value for name, value in asdict(field).items() if name in kept} for field in self._fields.values()]
+        fields = [field | {"channels": list(field["channels"])} for field in fields]
         return {"fields": fields, "shapes": [list(shape) for shape in self._shapes]}
 
     def _path(self, field: Field) -> Path:

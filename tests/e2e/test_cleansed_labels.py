@@ -88,7 +88,7 @@ def test_a_method_without_labels_of_its_own_is_refused_before_it_trains(debride:
     data = build_folder(tmp_path / "data")
     answer = debride("train", "ce", data, "--out", tmp_path / "run", "--cleansed", *SMALL, "--image-size", 32, 32)
     assert answer.code == 2
-    assert "--cleansed: asks ce for labels of its own. It has none. Methods that do: " in answer.err
+    assert "--cleansed: finds no labels of its own in ce as it is set up. Methods that can: " in answer.err
     assert "self-cleansing" in answer.err and not (tmp_path / "run").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.co_teaching import CoTeaching
 from debride.networks.network import Network
@@ -29,7 +30,7 @@ def confidence(logit: float) -> nn.Module:
 def batch(image: list[float], label: list[int]) -> Any:
     view = SimpleNamespace(image=torch.tensor(image).reshape(1, 1, 1, -1), label=torch.tensor(label).reshape(1, 1, -1))
     view.maps = {"distances": torch.ones(view.label.shape), "superpixels": torch.zeros_like(view.label)}
-    return SimpleNamespace(**vars(view), views=(view, view))
+    return SimpleNamespace(**vars(view), views=(view, view), index=torch.zeros(1, dtype=torch.int64))
 
 
 def method(networks: list[nn.Module], **config: Any) -> CoTeaching:
@@ -137,7 +138,9 @@ def test_t_loss_learns_its_degrees_of_freedom_and_does_not_grow_with_the_image()
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.paper.needs & {"trusted"}])
 def test_a_batch_without_labels_gives_zero_and_finite_gradients(name: str) -> None:
     trained = METHODS[name](METHODS[name].Config(), lambda: Network(nn.Identity(), confidence(1.0)), 2)
-    total = torch.stack(list(trained.loss(batch([1.0, 2.0], [IGNORE, IGNORE]), at_epoch(0)).values())).sum()
+    run = at_epoch(0)
+    run.store = LabelStore(trained.fields(), [(1, 2)], None)
+    total = torch.stack(list(trained.loss(batch([1.0, 2.0], [IGNORE, IGNORE]), run).values())).sum()
     total.backward()
     assert total.item() == 0
     gradients: list[Tensor] = [p.grad for p in trained.parameters() if p.grad is not None]

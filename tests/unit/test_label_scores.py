@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from tests.meta_stubs import small_network
 
+from debride.labels import LabelStore
 from debride.methods import METHODS
-from debride.training.label_scores import has_labels, merged, write_scores
+from debride.methods.base import Method, Swept
+from debride.training.label_scores import merged, write_scores
 from debride.types import IGNORE, Case
 
 Ids = npt.NDArray[np.uint8]
@@ -28,15 +32,15 @@ def written(folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_most_doubtful_come_first(tmp_path: Path) -> None:
-    """By the probability of the larger group, then by doubt, then as in the data set."""
+    """By the probability of the larger group, which trusted cases are not asked for, then by doubt, then as in the data set."""
     doubt = torch.tensor([0.1, 5.0, 0.1, 5.01, 0.12, 0.11, 5.01, 0.1])
     write_scores(tmp_path, cases("a", "b", 'c, "d"', "e", "f", "g", "h", "i", trusted="h"), doubt)
     lines = written(tmp_path)
     assert list(lines[0]) == ["case", "noisy", "doubt", "trusted"]
-    assert [line["case"] for line in lines] == ["e", "h", "b", "f", "g", "a", 'c, "d"', "i"]
-    assert [float(line["noisy"]) for line in lines] == pytest.approx([1, 1, 1, 0, 0, 0, 0, 0], abs=1e-3)
-    assert [line["doubt"] for line in lines] == ["5.01", "5.01", "5", "0.12", "0.11", "0.1", "0.1", "0.1"]
-    assert [line["trusted"] for line in lines] == ["0", "1", "0", "0", "0", "0", "0", "0"]
+    assert [line["case"] for line in lines] == ["e", "b", "h", "f", "g", "a", 'c, "d"', "i"]
+    assert [float(line["noisy"]) for line in lines] == pytest.approx([1, 1, 0, 0, 0, 0, 0, 0], abs=1e-3)
+    assert [line["doubt"] for line in lines] == ["5.01", "5", "5.01", "0.12", "0.11", "0.1", "0.1", "0.1"]
+    assert [line["trusted"] for line in lines] == ["0", "0", "1", "0", "0", "0", "0", "0"]
 
 
 def test_numbers_that_do_not_fall_apart_are_still_in_order(tmp_path: Path) -> None:
@@ -49,9 +53,17 @@ def test_a_method_that_does_not_say_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def made(name: str, **config: Any) -> Method:
+    return METHODS[name](METHODS[name].Config(**config), lambda: small_network(2, 2), 2)
+
+
 def test_methods_with_labels_of_their_own() -> None:
-    assert {name for name, method in METHODS.items() if has_labels(method)} >= {"self-cleansing", "cl", "meta-dcseg"}
-    assert not has_labels(METHODS["ce"]) and not has_labels(METHODS["co-teaching"])
+    able = made("self-cleansing"), made("cl"), made("meta-dcseg")
+    without = made("ce"), made("co-teaching"), made("meta-dcseg", meta=False), made("self-cleansing", warm_up=1.0, settled=1.0)
+    assert all(method.relabels(method.config) for method in able)
+    assert not any(method.relabels(method.config) for method in without)
+    with pytest.raises(TypeError, match="CrossEntropy has no labels of its own"):
+        without[0].cleansed(Swept(np.array([0]), *[torch.zeros(0)] * 3), LabelStore((), [(1, 1)], None))
 
 
 # A given label with what was changed of its working copy

@@ -240,23 +240,6 @@ def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "epoch").iterdir()] == ["labels"]
 
 
-def test_class_ids_and_fields_that_no_view_shows_are_stored_like_others(tmp_path: Path) -> None:
-    fields = (Field("ids", "pixel", dtype="uint8", ids=True), Field("hidden", "pixel", dtype="uint8", viewed=False))
-    store = LabelStore(fields, SHAPES, tmp_path / "scratch")
-    assert store.pixel_fields == fields
-    written = {name: torch.randint(256, (2, 5, 6)) for name in ("ids", "hidden")}
-    for name, values in written.items():
-        store.write(name, [0, 2], values)
-        assert (tmp_path / "scratch" / f"{name}.uint8").stat().st_size == 5 * 6 + 7 * 4 + 5 * 6, "a byte for each pixel"
-    store.snapshot(tmp_path / "labels")
-    for name in written:
-        store.write(name, [0, 1], torch.ones(2, 5, 6))
-    store.restore(tmp_path / "labels")
-    for name, values in written.items():
-        assert torch.equal(store.read(name, [0, 2]), values.float())
-        assert not store.read(name, [1]).any()
-
-
 def test_an_existing_store_is_shared(tmp_path: Path) -> None:
     made = LabelStore(FIELDS, SHAPES, tmp_path)
     made.write("loss", [1], torch.tensor([7.0]))

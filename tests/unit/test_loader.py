@@ -265,19 +265,6 @@ def test_fields_of_class_ids_are_carried_as_labels(shape: tuple[int, ...], patch
             assert (~inside).any() and (ids[~inside] == IGNORE).all()
 
 
-@pytest.mark.parametrize("patch", [None, (8, 8)])
-def test_a_view_shows_only_the_fields_that_are_viewed(patch: tuple[int, ...] | None, tmp_path: Path) -> None:
-    prepared = prepared_rows(tmp_path, [(12, 12)] * 2)
-    fields = (Field("shown", "pixel"), Field("hidden", "pixel", dtype="uint8", viewed=False))
-    store = LabelStore(fields, prepared.shapes, None)
-    for name in ("shown", "hidden"):
-        store.write(name, [0, 1], torch.full((2, 12, 12), 7.0))
-    batch = batch_of(prepared, chosen([0, 1]), (("none", False), ("weak", True)), TURNS, patch, store)
-    for view in batch.views:
-        assert set(view.fields) == {"shown"} and view.fields["shown"].max() == 7
-    assert torch.equal(store.read("hidden", [0, 1]), torch.full((2, 12, 12), 7.0))
-
-
 def test_flags_and_state_of_the_cases(tmp_path: Path) -> None:
     prepared = prepared_rows(tmp_path, [(8, 8)] * 5)
     store = LabelStore(FIELDS, prepared.shapes, None)

@@ -13,8 +13,8 @@ from tests.meta_stubs import batch_of, slow_dice
 from tests.two_networks import probabilities, random_labels
 from torch import Tensor, nn
 
-from debride.methods.base import Swept
-from debride.methods.pick_and_learn import PickAndLearn
+from debride.labels import LabelStore
+from debride.methods.pick_and_learn import PickAndLearn, weights
 from debride.types import IGNORE, Batch, DataError
 
 CHANNELS, CLASSES = 2, 3
@@ -56,6 +56,11 @@ def cases(*size: int, seed: int = 0, hidden: bool = True) -> Batch:
     return batch_of(label, image=image)
 
 
+def training(learner: Any) -> Any:
+    """All that a step of the method asks of a training, of four cases."""
+    return SimpleNamespace(cases=4, store=LabelStore(learner.fields(), [(1, 1)] * 4, None))
+
+
 def slow_loss(learner: Any, batch: Batch, qualities: list[float], control: float) -> float:
     """sum w Dice loss with w = exp(lambda tanh(q)) / sum exp(lambda tanh(q)), case by case."""
     p = probabilities(learner.network(batch.image).double())
@@ -70,7 +75,7 @@ def test_the_loss_is_the_mean_dice_loss_weighted_by_bounded_qualities(ndim: int,
     learner, batch = method(ndim, control=control), cases(3, *(5, 4, 6)[:ndim])
     qualities = [0.3, -1.2, 4.0]
     learner.quality = Given(*qualities)
-    (loss,) = learner.loss(batch, SimpleNamespace()).values()
+    (loss,) = learner.loss(batch, training(learner)).values()
     assert loss.item() == pytest.approx(slow_loss(learner, batch, qualities, control), rel=1e-5)
 
 
@@ -78,7 +83,7 @@ def test_the_loss_is_made_of_the_modules_own_qualities() -> None:
     learner, batch = method(), cases(3, 8, 9)
     qualities = learner.quality(batch.image, batch.label).tolist()
     assert len(set(qualities)) == 3
-    (loss,) = learner.loss(batch, SimpleNamespace()).values()
+    (loss,) = learner.loss(batch, training(learner)).values()
     assert loss.item() == pytest.approx(slow_loss(learner, batch, qualities, 2.0), rel=1e-5)
 
 
@@ -86,10 +91,10 @@ def test_the_loss_is_made_of_the_modules_own_qualities() -> None:
 def test_weights_sum_to_one_and_differ_by_at_most_exp_of_twice_lambda(control: float) -> None:
     learner, batch = method(control=control), cases(3, 4, 4)
     learner.quality = Given(-1e6, 0.0, 1e6)
-    weights = learner.weights(batch.image, batch.label).double()
-    assert weights.sum().item() == pytest.approx(1, abs=1e-6)
-    assert (weights[2] / weights[0]).log().item() == pytest.approx(2 * control, rel=1e-5)
-    assert (weights[1] / weights[0]).log().item() == pytest.approx(control, rel=1e-5)
+    found = weights(learner.scores(batch.image, batch.label), batch.label).double()
+    assert found.sum().item() == pytest.approx(1, abs=1e-6)
+    assert (found[2] / found[0]).log().item() == pytest.approx(2 * control, rel=1e-5)
+    assert (found[1] / found[0]).log().item() == pytest.approx(control, rel=1e-5)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -109,7 +114,7 @@ def test_the_module_sees_image_and_one_hot_label_and_nothing_where_there_is_no_l
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_gradients_reach_all_of_both_networks(ndim: int) -> None:
     learner, batch = method(ndim), cases(3, *(8, 16, 10)[:ndim])
-    (loss,) = learner.loss(batch, SimpleNamespace()).values()
+    (loss,) = learner.loss(batch, training(learner)).values()
     loss.backward()
     for name, parameter in learner.named_parameters():
         assert parameter.grad is not None, name
@@ -121,7 +126,7 @@ def test_a_step_raises_the_quality_of_the_case_with_the_smaller_loss() -> None:
     learner, batch = method(), cases(2, 4, 4)
     learner.quality = Given(0.1, 0.1)
     dice = [slow_dice(probabilities(learner.network(batch.image).double())[n : n + 1], batch.label[n : n + 1]) for n in (0, 1)]
-    learner.loss(batch, SimpleNamespace())["dice"].backward()
+    learner.loss(batch, training(learner))["dice"].backward()
     # d/dq_i of sum w L = w_i (L_i - sum w L) lambda (1 - tanh(q_i)^2)
     expected = [0.5 * (loss - sum(dice) / 2) * 2 * (1 - math.tanh(0.1) ** 2) for loss in dice]
     assert learner.quality.values.grad.tolist() == pytest.approx(expected, rel=1e-4)
@@ -131,11 +136,11 @@ def test_a_case_without_a_label_takes_no_part() -> None:
     learner, batch = method(), cases(3, 6, 5)
     batch.label[1] = IGNORE
     learner.quality = Given(0.0, 3.0, 1.0)
-    weights = learner.weights(batch.image, batch.label)
+    found = weights(learner.scores(batch.image, batch.label), batch.label)
     e = math.exp(2 * math.tanh(1.0))
-    assert weights.tolist() == pytest.approx([1 / (1 + e), 0, e / (1 + e)], rel=1e-5)
+    assert found.tolist() == pytest.approx([1 / (1 + e), 0, e / (1 + e)], rel=1e-5)
     batch.label[:] = IGNORE
-    loss = learner.loss(batch, SimpleNamespace())["dice"]
+    loss = learner.loss(batch, training(learner))["dice"]
     loss.backward()
     assert loss.item() == 0
     assert learner.quality.values.grad.tolist() == [0, 0, 0]
@@ -143,8 +148,8 @@ def test_a_case_without_a_label_takes_no_part() -> None:
 
 def test_a_batch_of_one_case_is_plain_dice() -> None:
     learner, batch = method(), cases(1, 6, 5)
-    assert learner.weights(batch.image, batch.label).tolist() == [1]
-    loss = learner.loss(batch, SimpleNamespace())["dice"]
+    assert weights(learner.scores(batch.image, batch.label), batch.label).tolist() == [1]
+    loss = learner.loss(batch, training(learner))["dice"]
     loss.backward()
     assert loss.item() == pytest.approx(slow_dice(probabilities(learner.network(batch.image).double()), batch.label), rel=1e-5)
     assert all((p.grad == 0).all() for p in learner.quality.parameters())
@@ -161,26 +166,16 @@ def test_images_of_any_size_are_rated_each_on_its_own(size: tuple[int, ...]) -> 
     assert scores.tolist() == pytest.approx(alone, abs=1e-3)  # two pixels that are almost alike are told apart by rounding
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_doubt_is_minus_the_score_of_every_case(processes: int) -> None:
-    learner = method()
+def test_doubt_is_minus_the_score_of_every_case_when_it_was_last_seen() -> None:
+    learner, run = method(), training(method())
     learner.quality = Foreground()
-    label = (torch.arange(16).reshape(4, 4)[None] < torch.tensor([8, 0, 16, 2, 4])[:, None, None]).long()
-    image = torch.zeros(5, CHANNELS, 4, 4)
-
-    def sweep(rows: Any) -> Any:
-        for part in np.array_split(rows, 2):
-            yield Swept(part, image[part], label[part], torch.empty(0))
-
-    total = torch.zeros(5)
-    for number in range(processes):
-        own = np.arange(number, 5, processes)[::-1].copy()
-        run = SimpleNamespace(cases=5, own=own, sweep=sweep, summed=lambda values: values)
-        part = learner.doubt(run)
-        assert not part.requires_grad
-        assert (part[np.setdiff1d(np.arange(5), own)] == 0).all()
-        total += part
-    assert total.tolist() == pytest.approx([-2 * math.tanh(count / 16) for count in (8, 0, 16, 2, 4)], rel=1e-5)
+    assert not learner.doubt(run).any()
+    for count in (3, 8):
+        label = (torch.arange(16).reshape(4, 4)[None] < torch.tensor([count, 0])[:, None, None]).long()
+        batch = batch_of(label, image=torch.zeros(2, CHANNELS, 4, 4))
+        learner.loss(batch, run)
+    assert batch.index.tolist() == [0, 1]
+    assert learner.doubt(run).tolist() == pytest.approx([-2 * math.tanh(8 / 16), 0, 0, 0], rel=1e-5)
 
 
 def test_initial_weights_follow_from_the_networks_and_leave_torchs_generator_alone() -> None:

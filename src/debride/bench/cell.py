@@ -37,7 +37,7 @@ from debride.training.checkpoint import latest_state
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, fit
 from debride.training.inference import segment, sweep
-from debride.training.label_scores import has_labels, merged
+from debride.training.label_scores import cleansed_labels, merged
 from debride.training.predict import Trained, load_run
 from debride.types import Case, DataError, Dataset, Split
 
@@ -330,9 +330,9 @@ def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained
             masks["clean"] = _label(original[case.id], clean)
         folder, row = cell.folder / "pictures" / f"train-{case.id}", np.array([train.index(case)])
         folder.mkdir(exist_ok=True)
-        if has_labels(type(trained.method)):
+        if trained.method.relabels(trained.method.config):
             (swept,) = sweep(trained.method, prepared, row, trained.config.patch_size, 1, device)
-            right = trained.method.cleansed(swept, store)[0].byte().cpu().numpy()
+            (right,) = cleansed_labels(trained.method, swept, store)
             cleansed = merged(masks["given"], prepared.label(int(row[0])), right)
             (folder / "cleansed.png").write_bytes(outlines(read_image(case.image)[0], {**masks, "cleansed": cleansed}))
         for name, values in trained.method.pictured(store, row).items():

@@ -174,8 +174,7 @@ def make_batch(
     region = tuple(image.shape[2:])
     out_shape = regions.patch or region
     spacing = _spacings(prepared, rows)
-    fields = [field for field in store.pixel_fields if field.viewed]
-    stored = {field: store.read(field.name, rows, raw.origin, region).to(device) for field in fields}
+    stored = {field: store.read(field.name, rows, raw.origin, region).to(device) for field in store.pixel_fields}
     views: list[View] = []
     plain: View | None = None  # the first view before its intensity changes
     for number, (intensity, own_warp) in enumerate(looks):

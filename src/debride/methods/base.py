@@ -6,6 +6,7 @@ alone and knows nothing of files, devices or processes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -148,9 +149,14 @@ def untrusted(run: Run) -> npt.NDArray[np.int64]:
     return rows
 
 
+def first_after(part: float, run: Run) -> int:
+    """The first epoch after a ``part`` (0 to 1) of the training."""
+    return math.ceil(round(part * run.epochs, 6))  # rounded: 0.55 * 100 is above 55
+
+
 def in_first(part: float, run: Run) -> bool:
     """Whether the epoch lies in the first ``part`` (0 to 1) of the training."""
-    return run.epoch < round(part * run.epochs, 6)  # rounded: 0.55 * 100 is above 55
+    return run.epoch < first_after(part, run)
 
 
 def mean_probability(networks: Iterable[nn.Module], image: Tensor) -> Tensor:
@@ -202,10 +208,14 @@ class Method(nn.Module):
         they are more doubtful; None, by default, where it does not say."""
         return None
 
+    @classmethod
+    def relabels(cls, config: Any) -> bool:
+        """Whether the method, so configured, has labels of its own and defines ``cleansed``."""
+        return False
+
     def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
-        """The class ids (B, *S) int64 that the method takes for right, of cases in the working images' geometry. Only methods
-        that override it have an opinion."""
-        return swept.label
+        """The class ids (B, *S) int64 that the method takes for right, of cases in the working images' geometry."""
+        raise TypeError(f"{type(self).__name__} has no labels of its own")
 
     def maps(self) -> dict[str, PixelMap]:
         """Maps by name that views carry beside image and label, made once from either; none by default."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from debride.labels import Field, LabelStore
 from debride.losses.pixel import full_precision
 from debride.losses.region import batch_dice
-from debride.methods.base import Method, Paper, Run, Swept
+from debride.methods.base import Method, Paper, Run, Swept, first_after
 from debride.refine.confident import confidence_sums, corrected, thresholds
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
@@ -60,7 +60,7 @@ class ConfidentLearning(Method):
             sums += confidence_sums(swept.probability, swept.label).cpu()
         limits = thresholds(run.summed(sums))
         for swept in run.sweep(run.own):
-            label = corrected(swept.probability, swept.label, limits.to(swept.label.device))
+            label = corrected(swept.probability, swept.label, limits)
             label = label.where(~self._spared(swept, run), swept.label)
             run.store.write("corrected", swept.rows, label)
             different = (label != swept.label).flatten(1).sum(dim=1)
@@ -79,14 +79,18 @@ class ConfidentLearning(Method):
         """The share of each case's labelled pixels that were relabelled."""
         return run.store.read("changed", range(run.cases))
 
+    @classmethod
+    def relabels(cls, config: Config) -> bool:
+        """Always: labels are corrected before the last epoch at the latest."""
+        return True
+
     def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
         """The corrected labels."""
         return store.read("corrected", swept.rows).to(swept.label)
 
     def _correcting(self, run: Run) -> int:
         """The epoch before which labels are corrected: the last one at the latest."""
-        after: int = round(self.config.warm_up * run.epochs)
-        return min(after, run.epochs - 1)
+        return min(first_after(self.config.warm_up, run), run.epochs - 1)
 
     def _spared(self, swept: Swept, run: Run) -> Tensor:
         """Which of the swept cases are trusted, (B, 1, ...)."""

@@ -145,10 +145,13 @@ class MetaDCSeg(Method):
             return None
         return -torch.stack([run.store.read("alpha", [row]).mean() for row in range(run.cases)])
 
+    @classmethod
+    def relabels(cls, config: Config) -> bool:
+        """Whether weights are learnt."""
+        return config.meta
+
     def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
         """The given label where alpha is at least beta, elsewhere the predicted class."""
-        if not self.config.meta:
-            return swept.label
         trust = (1 + store.read("alpha", swept.rows) - store.read("beta", swept.rows)).to(swept.label.device)
         return swept.label.where((trust >= 0) | (swept.label == IGNORE), swept.probability.argmax(dim=1))
 

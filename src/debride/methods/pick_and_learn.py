@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from debride.labels import Field
 from debride.losses.pixel import full_precision
 from debride.losses.region import soft_dice
 from debride.methods.base import MakeNetwork, Method, Paper, Run
@@ -43,7 +44,7 @@ class PickAndLearn(Method):
             "The loss of a case is soft Dice averaged over the foreground classes.",
             "A case without a labelled pixel takes no part in the softmax.",
             "With several processes each compares within its own part of the batch.",
-            "Where patches are trained on, the label of a patch is rated; `doubt` rates whole images.",
+            "Where patches are trained on, the label of a patch is rated.",
         ),
     )
 
@@ -71,29 +72,25 @@ class PickAndLearn(Method):
             torch.manual_seed(_seed_of(self.network))
             self.quality = QualityAwareness(ndim, first.in_channels, self.classes, self.config.quality_width)
 
+    def fields(self) -> tuple[Field, ...]:
+        """Minus the score of each case when it was last seen."""
+        return (Field("doubt", "case"),)
+
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The Dice losses of the batch's cases, weighted by their scores' softmax; gradients reach both networks."""
         dice = soft_dice(full_precision(self.network(batch.image)).softmax(dim=1), batch.label).mean(dim=1)
-        return {"dice": (self.weights(batch.image, batch.label) * dice).sum()}
+        scores = self.scores(batch.image, batch.label)
+        run.store.write("doubt", batch.index, -scores)
+        return {"dice": (weights(scores, batch.label) * dice).sum()}
 
     def scores(self, image: Tensor, label: Tensor) -> Tensor:
         """The quality of labels (B, *S) of images (B, C, *S): (B,) in float32, within plus and minus lambda."""
         quality = full_precision(self.quality(image, label))
         return cast(Tensor, self.config.control * quality.tanh())
 
-    def weights(self, image: Tensor, label: Tensor) -> Tensor:
-        """The weights (B,) of a batch's cases, which sum to one; zero for cases without a labelled pixel."""
-        labelled = (label != IGNORE).flatten(1).any(dim=1)
-        scores = self.scores(image, label)
-        return scores.where(labelled, torch.finfo(scores.dtype).min).softmax(dim=0) * labelled
-
-    @torch.no_grad()
     def doubt(self, run: Run) -> Tensor:
-        """Minus the score of each training case (N,)."""
-        doubt = torch.zeros(run.cases)
-        for swept in run.sweep(run.own):
-            doubt[torch.from_numpy(swept.rows)] = -self.scores(swept.image, swept.label).cpu()
-        return run.summed(doubt)
+        """Minus the score of each training case in the last epoch, as it was seen then."""
+        return run.store.read("doubt", range(run.cases))
 
 
 class QualityAwareness(nn.Module):
@@ -122,6 +119,12 @@ class QualityAwareness(nn.Module):
             features = _pooled(block(features))
         rated: Tensor = self.last(features)
         return rated.flatten(1).mean(dim=1)
+
+
+def weights(scores: Tensor, label: Tensor) -> Tensor:
+    """The weights (B,) of a batch's cases by their scores, which sum to one; zero for cases without a labelled pixel."""
+    labelled = (label != IGNORE).flatten(1).any(dim=1)
+    return scores.where(labelled, torch.finfo(scores.dtype).min).softmax(dim=0) * labelled
 
 
 def _pooled(features: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from debride.labels import Field, LabelStore
 from debride.losses.pixel import full_precision
 from debride.losses.region import batch_dice, hard_dice, soft_dice
-from debride.methods.base import MakeNetwork, Method, Paper, Run, Swept
+from debride.methods.base import MakeNetwork, Method, Paper, Run, Swept, first_after
 from debride.refine.mixture import posterior_of_larger
 from debride.refine.prototypes import average_prototype, likeliest, prototype, similarity
 from debride.refine.regions import tidy
@@ -41,14 +41,18 @@ class SelfCleansing(Method):
             "summed over the classes, and a case is clean or noisy as a whole; the paper segments one organ at a time. The "
             "loss is 0 where neither label nor prediction has foreground.",
             "A mixture that is not better than one Gaussian (by the Bayesian information criterion) separates nothing: all "
-            "labels are clean then. Losses beyond a component's mean count as that mean.",
+            "labels are clean then. Losses beyond a component's mean count as that mean, variances are at least 5e-4 of the "
+            "range squared, and equal probabilities mean clean.",
             "All-zero pseudo-labels, before the first cleansing, are noisy whatever their losses are.",
             "A case with a noisy given label and a clean pseudo-label that is a copy of the given one keeps it, as the second "
             "rule reads.",
             "The suspected region R is where the class is predicted. Dividing D (Eq. 5) by its largest value brings it to [0, "
             "1], since it is 0 outside R.",
+            "A class that is not predicted in an image is absent from its pseudo-label.",
             "Cells have ceil(n / K) pixels a side, so smaller images have fewer cells than K x K; volumes have cells of "
             "voxels.",
+            "Where patches are trained on, features of a whole volume are put together from windows: some copies of its "
+            "voxels times their number, on the device.",
             "Several foreground classes are cleansed one after the other; a pixel that several claim is that of the largest "
             "P_fg. A hole is filled only where it is background.",
             "Both terms of Eq. 7 are soft Dice over the foreground classes with 1 added above and below the line, of a batch "
@@ -102,25 +106,20 @@ class SelfCleansing(Method):
             self.network.need_features()
 
     def fields(self) -> tuple[Field, ...]:
-        """Pseudo-labels Y', what they are, and of the last sweep the losses to given labels and the pseudo-labels it would
-        give."""
-        return (
-            Field("pseudo", "pixel", dtype="uint8", ids=True),
-            Field("candidate", "pixel", dtype="uint8", ids=True, viewed=False),
-            Field("source", "case", dtype="uint8"),
-            Field("loss", "case"),
-        )
+        """Pseudo-labels Y', what they are, and the losses to the given labels at the last cleansing."""
+        return Field("pseudo", "pixel", dtype="uint8", ids=True), Field("source", "case", dtype="uint8"), Field("loss", "case")
 
     def start_epoch(self, run: Run) -> None:
         """Cleanses labels after the warm-up, every k epochs (section 2.4)."""
-        since = run.epoch - _start(self.config.warm_up, run)
+        since = run.epoch - first_after(self.config.warm_up, run)
         if since >= 0 and since % self.config.every == 0:
             self._cleanse(run)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """L_hybrid (Eq. 7) with the weights of Eq. 8."""
         probability = full_precision(self.network(batch.image)).softmax(dim=1)
-        given, pseudo = schedule(run.epoch, _start(self.config.warm_up, run), _start(self.config.settled, run))
+        first, second = (first_after(part, run) for part in (self.config.warm_up, self.config.settled))
+        given, pseudo = schedule(run.epoch, first, second)
         terms = {}
         if given:
             terms["given"] = given * self._dice(probability, batch.label).mean()
@@ -129,9 +128,15 @@ class SelfCleansing(Method):
             terms["pseudo"] = pseudo * self._dice(probability, label).mean()
         return terms
 
-    def doubt(self, run: Run) -> Tensor:
-        """The losses to the given labels at the last cleansing, which GMM-1 divides."""
-        return run.store.read("loss", range(run.cases))
+    def doubt(self, run: Run) -> Tensor | None:
+        """The losses to the given labels at the last cleansing, which GMM-1 divides; None where there was none."""
+        rows = range(run.cases)
+        return None if (run.store.read("source", rows) == NONE).all() else run.store.read("loss", rows)
+
+    @classmethod
+    def relabels(cls, config: Config) -> bool:
+        """Whether there is a cleansing."""
+        return config.warm_up < 1
 
     def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
         """The pseudo-labels Y'; given labels where there has been no cleansing."""
@@ -144,41 +149,37 @@ class SelfCleansing(Method):
         return (batch_dice if self.config.dice == "batch" else soft_dice)(probability, label)
 
     def _cleanse(self, run: Run) -> None:
-        """One cleansing iteration: losses of all labels, both mixtures, and the three rules (section 2.2)."""
+        """One cleansing iteration: losses of all labels, both mixtures, the three rules (section 2.2), new pseudo-labels."""
         losses, sources = torch.zeros(2, run.cases, dtype=torch.float64), torch.zeros(run.cases)
-        for swept in run.sweep(run.own, self.network if self.config.cleanse != "predictions" else None):
+        for swept in run.sweep(run.own):
             source = run.store.read("source", swept.rows)
             pseudo = run.store.read("pseudo", swept.rows).to(swept.label)
             current = _chosen(swept.label, pseudo, source.to(swept.label.device))
-            predicted = swept.probability.max(dim=1).indices  # on CPUs a tenth of the time of argmax
+            predicted = _likeliest(swept)
             losses[0, swept.rows] = hard_dice(predicted, swept.label).cpu()
             losses[1, swept.rows] = hard_dice(predicted, current).cpu()
             sources[swept.rows] = source
-            run.store.write("candidate", swept.rows, self._candidate(swept, predicted))
         losses, sources = run.summed(losses), run.summed(sources)
-        sources = self._decide(losses.numpy(), sources, run)
-        self._keep(losses[0], sources, run)
-
-    def _decide(self, losses: npt.NDArray[np.float64], sources: Tensor, run: Run) -> Tensor:
-        """What every case's pseudo-label is to be; -1 stands for a new one."""
-        noisy, pseudo_noisy = (torch.from_numpy(posterior_of_larger(loss) > 0.5) for loss in losses)
-        if not self.config.filter:
-            noisy[:], pseudo_noisy[:] = True, True
-        noisy[run.trusted] = False
-        pseudo_noisy |= sources == NONE
-        run.log(noisy=noisy.double().mean(), cleansed=(noisy & pseudo_noisy).double().mean())
-        return sources.where(~pseudo_noisy, -1.0).where(noisy, GIVEN)
-
-    def _keep(self, losses: Tensor, sources: Tensor, run: Run) -> None:
-        """Writes the outcome for this process's cases, one batch of labels at a time."""
+        given, new = self._decide(losses.numpy(), sources == NONE, run)
         own = torch.from_numpy(run.own)
-        for row in own[sources[own] == -1].tolist():
-            run.store.write("pseudo", [row], run.store.read("candidate", [row]))
-        run.store.write("source", own, sources[own].where(sources[own] != -1, CLEANSED))
-        run.store.write("loss", own, losses[own])
+        run.store.write("loss", own, losses[0, own])
+        run.store.write("source", own, sources.where(~given, GIVEN).where(~new, CLEANSED)[own])
+        for swept in run.sweep(own[new[own]].numpy(), self.network if self.config.cleanse != "predictions" else None):
+            run.store.write("pseudo", swept.rows, self._pseudo_label(swept))
 
-    def _candidate(self, swept: Swept, predicted: Tensor) -> Tensor:
-        """The pseudo-labels (B, *S) that the label cleansing module makes (section 2.3)."""
+    def _decide(self, losses: npt.NDArray[np.float64], unmade: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """Whose pseudo-label is the given label, and whose is made anew, each (N,) bool; the others stay as they are."""
+        noisy = pseudo_noisy = torch.ones(run.cases, dtype=torch.bool)
+        if self.config.filter:
+            noisy, pseudo_noisy = (torch.from_numpy(posterior_of_larger(loss) > 0.5) for loss in losses)
+        noisy[run.trusted] = False
+        new = noisy & (pseudo_noisy | unmade)
+        run.log(noisy=noisy.double().mean(), cleansed=new.double().mean())
+        return ~noisy, new
+
+    def _pseudo_label(self, swept: Swept) -> Tensor:
+        """The labels (B, *S) that the label cleansing module makes (section 2.3)."""
+        predicted = _likeliest(swept)
         label = predicted if self.config.cleanse == "predictions" else self._alike(swept, predicted)
         tidied = [tidy(each, self.classes, self.config.smallest) for each in label.byte().cpu().numpy()]
         return torch.from_numpy(np.stack(tidied))
@@ -202,9 +203,9 @@ def schedule(epoch: int, first: int, second: int) -> tuple[float, float]:
     return 1 - progress, progress
 
 
-def _start(part: float, run: Run) -> int:
-    """The first epoch after a part of the training."""
-    return round(part * run.epochs)
+def _likeliest(swept: Swept) -> Tensor:
+    """The predicted classes (B, *S)."""
+    return swept.probability.max(dim=1).indices  # on CPUs a tenth of the time of argmax
 
 
 def _chosen(label: Tensor, pseudo: Tensor, source: Tensor) -> Tensor:

@@ -33,6 +33,6 @@ def corrected(probability: Tensor, label: Tensor, thresholds: Tensor) -> Tensor:
 
     Pixels where none does, and ``IGNORE``, stay as they are. What changes are the off-diagonal entries of the confident joint.
     """
-    reached = probability >= thresholds.to(probability).reshape(1, -1, *(1,) * (label.ndim - 1))
+    reached = probability >= thresholds.to(probability.device, probability.dtype).reshape(1, -1, *(1,) * (label.ndim - 1))
     best, likely = probability.where(reached, -1).max(dim=1)
     return likely.where((best >= 0) & (label != IGNORE), label)

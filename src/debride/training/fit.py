@@ -30,7 +30,7 @@ from debride.rng import derive
 from debride.training import checkpoint
 from debride.training.config import TrainConfig
 from debride.training.description import describe, same_training
-from debride.training.label_scores import has_labels, write_cleansed, write_scores
+from debride.training.label_scores import write_cleansed, write_scores
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.validate import validate
@@ -68,9 +68,11 @@ def fit(job: Job) -> None:
         raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
         raise DataError(f"method {job.method}", "needs trusted training cases", "Name cases with verified labels by --trusted.")
-    if job.cleansed and not has_labels(METHODS[job.method]):
-        able = ", ".join(name for name, method in METHODS.items() if has_labels(method))
-        raise DataError("--cleansed", f"asks {job.method} for labels of its own", f"It has none. Methods that do: {able}.")
+    if job.cleansed and not METHODS[job.method].relabels(job.method_config):
+        able = ", ".join(name for name, method in METHODS.items() if method.relabels(method.Config()))
+        raise DataError(
+            "--cleansed", f"finds no labels of its own in {job.method} as it is set up", f"Methods that can: {able}."
+        )
     with exclusive(job.out):
         strategy = "ddp_spawn" if config.devices > 1 else "auto"
         fabric = Fabric(accelerator=kind, devices=config.devices, strategy=strategy)
@@ -186,9 +188,8 @@ def _write_what_it_says(job: Job, run: TrainingRun) -> None:
     doubt = run.method.doubt(run)  # every process takes part
     if run.fabric.is_global_zero:
         write_scores(job.out, run.prepared.cases, doubt)
-        if job.cleansed:
-            write_cleansed(job.out, job.dataset, run)
-    run.fabric.barrier()
+    if job.cleansed:
+        write_cleansed(job.out, job.dataset, run)
 
 
 def _open_store(fabric: Fabric, method: Method, train: Prepared, folder: Path) -> LabelStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +13,14 @@ from torch import Tensor
 
 from debride.data.cache import resize_label
 from debride.data.images import read_label, suffix, write_label
-from debride.files import atomic_folder, write_text
-from debride.methods.base import Method
-from debride.progress import track
+from debride.files import atomic_path, write_text
+from debride.labels import LabelStore
+from debride.methods.base import Method, Swept
 from debride.refine.mixture import posterior_of_larger
 from debride.training.run import TrainingRun
 from debride.types import IGNORE, Case, Dataset
 
 COLUMNS = ("case", "noisy", "doubt", "trusted")
-
-
-def has_labels(method: type[Method]) -> bool:
-    """Whether a method has an opinion of its own on what the right labels are."""
-    return method.cleansed is not Method.cleansed
 
 
 def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> None:
@@ -36,44 +31,56 @@ def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> No
     """
     if doubt is None:
         return
-    values = doubt.double().cpu().numpy()
-    noisy = posterior_of_larger(values)
+    values, trusted = doubt.double().cpu().numpy(), np.array([case.trusted for case in cases])
+    noisy = np.zeros(len(values))
+    noisy[~trusted] = posterior_of_larger(values[~trusted])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in np.lexsort((np.arange(len(values)), -values, -noisy)):
-        writer.writerow((cases[row].id, f"{noisy[row]:.6f}", f"{values[row]:.6g}", int(cases[row].trusted)))
+        writer.writerow((cases[row].id, f"{noisy[row]:.6f}", f"{values[row]:.6g}", int(trusted[row])))
     write_text(out / "label_scores.csv", text.getvalue())
 
 
 def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
-    """Writes the labels that the method takes for right to ``cleansed/``, in the format and geometry of the given ones.
+    """Writes the labels that the method takes for right to ``cleansed/``, each process those of its own cases.
 
-    Pixels on which it agrees with the given label keep it as it is in the file, at its full resolution; no pixel without a
-    label gets one.
+    A label that the method does not change is copied. In the others those pixels keep their class, at the file's resolution, on
+    which the method agrees with it, and no pixel without a label gets one. Formats and geometry are those of the given labels,
+    with PNG in place of JPEG. The folder appears when it is complete.
     """
-    cases = run.prepared.cases
-    with atomic_folder(out / "cleansed") as folder, track("cleansed labels", len(cases)) as show:
-        for done, (case, working, right) in enumerate(_labels(run), start=1):
-            assert case.label is not None  # training cases have one
-            given, geometry = read_label(case.label, dataset)
-            end = suffix(case.label)
-            write_label(folder / f"{case.id}{end}", merged(given, working, right), dataset, geometry)
-            show(done)
+    partial = out / "cleansed.partial"
+    if run.fabric.is_global_zero:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+    run.fabric.barrier()
+    for swept in run.sweep(run.own):
+        for row, right in zip(swept.rows, cleansed_labels(run.method, swept, run.store), strict=True):
+            _write(partial, run.prepared.cases[row], dataset, run.prepared.label(row), right)
+    run.fabric.barrier()
+    if run.fabric.is_global_zero:
+        partial.replace(out / "cleansed")
+
+
+def cleansed_labels(method: Method, swept: Swept, store: LabelStore) -> npt.NDArray[np.uint8]:
+    """The labels (B, *S) that a method takes for right, of cases in the working images' geometry."""
+    labels: npt.NDArray[np.uint8] = method.cleansed(swept, store).byte().cpu().numpy()
+    return labels
 
 
 def merged(given: npt.NDArray[np.uint8], working: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A given label (*T) with what was changed of its working copy (*S): ``right`` where it differs from ``working``."""
-    if (right == working).all():
-        return given
     changed = resize_label((right != working).astype(np.uint8), given.shape).astype(bool)
     new = resize_label(right, given.shape)
     return np.where(changed & (given != IGNORE) & (new != IGNORE), new, given)
 
 
-def _labels(run: TrainingRun) -> Iterator[tuple[Case, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-    """Each training case with its working label and the one that the method takes for right (*S)."""
-    for swept in run.sweep(np.arange(run.cases)):
-        right = run.method.cleansed(swept, run.store).byte().cpu().numpy()
-        for number, row in enumerate(swept.rows):
-            yield run.prepared.cases[row], run.prepared.label(row), right[number]
+def _write(folder: Path, case: Case, dataset: Dataset, working: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> None:
+    assert case.label is not None  # training cases have one
+    target = folder / f"{case.id}{suffix(case.label)}"
+    if (right == working).all():
+        with atomic_path(target) as temporary:
+            shutil.copyfile(case.label, temporary)
+        return
+    given, geometry = read_label(case.label, dataset)
+    write_label(target, merged(given, working, right), dataset, geometry)

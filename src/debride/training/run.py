@@ -20,6 +20,7 @@ from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches
 from debride.labels import LabelStore
 from debride.methods.base import Look, Method, Phase, Swept
 from debride.networks.network import Derivative, Network, Scope
+from debride.progress import track
 from debride.rng import derive
 from debride.training import inference
 from debride.training.config import TrainConfig
@@ -125,7 +126,16 @@ class TrainingRun:
         """Rows of the training set, un-augmented, in evaluation mode, batch by batch."""
         config = self.config
         patch, size, device = config.patch_size, config.batch_size, self.fabric.device
-        return inference.sweep(self.method, self.prepared, rows, patch, size, device, network)
+        swept = inference.sweep(self.method, self.prepared, rows, patch, size, device, network)
+        if not self.fabric.is_global_zero:
+            yield from swept
+            return
+        done = 0
+        with track("looking at labels", len(rows)) as show:
+            for each in swept:
+                yield each
+                done += len(each.rows)
+                show(done)
 
     def trusted_batch(self, size: int) -> Batch:
         """A batch of ``size`` trusted cases (fewer if there are fewer), drawn anew for every step; each process draws its
@@ -200,8 +210,6 @@ class TrainingRun:
         return (count / self._mean_over_processes(count).clamp_min(1)).cpu()
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
-        if self.fabric.world_size == 1:
-            return value
         mean: Tensor = self.summed(value) / self.fabric.world_size
         return mean
 
