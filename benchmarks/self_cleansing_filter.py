@@ -66,7 +66,7 @@ class Judge:
         ]
         share = found / max(1, noisy.sum()), found / max(1, self.wrong.sum())
         self.rows.append((run.epoch + 1, float(noisy.mean()), *share, *dice))
-        print(f"{run.epoch + 1:5}" + "".join(f"{figure:16.3f}" for figure in self.rows[-1][1:]), file=OUT, flush=True)
+        print(f"{run.epoch + 1:5}" + "".join(f"{figure:18.3f}" for figure in self.rows[-1][1:]), file=OUT, flush=True)
 
 
 def watched(judge: Judge) -> type[SelfCleansing]:
@@ -136,7 +136,7 @@ def main() -> None:
             validate_every=arguments.epochs,
         )
         judge = Judge(clean, given, Preparation(image_size=config.image_size))
-        print("".join(f"{name:>16}" for name in HEADER)[11:], file=OUT, flush=True)
+        print("".join(f"{name:>18}" for name in HEADER)[13:], file=OUT, flush=True)
         METHODS["self-cleansing"] = method = watched(judge)
         settings = SelfCleansing.Config(every=arguments.every, settled=arguments.settled)
         started = time.process_time()
