@@ -51,8 +51,9 @@ class SelfCleansing(Method):
             "A class that is not predicted in an image is absent from its pseudo-label.",
             "Cells have ceil(n / K) pixels a side, so smaller images have fewer cells than K x K; volumes have cells of "
             "voxels.",
-            "Where patches are trained on, features of a whole volume are put together from windows: some copies of its "
-            "voxels times their number, on the device.",
+            "Where patches are trained on, a sweep predicts whole volumes by overlapping windows, though an epoch sees one "
+            "patch of each: a larger `--every` keeps sweeps a small part of the training. The features of one volume are put "
+            "together on the device.",
             "Several foreground classes are cleansed one after the other; a pixel that several claim is that of the largest "
             "P_fg. A hole is filled only where it is background.",
             "Both terms of Eq. 7 are soft Dice over the foreground classes with 1 added above and below the line, of a batch "
