@@ -88,7 +88,7 @@ def test_the_loss_turns_to_the_corrected_labels() -> None:
     run: Any = Sweeping(learning, *noisy(3, 5, 6), epochs=20)
     for run.epoch, target in ((4, label), (5, corrected.where(label != IGNORE, IGNORE))):
         (loss,) = learning.loss(batch_of(image, label, {"corrected": corrected}), run).values()
-        assert loss.item() == pytest.approx(slow_soft_dice(probability, target, False), rel=1e-9)
+        assert loss.item() == pytest.approx(slow_soft_dice(probability, target, True), rel=1e-9)
 
 
 @pytest.mark.parametrize("warm_up", [-0.1, 1.0])

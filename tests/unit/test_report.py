@@ -187,9 +187,11 @@ def test_an_outline_runs_along_the_border_of_its_mask():
     assert (np.abs(points - 0.5).max(axis=1) > 0.22).all()
 
 
-def test_outlines_that_coincide_are_all_seen():
-    png = plots.outlines(np.zeros((3, 40, 40)), {name: square(10, 30) for name in plots.OUTLINES})
-    assert all(len(coloured(png, name)) > 100 for name in plots.OUTLINES)
+@pytest.mark.parametrize("last", ["predicted", "cleansed"])
+def test_outlines_that_coincide_are_all_seen(last):
+    names = ("given", "clean", last)
+    png = plots.outlines(np.zeros((3, 40, 40)), {name: square(10, 30) for name in names})
+    assert all(len(coloured(png, name)) > 100 for name in names)
 
 
 def test_classes_have_lines_of_their_own_and_a_mask_may_touch_the_border():

@@ -32,9 +32,10 @@ OUTLINES = {
     "given": ("#ff4fa0", 4.8),
     "clean": ("#ffb000", 3.2),
     "predicted": ("#45b4ff", 1.6),
-    "cleansed": ("#45b4ff", 1.6),
+    "cleansed": ("#9d86ff", 1.6),
 }
-"""Colour and width in points of each outline. The widest is drawn first, so that outlines that coincide are all seen."""
+"""Colour and width in points of each outline. The widest is drawn first, so that outlines that coincide are all seen; the last
+two are not drawn together."""
 
 PICTURE_WIDTH, BAR_HEIGHT = 3.2, 0.35
 """Inches of a picture of a case, and of the colour bar below a heat map."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from debride.labels import Field, LabelStore
 from debride.losses.pixel import full_precision
-from debride.losses.region import soft_dice
+from debride.losses.region import batch_dice
 from debride.methods.base import Method, Paper, Run, Swept, first_after
 from debride.refine.confident import confidence_sums, corrected, thresholds
 from debride.settings import setting
@@ -32,7 +32,8 @@ class ConfidentLearning(Method):
             "Errors are the off-diagonal entries of the confident joint, without the pruning that ranks them; their labels "
             "become the class that they confidently belong to. The MICCAI paper smooths the labels of suspected pixels "
             "instead; Self-cleansing describes the method as fixed pseudo-labels made once.",
-            "The loss is soft Dice over the foreground classes, a mean over images and classes, as for Self-cleansing.",
+            "The loss is soft Dice over the foreground classes of a batch, as for Self-cleansing; with several processes of "
+            "each one's part of it.",
         ),
     )
 
@@ -72,7 +73,7 @@ class ConfidentLearning(Method):
         if run.epoch >= self._correcting(run):
             label = label.where(label == IGNORE, batch.fields["corrected"])
         probability = full_precision(self.network(batch.image)).softmax(dim=1)
-        return {"dice": soft_dice(probability, label).mean()}
+        return {"dice": batch_dice(probability, label).mean()}
 
     def doubt(self, run: Run) -> Tensor:
         """The share of each case's labelled pixels that were relabelled."""

@@ -56,9 +56,10 @@ class SelfCleansing(Method):
             "together on the device.",
             "Several foreground classes are cleansed one after the other; a pixel that several claim is that of the largest "
             "P_fg. A hole is filled only where it is background.",
-            "Both terms of Eq. 7 are soft Dice over the foreground classes with 1 added above and below the line, a mean over "
-            "images and classes; softmax stands for the sigmoid of one organ. `--dice batch` takes a batch for one image, "
-            "with several processes each one's part of it.",
+            "Both terms of Eq. 7 are soft Dice over the foreground classes with 1 added above and below the line; softmax "
+            "stands for the sigmoid of one organ. It is that of a batch as if it were one image, with several processes of "
+            "each one's part of it: with the mean over images of Eq. 7 (`--dice image`) empty labels pay for predicting "
+            "nothing, and trainings of our benchmark ended there.",
             "Section 2.4's learning rate (4e-4, divided by ten every 50 epochs) is 4e-9 when given labels have lost their "
             "weight: the default is the training's own. `--learning-rate 4e-4 --schedule step --step-epochs 50` is the "
             "printed one.",
@@ -83,7 +84,9 @@ class SelfCleansing(Method):
         grids: int = setting(64, "Cells along each axis, K (section 2.3)")
         sigma: float = setting(0.7, "Least representation degree of a prototype (section 2.3)")
         mu: float = setting(0.7, "Least mean cosine of a foreground pixel (section 2.3)")
-        dice: Literal["image", "batch"] = setting("image", "Soft Dice of each image (Eq. 7), or of a batch as a whole")
+        dice: Literal["batch", "image"] = setting(
+            "batch", "Soft Dice of a batch as a whole, or of each image (Eq. 7), which empty labels draw to nothing"
+        )
         smallest: float = setting(0.1, "Regions and holes smaller than this part of the class go (section 2.3)")
 
         def __post_init__(self) -> None:
