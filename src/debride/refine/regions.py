@@ -16,19 +16,19 @@ def tidy(label: Label, classes: int, share: float) -> Label:
     does not touch the image's border; it is filled where it is background and has fewer pixels than ``share`` of what is left
     of the class. Classes are taken in the order of their ids.
     """
-    result = _without_specks(label, classes, share)
+    result = _without_specks(label, share)
     for value in np.unique(result):
         if 0 < value < classes:
             _fill_holes(result, value, share)
     return result
 
 
-def _without_specks(label: Label, classes: int, share: float) -> Label:
+def _without_specks(label: Label, share: float) -> Label:
     regions, number = cc3d.connected_components(label, connectivity=8 if label.ndim == 2 else 26, return_N=True)
     sizes = np.bincount(regions.ravel(), minlength=number + 1)
     of_class = np.zeros(number + 1, np.uint8)
     of_class[regions.ravel()] = label.ravel()
-    totals = np.bincount(label.ravel(), minlength=max(classes, 256))
+    totals = np.bincount(label.ravel(), minlength=256)
     small = sizes < share * totals[of_class]
     small[0] = False
     return np.where(small[regions], np.uint8(0), label)
