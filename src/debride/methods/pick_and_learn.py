@@ -53,7 +53,8 @@ class PickAndLearn(Method):
         """How far weights may differ, and how large the module is that finds them."""
 
         control: float = setting(
-            2.0, "Scores lie within plus and minus this, so weights differ by at most exp(2 lambda) (lambda; the paper's value)"
+            2.0,
+            "Bound of the scores, lambda: weights differ by at most exp(2 lambda) (2 by a summary of the paper)",
         )
         quality_width: int = setting(16, "Channels of the first layer of the quality awareness module (64 in VGG)")
 

@@ -184,7 +184,6 @@ def _train(fabric: Fabric, job: Job) -> None:
 
 def _write_what_it_says(job: Job, run: TrainingRun) -> None:
     """The method's verdict on the labels, after the last epoch."""
-    run.epoch = job.config.epochs
     doubt = run.method.doubt(run)  # every process takes part
     if run.fabric.is_global_zero:
         write_scores(job.out, run.prepared.cases, doubt)
