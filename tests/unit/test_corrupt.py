@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_json, save_png
+from scipy.ndimage import distance_transform_edt
+from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_json, save_nifti, save_png
 
 from debride.data.corrupt import corrupt_dataset
 from debride.data.images import read_label
@@ -149,6 +150,44 @@ def test_a_wanted_dice_is_reached_by_the_strength(tmp_path: Path) -> None:
         assert replayed["cases"] == report["cases"], "parameters and seed replay it"
 
 
+def test_millimetres_go_by_the_spacing_of_each_label(tmp_path: Path) -> None:
+    root = build_nnunet_3d(tmp_path / "data", n=6, shape=(8, 20, 24), classes=2)
+    spacings = {f"vol{i:02d}": ((3.0, 0.5, 1.0), (1.0, 1.5, 0.5))[i % 2] for i in range(6)}
+    dataset = open_dataset(root)
+    for case in dataset.of("train", "val"):
+        assert case.label is not None
+        save_nifti(case.label, read_label(case.label, dataset)[0], spacings[case.id])
+    noise = DilateErode(1.0, 4.0, "mm")
+    report, labels = corrupted(dataset, tmp_path / "noisy", noise)
+    assert report["parameters"] == {"nearest": 1.0, "farthest": 4.0, "unit": "mm"}
+    emptied, grown = {}, set()
+    for case in dataset.of("train", "val"):
+        assert case.label is not None
+        clean = read_label(case.label, dataset)[0]
+        draws = generator(0, "noise", case.id)
+        grows, reach = draws.random() < 0.5, draws.uniform(1.0, 4.0)
+        away = distance_transform_edt(clean == 0 if grows else clean == 1, sampling=spacings[case.id])
+        expected = away <= reach if grows else away > reach
+        np.testing.assert_array_equal(labels[case.id], expected.astype(np.uint8))
+        emptied[case.id] = not expected.any()
+        grown.add(grows)
+    assert grown == {False, True}
+    assert {name: record["emptied"] for name, record in report["cases"].items()} == emptied
+    assert report["emptied"] == sum(emptied.values())
+    again, same_labels = corrupted(dataset, tmp_path / "again", make_noise(report["noise"], **report["parameters"]))
+    assert again == report and same(labels, same_labels), "parameters and seed replay it"
+    thick = corrupted(dataset, tmp_path / "gone", DilateErode(50.0, 50.0, "mm"))[0]
+    assert thick["emptied"] == sum(generator(0, "noise", name).random() >= 0.5 for name in thick["cases"]) > 0
+
+
+def test_millimetres_without_a_spacing_name_the_file(tmp_path: Path) -> None:
+    dataset = open_dataset(build_folder(tmp_path / "data"))
+    with pytest.raises(DataError, match=r"case000\.png: says nothing of its spacing.*NIfTI.*unit=px"):
+        corrupt_dataset(dataset, tmp_path / "out", DilateErode(1, 2, "mm"), seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    corrupt_dataset(dataset, tmp_path / "out", DilateErode(1, 2), seed=0)
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     dataset = open_dataset(build_folder(tmp_path / "data"))
     trusted = replace(dataset, cases=tuple(replace(case, trusted=True) for case in dataset.cases))
@@ -157,6 +196,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         ({"share": 0}, "--share: is 0"),
         ({"share": 1.01}, "--share: is 1.01"),
         ({"noise": Shift(), "target_dice": 0.8}, "--dice: does not apply to Shift"),
+        ({"noise": DilateErode(1, 2, "mm"), "target_dice": 0.8}, "--dice: does not apply to distances in mm"),
         ({"target_dice": 1.5}, "cannot be reached"),
     ):
         arguments: dict[str, Any] = {"dataset": dataset, "noise": NOISE, "seed": 0, "out": tmp_path / "out", **options}

@@ -77,5 +77,7 @@ def test_unreachable_targets_say_what_can_be_reached():
         calibrate(S_R, discs(), 2, 0.9999, seed=0)
     with pytest.raises(DataError, match=r"Dice of 0\.05 cannot be reached. Give a value from 0\.[1-9]"):
         calibrate(Markov(1, 1.0, 0.5), discs(), 2, 0.05, seed=0)  # a full image still has some Dice
+    with pytest.raises(DataError, match="the label has no spacing"):
+        calibrate(DilateErode(1, 2, "mm"), discs(), 2, 0.8, seed=0)
     with pytest.raises(DataError, match="no label of the sample has foreground"):
         calibrate(S_R, [np.zeros((8, 8), np.uint8)], 2, 0.8, seed=0)

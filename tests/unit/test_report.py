@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.test_tables import row
+from tests.unit.test_tables import MEASURES, row, with_surfaces
 
 from debride.bench import plots
 from debride.bench.report import render
@@ -143,6 +143,21 @@ def test_dice_by_class_of_the_best_and_the_last_epoch_is_shown():
     shown = [re.escape(part) for part in ("Test Dice by class, best and last epoch", said, columns, f"ce, S_R{numbers}")]
     shown += [re.escape(part) for part in ("Test Dice, best and last epoch", "bestlastlast - best", "81.0 (1)78.0 (1)-3.0 (1)")]
     assert re.search(".*".join(shown), text, re.DOTALL)
+
+
+def test_measures_of_the_last_epoch_are_shown_and_explained():
+    text = Page(render("demo", [with_surfaces(0.6, 1.26), row("old")], [], CONTEXT)).text
+    shown = [MEASURES, "DiceJaccardHD95ASSDminutes", "ce, S_R78.0 (1)60.0 (1)7.8 (1)1.26 (1)1.5 (1)", "Test HD95, last epoch"]
+    assert re.search(".*".join(re.escape(part) for part in shown), text, re.DOTALL)
+    assert text.count(MEASURES) == text.count("Test HD95, last epoch") == 1
+    assert "Jaccard (intersection over union) is averaged as Dice is" in text and "average symmetric surface distance" in text
+
+
+def test_rows_of_earlier_versions_still_give_a_report():
+    old = row("old")
+    del old["trusted_cases"], old["last_ten"]["per_rater"]
+    text = Page(render("demo", [old], [], CONTEXT)).text
+    assert "Test HD95, last epoch" in text and MEASURES not in text
 
 
 def polylines(svg):

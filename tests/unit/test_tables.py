@@ -42,6 +42,12 @@ def row(dataset="d", noise="S_R", method="ce", seed=0, dice=0.8, failed=None, pe
     return {**cell, **changes}
 
 
+def with_surfaces(iou, assd, **changes):
+    """A row that has Jaccard and surface distance too."""
+    found = row(**changes)
+    return {**found, "last": {**found["last"], "iou": iou, "assd": assd}}
+
+
 def titled(rows, start: str) -> Table:
     """The one table whose title starts so."""
     (table,) = (table for table in tables(rows) if table.title.startswith(start))
@@ -122,6 +128,71 @@ def test_unknown_distances_leave_the_mean_but_lower_its_number():
     rows[0]["last"]["hd95"] = math.nan
     assert collect(rows)[0].hd95 is None
     assert lines(titled(rows, "Test HD95"))["ce"] == ("–",)
+
+
+MEASURES = "Dice, Jaccard, 95 % Hausdorff and surface distance, last epoch"
+
+
+def test_measures_of_the_last_epoch_have_a_line_per_method_and_noise():
+    rows = [
+        with_surfaces(0.50, 1.234, method="gce", dice=0.52),
+        with_surfaces(0.60, 1.5, dice=0.82, minutes=2.0),
+        with_surfaces(0.70, 1.0, dice=0.86, seed=1, minutes=5.0),
+        row(method="gce", seed=1, failed="no disk", minutes=0.0),
+        with_surfaces(0.9, 0.046, noise="clean"),
+        row("other"),
+    ]
+    table = titled(rows, MEASURES)
+    assert (table.dataset, table.columns) == ("d", ("Dice", "Jaccard", "HD95", "ASSD", "minutes"))
+    # Two values that differ by d have the deviation d / sqrt(2).
+    sqrt = math.sqrt(2)
+    assert list(lines(table).items()) == [
+        (
+            "ce, S_R",
+            (
+                f"82.0 ± {4 / sqrt:.1f} (2)",
+                f"65.0 ± {10 / sqrt:.1f} (2)",
+                f"8.2 ± {0.4 / sqrt:.1f} (2)",
+                f"1.25 ± {0.5 / sqrt:.2f} (2)",
+                f"3.5 ± {3 / sqrt:.1f} (2)",
+            ),
+        ),
+        ("ce, clean", ("78.0 (1)", "90.0 (1)", "7.8 (1)", "0.05 (1)", "1.5 (1)")),
+        ("gce, S_R", tuple(f"{each} (1, 1 failed)" for each in ("50.0", "50.0", "5.0", "1.23", "1.5"))),
+    ]
+    assert "| ce, clean | 78.0 (1) | 90.0 (1) | 7.8 (1) | 0.05 (1) | 1.5 (1) |" in markdown(rows)
+
+
+def test_hd95_stands_once_beside_the_other_measures_or_alone():
+    old, new = [row(), row("e")], [with_surfaces(0.6, 1.0), row("e")]
+    assert [(t.dataset, t.title) for t in tables(old) if "HD95" in t.title or t.title == MEASURES] == [
+        ("d", "Test HD95, last epoch"),
+        ("e", "Test HD95, last epoch"),
+    ]
+    assert [(t.dataset, t.title) for t in tables(new) if "HD95" in t.title or t.title == MEASURES] == [
+        ("d", MEASURES),
+        ("e", "Test HD95, last epoch"),
+    ]
+    assert len(tables(old)) == len(tables(new))
+
+
+def test_rows_of_earlier_versions_stand_beside_others_with_what_they_have():
+    rows = [row(dice=0.8), with_surfaces(0.6, 1.0, seed=1, dice=0.8), row(method="gce", dice=0.7)]
+    assert lines(titled(rows, MEASURES)) == {
+        "ce, S_R": ("78.0 ± 0.0 (2)", "60.0 (1)", "7.8 ± 0.0 (2)", "1.00 (1)", "1.5 ± 0.0 (2)"),
+        "gce, S_R": ("68.0 (1)", "–", "6.8 (1)", "–", "1.5 (1)"),
+    }
+
+
+def test_undefined_measures_are_left_out():
+    rows = [with_surfaces(None, None), with_surfaces(math.nan, 2.0, seed=1)]
+    assert lines(titled(rows, MEASURES))["ce, S_R"][1::2] == ("–", "2.00 (1)")
+
+
+def test_rows_from_before_raters_still_give_tables():
+    old = row()
+    del old["last_ten"]["per_rater"]
+    assert [table.title for table in tables([old])] == [table.title for table in tables([row()])]
 
 
 def test_training_labels_missing_cells_and_rules_are_said():

@@ -19,7 +19,7 @@ import torch
 from debride.bench.plots import heat, outlines
 from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Prepared, cache_folder, prepare, resize
+from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
 from debride.data.corrupt import corrupt_dataset
 from debride.data.images import read_image, read_label
 from debride.data.open import open_dataset, subset, trust
@@ -67,6 +67,7 @@ class Cell:
     augmentation: Augmentation
     seed: int
     test_every: int
+    last_ten: bool
     out: Path
 
     @property
@@ -140,7 +141,9 @@ def _measure(cell: Cell) -> Row:
     best, last = metrics[-1]["best"]["epoch"], job.config.epochs
     marked = {epoch for epoch in (best, last) if epoch}
     device = torch.device("cuda" if torch.cuda.is_available() and job.config.device != "cpu" else "cpu")
-    tested = {*marked, *range(max(1, last - 9), last + 1), *range(cell.test_every, last + 1, cell.test_every)}
+    tested = {*marked, *range(cell.test_every, last + 1, cell.test_every)}
+    if cell.last_ten:
+        tested |= set(range(max(1, last - 9), last + 1))
     measures = _test(job.out, clean, tested, marked, device)
     trained = load_run(job.out, "last", device)
     _pictures(cell, clean, given, trained, device)
@@ -155,7 +158,7 @@ def _measure(cell: Cell) -> Row:
         "validation_labels": cell.validation,
         "best": measures.scores.get(best),
         "last": measures.scores[last],
-        "last_ten": measures.last_ten(last),
+        "last_ten": measures.last_ten(last) if cell.last_ten else None,
         "minutes": round(sum(row["seconds"] for row in metrics) / 60, 2),
         "device": torch.cuda.get_device_name()
         if device.type == "cuda"
@@ -266,7 +269,7 @@ def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch
                 assert case.label is not None
                 reference, geometry = read_label(case.label, clean)
                 if predicted is None:
-                    predicted = segment(swept.probability[number], reference.shape)
+                    predicted = segment(swept.probability[number], reference.shape, test.box(int(row)))
                 yield case, predicted, reference, geometry.spacing
 
 
@@ -275,9 +278,11 @@ def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes
     return {
         "epoch": epoch,
         "dice": mean_dice(rows),
+        "iou": _known(overall.metrics["iou"].mean),
         "per_class": {classes[s.class_id or 0]: _known(s.metrics["dice"].mean) for s in each},
         "per_rater": per_rater,
         "hd95": _known(overall.metrics["hd95"].mean),
+        "assd": _known(overall.metrics["assd"].mean),
         "counts": {str(kind): count for kind, count in overall.kinds.items()},
     }
 
@@ -329,14 +334,16 @@ def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained
         if cell.raters is None:
             masks["clean"] = _label(original[case.id], clean)
         folder, row = cell.folder / "pictures" / f"train-{case.id}", np.array([train.index(case)])
+        box, shape = prepared.box(int(row[0])), masks["given"].shape
         folder.mkdir(exist_ok=True)
         if trained.method.relabels(trained.method.config):
             (swept,) = sweep(trained.method, prepared, row, trained.config.patch_size, 1, device)
             (right,) = cleansed_labels(trained.method, swept, store)
-            cleansed = merged(masks["given"], prepared.label(int(row[0])), right)
+            cleansed = merged(masks["given"], prepared.label(int(row[0])), right, box)
             (folder / "cleansed.png").write_bytes(outlines(read_image(case.image)[0], {**masks, "cleansed": cleansed}))
         for name, values in trained.method.pictured(store, row).items():
-            (folder / f"{name}.png").write_bytes(heat(resize(values.float(), masks["given"].shape)[0].numpy(), masks))
+            shown = put_back(resize(values.float(), cropped_shape(shape, box))[0].numpy(), box, shape)
+            (folder / f"{name}.png").write_bytes(heat(shown, masks))
 
 
 def _label(case: Case, dataset: Dataset) -> npt.NDArray[np.uint8]:

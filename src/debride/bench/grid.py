@@ -89,6 +89,7 @@ class GridSettings:
     seeds: tuple[int, ...] = (0,)
     training: Mapping[str, Any] = field(default_factory=dict)
     test_every: int = 1
+    last_ten: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,7 @@ class Grid:
     augmentation: Augmentation
     cells: tuple[Block, ...]
     test_every: int = 1
+    last_ten: bool = True
 
 
 def read_grid(file: Path) -> Grid:
@@ -117,7 +119,7 @@ def read_grid(file: Path) -> Grid:
 
 def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
     """A grid from plain values, as a grid file holds them."""
-    known = {"name", "datasets", "noises", "methods", "seeds", "training", "augmentation", "cells", "test_every"}
+    known = {"name", "datasets", "noises", "methods", "seeds", "training", "augmentation", "cells", "test_every", "last_ten"}
     for name in raw:
         if name not in known:
             raise DataError(where, f"has the unknown entry {name!r}", f"Known entries: {', '.join(sorted(known))}.")
@@ -136,7 +138,7 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
             found[str(name)] = from_mapping(cls, {**({default: str(name)} if default else {}), **(value or {})}, here)
         return found
 
-    rest = {name: raw[name] for name in ("name", "seeds", "training", "test_every") if raw.get(name) is not None}
+    rest = {name: raw[name] for name in ("name", "seeds", "training", "test_every", "last_ten") if raw.get(name) is not None}
     blocks = raw.get("cells") or [{}]
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise DataError(where, "has cells that are no list of blocks", "Write each as - {noises: [...], methods: [...]}.")
@@ -151,6 +153,7 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
         augmentation=from_mapping(Augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
         cells=tuple(from_mapping(Block, block, f"{where}, cells") for block in blocks),
         test_every=settings.test_every,
+        last_ten=settings.last_ten,
     )
     _check(grid, where)
     return grid
@@ -189,6 +192,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     augmentation=grid.augmentation,
                     seed=seed,
                     test_every=grid.test_every,
+                    last_ten=grid.last_ten,
                     out=out,
                 ),
             )

@@ -9,13 +9,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Literal, TypedDict, TypeGuard, get_args
+from typing import Literal, NamedTuple, NotRequired, TypedDict, TypeGuard, get_args
 
 BASELINE = "ce"
 """The method that every other one is compared with: plain cross-entropy."""
 
 SMALLEST_GAP = 0.05
 """The Dice that a noise must take from the baseline for a recovery to be measured on it."""
+
+LENGTHS = "mm where the spacing is known, else in pixels; no distance to an empty mask"
+"""What distances are in."""
 
 SPREAD = "Mean ± deviation over seeds (number of seeds)."
 """What a cell of a table of means holds."""
@@ -25,14 +28,17 @@ Rule = Literal["last_ten", "best", "last"]
 
 
 class Score(TypedDict):
-    """Test measures of one checkpoint: Dice in 0..1, HD95 in mm or pixels, empty masks counted. ``per_rater`` is the Dice
-    against the labels of each rater, empty where the test cases have none."""
+    """Test measures of one checkpoint: Dice and Jaccard (``iou``) in 0..1, HD95 and average symmetric surface distance
+    (``assd``) in mm or pixels, empty masks counted; means over classes of means over cases. ``per_rater`` is the Dice against
+    the labels of each rater, empty where the test cases have none. Rows of earlier versions have no ``iou`` and ``assd``."""
 
     epoch: int
     dice: float
+    iou: NotRequired[float | None]
     per_class: dict[str, float | None]
     per_rater: dict[str, float]
     hd95: float | None
+    assd: NotRequired[float | None]
     counts: dict[str, int]
 
 
@@ -57,7 +63,8 @@ class Row(TypedDict):
     """One cell of a grid: a method trained on one data set with one noise and one seed.
 
     ``label_dice`` compares the training labels with the clean ones; None where they are those of raters. ``failed`` is the
-    reason, or None; a failed cell has no ``best``, ``last`` and ``last_ten``, one without validation cases no ``best``.
+    reason, or None; a failed cell has no ``best``, ``last`` and ``last_ten``, one without validation cases no ``best``, one of
+    a grid that leaves them out no ``last_ten``.
     ``trusted_cases`` are among the ``train_cases``.
     ``validation_labels`` says on which labels the best epoch was chosen.
     """
@@ -106,6 +113,17 @@ class Group:
     failed: int
 
 
+class Style(NamedTuple):
+    """How a mean is printed: multiplied by ``scale``, with a ``sign`` ("+" or ""), to ``digits`` decimal places."""
+
+    scale: float
+    sign: str = ""
+    digits: int = 1
+
+
+PERCENT, POINTS, LENGTH, FINE_LENGTH = Style(100), Style(100, "+"), Style(1), Style(1, digits=2)
+
+
 @dataclass(frozen=True)
 class Table:
     """Cells ready to print: one line per method and one column per noise, or a line per method and noise and columns as the
@@ -131,9 +149,10 @@ def collect(rows: Iterable[Row]) -> list[Group]:
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; HD95;
-    the recovery, where ``BASELINE`` was trained on clean labels too; test Dice by class, of the best and the last epoch side by
-    side; where test cases have raters, test Dice by rater."""
+    """For each data set: test Dice and its difference to ``BASELINE``, by the last ten epochs, the best and the last; the
+    measures of the last epoch, or HD95 alone where the rows have no more; the recovery, where ``BASELINE`` was trained on clean
+    labels too; test Dice by class, of the best and the last epoch side by side; where test cases have raters, test Dice by
+    rater."""
     groups = collect(rows)
     return [
         table
@@ -196,18 +215,21 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
     result: list[Table] = []
     others = [method for method in methods if method != BASELINE]
     for rule, (title, meaning) in rules.items():
-        dice = {(g.method, g.noise): _cell(g.dice.get(rule), g.failed, 100) for g in groups}
+        if rule != "last" and not any(rule in group.dice for group in groups):
+            continue
+        dice = {(g.method, g.noise): _cell(g.dice.get(rule), g.failed, PERCENT) for g in groups}
         result.append(table(f"Test Dice, {title}", f"In %, {meaning}", dice))
         if any(rule in g.difference for g in groups):
             note = f"In points of Dice, {meaning}; paired, over the seeds that both have"
-            paired = {(g.method, g.noise): _cell(g.difference.get(rule), g.failed, 100, "+") for g in groups}
+            paired = {(g.method, g.noise): _cell(g.difference.get(rule), g.failed, POINTS) for g in groups}
             result.append(table(f"Difference to {BASELINE}, {title}", note, paired, others))
-    hd95 = {(g.method, g.noise): _cell(g.hd95, g.failed, 1) for g in groups}
-    result.append(
-        table("Test HD95, last epoch", "In mm where the spacing is known, else in pixels; no distance to an empty mask", hd95)
-    )
-    recovery = _recovery_table(dataset, noises, others, rows)
     pairs = [(method, noise) for method in methods for noise in noises]
+    if any("iou" in row["last"] for row in rows if row["last"]):
+        result.append(_measures_table(dataset, pairs, rows))
+    else:
+        hd95 = {(g.method, g.noise): _cell(g.hd95, g.failed, LENGTH) for g in groups}
+        result.append(table("Test HD95, last epoch", f"In {LENGTHS}", hd95))
+    recovery = _recovery_table(dataset, noises, others, rows)
     longer = [*_class_table(dataset, chosen, pairs, rows), *_rater_table(dataset, pairs, rows)]
     return [replace(result[0], lines=(_label_line(noises, rows), *result[0].lines)), *result[1:], *recovery, *longer]
 
@@ -249,6 +271,24 @@ def _recovery(clean: Mapping[int, float], baseline: Mapping[int, float], method:
     return f"{100 * fmean(method[seed] - baseline[seed] for seed in seeds) / gap:.0f} ({len(seeds)})"
 
 
+def _measures_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> Table:
+    """A line per method and noise: Dice, Jaccard, both distances, and what the training took."""
+
+    def numbers(row: Row) -> list[float | None]:
+        last = row["last"]
+        if last is None:
+            return [None] * 5
+        return [last["dice"], last.get("iou"), last["hd95"], last.get("assd"), row["minutes"]]
+
+    lines = _lines(pairs, rows, numbers, [PERCENT, PERCENT, LENGTH, FINE_LENGTH, LENGTH])
+    note = (
+        "At the last epoch. Dice and Jaccard in %; 95 % Hausdorff (HD95) and average symmetric surface distance (ASSD) in "
+        f"{LENGTHS}; minutes of training per cell. {SPREAD}"
+    )
+    title = "Dice, Jaccard, 95 % Hausdorff and surface distance, last epoch"
+    return Table(dataset, title, note, ("Dice", "Jaccard", "HD95", "ASSD", "minutes"), lines)
+
+
 def _class_table(dataset: str, chosen: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:
     """A line per method and noise; the best and the last epoch side by side, by class where there are several and for their
     mean, and the difference of the two. No table where nothing was tested."""
@@ -264,14 +304,14 @@ def _class_table(dataset: str, chosen: str, pairs: Iterable[tuple[str, str]], ro
         dice = [score["dice"] if score else None for score in (best, last)]
         return [*by_class, *dice, last["dice"] - best["dice"] if best and last else None]
 
-    lines = _lines(pairs, rows, numbers, [*("" for _ in columns), "+"])
+    lines = _lines(pairs, rows, numbers, [*(PERCENT for _ in columns), POINTS])
     note = f"In %, best: {chosen}; last: at the last epoch; last - best: of the {mean}Dice, in points, paired by seed. {SPREAD}"
     return [Table(dataset, f"Test Dice{of_class}, best and last epoch", note, (*columns, "last - best"), lines)]
 
 
 def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:
     """A line per method and noise, a column per rater of the test cases and one for their mean; no table without raters."""
-    raters = tuple(sorted({rater for row in rows if row["last_ten"] for rater in row["last_ten"]["per_rater"]}))
+    raters = tuple(sorted({rater for row in rows if row["last_ten"] for rater in row["last_ten"].get("per_rater", {})}))
     if not raters:
         return []
 
@@ -281,7 +321,7 @@ def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[
         score = row["last_ten"]["per_rater"]
         return [*(score[rater] for rater in raters), fmean(score.values())]
 
-    lines = _lines(pairs, rows, numbers, [""] * (len(raters) + 1))
+    lines = _lines(pairs, rows, numbers, [PERCENT] * (len(raters) + 1))
     note = (
         "In %, mean of the last ten epochs; a prediction is compared with the label of each rater, and the mean is over raters"
     )
@@ -289,17 +329,16 @@ def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[
 
 
 def _lines(
-    pairs: Iterable[tuple[str, str]], rows: Sequence[Row], numbers: Callable[[Row], list[float | None]], signs: Sequence[str]
+    pairs: Iterable[tuple[str, str]], rows: Sequence[Row], numbers: Callable[[Row], list[float | None]], styles: Sequence[Style]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """A line per method and noise that has rows: each of a row's ``numbers``, over seeds, one column per number. ``signs`` has
-    "+" for a column that shows its sign, else ""."""
+    """A line per method and noise that has rows: each of a row's ``numbers``, over seeds, one column and style per number."""
     lines = []
     for method, noise in pairs:
         own = [row for row in rows if (row["method"], row["noise"]) == (method, noise)]
         if own:
             failed = sum(row["failed"] is not None for row in own)
-            columns = zip(zip(*map(numbers, own), strict=True), signs, strict=True)
-            lines.append((f"{method}, {noise}", tuple(_cell(_summary(each), failed, 100, sign) for each, sign in columns)))
+            columns = zip(zip(*map(numbers, own), strict=True), styles, strict=True)
+            lines.append((f"{method}, {noise}", tuple(_cell(_summary(each), failed, style) for each, style in columns)))
     return tuple(lines)
 
 
@@ -340,13 +379,14 @@ def _summary(values: Iterable[float | None]) -> Summary | None:
     return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
-def _cell(summary: Summary | None, failed: int, scale: float, sign: str = "") -> str:
+def _cell(summary: Summary | None, failed: int, style: Style) -> str:
     """A summary as text: "85.2 ± 0.6 (3)", with failed cells said: "85.2 (1, 2 failed)", "failed (3)"."""
     if summary is None:
         return f"failed ({failed})" if failed else "–"
-    spread = "" if summary.deviation is None else f" ± {scale * summary.deviation:.1f}"
+    scale, sign, digits = style
+    spread = "" if summary.deviation is None else f" ± {scale * summary.deviation:.{digits}f}"
     failures = f", {failed} failed" if failed else ""
-    return f"{scale * summary.mean:{sign}.1f}{spread} ({summary.n}{failures})"
+    return f"{scale * summary.mean:{sign}.{digits}f}{spread} ({summary.n}{failures})"
 
 
 def _escape(text: str) -> str:

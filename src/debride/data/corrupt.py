@@ -37,8 +37,9 @@ def corrupt_dataset(
     ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a corrupted case
     depends on its id and the seed alone. The means are over the corrupted cases, the overall ones over all of ``splits``.
     The simulators count pixels, so each case's shape is recorded: drawn at another resolution the same parameters are of
-    another strength. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels
-    that become empty stay so and are counted.
+    another strength; ``DilateErode`` in millimetres goes by the spacing of the label's file instead, and raises DataError for
+    one without. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that
+    become empty stay so and are counted.
     """
     classes = len(dataset.classes)
     candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
@@ -57,7 +58,7 @@ def corrupt_dataset(
             if case.split in splits:
                 untouched.append(_foreground(label))
             return label
-        noisy = noise(label, classes, generator(seed, "noise", case.id))
+        noisy = _noisy(noise, case, label, classes, generator(seed, "noise", case.id), geometry)
         records[case.id] = {
             "dice": label_dice(label, noisy, classes),
             "changed": changed_rate(label, noisy),
@@ -93,9 +94,24 @@ def corrupt_dataset(
     return report()
 
 
+def _noisy(
+    noise: Noise, case: Case, label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator, geometry: Geometry
+) -> npt.NDArray[np.uint8]:
+    """A noisy copy of a case's label (S)."""
+    if not (isinstance(noise, DilateErode) and noise.unit == "mm"):
+        return noise(label, classes, rng)
+    if geometry.spacing is None:
+        remedy = "Convert the labels to NIfTI with their spacing, or give the noise unit=px."
+        raise DataError(case.label, "says nothing of its spacing, which distances in mm need", remedy)
+    return noise(label, classes, rng, geometry.spacing)
+
+
 def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:
     if not isinstance(noise, Markov | DilateErode | Coarse):
         raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov, dilate-erode or coarse.")
+    if isinstance(noise, DilateErode) and noise.unit == "mm":
+        remedy = "Give nearest and farthest without --dice, or unit=px."
+        raise DataError("--dice", "does not apply to distances in mm", remedy)
     count = 4 * SAMPLE if isinstance(noise, Coarse) else SAMPLE
     sample = _drawn(candidates, min(1.0, count / len(candidates)), derive(seed, "sample"))
     labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]

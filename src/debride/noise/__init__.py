@@ -3,7 +3,7 @@
 A simulator is a frozen dataclass of its parameters. ``noise(label, classes, rng)`` takes a label (S) in ``uint8``, 2D or 3D,
 the number of classes with the background, and a generator; it returns a new label and leaves ``IGNORE`` pixels as they are.
 All that is random comes from the generator: with ``rng.generator(seed, "noise", case_id)`` the parameters, the seed and the
-case replay a corruption.
+case replay a corruption. ``DilateErode`` takes a spacing too, which it needs where its distances are in millimetres.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def calibrate(
     kernels of ``Coarse`` (until the smallest kernel is twice as wide as the longest side; at 0 only the ellipses remain). It
     is found by bisection over the mean of ``label_dice`` over the ``labels`` (a sample of the data set, each (S)); labels
     without foreground are left out. The Dice falls with the strength only on average: the search ends at two strengths one
-    apart with the target between their Dice, and takes the nearer. DataError where no label has foreground, or the target lies
-    outside what the noise can reach.
+    apart with the target between their Dice, and takes the nearer. DataError where no label has foreground, the target lies
+    outside what the noise can reach, or distances are in millimetres: the labels here have no spacing.
     """
     labels = [label for label in labels if label_dice(label, label, classes) is not None]
     if not labels:
