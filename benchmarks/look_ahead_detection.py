@@ -165,7 +165,7 @@ def main() -> None:
         judge = Judge(clean, given, preparation)
         share, cases = judge.wrong.mean(), judge.wrong_case.mean()
         print(f"{arguments.data}: {len(judge.rows)} cases judged, {cases:.0%} wrong; {share:.1%} of pixels wrong")
-        settings: dict[str, tuple[type[Any], Any]] = {"ce": (CrossEntropy, CrossEntropy.Config(leave_out_trusted=True))}
+        settings: dict[str, tuple[type[Any], Any]] = {"ce": (CrossEntropy, CrossEntropy.Config(cases="others"))}
         for scope in arguments.scope:
             settings[f"meta-dcseg, {scope}"] = (MetaDCSeg, MetaDCSeg.Config(scope=scope))
         for name, (base, chosen) in settings.items():

@@ -28,7 +28,7 @@ def grid_of(root: Path, **changes: Any) -> dict[str, Any]:
     grid = {
         "datasets": {"toy": {"path": str(root / "data"), "limit": {"train": 8}, "trusted": 0.25}},
         "noises": {"S_DE": {"noise": "dilate-erode", "dice": 0.7}},
-        "methods": {"ce": None, "ce noisy": {"method": "ce", "config": {"leave_out_trusted": True}}},
+        "methods": {"ce": None, "ce noisy": {"method": "ce", "config": {"cases": "others"}}},
         "training": TRAINING,
     }
     return grid | changes

@@ -34,7 +34,7 @@ def rows_seen(root: Path, monkeypatch: pytest.MonkeyPatch, leave_out: bool) -> t
     monkeypatch.setattr(TrainingRun, "batches", watched)
     (root / "trusted.txt").write_text("".join(f"case{row:03d}\n" for row in TRUSTED))
     job = small_job(root, "ce", trusted=root / "trusted.txt", batch_size=3)
-    fit(replace(job, method_config=CrossEntropy.Config(leave_out_trusted=leave_out)))
+    fit(replace(job, method_config=CrossEntropy.Config(cases="others" if leave_out else "all")))
     return seen, called
 
 
@@ -51,7 +51,7 @@ def test_trusted_cases_are_never_in_a_batch_when_left_out(tmp_path: Path, monkey
 
 
 def test_without_trusted_cases_nothing_is_left_out_and_with_only_them_nothing_is_left() -> None:
-    method = CrossEntropy(CrossEntropy.Config(leave_out_trusted=True), nn.Identity, 2)
+    method = CrossEntropy(CrossEntropy.Config(cases="others"), nn.Identity, 2)
     ((stream,),) = (phase.streams for phase in method.plan(SimpleNamespace(cases=3, trusted=np.array([], np.int64))))
     assert stream.cases is not None and stream.cases.tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="--trusted: names every training case"):

@@ -65,6 +65,9 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     predict.add_argument(
         "--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks"
     )
+    predict.add_argument(
+        "--largest-component", action="store_true", help="keep the largest connected piece of every foreground class alone"
+    )
     predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     add_dataset_options(predict)
     predict.set_defaults(run=run_predict)
@@ -133,6 +136,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         arguments.out,
         checkpoint=arguments.checkpoint,
         probabilities=arguments.probabilities,
+        largest_component=arguments.largest_component,
         splits=tuple(arguments.splits),
         open_options=dataset_options(arguments),
         device=arguments.device,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,15 @@ from torch.nn import functional as F
 from debride.data.images import read_image, read_label
 from debride.files import atomic_path, content_hash, write_json
 from debride.geometry.maps import PixelMap
-from debride.types import Case, DataError, Dataset, Geometry
+from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+
+Number = TypeVar("Number", bound=np.generic)
 
 FORMAT_VERSION = 1
 """Part of every cache key: raise it when preparation changes."""
+
+Box = tuple[tuple[int, int], ...]
+"""Where a cropped image lay in its file: start and stop in voxels along each spatial axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,25 +39,28 @@ class Preparation:
     """How a case becomes its working image.
 
     ``image_size``: the working shape S. ``spacing``: mm per array axis to resample to (either, not both). ``intensity``:
-    "zscore" (per image and channel), "unit" (minimum to 0, maximum to 1) or "clip:LOW:HIGH" (cut there, then to [-1, 1];
-    Hounsfield windows).
+    "zscore" (per image and channel), "unit" (minimum to 0, maximum to 1), "clip:LOW:HIGH" (cut there, then to [-1, 1];
+    Hounsfield windows) or "percentile:LOW:HIGH" (cut at these percentiles of the image's channel, then as zscore); one rule for
+    all channels, or one per channel separated by commas. ``crop``: the border in which every channel is 0 is cut away first.
     """
 
     image_size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
     intensity: str = "zscore"
+    crop: bool = field(default=False, repr=False)  # not in keys made before there was cropping
 
     def __post_init__(self) -> None:
         if self.image_size and self.spacing:
             raise DataError("--image-size and --spacing", "are given together", "Give one: a fixed shape, or mm per voxel.")
-        if self.intensity not in ("zscore", "unit"):
-            _clip_limits(self.intensity)
+        for rule in _rules(self.intensity):
+            _read_rule(rule, self.intensity)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm
-    (None: unknown), and the ``maps`` that were made of them, their files by name (``data.maps``)."""
+    (None: unknown), the ``maps`` that were made of them, their files by name (``data.maps``), and where images were cropped
+    their ``boxes`` (empty: nowhere)."""
 
     cases: tuple[Case, ...]
     channels: int
@@ -61,6 +70,8 @@ class Prepared:
     label_files: tuple[Path | None, ...]
     maps: Mapping[str, PixelMap] = field(default_factory=dict)
     map_files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    foreground_files: tuple[Path, ...] = ()
+    boxes: tuple[Box | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -77,6 +88,15 @@ class Prepared:
             raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
         label: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
         return label
+
+    def box(self, row: int) -> Box | None:
+        """Where the working image of a row lay in its file; None if it is all of it."""
+        return self.boxes[row] if self.boxes else None
+
+    def foreground(self, row: int) -> npt.NDArray[np.int32]:
+        """Some of a row's foreground voxels (n, 1 + d), memory-mapped read-only (``data.foreground``)."""
+        voxels: npt.NDArray[np.int32] = np.load(self.foreground_files[row], mmap_mode="r", allow_pickle=False)
+        return voxels
 
     def map(self, name: str, row: int) -> npt.NDArray[np.generic]:
         """A map of a row (*S), memory-mapped read-only."""
@@ -101,6 +121,7 @@ def prepare(
     labels: list[Path | None] = []
     shapes: list[tuple[int, ...]] = []
     spacings: list[tuple[float, ...] | None] = []
+    boxes: list[Box | None] = []
     channels = 0
     for number, case in enumerate(cases):
         image_file, meta = _prepare_image(case, preparation, folder)
@@ -115,20 +136,67 @@ def prepare(
             problem = f"is {len(shapes[-1])}D, others are {len(shapes[0])}D"
             raise DataError(case.image[0], problem, "Take this case out, or convert it.")
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
-        labels.append(_prepare_label(dataset, case, tuple(meta["original_shape"]), shapes[-1], folder) if case.label else None)
+        boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta.get("box") else None)
+        original = tuple(meta["original_shape"])
+        labels.append(_prepare_label(dataset, case, original, boxes[-1], shapes[-1], folder) if case.label else None)
         if progress:
             progress(number + 1, len(cases))
-    return Prepared(tuple(cases), channels, tuple(shapes), tuple(spacings), tuple(images), tuple(labels))
+    return Prepared(tuple(cases), channels, tuple(shapes), tuple(spacings), tuple(images), tuple(labels), boxes=tuple(boxes))
+
+
+def crop_box(image: npt.NDArray[np.generic]) -> Box | None:
+    """The bounding box of the pixels of (C, *S) in which some channel is not 0, as nnU-Net crops; None if there is nothing to
+    cut away, or nothing but zeros."""
+    filled: npt.NDArray[np.bool_] = np.any(image, axis=0)
+    box = []
+    for axis in range(filled.ndim):
+        occupied = np.flatnonzero(filled.any(axis=tuple(other for other in range(filled.ndim) if other != axis)))
+        if not len(occupied):
+            return None
+        box.append((int(occupied[0]), int(occupied[-1]) + 1))
+    return None if box == [(0, length) for length in filled.shape] else tuple(box)
+
+
+def cropped(array: npt.NDArray[Number], box: Box | None) -> npt.NDArray[Number]:
+    """The part of an array (..., *S) that lies in a box, as a view."""
+    if box is None:
+        return array
+    where: tuple[Any, ...] = (..., *(slice(*ends) for ends in box))
+    part: npt.NDArray[Number] = array[where]
+    return part
+
+
+def cropped_shape(shape: tuple[int, ...], box: Box | None) -> tuple[int, ...]:
+    """The shape of what is cut from an image of the given shape."""
+    return shape if box is None else tuple(stop - start for start, stop in box)
+
+
+def put_back(
+    inside: npt.NDArray[Number], box: Box | None, shape: tuple[int, ...], outside: npt.ArrayLike = 0
+) -> npt.NDArray[Number]:
+    """What was made of a cropped image (..., *box), in the image's own shape (..., *shape), with ``outside`` (broadcast; 0 is
+    the background's id) around it."""
+    if box is None:
+        return inside
+    whole = np.empty((*inside.shape[: inside.ndim - len(shape)], *shape), inside.dtype)
+    whole[...] = outside
+    cropped(whole, box)[...] = inside
+    return whole
 
 
 def working_image(
-    image: npt.NDArray[np.generic], geometry: Geometry, preparation: Preparation
+    image: npt.NDArray[np.generic], geometry: Geometry, preparation: Preparation, where: object = "image"
 ) -> tuple[npt.NDArray[np.float32], tuple[float, ...] | None]:
-    """A read image (C, *S) as its working image in float32, and the spacing that it then has."""
-    shape = image.shape[1:]
+    """A read image (C, *S), which is cropped already, as its working image in float32, and the spacing that it then has.
+
+    Raises DataError, which names the image by ``where``, if there are not as many rules for intensities as channels.
+    """
+    shape, rules = image.shape[1:], _rules(preparation.intensity)
+    if len(rules) not in (1, len(image)):
+        problem = f"has {len(image)} channels, --intensity {preparation.intensity} has {len(rules)} rules"
+        raise DataError(where, problem, "Give one rule for all channels, or one per channel separated by commas.")
     target = working_shape(shape, geometry, preparation)
-    normal = _normalise(torch.from_numpy(image.astype(np.float32)), preparation.intensity)
-    resized = resize(normal, target)
+    resized = resize(_normalise(torch.from_numpy(image.astype(np.float32)), rules), target)
     spacing = geometry.spacing
     if spacing:
         spacing = tuple(float(mm * old / new) for mm, old, new in zip(spacing, shape, target, strict=True))
@@ -184,16 +252,18 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
 
 
 def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
-    key = content_hash(case.image, "image", FORMAT_VERSION, repr(preparation))
+    key = content_hash(case.image, "image", FORMAT_VERSION, repr(preparation), *(["crop"] if preparation.crop else []))
     file = folder / key[:2] / f"{key}.npy"
     meta_file = file.with_suffix(".json")
     if not (file.exists() and meta_file.exists()):
         image, geometry = read_image(case.image)
-        working, spacing = working_image(image, geometry, preparation)
+        box = crop_box(image) if preparation.crop else None
+        working, spacing = working_image(cropped(image, box), geometry, preparation, case.image[0])
         meta = {
             "channels": working.shape[0],
             "shape": list(working.shape[1:]),
             "original_shape": list(image.shape[1:]),
+            "box": box,
             "spacing": list(spacing) if spacing else None,
         }
         save_array(file, working)
@@ -202,10 +272,12 @@ def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[
     return file, described
 
 
-def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shape: tuple[int, ...], folder: Path) -> Path:
+def _prepare_label(
+    dataset: Dataset, case: Case, original: tuple[int, ...], box: Box | None, shape: tuple[int, ...], folder: Path
+) -> Path:
     assert case.label is not None
     meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
-    key = content_hash([case.label], "label", FORMAT_VERSION, original, shape, *meaning)
+    key = content_hash([case.label], "label", FORMAT_VERSION, original, shape, *meaning, *([box] if box else []))
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
         label, _ = read_label(case.label, dataset)
@@ -213,7 +285,11 @@ def _prepare_label(dataset: Dataset, case: Case, original: tuple[int, ...], shap
             raise DataError(
                 case.label, f"has shape {label.shape}, its image {original}", "Image and mask must have the same shape."
             )
-        save_array(file, resize_label(label, shape))
+        inside = cropped(label, box)
+        save_array(file, resize_label(inside, shape))
+        lost = _foreground(label) - _foreground(inside)
+        if lost:
+            sys.stderr.write(f"debride: {case.label}: {lost} foreground pixels lie where the image is 0 and was cropped.\n")
     return file
 
 
@@ -223,26 +299,50 @@ def save_array(file: Path, array: npt.NDArray[np.generic]) -> None:
         np.save(temporary, np.ascontiguousarray(array), allow_pickle=False)
 
 
-def _normalise(image: torch.Tensor, intensity: str) -> torch.Tensor:
-    """The image (C, *S) normalised in place: a whole volume is not held twice."""
+def _foreground(label: npt.NDArray[np.uint8]) -> int:
+    return int(np.count_nonzero(label)) - int(np.count_nonzero(label == IGNORE))
+
+
+def _normalise(image: torch.Tensor, rules: Sequence[str]) -> torch.Tensor:
+    """The image (C, *S) normalised in place, by one rule or one per channel: a whole volume is not held twice."""
+    for rule, part in zip(rules, [image] if len(rules) == 1 else torch.split(image, 1), strict=True):
+        _apply_rule(part, rule)
+    return image
+
+
+def _apply_rule(image: torch.Tensor, rule: str) -> None:
+    """Normalises channels (C, *S), each by its own values, in place."""
+    kind, low_value, high_value = _read_rule(rule, rule)
+    if kind == "clip":
+        image.clamp_(low_value, high_value).sub_(low_value).mul_(2 / (high_value - low_value)).sub_(1)
+        return
+    if kind == "percentile":
+        for channel in image:
+            channel.clamp_(*(float(limit) for limit in np.percentile(channel.numpy(), (low_value, high_value))))
     flat = image.flatten(1)
     expand = (slice(None), *([None] * (image.ndim - 1)))
-    if intensity == "zscore":
-        mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(1e-6)
-        return image.sub_(mean[expand]).div_(std[expand])
-    if intensity == "unit":
+    if kind == "unit":
         low, high = flat.amin(1), flat.amax(1)
-        return image.sub_(low[expand]).div_((high - low).clamp_min(1e-6)[expand])
-    low_value, high_value = _clip_limits(intensity)
-    return image.clamp_(low_value, high_value).sub_(low_value).mul_(2 / (high_value - low_value)).sub_(1)
+        image.sub_(low[expand]).div_((high - low).clamp_min(1e-6)[expand])
+        return
+    mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(1e-6)
+    image.sub_(mean[expand]).div_(std[expand])
 
 
-def _clip_limits(intensity: str) -> tuple[float, float]:
+def _rules(intensity: str) -> list[str]:
+    return [rule.strip() for rule in intensity.split(",")]
+
+
+def _read_rule(rule: str, given: str) -> tuple[str, float, float]:
+    """A rule's kind and its limits, which "zscore" and "unit" do not have; DataError names all that was ``given``."""
+    kind, *words = rule.split(":")
+    if kind in ("zscore", "unit") and not words:
+        return kind, 0.0, 0.0
     try:
-        kind, low, high = intensity.split(":")
-        limits = float(low), float(high)
+        low, high = map(float, words)
     except ValueError:
-        kind, limits = "", (0.0, 0.0)
-    if kind != "clip" or not limits[0] < limits[1]:
-        raise DataError("--intensity", f"is {intensity!r}", "Give zscore, unit, or clip:LOW:HIGH with LOW below HIGH.")
-    return limits
+        low = high = 0.0
+    if (kind == "clip" and low < high) or (kind == "percentile" and 0 <= low < high <= 100):
+        return kind, low, high
+    remedy = "Give zscore, unit, clip:LOW:HIGH or percentile:LOW:HIGH with LOW below HIGH; one for all channels, or one each."
+    raise DataError("--intensity", f"is {given!r}", remedy)

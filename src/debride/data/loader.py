@@ -15,6 +15,7 @@ from torch import Tensor
 from debride.data.augment import Strength, apply_intensity, draw_warp
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
+from debride.data.foreground import pick
 from debride.geometry.maps import PixelMap
 from debride.labels import LabelStore
 from debride.rng import derive, generator, uniforms
@@ -51,10 +52,15 @@ class Raw:
 
 @dataclass(frozen=True)
 class Regions:
-    """What to read for a view: whole images, or a region around a random patch, wide enough for the augmentation to turn it."""
+    """What to read for a view: whole images, or a region around a random patch, wide enough for the augmentation to turn it.
+
+    ``foreground`` is the chance in [0, 1] that a patch is centred on a foreground voxel of the given label, as far as the image
+    allows; the others lie anywhere in it.
+    """
 
     patch: tuple[int, ...] | None
     margin: float = 1.0
+    foreground: float = 0.0
 
     def shape(self, largest: tuple[int, ...]) -> tuple[int, ...]:
         """The shape R of the region that is read where the largest working image has the given shape.
@@ -66,9 +72,11 @@ class Regions:
         return tuple(size + 2 * math.ceil(size * (self.margin - 1) / 2) for size in self.patch)
 
 
-def select(streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world: int = 1) -> list[Selection]:
+def select(
+    streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world: int = 1, steps: int | None = None
+) -> list[Selection]:
     """The batches of one phase for one process: the first stream's rows once, in random order, shorter streams again and
-    again.
+    again; with ``steps``, that many full batches, for which every stream is gone through as often as it takes.
 
     ``streams`` gives rows and number per batch for all processes together. Each process takes every ``world``-th case of a
     batch; a last batch too small to give each process a case is left out; so is a stream without rows.
@@ -77,10 +85,10 @@ def select(streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world:
     if not streams:
         return []
     first, size = streams[0]
-    steps = math.ceil(len(first) / size)
+    once, steps = steps is None, steps or math.ceil(len(first) / size)
     parts = []
     for number, (rows, per_batch) in enumerate(streams):
-        wanted = len(rows) if number == 0 else steps * per_batch
+        wanted = len(rows) if number == 0 and once else steps * per_batch
         laps = math.ceil(wanted / len(rows))
         order = np.concatenate([generator(seed, number, lap).permutation(len(rows)) for lap in range(laps)])[:wanted]
         draw = rows[order] + (np.arange(wanted) // len(rows)) * (int(rows.max()) + 1)
@@ -96,7 +104,7 @@ def select(streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world:
 
 
 def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) -> Raw:
-    """Reads the regions of a batch from disk. Patches are placed uniformly; what lies outside an image is 0 and ``IGNORE``."""
+    """Reads the regions of a batch from disk; what lies outside an image is 0 and ``IGNORE``."""
     rows = selection.rows
     shapes = np.array([prepared.shapes[row] for row in rows])
     shape = regions.shape(tuple(int(length) for length in shapes.max(axis=0)))
@@ -106,8 +114,7 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
     origin = None
     if regions.patch is not None:
         patch = np.array(regions.patch)
-        free = np.maximum(shapes - patch, 0) + 1
-        corner = np.floor(uniforms(derive(seed, "patch"), selection.draw, len(shape)) * free).astype(np.int64)
+        corner = _corners(prepared, selection, shapes, patch, regions.foreground, seed)
         centred = np.minimum(shapes - patch, 0) // 2
         origin = corner + centred - (np.array(shape) - patch) // 2
     for number, row in enumerate(rows):
@@ -124,6 +131,21 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
         None if origin is None else torch.from_numpy(origin),
         {name: torch.from_numpy(values) for name, values in maps.items()},
     )
+
+
+def _corners(prepared: Prepared, selection: Selection, shapes: Rows, patch: Rows, foreground: float, seed: int) -> Rows:
+    """Where the patches of a batch begin (B, d), inside their images where these are large enough: anywhere, or around a
+    foreground voxel."""
+    free = np.maximum(shapes - patch, 0) + 1
+    corners: Rows = np.floor(uniforms(derive(seed, "patch"), selection.draw, len(patch)) * free).astype(np.int64)
+    if foreground == 0:
+        return corners
+    draws = uniforms(derive(seed, "foreground"), selection.draw, 3)
+    for number in np.flatnonzero(draws[:, 0] < foreground):
+        voxel = pick(prepared.foreground(selection.rows[number]), draws[number, 1:])
+        if voxel is not None:
+            corners[number] = np.clip(voxel - patch // 2, 0, free[number] - 1)
+    return corners
 
 
 def overlap(

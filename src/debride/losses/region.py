@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from debride.losses.pixel import full_precision
+from debride.losses.pixel import cross_entropy, full_precision
 from debride.types import IGNORE
 
 
@@ -44,6 +44,14 @@ def hard_dice(predicted: Tensor, target: Tensor) -> Tensor:
     both = ((predicted == target) & (target > 0)).sum(dim=1).double()
     total = (predicted > 0).sum(dim=1) + (target > 0).sum(dim=1)
     return 1 - (2 * both / total.clamp(min=1)).where(total > 0, 1)
+
+
+def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Half cross-entropy, half soft Dice per image (B,) (ALC, Eq. 2): the means over its labelled pixels and its foreground
+    classes."""
+    valid = (target != IGNORE).flatten(1).sum(dim=1)
+    ce = cross_entropy(logits, target).flatten(1).sum(dim=1) / valid.clamp(min=1)
+    return (ce + soft_dice(full_precision(logits).softmax(dim=1), target).mean(dim=1)) / 2
 
 
 def squared_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:

@@ -1,5 +1,6 @@
 """The methods, by the name that the command line knows them by."""
 
+from debride.methods.alc import ALC
 from debride.methods.base import Method
 from debride.methods.ce import CrossEntropy
 from debride.methods.co_teaching import CoTeaching
@@ -8,11 +9,14 @@ from debride.methods.gce import GeneralizedCrossEntropy
 from debride.methods.gsd_net import GSDNet
 from debride.methods.jocor import JoCoR
 from debride.methods.l2b import L2B
+from debride.methods.mean_teacher import MeanTeacher
 from debride.methods.meta_dcseg import MetaDCSeg
+from debride.methods.mtcl import MTCL
 from debride.methods.pick_and_learn import PickAndLearn
 from debride.methods.sce import SymmetricCrossEntropy
 from debride.methods.self_cleansing import SelfCleansing
 from debride.methods.t_loss import TLoss
+from debride.methods.tri_net import TriNet
 
 METHODS: dict[str, type[Method]] = {
     "ce": CrossEntropy,
@@ -27,4 +31,8 @@ METHODS: dict[str, type[Method]] = {
     "l2b": L2B,
     "meta-dcseg": MetaDCSeg,
     "self-cleansing": SelfCleansing,
+    "mean-teacher": MeanTeacher,
+    "mtcl": MTCL,
+    "tri-net": TriNet,
+    "alc": ALC,
 }

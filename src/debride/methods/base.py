@@ -113,6 +113,10 @@ class Run(Protocol):
         """The learning rate of the current epoch."""
 
     @property
+    def kinds(self) -> tuple[int, int]:
+        """How many trusted and how many other cases make a batch of both."""
+
+    @property
     def generator(self) -> torch.Generator:
         """A CPU generator that is seeded anew for every step: draws depend on (seed, epoch, step) only."""
 
@@ -141,12 +145,30 @@ class Run(Protocol):
         """Records scalars; the epoch's mean goes to ``metrics.jsonl``, beside that of every optimised loss."""
 
 
+def trusted(run: Run) -> npt.NDArray[np.int64]:
+    """The rows of the training cases that are trusted; DataError where there are none."""
+    if not len(run.trusted):
+        remedy = "List verified cases, or train a method that needs none, such as gsd-net or self-cleansing."
+        raise DataError("--trusted", "names no case of the training set", remedy)
+    return run.trusted
+
+
 def untrusted(run: Run) -> npt.NDArray[np.int64]:
     """The rows of the training cases that are not trusted; DataError where there are none."""
     rows = np.setdiff1d(np.arange(run.cases), run.trusted)
     if not len(rows):
         raise DataError("--trusted", "names every training case", "Trust fewer: what is trained on are the others.")
     return rows
+
+
+def two_kinds(run: Run) -> tuple[Phase, ...]:
+    """One pass over the cases that are not trusted, with trusted ones in every batch (ALC, section III.B); trusted ones alone
+    where there is no other. DataError where none is trusted."""
+    verified, others = trusted(run), np.setdiff1d(np.arange(run.cases), run.trusted)
+    few, many = run.kinds
+    if not len(others):
+        return (Phase(streams=(Stream(verified),)),)
+    return (Phase(streams=(Stream(others, many), Stream(verified, few))),)
 
 
 def first_after(part: float, run: Run) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
+from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, trusted, untrusted
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -28,7 +29,7 @@ class CrossEntropy(Method):
             "All pixels weigh the same: no weight map.",
             "With `ensemble`, several networks see the same batches; their gradient norm is clipped together.",
             "With `dice`, the mean of cross-entropy and soft Dice over the foreground classes (ALC, Eq. 2).",
-            "With `leave_out_trusted`, trusted cases are not trained on.",
+            "With `cases`, only the trusted cases are trained on (H-Sup in ALC's tables), or only the others.",
         ),
     )
 
@@ -38,7 +39,9 @@ class CrossEntropy(Method):
 
         ensemble: int = setting(1, "Networks trained side by side, whose probabilities are averaged: a plain ensemble")
         dice: bool = setting(False, "Soft Dice in equal parts (ALC, Eq. 2); off in GSD-Net's CE rows (Table 4)")
-        leave_out_trusted: bool = setting(False, "Do not train on the trusted cases, as the methods that only steer by them")
+        cases: Literal["all", "trusted", "others"] = setting(
+            "all", "Cases to train on: all (ALC's HL-Sup), the trusted (H-Sup), or, as methods that steer by these, the others"
+        )
 
         def __post_init__(self) -> None:
             if self.ensemble < 1:
@@ -50,10 +53,10 @@ class CrossEntropy(Method):
         self.others = nn.ModuleList(make_network() for _ in range(self.config.ensemble - 1))
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
-        """One pass over all cases, or over those that are not trusted."""
-        if not self.config.leave_out_trusted:
+        """One pass over the chosen cases."""
+        if self.config.cases == "all":
             return (Phase(),)
-        return (Phase(streams=(Stream(untrusted(run)),)),)
+        return (Phase(streams=(Stream(trusted(run) if self.config.cases == "trusted" else untrusted(run)),)),)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean cross-entropy, or half of it and half of the mean Dice loss, summed over the networks."""

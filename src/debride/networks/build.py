@@ -14,7 +14,7 @@ from debride.types import DataError
 
 Norm = Literal["batch", "instance", "group"]
 
-NETWORKS = ("unet", "unet3d", "unet-small", "unet++", "residual-unet")
+NETWORKS = ("unet", "unet3d", "unet-small", "unet++", "residual-unet", "vnet")
 """The names that ``build`` knows."""
 
 _STRIDE = 16
@@ -32,6 +32,8 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
     - ``unet++``: MONAI's BasicUNetPlusPlus without deep supervision, features and default as ``unet``
     - ``residual-unet``: the residual U-Net of Deep Self-cleansing's Table 1 as ``debride.networks.residual`` reads it, with
       three down-samplings, ``width`` times 2 features, a head of three layers and instance normalisation by default
+    - ``vnet``: the V-Net with dropout of UA-MT, MTCL and ALC (``debride.networks.vnet``), ``width`` times 1, 2, 4, 8, 16
+      features, batch normalisation by default
     - ``package.module:constructor``: a user's own, called with ``ndim``, ``in_channels`` and ``classes``. It returns an
       ``nn.Module`` from images (B, C, *S) to logits (B, K, *S), or what ``adapt`` makes of one, which gives features too
 
@@ -51,6 +53,10 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
         from debride.networks.residual import residual_unet
 
         return residual_unet(ndim, in_channels, classes, width, _normalisation(norm or "instance", width))
+    if name == "vnet":
+        from debride.networks.vnet import vnet
+
+        return vnet(ndim, in_channels, classes, width, _normalisation(norm or "batch", width))
     return _monai(name, ndim, in_channels, classes, width, norm)
 
 

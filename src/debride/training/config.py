@@ -20,6 +20,12 @@ class TrainConfig:
 
     epochs: int = setting(100, "passes over the training cases")
     batch_size: int = setting(8, "cases per step, of all processes together")
+    trusted_per_batch: int | None = setting(
+        None, "trusted cases among them, for methods that ask for both kinds; a sixth by default (4 of 24 in ALC)"
+    )
+    steps_per_epoch: int | None = setting(
+        None, "steps per epoch, for which cases come again; one pass over the cases by default"
+    )
     learning_rate: float = setting(0.01, "the first learning rate")
     optimiser: Literal["sgd", "adamw"] = setting("sgd", "the optimiser")
     momentum: float = setting(0.9, "of SGD")
@@ -31,12 +37,16 @@ class TrainConfig:
     step_factor: float = setting(0.1, "what the step schedule multiplies by")
     clip: float | None = setting(12.0, "largest gradient norm, or none")
     precision: Literal["32", "bf16", "16"] = setting("32", "of the forward passes; 16 and bf16 are mixed precision")
-    network: str = setting("unet", "unet, unet-small, unet++, residual-unet, or package.module:constructor")
+    network: str = setting("unet", "unet, unet-small, unet++, residual-unet, vnet, or package.module:constructor")
     width: int = setting(16, "channels at full resolution")
     image_size: tuple[int, ...] | None = setting(None, "resize every image to this shape (H W, or D H W)")
     patch_size: tuple[int, ...] | None = setting(None, "train on random patches of this shape, predict with a sliding window")
+    foreground: float = setting(0.33, "share of patches that are centred on foreground (nnU-Net)")
     spacing: tuple[float, ...] | None = setting(None, "resample volumes to this spacing in mm (D H W)")
-    intensity: str = setting("zscore", "zscore, unit, or clip:LOW:HIGH")
+    intensity: str = setting(
+        "zscore", "zscore, unit, clip:LOW:HIGH or percentile:LOW:HIGH; one for all channels, or one each with commas"
+    )
+    crop: bool = setting(False, "cut away the border in which every channel is 0, as nnU-Net does; background there")
     seed: int = setting(0, "of everything random")
     validate_every: int = setting(1, "epochs between validations")
     keep_last: int = setting(10, "weights of the last epochs that are kept")
@@ -45,7 +55,9 @@ class TrainConfig:
     tensorboard: bool = setting(True, "write TensorBoard events beside metrics.jsonl")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "step_epochs", "validate_every", "devices", "width"):
+        counts = ("epochs", "batch_size", "step_epochs", "validate_every", "devices", "width")
+        optional = ("steps_per_epoch", "trusted_per_batch")
+        for name in (*counts, *(name for name in optional if getattr(self, name) is not None)):
             if getattr(self, name) < 1:
                 raise DataError(
                     f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "Give a whole number of at least 1."
@@ -56,6 +68,11 @@ class TrainConfig:
         for name in ("momentum", "weight_decay", "keep_last"):
             if not getattr(self, name) >= 0:
                 raise DataError(f"--{name.replace('_', '-')}", f"is {getattr(self, name)}", "Give a number of at least 0.")
+        if not 0 <= self.foreground <= 1:
+            raise DataError("--foreground", f"is {self.foreground}", "Give a share from 0 to 1.")
+        if self.trusted_per_batch is not None and not self.trusted_per_batch < self.batch_size:
+            problem = f"{self.trusted_per_batch} is not less than --batch-size {self.batch_size}"
+            raise DataError("--trusted-per-batch", problem, "Leave room for the other cases.")
         if self.clip is not None and not self.clip > 0:
             raise DataError(
                 "--clip", f"is {self.clip}", "Give a gradient norm above 0, or none to leave gradients as they are."

@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.foreground import prepare_foreground
 from debride.data.maps import prepare_maps
 from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
@@ -115,10 +116,9 @@ def make_method(job: Job, channels: int) -> Method:
 
 
 def place(method: Method, device: torch.device, ndim: int) -> Method:
-    """The method on a device; 2D weights with channels last, which convolutions are fastest with (a tenth to a third on
-    CPUs)."""
-    if ndim == 2:
-        method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
+    """The method on a device, weights with channels last, which convolutions are fastest with (a tenth to a third on CPUs)."""
+    layout = torch.channels_last if ndim == 2 else torch.channels_last_3d
+    method.to(device, memory_format=layout)  # type: ignore[call-overload]  # missing in torch's annotations
     return method.to(device)
 
 
@@ -145,9 +145,14 @@ def _train(fabric: Fabric, job: Job) -> None:
     config = job.config
     train, val = _prepare_all(job)
     method = make_method(job, train.channels)
+    if config.steps_per_epoch and config.devices > 1 and method.fields():
+        problem = f"lets a case come twice in an epoch, and {job.method} keeps label state that one process alone may change"
+        raise DataError("--steps-per-epoch", problem, "Use one process, or leave it out.")
     place(method, fabric.device, job.dataset.ndim)
     with fabric.rank_zero_first():
         train = _with_maps(train, method, job, fabric.is_global_zero)
+        if config.patch_size and config.foreground:
+            train = prepare_foreground(train, cache_folder(job.cache))
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())
@@ -223,7 +228,8 @@ def _bar(run: TrainingRun, phase: Phase) -> AbstractContextManager[Callable[[int
         return nullcontext(lambda _: None)
     first = phase.streams[0]
     cases = run.cases if first.cases is None else len(first.cases)
-    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", -(-cases // (first.size or run.config.batch_size)))
+    steps = run.config.steps_per_epoch or -(-cases // (first.size or run.config.batch_size))
+    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", steps)
 
 
 def _save(job: Job, run: TrainingRun, record: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
@@ -272,7 +278,9 @@ def _refuse_output(job: Job) -> None:
 
 def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
     config = job.config
-    preparation = Preparation(image_size=config.image_size, spacing=config.spacing, intensity=config.intensity)
+    preparation = Preparation(
+        image_size=config.image_size, spacing=config.spacing, intensity=config.intensity, crop=config.crop
+    )
     train, val = job.dataset.of("train"), job.dataset.of("val")
     if not train:
         raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
+import cc3d
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.data.cache import Prepared, resize
+from debride.data.cache import Box, Prepared, cropped_shape, put_back, resize
 from debride.methods.base import Method, Swept
 from debride.networks.network import Network
 
 WINDOW_OVERLAP = 0.5
 """Share by which neighbouring windows overlap, as nnU-Net's step size of 0.5."""
 
+WINDOW_PIXELS = 2**21
+"""Pixels of the windows that pass through a network at once: two windows at most, and large ones by themselves."""
+
+STITCHED_SHARE = 0.25
+"""Share of a GPU's memory that stitched windows may take; above it they are stitched in the main memory."""
+
 
 @torch.no_grad()
-def probabilities(method: Method, image: Tensor, patch: tuple[int, ...] | None) -> Tensor:
+def probabilities(method: Method, image: Tensor, patch: tuple[int, ...] | None, device: torch.device | None = None) -> Tensor:
     """Class probabilities (B, K, *S) of working images (B, C, *S): at once, or by windows with Gaussian weights if the
-    method trained on patches."""
+    method trained on patches.
+
+    The method computes on ``device`` (default: where the images are); windows are stitched where the images are, which takes
+    4 bytes per pixel for each class and 4 more.
+    """
     if _fits(image, patch):
-        return method.predict(image)
-    windows = _by_windows(method.predict, image, patch)
+        return method.predict(image.to(device))
+    windows = _by_windows(method.predict, image, patch, device)
     return windows.div_(windows.sum(dim=1, keepdim=True))
+
+
+def stitching_device(device: torch.device, channels: int, classes: int, shape: tuple[int, ...]) -> torch.device:
+    """Where to put a working image (C, *S) whose windows a ``device`` predicts: there, or in the main memory if image,
+    probabilities and weights are more than ``STITCHED_SHARE`` of a GPU's memory."""
+    if device.type != "cuda":
+        return device
+    needed = 4 * (channels + classes + 1) * math.prod(shape)
+    total: int = torch.cuda.get_device_properties(device).total_memory
+    return device if needed <= STITCHED_SHARE * total else torch.device("cpu")
 
 
 @torch.no_grad()
@@ -46,17 +68,21 @@ def _fits(image: Tensor, patch: tuple[int, ...] | None) -> bool:
     return patch is None or all(length <= size for length, size in zip(image.shape[2:], patch, strict=True))
 
 
-def _by_windows(predictor: Callable[[Tensor], Tensor], image: Tensor, patch: tuple[int, ...] | None) -> Tensor:
+def _by_windows(
+    predictor: Callable[[Tensor], Tensor], image: Tensor, patch: tuple[int, ...] | None, device: torch.device | None = None
+) -> Tensor:
     from monai.inferers.utils import sliding_window_inference
 
+    assert patch is not None  # without it every image fits
     windows: Tensor = sliding_window_inference(
         image,
         patch,
-        sw_batch_size=2,
+        sw_batch_size=max(1, min(2, WINDOW_PIXELS // math.prod(patch))),
         predictor=predictor,
         overlap=WINDOW_OVERLAP,
         mode="gaussian",
         padding_mode="constant",
+        sw_device=device,
     )
     return windows
 
@@ -89,9 +115,32 @@ def sweep(
         method.train(training)
 
 
-def segment(probability: Tensor, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Class ids (*shape) from probabilities (K, *S) of a working image: probabilities are resized, never the ids."""
-    return resize(probability.float().cpu(), shape).argmax(dim=0).to(torch.uint8).numpy()
+def segment(probability: Tensor, shape: tuple[int, ...], box: Box | None = None) -> npt.NDArray[np.uint8]:
+    """Class ids (*shape) from probabilities (K, *S) of a working image: probabilities are resized, never the ids. What was
+    cropped, outside ``box``, is background.
+
+    Class by class, the first of equal ones: an argmax of a volume would take eight bytes per voxel, and resizing it whole four
+    for each class.
+    """
+    inside = cropped_shape(shape, box)
+    ids = torch.zeros(inside, dtype=torch.uint8)
+    largest = torch.full(inside, -math.inf)
+    for number, share in enumerate(probability):
+        resized = resize(share[None].float().cpu(), inside)[0]
+        ids.masked_fill_(resized > largest, number)
+        torch.maximum(largest, resized, out=largest)
+    return put_back(ids.numpy(), box, shape)
+
+
+def largest_components(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Class ids (*S) of which every foreground class keeps its largest connected piece alone, in place; pieces are connected
+    across corners (8 neighbours in 2D, 26 in 3D)."""
+    for value in range(1, int(ids.max()) + 1):
+        pieces = cc3d.connected_components(ids == value, connectivity=8 if ids.ndim == 2 else 26)
+        sizes = cc3d.statistics(pieces, no_slice_conversion=True)["voxel_counts"][1:]
+        if len(sizes) > 1:
+            ids[(pieces > 0) & (pieces != sizes.argmax() + 1)] = 0
+    return ids
 
 
 def _of_one_shape(prepared: Prepared, rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:

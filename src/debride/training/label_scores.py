@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from debride.data.cache import resize_label
+from debride.data.cache import Box, cropped_shape, put_back, resize_label
 from debride.data.images import read_label, suffix, write_label
 from debride.files import atomic_path, write_text
 from debride.labels import LabelStore
@@ -46,7 +46,8 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
     """Writes the labels that the method takes for right to ``cleansed/``, each process those of its own cases.
 
     A label that the method does not change is copied. In the others those pixels keep their class, at the file's resolution, on
-    which the method agrees with it, and no pixel without a label gets one. Formats and geometry are those of the given labels,
+    which the method agrees with it, and no pixel without a label gets one; where the image was cropped, foreground becomes
+    background. Formats and geometry are those of the given labels,
     with PNG in place of JPEG. The folder appears when it is complete.
     """
     partial = out / "cleansed.partial"
@@ -56,7 +57,7 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
     run.fabric.barrier()
     for swept in run.sweep(run.own):
         for row, right in zip(swept.rows, cleansed_labels(run.method, swept, run.store), strict=True):
-            _write(partial, run.prepared.cases[row], dataset, run.prepared.label(row), right)
+            _write(partial, run.prepared.cases[row], dataset, run.prepared.label(row), right, run.prepared.box(row))
     run.fabric.barrier()
     if run.fabric.is_global_zero:
         partial.replace(out / "cleansed")
@@ -68,14 +69,25 @@ def cleansed_labels(method: Method, swept: Swept, store: LabelStore) -> npt.NDAr
     return labels
 
 
-def merged(given: npt.NDArray[np.uint8], working: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A given label (*T) with what was changed of its working copy (*S): ``right`` where it differs from ``working``."""
-    changed = resize_label((right != working).astype(np.uint8), given.shape).astype(bool)
-    new = resize_label(right, given.shape)
+def merged(
+    given: npt.NDArray[np.uint8], working: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8], box: Box | None = None
+) -> npt.NDArray[np.uint8]:
+    """A given label (*T) with what was changed of its working copy (*S): ``right`` where it differs from ``working``, and
+    background outside the ``box`` that it was cropped to."""
+    shape = cropped_shape(given.shape, box)
+    changed = put_back(resize_label((right != working).astype(np.uint8), shape), box, given.shape, outside=1).astype(bool)
+    new = put_back(resize_label(right, shape), box, given.shape)
     return np.where(changed & (given != IGNORE) & (new != IGNORE), new, given)
 
 
-def _write(folder: Path, case: Case, dataset: Dataset, working: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> None:
+def _write(
+    folder: Path,
+    case: Case,
+    dataset: Dataset,
+    working: npt.NDArray[np.uint8],
+    right: npt.NDArray[np.uint8],
+    box: Box | None,
+) -> None:
     assert case.label is not None  # training cases have one
     target = folder / f"{case.id}{suffix(case.label)}"
     if (right == working).all():
@@ -83,4 +95,4 @@ def _write(folder: Path, case: Case, dataset: Dataset, working: npt.NDArray[np.u
             shutil.copyfile(case.label, temporary)
         return
     given, geometry = read_label(case.label, dataset)
-    write_label(target, merged(given, working, right), dataset, geometry)
+    write_label(target, merged(given, working, right, box), dataset, geometry)

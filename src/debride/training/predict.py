@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from debride.data.cache import Preparation, resize, working_image
+from debride.data.cache import Box, Preparation, crop_box, cropped, cropped_shape, put_back, resize, working_image
 from debride.data.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
 from debride.data.layouts import by_stem
 from debride.data.open import open_dataset, stop
@@ -24,9 +26,9 @@ from debride.training import checkpoint as checkpoints
 from debride.training.config import TrainConfig
 from debride.training.description import read_description
 from debride.training.fit import choose_device, place
+from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
-from debride.training.inference import segment
-from debride.types import Case, DataError, Dataset, Split
+from debride.types import Case, DataError, Dataset, Geometry, Split
 
 CHANNEL = re.compile(r"_\d{4}$")
 """The end of a file name that nnU-Net gives to a channel."""
@@ -44,7 +46,8 @@ class Trained:
     @property
     def preparation(self) -> Preparation:
         """How the run prepared its images."""
-        return Preparation(image_size=self.config.image_size, spacing=self.config.spacing, intensity=self.config.intensity)
+        config = self.config
+        return Preparation(image_size=config.image_size, spacing=config.spacing, intensity=config.intensity, crop=config.crop)
 
 
 def load_run(run: Path, which: str, device: torch.device) -> Trained:
@@ -69,8 +72,13 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
     return Trained(place(method, device, ndim).eval(), config, channels, labels)
 
 
-def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.device) -> torch.Tensor:
-    """Class probabilities (K, *S) of the working image of a read image (C, *S), on the CPU."""
+def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:
+    """Class probabilities (K, *S) of the working image of a read image (C, *S), which is cropped already, on the CPU."""
+    return _probabilities(trained, _working(trained, image, geometry), device)
+
+
+def _working(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry) -> torch.Tensor:
+    """The working image (C, *S) of a read image; raises DataError if the network was trained on others."""
     if image.ndim - 1 != trained.labels.ndim:
         problem = f"is {image.ndim - 1}D, the network was trained on {trained.labels.ndim}D images"
         raise DataError("image", problem, "Give images as it was trained on.")
@@ -79,8 +87,33 @@ def predict_case(trained: Trained, image: Any, geometry: Any, device: torch.devi
             "image", f"has {image.shape[0]} channels, the network was trained on {trained.channels}", "Give the same channels."
         )
     working, _ = working_image(image, geometry, trained.preparation)
-    probability = class_probabilities(trained.method, torch.from_numpy(working)[None].to(device), trained.config.patch_size)
+    return torch.from_numpy(working)
+
+
+def _probabilities(trained: Trained, working: torch.Tensor, device: torch.device) -> torch.Tensor:
+    home = stitching_device(device, trained.channels, trained.method.classes, tuple(working.shape[1:]))
+    probability = class_probabilities(trained.method, working[None].to(home), trained.config.patch_size, device)
     return probability[0].cpu()
+
+
+def _predict(trained: Trained, case: Case, device: torch.device) -> tuple[torch.Tensor, tuple[int, ...], Box | None, Geometry]:
+    """Class probabilities (K, *S) of a case's working image, and the shape of its file, where it was cropped, and geometry."""
+    image, geometry = read_image(case.image)
+    shape: tuple[int, ...] = image.shape[1:]
+    box = crop_box(image) if trained.preparation.crop else None
+    try:
+        working = _working(trained, cropped(image, box), geometry)
+    except DataError as error:
+        raise DataError(case.image[0], error.problem, error.remedy) from error
+    del image  # a large volume is not kept while its windows are predicted
+    return _probabilities(trained, working, device), shape, box, geometry
+
+
+def _whole(probability: torch.Tensor, shape: tuple[int, ...], box: Box | None) -> npt.NDArray[np.float32]:
+    """Probabilities (K, *S) of a working image in its file's own shape (K, *shape); background where it was cropped."""
+    resized = resize(probability.float(), cropped_shape(shape, box)).numpy()
+    background = (np.arange(len(resized)) == 0).reshape(-1, *[1] * len(shape))
+    return put_back(resized, box, shape, background)
 
 
 def predict_folder(
@@ -90,6 +123,7 @@ def predict_folder(
     *,
     checkpoint: str = "best",
     probabilities: bool = False,
+    largest_component: bool = False,
     splits: Sequence[Split] = (),
     open_options: Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -97,7 +131,10 @@ def predict_folder(
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and
     returns their number.
 
-    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. Raises
+    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. With
+    ``largest_component`` every foreground class keeps its largest connected piece alone, in masks, not in ``probabilities``.
+    With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
+    one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows. Raises
     DataError if ``out`` is not empty or lies in the source.
     """
     chosen = torch.device(choose_device(device))
@@ -114,15 +151,15 @@ def predict_folder(
     out.mkdir(parents=True, exist_ok=True)
     with track("predicting", len(cases)) as show:
         for number, case in enumerate(cases):
-            image, geometry = read_image(case.image)
-            try:
-                probability = resize(predict_case(trained, image, geometry, chosen).float(), image.shape[1:])
-            except DataError as error:
-                raise DataError(case.image[0], error.problem, error.remedy) from error
-            end = ".nii.gz" if suffix(case.image[0]) in (".nii", ".nii.gz") else ".png"
-            write_label(out / f"{case.id}{end}", segment(probability, image.shape[1:]), trained.labels, geometry)
+            probability, shape, box, geometry = _predict(trained, case, chosen)
+            ids = segment(probability, shape, box)
             if probabilities:
-                write_probabilities(out / case.id, probability.numpy())
+                write_probabilities(out / case.id, _whole(probability, shape, box))
+            del probability  # nor kept while the next one is predicted
+            end = ".nii.gz" if suffix(case.image[0]) in (".nii", ".nii.gz") else ".png"
+            write_label(
+                out / f"{case.id}{end}", largest_components(ids) if largest_component else ids, trained.labels, geometry
+            )
             show(number + 1)
     return len(cases)
 

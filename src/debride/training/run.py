@@ -51,11 +51,11 @@ class TrainingRun:
         self.epoch = self.step = 0
         self.epochs = config.epochs
         self.cases = len(prepared)
-        self.steps = config.epochs * -(-len(prepared) // config.batch_size)
+        self.steps = config.epochs * (config.steps_per_epoch or -(-len(prepared) // config.batch_size))
         self.phase = ""
         self.is_trusted = np.array([case.trusted for case in prepared.cases])
         self.trusted = np.flatnonzero(self.is_trusted)
-        self.regions = Regions(config.patch_size, augmentation.reach)
+        self.regions = Regions(config.patch_size, augmentation.reach, config.foreground if config.patch_size else 0.0)
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16")
         self.generator = torch.Generator()
         self._share: Tensor | float = 1.0
@@ -67,13 +67,20 @@ class TrainingRun:
         """The learning rate of the current epoch."""
         return learning_rate(self.config, self.epoch)
 
+    @property
+    def kinds(self) -> tuple[int, int]:
+        """How many trusted and how many other cases make a batch of both."""
+        trusted = self.config.trusted_per_batch or max(1, round(self.config.batch_size / 6))
+        return trusted, self.config.batch_size - trusted
+
     def batches(self, number: int, phase: Phase) -> Iterator[Batch]:
         """The batches of an epoch's phase. Each is ready for ``Method.step``: generators seeded, step counted."""
         self.phase = phase.name
         seed = derive(self.config.seed, "epoch", self.epoch, number)
         everything = np.arange(len(self.prepared))
         streams = [(everything if s.cases is None else s.cases, s.size or self.config.batch_size) for s in phase.streams]
-        selections = select(streams, derive(seed, "order"), self.fabric.global_rank, self.fabric.world_size)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        selections = select(streams, derive(seed, "order"), rank, world, self.config.steps_per_epoch)
         for raw in raw_batches(self.prepared, selections, self.regions, derive(seed, "read")):
             self._seed_step()
             batch = self._batch(raw, phase.looks, seed)

@@ -1,0 +1,153 @@
+"""ALC: adaptive label correction in a mean teacher, for cases of which some have trusted labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from debride.labels import LabelStore
+from debride.losses.pixel import full_precision
+from debride.losses.region import segmentation_loss
+from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
+from debride.methods.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.refine.fusion import fused, surest, variance
+from debride.settings import setting
+from debride.types import IGNORE, Batch, DataError
+
+
+class ALC(Method):
+    """Trusted labels are learnt; of the others, those of the images that the teacher is surest of are replaced by what its
+    perturbed passes agree on, and the rest are learnt as they were given."""
+
+    paper = Paper(
+        title="Adaptive Label Correction for Robust Medical Image Segmentation with Noisy Labels",
+        authors="Qian, Han, Ma, Lyu, Yuan, Chen, Liu",
+        year=2025,
+        reference="arXiv:2503.12218",
+        sections="Section II, Eq. 1 to 11, Algorithm 1; section III.B",
+        needs=frozenset({"trusted"}),
+        trusted="trained on with their given labels, some in every batch",
+        deviations=(
+            *DEVIATIONS,
+            "The paper gives no m, no noise level, no ramp, no learning rate and no number of steps. m = 4 passes; noise, ramp "
+            "and its largest weight are those of UA-MT, which its line of work goes back to; the rest is the training's.",
+            "Eq. 5 is summed over the classes, as a divergence is.",
+            "Eq. 7 as printed is (m - 1)^2 / m times the square of the mean, largest where all passes are sure: taken as the "
+            "variance over the passes, summed over classes.",
+            "k is a share of a batch's other cases, rounded (section III.E).",
+            "Eq. 9 divides the sum over B_n - k cases by B_n - k + 1; here by their number, unless `--divisor printed`.",
+            "Eq. 10 takes the sum of m outputs from one: their mean, and the squared distance of mean-teacher methods, where "
+            "the paper's norm has no exponent. The student sees the view without noise.",
+            "Eq. 2's Dice is soft, of each image and the mean of its foreground classes.",
+            "Without selection all other cases are learnt by their refined labels, and Eq. 9 has no case left. Without "
+            "refinement the selected ones are learnt by one pass alone, a directly generated pseudo-label (section III.D); "
+            "`--targets mean` and `--targets given` are further readings.",
+            "Refined labels live for one step; pixels without a given label get none. The labels of `--cleansed` are the "
+            "trained method's predictions.",
+        ),
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TeacherConfig):
+        """The teacher, how labels are refined and selected, and the weights of the terms."""
+
+        passes: int = setting(4, "Perturbed passes m of the teacher (the paper does not say; UA-MT takes 8)")
+        share: float = setting(0.5, "Share k of a batch's other cases whose refined labels are learnt (section III.E)")
+        alpha: float = setting(3.0, "Weight of the refined labels (section III.E)")
+        beta: float = setting(2.0, "Weight of the given labels of the cases that are not selected (section III.E)")
+        selection: bool = setting(True, "Select by the spread of the passes (Eq. 7); off is Table II's row without LS")
+        targets: Literal["refined", "mean", "pass", "given"] = setting(
+            "refined", "Labels of the selected cases: by Eq. 6, the passes' mean, one pass (Table II, without LR), or given"
+        )
+        divisor: Literal["cases", "printed"] = setting("cases", "Of Eq. 9: the cases summed over, or as printed one more")
+        predict_with: Literal["student", "teacher"] = setting("student", "Which network predicts (Algorithm 1: the student)")
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.passes < 1:
+                raise DataError("--passes", f"is {self.passes}", "Give a whole number of at least 1.")
+            if not 0 <= self.share <= 1:
+                raise DataError("--share", f"is {self.share}", "Give a share from 0 to 1.")
+            for name in ("alpha", "beta"):
+                if not getattr(self, name) >= 0:
+                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """The student, and a teacher that begins as its copy."""
+        self.network = make_network()
+        self.teacher = Teacher(self.network)
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """Batches of trusted and other cases."""
+        return two_kinds(run)
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """The total loss (Eq. 11), term by term."""
+        config, other = self.config, ~batch.trusted
+        label, selected = batch.label, torch.zeros_like(other)
+        if other.any():
+            passes = self.teacher.passes(batch.image[other], config.passes, config.noise, config.at_once)  # Eq. 3
+            selected = selected.masked_scatter(other, self._selected(passes))
+            targets = label.masked_scatter(_wide(other, label), self._targets(passes, label[other]))
+            label = targets.where(_wide(selected, label) & (label != IGNORE), label)
+        logits = full_precision(self.network(batch.image))
+        loss = segmentation_loss(logits, label)
+        terms = {"trusted": _mean(loss, batch.trusted)}  # Eq. 1
+        if other.any():
+            rate = config.weight * ramp_up(run, config.ramp)
+            remaining = other & ~selected
+            one_more = int(config.divisor == "printed")
+            terms["refined"] = rate * config.alpha * _mean(loss, selected)  # Eq. 8
+            terms["given"] = rate * config.beta * _mean(loss, remaining, one_more)  # Eq. 9
+            terms["consistency"] = rate * consistency(logits[other].softmax(dim=1), passes.mean(dim=0))  # Eq. 10
+        return terms
+
+    def _selected(self, passes: Tensor) -> Tensor:
+        """Which of the other cases are learnt by their refined labels (B_n,)."""
+        if not self.config.selection:
+            return torch.ones(passes.shape[1], dtype=torch.bool, device=passes.device)
+        return surest(variance(passes), self.config.share)
+
+    def _targets(self, passes: Tensor, given: Tensor) -> Tensor:
+        """The labels (B_n, *S) that selected cases would be learnt by."""
+        if self.config.targets == "given":
+            return given
+        if self.config.targets == "refined":
+            return fused(passes).max(dim=1).indices
+        return (passes[0] if self.config.targets == "pass" else passes.mean(dim=0)).max(dim=1).indices
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One update of the student, after which the teacher follows."""
+        super().step(batch, run)
+        self.teacher.follow(self.network, run.step, self.config.decay)
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Class probabilities (B, K, *S) of one of the two."""
+        network = self.network if self.config.predict_with == "student" else self.teacher
+        return full_precision(network(image)).softmax(dim=1)
+
+    def doubt(self, run: Run) -> Tensor:
+        """The mean cross-entropy of each case's given label."""
+        return label_losses(run)
+
+    @classmethod
+    def relabels(cls, config: Config) -> bool:
+        """Always."""
+        return True
+
+    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+        """The predicted classes."""
+        return swept.probability.max(dim=1).indices
+
+
+def _wide(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask (B,) over cases as one over pixels (B, *S)."""
+    return mask.reshape(-1, *(1,) * (like.ndim - 1)).expand_as(like)
+
+
+def _mean(loss: Tensor, mask: Tensor, more: int = 0) -> Tensor:
+    """The sum of the losses (B,) of some cases over their number plus ``more``; 0 where there is none."""
+    return loss.where(mask, 0).sum() / max(1, int(mask.sum()) + more)

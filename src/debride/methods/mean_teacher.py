@@ -1,0 +1,88 @@
+"""Mean teacher: what is trusted is learnt, and on all else student and teacher must agree. Other labels are not looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from debride.labels import LabelStore
+from debride.losses.pixel import full_precision
+from debride.losses.region import segmentation_loss
+from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
+from debride.methods.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.settings import setting
+from debride.types import Batch
+
+
+class MeanTeacher(Method):
+    """The trusted loss, and from noisy views of the other cases a growing consistency with a moving average of the network."""
+
+    paper = Paper(
+        title="Mean teachers are better role models",
+        authors="Tarvainen, Valpola",
+        year=2017,
+        reference="NeurIPS 2017, arXiv:1703.01780; on volumes after Yu et al., UA-MT, MICCAI 2019, arXiv:1907.07034",
+        sections="Section 2; ALC, Table II, and Eq. 1, 2 and 10",
+        needs=frozenset({"trusted"}),
+        trusted="the only cases whose labels are learnt",
+        deviations=(
+            *DEVIATIONS,
+            "The student sees the view as it is, the teacher under noise and dropout, in one pass.",
+            "Consistency is the squared distance of probabilities (Tarvainen) on the cases that are not trusted (ALC, Eq. 10).",
+        ),
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(TeacherConfig):
+        """The teacher, and which of the two predicts."""
+
+        predict_with: Literal["student", "teacher"] = setting("student", "Which network predicts (ALC: the student)")
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """The student, and a teacher that begins as its copy."""
+        self.network = make_network()
+        self.teacher = Teacher(self.network)
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """Batches of trusted and other cases."""
+        return two_kinds(run)
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """The mean loss of the trusted cases (ALC, Eq. 1), and the consistency of the others."""
+        other = ~batch.trusted
+        terms = {}
+        if other.any():
+            taught = self.teacher.passes(batch.image[other], 1, self.config.noise, self.config.at_once)[0]
+        logits = full_precision(self.network(batch.image))
+        terms["trusted"] = segmentation_loss(logits[batch.trusted], batch.label[batch.trusted]).sum() / max(
+            1, int(batch.trusted.sum())
+        )
+        if other.any():
+            rate = self.config.weight * ramp_up(run, self.config.ramp)
+            terms["consistency"] = rate * consistency(logits[other].softmax(dim=1), taught)
+        return terms
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One update of the student, after which the teacher follows."""
+        super().step(batch, run)
+        self.teacher.follow(self.network, run.step, self.config.decay)
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Class probabilities (B, K, *S) of one of the two."""
+        network = self.network if self.config.predict_with == "student" else self.teacher
+        return full_precision(network(image)).softmax(dim=1)
+
+    def doubt(self, run: Run) -> Tensor:
+        """The mean cross-entropy of each case's given label."""
+        return label_losses(run)
+
+    @classmethod
+    def relabels(cls, config: Config) -> bool:
+        """Always: labels that were never learnt can be compared with what was."""
+        return True
+
+    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+        """The predicted classes."""
+        return swept.probability.max(dim=1).indices

@@ -1,0 +1,133 @@
+"""The teacher of mean-teacher methods: a moving average of the student, asked several times under perturbation.
+
+What ``mean-teacher``, ``alc`` and ``mtcl`` share. Sources: Tarvainen & Valpola (2017); Yu et al., UA-MT (2019); ALC, Eq. 3.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from debride.losses.pixel import full_precision
+from debride.methods.base import Run
+from debride.networks.network import Network
+from debride.settings import setting
+from debride.types import DataError
+
+DEVIATIONS = (
+    "The teacher's passes normalise with running statistics, which it averages like weights; its dropout is on. The published "
+    "code of UA-MT normalises each by its batch: then m passes at once would not be m passes.",
+    "Batch size, weak augmentation, schedule and clipping are the training's own settings, for every method alike.",
+    "With several processes each has its part of both kinds of cases; losses are means over a process's own part.",
+)
+"""The departures that all of them list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """How the teacher follows the student and what perturbs it."""
+
+    decay: float = setting(0.99, "Of the teacher's moving average (ALC, section III.B), less in the first steps (Tarvainen)")
+    noise: float = setting(
+        0.1, "Gaussian noise on the teacher's input, in standard deviations of the image, cut at two (UA-MT)"
+    )
+    weight: float = setting(0.1, "Largest weight lambda(t) of all that is not the trusted loss (UA-MT; ALC prints none)")
+    ramp: float = setting(1.0, "Part of the training in which lambda(t) grows to it, as exp(-5 (1 - t)^2) (UA-MT: all of it)")
+    at_once: int | None = setting(
+        None, "Perturbed passes that go through the teacher together; by default all on a GPU, as its memory allows, else one"
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise DataError("--decay", f"is {self.decay}", "Give a number from 0 to below 1.")
+        for name in ("noise", "weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
+        if not 0 <= self.ramp <= 1:
+            raise DataError("--ramp", f"is {self.ramp}", "Give a part of the training, from 0 to 1.")
+        if self.at_once is not None and self.at_once < 1:
+            raise DataError("--at-once", f"is {self.at_once}", "Give a whole number of at least 1.")
+
+
+class Teacher(nn.Module):
+    """A copy of a network that no gradient reaches; it always normalises as in evaluation, and drops out as told."""
+
+    def __init__(self, student: Network) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches dropout alone."""
+        super().train(False)
+        for module in self.network.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.train(mode)
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B, K, *S)."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    @torch.no_grad()
+    def follow(self, student: Network, step: int, decay: float) -> None:
+        """Moves weights and running statistics towards the student's: theta_t = g theta_t + (1 - g) theta_s after ``step``
+        (from 0), with g = min(1 - 1 / (step + 1), ``decay``) (Tarvainen & Valpola, Eq. 1)."""
+        rate = 1 - min(1 - 1 / (step + 1), decay)
+        own: list[Tensor] = list(self.network.parameters())
+        other: list[Tensor] = list(student.parameters())
+        for mine, theirs in zip(self.network.buffers(), student.buffers(), strict=True):
+            if mine.is_floating_point():
+                own.append(mine)
+                other.append(theirs)
+            else:
+                mine.copy_(theirs)
+        torch._foreach_lerp_(own, other, rate)
+
+    @torch.no_grad()
+    def passes(self, image: Tensor, number: int, noise: float, at_once: int | None) -> Tensor:
+        """Probabilities (m, B, K, *S) of ``number`` = m passes over images (B, C, *S), each under noise and dropout of its own
+        (ALC, Eq. 3).
+
+        ``at_once`` passes are one batch; None takes all on a GPU, and half as many whenever its memory does not do. The draws,
+        not their law, depend on it.
+        """
+        chunk = min(number, at_once or (number if image.is_cuda else 1))
+        results: list[Tensor] = []
+        while (done := sum(map(len, results))) < number:
+            count = min(chunk, number - done)
+            try:
+                results.append(self._some(image, count, noise))
+            except torch.cuda.OutOfMemoryError:
+                if count == 1:
+                    raise
+                chunk = count // 2
+        return torch.cat(results)
+
+    def _some(self, image: Tensor, count: int, noise: float) -> Tensor:
+        """The probabilities (count, B, K, *S) of passes made as one batch."""
+        seen = image.repeat(count, *(1,) * (image.ndim - 1))
+        if noise:
+            seen = seen + (noise * torch.randn_like(seen)).clamp_(-2 * noise, 2 * noise)
+        probability = full_precision(self(seen)).softmax(dim=1)
+        return probability.reshape(count, len(image), *probability.shape[1:])
+
+
+def ramp_up(run: Run, part: float) -> float:
+    """lambda(t) / lambda = exp(-5 (1 - t)^2) with t growing from 0 to 1, epoch by epoch, in the first ``part`` of the training
+    (Tarvainen & Valpola, section 3; ALC, Eq. 11, prints no form)."""
+    length = part * (run.epochs - 1)
+    t = min(run.epoch / length, 1.0) if length > 0 else 1.0
+    return math.exp(-5 * (1 - t) ** 2)
+
+
+def consistency(student: Tensor, teacher: Tensor) -> Tensor:
+    """The mean over pixels of the squared distance of two probabilities (B, K, *S); 0 for an empty batch (ALC, Eq. 10)."""
+    squared = ((student - teacher) ** 2).sum(dim=1)
+    return squared.sum() / max(1, squared.numel())
