@@ -6,7 +6,8 @@ default, and frees it at the end).
 The data set is made of uncompressed NIfTI volumes in the layout of nnU-Net v2. A child process sets RLIMIT_DATA, which limits
 private writable memory (the interpreter, arrays, tensors, stacks; not the pages of mapped files, which the kernel can take
 back at any time), and then prepares all cases, trains one epoch on patches and validates with a sliding window. Two more
-trainings, on N and 4 N smaller volumes, run without a limit. The parent samples /proc/PID/status: "anonymous" is RssAnon,
+trainings, on N and 4 N smaller volumes, run without a limit. With ``--large`` it is one volume alone that is larger than the
+limit, prepared before without one, and nothing else is measured. The parent samples /proc/PID/status: "anonymous" is RssAnon,
 "file" is RssFile + RssShmem, "private" is VmData, which the limit is compared with, each at its largest; "resident" is VmHWM,
 the kernel's own record. The first row is a child that only imports debride with torch and MONAI and builds the network.
 """
@@ -47,15 +48,15 @@ class Peak:
     seconds: float = 0.0
 
 
-def make_dataset(root: Path, cases: int, shape: tuple[int, int, int], seed: int = 0) -> int:
-    """Writes training cases and ``VALIDATION`` more as NIfTI volumes, no two alike; returns the bytes of all files."""
+def make_dataset(root: Path, cases: int, shape: tuple[int, int, int], val: int = VALIDATION, seed: int = 0) -> int:
+    """Writes training cases and ``val`` more as NIfTI volumes, no two alike; returns the bytes of all files."""
     import nibabel as nib
 
     rng = np.random.default_rng(seed)
     axes = np.ix_(*(np.linspace(-1, 1, length) for length in shape))
     label = (sum((axis / 0.6) ** 2 for axis in axes) <= 1).astype(np.uint8)
     image = (300.0 * label + 100 * np.sin(9 * axes[0]) * np.cos(7 * axes[1]) + rng.normal(0, 40, shape)).astype(np.int16)
-    names = [f"case{number:04d}" for number in range(cases + VALIDATION)]
+    names = [f"case{number:04d}" for number in range(cases + val)]
     for folder in ("imagesTr", "labelsTr"):
         (root / folder).mkdir(parents=True)
     for number, name in enumerate(names):
@@ -99,7 +100,7 @@ def train(root: Path, method: str, patch: tuple[int, ...], batch_size: int, widt
     config = TrainConfig(
         epochs=1, batch_size=batch_size, network="unet-small", width=width, patch_size=patch, device="cpu", tensorboard=False
     )
-    dataset = open_dataset(root / "data")
+    dataset = open_dataset(root / "data", val_fraction=0.0)
     job = Job(
         dataset=dataset,
         method=method,
@@ -113,6 +114,28 @@ def train(root: Path, method: str, patch: tuple[int, ...], batch_size: int, widt
         fit(job)
     (row,) = read_jsonl(root / "run" / "metrics.jsonl")
     assert row["step"] == -(-len(dataset.of("train")) // batch_size) and np.isfinite(row["train"]["loss"]), row
+
+
+def prepare_only(root: Path) -> None:
+    """Fills the cache that ``train`` reads."""
+    from debride.data.cache import Preparation, prepare
+    from debride.data.open import open_dataset
+
+    dataset = open_dataset(root / "data", val_fraction=0.0)
+    prepare(dataset, dataset.of("train"), Preparation(), root / "cache")
+
+
+def measure_large(folder: Path, shape: tuple[int, int, int], args: Any) -> None:
+    """Trains on two volumes of which each is larger than the limit, prints two lines, and removes them."""
+    root = Path(tempfile.mkdtemp(prefix="debride-memory-", dir=folder))
+    try:
+        size = make_dataset(root / "data", 2, shape, val=0)
+        report("preparing, no limit", 2, size, peak_of(prepare_only, root))
+        limit = args.limit * MB
+        peak = peak_of(train, root, "ce", tuple(args.patch), args.batch_size, args.width, limit)
+        report(f"training, limited to {args.limit}", 2, size, peak)
+    finally:
+        shutil.rmtree(root)
 
 
 def peak_of(target: Callable[..., None], *values: Any, start: str = "spawn") -> Peak:
@@ -169,14 +192,22 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--width", type=int, default=4, help="of the network (default: 4)")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for data and cache")
+    parser.add_argument("--large", type=int, nargs=3, help="shape of a volume that exceeds the limit by itself, as float32")
     args = parser.parse_args()
+    columns = "".join(f"{name:>11}" for name in ("anonymous", "file", "private", "resident", "seconds"))
+    if args.large:
+        each = 4 * int(np.prod(args.large)) / MB
+        if each <= args.limit:
+            sys.exit(f"A working image of {each:.0f} MB is within the limit: give a larger shape.")
+        print(f"each working image is {each:.0f} MB; peaks in MB:\n{'':26}{'cases':>7}{'data set':>10}{columns}")
+        measure_large(args.folder, tuple(args.large), args)
+        return
     wanted = int(args.times * args.limit * MB)
     cases = -(-wanted // (3 * int(np.prod(args.shape)))) - VALIDATION
     needed, free = wanted * (1 + CACHE_PER_BYTE), shutil.disk_usage(args.folder).free
     print(f"disk: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free in {args.folder}")
     if needed > 0.9 * free:
         sys.exit("Too little disk space: give a lower --limit, or another --folder.")
-    columns = "".join(f"{name:>11}" for name in ("anonymous", "file", "private", "resident", "seconds"))
     print(f"{'peak, in MB':26}{'cases':>7}{'data set':>10}{columns}")
     report("imports and network", 0, 0, peak_of(import_only, args.width))
     measure(f"limited to {args.limit}", args.folder, cases, tuple(args.shape), args.limit * MB, args)

@@ -134,7 +134,8 @@ def main() -> None:
         for name in methods
     }
     size = " x ".join(map(str, args.patch))
-    print(f"{args.network} of width {args.width}, {args.trusted} + {args.others} patches of {size}, m = {args.passes}, {args.device}")
+    batch = f"{args.trusted} + {args.others} patches of {size}"
+    print(f"{args.network} of width {args.width}, {batch}, m = {args.passes}, {args.device}, {args.threads} threads")
     print(f"{'':20}{'ms':>8}{'ratio':>7}{'MB':>8}{'ratio':>7}")
     for name, taken in times.items():
         print(f"{name:20}{taken:8.0f}{taken / times['supervised']:7.2f}", end="")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,21 @@ from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_3
 from torch.nn import functional as F
 
 from debride.data import cache
-from debride.data.cache import Preparation, Prepared, prepare, resize, resize_label, working_image
+from debride.data.cache import (
+    Preparation,
+    Prepared,
+    crop_box,
+    cropped,
+    cropped_shape,
+    prepare,
+    put_back,
+    resize,
+    resize_label,
+    working_image,
+)
+from debride.data.images import read_image, read_values
 from debride.data.open import open_dataset
+from debride.files import content_hash
 from debride.types import IGNORE, DataError, Dataset, Geometry
 
 
@@ -273,3 +287,160 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("DEBRIDE_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache.cache_folder() == tmp_path / "home" / ".cache" / "debride"
+
+
+# One rule for each channel
+
+
+def by_hand(channel: npt.NDArray[np.float64], rule: str) -> npt.NDArray[np.float64]:
+    """A channel normalised in float64, percentiles by interpolating between sorted values."""
+    kind, *limits = rule.split(":")
+    low, high = map(float, limits or (0, 0))
+    if kind == "clip":
+        return 2 * (channel.clip(low, high) - low) / (high - low) - 1
+    if kind == "unit":
+        return (channel - channel.min()) / np.ptp(channel)
+    if kind == "percentile":
+        values, ends = sorted(channel.ravel()), []
+        for percent in (low, high):
+            at = percent / 100 * (len(values) - 1)
+            below, part = int(at), at - int(at)
+            ends.append(values[below] + part * (values[min(below + 1, len(values) - 1)] - values[below]))
+        channel = channel.clip(*ends)
+    normal: npt.NDArray[np.float64] = (channel - channel.mean()) / channel.std()
+    return normal
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["zscore", "clip:-125:275"],
+        ["percentile:0.5:99.5", "unit"],
+        ["percentile:10:60", "percentile:0:100"],
+        ["unit", "zscore"],
+    ],
+)
+@pytest.mark.parametrize("shape", [(9, 11), (5, 7, 6)])
+def test_each_channel_has_its_rule(rules: list[str], shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(-400, 500, (2, *shape)).astype(np.int16)
+    before = image.copy()
+    made, _ = working_image(image, Geometry(), Preparation(intensity=", ".join(rules)))
+    for channel, rule, plain in zip(made, rules, image.astype(np.float64), strict=True):
+        np.testing.assert_allclose(channel, by_hand(plain, rule), rtol=1e-5, atol=1e-5)
+    assert np.array_equal(image, before)
+    alone, _ = working_image(image, Geometry(), Preparation(intensity=rules[0]))
+    for channel, plain in zip(alone, image.astype(np.float64), strict=True):
+        np.testing.assert_allclose(channel, by_hand(plain, rules[0]), rtol=1e-5, atol=1e-5)
+
+
+def test_as_many_rules_as_channels(tmp_path: Path) -> None:
+    dataset = open_dataset(build_nnunet_3d(tmp_path / "data", channels=2))
+    with pytest.raises(DataError, match=r"has 2 channels, --intensity unit,zscore,unit has 3 rules") as raised:
+        prepared(dataset, tmp_path / "cache", intensity="unit,zscore,unit")
+    assert raised.value.where == str(dataset.cases[0].image[0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["zscore,", "zscore,minmax", "percentile", "percentile:5", "percentile:9:5", "percentile:-1:99", "percentile:1:101"],
+)
+def test_rules_that_are_refused(wrong: str) -> None:
+    with pytest.raises(DataError, match="--intensity: is '" + wrong):
+        Preparation(intensity=wrong)
+
+
+def test_the_entries_of_before_are_found_again(tmp_path: Path) -> None:
+    """Keys are part of what is on users' disks, and of run.json, by which a training is resumed."""
+    dataset = open_dataset(build_nnunet_3d(tmp_path / "data"))
+    made, case = prepared(dataset, tmp_path / "cache"), dataset.cases[0]
+    assert case.label and made.label_files[0]
+    described = "Preparation(image_size=None, spacing=None, intensity='zscore')"
+    assert made.image_files[0].stem == content_hash(case.image, "image", 1, described)
+    shape, meaning = (6, 16, 20), (sorted(dataset.values.items()), None, 3)
+    assert made.label_files[0].stem == content_hash([case.label], "label", 1, shape, shape, *meaning)
+    for file in made.image_files:  # as they were written when nothing was cropped
+        meta = json.loads(file.with_suffix(".json").read_text())
+        file.with_suffix(".json").write_text(json.dumps({name: value for name, value in meta.items() if name != "box"}))
+    assert prepared(dataset, tmp_path / "cache").box(0) is None
+
+
+# Cropping
+
+
+def box_by_hand(image: npt.NDArray[Any]) -> list[tuple[int, int]]:
+    """The smallest and largest index along each axis of a pixel with a channel that is not 0."""
+    found = [where for where in np.ndindex(*image.shape[1:]) if any(channel[where] != 0 for channel in image)]
+    return [(min(at), max(at) + 1) for at in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (6, 7, 8)])
+def test_the_box_of_what_is_not_zero_in_some_channel(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        image = rng.integers(-3, 4, (2, *shape)).astype(np.int16) * (rng.random((2, *shape)) < 0.02)
+        found = crop_box(image)
+        expected = box_by_hand(image)
+        if not expected or expected == [(0, length) for length in shape]:
+            assert found is None, number
+            continue
+        assert found is not None and list(found) == expected
+        part = cropped(image, found)
+        assert part.shape[1:] == cropped_shape(shape, found) and np.count_nonzero(part) == np.count_nonzero(image)
+        np.testing.assert_array_equal(put_back(part, found, shape), image)
+    assert crop_box(np.zeros((2, *shape), np.int16)) is None, "an image of zeros is left as it is"
+    assert crop_box(np.ones((2, *shape), np.int16)) is None
+
+
+def test_what_was_cropped_is_put_back_into_what_was_around_it() -> None:
+    inside = np.random.default_rng(0).random((3, 2, 4)).astype(np.float32)
+    whole = put_back(inside, ((1, 3), (0, 4)), (5, 6), np.array([1, 0, 0]).reshape(-1, 1, 1))
+    assert whole.shape == (3, 5, 6) and whole.dtype == np.float32
+    for where in np.ndindex(5, 6):
+        row, column = where
+        expected = inside[:, row - 1, column] if 1 <= row < 3 and column < 4 else [1, 0, 0]
+        np.testing.assert_array_equal(whole[:, row, column], expected)
+    assert put_back(inside, None, (2, 4)) is inside
+
+
+def bordered(root: Path) -> Dataset:
+    """Volumes (10, 22, 24) of which (6, 16, 20) from (3, 2, 1) on is not 0; the first label has foreground outside, the
+    third image has nothing around it."""
+    dataset = open_dataset(build_nnunet_3d(root, n=4))
+    for number, case in enumerate(dataset.cases[:2]):
+        for file in (*case.image, case.label):
+            assert file is not None
+            values = read_values(file)[0]
+            wide = np.pad(values + (file != case.label), ((3, 1), (2, 4), (1, 3)))
+            if number == 0 and file == case.label:
+                wide[0, :2, 0] = 1
+            save_nifti(file, wide)
+    return replace(dataset, cases=dataset.cases[:3])
+
+
+def test_image_and_label_are_cropped_before_all_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = bordered(tmp_path / "data")
+    plain = prepared(dataset, tmp_path / "cache")
+    assert capsys.readouterr().err == ""
+    made = prepared(dataset, tmp_path / "cache", crop=True)
+    assert (
+        capsys.readouterr().err
+        == f"debride: {dataset.cases[0].label}: 2 foreground pixels lie where the image is 0 and was cropped.\n"
+    )
+    assert [plain.box(row) for row in range(3)] == [None] * 3
+    assert [made.box(row) for row in range(3)] == [((3, 9), (2, 18), (1, 21))] * 2 + [None]
+    assert made.shapes == ((6, 16, 20),) * 3 and made.spacings[0] == pytest.approx(SPACING)
+    for row, case in enumerate(dataset.cases):
+        image, geometry = read_image(case.image)
+        label = plain.label(row)
+        if row < 2:
+            image, label = image[:, 3:9, 2:18, 1:21], label[3:9, 2:18, 1:21]
+        assert (image != 0).any(axis=0).any(axis=(1, 2)).all()
+        np.testing.assert_array_equal(made.image(row), working_image(image, geometry, Preparation())[0])
+        np.testing.assert_array_equal(made.label(row), label)
+    assert not set(made.image_files) & set(plain.image_files)
+    assert [a == b for a, b in zip(made.label_files, plain.label_files, strict=True)] == [False, False, True]
+    resized = prepared(dataset, tmp_path / "cache", crop=True, spacing=(4.0, 3.0, 2.0))
+    assert resized.shapes == ((3, 8, 10),) * 3
+    np.testing.assert_array_equal(resized.label(1), resize_label(made.label(1), (3, 8, 10)))
+    again = prepared(dataset, tmp_path / "cache", crop=True)
+    assert again.boxes == made.boxes and isinstance(again.boxes[0], tuple) and isinstance(again.boxes[0][0], tuple)

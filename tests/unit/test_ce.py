@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from debride.types import DataError
 TRUSTED = [1, 4]
 
 
-def rows_seen(root: Path, monkeypatch: pytest.MonkeyPatch, leave_out: bool) -> tuple[list[int], dict[int, bool]]:
+def rows_seen(
+    root: Path, monkeypatch: pytest.MonkeyPatch, cases: Literal["all", "trusted", "others"]
+) -> tuple[list[int], dict[int, bool]]:
     """Every row of every batch of two epochs on eight cases, and by row whether the batch called it trusted."""
     seen: list[int] = []
     called: dict[int, bool] = {}
@@ -34,20 +37,33 @@ def rows_seen(root: Path, monkeypatch: pytest.MonkeyPatch, leave_out: bool) -> t
     monkeypatch.setattr(TrainingRun, "batches", watched)
     (root / "trusted.txt").write_text("".join(f"case{row:03d}\n" for row in TRUSTED))
     job = small_job(root, "ce", trusted=root / "trusted.txt", batch_size=3)
-    fit(replace(job, method_config=CrossEntropy.Config(cases="others" if leave_out else "all")))
+    fit(replace(job, method_config=CrossEntropy.Config(cases=cases)))
     return seen, called
 
 
 def test_trusted_cases_are_trained_on_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, called = rows_seen(tmp_path, monkeypatch, leave_out=False)
+    seen, called = rows_seen(tmp_path, monkeypatch, "all")
     assert sorted(seen) == sorted(2 * list(range(8)))
     assert sorted(row for row, trusted in called.items() if trusted) == TRUSTED
 
 
 def test_trusted_cases_are_never_in_a_batch_when_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, called = rows_seen(tmp_path, monkeypatch, leave_out=True)
+    seen, called = rows_seen(tmp_path, monkeypatch, "others")
     assert sorted(seen) == sorted(2 * [row for row in range(8) if row not in TRUSTED])
     assert not any(called.values())
+
+
+def test_only_trusted_cases_are_in_a_batch_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, called = rows_seen(tmp_path, monkeypatch, "trusted")
+    assert sorted(seen) == sorted(2 * TRUSTED)
+    assert called == dict.fromkeys(TRUSTED, True)
+
+
+def test_the_trusted_cases_that_are_asked_for_must_be_there(tmp_path: Path) -> None:
+    job = small_job(tmp_path, "ce")
+    with pytest.raises(DataError, match="--trusted: names no case of the training set") as caught:
+        fit(replace(job, method_config=CrossEntropy.Config(cases="trusted")))
+    assert "List verified cases" in caught.value.remedy
 
 
 def test_without_trusted_cases_nothing_is_left_out_and_with_only_them_nothing_is_left() -> None:

@@ -30,7 +30,9 @@ def confidence(logit: float) -> nn.Module:
 def batch(image: list[float], label: list[int]) -> Any:
     view = SimpleNamespace(image=torch.tensor(image).reshape(1, 1, 1, -1), label=torch.tensor(label).reshape(1, 1, -1))
     view.maps = {"distances": torch.ones(view.label.shape), "superpixels": torch.zeros_like(view.label)}
-    return SimpleNamespace(**vars(view), views=(view, view), index=torch.zeros(1, dtype=torch.int64))
+    return SimpleNamespace(
+        **vars(view), views=(view, view), index=torch.zeros(1, dtype=torch.int64), trusted=torch.zeros(1, dtype=torch.bool)
+    )
 
 
 def method(networks: list[nn.Module], **config: Any) -> CoTeaching:

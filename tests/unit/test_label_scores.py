@@ -129,3 +129,18 @@ def test_a_file_smaller_than_its_working_copy() -> None:
     expected = np.zeros((4, 6), np.uint8)
     expected[1:3, 2:5] = 1
     np.testing.assert_array_equal(merged(given, np.zeros((8, 12), np.uint8), right), expected)
+
+
+def test_what_is_outside_a_cropped_image_becomes_background() -> None:
+    """A label that was cropped and halved: inside the box as ever, outside it background where there was a label."""
+    given = fine((16, 18))
+    given[0, :4] = IGNORE
+    box = ((2, 14), (6, 16))
+    working = np.zeros((6, 5), np.uint8)
+    right = working.copy()
+    right[1:4, 0:3] = 2
+    expected = np.where(given == IGNORE, IGNORE, 0).astype(np.uint8)
+    expected[2:14, 6:16] = merged(given[2:14, 6:16], working, right)
+    found = merged(given, working, right, box)
+    np.testing.assert_array_equal(found, expected)
+    assert (found != given).any() and (found[2:14, 6:16] == 2).any()

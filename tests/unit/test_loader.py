@@ -19,6 +19,7 @@ from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
 from debride.labels import Field, LabelStore
+from debride.rng import derive, uniforms
 from debride.types import IGNORE, Batch, Case
 
 CPU = torch.device("cpu")
@@ -131,6 +132,57 @@ def test_processes_share_out_each_batch(count: int, size: int, world: int, trust
         assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
 
 
+STREAMS = [
+    [(np.arange(20), 4)],
+    [(np.arange(3), 4)],
+    [(np.arange(20), 4), (np.array([3, 8, 21]), 2)],
+    [(np.array([30, 31]), 3), (np.arange(17), 5)],
+]
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_a_number_of_steps_gives_that_many_full_batches(streams: list[tuple[npt.NDArray[np.int64], int]], steps: int) -> None:
+    selections = select(streams, 3, steps=steps)
+    kinds = [number for number, (_, size) in enumerate(streams) for _ in range(size)]
+    assert len(selections) == steps and all(s.stream.tolist() == kinds for s in selections)
+    for number, (rows, size) in enumerate(streams):
+        visits = np.concatenate([s.rows[s.stream == number] for s in selections])
+        draws = np.concatenate([s.draw[s.stream == number] for s in selections])
+        counts = [Counter(visits.tolist())[row] for row in rows.tolist()]
+        assert sum(counts) == steps * size and max(counts) - min(counts) <= 1, "each row as often as the others"
+        assert len(set(draws.tolist())) == len(draws), "no visit repeats another's draw"
+        np.testing.assert_array_equal(draws % (rows.max() + 1), visits)
+        laps = [visits[at : at + len(rows)].tolist() for at in range(0, len(visits), len(rows))]
+        assert all(len(set(lap)) == len(lap) for lap in laps), "all rows come before one comes again"
+        whole = {tuple(lap) for lap in laps if len(lap) == len(rows)}
+        assert len(rows) < 17 or len(laps) < 3 or len(whole) > 1, "in another order each time"
+
+
+def test_few_steps_are_the_first_of_many_and_one_pass_is_as_many_as_it_takes() -> None:
+    streams = STREAMS[2]
+    few, many, once = select(streams, 3, steps=2), select(streams, 3, steps=9), select(streams, 3)
+    assert len(once) == 5
+    for some in (few, once):
+        for a, b in zip(some, many, strict=False):
+            assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("rows", "stream", "draw"))
+    short = select([(np.arange(10), 4)], 3)
+    assert [len(s.rows) for s in short] == [4, 4, 2] and [len(s.rows) for s in select([(np.arange(10), 4)], 3, steps=3)] == [
+        4
+    ] * 3
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_out_the_batches_of_steps(world: int) -> None:
+    for streams in STREAMS:
+        whole, parts = select(streams, 3, steps=8), [select(streams, 3, rank, world, 8) for rank in range(world)]
+        for number, batch in enumerate(whole):
+            for name in ("rows", "stream", "draw"):
+                pieces = [getattr(part[number], name) for part in parts]
+                shared = [pieces[at % world][at // world] for at in range(len(batch.rows))]
+                assert sum(map(len, pieces)) == len(batch.rows) and shared == getattr(batch, name).tolist()
+
+
 # read
 
 
@@ -190,6 +242,17 @@ def test_patches_are_placed_uniformly(tmp_path: Path) -> None:
     places = Counter(map(tuple, raw.origin.tolist()))
     assert set(places) == {(y, x) for y in range(4) for x in range(2)}
     assert all(abs(count - 1000 / 8) < 4 * np.sqrt(1000 / 8) for count in places.values())
+
+
+def test_without_foreground_patches_lie_where_two_numbers_of_their_draw_say(tmp_path: Path) -> None:
+    shapes, patch, draws = [(40, 50), (50, 40), (9, 90)], (8, 10), [0, 1, 2, 3]
+    raw = read(prepared_rows(tmp_path, shapes), chosen([0, 1, 2, 0], draw=draws), Regions(patch, 1.0, 0.0), 3)
+    assert raw.origin is not None
+    for origin, row, draw in zip(raw.origin.tolist(), [0, 1, 2, 0], draws, strict=True):
+        (numbers,) = uniforms(derive(3, "patch"), [draw], 2).tolist()
+        places = [int(u * (length - size + 1)) for u, length, size in zip(numbers, shapes[row], patch, strict=True)]
+        assert origin == places
+    assert raw.origin.tolist() == [[0, 35], [32, 29], [0, 0], [12, 37]]
 
 
 # make_batch

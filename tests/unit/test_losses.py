@@ -15,7 +15,7 @@ from torch import Tensor
 
 from debride.losses.pixel import cross_entropy, generalized_cross_entropy, reverse_cross_entropy, symmetric_cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
-from debride.losses.region import batch_dice, hard_dice, soft_dice, squared_dice, t_loss
+from debride.losses.region import batch_dice, hard_dice, segmentation_loss, soft_dice, squared_dice, t_loss
 from debride.types import IGNORE
 
 PixelLoss = Callable[..., Tensor]
@@ -238,6 +238,50 @@ def test_hard_dice_of_hand_computed_images(predicted: list[int], target: list[in
     other = [1, 0, 0]
     found = hard_dice(torch.tensor([predicted, other]), torch.tensor([target, other]))
     assert found.tolist() == pytest.approx([loss, 0.0])
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 2, 4)])
+def test_segmentation_loss_is_equation_2_of_alc(size: tuple[int, ...]) -> None:
+    """Half the mean of -log p_y, half the mean over foreground classes of soft Dice, of each image."""
+    logits, target = batch(*size)
+    found = segmentation_loss(logits, target)
+    assert found.shape == (2,)
+    for image in range(2):
+        pixels = [(softmax(z), y) for z, y in labelled_pixels(logits, target, image)]
+        ce = sum(-math.log(p[y]) for p, y in pixels) / len(pixels)
+        dice = 0.0
+        for k in (1, 2):
+            common = sum(p[k] for p, y in pixels if y == k)
+            total = sum(p[k] for p, _ in pixels) + sum(y == k for _, y in pixels)
+            dice += (1 - (2 * common + 1) / (total + 1)) / 2
+        assert float(found[image]) == pytest.approx((ce + dice) / 2, rel=1e-9)
+
+
+def test_segmentation_loss_of_a_hand_computed_image() -> None:
+    logits = torch.tensor([[[0.5, 0.25, 0.9], [0.5, 0.75, 0.1]]], dtype=torch.float64).log()
+    expected = ((math.log(2) - math.log(0.75)) / 2 + 1 - (2 * 0.75 + 1) / (1.25 + 1 + 1)) / 2
+    assert segmentation_loss(logits, torch.tensor([[0, 1, IGNORE]])).tolist() == pytest.approx([expected])
+
+
+def test_segmentation_loss_leaves_out_what_has_no_label() -> None:
+    logits, target = batch(4, 5)
+    target[1] = IGNORE
+    logits.requires_grad_()
+    found = segmentation_loss(logits, target)
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    assert float(found[1].detach()) == 0
+    ignored = (target == IGNORE)[:, None].expand_as(logits)
+    assert (gradient[ignored] == 0).all() and (gradient[~ignored] != 0).all()
+    assert segmentation_loss(logits[:0], target[:0]).shape == (0,)
+
+
+def test_segmentation_loss_is_computed_in_float32_and_has_a_right_gradient() -> None:
+    logits, target = batch(2, 3)
+    half = logits.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = segmentation_loss(half, target)
+    assert found.dtype == torch.float32 and torch.equal(found, segmentation_loss(half.float(), target))
+    assert torch.autograd.gradcheck(lambda z: segmentation_loss(z, target), logits.requires_grad_())
 
 
 def test_region_losses_of_an_image_without_labels_are_zero() -> None:

@@ -63,7 +63,6 @@ class ALC(Method):
             "refined", "Labels of the selected cases: by Eq. 6, the passes' mean, one pass (Table II, without LR), or given"
         )
         divisor: Literal["cases", "printed"] = setting("cases", "Of Eq. 9: the cases summed over, or as printed one more")
-        predict_with: Literal["student", "teacher"] = setting("student", "Which network predicts (Algorithm 1: the student)")
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -123,11 +122,6 @@ class ALC(Method):
         """One update of the student, after which the teacher follows."""
         super().step(batch, run)
         self.teacher.follow(self.network, run.step, self.config.decay)
-
-    def predict(self, image: Tensor) -> Tensor:
-        """Class probabilities (B, K, *S) of one of the two."""
-        network = self.network if self.config.predict_with == "student" else self.teacher
-        return full_precision(network(image)).softmax(dim=1)
 
     def doubt(self, run: Run) -> Tensor:
         """The mean cross-entropy of each case's given label."""

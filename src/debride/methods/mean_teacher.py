@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -12,7 +11,6 @@ from debride.losses.pixel import full_precision
 from debride.losses.region import segmentation_loss
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
 from debride.methods.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
-from debride.settings import setting
 from debride.types import Batch
 
 
@@ -29,16 +27,14 @@ class MeanTeacher(Method):
         trusted="the only cases whose labels are learnt",
         deviations=(
             *DEVIATIONS,
-            "The student sees the view as it is, the teacher under noise and dropout, in one pass.",
+            "The student sees the view as it is, the teacher under noise and dropout, in one pass. The student predicts.",
             "Consistency is the squared distance of probabilities (Tarvainen) on the cases that are not trusted (ALC, Eq. 10).",
         ),
     )
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TeacherConfig):
-        """The teacher, and which of the two predicts."""
-
-        predict_with: Literal["student", "teacher"] = setting("student", "Which network predicts (ALC: the student)")
+        """The teacher."""
 
     def build(self, make_network: MakeNetwork) -> None:
         """The student, and a teacher that begins as its copy."""
@@ -52,14 +48,11 @@ class MeanTeacher(Method):
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean loss of the trusted cases (ALC, Eq. 1), and the consistency of the others."""
         other = ~batch.trusted
-        terms = {}
-        if other.any():
-            taught = self.teacher.passes(batch.image[other], 1, self.config.noise, self.config.at_once)[0]
+        taught = self.teacher.passes(batch.image[other], 1, self.config.noise, self.config.at_once)[0] if other.any() else None
         logits = full_precision(self.network(batch.image))
-        terms["trusted"] = segmentation_loss(logits[batch.trusted], batch.label[batch.trusted]).sum() / max(
-            1, int(batch.trusted.sum())
-        )
-        if other.any():
+        losses = segmentation_loss(logits[batch.trusted], batch.label[batch.trusted])
+        terms = {"trusted": losses.sum() / max(1, len(losses))}
+        if taught is not None:
             rate = self.config.weight * ramp_up(run, self.config.ramp)
             terms["consistency"] = rate * consistency(logits[other].softmax(dim=1), taught)
         return terms
@@ -68,11 +61,6 @@ class MeanTeacher(Method):
         """One update of the student, after which the teacher follows."""
         super().step(batch, run)
         self.teacher.follow(self.network, run.step, self.config.decay)
-
-    def predict(self, image: Tensor) -> Tensor:
-        """Class probabilities (B, K, *S) of one of the two."""
-        network = self.network if self.config.predict_with == "student" else self.teacher
-        return full_precision(network(image)).softmax(dim=1)
 
     def doubt(self, run: Run) -> Tensor:
         """The mean cross-entropy of each case's given label."""

@@ -97,21 +97,23 @@ class MTCL(Method):
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """L_s + lambda (L_con + beta L_refined)."""
         config, other = self.config, ~batch.trusted
+        valid = batch.label != IGNORE
+        if other.any():  # before the student, whose graph takes the memory
+            image, label = batch.image[other], batch.label[other]
+            clean = self.teacher.passes(image, 1, 0.0, config.at_once)[0]
+            number = config.passes if config.refine == "uncertainty" else 1
+            noisy = self.teacher.passes(image, number, config.noise, config.at_once)
+            errors = label_errors(clean, label, config.prune)
+            run.log(flagged=masked_mean(errors.float(), valid[other]))
         logits = full_precision(self.network(batch.image))
-        given, valid = one_hot(batch.label, self.classes), batch.label != IGNORE
-        terms = {"trusted": soft_loss(logits[~other], given[~other], valid[~other], config.dice)}
-        if not other.any():
-            return terms
-        image, label, student = batch.image[other], batch.label[other], logits[other]
-        clean = self.teacher.passes(image, 1, 0.0, config.at_once)[0]
-        number = config.passes if config.refine == "uncertainty" else 1
-        noisy = self.teacher.passes(image, number, config.noise, config.at_once)
-        errors = label_errors(clean, label, config.prune)
-        target = refined(label, clean, errors * self._share(noisy))
-        weight = config.weight * ramp_up(run, config.ramp)
-        terms["consistency"] = weight * consistency(student.softmax(dim=1), noisy[0]) / self.classes
-        terms["refined"] = weight * config.other_weight * soft_loss(student, target, valid[other], config.dice)
-        run.log(flagged=masked_mean(errors.float(), valid[other]))
+        given = one_hot(batch.label[~other], self.classes)
+        terms = {"trusted": soft_loss(logits[~other], given, valid[~other], config.dice)}
+        if other.any():
+            weight = config.weight * ramp_up(run, config.ramp)
+            target = refined(label, clean, errors * self._share(noisy))
+            agreement = consistency(logits[other].softmax(dim=1), noisy[0]) / self.classes
+            terms["consistency"] = weight * agreement
+            terms["refined"] = weight * config.other_weight * soft_loss(logits[other], target, valid[other], config.dice)
         return terms
 
     def step(self, batch: Batch, run: Run) -> None:

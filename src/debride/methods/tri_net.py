@@ -16,7 +16,7 @@ from debride.types import IGNORE, Batch
 
 
 class TriNet(Method):
-    """Three networks; two that agree on a label, and find it easy, pass its pixel on to the third."""
+    """Three networks; what two of them find easy the third one learns from."""
 
     paper = Paper(
         title="Robust Medical Image Segmentation from Non-expert Annotations with Tri-network",
@@ -32,7 +32,7 @@ class TriNet(Method):
             "`both` selects as PyMIC does: the pixels whose label has a small loss in each of two networks, which are between "
             "1 - 2 tau and 1 - tau of them. `joint` is our reading of consensus and difference: the pair's cross-entropies and "
             "`agreement` times the symmetric divergence of its predictions are sorted together, as JoCoR does, which keeps "
-            "1 - tau. Either way a pixel on which the pair differs is left out, and none is relabelled.",
+            "1 - tau. Either way pixels on which the pair differs are the first to go, and none is relabelled.",
             "The share left out grows from 0 to tau over `ramp_epochs` (co-teaching's rule, from memory of its literature); "
             "PyMIC raises it to 0.1 between a tenth and four fifths of the training.",
             "No noise rate is needed: where none is given tau is found in training as GSD-Net's Eq. 20 would, which the paper "
@@ -53,8 +53,9 @@ class TriNet(Method):
     class Config(SelectionConfig):
         """How a pair selects, how many pixels it leaves out, and from when."""
 
-        rule: Literal["joint", "both"] = setting(
-            "joint", "Pixels whose losses and divergence are together small (our reading), or small losses in both (PyMIC)"
+        rule: Literal["both", "joint"] = setting(
+            "both",
+            "Pixels whose loss is small in both networks (PyMIC), or whose losses and divergence together are (our reading)",
         )
         agreement: float = setting(
             1.0, "Weight of the divergence between two networks where `joint` sorts (our choice; 1 in JoCoR as GSD-Net has it)"

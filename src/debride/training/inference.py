@@ -129,6 +129,7 @@ def segment(probability: Tensor, shape: tuple[int, ...], box: Box | None = None)
         resized = resize(share[None].float().cpu(), inside)[0]
         ids.masked_fill_(resized > largest, number)
         torch.maximum(largest, resized, out=largest)
+        del resized  # before the next class is resized
     return put_back(ids.numpy(), box, shape)
 
 

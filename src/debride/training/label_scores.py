@@ -45,10 +45,10 @@ def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> No
 def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
     """Writes the labels that the method takes for right to ``cleansed/``, each process those of its own cases.
 
-    A label that the method does not change is copied. In the others those pixels keep their class, at the file's resolution, on
-    which the method agrees with it, and no pixel without a label gets one; where the image was cropped, foreground becomes
-    background. Formats and geometry are those of the given labels,
-    with PNG in place of JPEG. The folder appears when it is complete.
+    A label that is trusted, or that the method does not change, is copied. In the others those pixels keep their class, at the
+    file's resolution, on which the method agrees with it, and no pixel without a label gets one; where the image was cropped,
+    foreground becomes background. Formats and geometry are those of the given labels, with PNG in place of JPEG. The folder
+    appears when it is complete.
     """
     partial = out / "cleansed.partial"
     if run.fabric.is_global_zero:
@@ -57,7 +57,8 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
     run.fabric.barrier()
     for swept in run.sweep(run.own):
         for row, right in zip(swept.rows, cleansed_labels(run.method, swept, run.store), strict=True):
-            _write(partial, run.prepared.cases[row], dataset, run.prepared.label(row), right, run.prepared.box(row))
+            case, working = run.prepared.cases[row], run.prepared.label(row)
+            _write(partial, case, dataset, working, working if case.trusted else right, run.prepared.box(row))
     run.fabric.barrier()
     if run.fabric.is_global_zero:
         partial.replace(out / "cleansed")

@@ -69,7 +69,9 @@ class TrainingRun:
 
     @property
     def kinds(self) -> tuple[int, int]:
-        """How many trusted and how many other cases make a batch of both."""
+        """How many trusted and how many other cases make a batch of both; DataError where it has room for one kind only."""
+        if self.config.batch_size < 2:
+            raise DataError("--batch-size", "is 1, too few for trusted and other cases in every batch", "Give at least 2.")
         trusted = self.config.trusted_per_batch or max(1, round(self.config.batch_size / 6))
         return trusted, self.config.batch_size - trusted
 
