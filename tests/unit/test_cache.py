@@ -442,5 +442,8 @@ def test_image_and_label_are_cropped_before_all_else(tmp_path: Path, capsys: pyt
     resized = prepared(dataset, tmp_path / "cache", crop=True, spacing=(4.0, 3.0, 2.0))
     assert resized.shapes == ((3, 8, 10),) * 3
     np.testing.assert_array_equal(resized.label(1), resize_label(made.label(1), (3, 8, 10)))
+    of_one_shape = [prepared(dataset, tmp_path / "cache", crop=crop, image_size=(6, 16, 20)) for crop in (True, False)]
+    assert [a == b for a, b in zip(*(each.label_files for each in of_one_shape), strict=True)] == [False, False, True]
+    np.testing.assert_array_equal(of_one_shape[0].label(0), made.label(0))
     again = prepared(dataset, tmp_path / "cache", crop=True)
     assert again.boxes == made.boxes and isinstance(again.boxes[0], tuple) and isinstance(again.boxes[0][0], tuple)

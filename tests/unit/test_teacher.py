@@ -114,20 +114,24 @@ def test_noise_is_gaussian_and_cut_at_two_deviations() -> None:
 
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("norm", NORMALISATIONS)
-def test_it_normalises_with_running_statistics_and_leaves_them_alone(norm: str, ndim: int) -> None:
+def test_it_normalises_by_its_batch_and_leaves_running_statistics_alone(norm: str, ndim: int) -> None:
     made = student(ndim, norm)
     teacher, image = Teacher(made).train(), images(ndim)
     before = copy.deepcopy(teacher.state_dict())
     passes = teacher.passes(image, 2, 0.0, None)
-    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
-    assert before["network.trunk.0.num_batches_tracked"] == 0
+    after = teacher.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if not name.endswith("num_batches_tracked"))
     layer, head = made.trunk[0], made.head
-    mean, var, scale, shift = (getattr(layer, name).tolist() for name in ("running_mean", "running_var", "weight", "bias"))
+    scale, shift = layer.weight.tolist(), layer.bias.tolist()
     rows, bias = head.weight.reshape(3, 2).tolist(), head.bias.tolist()
     for number in range(len(image)):
+        together = range(len(image)) if norm == "batch" else [number]
+        values = [[v for n in together for v in image[n, c].flatten().tolist()] for c in range(2)]
+        mean = [sum(each) / len(each) for each in values]
+        var = [sum((v - m) ** 2 for v in each) / len(each) for each, m in zip(values, mean, strict=True)]
         for where in np.ndindex(*SIZES[ndim]):
-            values = image[(number, slice(None), *where)].tolist()
-            normal = [(values[c] - mean[c]) / math.sqrt(var[c] + layer.eps) * scale[c] + shift[c] for c in range(2)]
+            pixel = image[(number, slice(None), *where)].tolist()
+            normal = [(pixel[c] - mean[c]) / math.sqrt(var[c] + layer.eps) * scale[c] + shift[c] for c in range(2)]
             powers = [math.exp(bias[k] + sum(rows[k][c] * normal[c] for c in range(2))) for k in range(3)]
             expected = [power / sum(powers) for power in powers]
             for each in passes:
@@ -179,7 +183,7 @@ def test_without_noise_and_dropout_passes_at_once_are_passes_one_by_one(ndim: in
     one, *others = (teacher.passes(image, 5, 0.0, at_once) for at_once in (1, 2, 5, None))
     assert (one == one[:1]).all()
     for other in others:
-        torch.testing.assert_close(other, one, rtol=0, atol=1e-6)
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
 
 
 def test_noise_has_one_law_whatever_goes_at_once() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,9 @@ from debride.settings import setting
 from debride.types import DataError
 
 DEVIATIONS = (
-    "The teacher's passes normalise with running statistics, which it averages like weights; its dropout is on. The published "
-    "code of UA-MT normalises each by its batch: then m passes at once would not be m passes.",
+    "In training the teacher normalises by its batch, as the published code of UA-MT does, and no pass changes its running "
+    "statistics: those of a student that still moves do not fit averaged weights. Passes that go through it together are "
+    "normalised together.",
     "Batch size, weak augmentation, schedule and clipping are the training's own settings, for every method alike.",
     "With several processes each has its part of both kinds of cases; losses are means over a process's own part.",
 )
@@ -55,20 +55,15 @@ class TeacherConfig:
 
 
 class Teacher(nn.Module):
-    """A copy of a network that no gradient reaches; it always normalises as in evaluation, and drops out as told."""
+    """A copy of a network that no gradient reaches. In training it normalises by its batch and drops out, and no pass changes
+    its running statistics."""
 
     def __init__(self, student: Network) -> None:
         super().__init__()
         self.network = copy.deepcopy(student).requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Switches dropout alone."""
-        super().train(False)
         for module in self.network.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.train(mode)
-        return self
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                module.momentum = 0.0  # running statistics come from ``follow`` alone
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K, *S)."""
