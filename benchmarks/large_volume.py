@@ -1,6 +1,6 @@
 """``debride predict`` on a large volume, and how much memory it takes.
 
-Run ``python -m benchmarks.large_volume`` (Linux, some minutes). A volume of int16 in .nii.gz and a run with untrained weights
+Run ``python -m benchmarks.large_volume`` (Linux, ten minutes of one core). A volume in .nii.gz and a run with untrained weights
 are made; a child process runs ``debride predict`` on them, and its peak of resident memory, the kernel's VmHWM, is read as
 ``benchmarks/memory.py`` does. The first row is a child that only imports debride with torch and MONAI and builds the network.
 With a sliding window a prediction holds, in 4 bytes per voxel, the image's channels, a probability for each class, and the sum

@@ -1,10 +1,10 @@
 """How good ALC's refined labels are over a training, beside the given ones and the teacher's plain pseudo-labels (its Fig. 3).
 
-Run ``DEBRIDE_DATA=... python benchmarks/refined_labels.py --plot refined.svg`` for the left atrium at 2.5 mm and the paper's
-batches of 4 trusted and 20 other patches, 400 steps. After every epoch the teacher makes its passes over one patch of each of
-some training cases that are not trusted, always the same patches; they are divided by Eq. 7 as in a step. Dice with the clean
-labels, means over patches: of the given labels, of one pass, of the mean of the passes, and of the refined labels (Eq. 6), for
-the half that the teacher is surest of and for the other. Clean labels are read here only, to judge.
+Run ``DEBRIDE_DATA=... python benchmarks/refined_labels.py --plot refined.svg`` for the left atrium, the training of alc.yaml.
+After every epoch the teacher makes its passes over one patch of each of some training cases that are not trusted, always the
+same patches; they are divided by Eq. 7 as in a step. Dice with the clean labels, means over patches: of the given labels, of
+one pass, of the mean of the passes, and of the refined labels (Eq. 6), for the half that the teacher is surest of and for the
+other. Clean labels are read here only, to judge.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Judge:
     def __init__(self, clean: Dataset, given: Dataset, config: TrainConfig) -> None:
         originals = {case.id: case for case in clean.cases}
         cases = [case for case in given.of("train") if not case.trusted][:PATCHES]
-        preparation = Preparation(spacing=config.spacing, intensity=config.intensity)
+        preparation = Preparation(intensity=config.intensity)
         rows = np.arange(len(cases))
         regions = Regions(config.patch_size)
 
@@ -63,6 +63,7 @@ class Judge:
     @torch.no_grad()
     def look(self, method: ALC, run: Any) -> None:
         """Takes down how the labels stand after an epoch."""
+        torch.manual_seed(run.epoch)
         training = method.training
         method.train()
         parts = [method.teacher.passes(part, method.config.passes, method.config.noise, 1) for part in self.raw.image.split(4)]
@@ -113,8 +114,8 @@ def plot(rows: list[list[float]], file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trusted", type=float, default=0.1)
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=25, help="per epoch")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=50, help="per epoch")
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
@@ -132,10 +133,9 @@ def main() -> None:
             learning_rate=arguments.learning_rate,
             network="vnet",
             width=8,
-            batch_size=24,
-            trusted_per_batch=4,
-            spacing=(2.5, 2.5, 2.5),
-            patch_size=(16, 32, 32),
+            batch_size=4,
+            trusted_per_batch=2,
+            patch_size=(40, 56, 56),
             seed=arguments.seed,
             device="cpu",
             tensorboard=False,

@@ -68,7 +68,8 @@ def fit(job: Job) -> None:
     if len(job.dataset.of("train")) < config.devices:
         raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
-        raise DataError(f"method {job.method}", "needs trusted training cases", "Name cases with verified labels by --trusted.")
+        remedy = "Name cases of the training split with verified labels by --trusted."
+        raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
     if job.cleansed and not METHODS[job.method].relabels(job.method_config):
         able = ", ".join(name for name, method in METHODS.items() if method.relabels(method.Config()))
         raise DataError(
