@@ -21,6 +21,8 @@ CASES = [
     ("unet++", 3),
     ("residual-unet", 2),
     ("residual-unet", 3),
+    ("vnet", 2),
+    ("vnet", 3),
 ]
 
 
@@ -97,8 +99,8 @@ def test_weights_depend_on_the_seed_only() -> None:
 
 
 def test_unknown_and_unfit_names_say_what_to_choose() -> None:
-    with pytest.raises(DataError, match=r"no network 'vnet'.*unet-small.*package.module:constructor"):
-        build("vnet", ndim=2, in_channels=1, classes=2)
+    with pytest.raises(DataError, match=r"no network 'v-net'.*unet-small.*package.module:constructor"):
+        build("v-net", ndim=2, in_channels=1, classes=2)
     with pytest.raises(DataError, match=r"unet3d is for volumes.*Choose unet"):
         build("unet3d", ndim=2, in_channels=1, classes=2)
 

@@ -221,6 +221,13 @@ def test_the_labels_that_the_best_epoch_was_chosen_on_are_said():
         assert notes and all(f"on the validation set with {said} labels" in note for note in notes)
 
 
+def test_a_grid_without_the_last_ten_epochs_has_no_tables_of_them():
+    measured, without = row(), {**row(), "last_ten": None}
+    assert any("last ten" in table.title for table in tables([measured]))
+    titles = [table.title for table in tables([without])]
+    assert titles and not any("last ten" in title for title in titles)
+
+
 def test_recovery_is_the_part_of_the_gap_to_clean_labels_that_a_method_closes():
     rows = [
         *(row(noise="clean", seed=seed, dice=dice, label_dice=1.0) for seed, dice in enumerate([0.80, 0.82])),

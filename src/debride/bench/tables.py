@@ -215,8 +215,8 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
     result: list[Table] = []
     others = [method for method in methods if method != BASELINE]
     for rule, (title, meaning) in rules.items():
-        if rule != "last" and not any(rule in group.dice for group in groups):
-            continue
+        if any("last" in group.dice for group in groups) and not any(rule in group.dice for group in groups):
+            continue  # no cell was measured so
         dice = {(g.method, g.noise): _cell(g.dice.get(rule), g.failed, PERCENT) for g in groups}
         result.append(table(f"Test Dice, {title}", f"In %, {meaning}", dice))
         if any(rule in g.difference for g in groups):
