@@ -86,6 +86,16 @@ def test_which_voxels_depends_on_the_name_alone() -> None:
     assert first == again != other
 
 
+@pytest.mark.parametrize("slab", [1, 70, 1000])
+@pytest.mark.parametrize("shape", [(60, 70), (17, 20, 25)])
+def test_a_label_may_be_looked_at_in_slabs(shape: tuple[int, ...], slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    label = label_of(shape, (0, 0, 0, 1, 1, 1, 1, 3, IGNORE))
+    assert int((label == 1).sum()) > VOXELS > int((label == 3).sum())
+    whole = foreground_voxels(label, "name").tolist()
+    monkeypatch.setattr(foreground, "SLAB", slab)
+    assert foreground_voxels(label, "name").tolist() == whole
+
+
 @pytest.mark.parametrize("values", [(0,), (IGNORE,), (0, IGNORE)])
 def test_background_and_ignored_voxels_are_not_foreground(values: tuple[int, ...]) -> None:
     voxels = foreground_voxels(label_of((5, 6, 7), values), "name")
