@@ -191,10 +191,10 @@ def test_noise_has_one_law_whatever_goes_at_once() -> None:
     teacher, _ = watching()
     image = images(number=1)
     torch.manual_seed(0)
-    laws = [teacher.passes(image, 4000, 0.5, at_once) for at_once in (1, 7, 4000)]
+    laws = [teacher.passes(image, 1000, 0.5, at_once) for at_once in (1, 7, 1000)]
     for other in laws[1:]:
-        torch.testing.assert_close(other.mean(dim=0), laws[0].mean(dim=0), rtol=0, atol=0.01)
-        torch.testing.assert_close(other.std(dim=0), laws[0].std(dim=0), rtol=0, atol=0.01)
+        torch.testing.assert_close(other.mean(dim=0), laws[0].mean(dim=0), rtol=0, atol=0.03)
+        torch.testing.assert_close(other.std(dim=0), laws[0].std(dim=0), rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize(
