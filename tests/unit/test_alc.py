@@ -161,7 +161,7 @@ def test_the_ways_to_label_selected_cases_differ_on_these_passes() -> None:
     assert all(not torch.equal(found[a], found[b]) for a in range(4) for b in range(a))
 
 
-@pytest.mark.parametrize(("share", "selected"), [(0.0, []), (0.2, [4]), (0.5, [4, 5]), (1.0, OTHERS)])
+@pytest.mark.parametrize(("share", "selected"), [(0.0, []), (0.2, [4]), (0.4, [4, 5]), (0.5, [2, 4, 5]), (1.0, OTHERS)])
 def test_the_share_says_how_many_are_selected_and_none_or_all_can_be(share: float, selected: list[int]) -> None:
     """A term of no case is nought and has a gradient."""
     for divisor in ("cases", "printed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,16 @@ def test_lists_are_made_once_and_read_back(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(foreground, "foreground_voxels", lambda *_: pytest.fail("made again"))
     again = prepare_foreground(bare, tmp_path / "cache")
     assert again.foreground_files == prepared.foreground_files
+
+
+def test_labels_of_cases_that_are_not_trusted_may_be_left_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = prepared_cases(tmp_path, [label_of((8, 9), seed=seed) for seed in range(3)], with_foreground=False)
+    bare = replace(bare, cases=tuple(replace(case, trusted=row == 1) for row, case in enumerate(bare.cases)))
+    read_before = Prepared.label
+    monkeypatch.setattr(Prepared, "label", lambda self, row: read_before(self, row) if row == 1 else pytest.fail("was read"))
+    prepared = prepare_foreground(bare, tmp_path / "cache", trusted_only=True)
+    assert [len(prepared.foreground(row)) > 0 for row in range(3)] == [False, True, False]
+    assert all(prepared.foreground(row).shape[1] == 3 for row in range(3))
 
 
 # Which one is picked

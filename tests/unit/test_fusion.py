@@ -172,11 +172,12 @@ def test_equation_7_as_printed_ranks_the_images_the_other_way_round() -> None:
         (0.3, 4, 1),
         (0.55, 100, 55),
         (0.5, 3, 2),
-        (0.5, 5, 2),
+        (0.5, 1, 1),
+        (0.5, 5, 3),
         (0.4, 1, 0),
     ],
 )
-def test_the_share_is_rounded_to_a_number_of_images(share: float, images: int, number: int) -> None:
+def test_the_share_is_rounded_to_a_number_of_images_halves_up(share: float, images: int, number: int) -> None:
     uncertainty = torch.rand(images, generator=torch.Generator().manual_seed(images))
     chosen = surest(uncertainty, share)
     assert chosen.dtype == torch.bool and chosen.shape == (images,) and int(chosen.sum()) == number

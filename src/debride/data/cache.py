@@ -70,7 +70,7 @@ class Prepared:
     label_files: tuple[Path | None, ...]
     maps: Mapping[str, PixelMap] = field(default_factory=dict)
     map_files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-    foreground_files: tuple[Path, ...] = ()
+    foreground_files: tuple[Path | None, ...] = ()
     boxes: tuple[Box | None, ...] = ()
 
     def __len__(self) -> int:
@@ -94,8 +94,12 @@ class Prepared:
         return self.boxes[row] if self.boxes else None
 
     def foreground(self, row: int) -> npt.NDArray[np.int32]:
-        """Some of a row's foreground voxels (n, 1 + d), memory-mapped read-only (``data.foreground``)."""
-        voxels: npt.NDArray[np.int32] = np.load(self.foreground_files[row], mmap_mode="r", allow_pickle=False)
+        """Some of a row's foreground voxels (n, 1 + d), memory-mapped read-only (``data.foreground``); none where its label is
+        not to be looked at."""
+        file = self.foreground_files[row]
+        if file is None:
+            return np.zeros((0, 1 + len(self.shapes[row])), np.int32)
+        voxels: npt.NDArray[np.int32] = np.load(file, mmap_mode="r", allow_pickle=False)
         return voxels
 
     def map(self, name: str, row: int) -> npt.NDArray[np.generic]:

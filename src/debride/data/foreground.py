@@ -21,11 +21,16 @@ SLAB = 1 << 20
 """Pixels of a label that are looked at together."""
 
 
-def prepare_foreground(prepared: Prepared, folder: Path, progress: Callable[[int, int], None] | None = None) -> Prepared:
+def prepare_foreground(
+    prepared: Prepared, folder: Path, progress: Callable[[int, int], None] | None = None, trusted_only: bool = False
+) -> Prepared:
     """The prepared cases with a file for each that lists some of its given label's foreground voxels, (n, 1 + d) int32: class
-    id and position, sorted by class. Made once, one case at a time."""
-    files = []
+    id and position, sorted by class. Made once, one case at a time; with ``trusted_only``, of trusted cases alone."""
+    files: list[Path | None] = []
     for row, label_file in enumerate(prepared.label_files):
+        if trusted_only and not prepared.cases[row].trusted:
+            files.append(None)
+            continue
         assert label_file is not None, "training cases have labels"
         name = f"{label_file.stem}-foreground-{VOXELS}"
         file = folder / name[:2] / f"{name}.npy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,7 +72,7 @@ class ALC(Method):
             if not 0 <= self.share <= 1:
                 raise DataError("--share", f"is {self.share}", "Give a share from 0 to 1.")
             for name in ("alpha", "beta"):
-                if not getattr(self, name) >= 0:
+                if not 0 <= getattr(self, name) < math.inf:
                     raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
 
     def build(self, make_network: MakeNetwork) -> None:

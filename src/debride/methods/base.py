@@ -102,7 +102,6 @@ class Run(Protocol):
     epoch: int
     epochs: int
     step: int
-    steps: int
     phase: str
     store: LabelStore
     trusted: npt.NDArray[np.int64]
@@ -165,9 +164,9 @@ def two_kinds(run: Run) -> tuple[Phase, ...]:
     """One pass over the cases that are not trusted, with trusted ones in every batch (ALC, section III.B); trusted ones alone
     where there is no other. DataError where none is trusted."""
     verified, others = trusted(run), np.setdiff1d(np.arange(run.cases), run.trusted)
-    few, many = run.kinds
     if not len(others):
         return (Phase(streams=(Stream(verified),)),)
+    few, many = run.kinds
     return (Phase(streams=(Stream(others, many), Stream(verified, few))),)
 
 
@@ -205,6 +204,8 @@ class Method(nn.Module):
 
     paper: ClassVar[Paper]
     Config: ClassVar[type[Any]]
+    trusted_labels_only: ClassVar[bool] = False
+    """Whether labels of other cases are not looked at, not even to place patches on their foreground."""
 
     def __init__(self, config: Any, make_network: MakeNetwork, classes: int) -> None:
         super().__init__()

@@ -32,6 +32,8 @@ class MeanTeacher(Method):
         ),
     )
 
+    trusted_labels_only = True
+
     @dataclass(frozen=True, kw_only=True)
     class Config(TeacherConfig):
         """The teacher."""

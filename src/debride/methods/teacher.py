@@ -90,8 +90,8 @@ class Teacher(nn.Module):
         """Probabilities (m, B, K, *S) of ``number`` = m passes over images (B, C, *S), each under noise and dropout of its own
         (ALC, Eq. 3).
 
-        ``at_once`` passes are one batch; None takes all on a GPU, and half as many whenever its memory does not do. The draws,
-        not their law, depend on it.
+        ``at_once`` passes are one batch; None takes all on a GPU, and half as many whenever its memory does not do. It decides
+        which passes are normalised together, and the draws.
         """
         chunk = min(number, at_once or (number if image.is_cuda else 1))
         results: list[Tensor] = []

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,8 @@ def variance(passes: Tensor) -> Tensor:
 
 
 def surest(uncertainty: Tensor, share: float) -> Tensor:
-    """The round(share * n) of n images (B,) with the least uncertainty, as a mask (B,) bool; equal ones in their order."""
+    """The share * n of n images (B,) with the least uncertainty, halves rounded up, as a mask (B,) bool; equal ones in their
+    order."""
     chosen = torch.zeros_like(uncertainty, dtype=torch.bool)
-    chosen[uncertainty.argsort(stable=True)[: round(share * len(uncertainty))]] = True
+    chosen[uncertainty.argsort(stable=True)[: math.floor(share * len(uncertainty) + 0.5)]] = True
     return chosen

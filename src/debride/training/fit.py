@@ -153,7 +153,7 @@ def _train(fabric: Fabric, job: Job) -> None:
     with fabric.rank_zero_first():
         train = _with_maps(train, method, job, fabric.is_global_zero)
         if config.patch_size and config.foreground:
-            train = prepare_foreground(train, cache_folder(job.cache))
+            train = prepare_foreground(train, cache_folder(job.cache), trusted_only=method.trusted_labels_only)
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())

@@ -51,7 +51,6 @@ class TrainingRun:
         self.epoch = self.step = 0
         self.epochs = config.epochs
         self.cases = len(prepared)
-        self.steps = config.epochs * (config.steps_per_epoch or -(-len(prepared) // config.batch_size))
         self.phase = ""
         self.is_trusted = np.array([case.trusted for case in prepared.cases])
         self.trusted = np.flatnonzero(self.is_trusted)
