@@ -44,6 +44,23 @@ def build_folder(root: Path, n: int = 6, size: int = 32, classes: int = 2, seed:
     return root
 
 
+def build_npz(root: Path, n: int = 48, size: int = 12, classes: int = 3, seed: int = 0, noise: float = 0.0) -> Path:
+    """A folder with one MedMNIST-like file: n training images, a third as many for validation and for the test, RGB, in turn of
+    each class; a share ``noise`` of the training labels is of another class."""
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, npt.NDArray[np.uint8]] = {}
+    for split, count in (("train", n), ("val", n // 3), ("test", n // 3)):
+        label = np.arange(count) % classes
+        colour = np.eye(3)[label % 3] * 120 + 60
+        image = colour[:, None, None] + rng.normal(0, 25, (count, size, size, 3))
+        wrong = (rng.random(count) < (noise if split == "train" else 0)) * rng.integers(1, classes, count)
+        arrays[f"{split}_images"] = image.clip(0, 255).astype(np.uint8)
+        arrays[f"{split}_labels"] = ((label + wrong) % classes).astype(np.uint8)[:, None]
+    root.mkdir(parents=True)
+    np.savez_compressed(root / "small.npz", **arrays)  # type: ignore[arg-type]
+    return root
+
+
 def build_nnunet_2d(root: Path, n: int = 6, size: int = 32, classes: int = 4, seed: int = 0) -> Path:
     """nnU-Net v2 layout, PNG: two slices per patient (``p00_s0``), n cases Tr with splits_final.json (last one val), 2 Ts."""
     rng = np.random.default_rng(seed)

@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 
 from debride.data.augmentation import Augmentation
 from debride.data.open import open_dataset, trust
+from debride.data.policies import ClassAugmentation
 from debride.methods import METHODS
-from debride.training.config import TrainConfig
+from debride.training.config import ClassTrainConfig, TrainConfig
 from debride.training.fit import Job, fit
-from tests.datasets import build_folder, build_nnunet_3d
+from tests.datasets import build_folder, build_nnunet_3d, build_npz
 from tests.methods_under_test import Remembering, RememberingTwice, TwoStreams
 
 TEST_METHODS = {"remembering": Remembering, "remembering-twice": RememberingTwice, "two-streams": TwoStreams}
@@ -27,6 +28,38 @@ SMALL = {
     "tensorboard": False,
     "image_size": (32, 32),
 }
+
+
+SMALL_CLASSES = {
+    "epochs": 3,
+    "batch_size": 8,
+    "network": "cnn",
+    "width": 4,
+    "learning_rate": 0.05,
+    "device": "cpu",
+    "tensorboard": False,
+}
+
+
+def small_class_job(root: Path, method: str, *, out: str = "run", resume: bool = False, n: int = 48, **settings: Any) -> Job:
+    """A training of ``method`` on 12 x 12 images of three classes, of which a few are trusted; ``config`` is the method's."""
+    data = root / "classes"
+    if not data.exists():
+        build_npz(data, n=n)
+    dataset = open_dataset(data, trusted=settings.pop("trusted", None))
+    if not any(case.trusted for case in dataset.cases):
+        dataset = trust(dataset, 0.2, 0)
+    config, augmentation = settings.pop("config", {}), settings.pop("augmentation", ClassAugmentation())
+    return Job(
+        dataset=dataset,
+        method=method,
+        method_config=METHODS[method].Config(**config),
+        config=ClassTrainConfig(**{**SMALL_CLASSES, **settings}),
+        augmentation=augmentation,
+        out=root / out,
+        cache=root / "cache",
+        resume=resume,
+    )
 
 
 def small_job(

@@ -95,6 +95,8 @@ class LabelStore:
     def read(self, name: str, rows: Rows, origin: Tensor | None = None, shape: tuple[int, ...] | None = None) -> Tensor:
         """B rows as ``float32``: per pixel (B, *channels, *shape), 0 outside the image; per case (B, *channels)."""
         field, rows = self._fields[name], _integers(rows)
+        if field.per == "case":
+            return torch.from_numpy(self._values(field)[rows].astype(np.float32))
         shape = self._shape(field, int(rows[0])) if shape is None else shape
         out = np.zeros((len(rows), *field.channels, *shape), np.float32)
         for at, stored in self._regions(field, rows, origin, shape):
@@ -104,6 +106,9 @@ class LabelStore:
     def write(self, name: str, rows: Rows, values: Tensor, origin: Tensor | None = None) -> None:
         """Sets the field of B rows to ``values``, shaped as ``read`` gives them; what lies outside the image is dropped."""
         field, new = self._fields[name], _array(values)
+        if field.per == "case":
+            self._values(field)[_integers(rows)] = _encode(new, field)
+            return
         for at, stored in self._regions(field, _integers(rows), origin, new.shape[1 + len(field.channels) :]):
             stored[...] = _encode(new[at], field)
 
@@ -204,6 +209,10 @@ class LabelStore:
     def _map(self, field: Field) -> npt.NDArray[Any]:
         """The whole field as a flat array in its file; pages enter memory when touched and leave it with the array."""
         return np.memmap(self._path(field), dtype=field.dtype, mode="r+").view(np.ndarray)
+
+    def _values(self, field: Field) -> npt.NDArray[Any]:
+        """A field per case, (N, *channels), in its file."""
+        return self._map(field).reshape(-1, *field.channels)
 
     def _shape(self, field: Field, row: int) -> tuple[int, ...]:
         return self._shapes[row] if field.per == "pixel" else ()

@@ -1,7 +1,7 @@
 """The few types that every part of debride shares.
 
 Shape legend, used in all docstrings: B batch, C image channels, K classes, S = H W or D H W (the spatial axes, in array
-order), N cases of a data set.
+order), N cases of a data set. In classification an image has one class: S is empty for labels, logits and features.
 
 Labels are class ids 0..K-1 in ``uint8`` on disk and ``int64`` in a batch. ``IGNORE`` marks pixels that have no label: the
 data set's own *ignore* label, and what a warp or a patch brings from outside the image. Every loss and metric leaves them out.
@@ -22,6 +22,8 @@ IGNORE = 255
 """Label value of a pixel without a label (the maximum of ``uint8``)."""
 
 Split = Literal["train", "val", "test"]
+Task = Literal["segmentation", "classification"]
+Format = Literal["folder", "nnunet", "manifest", "npz", "classes", "table"]
 
 
 class DataError(ValueError):
@@ -57,7 +59,8 @@ class Case:
 
     ``id`` is unique in its data set; where several raters labelled an image it is ``image_id@rater``. ``image`` has one
     path per channel file, in order. ``label`` is None for an image to predict. ``trusted`` says that the label was
-    verified.
+    verified. In classification ``target`` is the class id (None: without a label) in place of ``label``, and ``row`` the
+    image's place in its split's array where one file holds them all.
     """
 
     id: str
@@ -67,6 +70,8 @@ class Case:
     split: Split = "train"
     rater: str | None = None
     trusted: bool = False
+    target: int | None = None
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,16 +80,18 @@ class Dataset:
 
     ``classes`` are names by class id, background first. ``ignore`` is the raw label value that means "no label", if there
     is one. ``values`` maps raw label values to class ids where they differ (``{0: 0, 255: 1}`` for binary PNG masks).
-    ``ndim`` is 2 or 3. ``format`` is one of "folder", "nnunet", "manifest".
+    ``ndim`` is 2 or 3. Data sets for segmentation have the formats "folder", "nnunet" and "manifest"; those for
+    classification "npz" (one file of arrays, as MedMNIST's), "classes" (a folder for each class) and "table" (labels.csv).
     """
 
     root: Path
-    format: Literal["folder", "nnunet", "manifest"]
+    format: Format
     classes: tuple[str, ...]
     cases: tuple[Case, ...]
     ndim: int
     ignore: int | None = None
     values: dict[int, int] = field(default_factory=dict)
+    task: Task = "segmentation"
 
     def of(self, *splits: Split) -> tuple[Case, ...]:
         """The cases of the given splits, in order."""

@@ -11,19 +11,23 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.training_jobs import TEST_METHODS, small_job
+from tests.training_jobs import TEST_METHODS, small_class_job, small_job
 
 from debride.files import read_jsonl, write_json
 from debride.methods import METHODS
 from debride.training.fit import fit
 
 CURVES = Path(__file__).parent / "curves.json"
-NAMES = [name for name in METHODS if name not in TEST_METHODS]
+NAMES = [
+    *(name for name, method in METHODS.items() if name not in TEST_METHODS and "segmentation" in method.tasks),
+    *(f"{name} (classes)" for name, method in METHODS.items() if "classification" in method.tasks),
+]
 
 
 def curve(name: str, root: Path) -> list[float]:
     """The mean training loss of each epoch."""
-    job = small_job(root, name, seed=0, epochs=2)
+    method, _, classes = name.partition(" ")
+    job = small_class_job(root, method, seed=0) if classes else small_job(root, method, seed=0, epochs=2)
     fit(job)
     return [row["train"]["loss"] for row in read_jsonl(job.out / "metrics.jsonl")]
 

@@ -2,91 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from debride.bench.cell_base import Cell, cell_row, corrupted_folder, failed_row, finished, make_job, open_clean
+from debride.bench.cell_base import tidy as _tidy
+from debride.bench.class_cell import failed_classes, measure_classes
 from debride.bench.plots import heat, outlines
 from debride.bench.tables import Point, Row, Score, Spread
-from debride.data.augmentation import Augmentation
+from debride.bench.tabulate import CellRow
 from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
 from debride.data.corrupt import corrupt_dataset
 from debride.data.images import read_image, read_label
-from debride.data.open import open_dataset, subset, trust
+from debride.data.open import open_dataset, trust
 from debride.data.raters import choose_raters, image_id
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
-from debride.files import content_hash, exclusive, read_json, read_jsonl, write_json
+from debride.files import exclusive, read_json, write_json
 from debride.labels import LabelStore
-from debride.methods import METHODS
 from debride.noise import Noise
 from debride.rng import derive
-from debride.settings import from_mapping
 from debride.training.checkpoint import latest_state
-from debride.training.config import TrainConfig
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
 from debride.training.inference import segment, sweep
 from debride.training.label_scores import cleansed_labels, merged
 from debride.training.predict import Trained, load_run
-from debride.types import Case, DataError, Dataset, Split
+from debride.types import Case, DataError, Dataset
 
 PICTURES = 3
 """Test cases and training cases that are shown of each cell."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One training of a grid, picklable. ``out`` is the grid's folder."""
-
-    dataset: str
-    path: Path
-    open_options: dict[str, Any]
-    limit: dict[Split, int]
-    trusted: float
-    noise: str
-    simulator: Noise | None
-    target_dice: float | None
-    share: float
-    validation: Literal["given", "clean"]
-    raters: str | None
-    name: str
-    method: str
-    method_config: dict[str, Any]
-    training: dict[str, Any]
-    augmentation: Augmentation
-    seed: int
-    test_every: int
-    last_ten: bool
-    out: Path
-
-    @property
-    def folder(self) -> Path:
-        """Where the cell's run and result are."""
-        return self.out / "cells" / self.dataset / self.noise / self.name / f"seed-{self.seed}"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All that determines the result, as plain JSON: everything but where it is written."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
-        return plain
-
-    @property
-    def data_folder(self) -> Path:
-        """Where the corrupted data set is, named by all that determines it."""
-        names = ("path", "open_options", "limit", "trusted", "simulator", "target_dice", "share", "validation", "seed")
-        key = content_hash([], *(self.settings[name] for name in names), type(self.simulator).__name__)
-        return self.out / "data" / self.dataset / self.noise / f"seed-{self.seed}-{key[:8]}"
 
 
 @dataclass
@@ -120,71 +73,38 @@ def run_cell(cell: Cell, threads: int | None) -> None:
         torch.set_num_threads(threads)
     with exclusive(cell.folder), (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
         write_json(settings, cell.settings)
+        classify = cell.task == "classification"
+        failed = failed_classes if classify else _failed
+        row: CellRow
         try:
-            row = _measure(cell)
+            row = measure_classes(cell) if classify else _measure(cell)
         except DataError as error:
-            row = _failed(cell, str(error))
+            row = failed(cell, str(error))
         except Exception as error:  # a mistake of ours or of a user's network: the other cells go on
             traceback.print_exception(error, file=log)
-            row = _failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
+            row = failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
         write_json(result, row)
 
 
 def _measure(cell: Cell) -> Row:
-    clean = subset(open_dataset(cell.path, **cell.open_options), cell.limit, 0)
-    if not any(case.label for case in clean.of("test")):
-        raise DataError(cell.path, "has no labelled test cases", "Add a test split: results are measured on it.")
+    clean = open_clean(cell)
     given, report = _given_labels(cell, clean)
-    job = _job(cell, given, report)
+    job = make_job(cell, given, _changed(given, report))
     fit(job)
-    metrics = read_jsonl(job.out / "metrics.jsonl")
-    best, last = metrics[-1]["best"]["epoch"], job.config.epochs
-    marked = {epoch for epoch in (best, last) if epoch}
-    device = torch.device("cuda" if torch.cuda.is_available() and job.config.device != "cpu" else "cpu")
-    tested = {*marked, *range(cell.test_every, last + 1, cell.test_every)}
-    if cell.last_ten:
-        tested |= set(range(max(1, last - 9), last + 1))
-    measures = _test(job.out, clean, tested, marked, device)
-    trained = load_run(job.out, "last", device)
-    _pictures(cell, clean, given, trained, device)
-    _state_pictures(cell, clean, given, trained, job.out, device)
-    _tidy(job.out, marked)
+    done = finished(cell, job)
+    measures = _test(job.out, clean, done.tested, done.marked, done.device)
+    trained = load_run(job.out, "last", done.device)
+    _pictures(cell, clean, given, trained, done.device)
+    _state_pictures(cell, clean, given, trained, job.out, done.device)
+    _tidy(job.out, done.marked)
     return {
-        "dataset": cell.dataset,
-        "noise": cell.noise,
-        "method": cell.name,
-        "seed": cell.seed,
+        **cell_row(cell, given, done),
         "label_dice": _label_dice(given, report),
-        "validation_labels": cell.validation,
-        "best": measures.scores.get(best),
-        "last": measures.scores[last],
-        "last_ten": measures.last_ten(last) if cell.last_ten else None,
-        "minutes": round(sum(row["seconds"] for row in metrics) / 60, 2),
-        "device": torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else f"cpu, {_count(torch.get_num_threads(), 'thread')}",
-        "train_cases": len(given.of("train")),
-        "trusted_cases": sum(case.trusted for case in given.of("train")),
-        "epochs": last,
-        "curve": [_point(row, measures.dice.get(row["epoch"])) for row in metrics],
-        "failed": None,
+        "best": measures.scores.get(done.best) if done.best else None,
+        "last": measures.scores[done.last],
+        "last_ten": measures.last_ten(done.last) if cell.last_ten else None,
+        "curve": [_point(row, measures.dice.get(row["epoch"])) for row in done.metrics],
     }
-
-
-def _job(cell: Cell, given: Dataset, report: dict[str, Any] | None) -> Job:
-    """The training of a cell, which keeps the weights of all epochs until they are tested."""
-    config = from_mapping(TrainConfig, cell.training, f"cell {cell.folder.name}")
-    method_config = {key: _measured(value, given, report) for key, value in cell.method_config.items()}
-    run = cell.folder / "run"
-    return Job(
-        dataset=given,
-        method=cell.method,
-        method_config=from_mapping(METHODS[cell.method].Config, method_config, f"method {cell.name}"),
-        config=replace(config, keep_last=config.epochs, tensorboard=False),
-        augmentation=cell.augmentation,
-        out=run,
-        resume=(run / "run.json").exists(),
-    )
 
 
 def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
@@ -194,19 +114,12 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
         clean = choose_raters(clean, cell.raters, cell.seed)
     if cell.trusted:
         clean = trust(clean, cell.trusted, cell.seed)
-    if cell.simulator is None:
+    noise, splits = cell.simulator, cell.corrupted_splits
+    if noise is None:
         return clean, None
-    folder = cell.data_folder
-    if not folder.exists():
-        own = folder.with_name(f"{folder.name}-{os.getpid()}")
-        splits: tuple[Split, ...] = ("train",) if cell.validation == "clean" else ("train", "val")
-        corrupt_dataset(
-            clean, own, cell.simulator, seed=cell.seed, share=cell.share, splits=splits, target_dice=cell.target_dice
-        )
-        try:
-            own.rename(folder)
-        except OSError:  # another cell was quicker: what it wrote is the same
-            shutil.rmtree(own)
+    assert isinstance(noise, Noise)
+    options: dict[str, Any] = {"seed": cell.seed, "share": cell.share, "target_dice": cell.target_dice}
+    folder = corrupted_folder(cell, lambda own: corrupt_dataset(clean, own, noise, splits=splits, **options))
     report = read_json(folder / "noise.json")
     return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
 
@@ -219,12 +132,12 @@ def _label_dice(given: Dataset, report: dict[str, Any] | None) -> float | None:
     return None if _has_raters(given) else 1.0
 
 
-def _measured(value: Any, given: Dataset, report: dict[str, Any] | None) -> Any:
-    if value != "measured":
-        return value
-    if report is None and _has_raters(given):
-        raise DataError("a measured setting", "has nothing to be measured by with raters", "Give a number.")
-    return report["overall_changed"] if report else 0.0
+def _changed(given: Dataset, report: dict[str, Any] | None) -> float | None:
+    """The share of pixels whose label is changed; None where raters labelled."""
+    if report:
+        changed: float = report["overall_changed"]
+        return changed
+    return None if _has_raters(given) else 0.0
 
 
 def _has_raters(dataset: Dataset) -> bool:
@@ -285,10 +198,6 @@ def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes
         "assd": _known(overall.metrics["assd"].mean),
         "counts": {str(kind): count for kind, count in overall.kinds.items()},
     }
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _known(value: float) -> float | None:
@@ -357,30 +266,5 @@ def _shown(cases: Sequence[Case]) -> list[Case]:
     return [first[id] for id in sorted(first, key=lambda id: derive(0, "picture", id))[:PICTURES]]
 
 
-def _tidy(run: Path, epochs: set[int]) -> None:
-    """Keeps the weights that the tables speak of."""
-    for file in (run / "weights").glob("epoch-*.safetensors"):
-        if int(file.stem.split("-")[1]) not in epochs:
-            file.unlink()
-    shutil.rmtree(run / "resume", ignore_errors=True)
-
-
 def _failed(cell: Cell, reason: str) -> Row:
-    return {
-        "dataset": cell.dataset,
-        "noise": cell.noise,
-        "method": cell.name,
-        "seed": cell.seed,
-        "label_dice": None,
-        "validation_labels": cell.validation,
-        "best": None,
-        "last": None,
-        "last_ten": None,
-        "minutes": 0.0,
-        "device": "",
-        "train_cases": 0,
-        "trusted_cases": 0,
-        "epochs": 0,
-        "curve": [],
-        "failed": reason,
-    }
+    return {**failed_row(cell, reason), "label_dice": None, "best": None, "last": None, "last_ten": None, "curve": []}

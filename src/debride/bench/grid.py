@@ -8,22 +8,25 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-from debride.bench.cell import Cell, run_cell
+from debride.bench.cell import run_cell
+from debride.bench.cell_base import Cell
 from debride.bench.results import write_report, write_tables
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation
+from debride.data.policies import ClassAugmentation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
-from debride.noise import make_noise
+from debride.noise import Noise, make_noise
+from debride.noise.classes import ClassNoise, make_class_noise
 from debride.progress import track
 from debride.settings import from_mapping
-from debride.training.config import TrainConfig
-from debride.types import DataError, Split
+from debride.training.config import config_class
+from debride.types import DataError, Split, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class NoiseEntry:
 
     ``raters`` ("sample" or a rater's name, see ``choose_raters``) stands alone: the noise is then the raters' disagreement.
     ``validation`` "clean" corrupts the training labels alone: the best epoch is then chosen on clean validation labels.
+    Classification has noises of its own (``noise.classes``), and neither ``dice``, ``share`` nor ``raters``.
     """
 
     noise: str | None = None
@@ -64,7 +68,7 @@ class NoiseEntry:
 @dataclass(frozen=True, kw_only=True)
 class MethodEntry:
     """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the
-    corruption had."""
+    corruption had, in classification the share of training labels that are wrong."""
 
     method: str
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +90,7 @@ class GridSettings:
     """The plain entries of a grid file."""
 
     name: str = "bench"
+    task: Task = "segmentation"
     seeds: tuple[int, ...] = (0,)
     training: Mapping[str, Any] = field(default_factory=dict)
     test_every: int = 1
@@ -94,16 +99,17 @@ class GridSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is compared. ``cells`` lists blocks, each the product of its data sets, noises, methods and seeds (all where it
-    names none)."""
+    """What is compared, on data sets that are all for one ``task``. ``cells`` lists blocks, each the product of its data sets,
+    noises, methods and seeds (all where it names none)."""
 
     name: str
+    task: Task
     datasets: Mapping[str, DatasetEntry]
     noises: Mapping[str, NoiseEntry]
     methods: Mapping[str, MethodEntry]
     seeds: tuple[int, ...]
     training: Mapping[str, Any]
-    augmentation: Augmentation
+    augmentation: Augmentation | ClassAugmentation
     cells: tuple[Block, ...]
     test_every: int = 1
     last_ten: bool = True
@@ -119,7 +125,8 @@ def read_grid(file: Path) -> Grid:
 
 def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
     """A grid from plain values, as a grid file holds them."""
-    known = {"name", "datasets", "noises", "methods", "seeds", "training", "augmentation", "cells", "test_every", "last_ten"}
+    plain = ("name", "task", "seeds", "training", "test_every", "last_ten")
+    known = {*plain, "datasets", "noises", "methods", "augmentation", "cells"}
     for name in raw:
         if name not in known:
             raise DataError(where, f"has the unknown entry {name!r}", f"Known entries: {', '.join(sorted(known))}.")
@@ -138,19 +145,23 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
             found[str(name)] = from_mapping(cls, {**({default: str(name)} if default else {}), **(value or {})}, here)
         return found
 
-    rest = {name: raw[name] for name in ("name", "seeds", "training", "test_every", "last_ten") if raw.get(name) is not None}
+    rest = {name: raw[name] for name in plain if raw.get(name) is not None}
     blocks = raw.get("cells") or [{}]
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise DataError(where, "has cells that are no list of blocks", "Write each as - {noises: [...], methods: [...]}.")
     settings = from_mapping(GridSettings, rest, where)
+    augmentation: type[Augmentation | ClassAugmentation] = Augmentation
+    if settings.task == "classification":
+        augmentation = ClassAugmentation
     grid = Grid(
         name=settings.name,
+        task=settings.task,
         datasets=entries("datasets", DatasetEntry),
         noises=entries("noises", NoiseEntry),
         methods=entries("methods", MethodEntry, default="method"),
         seeds=settings.seeds,
         training=settings.training,
-        augmentation=from_mapping(Augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
+        augmentation=from_mapping(augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
         cells=tuple(from_mapping(Block, block, f"{where}, cells") for block in blocks),
         test_every=settings.test_every,
         last_ten=settings.last_ten,
@@ -180,7 +191,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     limit=dict(entry.limit),
                     trusted=entry.trusted,
                     noise=noise,
-                    simulator=make_noise(noise_entry.noise, **noise_entry.parameters) if noise_entry.noise else None,
+                    simulator=_simulator(grid.task, noise_entry),
                     target_dice=noise_entry.dice,
                     share=noise_entry.share,
                     validation=noise_entry.validation,
@@ -194,6 +205,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     test_every=grid.test_every,
                     last_ten=grid.last_ten,
                     out=out,
+                    task=grid.task,
                 ),
             )
     return list(found.values())
@@ -249,6 +261,13 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _simulator(task: Task, entry: NoiseEntry) -> Noise | ClassNoise | None:
+    if entry.noise is None:
+        return None
+    make = make_class_noise if task == "classification" else make_noise
+    return make(entry.noise, **entry.parameters)
+
+
 def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
     chosen = block.datasets or tuple(grid.datasets), block.noises or tuple(grid.noises), block.methods or tuple(grid.methods)
     yield from itertools.product(*chosen, block.seeds or grid.seeds)
@@ -266,22 +285,15 @@ def _check(grid: Grid, where: object) -> None:
             remedy = "Give trusted: a number from 0 to less than 1, of the training images."
             raise DataError(f"{where}, datasets, {name}", f"has a trusted share of {entry.trusted}", remedy)
     for name, noise in grid.noises.items():
-        if noise.raters is not None and noise != NoiseEntry(raters=noise.raters):
-            remedy = "Give raters alone, and the simulated noise an entry of its own."
-            raise DataError(f"{where}, noises, {name}", "has raters and settings of a simulated noise", remedy)
-        if noise.noise:
-            make_noise(noise.noise, **noise.parameters)
-        elif noise.dice is not None:
-            raise DataError(f"{where}, noises, {name}", "has a dice but no noise", "Name the noise.")
-        elif noise.validation == "clean":
-            remedy = "Name the simulated noise that the training labels alone get, or leave validation out."
-            raise DataError(f"{where}, noises, {name}", "has clean validation labels but no noise", remedy)
-        if not 0 < noise.share <= 1 or not (noise.dice is None or 0 < noise.dice < 1):
-            raise DataError(f"{where}, noises, {name}", "has a share or dice out of range", "Give numbers from 0 to 1.")
+        _check_noise(grid.task, noise, f"{where}, noises, {name}")
     for name, method in grid.methods.items():
         if method.method not in METHODS:
             problem = f"{method.method!r} is no method"
             raise DataError(f"{where}, methods, {name}", problem, f"Choose one of {', '.join(METHODS)}.")
+        if grid.task not in METHODS[method.method].tasks:
+            able = ", ".join(name for name, each in METHODS.items() if grid.task in each.tasks)
+            problem = f"{method.method} is not for {grid.task}, which this grid is for"
+            raise DataError(f"{where}, methods, {name}", problem, f"Methods that are: {able}.")
         config = {key: value for key, value in method.config.items() if value != "measured"}
         from_mapping(METHODS[method.method].Config, config, f"{where}, methods, {name}")
     for block in grid.cells:
@@ -297,5 +309,28 @@ def _check(grid: Grid, where: object) -> None:
         if "trusted" in METHODS[cell.method].paper.needs and not cell.trusted:
             remedy = f"Give {cell.dataset} a share of trusted: 0.02, or list cells without this pair."
             raise DataError(f"{where}, methods, {cell.name}", f"needs trusted cases, {cell.dataset} has none", remedy)
-        setup = from_mapping(TrainConfig, cell.training, f"{where}, training of {cell.dataset} and {cell.name}")
-        Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)
+        here = f"{where}, training of {cell.dataset} and {cell.name}"
+        setup = from_mapping(config_class(cell.task), cell.training, here)
+        if cell.task == "segmentation":
+            Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)
+        elif setup.patch_size is not None or setup.spacing is not None:
+            raise DataError(here, "has a patch_size or spacing, which are for segmentation", "Leave them out.")
+
+
+def _check_noise(task: Task, noise: NoiseEntry, where: str) -> None:
+    """Raises DataError for a noise that cannot be simulated, or whose entries do not fit together or the task."""
+    if task == "classification" and noise != replace(noise, dice=None, share=1.0, raters=None):
+        remedy = "Set the strength by the noise's own parameters, as rate."
+        raise DataError(where, "has a dice, share or raters, which are for segmentation", remedy)
+    if noise.raters is not None and noise != NoiseEntry(raters=noise.raters):
+        remedy = "Give raters alone, and the simulated noise an entry of its own."
+        raise DataError(where, "has raters and settings of a simulated noise", remedy)
+    if noise.noise:
+        _simulator(task, noise)
+    elif noise.dice is not None:
+        raise DataError(where, "has a dice but no noise", "Name the noise.")
+    elif noise.validation == "clean":
+        remedy = "Name the simulated noise that the training labels alone get, or leave validation out."
+        raise DataError(where, "has clean validation labels but no noise", remedy)
+    if not 0 < noise.share <= 1 or not (noise.dice is None or 0 < noise.dice < 1):
+        raise DataError(where, "has a share or dice out of range", "Give numbers from 0 to 1.")

@@ -17,8 +17,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from debride.bench.tables import BASELINE, Row, measured, rows_of
+from debride.bench.tabulate import BASELINE, AnyRow, measured, rows_of
 from debride.types import IGNORE
+
+Measure = Literal["Dice", "accuracy"]
+"""What charts show: rows have it in lower case."""
 
 GREY = "#7f7f7f"
 COLOURS = ("#0080c8", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -41,8 +44,8 @@ PICTURE_WIDTH, BAR_HEIGHT = 3.2, 0.35
 """Inches of a picture of a case, and of the colour bar below a heat map."""
 
 
-def curves(rows: Sequence[Row], dataset: str, noise: str) -> bytes:
-    """Test Dice over epochs as SVG: per method the mean over seeds, and a band from the lowest to the highest seed.
+def curves(rows: Sequence[AnyRow], dataset: str, noise: str, measure: Measure = "Dice") -> bytes:
+    """A test measure over epochs as SVG: per method the mean over seeds, and a band from the lowest to the highest seed.
 
     ``rows`` are those of the whole grid, so that a method looks the same in every chart. Failed cells are left out, and epochs
     that only some seeds measured. The axis starts below the lowest value after the first fifth of the epochs.
@@ -51,11 +54,8 @@ def curves(rows: Sequence[Row], dataset: str, noise: str) -> bytes:
     axes = figure.subplots()
     lowest, highest = 100.0, 0.0
     for method, (colour, line, _) in _styles(rows).items():
-        runs = [
-            {point["epoch"]: point["test_dice"] for point in row["curve"] if measured(point["test_dice"])}
-            for row in rows_of(rows, dataset, noise)
-            if row["method"] == method and not row["failed"]
-        ]
+        trained = [row for row in rows_of(rows, dataset, noise) if row["method"] == method and not row["failed"]]
+        runs = [_by_epoch(row, measure) for row in trained]
         epochs = sorted(set.intersection(*map(set, runs))) if runs else []
         if not epochs:
             continue
@@ -66,14 +66,14 @@ def curves(rows: Sequence[Row], dataset: str, noise: str) -> bytes:
         lowest, highest = min(lowest, values[:, len(epochs) // 5 :].min()), max(highest, values.max())
     axes.set_ylim(max(0, lowest - 2), min(100, highest + 2))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("test Dice (%)")
+    axes.set_ylabel(f"test {measure} (%)")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, labelcolor=GREY, fontsize=9)
     _soften(axes, "y")
-    return _svg(figure)
+    return svg(figure)
 
 
-def dots(rows: Sequence[Row], dataset: str) -> bytes:
-    """Test Dice over the last ten epochs as SVG: per method one dot per seed and a bar at their mean, one panel per noise.
+def dots(rows: Sequence[AnyRow], dataset: str, measure: Measure = "Dice") -> bytes:
+    """A test measure over the last ten epochs as SVG: per method one dot per seed and a bar at their mean, a panel per noise.
 
     ``rows`` are those of the whole grid; the dashed line is the mean of plain cross-entropy. Failed cells are left out.
     """
@@ -86,7 +86,7 @@ def dots(rows: Sequence[Row], dataset: str) -> bytes:
     for axes, noise in zip(panels, noises, strict=True):
         for place, (method, (colour, _, marker)) in enumerate(styles.items()):
             cells = [row for row in rows_of(own, dataset, noise) if row["method"] == method and not row["failed"]]
-            values = [100 * row["last_ten"]["dice"] for row in cells if row["last_ten"] and measured(row["last_ten"]["dice"])]
+            values = [100 * value for row in cells if measured(value := _of_last_ten(row, measure))]
             if not values:
                 continue
             axes.plot(values, [place] * len(values), marker, color=colour, markersize=5.5, alpha=0.75, markeredgewidth=0)
@@ -98,8 +98,8 @@ def dots(rows: Sequence[Row], dataset: str) -> bytes:
         _soften(axes, "x")
     panels[0].set_yticks(range(len(styles)), list(styles))
     panels[0].invert_yaxis()
-    figure.supxlabel("test Dice, mean of the last ten epochs (%)", fontsize=10, color=GREY)
-    return _svg(figure)
+    figure.supxlabel(f"test {measure}, mean of the last ten epochs (%)", fontsize=10, color=GREY)
+    return svg(figure)
 
 
 def outlines(image: npt.NDArray[np.generic], masks: Mapping[str, npt.NDArray[np.uint8]]) -> bytes:
@@ -174,7 +174,19 @@ def _outline(axes: Axes, mask: npt.NDArray[np.uint8], colour: str, width: float)
         contour.set_capstyle("butt")
 
 
-def _styles(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
+def _by_epoch(row: Any, measure: Measure) -> dict[int, float]:
+    """A test measure of a row by epoch, of the epochs that were tested."""
+    found = {point["epoch"]: point[f"test_{measure.lower()}"] for point in row["curve"]}
+    return {epoch: value for epoch, value in found.items() if measured(value)}
+
+
+def _of_last_ten(row: Any, measure: Measure) -> float | None:
+    """A row's mean over the last ten epochs."""
+    value: float | None = row["last_ten"][measure.lower()] if row["last_ten"] else None
+    return value
+
+
+def _styles(rows: Sequence[AnyRow]) -> dict[str, tuple[str, str, str]]:
     """Colour, line style and marker of each method, ``BASELINE`` first and grey."""
     methods = [method for method in dict.fromkeys(row["method"] for row in rows) if method != BASELINE]
     count = len(COLOURS)
@@ -194,7 +206,8 @@ def _soften(axes: Axes, grid: Literal["x", "y"]) -> None:
     axes.grid(axis=grid, color=GREY, alpha=0.25, linewidth=0.6)
 
 
-def _svg(figure: Figure) -> bytes:
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG, without a background."""
     buffer = io.BytesIO()
     # Text stays text, and equal results give equal bytes.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "debride"}):

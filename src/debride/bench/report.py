@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypedDict
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from debride.bench import plots
-from debride.bench.tables import Row, Table, measured, name, rows_of, tables
+from debride.bench.tables import Row, tables
+from debride.bench.tabulate import CellRow, Table, measured, name, rows_of
 
 
 class Picture(TypedDict):
@@ -36,22 +37,36 @@ class Context(TypedDict):
 def render(grid_name: str, rows: Sequence[Row], gallery: Iterable[Picture], context: Context) -> str:
     """The report as HTML: tables, charts, gallery, every cell and every failure. All pictures are inside; names are escaped."""
     gallery = list(gallery)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["measured"] = measured
-    template = environment.from_string(files("debride.bench").joinpath("report.html").read_text(encoding="utf-8"))
     every_table = tables(rows)
-    return template.render(
+    datasets = [
+        _dataset(dataset, rows, [table for table in every_table if table.dataset == dataset], gallery)
+        for dataset in dict.fromkeys(row["dataset"] for row in rows)
+    ]
+    colours = {mask: colour for mask, (colour, _) in plots.OUTLINES.items()}
+    return fill("report.html", grid_name, rows, datasets, context, colours=colours)
+
+
+def fill(
+    template: str,
+    grid_name: str,
+    rows: Sequence[CellRow],
+    datasets: Sequence[Mapping[str, Any]],
+    context: Context,
+    **more: Any,
+) -> str:
+    """A template of this package filled with what a report says whatever its task, what it shows of each data set, and more."""
+    loader = FunctionLoader(lambda name: files("debride.bench").joinpath(name).read_text(encoding="utf-8"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader)
+    environment.tests["measured"] = measured
+    return environment.get_template(template).render(
         grid_name=grid_name,
         context=context,
         rows=rows,
         failures=[(name(row), row["failed"]) for row in rows if row["failed"]],
         devices=sorted({row["device"] for row in rows if not row["failed"]}),
         minutes=sum(row["minutes"] for row in rows),
-        colours={mask: colour for mask, (colour, _) in plots.OUTLINES.items()},
-        datasets=[
-            _dataset(dataset, rows, [table for table in every_table if table.dataset == dataset], gallery)
-            for dataset in dict.fromkeys(row["dataset"] for row in rows)
-        ],
+        datasets=datasets,
+        **more,
     )
 
 
@@ -61,7 +76,7 @@ def _dataset(dataset: str, rows: Sequence[Row], tables: Sequence[Table], gallery
     return {
         "name": dataset,
         "tables": tables,
-        "dots": _uri("svg+xml", plots.dots(rows, dataset)) if any(row["last_ten"] for row in own) else None,
+        "dots": uri("svg+xml", plots.dots(rows, dataset)) if any(row["last_ten"] for row in own) else None,
         "noises": [
             _noise(noise, rows, dataset, [each for each in gallery if (each["dataset"], each["noise"]) == (dataset, noise)])
             for noise in dict.fromkeys(row["noise"] for row in own)
@@ -75,13 +90,14 @@ def _noise(noise: str, rows: Sequence[Row], dataset: str, gallery: Sequence[Pict
     charted = any(measured(point["test_dice"]) for row in trained for point in row["curve"])
     return {
         "name": noise,
-        "curves": _uri("svg+xml", plots.curves(rows, dataset, noise)) if charted else None,
+        "curves": uri("svg+xml", plots.curves(rows, dataset, noise)) if charted else None,
         "gallery": {
-            method: [{**each, "uri": _uri("png", each["png"])} for each in gallery if each["method"] == method]
+            method: [{**each, "uri": uri("png", each["png"])} for each in gallery if each["method"] == method]
             for method in dict.fromkeys(each["method"] for each in gallery)
         },
     }
 
 
-def _uri(kind: str, content: bytes) -> str:
+def uri(kind: str, content: bytes) -> str:
+    """A picture inside the page."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -5,26 +5,34 @@ Plain cross-entropy stands beside every method: the paired differences use the s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
-from typing import Literal, NamedTuple, NotRequired, TypedDict, TypeGuard, get_args
+from statistics import fmean
+from typing import NotRequired, TypedDict, get_args
 
-BASELINE = "ce"
-"""The method that every other one is compared with: plain cross-entropy."""
+from debride.bench.tabulate import (
+    BASELINE,
+    FINE,
+    PERCENT,
+    PLAIN,
+    POINTS,
+    SPREAD,
+    CellRow,
+    Rule,
+    Summary,
+    Table,
+    cell_text,
+    lines_by_pair,
+    rows_of,
+    summary,
+    write_markdown,
+)
 
 SMALLEST_GAP = 0.05
 """The Dice that a noise must take from the baseline for a recovery to be measured on it."""
 
 LENGTHS = "mm where the spacing is known, else in pixels; no distance to an empty mask"
 """What distances are in."""
-
-SPREAD = "Mean ± deviation over seeds (number of seeds)."
-"""What a cell of a table of means holds."""
-
-Rule = Literal["last_ten", "best", "last"]
-"""Which epochs of a training a number is taken from."""
 
 
 class Score(TypedDict):
@@ -59,41 +67,19 @@ class Point(TypedDict):
     test_dice: float | None
 
 
-class Row(TypedDict):
-    """One cell of a grid: a method trained on one data set with one noise and one seed.
+class Row(CellRow):
+    """One cell of a grid for segmentation.
 
-    ``label_dice`` compares the training labels with the clean ones; None where they are those of raters. ``failed`` is the
-    reason, or None; a failed cell has no ``best``, ``last`` and ``last_ten``, one without validation cases no ``best``, one of
-    a grid that leaves them out no ``last_ten``.
-    ``trusted_cases`` are among the ``train_cases``.
-    ``validation_labels`` says on which labels the best epoch was chosen.
+    ``label_dice`` compares the training labels with the clean ones; None where they are those of raters. A failed cell has no
+    ``best``, ``last`` and ``last_ten``, one without validation cases no ``best``, one of a grid that leaves them out no
+    ``last_ten``.
     """
 
-    dataset: str
-    noise: str
-    method: str
-    seed: int
     label_dice: float | None
-    validation_labels: Literal["given", "clean"]
     best: Score | None
     last: Score | None
     last_ten: Spread | None
-    minutes: float
-    device: str
-    train_cases: int
-    trusted_cases: int
-    epochs: int
     curve: list[Point]
-    failed: str | None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Mean over ``n`` seeds and their sample deviation (divisor n - 1), which one seed does not have."""
-
-    mean: float
-    deviation: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -111,29 +97,6 @@ class Group:
     difference: dict[Rule, Summary]
     hd95: Summary | None
     failed: int
-
-
-class Style(NamedTuple):
-    """How a mean is printed: multiplied by ``scale``, with a ``sign`` ("+" or ""), to ``digits`` decimal places."""
-
-    scale: float
-    sign: str = ""
-    digits: int = 1
-
-
-PERCENT, POINTS, LENGTH, FINE_LENGTH = Style(100), Style(100, "+"), Style(1), Style(1, digits=2)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells ready to print: one line per method and one column per noise, or a line per method and noise and columns as the
-    title says. ``note`` says how the numbers came about."""
-
-    dataset: str
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    lines: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def collect(rows: Iterable[Row]) -> list[Group]:
@@ -163,39 +126,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The tables as Markdown, a heading per data set, followed by the reasons of failed cells."""
-    parts: list[str] = []
-    headed = ""
-    for table in tables(rows):
-        if table.dataset != headed:
-            headed = table.dataset
-            parts.append(f"## {headed}")
-        parts.append(f"### {table.title}\n\n{table.note}")
-        lines = [
-            ["method", *table.columns],
-            ["---"] * (len(table.columns) + 1),
-            *([method, *cells] for method, cells in table.lines),
-        ]
-        parts.append("\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines))
-    failures = [row for row in rows if row["failed"]]
-    if failures:
-        parts.append("## Failed cells")
-        parts.append("\n".join(f"- {_escape(name(row))}: {_escape(str(row['failed']))}" for row in failures))
-    return "\n\n".join(parts) + "\n"
-
-
-def rows_of(rows: Iterable[Row], dataset: str, noise: str | None = None) -> list[Row]:
-    """The rows of a data set, or of one of its noises."""
-    return [row for row in rows if row["dataset"] == dataset and noise in (None, row["noise"])]
-
-
-def measured(value: float | None) -> TypeGuard[float]:
-    """Whether there is a number: not None, and not the NaN of a measure that is undefined."""
-    return value is not None and not math.isnan(value)
-
-
-def name(row: Row) -> str:
-    """What a cell is called in lists."""
-    return f"{row['dataset']}, {row['noise']}, {row['method']}, seed {row['seed']}"
+    return write_markdown(tables(rows), rows)
 
 
 def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) -> list[Table]:
@@ -217,17 +148,17 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
     for rule, (title, meaning) in rules.items():
         if any("last" in group.dice for group in groups) and not any(rule in group.dice for group in groups):
             continue  # no cell was measured so
-        dice = {(g.method, g.noise): _cell(g.dice.get(rule), g.failed, PERCENT) for g in groups}
+        dice = {(g.method, g.noise): cell_text(g.dice.get(rule), g.failed, PERCENT) for g in groups}
         result.append(table(f"Test Dice, {title}", f"In %, {meaning}", dice))
         if any(rule in g.difference for g in groups):
             note = f"In points of Dice, {meaning}; paired, over the seeds that both have"
-            paired = {(g.method, g.noise): _cell(g.difference.get(rule), g.failed, POINTS) for g in groups}
+            paired = {(g.method, g.noise): cell_text(g.difference.get(rule), g.failed, POINTS) for g in groups}
             result.append(table(f"Difference to {BASELINE}, {title}", note, paired, others))
     pairs = [(method, noise) for method in methods for noise in noises]
     if any("iou" in row["last"] for row in rows if row["last"]):
         result.append(_measures_table(dataset, pairs, rows))
     else:
-        hd95 = {(g.method, g.noise): _cell(g.hd95, g.failed, LENGTH) for g in groups}
+        hd95 = {(g.method, g.noise): cell_text(g.hd95, g.failed, PLAIN) for g in groups}
         result.append(table("Test HD95, last epoch", f"In {LENGTHS}", hd95))
     recovery = _recovery_table(dataset, noises, others, rows)
     longer = [*_class_table(dataset, chosen, pairs, rows), *_rater_table(dataset, pairs, rows)]
@@ -280,7 +211,7 @@ def _measures_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequen
             return [None] * 5
         return [last["dice"], last.get("iou"), last["hd95"], last.get("assd"), row["minutes"]]
 
-    lines = _lines(pairs, rows, numbers, [PERCENT, PERCENT, LENGTH, FINE_LENGTH, LENGTH])
+    lines = lines_by_pair(pairs, rows, numbers, [PERCENT, PERCENT, PLAIN, FINE, PLAIN])
     note = (
         "At the last epoch. Dice and Jaccard in %; 95 % Hausdorff (HD95) and average symmetric surface distance (ASSD) in "
         f"{LENGTHS}; minutes of training per cell. {SPREAD}"
@@ -304,7 +235,7 @@ def _class_table(dataset: str, chosen: str, pairs: Iterable[tuple[str, str]], ro
         dice = [score["dice"] if score else None for score in (best, last)]
         return [*by_class, *dice, last["dice"] - best["dice"] if best and last else None]
 
-    lines = _lines(pairs, rows, numbers, [*(PERCENT for _ in columns), POINTS])
+    lines = lines_by_pair(pairs, rows, numbers, [*(PERCENT for _ in columns), POINTS])
     note = f"In %, best: {chosen}; last: at the last epoch; last - best: of the {mean}Dice, in points, paired by seed. {SPREAD}"
     return [Table(dataset, f"Test Dice{of_class}, best and last epoch", note, (*columns, "last - best"), lines)]
 
@@ -321,30 +252,16 @@ def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[
         score = row["last_ten"]["per_rater"]
         return [*(score[rater] for rater in raters), fmean(score.values())]
 
-    lines = _lines(pairs, rows, numbers, [PERCENT] * (len(raters) + 1))
+    lines = lines_by_pair(pairs, rows, numbers, [PERCENT] * (len(raters) + 1))
     note = (
         "In %, mean of the last ten epochs; a prediction is compared with the label of each rater, and the mean is over raters"
     )
     return [Table(dataset, "Test Dice by rater, last ten epochs", f"{note}. {SPREAD}", (*raters, "mean"), lines)]
 
 
-def _lines(
-    pairs: Iterable[tuple[str, str]], rows: Sequence[Row], numbers: Callable[[Row], list[float | None]], styles: Sequence[Style]
-) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """A line per method and noise that has rows: each of a row's ``numbers``, over seeds, one column and style per number."""
-    lines = []
-    for method, noise in pairs:
-        own = [row for row in rows if (row["method"], row["noise"]) == (method, noise)]
-        if own:
-            failed = sum(row["failed"] is not None for row in own)
-            columns = zip(zip(*map(numbers, own), strict=True), styles, strict=True)
-            lines.append((f"{method}, {noise}", tuple(_cell(_summary(each), failed, style) for each, style in columns)))
-    return tuple(lines)
-
-
 def _label_line(noises: Sequence[str], rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
     """How good the training labels are: their Dice against the clean ones, by noise."""
-    found = [_summary(row["label_dice"] for row in rows if row["noise"] == noise) for noise in noises]
+    found = [summary(row["label_dice"] for row in rows if row["noise"] == noise) for noise in noises]
     return "training labels", tuple("–" if entry is None else f"{100 * entry.mean:.1f}" for entry in found)
 
 
@@ -358,7 +275,7 @@ def _group(rows: Sequence[Row], baseline: Sequence[Row]) -> Group:
         method=rows[0]["method"],
         dice=_summaries({rule: list(values.values()) for rule, values in dice.items()}),
         difference=_summaries(paired),
-        hd95=_summary(row["last"]["hd95"] for row in rows if row["last"]),
+        hd95=summary(row["last"]["hd95"] for row in rows if row["last"]),
         failed=sum(row["failed"] is not None for row in rows),
     )
 
@@ -369,26 +286,4 @@ def _dice(rows: Iterable[Row], rule: Rule) -> dict[int, float]:
 
 
 def _summaries(values: Mapping[Rule, Iterable[float | None]]) -> dict[Rule, Summary]:
-    return {rule: found for rule, each in values.items() if (found := _summary(each)) is not None}
-
-
-def _summary(values: Iterable[float | None]) -> Summary | None:
-    known = [value for value in values if measured(value)]
-    if not known:
-        return None
-    return Summary(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
-
-
-def _cell(summary: Summary | None, failed: int, style: Style) -> str:
-    """A summary as text: "85.2 ± 0.6 (3)", with failed cells said: "85.2 (1, 2 failed)", "failed (3)"."""
-    if summary is None:
-        return f"failed ({failed})" if failed else "–"
-    scale, sign, digits = style
-    spread = "" if summary.deviation is None else f" ± {scale * summary.deviation:.{digits}f}"
-    failures = f", {failed} failed" if failed else ""
-    return f"{scale * summary.mean:{sign}.{digits}f}{spread} ({summary.n}{failures})"
-
-
-def _escape(text: str) -> str:
-    """Text inside a Markdown table cell."""
-    return " ".join(text.replace("|", "\\|").split())
+    return {rule: found for rule, each in values.items() if (found := summary(each)) is not None}

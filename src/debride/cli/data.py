@@ -42,7 +42,9 @@ def add_verbs(verbs: Verbs) -> None:
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a data set is read."""
     group = parser.add_argument_group("data set")
-    group.add_argument("--format", choices=["folder", "nnunet", "manifest"], help="default: recognised by its files")
+    group.add_argument(
+        "--format", choices=["folder", "nnunet", "manifest", "npz", "classes", "table"], help="default: recognised by its files"
+    )
     group.add_argument(
         "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"
     )
@@ -87,9 +89,9 @@ def run_check(arguments: argparse.Namespace) -> int:
     counts = ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
     patients = len({case.patient for case in dataset.cases})
     classes = ", ".join(dataset.classes)
+    kind = f"{dataset.ndim}D" if dataset.task == "segmentation" else "images with a class each"
     print(
-        f"{arguments.dataset}: no problems. {dataset.format}, {dataset.ndim}D, classes {classes}; "
-        f"cases: {counts}; {patients} patients."
+        f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; cases: {counts}; {patients} patients."
     )
     return 0
 
@@ -111,8 +113,10 @@ def run_corrupt(arguments: argparse.Namespace) -> int:
             parameters[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise DataError("--set", f"{word!r} has a value that cannot be read", "Write it as steps=90.") from error
-    noise = make_noise(arguments.noise, **parameters)
     dataset = open_from(arguments)
+    if dataset.task == "classification":
+        return _corrupt_classes(dataset, arguments, parameters)
+    noise = make_noise(arguments.noise, **parameters)
     with track("corrupting", len(dataset.cases)) as show:
         report = corrupt_dataset(
             dataset,
@@ -129,5 +133,38 @@ def run_corrupt(arguments: argparse.Namespace) -> int:
         f"{arguments.out}: {len(report['cases'])} labels corrupted by {report['noise']} {report['parameters']}; "
         f"label Dice {dice}, {100 * report['mean_changed']:.2f} % of pixels changed, {report['emptied']} labels became empty, "
         f"{len(report['trusted'])} trusted cases spared. Details: noise.json"
+    )
+    return 0
+
+
+def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
+    """The same for classes."""
+    from debride.data.class_cache import flat_images
+    from debride.data.corrupt_classes import corrupt_classes, labels_from_file
+    from debride.noise.classes import make_class_noise
+    from debride.progress import track
+
+    if arguments.dice is not None or arguments.share != 1:
+        flag = "--dice" if arguments.dice is not None else "--share"
+        raise DataError(flag, "is for segmentation", "Leave it out; --set rate=0.4 says how many classes are wrong.")
+    if arguments.noise == "file":
+        if set(parameters) != {"file"}:
+            raise DataError("--set", "does not name the file of labels", "Write --noise file --set file=labels.csv.")
+        noise: Any = labels_from_file(dataset, Path(str(parameters["file"])))
+    else:
+        noise = make_class_noise(arguments.noise, **parameters)
+    with track("corrupting", None) as show:
+        report = corrupt_classes(
+            dataset,
+            arguments.out,
+            noise,
+            seed=arguments.seed,
+            splits=arguments.splits,
+            features=lambda: flat_images(dataset, arguments.splits),
+            progress=lambda done, _: show(done),
+        )
+    print(
+        f"{arguments.out}: {len(report['cases'])} of {report['candidates']} classes changed by {report['noise']} "
+        f"{report['parameters']}; {len(report['trusted'])} trusted cases spared. Details: noise.json"
     )
     return 0

@@ -12,12 +12,13 @@ from typing import Any
 from debride.cli.data import Verbs, add_dataset_options, dataset_options, open_from
 from debride.cli.options import add_settings, given_settings
 from debride.settings import from_mapping
-from debride.types import DataError
+from debride.types import DataError, Task
 
 
 def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the parsers of this module's verbs. Where ``words`` name a method to train, its options are options of ``train``."""
     from debride.data.augmentation import Augmentation
+    from debride.data.policies import ClassAugmentation
     from debride.training.config import TrainConfig
 
     train = verbs.add_parser(
@@ -48,11 +49,12 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     add_dataset_options(train)
     add_settings(train, TrainConfig, "training")
     add_settings(train, Augmentation, "augmentation", prefix="augment_")
+    add_settings(train, ClassAugmentation, "augmentation for classification", prefix="augment_", dest="class_")
     if method := _named_method(words):
         add_settings(train, _method(method).Config, f"options of {method}", dest="method_")
     train.set_defaults(run=run_train)
 
-    predict = verbs.add_parser("predict", help="masks in the input's own format and geometry")
+    predict = verbs.add_parser("predict", help="masks in the input's own format and geometry, or a table of classes")
     predict.add_argument("run_folder", type=Path, metavar="RUN")
     predict.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
     predict.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -72,7 +74,7 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     add_dataset_options(predict)
     predict.set_defaults(run=run_predict)
 
-    evaluate = verbs.add_parser("evaluate", help="Dice, IoU, Hausdorff and surface distances per case and class")
+    evaluate = verbs.add_parser("evaluate", help="Dice, IoU and distances of masks; accuracy, AUROC and calibration of classes")
     evaluate.add_argument("predictions", type=Path)
     evaluate.add_argument("dataset", type=Path, metavar="REFERENCE", help="the data set with the reference labels")
     evaluate.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -88,16 +90,17 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Trains a method: defaults, then the configuration file, then the options."""
-    from debride.data.augmentation import Augmentation
     from debride.data.raters import choose_raters
-    from debride.training.config import TrainConfig
+    from debride.training.config import config_class
     from debride.training.fit import Job, fit
 
     method = _method(arguments.method)
     sections = _read_config(arguments.config)
+    dataset = open_from(arguments)
+    config = config_class(dataset.task)
     given = {
-        "training": (TrainConfig, given_settings(arguments, TrainConfig)),
-        "augmentation": (Augmentation, given_settings(arguments, Augmentation, prefix="augment_")),
+        "training": (config, given_settings(arguments, config)),
+        "augmentation": _augmentation(arguments, dataset.task),
         "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
     }
     settings = {
@@ -112,7 +115,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         )
     fit(
         Job(
-            dataset=choose_raters(open_from(arguments), arguments.raters, settings["training"].seed),
+            dataset=choose_raters(dataset, arguments.raters, settings["training"].seed),
             method=arguments.method,
             method_config=settings["method"],
             config=settings["training"],
@@ -141,15 +144,19 @@ def run_predict(arguments: argparse.Namespace) -> int:
         open_options=dataset_options(arguments),
         device=arguments.device,
     )
-    print(f"{arguments.out}: {count} masks")
+    predicted = "predictions" if (arguments.out / "predictions.csv").exists() else "masks"
+    print(f"{arguments.out}: {count} {predicted}")
     return 0
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Evaluates a folder of masks against the labels of a data set."""
+    from debride.evaluation.classification import evaluate_classes
     from debride.evaluation.evaluate import evaluate_folder
 
-    evaluate_folder(arguments.predictions, open_from(arguments), arguments.out, splits=tuple(arguments.splits))
+    dataset = open_from(arguments)
+    measure = evaluate_classes if dataset.task == "classification" else evaluate_folder
+    measure(arguments.predictions, dataset, arguments.out, splits=tuple(arguments.splits))
     print((arguments.out / "summary.md").read_text())
     return 0
 
@@ -158,6 +165,7 @@ def run_methods(arguments: argparse.Namespace) -> int:
     """Lists methods, networks and noise simulators, or describes one method."""
     from debride.methods import METHODS
     from debride.noise import NOISES
+    from debride.noise.classes import CLASS_NOISES
 
     if arguments.markdown:
         from debride.methods.page import page
@@ -170,10 +178,15 @@ def run_methods(arguments: argparse.Namespace) -> int:
     print("Methods (`debride methods METHOD` for one of them)")
     for name, cls in METHODS.items():
         print(f"  {name:14} {cls.paper.title} ({cls.paper.authors}, {cls.paper.year})")
-    print("\nLabel noise (`debride corrupt --noise NAME --set PARAMETER=VALUE`)")
-    for name, noise in NOISES.items():
-        print(f"  {name:14} {', '.join(f'{f.name}={f.default}' for f in dataclasses.fields(noise))}")
+    for title, noises in (("", NOISES), (" for classification", CLASS_NOISES)):
+        print(f"\nLabel noise{title} (`debride corrupt --noise NAME --set PARAMETER=VALUE`)")
+        for name, noise in noises.items():
+            print(f"  {name:14} {', '.join(f'{f.name}={_default(f)}' for f in dataclasses.fields(noise))}")
     return 0
+
+
+def _default(field: dataclasses.Field[Any]) -> object:
+    return "(required)" if field.default is dataclasses.MISSING else field.default
 
 
 def _describe(name: str) -> None:
@@ -206,6 +219,22 @@ def _method(name: str) -> Any:
     if name not in METHODS:
         raise DataError(f"method {name}", "does not exist", f"Choose one of {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def _augmentation(arguments: argparse.Namespace, task: Task) -> tuple[type[Any], dict[str, Any]]:
+    """The settings of a task's augmentation, and those given; options of the other task's are refused."""
+    from debride.data.augmentation import Augmentation
+    from debride.data.policies import ClassAugmentation
+
+    given = {
+        "segmentation": (Augmentation, given_settings(arguments, Augmentation, prefix="augment_")),
+        "classification": (ClassAugmentation, given_settings(arguments, ClassAugmentation, prefix="augment_", dest="class_")),
+    }
+    for other, (_, values) in given.items():
+        if other != task and values:
+            flag = f"--augment-{next(iter(values)).replace('_', '-')}"
+            raise DataError(flag, f"is for {other}, and the data set is for {task}", "Leave it out.")
+    return given[task]
 
 
 def _read_config(file: Path | None) -> dict[str, dict[str, Any]]:

@@ -76,6 +76,11 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.cases)
 
+    def fingerprint(self, row: int) -> list[object]:
+        """What a case was trained as: its id, and the cache's names of its image and label."""
+        label = self.label_files[row]
+        return [self.cases[row].id, self.image_files[row].stem, label.stem if label else None]
+
     def image(self, row: int) -> npt.NDArray[np.float32]:
         """The working image of a row, memory-mapped read-only."""
         image: npt.NDArray[np.float32] = np.load(self.image_files[row], mmap_mode="r", allow_pickle=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from debride.data.check_classes import check_classes
 from debride.data.images import SUFFIXES, Array, read_image, read_label, same_spacing, suffix
 from debride.data.layouts import Report
 from debride.data.open import open_dataset
@@ -42,8 +43,11 @@ def find_problems(path: Path | str, progress: Callable[[int, int], None] | None 
     except DataError as problem:
         report(problem)
         return list(found)
-    _check_folders(dataset, report)
     _check_splits(dataset, report)
+    if dataset.task == "classification":
+        check_classes(dataset, report, progress or (lambda done, total: None))
+        return list(found)
+    _check_folders(dataset, report)
     _check_cases(dataset, report, progress or (lambda done, total: None))
     return list(found)
 

@@ -10,11 +10,11 @@ import difflib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from debride.data.images import MAX_VALUE, SUFFIXES, stem, suffix
 from debride.files import read_json
-from debride.types import Case, DataError, Split
+from debride.types import Case, DataError, Format, Split
 
 Report = Callable[[DataError], None]
 
@@ -41,7 +41,7 @@ class Layout:
     ``splits`` is complete: a case without an entry is left out; otherwise such cases are split by patient.
     """
 
-    format: Literal["folder", "nnunet", "manifest"]
+    format: Format
     cases: tuple[Case, ...]
     splits: dict[str, Split]
     listed: bool

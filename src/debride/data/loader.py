@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -163,12 +163,17 @@ def overlap(
 
 def raw_batches(prepared: Prepared, selections: Sequence[Selection], regions: Regions, seed: int) -> Iterator[Raw]:
     """The batches of a phase in order, read ahead by one thread."""
+    return read_ahead(selections, lambda selection: read(prepared, selection, regions, seed))
+
+
+def read_ahead(selections: Sequence[Selection], reader: Callable[[Selection], Raw]) -> Iterator[Raw]:
+    """What a ``reader`` makes of each selection, in order, by one thread that is a few batches ahead."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: list[Future[Raw]] = []
         remaining = iter(selections)
         try:
             for selection in remaining:
-                waiting.append(pool.submit(read, prepared, selection, regions, seed))
+                waiting.append(pool.submit(reader, selection))
                 if len(waiting) > PREFETCHED:
                     yield waiting.pop(0).result()
             while waiting:

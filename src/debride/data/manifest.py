@@ -16,7 +16,8 @@ from debride.types import Case, DataError, Split
 COLUMNS = ("case", "patient", "image", "label", "rater", "split", "trusted")
 """The columns that debride knows; case, image and label are required, others are left alone."""
 
-_FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+"""What a column trusted may hold."""
 _UNFIT_FOR_FILES = frozenset('/\\:*?"<>|@\n\r\t\0')
 
 
@@ -82,23 +83,23 @@ def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) ->
         for part in (name, rater or "-")
         if not part or part.startswith(".") or set(part) & _UNFIT_FOR_FILES
     ]
-    image = tuple(_inside(root, where, text.strip(), problems.append) for text in fields["image"].split(";"))
-    label = _inside(root, where, fields["label"], problems.append) if fields["label"] else None
+    image = tuple(inside(root, where, text.strip(), problems.append) for text in fields["image"].split(";"))
+    label = inside(root, where, fields["label"], problems.append) if fields["label"] else None
     split = read_split_name(where, fields["split"], problems.append) if "split" in fields else None
     if label is None and split != "test":
         problems.append(DataError(where, "has no label", "Give one, or put the case in the split test."))
     flag = fields.get("trusted", "").strip().lower()
-    if flag not in _FLAGS:
+    if flag not in FLAGS:
         problems.append(DataError(where, f"has trusted {flag!r}", "Write 1 or 0."))
     for problem in problems:
         report(problem)
     if problems:
         return None
-    case = Case(f"{name}@{rater}" if rater else name, image, label, name, rater=rater, trusted=_FLAGS[flag])
+    case = Case(f"{name}@{rater}" if rater else name, image, label, name, rater=rater, trusted=FLAGS[flag])
     return _Row(case, fields.get("patient", ""), split)
 
 
-def _inside(root: Path, where: str, text: str, report: Report) -> Path:
+def inside(root: Path, where: str, text: str, report: Report) -> Path:
     """The file that a manifest names; reports one that is missing, or that is or leads outside the folder."""
     path = root / text
     parts = PurePath(text.replace("\\", "/"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from debride.data.classes import classification_format, read_classes
 from debride.data.images import read_header, read_values
 from debride.data.layouts import Layout, Legend, Report, read_folder, report_unknown
 from debride.data.manifest import read_manifest
@@ -18,7 +19,7 @@ from debride.data.raters import image_id
 from debride.data.splits import split_by_patient
 from debride.files import read_text
 from debride.rng import derive
-from debride.types import Case, DataError, Dataset, Split
+from debride.types import Case, DataError, Dataset, Split, Task
 
 MAX_INFERRED = 20
 """With more label values than this, classes are not inferred: such masks are more likely grey pictures."""
@@ -47,7 +48,7 @@ def open_dataset(
 ) -> Dataset:
     """Find the cases of a data set without reading their images.
 
-    ``format`` is "folder", "nnunet" or "manifest" (None: by the files found). Splits are taken from the data set's own files,
+    ``format`` is one of ``types.Format`` (None: by the files found). Splits are taken from the data set's own files,
     from nnU-Net the given ``fold``, whose list may leave cases out. Without such files the patients are drawn by ``seed``, with
     ``val_fraction`` and ``test_fraction`` of them held out. A case's patient is what the data set says, else group 1 of the
     regular expression ``patient_pattern`` in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a
@@ -55,13 +56,14 @@ def open_dataset(
     them. Raises DataError for the first problem; a ``report`` that collects problems receives each, and the rest is opened.
     """
     root = Path(path).resolve()
-    if not root.is_dir():
-        raise DataError(root, "is not a folder", "Give the folder of a data set.")
+    if not root.is_dir() and not (root.is_file() and root.suffix == ".npz"):
+        raise DataError(root, "is not a folder", "Give the folder of a data set, or a .npz file of images and classes.")
     layout = _read_layout(root, format, fold, report)
     if not layout.cases:
         raise DataError(root, "has no cases", "Check that it has images with labels, as PNG, JPEG, TIFF or NIfTI.")
     legend = layout.legend
-    if not legend.classes:
+    task: Task = "classification" if layout.format in ("npz", "classes", "table") else "segmentation"
+    if not legend.classes and task == "segmentation":
         legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
     cases = [replace(case, patient=_patient(case, layout, patient_pattern, report)) for case in layout.cases]
     splits = _splits(layout, cases, seed, val_fraction, test_fraction, report)
@@ -71,9 +73,10 @@ def open_dataset(
         format=layout.format,
         classes=legend.classes,
         cases=tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits),
-        ndim=_ndim(cases, report),
+        ndim=2 if task == "classification" else _ndim(cases, report),
         ignore=legend.ignore,
         values=legend.values,
+        task=task,
     )
 
 
@@ -145,19 +148,26 @@ def _read_layout(root: Path, format: str | None, fold: int, report: Report) -> L
             return read_manifest(root, report)
         case "nnunet":
             return read_nnunet(root, fold, report)
+        case "npz" | "classes" | "table" as kind:
+            return read_classes(root, kind, report)
         case other:
-            raise DataError("format", f"is {other!r}", "Give folder, nnunet or manifest.")
+            raise DataError("format", f"is {other!r}", "Give folder, nnunet, manifest, npz, classes or table.")
 
 
 def _detect(root: Path) -> str:
     """The format of a data set by the files that it has."""
+    if found := classification_format(root):
+        return found
     if (root / "manifest.csv").exists():
         return "manifest"
     if (root / "imagesTr").exists() or (root / "imagesTs").exists():
         return "nnunet"
     if (root / "images").exists() or (root / "masks").exists():
         return "folder"
-    remedy = "Give a folder with images/ and masks/, with imagesTr/ and labelsTr/ (nnU-Net v2), or with manifest.csv."
+    remedy = (
+        "Give a folder with images/ and masks/, with imagesTr/ and labelsTr/ (nnU-Net v2), or with manifest.csv; for "
+        "classification a .npz file, a folder for each class, or labels.csv."
+    )
     raise DataError(root, "is no data set of a known format", remedy)
 
 

@@ -5,6 +5,9 @@ from debride.methods.base import Method
 from debride.methods.ce import CrossEntropy
 from debride.methods.co_teaching import CoTeaching
 from debride.methods.confident_learning import ConfidentLearning
+from debride.methods.dcd import DCD
+from debride.methods.dividemix import DivideMix
+from debride.methods.elr import ELR
 from debride.methods.gce import GeneralizedCrossEntropy
 from debride.methods.gsd_net import GSDNet
 from debride.methods.jocor import JoCoR
@@ -17,6 +20,7 @@ from debride.methods.sce import SymmetricCrossEntropy
 from debride.methods.self_cleansing import SelfCleansing
 from debride.methods.t_loss import TLoss
 from debride.methods.tri_net import TriNet
+from debride.methods.unicon import UNICON
 
 METHODS: dict[str, type[Method]] = {
     "ce": CrossEntropy,
@@ -35,4 +39,8 @@ METHODS: dict[str, type[Method]] = {
     "mtcl": MTCL,
     "tri-net": TriNet,
     "alc": ALC,
+    "elr": ELR,
+    "dividemix": DivideMix,
+    "unicon": UNICON,
+    "dcd": DCD,
 }

@@ -25,6 +25,10 @@ MakeNetwork = Callable[[], Network]
 """Makes a freshly initialised network; each call gives another initialisation, the same for the same seed."""
 
 
+BOTH_TASKS = frozenset({"segmentation", "classification"})
+"""Of methods that weigh labelled elements, whether these are pixels or images."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Paper:
     """Where a method comes from and how ours differs.
@@ -191,7 +195,8 @@ def label_losses(run: Run) -> Tensor:
     for swept in run.sweep(run.own):
         valid = swept.label != IGNORE
         loss = -swept.probability.gather(1, swept.label.where(valid, 0)[:, None])[:, 0].clamp(min=1e-12).log()
-        per_case = loss.where(valid, 0).flatten(1).sum(dim=1) / valid.flatten(1).sum(dim=1).clamp(min=1)
+        loss, valid = loss.where(valid, 0).reshape(len(loss), -1), valid.reshape(len(loss), -1)  # one element in classification
+        per_case = loss.sum(dim=1) / valid.sum(dim=1).clamp(min=1)
         losses[swept.rows] = per_case.cpu()
     return run.summed(losses)
 
@@ -204,6 +209,8 @@ class Method(nn.Module):
 
     paper: ClassVar[Paper]
     Config: ClassVar[type[Any]]
+    tasks: ClassVar[frozenset[str]] = frozenset({"segmentation"})
+    """What the method can be trained for: "segmentation", "classification"."""
     trusted_labels_only: ClassVar[bool] = False
     """Whether labels of other cases are not looked at, not even to place patches on their foreground."""
 

@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, trusted, untrusted
+from debride.methods.base import (
+    BOTH_TASKS,
+    MakeNetwork,
+    Method,
+    Paper,
+    Phase,
+    Run,
+    Stream,
+    mean_probability,
+    trusted,
+    untrusted,
+)
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -19,6 +30,7 @@ from debride.types import IGNORE, Batch, DataError
 class CrossEntropy(Method):
     """Cross-entropy averaged over the labelled pixels of the batch."""
 
+    tasks = BOTH_TASKS
     paper = Paper(
         title="U-Net: Convolutional Networks for Biomedical Image Segmentation",
         authors="Ronneberger, Fischer, Brox",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
-from debride.methods.base import MakeNetwork, Method, Paper, Run, label_losses, mean_probability
+from debride.methods.base import BOTH_TASKS, MakeNetwork, Method, Paper, Run, label_losses, mean_probability
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -16,6 +16,7 @@ from debride.types import IGNORE, Batch, DataError
 class CoTeaching(Method):
     """Two networks; the smallest losses of the one select the pixels that the other is trained on."""
 
+    tasks = BOTH_TASKS
     paper = Paper(
         title="Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels",
         authors="Han, Yao, Yu, Niu, Xu, Hu, Tsang, Sugiyama",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from debride.losses.pixel import generalized_cross_entropy
 from debride.losses.reduce import masked_mean
-from debride.methods.base import Method, Paper, Run
+from debride.methods.base import BOTH_TASKS, Method, Paper, Run
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -16,6 +16,7 @@ from debride.types import IGNORE, Batch, DataError
 class GeneralizedCrossEntropy(Method):
     """(1 - p_y^q) / q averaged over the labelled pixels of the batch."""
 
+    tasks = BOTH_TASKS
     paper = Paper(
         title="Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels",
         authors="Zhang, Sabuncu",

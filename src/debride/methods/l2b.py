@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from debride.losses.reduce import masked_mean
-from debride.methods.base import Method, Paper, Phase, Run, in_first
+from debride.methods.base import BOTH_TASKS, Method, Paper, Phase, Run, in_first
 from debride.methods.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
@@ -26,6 +26,7 @@ from debride.types import IGNORE, Batch
 class L2B(Method):
     """Each pixel, or case, counts as far as a step on its given label or pseudo-label lowers the loss on trusted cases."""
 
+    tasks = BOTH_TASKS
     paper = Paper(
         title="L2B: Learning to Bootstrap Robust Models for Combating Label Noise",
         authors="Zhou, Li, Liu, Wei, Chen, Yu, Xie, Lungren, Xing",

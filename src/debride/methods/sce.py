@@ -8,7 +8,7 @@ from torch import Tensor
 
 from debride.losses.pixel import symmetric_cross_entropy
 from debride.losses.reduce import masked_mean
-from debride.methods.base import Method, Paper, Run
+from debride.methods.base import BOTH_TASKS, Method, Paper, Run
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
 
@@ -16,6 +16,7 @@ from debride.types import IGNORE, Batch, DataError
 class SymmetricCrossEntropy(Method):
     """alpha CE + beta RCE averaged over the labelled pixels of the batch. ``alpha`` = 0 is the RCE row of GSD-Net's tables."""
 
+    tasks = BOTH_TASKS
     paper = Paper(
         title="Symmetric Cross Entropy for Robust Learning with Noisy Labels",
         authors="Wang, Ma, Chen, Luo, Yi, Bailey",

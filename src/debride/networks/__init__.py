@@ -1,6 +1,7 @@
-"""Networks from images to logits: U-Net, U-Net++, or a user's own."""
+"""Networks from images to logits: U-Nets, classifiers, or a user's own."""
 
 from debride.networks.build import NETWORKS, build
+from debride.networks.classifiers import CLASSIFIERS, WIDENING, build_classifier
 from debride.networks.network import Network, adapt
 
-__all__ = ["NETWORKS", "Network", "adapt", "build"]
+__all__ = ["CLASSIFIERS", "NETWORKS", "WIDENING", "Network", "adapt", "build", "build_classifier"]

@@ -40,7 +40,7 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
     Raises DataError for an unknown name, a constructor that cannot be imported or called, and a network with unfit output.
     """
     if ":" in name:
-        network = _construct(name, ndim=ndim, in_channels=in_channels, classes=classes)
+        network = construct(name, ndim=ndim, in_channels=in_channels, classes=classes)
         _check(name, network, ndim=ndim, in_channels=in_channels, classes=classes)
         return network
     if name not in NETWORKS:
@@ -103,7 +103,7 @@ def _normalisation(norm: Norm, width: int) -> tuple[str, dict[str, Any]]:
     return norm, {"affine": True}
 
 
-def _construct(path: str, **arguments: int) -> Network:
+def construct(path: str, **arguments: int) -> Network:
     """Imports and calls a user's constructor."""
     module_name, _, name = path.partition(":")
     try:

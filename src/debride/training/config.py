@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from debride.settings import setting
-from debride.types import DataError
+from debride.types import DataError, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,11 @@ class TrainConfig:
     step_factor: float = setting(0.1, "what the step schedule multiplies by")
     clip: float | None = setting(12.0, "largest gradient norm, or none")
     precision: Literal["32", "bf16", "16"] = setting("32", "of the forward passes; 16 and bf16 are mixed precision")
-    network: str = setting("unet", "unet, unet-small, unet++, residual-unet, vnet, or package.module:constructor")
+    network: str = setting(
+        "unet",
+        "unet, unet-small, unet++, residual-unet, vnet; for classification preact-resnet18 (default), cnn, resnet50; or "
+        "package.module:constructor",
+    )
     width: int = setting(16, "channels at full resolution")
     image_size: tuple[int, ...] | None = setting(None, "resize every image to this shape (H W, or D H W)")
     patch_size: tuple[int, ...] | None = setting(None, "train on random patches of this shape, predict with a sliding window")
@@ -85,3 +89,20 @@ class TrainConfig:
             raise DataError(
                 "--batch-size", f"{self.batch_size} is less than --devices {self.devices}", "Give every process a case."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTrainConfig(TrainConfig):
+    """The settings of ``fit`` for classification: those of DCD's section 4.2 where it names them."""
+
+    batch_size: int = setting(64, "images per step, of all processes together (DCD, section 4.2)")
+    learning_rate: float = setting(0.02, "the first learning rate (DCD, section 4.2)")
+    weight_decay: float = setting(5e-4, "of the optimiser (DCD, section 4.2)")
+    clip: float | None = setting(None, "largest gradient norm, or none")
+    network: str = setting("preact-resnet18", "cnn, preact-resnet18, resnet50, or package.module:constructor")
+    width: int = setting(16, "16 is preact-resnet18 and resnet50 as published, 64 channels at first")
+
+
+def config_class(task: Task) -> type[TrainConfig]:
+    """The settings of a training for a task."""
+    return ClassTrainConfig if task == "classification" else TrainConfig

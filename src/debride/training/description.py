@@ -13,6 +13,7 @@ from debride.types import DataError
 
 if TYPE_CHECKING:
     from debride.data.cache import Prepared
+    from debride.data.class_cache import PreparedClasses
     from debride.methods.base import Method
     from debride.training.fit import Job
 
@@ -21,7 +22,7 @@ FREE_ON_RESUME = ("versions", "dataset_root", "parameters")
 FREE_SETTINGS = ("device", "tensorboard", "keep_last")
 
 
-def describe(job: Job, train: Prepared, val: Prepared, method: Method) -> dict[str, Any]:
+def describe(job: Job, train: Prepared | PreparedClasses, val: Prepared | PreparedClasses, method: Method) -> dict[str, Any]:
     """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases
     can be told."""
     dataset = job.dataset
@@ -31,15 +32,14 @@ def describe(job: Job, train: Prepared, val: Prepared, method: Method) -> dict[s
         "training": asdict(job.config),
         "augmentation": asdict(job.augmentation),
         "dataset_root": str(dataset.root),
+        "task": dataset.task,
         "ndim": dataset.ndim,
         "channels": train.channels,
         "classes": list(dataset.classes),
         "values": {str(raw): value for raw, value in dataset.values.items()},
         "ignore": dataset.ignore,
-        "train": [
-            [case.id, Path(train.image_files[n]).stem, _stem(train.label_files[n])] for n, case in enumerate(train.cases)
-        ],
-        "val": [[case.id, Path(val.image_files[n]).stem, _stem(val.label_files[n])] for n, case in enumerate(val.cases)],
+        "train": [train.fingerprint(row) for row in range(len(train))],
+        "val": [val.fingerprint(row) for row in range(len(val))],
         "trusted": [case.id for case in train.cases if case.trusted],
         "parameters": sum(p.numel() for p in method.parameters()),
         "versions": {
@@ -89,7 +89,3 @@ def _difference(name: str, before: Any, now: Any) -> str:
         changed = [key for key in now if now[key] != before.get(key)]
         return f"{name} ({', '.join(f'{key}: {before.get(key)}, now {now[key]}' for key in changed)})"
     return name
-
-
-def _stem(file: Path | None) -> str | None:
-    return file.stem if file else None

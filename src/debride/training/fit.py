@@ -19,23 +19,26 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.class_cache import PreparedClasses
 from debride.data.foreground import prepare_foreground
 from debride.data.maps import prepare_maps
+from debride.data.policies import ClassAugmentation
 from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method, Phase
-from debride.networks import Network, build
+from debride.networks import WIDENING, Network, build, build_classifier
 from debride.progress import track
 from debride.rng import derive
 from debride.training import checkpoint
+from debride.training.classification import ClassificationRun, prepare_class_sets, validate_classes
 from debride.training.config import TrainConfig
 from debride.training.description import describe, same_training
 from debride.training.label_scores import write_cleansed, write_scores
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.validate import validate
-from debride.types import Case, DataError, Dataset
+from debride.types import Case, DataError, Dataset, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class Job:
     method: str
     method_config: Any
     config: TrainConfig
-    augmentation: Augmentation
+    augmentation: Augmentation | ClassAugmentation
     out: Path
     cache: Path | None = None
     resume: bool = False
@@ -67,6 +70,7 @@ def fit(job: Job) -> None:
     _refuse_output(job)
     if len(job.dataset.of("train")) < config.devices:
         raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
+    _refuse_task(job)
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
         remedy = "Name cases of the training split with verified labels by --trusted."
         raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
@@ -105,15 +109,19 @@ def make_method(job: Job, channels: int) -> Method:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(job.config.seed, "network", made))
             made += 1
-            return build(
-                job.config.network,
-                ndim=job.dataset.ndim,
-                in_channels=channels,
-                classes=len(job.dataset.classes),
-                width=job.config.width,
-            )
+            return make_network_of(job.config, job.dataset.task, job.dataset.ndim, channels, len(job.dataset.classes))
 
-    return METHODS[job.method](job.method_config, make_network, len(job.dataset.classes))
+    with torch.random.fork_rng(devices=[]):  # for the parts that a method makes itself
+        torch.manual_seed(derive(job.config.seed, "method"))
+        return METHODS[job.method](job.method_config, make_network, len(job.dataset.classes))
+
+
+def make_network_of(config: TrainConfig, task: Task, ndim: int, channels: int, classes: int) -> Network:
+    """A freshly initialised network for a task, with the settings of a training."""
+    if task == "classification":
+        width = config.width * WIDENING.get(config.network, 1)
+        return build_classifier(config.network, in_channels=channels, classes=classes, width=width)
+    return build(config.network, ndim=ndim, in_channels=channels, classes=classes, width=config.width)
 
 
 def place(method: Method, device: torch.device, ndim: int) -> Method:
@@ -144,6 +152,7 @@ def _train_or_tell(fabric: Fabric, job: Job, refusals: Any) -> None:
 
 def _train(fabric: Fabric, job: Job) -> None:
     config = job.config
+    classify = job.dataset.task == "classification"
     train, val = _prepare_all(job)
     method = make_method(job, train.channels)
     if config.steps_per_epoch and config.devices > 1 and method.fields():
@@ -151,15 +160,14 @@ def _train(fabric: Fabric, job: Job) -> None:
         raise DataError("--steps-per-epoch", problem, "Use one process, or leave it out.")
     place(method, fabric.device, job.dataset.ndim)
     with fabric.rank_zero_first():
-        train = _with_maps(train, method, job, fabric.is_global_zero)
-        if config.patch_size and config.foreground:
-            train = prepare_foreground(train, cache_folder(job.cache), trusted_only=method.trusted_labels_only)
+        train = _with_extras(train, method, job, fabric.is_global_zero)
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())
     store = _open_store(fabric, method, train, job.out / "scratch")
-    run = TrainingRun(fabric, config, job.augmentation, method, optimiser, train, store)
-    best: dict[str, Any] = {"epoch": None, "dice": None}
+    made = ClassificationRun if classify else TrainingRun
+    run = made(fabric, config, job.augmentation, method, optimiser, train, store)  # type: ignore[arg-type]
+    best: dict[str, Any] = {"epoch": None, measure(job.dataset.task): None}
     first = 0
     if job.resume and (latest := checkpoint.latest_state(job.out)):
         state = checkpoint.load_state(latest, method, optimiser, store)
@@ -178,7 +186,11 @@ def _train(fabric: Fabric, job: Job) -> None:
             "train": run.epoch_means(),
         }
         if len(val) and ((run.epoch + 1) % config.validate_every == 0 or run.epoch + 1 == config.epochs):
-            record["val"] = validate(method, val, config, fabric)
+            record["val"] = (
+                validate_classes(method, val, fabric)
+                if isinstance(val, PreparedClasses)
+                else validate(method, val, config, fabric)
+            )
         record["seconds"] = round(time.perf_counter() - started, 3)
         if fabric.is_global_zero:
             best = _save(job, run, record, best)
@@ -197,7 +209,7 @@ def _write_what_it_says(job: Job, run: TrainingRun) -> None:
         write_cleansed(job.out, job.dataset, run)
 
 
-def _open_store(fabric: Fabric, method: Method, train: Prepared, folder: Path) -> LabelStore:
+def _open_store(fabric: Fabric, method: Method, train: Prepared | PreparedClasses, folder: Path) -> LabelStore:
     """The label state, made by one process and mapped by all: a row has one visitor in an epoch, so one writer."""
     if fabric.is_global_zero:
         store = LabelStore(method.fields(), train.shapes, folder)
@@ -235,17 +247,19 @@ def _bar(run: TrainingRun, phase: Phase) -> AbstractContextManager[Callable[[int
 
 def _save(job: Job, run: TrainingRun, record: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
     epoch = record["epoch"]
-    dice = record.get("val", {}).get("dice")
-    if dice is not None and (best["dice"] is None or dice > best["dice"]):
-        best = {"epoch": epoch, "dice": dice}
+    name = measure(job.dataset.task)
+    value = record.get("val", {}).get(name)
+    if value is not None and (best[name] is None or value > best[name]):
+        best = {"epoch": epoch, name: value}
         checkpoint.save_weights(run.method, job.out / "weights" / "best.safetensors")
     state = {"step": run.step, "best": best, "scaler": run.scaler.state_dict()}
     append_jsonl(job.out / "metrics.jsonl", {**record, "best": best})  # first: a resume drops records without their state
     checkpoint.save_state(job.out, epoch, run.method, run.optimiser, run.store, state, job.config.keep_last)
     if job.config.tensorboard:
         _tensorboard(job.out, record)
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in record["train"].items())
-    validated = f"  val Dice {dice:.4f} (best {best['dice']:.4f} at {best['epoch']})" if dice is not None else ""
+    shown = "  ".join(f"{term} {mean:.4f}" for term, mean in record["train"].items())
+    shown_name = "Dice" if name == "dice" else name
+    validated = f"  val {shown_name} {value:.4f} (best {best[name]:.4f} at {best['epoch']})" if value is not None else ""
     sys.stdout.write(f"epoch {epoch}/{job.config.epochs}  {shown}{validated}  {record['seconds']:.1f} s\n")
     sys.stdout.flush()
     return best
@@ -259,6 +273,18 @@ def _tensorboard(out: Path, record: dict[str, Any]) -> None:
         scalars |= {f"val/{name}": value for name, value in record.get("val", {}).items() if isinstance(value, float)}
         for name, value in {**scalars, "learning_rate": record["learning_rate"]}.items():
             writer.add_scalar(name, value, record["epoch"])
+
+
+def measure(task: Task) -> str:
+    """What the best epoch is chosen by, on the validation cases as labelled."""
+    return "accuracy" if task == "classification" else "dice"
+
+
+def _refuse_task(job: Job) -> None:
+    task, method = job.dataset.task, METHODS[job.method]
+    if task not in method.tasks:
+        able = ", ".join(name for name, each in METHODS.items() if task in each.tasks)
+        raise DataError(f"method {job.method}", f"is not for {task}, which this data set is for", f"Methods that are: {able}.")
 
 
 def _refuse_output(job: Job) -> None:
@@ -277,8 +303,10 @@ def _refuse_output(job: Job) -> None:
         raise DataError(job.out, "is not empty", "Choose another --out, or go on with this training with --resume.")
 
 
-def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
+def _prepare_all(job: Job) -> tuple[Prepared, Prepared] | tuple[PreparedClasses, PreparedClasses]:
     config = job.config
+    if job.dataset.task == "classification":
+        return prepare_class_sets(job)
     preparation = Preparation(
         image_size=config.image_size, spacing=config.spacing, intensity=config.intensity, crop=config.crop
     )
@@ -300,6 +328,18 @@ def _prepare_all(job: Job) -> tuple[Prepared, Prepared]:
     if config.patch_size is not None and len(config.patch_size) != job.dataset.ndim:
         raise DataError("--patch-size", f"has {len(config.patch_size)} numbers", f"Give {job.dataset.ndim}, in array order.")
     return sets
+
+
+def _with_extras(
+    train: Prepared | PreparedClasses, method: Method, job: Job, show_progress: bool
+) -> Prepared | PreparedClasses:
+    """The prepared cases with the maps of the method, and the foreground that patches are placed on."""
+    if isinstance(train, PreparedClasses):
+        return train
+    train = _with_maps(train, method, job, show_progress)
+    if job.config.patch_size and job.config.foreground:
+        train = prepare_foreground(train, cache_folder(job.cache), trusted_only=method.trusted_labels_only)
+    return train
 
 
 def _with_maps(train: Prepared, method: Method, job: Job, show_progress: bool) -> Prepared:

@@ -19,13 +19,13 @@ from debride.data.open import open_dataset, stop
 from debride.data.raters import image_id
 from debride.methods import METHODS
 from debride.methods.base import Method
-from debride.networks import Network, build
+from debride.networks import Network
 from debride.progress import track
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
-from debride.training.config import TrainConfig
+from debride.training.config import TrainConfig, config_class
 from debride.training.description import read_description
-from debride.training.fit import choose_device, place
+from debride.training.fit import choose_device, make_network_of, place
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
 from debride.types import Case, DataError, Dataset, Geometry, Split
@@ -53,7 +53,8 @@ class Trained:
 def load_run(run: Path, which: str, device: torch.device) -> Trained:
     """The method of a run with the weights "best", "last" or those of an epoch. Raises DataError if they are not there."""
     description = read_description(run / "run.json")
-    config = from_mapping(TrainConfig, description["training"], run / "run.json")
+    task = description.get("task", "segmentation")
+    config = from_mapping(config_class(task), description["training"], run / "run.json")
     if description["method"] not in METHODS:
         remedy = f"Use the debride that trained it; this one knows {', '.join(METHODS)}."
         raise DataError(run / "run.json", f"names the method {description['method']!r}, which does not exist", remedy)
@@ -61,14 +62,14 @@ def load_run(run: Path, which: str, device: torch.device) -> Trained:
     classes, ndim, channels = tuple(description["classes"]), description["ndim"], description["channels"]
 
     def make_network() -> Network:
-        return build(config.network, ndim=ndim, in_channels=channels, classes=len(classes), width=config.width)
+        return make_network_of(config, task, ndim, channels, len(classes))
 
     method = cls(from_mapping(cls.Config, description["method_config"], run / "run.json"), make_network, len(classes))
     if which == "best" and not (run / "weights" / "best.safetensors").exists():
         which = "last"
     checkpoints.load_weights(method, checkpoints.weights_file(run, which))
     values = {int(raw): value for raw, value in description["values"].items()}
-    labels = Dataset(run, "folder", classes, (), ndim, description["ignore"], values)
+    labels = Dataset(run, "folder", classes, (), ndim, description["ignore"], values, task)
     return Trained(place(method, device, ndim).eval(), config, channels, labels)
 
 
@@ -143,6 +144,13 @@ def predict_folder(
     if out.resolve().is_relative_to(source.resolve()):
         raise DataError(out, "lies in the folder of the images", "Choose a folder outside it: a source is never changed.")
     trained = load_run(run, checkpoint, chosen)
+    if trained.labels.task == "classification":
+        from debride.training.predict_classes import predict_classes
+
+        if probabilities or largest_component:
+            flag = "--probabilities" if probabilities else "--largest-component"
+            raise DataError(flag, "is for masks", "Leave it out: the table of predictions holds all probabilities.")
+        return predict_classes(trained, source, out, chosen, splits, open_options)
     cases = _cases(source, trained.channels, splits, open_options or {})
     if not cases:
         raise DataError(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
-from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
+from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, select
 from debride.labels import LabelStore
 from debride.methods.base import Look, Method, Phase, Swept
 from debride.networks.network import Derivative, Network, Scope
@@ -45,8 +45,6 @@ class TrainingRun:
         store: LabelStore,
     ) -> None:
         self.fabric, self.config = fabric, config
-        # A patch lies anywhere already: a shift would only bring in what is outside the region that was read.
-        self.augmentation = replace(augmentation, translate=0.0) if config.patch_size else augmentation
         self.method, self.optimiser, self.prepared, self.store = method, optimiser, prepared, store
         self.epoch = self.step = 0
         self.epochs = config.epochs
@@ -54,12 +52,19 @@ class TrainingRun:
         self.phase = ""
         self.is_trusted = np.array([case.trusted for case in prepared.cases])
         self.trusted = np.flatnonzero(self.is_trusted)
-        self.regions = Regions(config.patch_size, augmentation.reach, config.foreground if config.patch_size else 0.0)
+        self._set_views(augmentation)
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16")
         self.generator = torch.Generator()
         self._share: Tensor | float = 1.0
         self._cases: npt.NDArray[np.int64] = np.array([], np.int64)
         self._logged: dict[str, list[Tensor]] = defaultdict(list)
+
+    def _set_views(self, augmentation: Augmentation) -> None:
+        """How views are cut from images and changed."""
+        patch = self.config.patch_size
+        # A patch lies anywhere already: a shift would only bring in what is outside the region that was read.
+        self.augmentation = replace(augmentation, translate=0.0) if patch else augmentation
+        self.regions = Regions(patch, augmentation.reach, self.config.foreground if patch else 0.0)
 
     @property
     def learning_rate(self) -> float:
@@ -82,7 +87,7 @@ class TrainingRun:
         streams = [(everything if s.cases is None else s.cases, s.size or self.config.batch_size) for s in phase.streams]
         rank, world = self.fabric.global_rank, self.fabric.world_size
         selections = select(streams, derive(seed, "order"), rank, world, self.config.steps_per_epoch)
-        for raw in raw_batches(self.prepared, selections, self.regions, derive(seed, "read")):
+        for raw in self._raw_batches(selections, derive(seed, "read")):
             self._seed_step()
             batch = self._batch(raw, phase.looks, seed)
             self._share = self._share_of(batch)
@@ -156,7 +161,7 @@ class TrainingRun:
             )
         seed = derive(self.config.seed, "trusted", self.epoch, self.step, self.fabric.global_rank)
         rows = np.random.default_rng(seed).choice(self.trusted, min(size, len(self.trusted)), replace=False)
-        raw = read(self.prepared, Selection(rows, np.zeros_like(rows), rows), self.regions, derive(seed, "read"))
+        (raw,) = self._raw_batches([Selection(rows, np.zeros_like(rows), rows)], derive(seed, "read"))
         return self._batch(raw, (Look(),), seed)
 
     def look_ahead(self, network: Network, image: Tensor, scope: Scope, derivative: Derivative) -> LookAhead:
@@ -189,6 +194,9 @@ class TrainingRun:
                 if buffer.is_floating_point():
                     dist.all_reduce(buffer)
                     buffer /= self.fabric.world_size
+
+    def _raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
+        return raw_batches(self.prepared, selections, self.regions, seed)
 
     def _batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
         pairs = [(look.intensity, look.own_warp) for look in looks]

@@ -1,0 +1,186 @@
+"""What every cell of a grid has, whatever its task: its settings, its training, and where both are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from debride.bench.tabulate import CellRow
+from debride.data.augmentation import Augmentation
+from debride.data.open import open_dataset, subset
+from debride.data.policies import ClassAugmentation
+from debride.files import content_hash, read_jsonl
+from debride.methods import METHODS
+from debride.noise import Noise
+from debride.noise.classes import ClassNoise
+from debride.settings import from_mapping
+from debride.training.config import config_class
+from debride.training.fit import Job
+from debride.types import DataError, Dataset, Split, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training of a grid, picklable. ``out`` is the grid's folder."""
+
+    dataset: str
+    path: Path
+    open_options: dict[str, Any]
+    limit: dict[Split, int]
+    trusted: float
+    noise: str
+    simulator: Noise | ClassNoise | None
+    target_dice: float | None
+    share: float
+    validation: Literal["given", "clean"]
+    raters: str | None
+    name: str
+    method: str
+    method_config: dict[str, Any]
+    training: dict[str, Any]
+    augmentation: Augmentation | ClassAugmentation
+    seed: int
+    test_every: int
+    last_ten: bool
+    out: Path
+    task: Task = "segmentation"
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell's run and result are."""
+        return self.out / "cells" / self.dataset / self.noise / self.name / f"seed-{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that determines the result, as plain JSON: everything but where it is written. Segmentation is not named, so that
+        grids from before there was another task can be resumed."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
+        return plain if self.task == "classification" else {name: plain[name] for name in plain if name != "task"}
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the corrupted data set is, named by all that determines it."""
+        names = ("path", "open_options", "limit", "trusted", "simulator", "target_dice", "share", "validation", "seed")
+        key = content_hash([], *(self.settings[name] for name in names), type(self.simulator).__name__)
+        return self.out / "data" / self.dataset / self.noise / f"seed-{self.seed}-{key[:8]}"
+
+    @property
+    def corrupted_splits(self) -> tuple[Split, ...]:
+        """The splits whose labels the noise changes."""
+        return ("train",) if self.validation == "clean" else ("train", "val")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A training that is done, and what its metrics say: the epoch of its ``best`` validation (None without validation cases),
+    the ``last`` one, both as ``marked``, and the epochs to be ``tested``, which include them."""
+
+    run: Path
+    metrics: list[dict[str, Any]]
+    best: int | None
+    last: int
+    marked: set[int]
+    tested: set[int]
+    device: torch.device
+
+
+def open_clean(cell: Cell) -> Dataset:
+    """The data set of a cell with clean labels; DataError where it is for another task than the grid, or unlabelled tests."""
+    clean = subset(open_dataset(cell.path, **cell.open_options), cell.limit, 0)
+    if clean.task != cell.task:
+        problem = f"is a data set for {clean.task}, the grid is for {cell.task}"
+        raise DataError(cell.path, problem, f"Write task: {clean.task} in a grid of such data sets.")
+    if not any(case.label or case.target is not None for case in clean.of("test")):
+        raise DataError(cell.path, "has no labelled test cases", "Add a test split: results are measured on it.")
+    return clean
+
+
+def corrupted_folder(cell: Cell, corrupt: Callable[[Path], object]) -> Path:
+    """The folder of the corrupted data set, which ``corrupt`` writes once for all methods with the same noise and seed."""
+    folder = cell.data_folder
+    if not folder.exists():
+        own = folder.with_name(f"{folder.name}-{os.getpid()}")
+        corrupt(own)
+        try:
+            own.rename(folder)
+        except OSError:  # another cell was quicker: what it wrote is the same
+            shutil.rmtree(own)
+    return folder
+
+
+def make_job(cell: Cell, given: Dataset, changed: float | None) -> Job:
+    """The training of a cell, which keeps the weights of all epochs until they are tested. ``changed`` is what "measured"
+    stands for among the method's settings; None where there is nothing to measure it by."""
+    config = from_mapping(config_class(cell.task), cell.training, f"cell {cell.folder.name}")
+    if changed is None and "measured" in cell.method_config.values():
+        raise DataError("a measured setting", "has nothing to be measured by with raters", "Give a number.")
+    method_config = {key: changed if value == "measured" else value for key, value in cell.method_config.items()}
+    run = cell.folder / "run"
+    return Job(
+        dataset=given,
+        method=cell.method,
+        method_config=from_mapping(METHODS[cell.method].Config, method_config, f"method {cell.name}"),
+        config=replace(config, keep_last=config.epochs, tensorboard=False),
+        augmentation=cell.augmentation,
+        out=run,
+        resume=(run / "run.json").exists(),
+    )
+
+
+def finished(cell: Cell, job: Job) -> Finished:
+    """What a cell's training left."""
+    metrics = read_jsonl(job.out / "metrics.jsonl")
+    best, last = metrics[-1]["best"]["epoch"], job.config.epochs
+    marked = {epoch for epoch in (best, last) if epoch}
+    tested = {*marked, *range(cell.test_every, last + 1, cell.test_every)}
+    if cell.last_ten:
+        tested |= set(range(max(1, last - 9), last + 1))
+    device = torch.device("cuda" if torch.cuda.is_available() and job.config.device != "cpu" else "cpu")
+    return Finished(job.out, metrics, best, last, marked, tested, device)
+
+
+def tidy(run: Path, epochs: set[int]) -> None:
+    """Keeps the weights that the tables speak of."""
+    for file in (run / "weights").glob("epoch-*.safetensors"):
+        if int(file.stem.split("-")[1]) not in epochs:
+            file.unlink()
+    shutil.rmtree(run / "resume", ignore_errors=True)
+
+
+def cell_row(cell: Cell, given: Dataset, done: Finished) -> CellRow:
+    """What is said of a finished cell of any task."""
+    train, threads = given.of("train"), torch.get_num_threads()
+    cpu = f"cpu, {threads} thread{'' if threads == 1 else 's'}"
+    return {
+        **failed_row(cell, ""),
+        "minutes": round(sum(row["seconds"] for row in done.metrics) / 60, 2),
+        "device": torch.cuda.get_device_name() if done.device.type == "cuda" else cpu,
+        "train_cases": len(train),
+        "trusted_cases": sum(case.trusted for case in train),
+        "epochs": done.last,
+        "failed": None,
+    }
+
+
+def failed_row(cell: Cell, reason: str) -> CellRow:
+    """What is said of a failed cell of any task."""
+    return {
+        "dataset": cell.dataset,
+        "noise": cell.noise,
+        "method": cell.name,
+        "seed": cell.seed,
+        "validation_labels": cell.validation,
+        "minutes": 0.0,
+        "device": "",
+        "train_cases": 0,
+        "trusted_cases": 0,
+        "epochs": 0,
+        "failed": reason,
+    }

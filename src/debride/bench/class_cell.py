@@ -1,0 +1,146 @@
+"""One cell of a grid for classification: corrupt classes, train, and measure on clean test classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.bench.cell_base import Cell, Finished, cell_row, corrupted_folder, failed_row, finished, make_job, open_clean, tidy
+from debride.bench.class_tables import ClassPoint, ClassRow, ClassScore, ClassSpread
+from debride.bench.tabulate import measured
+from debride.data.cache import cache_folder
+from debride.data.class_cache import PreparedClasses, prepare_classes
+from debride.data.corrupt_classes import corrupt_classes
+from debride.data.open import open_dataset, trust
+from debride.evaluation.classification import Measures, measures
+from debride.evaluation.summary import last_ten
+from debride.noise import Noise
+from debride.settings import from_mapping
+from debride.training.classification import sweep_classes
+from debride.training.config import config_class
+from debride.training.fit import fit
+from debride.training.predict import Trained, load_run
+from debride.types import DataError, Dataset
+
+
+def measure_classes(cell: Cell) -> ClassRow:
+    """Trains a cell and measures it on the test cases after every epoch that is to be tested."""
+    clean = open_clean(cell)
+    given = _given_classes(cell, clean)
+    wrong = _wrong(given, clean)
+    job = make_job(cell, given, wrong)
+    fit(job)
+    done = finished(cell, job)
+    found = _test(clean, done)
+    accuracy = {epoch: each.accuracy for epoch, each in found.items()}
+    highest = max(sorted(accuracy), key=accuracy.__getitem__)
+    tidy(done.run, done.marked)
+    return {
+        **cell_row(cell, given, done),
+        "task": "classification",
+        "classes": list(clean.classes),
+        "wrong_labels": wrong,
+        "best": _score(done.best, found[done.best]) if done.best else None,
+        "last": _score(done.last, found[done.last]),
+        "highest": {"epoch": highest, "accuracy": accuracy[highest]},
+        "last_ten": _last_ten(accuracy, done.last) if cell.last_ten else None,
+        "confusion": found[done.last].confusion.tolist(),
+        "curve": [_point(row, accuracy.get(row["epoch"])) for row in done.metrics],
+    }
+
+
+def failed_classes(cell: Cell, reason: str) -> ClassRow:
+    """The row of a cell that failed."""
+    return {
+        **failed_row(cell, reason),
+        "task": "classification",
+        "classes": [],
+        "wrong_labels": None,
+        "best": None,
+        "last": None,
+        "highest": None,
+        "last_ten": None,
+        "confusion": None,
+        "curve": [],
+    }
+
+
+def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
+    """The data set to train on: corrupted once for all methods with the same noise and seed. Trusted cases are spared, and
+    validation cases where theirs are to be clean.
+
+    Classes are those of the corrupted copy. Images are read from the source, whose working images are then shared by all noises
+    and seeds: the copy has the same ones.
+    """
+    if cell.trusted:
+        clean = trust(clean, cell.trusted, cell.seed)
+    noise, splits = cell.simulator, cell.corrupted_splits
+    if noise is None:
+        return clean
+    assert not isinstance(noise, Noise)
+
+    def images() -> npt.NDArray[np.uint8]:
+        size = from_mapping(config_class(cell.task), cell.training, f"cell {cell.folder.name}").image_size
+        prepared = prepare_classes(clean.of(*splits), size, cache_folder())
+        return prepared.images(np.arange(len(prepared))).reshape(len(prepared), -1)
+
+    folder = corrupted_folder(
+        cell, lambda own: corrupt_classes(clean, own, noise, seed=cell.seed, splits=splits, features=images)
+    )
+    target = {case.id: case.target for case in open_dataset(folder).cases}
+    return replace(clean, cases=tuple(replace(case, target=target[case.id]) for case in clean.cases))
+
+
+def _wrong(given: Dataset, clean: Dataset) -> float:
+    """The share of the labelled training cases whose class is not the clean one."""
+    target = {case.id: case.target for case in clean.of("train")}
+    wrong = [case.target != target[case.id] for case in given.of("train") if case.target is not None]
+    return sum(wrong) / max(1, len(wrong))
+
+
+def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
+    """The measures of a run after each epoch that is to be tested. Images are prepared once, and read batch by batch."""
+    cases = [case for case in clean.of("test") if case.target is not None]
+    first = load_run(done.run, "last", done.device)
+    test = prepare_classes(cases, first.config.image_size, cache_folder())
+    if test.channels != first.channels:
+        problem = f"has test images of {test.channels} channels, training images have {first.channels}"
+        raise DataError(clean.root, problem, "Convert them to one number of channels.")
+    return {
+        epoch: measures(_probability(load_run(done.run, str(epoch), done.device), test, done), test.targets)
+        for epoch in sorted(done.tested)
+    }
+
+
+def _probability(trained: Trained, test: PreparedClasses, done: Finished) -> npt.NDArray[np.float32]:
+    """Probabilities (N, K) of all test images."""
+    swept = sweep_classes(trained.method, test, np.arange(len(test)), done.device)
+    return np.concatenate([batch.probability.float().cpu().numpy() for batch in swept])
+
+
+def _score(epoch: int, found: Measures) -> ClassScore:
+    return {
+        "epoch": epoch,
+        "accuracy": found.accuracy,
+        "balanced_accuracy": _known(found.balanced_accuracy),
+        "auroc": _known(found.auroc),
+        "ece": _known(found.ece),
+    }
+
+
+def _last_ten(accuracy: dict[int, float], last: int) -> ClassSpread:
+    """Over the ten epochs that end with ``last``, or fewer."""
+    mean, deviation = last_ten([accuracy[epoch] for epoch in range(max(1, last - 9), last + 1)])
+    return {"accuracy": mean, "deviation": deviation}
+
+
+def _known(value: float) -> float | None:
+    return value if measured(value) else None
+
+
+def _point(row: dict[str, Any], test_accuracy: float | None) -> ClassPoint:
+    val = row.get("val", {}).get("accuracy")
+    return {"epoch": row["epoch"], "train_loss": row["train"]["loss"], "val_accuracy": val, "test_accuracy": test_accuracy}

@@ -1,0 +1,259 @@
+"""DCD: UNICON, whose selected images count the more the farther they lie from the centre of their class; centres are made
+of the images whose labels a look ahead at trusted cases speaks for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from debride.labels import Field
+from debride.losses.hardness import CentreSums, centre_distance, importance
+from debride.methods.base import Look, LookAhead, MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
+from debride.methods.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
+from debride.methods.semi_supervised import (
+    DEVIATIONS,
+    NAMES,
+    Division,
+    Projection,
+    UniformConfig,
+    contrastive_loss,
+    divergences,
+    divided_losses,
+    divided_phases,
+    uniform_division,
+    warm_up_losses,
+    warming_up,
+)
+from debride.networks.network import Network
+from debride.refine.uniform import jensen_shannon
+from debride.settings import setting
+from debride.types import IGNORE, Batch, DataError
+
+LOOKS = (Look(), Look(own_warp=True), Look("strong", own_warp=True), Look("strong", own_warp=True))
+"""Two weak views that targets and distances come from, and two strong ones to learn from."""
+
+
+class DCD(Method):
+    """Uniform selection and semi-supervised training, with cross-entropy weighted by dynamic centre distances."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    paper = Paper(
+        title="Meta-Learning Dynamic Center Distance: Hard Sample Mining for Learning with Noisy Labels",
+        authors="Mu, Qu, Yan, Yang, Deng",
+        year=2025,
+        reference="ICCV 2025",
+        sections="Section 3, Eq. 2 to 11; selection and semi-supervised training of UNICON (Karim et al., CVPR 2022)",
+        needs=frozenset({"trusted"}),
+        trusted="not trained on (section 4.3): they steer the weights of the centres",
+        deviations=(
+            "Eq. 3 divides by the number of images of a class; a weighted mean divides by the sum of weights (`--divisor "
+            "count` as printed). It writes f(x), Eq. 2 h(x): both are the pooled features that enter the last layer.",
+            "Features are scaled to length one, so that distances lie in [0, 2]: Eq. 9 has no temperature, and with "
+            "distances of the order of ten a batch would hang on its farthest image (`--features raw` as printed, `--spread` "
+            "a temperature).",
+            "Which label defines a class is not said: the given one where alpha is at least beta, else the predicted one, "
+            "which is the larger part of t_i (Eq. 4).",
+            "Each network has centres of its own. They are made in the sweep before an epoch, of all training images with "
+            "the weights of their last look-ahead (alpha = 1, beta = 0 before the first); distances are those of a step's "
+            "own features, in the first weak view.",
+            "Eq. 9 sums over the training set: here over the selected images of a batch, times their number, so that L_HF is "
+            "a weighted mean. Mixtures carry the mixed weights of both images; those that are not selected weigh 1.",
+            "y_i of Eq. 10 is the refined label of UNICON, not t_i of Eq. 4: section 3.3 takes label correction from there. "
+            "alpha and beta act through the centres, and in the ablation `--weights direct` (Table 10) as weights "
+            "themselves.",
+            "alpha and beta are found as in L2B, by one look ahead from where the network stands (no virtual step of its "
+            "own), without their negative part, with a mean alpha + beta of one over the batch; `--normalise case` is alpha "
+            "+ beta = 1 (Table 9). The look is at the phase's network, at labelled and other images in the first weak view.",
+            "Without `meta` all weights are alpha = 1, beta = 0. Without DCD (`--weights none`) what is left is UNICON, "
+            "trained without the trusted cases.",
+            "Section 4.1 trains with 30 warm-up epochs of about 350: 0.1 of the training here.",
+            "For segmentation (section 4.5) nothing is said of network and granularity: not built.",
+            *DEVIATIONS,
+        ),
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(UniformConfig):
+        """How centres and weights are made."""
+
+        meta: bool = setting(True, "Weigh images in their centres by looking ahead at trusted cases (Eq. 5 to 7; Table 8)")
+        weights: Literal["dcd", "direct", "none"] = setting(
+            "dcd", "Of selected images: by their distances (Eq. 9), alpha + beta themselves (Table 10), or all alike (Table 8)"
+        )
+        parts: Literal["both", "given", "pseudo"] = setting(
+            "both", "Which weights there are: alpha and beta, alpha alone (beta = 0) or beta alone (Table 9)"
+        )
+        normalise: Literal["batch", "case"] = setting(
+            "batch", "alpha + beta has a mean of one over the batch, or is one for each image (Table 9)"
+        )
+        divisor: Literal["weights", "count"] = setting(
+            "weights", "Of Eq. 3: the sum of weights, or the count of images, as printed"
+        )
+        features: Literal["unit", "raw"] = setting("unit", "Scaled to length one, or as they are")
+        spread: float = setting(1.0, "Temperature of Eq. 9, which has none")
+        trusted_batch: int = setting(64, "Trusted cases of a look-ahead: as many as a batch has (section 4.2)")
+        scope: Literal["full", "head"] = setting("full", "What a look-ahead moves: the whole network, or its last layer alone")
+        derivative: Literal["exact", "difference"] = setting("exact", "By forward-mode, or from the difference of two passes")
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.trusted_batch < 1:
+                raise DataError("--trusted-batch", f"is {self.trusted_batch}", "Give a whole number of at least 1.")
+            if not 0 < self.spread < math.inf:
+                raise DataError("--spread", f"is {self.spread}", "Give a number above 0.")
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """Two networks with initialisations and projections of their own; divisions and centres follow from them."""
+        self.first = make_network()
+        self.second = make_network()
+        self.projections = nn.ModuleDict(
+            {name: Projection(net, self.config.projection) for name, net in zip(NAMES, (self.first, self.second), strict=True)}
+        )
+        self.divisions: dict[str, Division] = {}
+        self.centres: dict[str, Tensor] = {}
+
+    def fields(self) -> tuple[Field, ...]:
+        """alpha and beta of each case for both networks, and its last distance from its centre (0 before the first)."""
+        return Field("alpha", "case", (2,), initial=1.0), Field("beta", "case", (2,)), Field("distance", "case", (2,))
+
+    def start_epoch(self, run: Run) -> None:
+        """Selects labels and makes the centres, after the warm-up, from one sweep with each network."""
+        if warming_up(self.config, run):
+            return
+        chance, label = torch.zeros(2, run.cases, dtype=torch.float64), torch.zeros(run.cases, dtype=torch.int64)
+        for number, (name, network) in enumerate(zip(NAMES, (self.first, self.second), strict=True)):
+            self.centres[name] = self._sweep(run, number, network, chance[number], label)
+        chance, label = run.summed(chance), run.summed(label)
+        label[torch.from_numpy(run.trusted)] = IGNORE  # never selected
+        if self.config.split == "mean":
+            self.divisions = dict.fromkeys(NAMES, self._division(chance.mean(dim=0), label))
+        else:
+            self.divisions = {name: self._division(chance[1 - number], label) for number, name in enumerate(NAMES)}
+
+    def _sweep(self, run: Run, number: int, network: Network, chance: Tensor, label: Tensor) -> Tensor:
+        """A network's centres (K, F) (Eq. 3); fills in the probability (N,) of each given label, and the labels (N,)."""
+        device = next(network.parameters()).device
+        sums = CentreSums.none(network.channels, self.classes, device)
+        for swept in run.sweep(run.own, network):
+            assert swept.features is not None  # of one network
+            given = swept.label.where(swept.label != IGNORE, 0)
+            chance[swept.rows] = swept.probability.gather(1, given[:, None])[:, 0].double().cpu()
+            label[swept.rows] = swept.label.cpu()
+            alpha, beta = (run.store.read(name, swept.rows)[:, number].to(device) for name in ("alpha", "beta"))
+            target = target_class(swept.label, swept.probability.argmax(dim=1), alpha, beta)
+            learnt = torch.from_numpy(~np.isin(swept.rows, run.trusted)).to(device)
+            sums += CentreSums.of(self._scaled(swept.features), target, (alpha + beta) * learnt, self.classes)  # Eq. 7
+        parts = [run.summed(part) for part in (sums.features, sums.weights, sums.counts)]
+        return CentreSums(*parts).centres(self.config.divisor)
+
+    def _division(self, chance: Tensor, label: Tensor) -> Division:
+        divergence = jensen_shannon(chance[:, None], torch.zeros_like(label).where(label != IGNORE, IGNORE))
+        return uniform_division(divergence, label, self.classes, self.config)
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """All cases but the trusted, for both networks; after the warm-up a phase for each."""
+        learnt = untrusted(run)
+        if warming_up(self.config, run):
+            return (Phase(streams=(Stream(learnt),)),)
+        phases = divided_phases(self.divisions, LOOKS)
+        return tuple(replace(phase, streams=_without(phase.streams, run.trusted)) for phase in phases)
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """L_HF + lambda_u L_U + lambda_r L_R + lambda_c L_C of the phase's network (Eq. 11); in the warm-up cross-entropies."""
+        if run.phase not in NAMES:
+            return warm_up_losses((self.first, self.second), batch, self.config.penalise_confidence)
+        network, other = (self.first, self.second) if run.phase == NAMES[0] else (self.second, self.first)
+        division = self.divisions[run.phase]
+        selected = division.of(batch)[0]
+        terms = divided_losses(self.config, run, batch, network, other, division, self._weight(batch, run, network, selected))
+        views = [view.image[~selected] for view in batch.views[2:]]
+        contrast = torch.zeros((), device=batch.image.device)
+        if self.config.lambda_c:
+            contrast = contrastive_loss(network, self.projections[run.phase], views, self.config.contrast)
+        return {**terms, "contrastive": self.config.lambda_c * contrast}
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One update of the phase's network and its projection, or of both networks."""
+        terms = self.loss(batch, run)
+        total = torch.stack(list(terms.values())).sum()
+        if run.phase in NAMES:
+            run.optimise(total, [self.first if run.phase == NAMES[0] else self.second, self.projections[run.phase]])
+            run.log(**terms, selected=self.divisions[run.phase].share)
+        else:
+            run.optimise(total)
+            run.log(**terms)
+
+    def _weight(self, batch: Batch, run: Run, network: Network, selected: Tensor) -> Tensor | None:
+        """The weight (B,) of each image's cross-entropy: Gamma of the selected (Eq. 9), 1 of the others; None: all alike."""
+        config, number = self.config, NAMES.index(run.phase)
+        if config.weights == "none":
+            return None
+        if config.meta:
+            ahead = run.look_ahead(network, batch.image, config.scope, config.derivative)
+            alpha, beta = self._look(ahead, batch, run)
+            self._store(run, batch, number, alpha=alpha, beta=beta)
+            features, predicted = ahead.features, ahead.logits.argmax(dim=1)
+            assert features is not None  # of a network that has a projection
+        else:
+            alpha, beta = torch.ones(len(batch)).to(batch.image), torch.zeros(len(batch)).to(batch.image)
+            with torch.no_grad():
+                features = network.features(batch.image)
+            predicted = batch.label
+        target = target_class(batch.label, predicted, alpha, beta).clamp(max=self.classes - 1)
+        distance = centre_distance(self._scaled(features), self.centres[run.phase], target)
+        self._store(run, batch, number, distance=distance)
+        weight = torch.ones_like(distance)
+        if config.weights == "direct":
+            total = (alpha + beta)[selected]
+            weight[selected] = total / total.mean().where(total.mean() > 0, 1)
+        else:
+            weight[selected] = importance(distance[selected], config.spread)
+        run.log(alpha=alpha.mean(), beta=beta.mean(), distance=distance.mean())
+        return weight
+
+    def _look(self, ahead: LookAhead, batch: Batch, run: Run) -> tuple[Tensor, Tensor]:
+        """alpha and beta (B,) by a look ahead at trusted cases (Eq. 5 and 6, solved as L2B does)."""
+        pseudo = pseudo_label(ahead.logits, batch.label)
+        losses = both_losses(ahead.logits, batch.label, pseudo)
+        gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.trusted_batch, run)
+        kept = {"both": (1, 1), "given": (1, 0), "pseudo": (0, 1)}[self.config.parts]
+        over: Literal["batch", "pixel"] = "batch" if self.config.normalise == "batch" else "pixel"
+        weights = normalised(-gradient * torch.tensor(kept).to(gradient), batch.label != IGNORE, over).detach()
+        return weights[:, 0], weights[:, 1]
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        features = features.detach().float()
+        return F.normalize(features, dim=1) if self.config.features == "unit" else features
+
+    def _store(self, run: Run, batch: Batch, number: int, **values: Tensor) -> None:
+        for name, value in values.items():
+            both = run.store.read(name, batch.index)
+            both[:, number] = value.detach().cpu()
+            run.store.write(name, batch.index, both)
+
+    def doubt(self, run: Run) -> Tensor:
+        """How far the mean prediction diverges from each given label."""
+        return divergences(run)[0]
+
+    def predict(self, image: Tensor) -> Tensor:
+        """The mean of both networks' probabilities (B, K)."""
+        return mean_probability((self.first, self.second), image)
+
+
+def _without(streams: tuple[Stream, ...], rows: npt.NDArray[np.int64]) -> tuple[Stream, ...]:
+    """The streams without some rows, and without those that hold no other."""
+    kept = (Stream(np.setdiff1d(stream.cases, rows)) for stream in streams if stream.cases is not None)
+    return tuple(stream for stream in kept if stream.cases is not None and len(stream.cases))
+
+
+def target_class(label: Tensor, predicted: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """The class (B,) that an image counts for: the larger part of t = alpha y + beta y' (Eq. 4), the given label's where equal;
+    without a label the predicted one."""
+    return label.where((alpha >= beta) & (label != IGNORE), predicted)

@@ -1,0 +1,126 @@
+"""DivideMix: two networks divide the images by their losses for each other, and learn from labelled and other ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
+from debride.methods.semi_supervised import (
+    DEVIATIONS,
+    NAMES,
+    Division,
+    SemiSupervisedConfig,
+    divided_losses,
+    divided_phases,
+    warm_up_losses,
+    warming_up,
+)
+from debride.networks.network import Network
+from debride.refine.mixture import posterior_of_larger
+from debride.settings import setting
+from debride.types import IGNORE, Batch, DataError
+
+
+class DivideMix(Method):
+    """Each network learns from the division that the other makes: MixMatch with refined and guessed labels."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    paper = Paper(
+        title="DivideMix: Learning with Noisy Labels as Semi-supervised Learning",
+        authors="Li, Socher, Hoi",
+        year=2020,
+        reference="ICLR 2020, arXiv:2002.07394",
+        sections="Section 3, Eq. 1 to 12, Algorithm 1",
+        deviations=(
+            "Where a mixture of two Gaussians describes the losses no better than one (by the Bayesian information criterion), "
+            "all labels are clean. Losses beyond a component's mean count as that mean.",
+            "Losses are those of one epoch; for 90 % of wrong labels the paper averages five.",
+            *DEVIATIONS,
+        ),
+    )
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SemiSupervisedConfig):
+        """How images are divided, and how both parts are learnt from."""
+
+        threshold: float = setting(0.5, "Probability of being clean above which an image is labelled (Section 4.2)")
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if not 0 <= self.threshold < 1:
+                raise DataError("--threshold", f"is {self.threshold}", "Give a probability, from 0 to below 1.")
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """Two networks with initialisations of their own; what the epoch's division is follows from them."""
+        self.first = make_network()
+        self.second = make_network()
+        for network in (self.first, self.second):
+            network.need_features()  # a sweep of one network gives them
+        self.divisions: dict[str, Division] = {}
+
+    def start_epoch(self, run: Run) -> None:
+        """Divides the images, after the warm-up (co-divide, Section 3.1)."""
+        if not warming_up(self.config, run):
+            others = zip(NAMES, (self.second, self.first), strict=True)
+            self.divisions = {name: divide(*label_loss(run, other), self.config.threshold) for name, other in others}
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """All images for both networks; after the warm-up a phase for each, with two weak views."""
+        if warming_up(self.config, run):
+            return (Phase(),)
+        return divided_phases(self.divisions, (Look(), Look(own_warp=True)))
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        """L_X + lambda_u L_U + lambda_r L_reg (Eq. 12) of the phase's network; in the warm-up both cross-entropies."""
+        if run.phase not in NAMES:
+            return warm_up_losses((self.first, self.second), batch, self.config.penalise_confidence)
+        network, other = (self.first, self.second) if run.phase == NAMES[0] else (self.second, self.first)
+        return divided_losses(self.config, run, batch, network, other, self.divisions[run.phase])
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One update of the phase's network, or of both."""
+        terms = self.loss(batch, run)
+        total = torch.stack(list(terms.values())).sum()
+        if run.phase in NAMES:
+            run.optimise(total, [self.first if run.phase == NAMES[0] else self.second])
+            run.log(**terms, selected=self.divisions[run.phase].share)
+        else:
+            run.optimise(total)
+            run.log(**terms)
+
+    def doubt(self, run: Run) -> Tensor:
+        """The loss of each given label, by the mean of both networks."""
+        return label_loss(run)[0]
+
+    def predict(self, image: Tensor) -> Tensor:
+        """The mean of both networks' probabilities (B, K)."""
+        return mean_probability((self.first, self.second), image)
+
+
+def label_loss(run: Run, network: Network | None = None) -> tuple[Tensor, Tensor]:
+    """The cross-entropies (N,) to all given labels of one network, or of both networks' mean (Eq. 1); and these labels (N,).
+
+    Losses are float64, and 0 where there is no label.
+    """
+    loss, label = torch.zeros(run.cases, dtype=torch.float64), torch.zeros(run.cases, dtype=torch.int64)
+    for swept in run.sweep(run.own, network):
+        valid = swept.label != IGNORE
+        likelihood = swept.probability.gather(1, swept.label.where(valid, 0)[:, None])[:, 0]
+        loss[swept.rows] = -likelihood.double().clamp(min=1e-12).log().where(valid, 0).cpu()
+        label[swept.rows] = swept.label.cpu()
+    return run.summed(loss), run.summed(label)
+
+
+def divide(loss: Tensor, label: Tensor, threshold: float) -> Division:
+    """The division by losses (N,) of labels (N,): w is the probability of the smaller of two Gaussians (Section 3.1).
+
+    Labelled are those with more than ``threshold``.
+    """
+    valid = label != IGNORE
+    trust = torch.zeros(len(loss), dtype=torch.float64)
+    trust[valid] = 1 - torch.from_numpy(posterior_of_larger(loss[valid].numpy()))
+    return Division(trust > threshold, trust.float())

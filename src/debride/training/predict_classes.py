@@ -1,0 +1,67 @@
+"""``debride predict`` for classification: a finished run, applied to images, as one table of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from debride.data.cache import cache_folder
+from debride.data.class_cache import PreparedClasses, prepare_classes
+from debride.data.classes import classification_format
+from debride.data.images import SUFFIXES
+from debride.data.layouts import by_stem
+from debride.data.open import open_dataset, stop
+from debride.evaluation.classification import write_predictions
+from debride.progress import track
+from debride.training.classification import sweep_classes
+from debride.training.predict import Trained
+from debride.types import Case, DataError, Split
+
+
+def predict_classes(
+    trained: Trained,
+    source: Path,
+    out: Path,
+    device: torch.device,
+    splits: Sequence[Split] = (),
+    open_options: Mapping[str, Any] | None = None,
+) -> int:
+    """Writes ``predictions.csv`` to ``out`` with a line for every image of a data set's ``splits`` (its test cases, or all if
+    it has none) or of a folder, and returns their number. Images are read and predicted batch by batch."""
+    cases = _cases(source, splits, open_options or {})
+    if not cases:
+        raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(SUFFIXES)}.")
+    with track("preparing images", len(cases)) as show:
+        prepared = prepare_classes(cases, trained.config.image_size, cache_folder(), lambda done, _: show(done))
+    if prepared.channels != trained.channels:
+        problem = f"holds images of {prepared.channels} channels, the network was trained on {trained.channels}"
+        raise DataError(source, problem, "Give the same channels.")
+    out.mkdir(parents=True, exist_ok=True)
+    ids = [case.id for case in cases]
+    with track("predicting", len(cases)) as show:
+        write_predictions(out / "predictions.csv", ids, _probabilities(trained, prepared, device, show), trained.labels.classes)
+    return len(cases)
+
+
+def _probabilities(
+    trained: Trained, prepared: PreparedClasses, device: torch.device, show: Any
+) -> Iterator[npt.NDArray[np.float32]]:
+    done = 0
+    for swept in sweep_classes(trained.method, prepared, np.arange(len(prepared)), device):
+        done += len(swept.rows)
+        show(done)
+        yield swept.probability.cpu().numpy()
+
+
+def _cases(source: Path, splits: Sequence[Split], open_options: Mapping[str, Any]) -> tuple[Case, ...]:
+    if classification_format(source):
+        dataset = open_dataset(source, **open_options)
+        return dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
+    inner = source / "images"
+    files = by_stem(inner if inner.is_dir() else source, stop)
+    return tuple(Case(name, (file,), None, name) for name, file in files.items())

@@ -1,0 +1,342 @@
+"""A grid for classification from its file to its report, interrupted, repeated, and with mistakes in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tests.datasets import build_folder
+
+from debride.bench import class_cell
+from debride.bench.cell_base import Cell
+from debride.bench.grid import cells, make_grid, read_grid, run_grid
+from debride.data.class_cache import network_input
+from debride.data.open import open_dataset
+from debride.training.predict import load_run
+from debride.types import DataError
+
+CLASSES = ("red", "green", "blue")
+COUNTS = {"train": 36, "val": 12, "test": 12}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEBRIDE_CACHE", str(tmp_path / "cache"))
+
+
+def build_npz(file: Path) -> Path:
+    """Patches of 8 x 8 pixels in one of three colours, with noise: as many of each class in every split, in mixed order."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in COUNTS.items():
+        labels = rng.permutation(np.arange(count) % 3)
+        images = rng.integers(0, 90, (count, 8, 8, 3))
+        images[np.arange(count), :, :, labels] += 120
+        arrays |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels.astype(np.uint8)[:, None]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **arrays)
+    return file
+
+
+def grid_of(root: Path, **changes: Any) -> dict[str, Any]:
+    """Two noises and two methods on 60 small images, two epochs each."""
+    file = root / "patches.npz"
+    if not file.exists():
+        build_npz(file)
+    grid = {
+        "name": "patches",
+        "task": "classification",
+        "datasets": {"toy": {"path": str(file)}},
+        "noises": {"clean": None, "half": {"noise": "symmetric", "parameters": {"rate": 0.5}}},
+        "methods": {"ce": None, "gce": None},
+        "training": {"epochs": 2, "network": "cnn", "width": 4, "batch_size": 12, "learning_rate": 0.05, "device": "cpu"},
+        "augmentation": {"policy": "none"},
+        "cells": [{"methods": ["ce"]}, {"noises": ["half"]}],
+    }
+    return grid | changes
+
+
+def one(root: Path, **changes: Any) -> dict[str, Any]:
+    """A grid of one cell."""
+    return grid_of(root, cells=[{"methods": ["ce"], "noises": ["half"]}], **changes)
+
+
+def run_one(root: Path, **changes: Any) -> tuple[dict[str, Any], Cell]:
+    """The row and the cell of a grid that has one."""
+    grid = make_grid(one(root, **changes), "grid")
+    run_grid(grid, root / "out")
+    (cell,) = cells(grid, root / "out")
+    return json.loads((cell.folder / "result.json").read_text()), cell
+
+
+def written_labels(cell: Cell, split: str) -> np.ndarray:
+    with np.load(cell.data_folder / "patches.npz") as arrays:
+        return arrays[f"{split}_labels"][:, 0]
+
+
+def true_labels(root: Path, split: str) -> np.ndarray:
+    with np.load(root / "patches.npz") as arrays:
+        return arrays[f"{split}_labels"][:, 0]
+
+
+def test_grid_gives_rows_tables_and_a_report(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(grid_of(tmp_path), sort_keys=False))
+    out = tmp_path / "out"
+    run_grid(read_grid(file), out)
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [(row["noise"], row["method"]) for row in rows] == [("clean", "ce"), ("half", "ce"), ("half", "gce")]
+    for row in rows:
+        assert row["failed"] is None
+        assert (row["task"], row["train_cases"], row["epochs"]) == ("classification", 36, 2)
+        assert [point["epoch"] for point in row["curve"]] == [1, 2]
+        tests = [point["test_accuracy"] for point in row["curve"]]
+        assert row["last"]["accuracy"] == tests[1]
+        assert row["last_ten"]["accuracy"] == pytest.approx(sum(tests) / 2)
+        assert row["highest"] == {"epoch": 1 + tests.index(max(tests)), "accuracy": max(tests)}
+        vals = [point["val_accuracy"] for point in row["curve"]]
+        assert row["best"]["epoch"] == 1 + vals.index(max(vals))
+        assert row["best"]["accuracy"] == tests[row["best"]["epoch"] - 1]
+        assert sum(map(sum, row["confusion"])) == 12
+    assert rows[0]["wrong_labels"] == 0
+    table, report = (out / "table.md").read_text(), (out / "report.html").read_text()
+    for words in (
+        "Test accuracy, last epoch",
+        "wrong training labels",
+        "highest (test)",
+        "AUROC",
+        "| gce |",
+        "Difference to ce",
+    ):
+        assert words in table
+    assert "Confusion matrix of gce" in report
+    assert "Test accuracy over epochs" in report
+    assert "Dice" not in table + report
+    assert not list(out.glob("cells/**/resume"))
+
+
+def test_measures_are_those_of_the_weights_on_clean_test_classes(tmp_path: Path) -> None:
+    row, cell = run_one(tmp_path)
+    with np.load(tmp_path / "patches.npz") as arrays:
+        images, labels = arrays["test_images"].transpose(0, 3, 1, 2), arrays["test_labels"][:, 0]
+    trained = load_run(cell.folder / "run", "2", torch.device("cpu"))
+    with torch.no_grad():
+        probability = trained.method.predict(network_input(torch.from_numpy(images.copy()))).numpy()
+    counts = np.zeros((3, 3), int)
+    for label, chance in zip(labels, probability, strict=True):
+        counts[label, chance.argmax()] += 1
+    assert row["confusion"] == counts.tolist()
+    assert row["last"]["accuracy"] == pytest.approx(np.trace(counts) / 12)
+    assert row["last"]["balanced_accuracy"] == pytest.approx(np.mean([counts[k, k] / 4 for k in range(3)]))
+
+
+def test_training_labels_are_those_written_and_validation_labels_share_their_noise(tmp_path: Path) -> None:
+    row, cell = run_one(tmp_path)
+    wrong = written_labels(cell, "train") != true_labels(tmp_path, "train")
+    assert row["wrong_labels"] == pytest.approx(wrong.mean())
+    assert 0 < wrong.mean() < 0.6
+    run = json.loads((cell.folder / "run" / "run.json").read_text())
+    for split in ("train", "val"):
+        assert [entry[2] for entry in run[split]] == written_labels(cell, split).tolist()
+    assert (written_labels(cell, "val") != true_labels(tmp_path, "val")).any()
+    assert (written_labels(cell, "test") == true_labels(tmp_path, "test")).all()
+
+
+def test_clean_validation_labels_where_asked(tmp_path: Path) -> None:
+    noises = {"half": {"noise": "symmetric", "parameters": {"rate": 0.5}, "validation": "clean"}}
+    row, cell = run_one(tmp_path, noises=noises)
+    assert row["validation_labels"] == "clean"
+    run = json.loads((cell.folder / "run" / "run.json").read_text())
+    assert [entry[2] for entry in run["val"]] == true_labels(tmp_path, "val").tolist()
+    assert "validation set with clean labels" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_trusted_cases_keep_their_class_and_limits_hold(tmp_path: Path) -> None:
+    datasets = {"toy": {"path": str(tmp_path / "patches.npz"), "trusted": 0.25, "limit": {"train": 20, "test": 6}}}
+    noises = {"half": {"noise": "symmetric", "parameters": {"rate": 1.0, "own": False}}}
+    row, cell = run_one(tmp_path, datasets=datasets, noises=noises)
+    assert (row["train_cases"], row["trusted_cases"]) == (20, 5)
+    assert row["wrong_labels"] == pytest.approx(15 / 20)
+    assert sum(map(sum, row["confusion"])) == 6
+    run = json.loads((cell.folder / "run" / "run.json").read_text())
+    truth = true_labels(tmp_path, "train")
+    kept = {id for id, _, target in run["train"] if target == truth[int(id.split("_")[1])]}
+    assert kept == set(run["trusted"])
+    assert len(kept) == 5
+
+
+def test_noise_that_depends_on_the_image_and_a_measured_rate(tmp_path: Path) -> None:
+    noises = {"half": {"noise": "instance", "parameters": {"rate": 0.3}}}
+    methods = {"ce": {"method": "co-teaching", "config": {"noise_rate": "measured"}}}
+    row, cell = run_one(tmp_path, noises=noises, methods=methods)
+    assert row["failed"] is None
+    assert 0 < row["wrong_labels"] < 0.7
+    run = json.loads((cell.folder / "run" / "run.json").read_text())
+    assert run["method_config"]["noise_rate"] == row["wrong_labels"]
+
+
+def test_folders_of_images_without_validation_cases_have_no_best_epoch(tmp_path: Path) -> None:
+    from PIL import Image
+
+    build_npz(tmp_path / "patches.npz")
+    with np.load(tmp_path / "patches.npz") as arrays:
+        for split in ("train", "test"):
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"][:, 0]
+            for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                file = tmp_path / "folders" / split / CLASSES[label] / f"{number:02d}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(file)
+    datasets = {"toy": {"path": str(tmp_path / "folders"), "val_fraction": 0.0}}
+    row, cell = run_one(tmp_path, datasets=datasets, test_every=2, last_ten=False)
+    assert row["failed"] is None
+    assert (row["best"], row["last_ten"]) == (None, None)
+    assert sorted(row["classes"]) == sorted(CLASSES)
+    assert [point["test_accuracy"] is None for point in row["curve"]] == [True, False]
+    target = {case.id: case.target for case in open_dataset(cell.data_folder).of("train")}
+    with (cell.data_folder / "labels.csv").open() as file:
+        written = {line["case"]: line["class"] for line in csv.DictReader(file) if line["split"] == "train"}
+    assert {id: row["classes"][found] for id, found in target.items()} == written
+    assert row["wrong_labels"] == pytest.approx(np.mean([id.split("/")[-2] != name for id, name in written.items()]))
+
+
+def test_images_are_prepared_once_for_all_noises(tmp_path: Path) -> None:
+    run_grid(make_grid(grid_of(tmp_path, seeds=[0, 1], cells=[{"methods": ["ce"]}]), "grid"), tmp_path / "out")
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3  # one array each of training, validation and test images
+
+
+def test_resume_keeps_what_is_done_and_refuses_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = one(tmp_path)
+    out = tmp_path / "out"
+    run_grid(make_grid(raw, "grid"), out)
+    before = (out / "results.jsonl").read_bytes()
+
+    def never(job: object) -> None:
+        raise AssertionError("a finished cell was trained again")
+
+    monkeypatch.setattr(class_cell, "fit", never)
+    run_grid(make_grid(raw, "grid"), out, resume=True)
+    assert (out / "results.jsonl").read_bytes() == before
+    raw["noises"]["half"]["parameters"] = {"rate": 0.4}
+    with pytest.raises(DataError, match="holds a cell with other settings"):
+        run_grid(make_grid(raw, "grid"), out, resume=True)
+
+
+def test_a_failed_cell_is_shown_and_tried_again_on_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = make_grid(grid_of(tmp_path), "grid")
+    out = tmp_path / "out"
+    fit = class_cell.fit
+
+    def fail(job: Any) -> None:
+        if job.method == "gce":
+            raise RuntimeError("out of memory")
+        fit(job)
+
+    monkeypatch.setattr(class_cell, "fit", fail)
+    run_grid(grid, out)
+    assert "RuntimeError: out of memory" in (out / "table.md").read_text()
+    assert "failed (1)" in (out / "table.md").read_text()
+    assert "failed: RuntimeError" in (out / "report.html").read_text()
+    monkeypatch.undo()
+    monkeypatch.setenv("DEBRIDE_CACHE", str(tmp_path / "cache"))
+    written = {file: file.stat().st_mtime_ns for file in (out / "data").rglob("*.npz")}
+    run_grid(grid, out, resume=True)
+    assert "failed" not in (out / "table.md").read_text()
+    assert {file: file.stat().st_mtime_ns for file in (out / "data").rglob("*.npz")} == written
+    assert len(written) == 1
+
+
+def test_an_interrupted_cell_goes_on_from_its_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from debride.training import fit as fit_module
+
+    grid = make_grid(one(tmp_path), "grid")
+    epoch, trained = fit_module._epoch, []
+
+    def killed(run: Any) -> None:
+        trained.append(run.epoch)
+        if trained == [0, 1]:
+            raise KeyboardInterrupt
+        epoch(run)
+
+    monkeypatch.setattr(fit_module, "_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(grid, tmp_path / "out")
+    run_grid(grid, tmp_path / "out", resume=True)
+    assert trained == [0, 1, 1]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "patches.npz").write_bytes((tmp_path / "patches.npz").read_bytes())
+    row, _ = run_one(tmp_path / "again")
+    (resumed,) = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert {**resumed, "minutes": 0} == {**row, "minutes": 0}
+
+
+def test_grids_and_data_sets_are_for_one_task(tmp_path: Path) -> None:
+    build_folder(tmp_path / "masks", n=18)
+    datasets = {"toy": {"path": str(tmp_path / "masks")}}
+    with pytest.raises(DataError, match=r"is a data set for segmentation.*Write task: segmentation"):
+        run_grid(make_grid(one(tmp_path, datasets=datasets), "grid"), tmp_path / "out")
+    noises, training = {"clean": None}, {"epochs": 1}
+    raw = grid_of(tmp_path, task="segmentation", noises=noises, training=training, cells=None, augmentation=None)
+    with pytest.raises(DataError, match=r"is a data set for classification.*Write task: classification"):
+        run_grid(make_grid(raw, "grid"), tmp_path / "other")
+
+
+def test_a_data_set_without_test_images_says_so(tmp_path: Path) -> None:
+    build_npz(tmp_path / "patches.npz")
+    with np.load(tmp_path / "patches.npz") as arrays:
+        np.savez(tmp_path / "short.npz", **{name: arrays[name] for name in arrays if not name.startswith("test")})
+    datasets = {"toy": {"path": str(tmp_path / "short.npz")}}
+    with pytest.raises(DataError, match="has no labelled test cases"):
+        run_grid(make_grid(one(tmp_path, datasets=datasets), "grid"), tmp_path / "out")
+
+
+def test_test_images_of_another_kind_are_named(tmp_path: Path) -> None:
+    build_npz(tmp_path / "patches.npz")
+    with np.load(tmp_path / "patches.npz") as arrays:
+        grey = {**arrays, "test_images": arrays["test_images"][..., 0]}
+    np.savez(tmp_path / "grey.npz", **grey)
+    datasets = {"toy": {"path": str(tmp_path / "grey.npz")}}
+    with pytest.raises(DataError, match="has test images of 1 channels, training images have 3"):
+        run_grid(make_grid(one(tmp_path, datasets=datasets), "grid"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "detection"}, "detection"),
+        ({"noises": {"a": {"noise": "markov"}}}, "does not exist"),
+        ({"noises": {"a": {"noise": "symmetric", "parameters": {"rat": 0.5}}}}, "has no setting 'rat'"),
+        ({"noises": {"a": {"noise": "symmetric", "parameters": {"rate": 2}}}}, "rate"),
+        ({"noises": {"a": {"noise": "symmetric", "dice": 0.5}}}, "has a dice, share or raters"),
+        ({"noises": {"a": {"noise": "symmetric", "share": 0.5}}}, "has a dice, share or raters"),
+        ({"noises": {"a": {"raters": "sample"}}}, "has a dice, share or raters"),
+        ({"noises": {"a": {"validation": "clean"}}}, "clean validation labels but no noise"),
+        ({"methods": {"alc": None}}, "alc is not for classification"),
+        ({"training": {"patch_size": [8, 8]}}, "has a patch_size or spacing"),
+        ({"training": {"epochs": "many"}}, "epochs"),
+        ({"augmentation": {"spatial_probability": 0.0}}, "has no setting 'spatial_probability'"),
+        ({"augmentation": {"pad": 2}}, "--augment-pad"),
+    ],
+)
+def test_mistakes_in_a_grid_are_named_before_anything_runs(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        make_grid(grid_of(tmp_path, cells=None, **changes), "grid.yaml")
+
+
+def test_grids_for_segmentation_refuse_what_is_for_classification(tmp_path: Path) -> None:
+    raw = {"datasets": {"toy": {"path": str(tmp_path)}}, "noises": {"clean": None}, "methods": {"ce": None}}
+    assert make_grid(raw, "grid").task == "segmentation"
+    with pytest.raises(DataError, match="does not exist"):
+        make_grid({**raw, "noises": {"a": {"noise": "symmetric"}}}, "grid")
+
+
+def test_cells_of_segmentation_are_described_as_before_there_was_a_task(tmp_path: Path) -> None:
+    raw = {"datasets": {"toy": {"path": str(tmp_path)}}, "noises": {"clean": None}, "methods": {"ce": None}}
+    (cell,) = cells(make_grid(raw, "grid"), tmp_path)
+    assert "task" not in cell.settings
+    assert cells(make_grid(one(tmp_path), "grid"), tmp_path)[0].settings["task"] == "classification"
