@@ -41,12 +41,14 @@ def test_reads_what_numpy_reads(tmp_path: Path, compressed: bool, shape: tuple[i
     assert arrays.names(file) == ("first", "wanted")
     assert arrays.header(file, "wanted") == (shape, np.dtype(dtype))
     found = arrays.array(file, "wanted")
-    assert found.dtype == values.dtype and found.shape == shape
+    assert found.dtype.newbyteorder("=") == values.dtype.newbyteorder("=") and found.shape == shape
     assert np.array_equal(found, np.load(file)["wanted"])
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-@pytest.mark.parametrize(("chunk", "sizes"), [(1, [1] * 7), (24, [2, 2, 2, 1]), (35, [2, 2, 2, 1]), (36, [3, 3, 1]), (999, [7])])
+@pytest.mark.parametrize(
+    ("chunk", "sizes"), [(1, [1] * 7), (24, [2, 2, 2, 1]), (35, [2, 2, 2, 1]), (36, [3, 3, 1]), (999, [7])]
+)
 def test_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compressed: bool, chunk: int, sizes: list[int]) -> None:
     """A row has 12 bytes: a piece has as many as fit in a chunk, at least one."""
     monkeypatch.setattr(arrays, "_CHUNK", chunk)
@@ -187,7 +189,9 @@ def test_an_encrypted_archive(tmp_path: Path) -> None:
         arrays.array(file, "a")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00\x02\x00{}", b"something else entirely", b"\x93NUMPY\x09\x00\x02\x00{}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY\x01\x00\x02\x00{}", b"something else entirely", b"\x93NUMPY\x09\x00\x02\x00{}"]
+)
 def test_a_member_that_is_no_array(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataError, match=r"is no \.npz file that can be read"):
         arrays.array(archive(tmp_path / "a.npz", content), "a")

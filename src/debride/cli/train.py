@@ -193,6 +193,7 @@ def _describe(name: str) -> None:
     method = _method(name)
     paper = method.paper
     print(f"{name}: {paper.title}\n{paper.authors}, {paper.year}. {paper.reference}\nImplements: {paper.sections}")
+    print(f"For {' and '.join(sorted(method.tasks, reverse=True))}.")
     print(f"Needs: {', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.")
     print("\nOptions")
     for field in dataclasses.fields(method.Config):

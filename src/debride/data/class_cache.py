@@ -132,7 +132,7 @@ def _write(
 def _resized(images: npt.NDArray[np.uint8], size: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:
     if size is None or images.shape[2:] == tuple(size):
         return images
-    planes = resize(torch.from_numpy(images.reshape(-1, *images.shape[2:])).float(), tuple(size))
+    planes = resize(torch.from_numpy(images.reshape(-1, *images.shape[2:]).astype(np.float32)), tuple(size))
     return planes.round_().clamp_(0, 255).byte().numpy().reshape(*images.shape[:2], *size)
 
 

@@ -176,7 +176,7 @@ def _read_table(root: Path, report: Report) -> Layout:
                 if fields.get("patient"):
                     patients[id] = fields["patient"]
     except csv.Error as error:
-        report(DataError(f"{path}:{reader.line_num}", f"is not valid CSV ({error})", "Correct this line."))
+        report(DataError(f"{path}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line."))
     description = read_object(root / "dataset.json", report)
     classes = read_legend(root / "dataset.json", description, report).classes or tuple(
         sorted({name for _, name, _ in rows.values() if name})

@@ -227,7 +227,7 @@ def _weighted(probability: Floats, label: Ids, weights: Floats) -> tuple[dict[st
 
 
 def _auroc(score: Floats, positive: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """The area under the ROC curve (R,) of scores (N,) under weightings (R, N), from mid ranks; NaN where a kind has no weight."""
+    """The area under the ROC curve (R,) of scores (N,) under weightings (R, N), by mid ranks; NaN where a kind is missing."""
     order = np.argsort(score)
     up_to = np.zeros((len(weights), len(score) + 1))
     np.cumsum(np.take(weights, order, axis=1), axis=1, out=up_to[:, 1:])

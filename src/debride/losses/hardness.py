@@ -27,7 +27,7 @@ class CentreSums:
     def none(cls, features: int, classes: int, device: torch.device) -> CentreSums:
         """The sums over no images."""
         empty = torch.zeros(classes, dtype=torch.float64, device=device)
-        return cls(empty.new_zeros(classes, features), empty, empty)
+        return cls(empty.new_zeros(classes, features), empty, empty.clone())
 
     @classmethod
     def of(cls, features: Tensor, target: Tensor, weight: Tensor, classes: int) -> CentreSums:

@@ -6,6 +6,7 @@ from debride.methods.ce import CrossEntropy
 from debride.methods.co_teaching import CoTeaching
 from debride.methods.confident_learning import ConfidentLearning
 from debride.methods.dcd import DCD
+from debride.methods.dcd_segmentation import DCDSegmentation
 from debride.methods.dividemix import DivideMix
 from debride.methods.elr import ELR
 from debride.methods.gce import GeneralizedCrossEntropy
@@ -43,4 +44,5 @@ METHODS: dict[str, type[Method]] = {
     "dividemix": DivideMix,
     "unicon": UNICON,
     "dcd": DCD,
+    "dcd-seg": DCDSegmentation,
 }

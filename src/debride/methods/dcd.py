@@ -74,7 +74,7 @@ class DCD(Method):
             "Without `meta` all weights are alpha = 1, beta = 0. Without DCD (`--weights none`) what is left is UNICON, "
             "trained without the trusted cases.",
             "Section 4.1 trains with 30 warm-up epochs of about 350: 0.1 of the training here.",
-            "For segmentation (section 4.5) nothing is said of network and granularity: not built.",
+            "For segmentation (section 4.5) see `dcd-seg`.",
             *DEVIATIONS,
         ),
     )

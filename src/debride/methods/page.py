@@ -21,7 +21,8 @@ def _section(name: str, method: type[Method]) -> str:
         f"\n## `{name}`\n",
         f"{inspect.getdoc(method)}\n",
         f"{paper.authors}: *{paper.title}*, {paper.year}. {paper.reference}. Implements: {paper.sections}.\n",
-        f"Needs {', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.\n",
+        f"For {' and '.join(sorted(method.tasks, reverse=True))}. Needs "
+        f"{', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.\n",
         "| option | default | what it is |\n|---|---|---|",
         *(
             f"| `--{field.name.replace('_', '-')}` | {field.default} | {field.metadata['about']} |"

@@ -1,0 +1,205 @@
+"""What ``check`` says of images for classification: each by itself, and all together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.datasets import build_npz, save_nifti, save_png
+
+from debride.data import arrays, check_classes
+from debride.data.check import find_problems
+
+
+def noise(seed: int, *shape: int) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, shape or (6, 6, 3), np.uint8)
+
+
+def build(root: Path, kind: str) -> Path:
+    """Ten images for the training, four for the validation and the test each, of two classes in turn, all different."""
+    held: dict[str, Any] = {}
+    for split, count in (("train", 10), ("val", 4), ("test", 4)):
+        images = [noise(1000 * len(split) + 10 * ord(split[0]) + n) for n in range(count)]
+        held |= {f"{split}_images": np.array(images), f"{split}_labels": np.arange(count) % 2}
+        for n, image in enumerate(images):
+            if kind == "classes":
+                save_png(root / split / "ab"[n % 2] / f"{n}.png", image)
+    if kind == "npz":
+        root.mkdir()
+        np.savez(root / "data.npz", **held)
+    return root
+
+
+def change(root: Path, kind: str, split: str, row: int, image: Any) -> str:
+    """Puts another image in a place, and returns how the place is called."""
+    if kind == "classes":
+        path = root / split / "ab"[row % 2] / f"{row}.png"
+        save_png(path, image)
+        return str(path)
+    held = dict(np.load(root / "data.npz"))
+    held[f"{split}_images"][row] = image
+    np.savez(root / "data.npz", **held)
+    return f"{split}_{row:05d}"
+
+
+def image_of(root: Path, kind: str, split: str, row: int) -> Any:
+    if kind == "npz":
+        return np.load(root / "data.npz")[f"{split}_images"][row]
+    from PIL import Image
+
+    return np.asarray(Image.open(root / split / "ab"[row % 2] / f"{row}.png"))
+
+
+def said(root: Path) -> list[str]:
+    return [f"{each.file}: {each.problem}. {each.remedy}" for each in find_problems(root)]
+
+
+KINDS = pytest.mark.parametrize("kind", ["npz", "classes"])
+
+
+@KINDS
+def test_a_sound_data_set(tmp_path: Path, kind: str) -> None:
+    seen: list[tuple[int, int]] = []
+    assert find_problems(build(tmp_path / "data", kind), progress=lambda *now: seen.append(now)) == []
+    assert seen == [(number, 18) for number in range(1, 19)]
+
+
+@KINDS
+def test_a_constant_image(tmp_path: Path, kind: str) -> None:
+    root = build(tmp_path / "data", kind)
+    name = change(root, kind, "train", 3, np.full((6, 6, 3), 17, np.uint8))
+    assert said(root) == [f"{name}: has the same value 17 everywhere. Restore the image, or take it out."]
+
+
+@KINDS
+def test_an_image_that_is_almost_constant_is_none(tmp_path: Path, kind: str) -> None:
+    root = build(tmp_path / "data", kind)
+    image = np.full((6, 6, 3), 17, np.uint8)
+    image[5, 5, 2] = 18
+    change(root, kind, "train", 3, image)
+    assert said(root) == []
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("split", "row", "more"),
+    [
+        ("train", 4, ""),
+        ("train", 5, ", and another class ({1} and {0})"),
+        ("test", 2, ", which is in another split (test and train)"),
+        ("test", 3, ", which is in another split (test and train), and another class ({1} and {0})"),
+    ],
+)
+def test_duplicates(tmp_path: Path, kind: str, split: str, row: int, more: str) -> None:
+    """A leak into the test, and a class that contradicts another, are said."""
+    root = build(tmp_path / "data", kind)
+    original = change(root, kind, "train", 2, image_of(root, kind, "train", 2))
+    copy = change(root, kind, split, row, image_of(root, kind, "train", 2))
+    classes = ("class_0", "class_1") if kind == "npz" else ("a", "b")
+    (line,) = said(root)
+    first, second = (original, copy) if line.startswith(copy) else (copy, original)
+    assert line.startswith(f"{second}: has the same pixels as {first}")
+    told = more.format(*classes)
+    swapped = told.replace("(test and train)", "(train and test)").replace(
+        f"({classes[1]} and {classes[0]})", f"({classes[0]} and {classes[1]})"
+    )
+    assert line.endswith(f"as {first}{told if second == copy else swapped}. Keep one of the two.")
+
+
+def test_many_duplicates_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_classes, "SHOWN", 3)
+    root = build(tmp_path / "data", "npz")
+    for row in range(1, 8):
+        change(root, "npz", "train", row, image_of(root, "npz", "train", 0))
+    lines = said(root)
+    assert len(lines) == 4 and lines[-1] == f"{root}: has 4 more images twice. Keep one of each."
+    assert [line.split(":")[0] for line in lines[:3]] == ["train_00001", "train_00002", "train_00003"]
+
+
+def test_turned_pixels_are_no_duplicate(tmp_path: Path) -> None:
+    """Images of the same bytes in another shape differ."""
+    root = build(tmp_path / "data", "classes")
+    image = noise(1, 4, 9, 3)
+    save_png(root / "train" / "a" / "x.png", image)
+    channels_first = image.transpose(2, 0, 1).reshape(3, 9, 4).transpose(1, 2, 0)
+    save_png(root / "train" / "a" / "y.png", np.ascontiguousarray(channels_first))
+    assert said(root) == []
+
+
+@KINDS
+def test_a_class_without_a_training_image(tmp_path: Path, kind: str) -> None:
+    root = build(tmp_path / "data", kind)
+    if kind == "npz":
+        held = dict(np.load(root / "data.npz"))
+        held["test_labels"][0] = 2
+        np.savez(root / "data.npz", **held)
+    else:
+        save_png(root / "test" / "class_2" / "x.png", noise(9))
+    assert said(root) == [f"{root}: has no training image of the class 'class_2'. Remove the class, or add images."]
+
+
+def test_training_images_of_one_class_only(tmp_path: Path) -> None:
+    root = build(tmp_path / "data", "npz")
+    held = dict(np.load(root / "data.npz"))
+    held["train_labels"][:] = 1
+    np.savez(root / "data.npz", **held)
+    assert said(root) == [f"{root}: has training images of one class only. Give images of at least two classes."]
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    """Each is named, and the others are looked at all the same."""
+    root = build(tmp_path / "data", "classes")
+    (root / "train" / "a" / "0.png").write_bytes(b"")
+    (root / "train" / "b" / "1.png").write_bytes(b"not a picture")
+    save_nifti(root / "val" / "a" / "volume.nii.gz", noise(0, 3, 4, 5))
+    (root / "test" / "a" / "0.png").unlink()
+    (root / "test" / "a" / "0.png").symlink_to(root / "nowhere")
+    constant = change(root, "classes", "test", 3, np.zeros((6, 6, 3), np.uint8))
+    lines = said(root)
+    for name, problem in (("train/a/0.png", "is empty"), ("train/b/1.png", "cannot be decoded"), ("test/a/0.png", "does not")):
+        assert any(line.startswith(f"{root / name}: {problem}") for line in lines), (name, lines)
+    assert any(line.startswith(f"{root / 'val/a/volume.nii.gz'}: is 3D") for line in lines)
+    assert any(line.startswith(f"{constant}: has the same value 0") for line in lines)
+    assert len(lines) == 5
+
+
+def test_channels_that_differ(tmp_path: Path) -> None:
+    root = build(tmp_path / "data", "classes")
+    save_png(root / "train" / "a" / "0.png", noise(0, 6, 6))
+    assert said(root) == [f"{root}: has images of different numbers of channels. Convert them to one."]
+
+
+def test_arrays_that_end_early(tmp_path: Path) -> None:
+    """What is there is looked at; the damage is said for the array that has it (more than the few bytes behind a header)."""
+    root = build_npz(tmp_path / "data", n=12, size=48)
+    whole = np.load(root / "small.npz")
+    held = {name: whole[name] for name in whole.files}
+    held["val_images"][0] = 5
+    held["test_images"][1] = 9
+    np.savez(root / "small.npz", **held)
+    content = bytearray((root / "small.npz").read_bytes())
+    place = bytes(content).index(held["val_images"][2].tobytes())
+    content[place] ^= 0xFF  # the checksum of the member no longer fits
+    (root / "small.npz").write_bytes(content)
+    lines = said(root)
+    assert any("small.npz: is no .npz file that can be read (Bad CRC-32" in line for line in lines)
+    assert any(line.startswith("test_00001: has the same value 9") for line in lines), lines
+
+
+def test_arrays_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces of one image: duplicates and constant images in other pieces are found all the same."""
+    monkeypatch.setattr(arrays, "_CHUNK", 1)
+    root = build(tmp_path / "data", "npz")
+    change(root, "npz", "val", 1, image_of(root, "npz", "train", 1))
+    change(root, "npz", "val", 3, np.zeros((6, 6, 3), np.uint8))
+    assert [line.split(":")[0] for line in said(root)] == ["val_00001", "val_00003"]
+
+
+def test_cases_that_splits_json_leaves_out_are_not_looked_at(tmp_path: Path) -> None:
+    root = build(tmp_path / "data", "npz")
+    change(root, "npz", "train", 9, np.zeros((6, 6, 3), np.uint8))
+    lists = '{"train": ["train_00000", "train_00001"], "val": ["train_00002"]}'
+    (root / "splits.json").write_text(lists)
+    assert said(root) == []
