@@ -1,7 +1,8 @@
 """What DCD (or UNICON) selects over a training, and whether its distances tell hard images or wrong labels.
 
-Run ``DEBRIDE_DATA=... python benchmarks/class_selection.py --plot selection.svg`` for 5,000 images of CIFAR-10, with the training
-of classification.yaml (or ``--method unicon``, whose images have no distances). Clean labels are read here only, to judge.
+Run ``DEBRIDE_DATA=... python benchmarks/class_selection.py --plot selection.svg`` for 5,000 images of CIFAR-10, with the
+training of classification.yaml (or ``--method unicon``, whose images have no distances). Clean labels are read here only, to
+judge.
 
 Judged are the training cases that are not trusted. After every epoch: precision and recall of the labels that the epoch
 selected, as a detector of clean labels (the first network's, where each has its own), and the AUROC of 1 - divergence of the
@@ -96,16 +97,15 @@ class Judge:
         sound = selected & self.right
         parts = (sound & ~self.hard, sound & self.hard, selected & ~self.right)
         self.distances = {name: distance[part] for name, part in zip(GROUPS, parts, strict=True)}
-        lines = [f"selected in epoch {epoch}{'cases':>12}{'mean DCD':>10}{'loss given':>12}{'loss clean':>12}"]
+        lines = [f"{f'selected in epoch {epoch}':22}{'cases':>12}{'mean DCD':>10}{'loss given':>12}{'loss clean':>12}"]
         for name, part in zip(GROUPS, parts, strict=True):
-            means = (_mean(each[part]) for each in (given_loss, clean_loss))
-            lines.append(
-                f"  {name:18}{part.sum():14}{_figure(_mean(distance[part]))}" + "".join(f"{mean:12.3f}" for mean in means)
-            )
+            means = [_mean(each[part]) for each in (given_loss, clean_loss)]
+            figures = _figure(_mean(distance[part])) + "".join(_figure(mean, 12) for mean in means)
+            lines.append(f"  {name:20}{part.sum():12}{figures}")
         lines.append(f"AUROC{'':17}{'noisy':>12}{'hard':>10}")
         for name, score in (("DCD", distance), ("loss given", given_loss)):
             found = (auroc(score[selected], ~self.right[selected]), auroc(score[sound], self.hard[sound]))
-            lines.append(f"  {name:20}{found[0]:12.3f}{_figure(found[1])}")
+            lines.append(f"  {name:20}{_figure(found[0], 12)}{_figure(found[1])}")
         correlations = {
             "loss given": rank_correlation(distance[selected], given_loss[selected]),
             "loss clean": rank_correlation(distance[selected], clean_loss[selected]),
@@ -257,10 +257,11 @@ def main() -> None:
         reference = reference_probabilities(clean, config, out / "reference")
         judge = Judge(clean, given, reference, sys.stdout)
         wrong, right = 1 - judge.right[judge.judged].mean(), (reference.argmax(axis=1) == judge.clean)[judge.judged].mean()
+        hard = judge.hard[judge.judged].mean()
         print(
-            f"{arguments.method}, {arguments.kind} noise of rate {arguments.rate}: {judge.judged.sum()} cases judged, ", end=""
+            f"{arguments.method}, {arguments.kind} noise of rate {arguments.rate}: {judge.judged.sum()} cases judged,", end=" "
         )
-        print(f"{wrong:.1%} wrong; the reference gets {right:.1%} right, {judge.hard[judge.judged].mean():.1%} are hard")
+        print(f"{wrong:.1%} wrong; the reference gets {right:.1%} right, {hard:.1%} are hard")
         print(f"epoch{'selected':>10}" + "".join(f"{name:>10}" for name in FIGURES), flush=True)
         train(watched(METHODS[arguments.method], judge), given, config, out / arguments.method)
     if arguments.plot:
@@ -271,8 +272,8 @@ def _mean(values: Numbers) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _figure(value: float) -> str:
-    return f"{'-':>10}" if np.isnan(value) else f"{value:10.3f}"
+def _figure(value: float, width: int = 10) -> str:
+    return f"{'-':>{width}}" if np.isnan(value) else f"{value:{width}.3f}"
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class Stopwatch:
             ahead.tangent = self.timed("networks", ahead.tangent)
             return ahead
 
-        run.look_ahead = look_ahead  # type: ignore[method-assign]
+        run.look_ahead = look_ahead  # type: ignore[assignment, method-assign]
 
 
 def random_images(folder: Path, count: int, size: int, trusted: int) -> PreparedClasses:
@@ -154,7 +154,7 @@ def rounds_of(
         method.start_epoch(run)
         yield {"sweep": watch.now() - started}
     if hasattr(method, "divisions"):
-        method.divisions = dict.fromkeys(NAMES, half(len(prepared)))
+        method.divisions = dict.fromkeys(NAMES, half(len(prepared)))  # type: ignore[assignment]
     phases = method.plan(run)
     streams = [run.batches(number, phase) for number, phase in enumerate(phases)]
     for batches in streams if len(streams) == 2 else 2 * streams:
@@ -242,7 +242,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args, Path(folder))
-    device = torch.cuda.get_device_name() if args.device == "cuda" else f"cpu, {args.threads} threads"
+    device = (
+        torch.cuda.get_device_name()
+        if args.device == "cuda"
+        else f"cpu, {args.threads} thread{'' if args.threads == 1 else 's'}"
+    )
     print(f"{args.network} of width {args.width}, batches of {args.batch_size}, images of {args.image_size}^2, ", end="")
     print(f"{2 * args.rounds} steps; {device}, torch {torch.__version__}\n")
     print("\n".join(table(found, args.images)))

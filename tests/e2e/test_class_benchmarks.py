@@ -58,7 +58,7 @@ def dataset(targets: tuple[int, ...]) -> Dataset:
 def looked(divided: bool = True, distance: bool = True) -> tuple[class_selection.Judge, str]:
     """A judge that has seen the last of four epochs, and what it printed."""
     out = io.StringIO()
-    judge = class_selection.Judge(dataset(CLEAN), dataset(GIVEN), probability(), out)
+    judge = class_selection.Judge(dataset(CLEAN), dataset(GIVEN), probability(596), out)
     division = Division(torch.tensor(SELECTED), torch.ones(len(SELECTED)))
     method = SimpleNamespace(
         divisions={"first": division, "second": Division(~division.selected, division.trust)} if divided else {},
@@ -80,7 +80,7 @@ def hard_cases() -> list[bool]:
     """Where the reference is wrong, or less sure than for half of the judged cases."""
     margin = []
     for row, label in enumerate(CLEAN):
-        chance = probability()[row]
+        chance = probability(596)[row]
         margin.append(math.log(chance[label]) - max(math.log(chance[k]) for k in range(3) if k != label))
     ordered = sorted(margin[row] for row in range(len(CLEAN)) if row != TRUSTED)
     return [value < 0 or value < ordered[len(ordered) // 2] for value in margin]
@@ -157,7 +157,7 @@ def test_class_selection(
     assert 0 < int(selected) <= 43
     assert all(0 <= float(figure) <= 1 for figure in [*figures, lines[2].split()[4]])
     assert "watched" not in METHODS
-    assert "as a detector of clean labels" in picture.read_text() or "<path" in picture.read_text()
+    assert "<svg" in picture.read_text()
     assert (out / "reference" / "run.json").exists()
     assert ("selected in epoch 2" in printed) == ("Spearman of DCD" in printed) == (method == "dcd")
     if method == "dcd":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,6 @@ def test_arrays_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def watched(path: Path, name: str) -> Any:
         nonlocal largest, most
         for piece in whole(path, name):
-            gc.collect()
             alive.append(weakref.ref(piece))
             largest, most = max(largest, len(piece)), max(most, sum(each() is not None for each in alive))
             yield piece
@@ -281,3 +280,12 @@ def test_flat_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flat = flat_images(open_dataset(root), ["train", "test"])
     expected = [image.transpose(2, 0, 1).ravel() for split in ("train", "test") for image in held[f"{split}_images"]]
     assert np.array_equal(flat, expected) and isinstance(flat, np.memmap)
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(build_npz(tmp_path / "data", n=12))
+    monkeypatch.setattr(class_cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(DataError, match=r"the disk has 0\.0 GB left") as caught:
+        prepare_classes(dataset.of("train"), None, tmp_path / "cache")
+    assert "DEBRIDE_CACHE" in caught.value.remedy
+    assert not list((tmp_path / "cache").rglob("*.npy"))

@@ -68,7 +68,7 @@ def image_of(prepared: PreparedClasses, rows: Sequence[int]) -> Tensor:
 
 
 def places(view: Tensor, image: Tensor, pad: int) -> list[tuple[int, int, bool]]:
-    """Every shift and mirroring of an image (C, H, W), with zeros from outside, that gives the view; plain loops."""
+    """Every shift and mirroring of an image (C, H, W), with zeros from outside, that gives the view."""
     found = []
     source = ((image + 1) * 127.5).round().long()
     target = ((view + 1) * 127.5).round().long()
@@ -76,11 +76,8 @@ def places(view: Tensor, image: Tensor, pad: int) -> list[tuple[int, int, bool]]
         flipped = source.flip(2) if mirrored else source
         for down in range(-pad, pad + 1):
             for across in range(-pad, pad + 1):
-                moved = torch.zeros_like(flipped)
-                for y in range(SIDE):
-                    for x in range(SIDE):
-                        if 0 <= y + down < SIDE and 0 <= x + across < SIDE:
-                            moved[:, y, x] = flipped[:, y + down, x + across]
+                wide = torch.nn.functional.pad(flipped, (pad, pad, pad, pad))
+                moved = wide[:, pad + down : pad + down + SIDE, pad + across : pad + across + SIDE]
                 if torch.equal(moved, target):
                     found.append((down, across, mirrored))
     return found

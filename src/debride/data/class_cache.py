@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +113,9 @@ def _write(
             with target.open("wb") as opened:  # the name that was given, without a suffix added
                 header = {"descr": "|u1", "fortran_order": False, "shape": (len(cases), *resized.shape[1:])}
                 np.lib.format.write_array_header_1_0(opened, header)
-                start = opened.tell()
-                opened.truncate(start + len(cases) * resized[0].size)
+                start, size_in_bytes = opened.tell(), len(cases) * resized[0].size
+                _refuse_full_disk(target.parent, size_in_bytes)
+                opened.truncate(start + size_in_bytes)
             array = np.memmap(target, np.uint8, "r+", start, (len(cases), *resized.shape[1:]))
         if resized.shape[1:] != array.shape[1:]:
             raise DataError(
@@ -127,6 +129,14 @@ def _write(
             progress(done, len(cases))
     assert isinstance(array, np.memmap)
     array.flush()
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    """A map of a file without room on the disk would end the process."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        problem = f"needs {needed / 1e9:.1f} GB for the prepared images, the disk has {free / 1e9:.1f} GB left"
+        raise DataError(folder, problem, "Free space, or give a cache on another disk: $DEBRIDE_CACHE.")
 
 
 def _resized(images: npt.NDArray[np.uint8], size: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:

@@ -220,6 +220,8 @@ def _npz_files(folder: Path) -> list[Path]:
 
 
 def _class_folders(path: Path) -> bool:
-    """Whether a folder holds folders of images, or train/ with such."""
+    """Whether a folder holds folders of images, or train/ with such; images and masks are no classes."""
     top = path / "train" if (path / "train").is_dir() else path
+    if {"images", "masks"} <= {folder.name for folder in top.iterdir()}:
+        return False
     return any(any(suffix(file) in SUFFIXES for file in folder.iterdir()) for folder in top.iterdir() if folder.is_dir())

@@ -297,7 +297,7 @@ def _read_csv(dataset: Dataset, file: Path) -> dict[str, int]:
                 raise DataError(where, f"gives {id} the class {name!r}", f"Known classes: {', '.join(dataset.classes[:10])}.")
             labels[id] = classes[name] if name in classes else numbers[name]
     except csv.Error as error:
-        raise DataError(f"{file}:{reader.line_num}", f"is not valid CSV ({error})", "Correct this line.") from None
+        raise DataError(f"{file}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line.") from None
     return labels
 
 

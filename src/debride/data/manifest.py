@@ -18,6 +18,7 @@ COLUMNS = ("case", "patient", "image", "label", "rater", "split", "trusted")
 
 FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 """What a column trusted may hold."""
+
 _UNFIT_FOR_FILES = frozenset('/\\:*?"<>|@\n\r\t\0')
 
 
@@ -72,7 +73,7 @@ def _records(path: Path, report: Report) -> Iterator[tuple[str, dict[str, str]]]
             else:
                 yield where, fields
     except csv.Error as error:
-        report(DataError(f"{path}:{reader.line_num}", f"is not valid CSV ({error})", "Correct this line."))
+        report(DataError(f"{path}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line."))
 
 
 def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) -> _Row | None:

@@ -19,11 +19,15 @@ from debride.methods.base import Look, Method, Swept
 from debride.networks.network import Network
 from debride.progress import track
 from debride.rng import derive
+from debride.training.config import ClassTrainConfig
 from debride.training.run import TrainingRun
 from debride.types import IGNORE, Batch, Case, DataError
 
 if TYPE_CHECKING:
     from debride.training.fit import Job
+
+SEGMENTATION_ONLY = ("patch_size", "spacing", "crop", "intensity", "foreground")
+"""Settings of a training that mean nothing here."""
 
 SWEPT = 256
 """Images that pass through a network together where nothing is learnt."""
@@ -54,8 +58,8 @@ class ClassificationRun(TrainingRun):
 
 def prepare_class_sets(job: Job) -> tuple[PreparedClasses, PreparedClasses]:
     """The training and the validation cases. Raises DataError for settings of segmentation, and cases that cannot be learnt."""
-    for name in ("patch_size", "spacing"):
-        if getattr(job.config, name) is not None:
+    for name in SEGMENTATION_ONLY:
+        if getattr(job.config, name) != getattr(ClassTrainConfig(), name):
             raise DataError(f"--{name.replace('_', '-')}", "is for segmentation", "Leave it out; --image-size resizes images.")
     train, val = job.dataset.of("train"), job.dataset.of("val")
     if not train:
