@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from debride.labels import Field
 from debride.losses.hardness import CentreSums, centre_distance, importance
-from debride.methods.base import Look, LookAhead, MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
+from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
 from debride.methods.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
 from debride.methods.semi_supervised import (
     DEVIATIONS,
+    LOOKS,
     NAMES,
     Division,
     Projection,
@@ -28,6 +29,7 @@ from debride.methods.semi_supervised import (
     divided_losses,
     divided_phases,
     uniform_division,
+    update,
     warm_up_losses,
     warming_up,
 )
@@ -35,9 +37,6 @@ from debride.networks.network import Network
 from debride.refine.uniform import jensen_shannon
 from debride.settings import setting
 from debride.types import IGNORE, Batch, DataError
-
-LOOKS = (Look(), Look(own_warp=True), Look("strong", own_warp=True), Look("strong", own_warp=True))
-"""Two weak views that targets and distances come from, and two strong ones to learn from."""
 
 
 class DCD(Method):
@@ -181,14 +180,8 @@ class DCD(Method):
 
     def step(self, batch: Batch, run: Run) -> None:
         """One update of the phase's network and its projection, or of both networks."""
-        terms = self.loss(batch, run)
-        total = torch.stack(list(terms.values())).sum()
-        if run.phase in NAMES:
-            run.optimise(total, [self.first if run.phase == NAMES[0] else self.second, self.projections[run.phase]])
-            run.log(**terms, selected=self.divisions[run.phase].share)
-        else:
-            run.optimise(total)
-            run.log(**terms)
+        learning = {name: [getattr(self, name), self.projections[name]] for name in NAMES}
+        update(run, self.loss(batch, run), learning, self.divisions)
 
     def _weight(self, batch: Batch, run: Run, network: Network, selected: Tensor) -> Tensor | None:
         """The weight (B,) of each image's cross-entropy: Gamma of the selected (Eq. 9), 1 of the others; None: all alike."""

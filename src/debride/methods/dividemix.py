@@ -16,6 +16,7 @@ from debride.methods.semi_supervised import (
     SemiSupervisedConfig,
     divided_losses,
     divided_phases,
+    update,
     warm_up_losses,
     warming_up,
 )
@@ -83,14 +84,7 @@ class DivideMix(Method):
 
     def step(self, batch: Batch, run: Run) -> None:
         """One update of the phase's network, or of both."""
-        terms = self.loss(batch, run)
-        total = torch.stack(list(terms.values())).sum()
-        if run.phase in NAMES:
-            run.optimise(total, [self.first if run.phase == NAMES[0] else self.second])
-            run.log(**terms, selected=self.divisions[run.phase].share)
-        else:
-            run.optimise(total)
-            run.log(**terms)
+        update(run, self.loss(batch, run), {name: [getattr(self, name)] for name in NAMES}, self.divisions)
 
     def doubt(self, run: Run) -> Tensor:
         """The loss of each given label, by the mean of both networks."""

@@ -40,6 +40,9 @@ from debride.types import IGNORE, Batch, DataError
 NAMES = ("first", "second")
 """The two networks and, after the warm-up, the phases in which each learns."""
 
+LOOKS = (Look(), Look(own_warp=True), Look("strong", own_warp=True), Look("strong", own_warp=True))
+"""Of UNICON and DCD: two weak views that targets come from, and two strong ones to learn from."""
+
 DEVIATIONS = (
     "Warm-up and ramp are parts of the training, by default as long as 30 and 16 epochs are of 300. lambda_u grows from epoch "
     "to epoch, where the published code lets it grow within them.",
@@ -259,6 +262,22 @@ def divided_losses(
     terms["unsupervised"] = unsupervised_weight(config, run) * terms["unsupervised"]
     terms["prior"] = config.lambda_r * terms["prior"]
     return terms
+
+
+def update(
+    run: Run,
+    terms: dict[str, Tensor],
+    learning: Mapping[str, Sequence[nn.Module]],
+    divisions: Mapping[str, Division],
+) -> None:
+    """One step on the sum of the terms: for the modules that learn in the phase, or, in the warm-up, for all."""
+    total = torch.stack(list(terms.values())).sum()
+    if run.phase in learning:
+        run.optimise(total, learning[run.phase])
+        run.log(**terms, selected=divisions[run.phase].share)
+    else:
+        run.optimise(total)
+        run.log(**terms)
 
 
 class Projection(nn.Module):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
+from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, mean_probability
 from debride.methods.semi_supervised import (
     DEVIATIONS,
+    LOOKS,
     NAMES,
     Division,
     Projection,
@@ -19,13 +19,11 @@ from debride.methods.semi_supervised import (
     divided_losses,
     divided_phases,
     uniform_divisions,
+    update,
     warm_up_losses,
     warming_up,
 )
 from debride.types import Batch
-
-LOOKS = (Look(), Look(own_warp=True), Look("strong", own_warp=True), Look("strong", own_warp=True))
-"""Two weak views that targets come from, and two strong ones to learn from."""
 
 
 class UNICON(Method):
@@ -83,14 +81,8 @@ class UNICON(Method):
 
     def step(self, batch: Batch, run: Run) -> None:
         """One update of the phase's network and its projection, or of both networks."""
-        terms = self.loss(batch, run)
-        total = torch.stack(list(terms.values())).sum()
-        if run.phase in NAMES:
-            run.optimise(total, [self.first if run.phase == NAMES[0] else self.second, self.projections[run.phase]])
-            run.log(**terms, selected=self.divisions[run.phase].share)
-        else:
-            run.optimise(total)
-            run.log(**terms)
+        learning = {name: [getattr(self, name), self.projections[name]] for name in NAMES}
+        update(run, self.loss(batch, run), learning, self.divisions)
 
     def doubt(self, run: Run) -> Tensor:
         """How far the mean prediction diverges from each given label."""
