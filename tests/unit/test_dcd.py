@@ -143,7 +143,7 @@ def test_a_class_is_the_larger_part_of_equation_4(alpha: float, beta: float, lab
 
 
 @pytest.mark.parametrize("features", ["unit", "raw"])
-def test_centres_are_made_of_all_images_but_the_trusted_with_their_stored_weights(features: Any) -> None:
+def test_centres_are_made_of_labelled_images_but_the_trusted_with_their_stored_weights(features: Any) -> None:
     built = method(features=features, kept=0.0)
     run = Run(built)
     generator = torch.Generator().manual_seed(3)
@@ -158,7 +158,7 @@ def test_centres_are_made_of_all_images_but_the_trusted_with_their_stored_weight
             h = h / math.sqrt(float((h * h).sum())) if features == "unit" else h
             a, b = float(alpha[row, number]), float(beta[row, number])
             own = int(LABEL[row]) if a >= b and LABEL[row] != IGNORE else int(net(run.images[[row]]).argmax())
-            if row not in TRUSTED:
+            if row not in TRUSTED and LABEL[row] != IGNORE:
                 sums[own] += (a + b) * h
                 totals[own] += a + b
         known = totals > 0
@@ -293,12 +293,26 @@ def test_settings_out_of_range_are_refused_by_name(name: str, value: float) -> N
     assert caught.value.where == f"--{name.replace('_', '-')}"
 
 
-def test_labels_of_trusted_cases_steer_and_are_not_learnt(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "equal"),
+    [
+        ({"weights": "none"}, True),
+        ({"meta": False}, True),
+        ({"meta": False, "divisor": "count"}, True),
+        ({"spread": 0.1}, False),
+    ],
+)
+def test_labels_of_trusted_cases_steer_and_are_not_learnt(config: dict[str, Any], equal: bool, tmp_path: Path) -> None:
     """Trusted labels change what is learnt, through alpha and beta alone: without them there is no difference."""
-    first = small_class_job(tmp_path, "dcd", out="a", config={"weights": "none"})
+    first = small_class_job(tmp_path, "dcd", out="a", config=config, epochs=4)
     fit(first)
     cases = first.dataset.cases
     changed = tuple(replace(case, target=(int(case.target or 0) + 1) % 3) if case.trusted else case for case in cases)
     second = replace(first, dataset=replace(first.dataset, cases=changed), out=tmp_path / "b")
     fit(second)
-    assert same(weights(tmp_path / "a", "epoch-0003"), weights(tmp_path / "b", "epoch-0003"))
+    assert same(weights(tmp_path / "a", "epoch-0004"), weights(tmp_path / "b", "epoch-0004")) is equal
+
+
+def test_several_processes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--devices: is 2, and dcd keeps label state"):
+        fit(small_class_job(tmp_path, "dcd", devices=2))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
 
 from debride.refine.mixture import posterior_of_larger
 
@@ -108,6 +109,23 @@ def test_two_spikes_are_told_apart(numbers: tuple[int, int]) -> None:
     low = numbers[0]
     found = posterior_of_larger(np.repeat([0.1, 0.9], numbers))
     assert found[:low].max() < 1e-6 and found[low:].min() > 1 - 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_plain_posterior_is_scikit_learns_own(seed: int) -> None:
+    """Also where one Gaussian does, and on the far side of a narrow group."""
+    rng = np.random.default_rng(seed)
+    for values in (rng.normal(2, 0.5, 300), np.concatenate((rng.normal(2, 0.02, 200), rng.normal(2.3, 0.5, 100)))):
+        scaled = ((values - values.min()) / np.ptp(values))[:, None]
+        start = {
+            "weights_init": [0.5, 0.5],
+            "means_init": [[0.0], [1.0]],
+            "precisions_init": np.full((2, 1, 1), 4 / scaled.var()),
+        }
+        mixture = GaussianMixture(2, **start, reg_covar=5e-4, tol=1e-6, max_iter=1000).fit(scaled)
+        expected = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
+        np.testing.assert_allclose(posterior_of_larger(values, plain=True), expected, atol=1e-6)
+        assert not np.allclose(posterior_of_larger(values), expected, atol=0.05)
 
 
 def test_a_broad_group_does_not_claim_the_far_side_of_a_narrow_one() -> None:

@@ -86,3 +86,11 @@ def test_a_small_class_is_selected_whole_and_what_has_no_label_never() -> None:
     found = uniform_selection(d, label, 2, 0.6)
     assert found.nonzero()[:, 0].tolist() == [0, 1, 2, 8, 9]
     assert not uniform_selection(d, label, 2, 0.0).any()
+
+
+@pytest.mark.parametrize("count", [3, 7, 10, 97, 298])
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7])
+def test_equal_divergences_are_all_within_the_cut_off(count: int, value: float) -> None:
+    """However their mean rounds."""
+    divergence = torch.full((count,), value, dtype=torch.float64)
+    assert share_within(divergence, cutoff(divergence, 0.5, 1.0)) == 1

@@ -211,6 +211,8 @@ class Method(nn.Module):
     Config: ClassVar[type[Any]]
     tasks: ClassVar[frozenset[str]] = frozenset({"segmentation"})
     """What the method can be trained for: "segmentation", "classification"."""
+    one_process: ClassVar[bool] = False
+    """Whether a case may come twice in an epoch of a method that keeps label state, which several processes must not write."""
     trusted_labels_only: ClassVar[bool] = False
     """Whether labels of other cases are not looked at, not even to place patches on their foreground."""
 

@@ -43,6 +43,7 @@ class DCD(Method):
     """Uniform selection and semi-supervised training, with cross-entropy weighted by dynamic centre distances."""
 
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    one_process = True
     paper = Paper(
         title="Meta-Learning Dynamic Center Distance: Hard Sample Mining for Learning with Noisy Labels",
         authors="Mu, Qu, Yan, Yang, Deng",
@@ -59,7 +60,7 @@ class DCD(Method):
             "a temperature).",
             "Which label defines a class is not said: the given one where alpha is at least beta, else the predicted one, "
             "which is the larger part of t_i (Eq. 4).",
-            "Each network has centres of its own. They are made in the sweep before an epoch, of all training images with "
+            "Each network has centres of its own. They are made in the sweep before an epoch, of all labelled training images with "
             "the weights of their last look-ahead (alpha = 1, beta = 0 before the first); distances are those of a step's "
             "own features, in the first weak view.",
             "Eq. 9 sums over the training set: here over the selected images of a batch, times their number, so that L_HF is "
@@ -72,7 +73,12 @@ class DCD(Method):
             "+ beta = 1 (Table 9). The look is at the phase's network, at labelled and other images in the first weak view.",
             "Without `meta` all weights are alpha = 1, beta = 0. Without DCD (`--weights none`) what is left is UNICON, "
             "trained without the trusted cases.",
-            "Section 4.1 trains with 30 warm-up epochs of about 350: 0.1 of the training here.",
+            "Section 4.2 trains with 30 warm-up epochs of about 350: 0.1 of the training here.",
+            "The look-ahead is that of L2B here: trusted cases are drawn at random, augmented and normalised by their own "
+            "batch. Where no step on any label would help, alpha = beta = 0, with `--normalise case` too.",
+            "Section 4.7 uses lambda for sample selection; `--weights direct` weighs the losses of what UNICON selects.",
+            "Centres are of features in evaluation mode, distances of features in training mode.",
+            "One process alone can train it: an image may come several times in an epoch.",
             "For segmentation (section 4.5) see `dcd-seg`.",
             *DEVIATIONS,
         ),
@@ -148,7 +154,9 @@ class DCD(Method):
             alpha, beta = (run.store.read(name, swept.rows)[:, number].to(device) for name in ("alpha", "beta"))
             target = target_class(swept.label, swept.probability.argmax(dim=1), alpha, beta)
             learnt = torch.from_numpy(~np.isin(swept.rows, run.trusted)).to(device)
-            sums += CentreSums.of(self._scaled(swept.features), target, (alpha + beta) * learnt, self.classes)  # Eq. 7
+            target = target.where(learnt, IGNORE)  # trusted ones are in no centre, whatever it is divided by
+            labelled = swept.label != IGNORE
+            sums += CentreSums.of(self._scaled(swept.features), target, (alpha + beta) * labelled, self.classes)  # Eq. 7
         parts = [run.summed(part) for part in (sums.features, sums.weights, sums.counts)]
         return CentreSums(*parts).centres(self.config.divisor)
 

@@ -49,7 +49,6 @@ class DCDSegmentation(Method):
             "Centres are those of the epoch before, of views as they were seen then, with weights alpha + beta; the first "
             "epoch after the warm-up has none, and Gamma is 1.",
             "Gamma is the softmax over the images of a batch, times their number (Eq. 9 sums over the training set).",
-            "With several processes each has centres of the images that it saw, averaged after every epoch.",
             *DEVIATIONS,
         ),
     )
@@ -125,11 +124,12 @@ class DCDSegmentation(Method):
 
     def end_epoch(self, run: Run) -> None:
         """Makes the centres that the next epoch's distances are taken from."""
-        if float(self.weights.sum()) > 0:
-            self.centres.copy_(CentreSums(self.sums, self.weights, self.counts).centres())
-            self.known.copy_(self.weights > 0)
-        for sums in (self.sums, self.weights, self.counts):
-            sums.zero_()
+        sums = CentreSums(*(run.summed(part) for part in (self.sums, self.weights, self.counts)))
+        if float(sums.weights.sum()) > 0:
+            self.centres.copy_(sums.centres())
+            self.known.copy_(sums.weights > 0)
+        for part in (self.sums, self.weights, self.counts):
+            part.zero_()
 
 
 def class_features(features: Tensor, label: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,8 @@ DEVIATIONS = (
     "Where there are no labelled or no other images, that term is 0.",
     "Predicts the mean of both networks' probabilities; the published code adds their logits.",
     "One optimiser holds both networks; a step in the warm-up updates both, later ones one of them.",
+    "Incomplete last batches are used, but for one of a single image. Where others are fewer than a batch wants they come "
+    "again.",
     "With several processes each has its part of a batch, and terms are means over that part.",
 )
 """The departures that all of them list."""
@@ -99,7 +101,8 @@ class UniformConfig(SemiSupervisedConfig):
         "mean", "A network learns from what the mean prediction of both selects (UNICON), or the other's own"
     )
     kept: float = setting(
-        0.0, "Selected labels with a smaller divergence are not refined; 0: all are, with w = 1 - d (0.5 in UNICON's code)"
+        0.0,
+        "Selected labels with a smaller divergence are not refined; 0: all are, with w = 1 - d (UNICON's code: 0.72)",
     )
     projection: int = setting(128, "Length of the vectors that L_C compares (UNICON's code)")
     contrast: float = setting(0.05, "Temperature of L_C (UNICON's code)")

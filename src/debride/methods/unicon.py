@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, mean_probability
@@ -40,10 +41,12 @@ class UNICON(Method):
             "The divergence has logarithms to base 2 and lies in [0, 1]. The published code takes natural ones: there it stays "
             "below ln 2 = 0.69, so that its mean never exceeds d_mu = 0.7 and the cut-off is never lowered.",
             "Divergences equal to the cut-off are within it, so that equal ones are all selected.",
-            "Labels are refined with w = 1 - d; the published code keeps those with d below 0.5 as they are (`--kept 0.5`).",
+            "Labels are refined with w = 1 - d; the published code keeps those with d below 0.5 nats as they are "
+            "(`--kept 0.72`, in bits), and its d of the others is in nats.",
             "Both networks' divisions are made before the epoch; the published code divides anew before it trains the second.",
             "A batch has as many others as labelled images; in the published code their number is B / 2R.",
             "The rows that are selected are at most R N / K of a class; in classes with fewer labels all are.",
+            "Of equal divergences those of earlier rows are selected.",
             "Both strong views go through the network together for L_C, normalised together.",
             *DEVIATIONS,
         ),
@@ -76,7 +79,9 @@ class UNICON(Method):
         terms = divided_losses(self.config, run, batch, network, other, division)
         left = ~division.of(batch)[0]
         views = [view.image[left] for view in batch.views[2:]]
-        contrast = contrastive_loss(network, self.projections[run.phase], views, self.config.contrast)
+        contrast = torch.zeros((), device=batch.image.device)
+        if self.config.lambda_c:
+            contrast = contrastive_loss(network, self.projections[run.phase], views, self.config.contrast)
         return {**terms, "contrastive": self.config.lambda_c * contrast}
 
     def step(self, batch: Batch, run: Run) -> None:

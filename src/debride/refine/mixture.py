@@ -12,13 +12,14 @@ _SPREAD = 5e-4
 """Least variance of a component, of values in [0, 1], as in DivideMix: many equal losses make no infinitely narrow one."""
 
 
-def posterior_of_larger(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def posterior_of_larger(values: npt.NDArray[np.floating], plain: bool = False) -> npt.NDArray[np.float64]:
     """The probability (N,) that each of N finite numbers belongs to the larger group, w_Noisy of Eq. 3 (1 - w_Clean of Eq. 2).
 
     Values are brought to [0, 1] and two Gaussians are fitted by expectation maximisation, from the smallest and the largest. A
     broad component would claim the far side of a narrow one, so values beyond a component's mean count as that mean. All zeros
     where there is nothing to separate: fewer than four values, all of them equal, or one Gaussian that describes them as well
-    (by the Bayesian information criterion).
+    (by the Bayesian information criterion). ``plain`` gives the mixture's own posterior whatever describes the values better,
+    and however far beyond a mean they lie, as DivideMix takes it.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -38,8 +39,11 @@ def posterior_of_larger(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last iteration's fit is good enough
         two.fit(scaled)
-    if two.bic(scaled) >= one.bic(scaled):
+    if not plain and two.bic(scaled) >= one.bic(scaled):
         return none
     larger = int(two.means_[:, 0].argmax())
+    if plain:
+        own: npt.NDArray[np.float64] = two.predict_proba(scaled)[:, larger]
+        return own
     posterior: npt.NDArray[np.float64] = two.predict_proba(scaled.clip(two.means_.min(), two.means_.max()))[:, larger]
     return posterior

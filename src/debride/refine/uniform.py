@@ -26,7 +26,8 @@ def cutoff(divergence: Tensor, mu: float, tau: float) -> float:
     """The divergence up to which labels count as clean: the mean of all (N,), N > 0; where that is above ``mu``, lowered by a
     ``tau``-th of its distance to the smallest (``tau`` >= 1)."""
     mean = float(divergence.mean())
-    return mean - (mean - float(divergence.min())) / tau if mean > mu else mean
+    least = float(divergence.min())
+    return max(least, mean - (mean - least) / tau if mean > mu else mean)  # a mean of equal ones may round to less
 
 
 def share_within(divergence: Tensor, limit: float) -> float:

@@ -47,6 +47,8 @@ class ClassificationRun(TrainingRun):
         self.augmentation = augmentation
 
     def _raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
+        if len(selections) > 1:  # batch normalisation refuses a single image whose last features are one pixel
+            selections = [each for each in selections if len(each.rows) > 1]
         return read_ahead(selections, lambda selection: read_classes(self.prepared, selection))
 
     def _batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
@@ -74,7 +76,10 @@ def prepare_class_sets(job: Job) -> tuple[PreparedClasses, PreparedClasses]:
             return prepare_classes(cases, job.config.image_size, cache_folder(job.cache), lambda done, _: show(done))
 
     sets = prepared(train, "training"), prepared(val, "validation")
-    if len(val) and (sets[0].size, sets[0].channels) != (sets[1].size, sets[1].channels):
+    if len(val) and sets[0].channels != sets[1].channels:
+        problem = f"has training images of {sets[0].channels} channels and validation images of {sets[1].channels}"
+        raise DataError(job.dataset.root, problem, "Convert them to one kind.")
+    if len(val) and sets[0].size != sets[1].size:
         raise DataError(job.dataset.root, "has validation images of another size than training images", "Give --image-size.")
     return sets
 

@@ -93,7 +93,8 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTrainConfig(TrainConfig):
-    """The settings of ``fit`` for classification: those of DCD's section 4.2 where it names them."""
+    """The settings of ``fit`` for classification: those of DCD's section 4.2, but for the number of
+    epochs and the schedule (there some 350, with a tenth of the learning rate after every 120)."""
 
     batch_size: int = setting(64, "images per step, of all processes together (DCD, section 4.2)")
     learning_rate: float = setting(0.02, "the first learning rate (DCD, section 4.2)")

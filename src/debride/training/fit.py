@@ -158,6 +158,9 @@ def _train(fabric: Fabric, job: Job) -> None:
     if config.steps_per_epoch and config.devices > 1 and method.fields():
         problem = f"lets a case come twice in an epoch, and {job.method} keeps label state that one process alone may change"
         raise DataError("--steps-per-epoch", problem, "Use one process, or leave it out.")
+    if config.devices > 1 and method.one_process:
+        problem = f"is {config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
+        raise DataError("--devices", problem, "Use one process.")
     place(method, fabric.device, job.dataset.ndim)
     with fabric.rank_zero_first():
         train = _with_extras(train, method, job, fabric.is_global_zero)
