@@ -60,7 +60,7 @@ class DCD(Method):
             "a temperature).",
             "Which label defines a class is not said: the given one where alpha is at least beta, else the predicted one, "
             "which is the larger part of t_i (Eq. 4).",
-            "Each network has centres of its own. They are made in the sweep before an epoch, of all labelled training images with "
+            "Each network has centres of its own. They are made in the sweep before an epoch, of all labelled images with "
             "the weights of their last look-ahead (alpha = 1, beta = 0 before the first); distances are those of a step's "
             "own features, in the first weak view.",
             "Eq. 9 sums over the training set: here over the selected images of a batch, times their number, so that L_HF is "
