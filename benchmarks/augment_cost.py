@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from debride.data import policies
-from debride.data.policies import ClassAugmentation, autoaugment, weak
+from debride.data.augmentation import ClassAugmentation
+from debride.data.policies import autoaugment, weak
 
 
 def milliseconds(work: Callable[[int], object], repeats: int, device: str) -> str:

@@ -35,9 +35,9 @@ import torch
 import yaml
 from scipy.stats import spearmanr
 
+from debride.data.augmentation import ClassAugmentation
 from debride.data.corrupt_classes import corrupt_classes
 from debride.data.open import open_dataset, subset, trust
-from debride.data.policies import ClassAugmentation
 from debride.evaluation.detection import auroc
 from debride.methods import METHODS
 from debride.methods.ce import CrossEntropy

@@ -32,8 +32,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from debride.data.augmentation import ClassAugmentation
 from debride.data.class_cache import PreparedClasses
-from debride.data.policies import ClassAugmentation
 from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method

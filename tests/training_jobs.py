@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from debride.data.augmentation import Augmentation
+from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import open_dataset, trust
-from debride.data.policies import ClassAugmentation
 from debride.methods import METHODS
 from debride.training.config import ClassTrainConfig, TrainConfig
 from debride.training.fit import Job, fit

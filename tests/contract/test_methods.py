@@ -16,9 +16,8 @@ from tests.datasets import build_npz
 from tests.training_jobs import TEST_METHODS, same, small_class_job, small_job, weights
 
 from debride.cli import make_parser
-from debride.data.augmentation import Augmentation
+from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import trust
-from debride.data.policies import ClassAugmentation
 from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.training.fit import Job, fit, make_method

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from debride.data.augment import Strength
+from debride.data.augmentation import ClassAugmentation
 from debride.data.class_cache import PreparedClasses, network_input
 from debride.data.class_loader import make_class_batch, read_classes
 from debride.data.loader import Selection, read_ahead, select
-from debride.data.policies import ClassAugmentation
 from debride.labels import Field, LabelStore
 from debride.types import IGNORE, Batch, Case
 

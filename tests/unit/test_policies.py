@@ -11,7 +11,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from debride.data import colour, policies
-from debride.data.policies import ClassAugmentation, autoaugment, weak
+from debride.data.augmentation import ClassAugmentation
+from debride.data.policies import autoaugment, weak
 from debride.rng import derive, uniforms
 from debride.settings import from_mapping
 from debride.types import DataError

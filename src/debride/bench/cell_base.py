@@ -13,9 +13,8 @@ from typing import Any, Literal
 import torch
 
 from debride.bench.tabulate import CellRow
-from debride.data.augmentation import Augmentation
+from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import open_dataset, subset
-from debride.data.policies import ClassAugmentation
 from debride.files import content_hash, read_jsonl
 from debride.methods import METHODS
 from debride.noise import Noise

@@ -16,9 +16,8 @@ from typing import Any, Literal
 from debride.bench.cell import run_cell
 from debride.bench.cell_base import Cell
 from debride.bench.results import write_report, write_tables
-from debride.data.augmentation import Augmentation
+from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.cache import Preparation
-from debride.data.policies import ClassAugmentation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
 from debride.noise import Noise, make_noise

@@ -17,8 +17,7 @@ from debride.types import DataError, Task
 
 def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the parsers of this module's verbs. Where ``words`` name a method to train, its options are options of ``train``."""
-    from debride.data.augmentation import Augmentation
-    from debride.data.policies import ClassAugmentation
+    from debride.data.augmentation import Augmentation, ClassAugmentation
     from debride.training.config import TrainConfig
 
     train = verbs.add_parser(
@@ -224,8 +223,7 @@ def _method(name: str) -> Any:
 
 def _augmentation(arguments: argparse.Namespace, task: Task) -> tuple[type[Any], dict[str, Any]]:
     """The settings of a task's augmentation, and those given; options of the other task's are refused."""
-    from debride.data.augmentation import Augmentation
-    from debride.data.policies import ClassAugmentation
+    from debride.data.augmentation import Augmentation, ClassAugmentation
 
     given = {
         "segmentation": (Augmentation, given_settings(arguments, Augmentation, prefix="augment_")),

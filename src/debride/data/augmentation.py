@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from debride.settings import setting
 from debride.types import DataError
+
+Policy = Literal["cifar10", "imagenet", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,24 @@ class Augmentation:
         """Views that are the working image itself, whatever the strength."""
         zeros = dict.fromkeys(_LIMITS, 0.0)
         return cls(flip=(), quarter_turns=False, zoom=(1.0, 1.0), strong_gamma=(1.0, 1.0), **zeros)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAugmentation:
+    """How far views of images that are classified whole may differ from them; raises DataError for a value out of range.
+
+    Mirroring exchanges left and right: switch it off where the classes tell the sides apart.
+    """
+
+    policy: Literal["cifar10", "imagenet", "none"] = setting("cifar10", "AutoAugment policy of strong views (DCD, section 4.2)")
+    pad: float = setting(0.125, "largest shift along each axis, as a share of the side (4 of 32 pixels, as is usual for CIFAR)")
+    mirror: bool = setting(True, "exchange left and right with probability 1/2")
+
+    def __post_init__(self) -> None:
+        if self.policy not in get_args(Policy):
+            raise DataError("--augment-policy", f"is {self.policy!r}", f"Choose one of {', '.join(get_args(Policy))}.")
+        if not 0 <= self.pad <= 0.5:
+            raise DataError("--augment-pad", f"is {self.pad}", "Give a number from 0 to 0.5.")
 
 
 _LIMITS = {

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 
 from debride.data.augment import Strength
+from debride.data.augmentation import ClassAugmentation
 from debride.data.class_cache import PreparedClasses, network_input
 from debride.data.loader import Raw, Selection
-from debride.data.policies import ClassAugmentation, autoaugment, weak
+from debride.data.policies import autoaugment, weak
 from debride.labels import LabelStore
 from debride.rng import derive
 from debride.types import Batch, View

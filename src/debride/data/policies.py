@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +16,9 @@ from torch import Tensor
 
 from debride.data import colour
 from debride.data.augment import Index
+from debride.data.augmentation import ClassAugmentation, Policy
 from debride.rng import derive, uniforms
-from debride.settings import setting
-from debride.types import DataError
 
-Policy = Literal["cifar10", "imagenet", "none"]
 SubPolicy = tuple[str, float, int, str, float, int]
 Numbers = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -30,24 +26,6 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 
 FILL = 128
 """What AutoAugment's spatial operations bring from outside the image: grey, as usual; the paper is silent."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassAugmentation:
-    """How far views of images that are classified whole may differ from them; raises DataError for a value out of range.
-
-    Mirroring exchanges left and right: switch it off where the classes tell the sides apart.
-    """
-
-    policy: Literal["cifar10", "imagenet", "none"] = setting("cifar10", "AutoAugment policy of strong views (DCD, section 4.2)")
-    pad: float = setting(0.125, "largest shift along each axis, as a share of the side (4 of 32 pixels, as is usual for CIFAR)")
-    mirror: bool = setting(True, "exchange left and right with probability 1/2")
-
-    def __post_init__(self) -> None:
-        if self.policy not in get_args(Policy):
-            raise DataError("--augment-policy", f"is {self.policy!r}", f"Choose one of {', '.join(get_args(Policy))}.")
-        if not 0 <= self.pad <= 0.5:
-            raise DataError("--augment-pad", f"is {self.pad}", "Give a number from 0 to 0.5.")
 
 
 # (operation, probability, level from 0 to 9), twice.

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
+from debride.data.augmentation import ClassAugmentation
 from debride.data.cache import cache_folder
 from debride.data.class_cache import PreparedClasses, network_input, prepare_classes
 from debride.data.class_loader import make_class_batch, read_classes
 from debride.data.loader import Raw, Selection, read_ahead
-from debride.data.policies import ClassAugmentation
 from debride.methods.base import Look, Method, Swept
 from debride.networks.network import Network
 from debride.progress import track

@@ -17,12 +17,11 @@ import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from debride.data.augmentation import Augmentation
+from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
 from debride.data.class_cache import PreparedClasses
 from debride.data.foreground import prepare_foreground
 from debride.data.maps import prepare_maps
-from debride.data.policies import ClassAugmentation
 from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
 from debride.labels import LabelStore
 from debride.methods import METHODS
