@@ -177,6 +177,7 @@ def test_check_names_each_problem(debride: Command, tmp_path: Path) -> None:
     [
         (["train", "ce", "DATA", "--patch-size", 8, 8], "--patch-size: is for segmentation"),
         (["train", "ce", "DATA", "--spacing", 1, 1], "--spacing: is for segmentation"),
+        (["train", "ce", "DATA", "--dice"], "--dice: is for segmentation"),
         (["train", "ce", "DATA", "--crop"], "--crop: is for segmentation"),
         (["train", "ce", "DATA", "--intensity", "unit"], "--intensity: is for segmentation"),
         (["train", "ce", "DATA", "--augment-rotate", 10], "--augment-rotate: is for segmentation"),

@@ -23,7 +23,8 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
     train = verbs.add_parser(
         "train",
         help="train a network by a method",
-        epilog="Every hyper-parameter of the method is an option too: see `debride methods METHOD`.",
+        epilog="Every hyper-parameter of the method is an option too: see `debride methods METHOD`. For classification other "
+        "defaults hold: batches of 64, learning rate 0.02, weight decay 5e-4, no clipping, preact-resnet18.",
     )
     train.add_argument("method")
     train.add_argument("dataset", type=Path)
@@ -109,7 +110,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     if "noise_rate" in method.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"][1]}:
         rate = settings["method"].noise_rate
         print(
-            f"debride: --noise-rate is not given; {rate} is used. It is the share of pixels with a wrong label.",
+            f"debride: --noise-rate is not given; {rate} is used. It is the share of wrong labels (of pixels, or of images).",
             file=sys.stderr,
         )
     fit(

@@ -287,6 +287,8 @@ def _refuse_task(job: Job) -> None:
     if task not in method.tasks:
         able = ", ".join(name for name, each in METHODS.items() if task in each.tasks)
         raise DataError(f"method {job.method}", f"is not for {task}, which this data set is for", f"Methods that are: {able}.")
+    if task == "classification" and getattr(job.method_config, "dice", False):
+        raise DataError("--dice", "is for segmentation, and the data set is for classification", "Leave it out.")
 
 
 def _refuse_output(job: Job) -> None:
