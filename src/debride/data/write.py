@@ -11,37 +11,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.images import read_label, write_label
+from debride.data.images import read_label, stem, write_label
 from debride.data.manifest import COLUMNS
 from debride.data.raters import image_id
 from debride.files import atomic_folder, read_json, write_json
 from debride.types import Case, DataError, Dataset, Geometry
 
 Label = npt.NDArray[np.uint8]
+Change = Callable[[Case, Label, Geometry], Label | Path]
 
 
 def copy_dataset(
     dataset: Dataset,
     out: Path,
-    change: Callable[[Case, Label, Geometry], Label],
+    change: Change,
     progress: Callable[[int, int], None] | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Write the data set's cases to the folder ``out`` in the same format, with each label as ``change`` returns it.
 
     ``change`` receives a case, its label (*S) of class ids, and its geometry; where it returns that same array, the file is
-    copied byte for byte, as images are. Splits, patients, trust and the meaning of the labels are written as they are in
-    ``dataset``, so that ``out`` opens as the same cases; nnU-Net data sets get them as fold 0, with test cases in imagesTs.
-    JPEG labels that change become PNG. Files that are not part of a case are not copied. ``out`` appears when it is
-    complete. ``progress`` receives the number of cases done and their total; ``finish`` the complete folder, before it
-    appears under its name, to add a record. Raises DataError if ``out`` has content or lies in the source, if a file cannot
-    be read, and if the disk is full.
+    copied byte for byte, as images are, and where it returns a path, that file is copied in its place, under its own suffix.
+    Splits, patients, trust and the meaning of the labels are written as they are in ``dataset``, so that ``out`` opens as the
+    same cases; nnU-Net data sets get them as fold 0, with test cases in imagesTs. JPEG labels that change become PNG. Files
+    that are not part of a case are not copied. ``out`` appears when it is complete. ``progress`` receives the number of cases
+    done and their total; ``finish`` the complete folder, before it appears under its name, to add a record. Raises DataError if
+    ``out`` has content or lies in the source, if a file cannot be read, and if the disk is full.
     """
-    out = out.resolve()
-    if out.is_relative_to(dataset.root):
-        raise DataError(out, "lies in the data set that is copied", "Choose a folder outside it: a source is never changed.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
+    out = check_out(dataset, out)
     labels: dict[str, Path] = {}
     with atomic_folder(out) as folder:
         for number, case in enumerate(dataset.cases, start=1):
@@ -61,11 +58,21 @@ def copy_dataset(
             finish(folder)
 
 
-def _write_label(
-    dataset: Dataset, case: Case, source: Path, target: Path, change: Callable[[Case, Label, Geometry], Label]
-) -> Path:
+def check_out(dataset: Dataset, out: Path) -> Path:
+    """The resolved folder that a copy may be written to; DataError if it has content or lies in the source."""
+    out = out.resolve()
+    if out.is_relative_to(dataset.root):
+        raise DataError(out, "lies in the data set that is copied", "Choose a folder outside it: a source is never changed.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
+    return out
+
+
+def _write_label(dataset: Dataset, case: Case, source: Path, target: Path, change: Change) -> Path:
     ids, geometry = read_label(source, dataset)
     changed = change(case, ids, geometry)
+    if isinstance(changed, Path):
+        return _copy(changed, target.with_name(stem(target) + changed.name[len(stem(changed)) :]))
     if changed is ids:
         return _copy(source, target)
     assert changed.shape == ids.shape and changed.dtype == np.uint8, (case.id, changed.shape, changed.dtype)

@@ -117,6 +117,32 @@ def _whole(probability: torch.Tensor, shape: tuple[int, ...], box: Box | None) -
     return put_back(resized, box, shape, background)
 
 
+def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+    """Class probabilities (K, *S) of a case in its image's own shape, background where that was cropped; float16 for volumes.
+
+    They are resized class by class, so that beside the network's output a volume takes 2 bytes per voxel and class.
+    """
+    probability, shape, box, _ = _predict(trained, case, device)
+    whole = np.empty((len(probability), *shape), np.float32 if len(shape) == 2 else np.float16)
+    for number, share in enumerate(probability):
+        inside = resize(share[None].float(), cropped_shape(shape, box))[0].numpy()
+        whole[number] = put_back(inside, box, shape, number == 0)
+    return whole
+
+
+def trained_on(run: Path, which: str) -> tuple[str, ...] | None:
+    """The ids of the cases on whose labels the weights "best", "last" or of an epoch depend; None if the run does not say.
+
+    The validation cases are among them for "best": their labels chose its epoch.
+    """
+    description = read_description(run / "run.json")
+    best = which == "best" and (run / "weights" / "best.safetensors").exists()
+    try:
+        return tuple(str(fingerprint[0]) for part in ("train", "val")[: 1 + best] for fingerprint in description[part])
+    except (KeyError, TypeError, IndexError):
+        return None
+
+
 def predict_folder(
     run: Path,
     source: Path,

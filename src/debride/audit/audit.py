@@ -1,0 +1,297 @@
+"""``audit_dataset``: which labels of a data set are wrong, where and how, by predictions of its cases.
+
+Cases are looked at one by one, twice: first for the evidence against each label and what planted errors would look like,
+then, when it is known what is usual, for scores and findings. Between cases some numbers of each are kept, no image and no map.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride import __version__
+from debride.audit.config import AuditConfig
+from debride.audit.evidence import evidence
+from debride.audit.findings import find
+from debride.audit.pictures import picture_of
+from debride.audit.pieces import find_pieces, predicted_classes
+from debride.audit.predictions import Predictions, warn_seen
+from debride.audit.ranking import Ranking, plant, rank
+from debride.audit.report import write_report
+from debride.audit.scores import CaseScore, ClassScore, ThresholdSums, score_case
+from debride.audit.summary import summarise_audit
+from debride.audit.whole import agreement
+from debride.audit.worklist import write_table, write_worklist
+from debride.data.images import read_image, read_label
+from debride.files import atomic_path, content_hash, is_empty, write_json
+from debride.rng import derive, generator
+from debride.types import IGNORE, Case, DataError, Dataset, Finding, Geometry
+
+Label = npt.NDArray[np.uint8]
+Progress = Callable[[str, int, int], None]
+
+PARTS = ("proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
+"""What an audit writes before audit.json, which is the last."""
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What is kept of each case between the two passes."""
+
+    evidence: dict[str, float]
+    planted: dict[Any, dict[str, float]]
+    agreement: float | None
+
+
+def audit_dataset(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    predictions: Predictions,
+    out: Path,
+    config: AuditConfig,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Audits the labels of ``cases`` by their ``predictions``, writes the folder ``out``, and returns its summary.
+
+    audit.json, which comes last, says what was done and found; cases.csv ranks the cases; scores.csv has the scores of every
+    class; findings.jsonl the findings, proposals/ what they propose, pictures/ and report.html what they look like, worklist/
+    what viewers open. Nothing of an earlier audit that was cut off is kept. Raises DataError for what cannot be read, for an
+    ``out`` that holds something else, and where there is no case.
+    """
+    _make_room(dataset, out)
+    if not cases:
+        raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
+    told = progress or (lambda name, done, total: None)
+    sums = ThresholdSums(len(dataset.classes))
+    chosen = _planted_cases(cases, config)
+    looked: list[_Looked] = []
+    for done, case in enumerate(cases, start=1):
+        label, probability, geometry = _read(dataset, predictions, case)
+        sums.add(label, probability)
+        looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
+        told("looking at labels", done, len(cases))
+    ranking = rank([each.evidence for each in looked], [each.planted for each in looked], _patients(cases), config.seed)
+    reached = [each.agreement for each in looked if each.agreement is not None]
+    typical = float(np.median(reached)) if reached else None
+    scores: dict[str, CaseScore] = {}
+    found: dict[str, list[Finding]] = {}
+    lines: list[dict[str, Any]] = []
+    thresholds = sums.thresholds()
+    pictured = _Pictured(config.pictures)
+    order = [*np.lexsort((np.arange(len(cases)), -ranking.score))]
+    for done, row in enumerate(order, start=1):  # the most suspicious first: they get the pictures
+        case = cases[row]
+        label, probability, geometry = _read(dataset, predictions, case)
+        predicted = predicted_classes(probability)
+        scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
+        findings, numbers, proposed = find(
+            case.id,
+            label,
+            probability,
+            predicted,
+            geometry.spacing,
+            wrong=float(ranking.wrong[row]),
+            odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
+            typical=typical,
+            least=config.least,
+        )
+        found[case.id] = findings
+        if findings:
+            _write_proposals(out / "proposals" / f"{case.id}.npz", numbers, proposed)
+            lines += write_worklist(out, case, findings, geometry, numbers, dataset.classes)
+            pictured.draw(out, case, findings, label, predicted, numbers, proposed, geometry)
+        told("looking for errors", done, len(cases))
+    ranked = [cases[row] for row in order]
+    kinds = {case.id: _main_kind(found[case.id], ranking, row) for case, row in zip(ranked, order, strict=True)}
+    _write_findings(out / "findings.jsonl", (finding for case in ranked for finding in found[case.id]))
+    write_table(out, lines)
+    _write_scores(out / "scores.csv", ranked, scores, dataset)
+    _write_cases(out / "cases.csv", ranked, order, ranking, scores, found, kinds, predictions)
+    summary = summarise_audit(ranked, [ranking.wrong[row] for row in order], ranking, scores, kinds, dataset)
+    warning = warn_seen(predictions, cases)
+    write_json(
+        out / "audit.json",
+        {
+            "version": __version__,
+            "dataset": _described(dataset),
+            "predictions": {**predictions.about, **({"warning": warning} if warning else {})},
+            "settings": asdict(config),
+            "summary": summary,
+            "labels": {case.id: content_hash([case.label]) for case in cases if case.label},
+        },
+    )
+    write_report(out, config.pictures)
+    return summary
+
+
+def _look(label: Label, probability: npt.NDArray[Any], geometry: Geometry, seed: int, case: str, planted: bool) -> _Looked:
+    """The first pass of one case."""
+    predicted = predicted_classes(probability)
+    labelled = bool(((label > 0) & (label != IGNORE)).any())
+
+    def against(given: Label) -> dict[str, float]:
+        numbers, pieces = find_pieces(given, probability, predicted, geometry.spacing)
+        return evidence(given, probability, predicted, numbers, pieces, geometry.spacing)
+
+    wrong = plant(label, len(probability), generator(seed, "plant", case)) if planted else {}
+    return _Looked(
+        against(label),
+        {kind: against(given) for kind, given in wrong.items()},
+        agreement(label, probability, predicted) if labelled else None,
+    )
+
+
+def _read(dataset: Dataset, predictions: Predictions, case: Case) -> tuple[Label, npt.NDArray[Any], Geometry]:
+    assert case.label is not None  # cases without one are not audited
+    label, geometry = read_label(case.label, dataset)
+    return label, predictions.of(case, label.shape, geometry).probability, geometry
+
+
+def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]:
+    """The cases that errors are planted into, drawn by a hash of their ids."""
+    order = sorted((case.id for case in cases), key=lambda id: (derive(config.seed, "planted", id), id))
+    return frozenset(order[: config.planted])
+
+
+def _patients(cases: Sequence[Case]) -> list[str]:
+    return [case.patient for case in cases]
+
+
+def _make_room(dataset: Dataset, out: Path) -> None:
+    """Refuses a folder with other things, and removes what an audit left that was cut off."""
+    if out.resolve().is_relative_to(dataset.root):
+        raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
+    if (out / "audit.json").exists():
+        raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
+    for name in PARTS:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+    own = {"cross-validation", "predictions", "raters"}
+    if not is_empty(out) and not {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} <= own:
+        raise DataError(out, "is not empty", "Choose another --out, or remove this folder.")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
+    """What a suspicious label is suspected of: its surest finding's kind, else what the evidence speaks of most."""
+    if findings:
+        return findings[0].kind
+    odds = {kind: values[row] for kind, values in ranking.odds.items() if kind != "any"}
+    return max(odds, key=lambda kind: odds[kind]) if ranking.flagged[row] and odds else ""
+
+
+class _Pictured:
+    """Pictures of the first findings."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def draw(
+        self,
+        out: Path,
+        case: Case,
+        findings: Sequence[Finding],
+        label: Label,
+        predicted: Label,
+        numbers: npt.NDArray[np.uint16],
+        proposed: Label,
+        geometry: Geometry,
+    ) -> None:
+        """Writes pictures/CASE-NUMBER.png for as many findings as there may still be."""
+        shown = findings[: self.left]
+        if not shown:
+            return
+        image, _ = read_image(case.image)
+        for finding in shown:
+            with atomic_path(out / "pictures" / f"{case.id}-{finding.number}.png") as temporary:
+                temporary.write_bytes(picture_of(finding, image, label, predicted, numbers, proposed, geometry.spacing))
+        self.left -= len(shown)
+
+
+def _write_proposals(path: Path, numbers: npt.NDArray[np.uint16], proposed: Label) -> None:
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, number=numbers, proposed=proposed)
+
+
+def _write_findings(path: Path, findings: Iterator[Finding]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(json.dumps(asdict(finding), ensure_ascii=False) + "\n" for finding in findings)
+
+
+def _write_scores(path: Path, cases: Sequence[Case], scores: dict[str, CaseScore], dataset: Dataset) -> None:
+    names = [field.name for field in fields(ClassScore)]
+    rows = (
+        [case.id, dataset.classes[score.class_id], *(_cell(getattr(score, name)) for name in names[1:])]
+        for case in cases
+        for score in scores[case.id].classes
+    )
+    _write_csv(path, ["case", "class", *names[1:]], rows)
+
+
+def _write_cases(
+    path: Path,
+    cases: Sequence[Case],
+    order: Sequence[int],
+    ranking: Ranking,
+    scores: dict[str, CaseScore],
+    found: dict[str, list[Finding]],
+    kinds: dict[str, str],
+    predictions: Predictions,
+) -> None:
+    header = (
+        ["rank", "case", "patient", "split", "rater", "trusted", "wrong", "flagged", "kind", "findings", "score", "dice", "self_confidence", "surprise", "seen"]
+    )
+    rows = (
+        [
+            at,
+            case.id,
+            case.patient,
+            case.split,
+            case.rater or "",
+            int(case.trusted),
+            _cell(float(ranking.wrong[row])),
+            int(ranking.flagged[row]),
+            kinds[case.id],
+            len(found[case.id]),
+            _cell(float(ranking.score[row])),
+            _cell(scores[case.id].dice),
+            _cell(scores[case.id].softmin),
+            _cell(scores[case.id].surprise),
+            {True: 1, False: 0, None: ""}[predictions.seen(case)],
+        ]
+        for at, (case, row) in enumerate(zip(cases, order, strict=True), start=1)
+    )
+    _write_csv(path, header, rows)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _cell(value: float) -> str:
+    """A number, empty where it is not defined."""
+    return "" if value != value else str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "root": str(dataset.root),
+        "format": dataset.format,
+        "classes": list(dataset.classes),
+        "ignore": dataset.ignore,
+        "values": {str(raw): id for raw, id in dataset.values.items()},
+        "ndim": dataset.ndim,
+    }

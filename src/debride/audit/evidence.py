@@ -1,0 +1,164 @@
+"""What a prediction says against a label, as a few numbers: how much likelier other labels would be that explain one kind of
+error each. Pure functions of arrays.
+
+The log likelihood of a label is the sum over its pixels of the log of the probability that the prediction gives its class
+(``FLOOR`` at least). Every entry of the evidence is a gain in it, in nats: that of the mirrored, exchanged, moved, grown or
+shrunken label, of the largest single piece, or of the prediction itself; or what is usual without any such idea: the soft
+minimum of self-confidence, and Dice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import edt
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, ndimage
+
+from debride.audit.pieces import Piece
+from debride.types import IGNORE
+
+Label = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+FLOOR = 1e-3
+"""Least probability of a class: one pixel cannot say more than 7 nats."""
+
+STEPS = (1, 2, 3, 4, 6)
+"""Distances, in units of the finest spacing, by which a label is grown and shrunken."""
+
+WINDOWS = (3, 5, 9)
+"""Sides of the windows, in pixels, in which surprise is summed to find the worst place."""
+
+TEMPERATURE = 0.1
+"""Of the soft minimum, as cleanlab's."""
+
+RELATIVE = frozenset({"self-confidence", "dice", "worst-dice", "shift-length"})
+"""Entries that do not grow with the number of voxels."""
+
+VOXELS, MARGIN = 1 << 20, 16
+"""Of a larger image every second, third, ... voxel along each axis is looked at, in the box of what is labelled or predicted
+and so many voxels around it; each stands for those left out."""
+
+
+def evidence(
+    label: Label,
+    probability: Floats,
+    predicted: Label,
+    numbers: npt.NDArray[np.uint16],
+    pieces: Sequence[Piece],
+    spacing: Sequence[float] | None = None,
+) -> dict[str, float]:
+    """The evidence against one label (*S), from probabilities (K, *S), its likeliest classes (*S) and the pieces between them.
+
+    ``numbers`` (*S) and ``pieces`` are those of ``pieces.find_pieces``.
+    """
+    box, stands_for = _looked_at(label, predicted)
+    label, predicted, numbers, probability = label[box], predicted[box], numbers[box], probability[(slice(None), *box)]
+    known = label != IGNORE
+    ids = np.where(known, label, predicted)
+    probability = probability.astype(np.float32, copy=False)
+    logs = np.log(np.maximum(probability, FLOOR))
+    own = _of(logs, ids)
+    expected = np.einsum("k...,k...->...", probability, logs)
+    surprise = np.where(known, expected - own, 0)
+    lost = np.where(known, _of(logs, predicted) - own, 0)
+    by_piece = np.bincount(numbers.ravel(), lost.ravel(), len(pieces) + 1)[1:]
+    total = float(own.sum())
+    confidence = np.exp(own[known])
+    weight = np.exp((1 - confidence) / TEMPERATURE)
+    dice = _dice(ids, predicted, len(probability))
+    found = {
+        "surprise": float(surprise.sum()),
+        "prediction": float(lost.sum()),
+        "piece": float(by_piece.max(initial=0)),
+        "flip": max(float(_of(logs, np.flip(ids, axis)).sum()) - total for axis in range(label.ndim)),
+        "swap": _swap(logs, ids, own),
+        "uncertainty": float(-expected.sum()),
+        "objects": float(np.count_nonzero((ids > 0) | (predicted > 0))),
+        "self-confidence": float((weight * confidence).sum() / weight.sum()),
+        "dice": float(np.mean(dice)) if dice else 1.0,
+        "worst-dice": min(dice, default=1.0),
+    }
+    found["shift"], found["shift-length"] = _shift(logs, ids)
+    found["grow"], found["shrink"] = _resized(logs, ids, own, spacing)
+    for side in WINDOWS:
+        found[f"window-{side}"] = float(ndimage.uniform_filter(surprise, side).max()) * side**label.ndim
+    return {name: value if name in RELATIVE else value * stands_for for name, value in found.items()}
+
+
+def _looked_at(label: Label, predicted: Label) -> tuple[tuple[slice, ...], float]:
+    """The voxels of an image that are looked at, and how many each stands for."""
+    if label.size <= VOXELS:
+        return (slice(None),) * label.ndim, 1.0
+    boxes = ndimage.find_objects(((label != 0) | (predicted != 0)).view(np.uint8)) or [(slice(0, 1),) * label.ndim]
+    inside = [
+        slice(max(0, axis.start - MARGIN), min(axis.stop + MARGIN, n)) for axis, n in zip(boxes[0], label.shape, strict=True)
+    ]
+    step = 1
+    while np.prod([-(-(axis.stop - axis.start) // step) for axis in inside]) > VOXELS:
+        step += 1
+    return tuple(slice(axis.start, axis.stop, step) for axis in inside), float(step**label.ndim)
+
+
+def _of(logs: Floats, ids: Label) -> Floats:
+    """The entry of each pixel's class (*S) in an array (K, *S)."""
+    own: Floats = np.take_along_axis(logs, ids[None], 0)[0]
+    return own
+
+
+def _swap(logs: Floats, ids: Label, own: Floats) -> float:
+    """The largest gain of exchanging two foreground classes, of which the label has at least one."""
+    classes = len(logs)
+    pixels = ids > 0
+    labelled, shown = ids[pixels], logs[:, pixels]
+    if not len(labelled):
+        return 0.0
+    sums = np.stack([shown[:, labelled == value].sum(axis=1) for value in range(classes)])  # labelled so x taken for
+    pairs = combinations(range(1, classes), 2)
+    gains = (sums[a, b] + sums[b, a] - sums[a, a] - sums[b, b] for a, b in pairs if sums[a].any() or sums[b].any())
+    return max(map(float, gains), default=0.0)
+
+
+def _shift(logs: Floats, ids: Label) -> tuple[float, float]:
+    """The largest gain of moving the label's objects by whole pixels, and how far, relative to the image's diagonal."""
+    shape = ids.shape
+    padded = [fft.next_fast_len(2 * length, real=True) for length in shape]
+    total: Any = 0
+    for value in np.unique(ids[ids > 0]):
+        objects = fft.rfftn((ids == value).astype(np.float32), padded)
+        total = total + fft.rfftn(logs[value] - logs[0], padded) * np.conj(objects)
+    if np.isscalar(total):
+        return 0.0, 0.0
+    gain = fft.irfftn(total, padded)
+    # Objects that leave the image are lost, and so is what the prediction says of them: no gain is made up beyond the border.
+    place = np.unravel_index(gain.argmax(), gain.shape)
+    offset = [at if at <= length // 2 else at - length for at, length in zip(place, padded, strict=True)]
+    return float(gain[place] - gain.flat[0]), float(np.linalg.norm(offset) / np.linalg.norm(shape))
+
+
+def _resized(logs: Floats, ids: Label, own: Floats, spacing: Sequence[float] | None) -> tuple[float, float]:
+    """The largest gains of growing and of shrinking all objects by one of ``STEPS``."""
+    objects = ids > 0
+    if not objects.any() or objects.all():
+        return 0.0, 0.0
+    units = np.asarray(spacing or (1.0,) * ids.ndim, np.float64)
+    steps = np.asarray(STEPS) * units.min()
+    outside, nearest = ndimage.distance_transform_edt(~objects, sampling=units, return_indices=True)
+    inside = edt.edt(np.ascontiguousarray(objects), anisotropy=tuple(units))
+    gains = []
+    for distance, other in ((outside, _of(logs, ids[tuple(nearest)])), (inside, logs[0])):
+        near = (distance > 0) & (distance <= steps[-1])
+        ring = np.searchsorted(steps, distance[near] - 1e-6)
+        gains.append(float(np.bincount(ring, (other - own)[near], len(steps)).cumsum().max(initial=0)))
+    return gains[0], gains[1]
+
+
+def _dice(ids: Label, predicted: Label, classes: int) -> list[float]:
+    """Dice of each foreground class that either has."""
+    joint = np.bincount(ids.ravel() * np.int64(classes) + predicted.ravel(), minlength=classes**2).reshape(classes, classes)
+    both, either = joint.diagonal()[1:], (joint.sum(axis=0) + joint.sum(axis=1))[1:]
+    return [float(value) for value in 2 * both[either > 0] / either[either > 0]]

@@ -1,0 +1,216 @@
+"""How probable it is that a label is wrong: evidence of several kinds, weighed by errors that are planted into the labels.
+
+No label is known to be right. So errors of every kind (``plant``) are simulated on top of the given labels of some cases, and
+for each kind a logistic regression learns to tell the planted ones from the given ones, by the entries of the evidence that
+speak of this kind (``EXPLANATIONS``). A case's score is the largest of these log-odds: one good explanation is enough. Scores
+of a case come from regressions that have not seen its patient.
+
+The share of wrong labels is bounded by what the planted ones show (``wrong_share``): if half of the planted errors score above
+a limit, and 5 % of the given labels do, then hardly more than 10 % are wrong in such ways. With it the ratio of the two
+densities is a probability (Elkan and Noto, "Learning classifiers from only positive and unlabeled data", KDD 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.noise import DilateErode, Extra, Flip, Gaps, Missing, Noise, Shift, Stray, Swap
+from debride.rng import generator
+from debride.types import IGNORE, FindingKind
+
+Doubles = npt.NDArray[np.float64]
+Evidence = Mapping[str, float]
+Planted = Mapping[FindingKind, Evidence]
+
+EXPLANATIONS: dict[str, tuple[str, ...]] = {
+    "missing": ("piece",),
+    "extra": ("window-3",),
+    "boundary": ("grow/u", "shrink/u"),
+    "swap": ("swap",),
+    "flip": ("flip/u",),
+    "shift": ("shift",),
+    "gap": ("piece",),
+    "stray": ("piece",),
+    "any": ("self-confidence",),
+}
+"""The entries of the evidence that speak of each kind of error; "/u": divided by the root of the uncertainty, with which a
+boundary's gain grows."""
+
+RECALLS = (0.4, 0.5, 0.6, 0.7)
+"""Shares of the planted errors above the limits by which the share of wrong labels is bounded."""
+
+RADII = {"boundary": (0.08, 0.3), "shift": (0.3, 1.2)}
+"""How far planted errors move outlines and objects, in radii of a disc (ball) as large as what is labelled."""
+
+FOLDS, RESAMPLES = 5, 200
+"""Parts of the patients for cross-fitting; bootstrap resamples behind an interval."""
+
+FLAGGED = 0.5
+"""A case is flagged where it is more probably wrong than right."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What the evidence makes of N cases. ``score`` (N,) orders them; ``wrong`` (N,) in [0, 1] is the probability that the
+    label is wrong; ``odds`` (N,) log-odds by kind; ``share`` the estimated share of wrong labels, ``interval`` its 95 %
+    interval over patients."""
+
+    score: Doubles
+    wrong: Doubles
+    odds: dict[str, Doubles]
+    share: float
+    interval: tuple[float, float]
+
+    @property
+    def flagged(self) -> npt.NDArray[np.bool_]:
+        """Which cases are flagged (N,)."""
+        return self.wrong > FLAGGED
+
+
+def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) -> dict[FindingKind, npt.NDArray[np.uint8]]:
+    """Copies of a label (*S) with one simulated error each, by kind; only such as differ from it."""
+    size = np.count_nonzero((label > 0) & (label != IGNORE))
+    radius = max(2.0, float((size / np.pi) ** 0.5 if label.ndim == 2 else (0.75 * size / np.pi) ** (1 / 3)))
+    distance = max(1.0, radius * rng.uniform(*RADII["boundary"]))
+    near, far = (round(radius * times) for times in RADII["shift"])
+    noises: dict[FindingKind, Noise] = {
+        "missing": Missing(),
+        "extra": Extra(),
+        "boundary": DilateErode(distance, distance),
+        "flip": Flip(),
+        "shift": Shift(near, far),
+    }
+    if classes > 2:
+        noises["swap"] = Swap()
+    if label.ndim == 3:
+        noises |= {"gap": Gaps(), "stray": Stray(2)}
+    wrong = {kind: noise(label, classes, rng) for kind, noise in noises.items()}
+    return {kind: each for kind, each in wrong.items() if (each != label).any()}
+
+
+def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequence[str], seed: int) -> Ranking:
+    """Ranks N cases by the evidence against their given labels, and against those with planted errors (N, empty where none were
+    planted). Where nothing was planted at all, no case is wrong."""
+    kinds = sorted({kind for each in planted for kind in each})
+    people, person = np.unique(patients, return_inverse=True)
+    if not kinds:
+        none = np.zeros(len(given))
+        return Ranking(none, none, {}, 0.0, (0.0, 0.0))
+    fold = generator(seed, "cross-fitting").permutation(len(people))[person] % FOLDS
+    where = [(kind, row) for kind in kinds for row, each in enumerate(planted) if kind in each]
+    planted_row = np.array([row for _, row in where])
+    planted_kind = np.array([kind for kind, _ in where])
+    odds: dict[str, Doubles] = {}
+    simulated: list[Doubles] = []
+    for kind in (*kinds, "any"):
+        own = _features(given, kind)
+        others = _features([planted[row][name] for name, row in where], kind)
+        used = np.ones(len(where), bool) if kind == "any" else planted_kind == kind
+        fitted = _cross_fitted(own, others, used, fold, fold[planted_row])
+        odds[kind] = fitted[0]
+        simulated.append(fitted[1])
+    score, limit = np.max(list(odds.values()), axis=0), np.max(simulated, axis=0)
+    weight = _weights(planted_kind)
+    share = wrong_share(score, limit, weight)
+    interval = _interval(score, limit, weight, person, person[planted_row], seed)
+    return Ranking(score, np.minimum(1.0, share * _ratio(score, limit, weight)), odds, share, interval)
+
+
+def wrong_share(given: Doubles, planted: Doubles, weight: Doubles | None = None) -> float:
+    """The share of wrong labels by the scores of given labels (N,) and planted errors (M,), with weights (M,): the smallest,
+    over the limits that ``RECALLS`` of the planted errors exceed, of the share of given labels above it through that recall."""
+    order = np.argsort(-planted, kind="stable")
+    above = np.cumsum(np.ones(len(planted)) if weight is None else weight[order])
+    bounds = []
+    for recall in RECALLS:
+        limit = planted[order[min(np.searchsorted(above, recall * above[-1]), len(order) - 1)]]
+        bounds.append(float(np.mean(given >= limit)) / recall)
+    return min(1.0, *bounds)
+
+
+def _features(evidence: Sequence[Evidence], kind: str) -> Doubles:
+    """The features (N, F) of a kind: signed square roots, which keep the largest apart without letting them decide alone."""
+    columns = []
+    for name in EXPLANATIONS[kind]:
+        entry, _, divided = name.partition("/")
+        values = np.array([each[entry] for each in evidence])
+        if entry == "self-confidence":
+            columns.append(-np.log(0.01 + values))
+            continue
+        if divided:
+            values = values / np.sqrt([each["uncertainty"] + 50 for each in evidence])
+        columns.append(np.sign(values) * np.sqrt(np.abs(values)))
+    return np.stack(columns, axis=1)
+
+
+def _cross_fitted(
+    given: Doubles,
+    planted: Doubles,
+    used: npt.NDArray[np.bool_],
+    fold: npt.NDArray[np.intp],
+    planted_fold: npt.NDArray[np.intp],
+) -> tuple[Doubles, Doubles]:
+    """Log-odds (N,) of given and (M,) of all planted labels, each from a regression without its fold that learnt from the
+    planted labels ``used``; given and planted ones weigh the same there."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    odds, simulated = np.zeros(len(given)), np.zeros(len(planted))
+    for part in np.unique(fold):
+        rest, rest_planted = fold != part, used & (planted_fold != part)
+        if not rest.any() or not rest_planted.any():  # one patient, or all planted ones of this kind in one part
+            rest, rest_planted = np.ones_like(rest), used
+        features = np.concatenate([given[rest], planted[rest_planted]])
+        is_planted = np.repeat([0, 1], [rest.sum(), rest_planted.sum()])
+        weight = np.repeat([1.0, rest.sum() / rest_planted.sum()], [rest.sum(), rest_planted.sum()])
+        model = make_pipeline(StandardScaler(), LogisticRegression())
+        model.fit(features, is_planted, logisticregression__sample_weight=weight)
+        odds[fold == part] = model.decision_function(given[fold == part])
+        if (planted_fold == part).any():
+            simulated[planted_fold == part] = model.decision_function(planted[planted_fold == part])
+    return odds, simulated
+
+
+def _weights(kinds: npt.NDArray[np.str_]) -> Doubles:
+    """Weights (M,) by which every kind of planted error counts the same."""
+    _, kind, count = np.unique(kinds, return_inverse=True, return_counts=True)
+    return 1 / count[kind]
+
+
+def _ratio(given: Doubles, planted: Doubles, weight: Doubles) -> Doubles:
+    """How much denser planted errors are than given labels at each given score (N,), by isotonic regression."""
+    from sklearn.isotonic import IsotonicRegression
+
+    mass = np.concatenate([np.full(len(given), 1 / len(given)), weight / weight.sum()])
+    is_planted = np.repeat([0.0, 1.0], [len(given), len(planted)])
+    model = IsotonicRegression(out_of_bounds="clip").fit(np.concatenate([given, planted]), is_planted, sample_weight=mass)
+    chance = model.predict(given)
+    ratio: Doubles = chance / np.maximum(1 - chance, 1e-9)
+    return ratio
+
+
+def _interval(
+    given: Doubles,
+    planted: Doubles,
+    weight: Doubles,
+    person: npt.NDArray[np.intp],
+    planted_person: npt.NDArray[np.intp],
+    seed: int,
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the share over bootstrap resamples of the patients."""
+    rng, people = generator(seed, "share"), int(person.max()) + 1
+    rows = [np.flatnonzero(person == each) for each in range(people)]
+    planted_rows = [np.flatnonzero(planted_person == each) for each in range(people)]
+    shares = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(people, size=people)
+        one, other = (np.concatenate([part[each] for each in drawn]) for part in (rows, planted_rows))
+        if len(other):
+            shares.append(wrong_share(given[one], planted[other], weight[other]))
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,114 @@
+"""An audit's report in a browser, where there is one: filters, sorting, decisions, and that no request leaves the page."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from tests.unit.test_audit_report import audit, finding, line, usual
+
+from debride.audit.decisions import read_decisions
+from debride.audit.report import write_report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+
+
+def dom(path, profile, fragment="", script=""):
+    """The page after its scripts and one more have run, as HTML."""
+    if script:
+        page = path.read_text(encoding="utf-8")
+        path = path.with_name("with-script.html")
+        path.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--virtual-time-budget=4000"]
+    command = [BROWSER, *words, f"--user-data-dir={profile}", "--dump-dom", path.as_uri() + fragment]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+
+
+def hidden(html):
+    return [" hidden" in tag for tag in re.findall(r"<article[^>]*>", html)]
+
+
+def test_filters_can_be_set_by_the_address(tmp_path):
+    path = write_report(usual(tmp_path / "audit"))
+    for fragment, expected in (
+        ("#kind=extra", [True, True, False]),
+        ("#class=2", [True, False, True]),
+        ("#confidence=0.95&case=P1", [False, True, True]),
+        ("#findings", [False, False, False]),
+    ):
+        html = dom(path, tmp_path / "profile", fragment)
+        assert hidden(html) == expected, fragment
+        assert f"{expected.count(False)} of 3 shown" in html
+
+
+def test_decisions_are_downloaded_as_repair_reads_them(tmp_path):
+    findings = [finding("p1", 1), finding("p1", 2, "boundary", 2, 0, displacement=1.0), finding('p,"2"', 1, "extra", 1, 0)]
+    folder = audit(tmp_path / "audit", findings, [line("p1", findings=2), line('p,"2"', 2, 0.95)])
+    script = """
+      const keep = text => { document.body.dataset.csv = JSON.stringify(text); };
+      URL.createObjectURL = blob => { blob.text().then(keep); return "#"; };
+      const press = (key, target) => target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      const boxes = [...document.querySelectorAll("article input")];
+      boxes[0].click();
+      boxes[1].click();
+      press("j", document.body);
+      press("j", document.activeElement);
+      press("a", document.activeElement);
+      document.getElementById("kind").value = "extra";
+      document.getElementById("filters").dispatchEvent(new Event("input", { bubbles: true }));
+      document.querySelector("[data-all=reject]").click();
+      document.querySelectorAll("th button")[1].click();
+      document.body.dataset.order = [...document.querySelectorAll("tbody tr")].map(row => row.cells[1].textContent).join(" ");
+      document.querySelector("td a[href='#f0']").click();
+      document.body.dataset.at = document.activeElement.id;
+      document.getElementById("download").click();
+    """
+    html = dom(write_report(folder), tmp_path / "profile", script=script)
+    assert 'data-order="0.90 0.95"' in html and 'data-at="f0"' in html
+    assert hidden(html) == [False, False, False] and '<span id="decided">3</span>' in html
+    text = json.loads(re.search(r'data-csv="([^"]*)"', html)[1].replace("&quot;", '"').replace("&amp;", "&"))
+    assert text == 'case,number,decision\np1,1,reject\np1,2,accept\n"p,""2""",1,reject\n'
+    path = tmp_path / "decisions.csv"
+    path.write_text(text)
+    read = read_decisions(path, [(each.case, each.number) for each in findings])
+    assert {key: verdict.accepted for key, verdict in read.items()} == {("p1", 1): False, ("p1", 2): True, ('p,"2"', 1): False}
+
+
+def test_the_page_cannot_make_requests(tmp_path):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        path = write_report(usual(tmp_path / "audit"))
+        root = f"http://127.0.0.1:{server.server_port}"
+        script = f"""
+          fetch("{root}/fetch").catch(() => 0);
+          new Image().src = "{root}/image";
+          const style = document.createElement("style");
+          style.textContent = "body {{ background-image: url({root}/style) }}";
+          document.head.append(style);
+        """
+        dom(path, tmp_path / "profile", script=script)
+        assert asked == []
+        path.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", path.read_text(encoding="utf-8")), encoding="utf-8")
+        dom(path, tmp_path / "profile", script=script)
+        assert {"/fetch", "/image", "/style"} <= set(asked)
+    finally:
+        server.shutdown()
+        server.server_close()

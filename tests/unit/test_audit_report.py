@@ -1,0 +1,258 @@
+import csv
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from html.parser import HTMLParser
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from debride.audit import plots
+from debride.audit.pictures import picture
+from debride.audit.report import KINDS, write_report
+from debride.types import DataError, Finding, FindingKind
+
+EVIL = """<script>alert("x")</script>&'"""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+POLICY += "base-uri 'none'; form-action 'none'"
+
+
+def finding(case="p1", number=1, kind="missing", given=0, proposed=1, **changes):
+    base = {"box": ((2, 6), (3, 9)), "voxels": 12, "volume": None, "severity": 0.4, "confidence": 0.9}
+    return Finding(case=case, number=number, kind=kind, given=given, proposed=proposed, **{**base, **changes})
+
+
+def line(case="p1", rank=1, wrong=0.9, flagged=1, kind="missing", findings=1, dice=0.5):
+    known = {"rank": rank, "case": case, "patient": case, "split": "train", "rater": "", "trusted": 0, "wrong": wrong}
+    return {**known, "flagged": flagged, "kind": kind, "findings": findings, "dice": dice}
+
+
+def audit(folder, findings, cases, classes=("background", "liver", "tumour"), pictured=(), **about):
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, line())
+        writer.writeheader()
+        writer.writerows(cases)
+    (folder / "findings.jsonl").write_text("".join(json.dumps(asdict(each)) + "\n" for each in findings))
+    record = {
+        "version": "0.1",
+        "dataset": {"root": "/data/livers", "format": "folder", "classes": list(classes), "ndim": 2},
+        "predictions": {"source": "cross-validation", "folds": 5},
+        "labels": {case["case"]: "0" * 32 for case in cases},
+        "summary": {"cases": len(cases), "flagged": 1, "share_wrong": 0.125, "share_wrong_interval": [0.05, 0.2]},
+    }
+    (folder / "audit.json").write_text(json.dumps({**record, **about}))
+    label = np.zeros((16, 16), np.uint8)
+    png = picture(np.zeros((1, 16, 16)), label, label, label, ((0, 4), (0, 4)), 2, None)
+    for each in pictured:
+        (folder / "pictures" / f"{each.case}-{each.number}.png").write_bytes(png)
+    return folder
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, the text by section, and what the script is given."""
+
+    def __init__(self, folder, **options):
+        super().__init__()
+        self.html = write_report(folder, **options).read_text(encoding="utf-8")
+        self.tags, self.text, self.scripts, self.inside = [], "", [], False
+        self.feed(self.html)
+        self.data = json.loads(self.scripts[0])
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag in ("script", "style") and tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] += data
+        elif not self.inside:
+            self.text += data
+
+    def values(self, attribute):
+        return [attrs[attribute] for _, attrs in self.tags if attribute in attrs]
+
+    def count(self, tag):
+        return sum(name == tag for name, _ in self.tags)
+
+
+def usual(folder, **about):
+    findings = [
+        finding("p1", 1, confidence=0.95),
+        finding("p1", 2, "boundary", 2, 0, displacement=-3.25, volume=1.5),
+        finding("p2", 1, "extra", 1, 0),
+    ]
+    cases = [line("p1", 1, 0.97, findings=2), line("p2", 2, 0.6, 1, "extra"), line("p3", 3, 0.01, 0, "", 0, 0.93)]
+    return audit(folder, findings, cases, pictured=findings[:2], **about)
+
+
+def test_nothing_is_requested_from_outside(tmp_path):
+    page = Page(usual(tmp_path))
+    assert page.values("content")[0] == POLICY
+    assert len(page.values("src")) == 2 and all(uri.startswith("data:image/png;base64,") for uri in page.values("src"))
+    assert all(link.startswith("#") and link[1:] in page.values("id") for link in page.values("href"))
+    assert not {"link", "iframe", "object", "base", "embed"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttp|import\(", re.sub(r"data:[^\"]*", "", page.html))
+    assert page.scripts[1].count("\n") < 120 and len(page.scripts) == 2
+
+
+def test_the_page_shows_what_was_found(tmp_path):
+    summary = {
+        "cases": 3,
+        "flagged": 2,
+        "share_wrong": 0.125,
+        "share_wrong_interval": [0.05, 0.2],
+        "kinds": {"missing": 1, "swap": 0},
+    }
+    summary |= {"suggestion": "Repair the missing ones.", "warnings": ["Only one fold."]}
+    text = " ".join(Page(usual(tmp_path, summary=summary)).text.split())
+    for part in (
+        "Audit of livers",
+        "3 labelled, 2 flagged",
+        "about 12.5 % of the cases (95 % interval 5.0 to 20.0 %)",
+        "Cases by kindmissing 1 Findings",
+        "3 in 2 cases",
+        "Warning. Only one fold.",
+        "Suggestion. Repair the missing ones.",
+        "cross-validation",
+        "folds5",
+        "3.2 mm too far in",
+        "1.5 ml (12 voxels)",
+        "12 pixels",
+        "background → liver",
+        "tumour → background",
+        "2–5 × 3–8",
+        "0.95, severity 0.40",
+        "All 3 findings are shown",
+    ):
+        assert part in text, part
+
+
+def test_the_ranking_has_every_case_and_leads_to_its_findings(tmp_path):
+    page = Page(usual(tmp_path))
+    by = page.values("data-by")
+    assert by[::5] == ["p1", "p2", "p3"] and by[1::5] == ["0.97", "0.6", "0.01"]
+    links = page.values("href")
+    assert links == ["#f0", "#f2"]
+    rows = [attrs.get("class") for tag, attrs in page.tags if tag == "tr"]
+    assert rows == [None, "flagged", "flagged", None]
+
+
+def test_the_script_gets_the_findings_in_their_order(tmp_path):
+    page = Page(usual(tmp_path))
+    assert [(each["case"], each["number"], each["kind"], each["class"]) for each in page.data["findings"]] == [
+        ("p1", 1, "missing", 1),
+        ("p1", 2, "boundary", 2),
+        ("p2", 1, "extra", 1),
+    ]
+    assert page.count("article") == 3 and page.text.count("no picture") == 1
+    assert {attrs["value"] for tag, attrs in page.tags if tag == "option" and "value" in attrs} == {"", "1", "2"}
+    other = Page(audit(tmp_path / "other", [finding()], [line()]))
+    assert other.data["key"] != page.data["key"] == Page(tmp_path).data["key"]
+
+
+def test_only_the_first_findings_are_shown_and_the_page_says_so(tmp_path):
+    page = Page(usual(tmp_path), limit=1)
+    assert page.count("article") == page.count("img") == len(page.data["findings"]) == 1
+    assert "The first 1 of 3 findings are shown here; the others are in findings.jsonl." in page.text
+    assert page.values("href") == ["#f0"] and "3 in 2 cases" in page.text
+    assert "None of the 3 findings is shown here" in Page(tmp_path, limit=0).text
+
+
+def test_names_are_escaped_everywhere(tmp_path):
+    name = EVIL.replace("/", "")
+    summary = {"suggestion": EVIL, "warnings": [EVIL], "kinds": {EVIL: 3}}
+    found = [finding(name), finding(name, 2, "boundary", 1, 0, displacement=2.0)]
+    cases = [line(name, kind=EVIL, findings=2)]
+    folder = audit(tmp_path, found, cases, ("background", EVIL), summary=summary, predictions={EVIL: {EVIL: EVIL}})
+    (folder / "scores.csv").write_text(f'case,class,dice\nx,"{EVIL.replace(chr(34), chr(34) * 2)}",0.5\n')
+    page = Page(folder)
+    assert page.count("script") == 2 and page.html.count("<script") == 2
+    assert page.data["findings"][0]["case"] == name
+    assert page.text.count(EVIL) >= 10 and page.text.count(name) >= 3
+    assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
+
+
+def test_an_audit_that_found_nothing_still_has_a_report(tmp_path):
+    page = Page(audit(tmp_path, [], [line(flagged=0, kind="", findings=0, wrong="nan", dice="")], summary={}))
+    assert "Nothing was found." in page.text and "nan" not in page.text.lower() and page.data["findings"] == []
+    assert "No case was compared." in Page(audit(tmp_path / "none", [], [], summary={})).text
+
+
+def test_medians_of_the_scores_stand_by_class(tmp_path):
+    folder = usual(tmp_path)
+    rows = ["p1,liver,0.5,nan,a", "p2,liver,0.9,2,b", "p3,liver,0.8,4,", "p1,tumour,nan,,a"]
+    (folder / "scores.csv").write_text("case,class,dice,bias,note\n" + "\n".join(rows) + "\n")
+    text = " ".join(Page(folder).text.split())
+    assert "class cases dice bias liver 3 0.8 3 tumour 1 – –".replace(" ", "") in text.replace(" ", "")
+
+
+@pytest.mark.parametrize("name", ["audit.json", "cases.csv", "findings.jsonl"])
+def test_what_is_missing_or_damaged_is_named(tmp_path, name):
+    usual(tmp_path)
+    (tmp_path / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=name):
+        write_report(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=name):
+        write_report(tmp_path)
+
+
+def test_equal_audits_give_equal_reports(tmp_path):
+    assert Page(usual(tmp_path)).html == Page(usual(tmp_path)).html
+
+
+def test_every_kind_is_explained():
+    assert set(KINDS) == set(get_args(FindingKind))
+
+
+def bars(svg):
+    """Tooltips of a chart as (bar, piece, count, height), in order."""
+    found = []
+    for rect in ET.fromstring(str(svg)).iter("rect"):
+        bar, piece, count = re.fullmatch(r"(.*), (.*): (\d+)", rect.find("title").text).groups()
+        found.append((bar, piece, int(count), float(rect.get("height"))))
+    return found
+
+
+def test_the_histogram_counts_every_finite_case():
+    rng = np.random.default_rng(0)
+    values = [*rng.random(400).tolist(), 0.0, 1.0, 0.05, math.nan]
+    flagged = [value > 0.7 for value in values]
+    found = bars(plots.wrong(values, flagged))
+    for bar, piece, count, _ in found:
+        low, high = (float(each) for each in bar.split(" to "))
+        expected = 0
+        for value, marked in zip(values, flagged, strict=True):
+            inside = low - 1e-9 <= value < high - 1e-9 or (value == high == 1.0)
+            expected += inside and marked == (piece == "flagged")
+        assert count == expected, bar
+    assert sum(each[2] for each in found) == len(values) - 1
+    heights = {each[3] / each[2] for each in found if each[2] > 5}
+    assert max(heights) - min(heights) < 0.1
+
+
+def test_displacements_are_told_apart_by_their_sign():
+    values = [-0.9, -0.2, 0.3, 0.35, 80.0, math.nan, *[1.7] * 97]
+    found = bars(plots.displacement(values, "mm"))
+    assert {piece for bar, piece, _, _ in found if bar.startswith("-")} == {"too far in"}
+    assert {piece for bar, piece, _, _ in found if bar.startswith("+")} == {"too far out"}
+    assert sum(each[2] for each in found) == 102
+    assert found[-1][:3] == ("+1.80 to +2.00 mm", "too far out", 1)
+    assert "+2" in str(plots.displacement(values, "mm")) and str(plots.displacement([], "px"))
+
+
+def test_kinds_are_stacked_by_class():
+    found = bars(plots.kinds({"extra": {"a<b": 3, "c": 1}, "swap": {"c": 2}}, ["a<b", "c"]))
+    assert [each[:3] for each in found] == [("extra", "a<b", 3), ("extra", "c", 1), ("swap", "c", 2)]
+    assert found[0][3] == pytest.approx(3 * found[1][3], abs=0.2)
+    lower, upper, _ = ET.fromstring(str(plots.kinds({"extra": {"a": 3, "c": 1}, "swap": {"c": 2}}, ["a", "c"]))).iter("rect")
+    assert float(upper.get("y")) + float(upper.get("height")) == pytest.approx(float(lower.get("y")), abs=0.2)
