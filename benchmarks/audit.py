@@ -3,21 +3,21 @@
     python benchmarks/audit.py DATASET PREDICTIONS --out AUDIT [--clean SOURCE]
 
 DATASET is a copy with errors by `audit_data.py`, SOURCE what it was copied from (to see which findings are right), PREDICTIONS
-what `debride audit DATASET --out ...` left in its folder `predictions`, or any other. For each kind of error: the average precision
-of the ranking of cases, over labels with this error and labels without any, and the difference to the others with its 95 %
-interval (2,000 bootstrap resamples of the patients, paired); and that of the findings, where an error counts as found by the first
-finding of which at least half the pixels are really wrong.
+what `debride audit DATASET --out ...` left in its folder `predictions`, or any other. For each kind of error: the average
+precision of the ranking of cases, over labels with this error and labels without any, and the difference to the others with
+its 95 % interval (2,000 bootstrap resamples of the patients, paired); and that of the findings, where an error counts as found
+by the first finding of which at least half the pixels are really wrong.
 """
 
 import argparse
 import csv
 import json
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import cc3d
 import numpy as np
-from scipy import ndimage
 
 from debride.audit.audit import audit_dataset
 from debride.audit.config import AuditConfig
@@ -113,7 +113,9 @@ def main() -> None:
     options = {"patient_pattern": arguments.patient_pattern}
     dataset = open_dataset(arguments.dataset, **options)
     errors = arguments.dataset / "errors.json"
-    kind_of = {id: row["kind"] for id, row in json.loads(errors.read_text()).items() if row["changed"]} if errors.exists() else {}
+    kind_of = (
+        {id: row["kind"] for id, row in json.loads(errors.read_text()).items() if row["changed"]} if errors.exists() else {}
+    )
     cases = dataset.of("train", "val")
     predictions = open_predictions(arguments.predictions, dataset, cases)
     if not (arguments.out / "audit.json").exists():
@@ -150,12 +152,17 @@ def main() -> None:
     flagged = np.array([ranked[case.id]["flagged"] == "1" for case in cases])
     wrong = np.array([float(ranked[case.id]["wrong"]) for case in cases])
     low, high = summary["share_wrong_interval"]
-    print(f"\n{len(cases)} cases, {100 * (kind != '').mean():.1f} % wrong; estimated {100 * summary['share_wrong']:.1f} %", end=" ")
+    print(
+        f"\n{len(cases)} cases, {100 * (kind != '').mean():.1f} % wrong; estimated {100 * summary['share_wrong']:.1f} %",
+        end=" ",
+    )
     print(f"({100 * low:.1f} to {100 * high:.1f}); flagged {100 * flagged.mean():.1f} %", end=", ")
     print(f"of the right labels {100 * flagged[kind == ''].mean():.1f} %\n")
     if not kind_of:
         return
-    print("| kind | labels | flagged | AP ours | cleanlab | Dice | ours - cleanlab | ours - Dice | findings ours | cleanlab | Dice |")
+    print(
+        "| kind | labels | flagged | AP ours | cleanlab | Dice | ours - cleanlab | ours - Dice | findings ours | cleanlab | Dice |"
+    )
     print("| --- " * 11 + "|")
     for name in sorted(set(kind) - {""}):
         own = (kind == name) | (kind == "")
@@ -171,7 +178,7 @@ def main() -> None:
         print("| " + " | ".join(cells) + " |")
     print("\n| said to be wrong | labels | mean of what is said | really wrong |\n| --- | --- | --- | --- |")
     edges = [0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.01]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = (wrong >= low) & (wrong < high)
         if inside.any():
             shares = f"{100 * wrong[inside].mean():.0f} % | {100 * (kind[inside] != '').mean():.0f} %"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ from debride.audit.whole import agreement
 from debride.audit.worklist import write_table, write_worklist
 from debride.data.images import read_image, read_label
 from debride.files import atomic_path, content_hash, is_empty, write_json
+from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Finding, Geometry
 
 Label = npt.NDArray[np.uint8]
-Progress = Callable[[str, int, int], None]
 
 PARTS = ("proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
 """What an audit writes before audit.json, which is the last."""
@@ -57,7 +57,6 @@ def audit_dataset(
     predictions: Predictions,
     out: Path,
     config: AuditConfig,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Audits the labels of ``cases`` by their ``predictions``, writes the folder ``out``, and returns its summary.
 
@@ -66,18 +65,19 @@ def audit_dataset(
     what viewers open. Nothing of an earlier audit that was cut off is kept. Raises DataError for what cannot be read, for an
     ``out`` that holds something else, and where there is no case.
     """
-    _make_room(dataset, out)
+    refuse_output(dataset, out)
+    _make_room(out)
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
-    told = progress or (lambda name, done, total: None)
     sums = ThresholdSums(len(dataset.classes))
     chosen = _planted_cases(cases, config)
     looked: list[_Looked] = []
-    for done, case in enumerate(cases, start=1):
-        label, probability, geometry = _read(dataset, predictions, case)
-        sums.add(label, probability)
-        looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
-        told("looking at labels", done, len(cases))
+    with track("looking at labels", len(cases)) as show:
+        for done, case in enumerate(cases, start=1):
+            label, probability, geometry = _read(dataset, predictions, case)
+            sums.add(label, probability)
+            looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
+            show(done)
     ranking = rank([each.evidence for each in looked], [each.planted for each in looked], _patients(cases), config.seed)
     reached = [each.agreement for each in looked if each.agreement is not None]
     typical = float(np.median(reached)) if reached else None
@@ -87,28 +87,29 @@ def audit_dataset(
     thresholds = sums.thresholds()
     pictured = _Pictured(config.pictures)
     order = [*np.lexsort((np.arange(len(cases)), -ranking.score))]
-    for done, row in enumerate(order, start=1):  # the most suspicious first: they get the pictures
-        case = cases[row]
-        label, probability, geometry = _read(dataset, predictions, case)
-        predicted = predicted_classes(probability)
-        scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
-        findings, numbers, proposed = find(
-            case.id,
-            label,
-            probability,
-            predicted,
-            geometry.spacing,
-            wrong=float(ranking.wrong[row]),
-            odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
-            typical=typical,
-            least=config.least,
-        )
-        found[case.id] = findings
-        if findings:
-            _write_proposals(out / "proposals" / f"{case.id}.npz", numbers, proposed)
-            lines += write_worklist(out, case, findings, geometry, numbers, dataset.classes)
-            pictured.draw(out, case, findings, label, predicted, numbers, proposed, geometry)
-        told("looking for errors", done, len(cases))
+    with track("looking for errors", len(cases)) as show:
+        for done, row in enumerate(order, start=1):  # the most suspicious first: they get the pictures
+            case = cases[row]
+            label, probability, geometry = _read(dataset, predictions, case)
+            predicted = predicted_classes(probability)
+            scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
+            findings, numbers, proposed = find(
+                case.id,
+                label,
+                probability,
+                predicted,
+                geometry.spacing,
+                wrong=float(ranking.wrong[row]),
+                odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
+                typical=typical,
+                least=config.least,
+            )
+            found[case.id] = findings
+            if findings:
+                _write_proposals(out / "proposals" / f"{case.id}.npz", numbers, proposed)
+                lines += write_worklist(out, case, findings, geometry, numbers, dataset.classes)
+                pictured.draw(out, case, findings, label, predicted, numbers, proposed, geometry)
+            show(done)
     ranked = [cases[row] for row in order]
     kinds = {case.id: _main_kind(found[case.id], ranking, row) for case, row in zip(ranked, order, strict=True)}
     _write_findings(out / "findings.jsonl", (finding for case in ranked for finding in found[case.id]))
@@ -165,20 +166,24 @@ def _patients(cases: Sequence[Case]) -> list[str]:
     return [case.patient for case in cases]
 
 
-def _make_room(dataset: Dataset, out: Path) -> None:
-    """Refuses a folder with other things, and removes what an audit left that was cut off."""
+def refuse_output(dataset: Dataset, out: Path) -> None:
+    """Raises DataError for a folder that an audit cannot be written to."""
     if out.resolve().is_relative_to(dataset.root):
         raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
     if (out / "audit.json").exists():
         raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
+    own = {"cross-validation", "predictions", "raters", *PARTS}
+    if not is_empty(out) and not {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} <= own:
+        raise DataError(out, "is not empty", "Choose another --out, or remove this folder.")
+
+
+def _make_room(out: Path) -> None:
+    """Removes what an audit left that was cut off."""
     for name in PARTS:
         if (out / name).is_dir():
             shutil.rmtree(out / name)
         else:
             (out / name).unlink(missing_ok=True)
-    own = {"cross-validation", "predictions", "raters"}
-    if not is_empty(out) and not {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} <= own:
-        raise DataError(out, "is not empty", "Choose another --out, or remove this folder.")
     out.mkdir(parents=True, exist_ok=True)
 
 
@@ -248,9 +253,23 @@ def _write_cases(
     kinds: dict[str, str],
     predictions: Predictions,
 ) -> None:
-    header = (
-        ["rank", "case", "patient", "split", "rater", "trusted", "wrong", "flagged", "kind", "findings", "score", "dice", "self_confidence", "surprise", "seen"]
-    )
+    header = [
+        "rank",
+        "case",
+        "patient",
+        "split",
+        "rater",
+        "trusted",
+        "wrong",
+        "flagged",
+        "kind",
+        "findings",
+        "score",
+        "dice",
+        "self_confidence",
+        "surprise",
+        "seen",
+    ]
     rows = (
         [
             at,

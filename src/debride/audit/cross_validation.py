@@ -12,7 +12,7 @@ from debride.types import Case, DataError, Dataset
 
 
 def fold_of_cases(cases: Sequence[Case], folds: int, seed: int) -> dict[str, int]:
-    """The fold (0 to folds - 1) of each case by its id: all cases of a patient share it, and folds differ by one patient at most.
+    """The fold (0 to folds - 1) of each case by its id: a patient's cases share it, and folds differ by one patient at most.
 
     Patients are dealt out in an order drawn by a hash of the seed and their name. Raises DataError for fewer than two folds, or
     fewer patients than folds.

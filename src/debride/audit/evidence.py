@@ -30,6 +30,9 @@ FLOOR = 1e-3
 STEPS = (1, 2, 3, 4, 6)
 """Distances, in units of the finest spacing, by which a label is grown and shrunken."""
 
+FAR = 4
+"""A label is moved by a fourth of the image at most along each axis: one that leaves the image explains nothing."""
+
 WINDOWS = (3, 5, 9)
 """Sides of the windows, in pixels, in which surprise is summed to find the worst place."""
 
@@ -126,7 +129,7 @@ def _swap(logs: Floats, ids: Label, own: Floats) -> float:
 def _shift(logs: Floats, ids: Label) -> tuple[float, float]:
     """The largest gain of moving the label's objects by whole pixels, and how far, relative to the image's diagonal."""
     shape = ids.shape
-    padded = [fft.next_fast_len(2 * length, real=True) for length in shape]
+    padded = [fft.next_fast_len(length + length // FAR + 1, real=True) for length in shape]
     total: Any = 0
     for value in np.unique(ids[ids > 0]):
         objects = fft.rfftn((ids == value).astype(np.float32), padded)
@@ -134,10 +137,11 @@ def _shift(logs: Floats, ids: Label) -> tuple[float, float]:
     if np.isscalar(total):
         return 0.0, 0.0
     gain = fft.irfftn(total, padded)
-    # Objects that leave the image are lost, and so is what the prediction says of them: no gain is made up beyond the border.
-    place = np.unravel_index(gain.argmax(), gain.shape)
-    offset = [at if at <= length // 2 else at - length for at, length in zip(place, padded, strict=True)]
-    return float(gain[place] - gain.flat[0]), float(np.linalg.norm(offset) / np.linalg.norm(shape))
+    far = [min(length // FAR, size // 2) for length, size in zip(shape, padded, strict=True)]
+    near = np.roll(gain, far, range(ids.ndim))[tuple(slice(0, 2 * most + 1) for most in far)]
+    place = np.unravel_index(near.argmax(), near.shape)
+    length = np.linalg.norm(np.subtract(place, far)) / np.linalg.norm(shape)
+    return float(near[place] - gain.flat[0]), float(length)
 
 
 def _resized(logs: Floats, ids: Label, own: Floats, spacing: Sequence[float] | None) -> tuple[float, float]:

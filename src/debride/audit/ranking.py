@@ -46,6 +46,9 @@ RECALLS = (0.4, 0.5, 0.6, 0.7)
 RADII = {"boundary": (0.08, 0.3), "shift": (0.3, 1.2)}
 """How far planted errors move outlines and objects, in radii of a disc (ball) as large as what is labelled."""
 
+SURE, BEYOND = 0.9, 0.1
+"""Log-odds beyond those of most planted errors of a kind count a tenth: such a prediction may have failed as a whole."""
+
 FOLDS, RESAMPLES = 5, 200
 """Parts of the patients for cross-fitting; bootstrap resamples behind an interval."""
 
@@ -111,8 +114,9 @@ def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequen
         others = _features([planted[row][name] for name, row in where], kind)
         used = np.ones(len(where), bool) if kind == "any" else planted_kind == kind
         fitted = _cross_fitted(own, others, used, fold, fold[planted_row])
-        odds[kind] = fitted[0]
-        simulated.append(fitted[1])
+        most = np.quantile(fitted[1][used], SURE)
+        odds[kind], in_planted = (np.minimum(each, most + BEYOND * (each - most)) for each in fitted)
+        simulated.append(in_planted)
     score, limit = np.max(list(odds.values()), axis=0), np.max(simulated, axis=0)
     weight = _weights(planted_kind)
     share = wrong_share(score, limit, weight)

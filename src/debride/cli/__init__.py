@@ -1,6 +1,7 @@
 """The command line: ``debride VERB``. It wires things together and computes nothing.
 
-Exit codes: 0 done; 1 ``check`` found problems; 2 unusable input or arguments; 3 a mistake of debride's own; 130 interrupted.
+Exit codes: 0 done; 1 problems were found by ``check``, or by ``audit --fail-on``; 2 unusable input or arguments; 3 a mistake of
+debride's own; 130 interrupted.
 Verbs import what they need when they run, so that ``--help`` answers at once.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from debride import __version__
-from debride.cli import bench, data, train
+from debride.cli import audit, bench, data, train
 from debride.types import DataError
 
 
@@ -49,12 +50,15 @@ class Parser(argparse.ArgumentParser):
 def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser of all verbs; ``train`` has the options of the method that ``words`` name."""
     parser = Parser(
-        prog="debride", description="Train on imperfect labels of medical images, and measure honestly which method helps."
+        prog="debride",
+        description="Train on imperfect labels of medical images, find and repair what is wrong with them, and measure "
+        "honestly which method helps.",
     )
     parser.add_argument("--version", action="version", version=f"debride {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     data.add_verbs(verbs)
     train.add_verbs(verbs, words)
+    audit.add_verbs(verbs)
     bench.add_verbs(verbs)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ def add_verbs(verbs: Verbs) -> None:
         metavar="DIR",
         help="masks or probability maps by case (NIfTI, PNG, npy, npz), or nnU-Net's folder of a cross-validation",
     )
-    source.add_argument("--run", type=Path, metavar="RUN", dest="run_folder", help="what `debride train` wrote, to predict with")
+    source.add_argument(
+        "--run", type=Path, metavar="RUN", dest="run_folder", help="what `debride train` wrote, to predict with"
+    )
     audit.add_argument(
         "--splits",
         nargs="+",
@@ -80,7 +83,9 @@ def add_verbs(verbs: Verbs) -> None:
     repair.add_argument("--confidence", type=float, default=0.0, metavar="X", help="only findings at least as sure, 0 to 1")
     repair.add_argument("--severity", type=float, default=0.0, metavar="X", help="only findings at least as severe, 0 to 1")
     repair.add_argument("--flagged", action="store_true", help="only in flagged cases")
-    repair.add_argument("--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it")
+    repair.add_argument(
+        "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
+    )
     repair.add_argument("--allow-removal", action="store_true", help="objects and classes may disappear from a label")
     repair.add_argument("--trusted-too", action="store_true", help="change trusted cases too")
     repair.add_argument("--rare", type=int, metavar="N", help="a class in fewer cases than this is rare (default: 5, or 2 %%)")
@@ -89,11 +94,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def run_audit(arguments: argparse.Namespace) -> int:
-    """Audits a data set, and says which cases to look at first."""
-    import csv
-    import json
-
-    from debride.audit.audit import audit_dataset
+    """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
+    from debride.audit.audit import audit_dataset, refuse_output
     from debride.audit.config import AuditConfig
     from debride.audit.raters import audit_raters
     from debride.progress import track
@@ -103,28 +105,143 @@ def run_audit(arguments: argparse.Namespace) -> int:
     dataset = open_from(arguments)
     if dataset.task != "segmentation":
         raise DataError(dataset.root, "is a data set for classification", "Give one of images and masks.")
-    if (arguments.out / "audit.json").exists():
-        raise DataError(arguments.out, "holds an audit already", "Choose another --out, or remove this folder.")
     config = AuditConfig(**given_settings(arguments, AuditConfig))
+    refuse_output(dataset, arguments.out)
     cases = [case for case in dataset.of(*arguments.splits) if case.label is not None]
     several = any(case.rater for case in cases)
     if (arguments.identities or arguments.consensus) and not several:
-        raise DataError("--identities and --consensus", "are for data sets with several raters", "Leave them out.")
+        flag = "--identities" if arguments.identities else "--consensus"
+        raise DataError(flag, "is for images with the labels of several raters, which this data set has not", "Leave it out.")
+    if not cases:
+        raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
     predictions, cases = _predictions(arguments, dataset, cases, config)
-    shown: dict[str, Any] = {}
-
-    def progress(name: str, done: int, total: int) -> None:
-        if name not in shown:
-            for bar in shown.values():
-                bar.__exit__(None, None, None)
-            shown[name] = track(name, total)
-            shown[f"{name} show"] = shown[name].__enter__()
-        shown[f"{name} show"](done)
-
-    audit_dataset(dataset, cases, predictions, arguments.out, config, progress)
-    return 0
+    summary = audit_dataset(dataset, cases, predictions, arguments.out, config)
+    if several:
+        with track("comparing raters", None) as show:
+            audit_raters(
+                replace(dataset, cases=tuple(cases)),
+                arguments.out / "raters",
+                identities=arguments.identities,
+                consensus=arguments.consensus,
+                progress=lambda done, _: show(done),
+                seed=config.seed,
+            )
+    _say(arguments.out, summary)
+    share = summary["flagged"] / summary["cases"]
+    return int(arguments.fail_on is not None and share > arguments.fail_on)
 
 
 def run_repair(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
+    from debride.audit.decisions import parse_acceptance
+    from debride.audit.repair import repair, reverse
+    from debride.progress import track
+
+    if arguments.reverse:
+        if arguments.audit is not None or arguments.accept or arguments.decisions:
+            raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
+        with track("restoring", None) as show:
+            counts = reverse(arguments.dataset, arguments.out, format=arguments.format, progress=lambda done, _: show(done))
+        print(f"{arguments.out}: {', '.join(f'{value} {name}' for name, value in counts.items())}")
+        return 0
+    if arguments.audit is None:
+        raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
+    dataset = open_from(arguments)
+    accept = parse_acceptance(
+        arguments.accept,
+        dataset.classes,
+        only=arguments.only,
+        confidence=arguments.confidence,
+        severity=arguments.severity,
+        flagged=arguments.flagged,
+        decisions=arguments.decisions,
+        allow_removal=arguments.allow_removal,
+        trusted=arguments.trusted_too,
+        rare=arguments.rare,
+    )
+    with track("repairing", len(dataset.cases)) as show:
+        summary = repair(dataset, arguments.audit, arguments.out, accept, progress=lambda done, _: show(done))
+    print(_repaired(arguments.out, summary))
     return 0
+
+
+def _predictions(
+    arguments: argparse.Namespace, dataset: Dataset, cases: list[Case], config: AuditConfig
+) -> tuple[Any, list[Case]]:
+    """The predictions to audit by, and the cases that have one, in the order to look at them."""
+    from debride.audit.cross_validation import cross_validate
+    from debride.audit.kept import KeptPredictions
+    from debride.audit.predictions import FolderPredictions, RunPredictions, open_predictions
+
+    source = arguments.predictions or arguments.run_folder
+    device = given_settings(arguments, _train_config(), dest="train_").get("device", "auto")
+    if source is None:
+        job = _job(arguments, dataset, config)
+        runs = cross_validate(job, cases, arguments.folds)
+        import torch
+
+        from debride.training.fit import choose_device
+
+        found: Any = RunPredictions(runs, dataset, torch.device(choose_device(device)))
+    else:
+        if arguments.run_folder and not list(source.glob("run.json")) + list(source.glob("fold-*/run.json")):
+            raise DataError(
+                source, "holds no training", "Give what `debride train --out` wrote, or a folder with --predictions."
+            )
+        found = open_predictions(source, dataset, cases, device=device, missing_ok=arguments.partial)
+    if isinstance(found, FolderPredictions):
+        missing = set(found.missing)
+        return found, [case for case in cases if case.id not in missing]
+    kept = KeptPredictions(found, arguments.out / "predictions", len(dataset.classes))
+    return kept, kept.order(cases)
+
+
+def _train_config() -> Any:
+    from debride.training.config import TrainConfig
+
+    return TrainConfig
+
+
+def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> Any:
+    """The training of a cross-validation."""
+    from debride.cli.train import read_config
+    from debride.data.augmentation import Augmentation
+    from debride.methods import METHODS
+    from debride.training.fit import Job
+
+    if arguments.method not in METHODS:
+        raise DataError("--method", f"is {arguments.method!r}, which does not exist", f"Choose one of {', '.join(METHODS)}.")
+    sections = read_config(arguments.config)
+    given = given_settings(arguments, _train_config(), dest="train_")
+    method = METHODS[arguments.method]
+    training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
+    return Job(
+        dataset=dataset,
+        method=arguments.method,
+        method_config=from_mapping(method.Config, sections.get("method", {}), f"{arguments.config}: method"),
+        config=from_mapping(_train_config(), training, f"{arguments.config}: training"),
+        augmentation=from_mapping(Augmentation, sections.get("augmentation", {}), f"{arguments.config}: augmentation"),
+        out=arguments.out / "cross-validation",
+        cache=arguments.cache,
+    )
+
+
+def _say(out: Path, summary: dict[str, Any]) -> None:
+    """What was found, and where to look."""
+    import csv
+
+    low, high = summary["share_wrong_interval"]
+    print(
+        f"{summary['cases']} labels, about {100 * summary['share_wrong']:.1f} % wrong ({100 * low:.1f} to {100 * high:.1f} %), "
+        f"{summary['flagged']} flagged"
+    )
+    for line in summary["noise"]:
+        print(f"  {line}")
+    with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
+        for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
+            print(f"  {row['case']}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
+    print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser. Repairs: debride repair DATASET {out} --out NEW")
+
+
+def _repaired(out: Path, summary: dict[str, Any]) -> str:
+    return f"{out}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items())

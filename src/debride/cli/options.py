@@ -10,14 +10,22 @@ from typing import Any
 from debride.settings import convert
 
 
-def add_settings(parser: argparse.ArgumentParser, cls: type[Any], title: str, prefix: str = "", dest: str = "") -> None:
-    """One option for each field of ``cls``; an option that is not given leaves no trace in the namespace.
+def add_settings(
+    parser: argparse.ArgumentParser,
+    cls: type[Any],
+    title: str,
+    prefix: str = "",
+    dest: str = "",
+    leave_out: tuple[str, ...] = (),
+) -> None:
+    """One option for each field of ``cls`` but those to ``leave_out``; an option that is not given leaves no trace in the
+    namespace.
 
     ``prefix`` begins the options' names, ``dest`` their places in the namespace.
     """
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    for field in (field for field in dataclasses.fields(cls) if field.name not in leave_out):
         hint = hints[field.name]
         flag = _flag(prefix + field.name)
         about = field.metadata.get("about", "")

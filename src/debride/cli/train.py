@@ -95,7 +95,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from debride.training.fit import Job, fit
 
     method = _method(arguments.method)
-    sections = _read_config(arguments.config)
+    sections = read_config(arguments.config)
     dataset = open_from(arguments)
     config = config_class(dataset.task)
     given = {
@@ -237,7 +237,8 @@ def _augmentation(arguments: argparse.Namespace, task: Task) -> tuple[type[Any],
     return given[task]
 
 
-def _read_config(file: Path | None) -> dict[str, dict[str, Any]]:
+def read_config(file: Path | None) -> dict[str, dict[str, Any]]:
+    """The sections training, augmentation and method of a configuration file, those that it has; none without a file."""
     if file is None:
         return {}
     from debride.files import read_yaml
