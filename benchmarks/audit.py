@@ -160,9 +160,8 @@ def main() -> None:
     print(f"of the right labels {100 * flagged[kind == ''].mean():.1f} %\n")
     if not kind_of:
         return
-    print(
-        "| kind | labels | flagged | AP ours | cleanlab | Dice | ours - cleanlab | ours - Dice | findings ours | cleanlab | Dice |"
-    )
+    print("| kind | labels | flagged | AP ours | cleanlab | Dice | ours - cleanlab | ours - Dice", end=" ")
+    print("| findings ours | cleanlab | Dice |")
     print("| --- " * 11 + "|")
     for name in sorted(set(kind) - {""}):
         own = (kind == name) | (kind == "")

@@ -4,14 +4,60 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 from tests.training_jobs import small_job
 
+from debride.bench.phantom import write_phantoms
+from debride.data.images import read_label
+from debride.data.open import open_dataset
 from debride.training.fit import fit
 
 
-def test_own_network_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _examples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+
+
+def test_own_network_trains(tmp_path: Path) -> None:
     job = small_job(tmp_path, "ce", epochs=1, network="own_network:segresnet")
     fit(job)
     assert (job.out / "weights" / "epoch-0001.safetensors").exists()
+
+
+def labels(root: Path) -> dict[str, npt.NDArray[np.uint8]]:
+    dataset = open_dataset(root)
+    return {case.id: read_label(case.label, dataset)[0] for case in dataset.cases if case.label}
+
+
+def test_audit_and_repair_puts_wrong_labels_right(tmp_path: Path) -> None:
+    from audit_and_repair import audit_and_repair
+
+    scans, predictions, out = tmp_path / "scans", tmp_path / "predictions", tmp_path / "out"
+    write_phantoms(scans, 24, 6, 0, 48, 3, seed=0)
+    right = labels(scans)
+    predictions.mkdir()
+    for case, label in right.items():
+        soft = np.stack([gaussian_filter((label == number).astype(np.float32), 1.0) for number in range(3)])
+        np.save(predictions / f"{case}.npy", soft / soft.sum(axis=0))
+    wrong = {case for case in sorted(right) if (right[case] != np.fliplr(right[case])).mean() > 0.1}
+    wrong = set(sorted(wrong)[:6])
+    assert len(wrong) == 6
+    for case in wrong:
+        mask = scans / "masks" / f"{case}.png"
+        Image.fromarray(np.fliplr(np.asarray(Image.open(mask)))).save(mask)
+    before = {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()}
+
+    found, repaired = audit_and_repair(scans, predictions, out)
+
+    ranked = (out / "audit" / "cases.csv").read_text(encoding="utf-8").split("\n")[1:]
+    assert {line.split(",")[1] for line in ranked[:6]} == wrong
+    assert found["cases"] == 30 and found["kinds"] == {"flip": 6}
+    assert (out / "audit" / "report.html").exists()
+    assert repaired["cases"] == 6 and repaired["guarded"] == 0
+    after = labels(out / "repaired")
+    assert all((after[case] == right[case]).mean() > 0.98 for case in right)
+    assert {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()} == before

@@ -189,6 +189,31 @@ def test_objects_far_from_the_first_rows_have_the_same_bias():
     assert found.bias == pytest.approx(slow_score(label, probability, np.array([1.0, 0.5]), None).classes[0].bias)
 
 
+@pytest.mark.parametrize(("size", "spacing"), [((70, 16), (0.7, 1.9)), ((30, 7, 8), (3.0, 0.8, 1.1))])
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("pairs", [1 << 21, 0])
+def test_biases_of_many_pieces_and_of_outlines_near_and_far(size, spacing, ignored, pairs, monkeypatch):
+    monkeypatch.setattr(scores, "PIECE", 1)
+    monkeypatch.setattr(scores, "PAIRS", pairs)
+    label, _ = case(size, 3, seed=2, ignored=ignored)
+    predicted = np.roll(np.where(label == IGNORE, 0, label), 9, axis=0)
+    predicted[label == IGNORE] = 0
+    at = {place: int(predicted[place]) for place in np.ndindex(*size)}
+    wanted = [slow_bias(label, at, class_id, spacing) for class_id in (1, 2)]
+    smallest = min(spacing)
+    assert all(abs(value) > 0.1 * smallest for value in wanted)
+    assert outline_biases(label, predicted, 3, spacing) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_class_in_a_far_corner_of_the_prediction_alone():
+    label, predicted = np.zeros((2, 40, 40), np.uint8)
+    label[2:5, 2:5], predicted[30:35, 30:35], predicted[10:12, 10:12] = 1, 1, 2
+    at = {place: int(predicted[place]) for place in np.ndindex(40, 40)}
+    found = outline_biases(label, predicted, 4)
+    assert found[0] == pytest.approx(slow_bias(label, at, 1, (1.0, 1.0))) and found[0] > 30
+    assert all(map(math.isnan, found[1:]))
+
+
 def test_bias_is_positive_outside_and_negative_inside():
     inner, outer = np.zeros((2, 20, 20), np.uint8)
     inner[8:12, 8:12] = 1
@@ -207,7 +232,14 @@ def test_the_softmin_is_cleanlabs(classes, dtype):
     theirs, _ = get_label_quality_scores(labels, probability, verbose=False)
     ours = [score_case(label, p, limits_of(label, p)).softmin for label, p in pairs]
     assert len(set(ours)) == 4
-    np.testing.assert_allclose(ours, theirs, rtol=2e-6)
+    np.testing.assert_allclose(ours, theirs, rtol=5e-7 if dtype is np.float32 else 2e-6)
+
+
+def test_the_softmin_is_exact_where_many_pixels_are_just_sure():
+    label, background = np.zeros((50, 60), np.uint8), np.random.default_rng(0).uniform(0.9845, 0.986, (50, 60))
+    probability = np.stack((background, 1 - background)).astype(np.float32)
+    found = score_case(label, probability, np.array([0.9, 0.9])).softmin
+    assert found == pytest.approx(slow_softmin(probability[0].astype(float).reshape(-1).tolist()), rel=1e-7)
 
 
 @pytest.mark.parametrize("size", SIZES)

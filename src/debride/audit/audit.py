@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from debride import __version__
 from debride.audit.config import AuditConfig
-from debride.audit.evidence import evidence
+from debride.audit.evidence import evidence, thin
 from debride.audit.findings import find
 from debride.audit.pictures import picture_of
 from debride.audit.pieces import find_pieces, predicted_classes
@@ -31,15 +31,15 @@ from debride.audit.summary import summarise_audit
 from debride.audit.whole import agreement
 from debride.audit.worklist import write_table, write_worklist
 from debride.data.images import read_image, read_label
-from debride.files import atomic_path, content_hash, is_empty, write_json
+from debride.files import atomic_path, content_hash, exclusive, is_empty, write_json
 from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Finding, Geometry
 
 Label = npt.NDArray[np.uint8]
 
-PARTS = ("proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
-"""What an audit writes before audit.json, which is the last."""
+PARTS = ("audit.json", "proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
+"""What an audit writes; the report is the last."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,17 @@ class _Looked:
     """What is kept of each case between the two passes."""
 
     evidence: dict[str, float]
-    planted: dict[Any, dict[str, float]]
+    planted: dict[str, dict[str, float]]
     agreement: float | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the second pass found: scores and findings by case, and the lines of the worklist."""
+
+    scores: dict[str, CaseScore]
+    findings: dict[str, list[Finding]]
+    worklist: list[dict[str, Any]]
 
 
 def audit_dataset(
@@ -60,16 +69,33 @@ def audit_dataset(
 ) -> dict[str, Any]:
     """Audits the labels of ``cases`` by their ``predictions``, writes the folder ``out``, and returns its summary.
 
-    audit.json, which comes last, says what was done and found; cases.csv ranks the cases; scores.csv has the scores of every
+    audit.json says what was done and found; cases.csv ranks the cases; scores.csv has the scores of every
     class; findings.jsonl the findings, proposals/ what they propose, pictures/ and report.html what they look like, worklist/
     what viewers open. Nothing of an earlier audit that was cut off is kept. Raises DataError for what cannot be read, for an
     ``out`` that holds something else, and where there is no case.
     """
     refuse_output(dataset, out)
-    _make_room(out)
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
-    sums = ThresholdSums(len(dataset.classes))
+    with exclusive(out):
+        _make_room(out)
+        sums = ThresholdSums(len(dataset.classes))
+        looked = _first_pass(dataset, cases, predictions, config, sums)
+        ranking = rank(
+            [each.evidence for each in looked],
+            [each.planted for each in looked],
+            [case.patient for case in cases],
+            config.seed,
+        )
+        order = np.lexsort((np.arange(len(cases)), -ranking.score)).tolist()
+        said = _second_pass(dataset, cases, predictions, config, ranking, order, _typical(looked), sums.thresholds(), out)
+        return _write(dataset, cases, predictions, config, ranking, order, said, out)
+
+
+def _first_pass(
+    dataset: Dataset, cases: Sequence[Case], predictions: Predictions, config: AuditConfig, sums: ThresholdSums
+) -> list[_Looked]:
+    """The evidence against every label, and against those with planted errors; ``sums`` is filled."""
     chosen = _planted_cases(cases, config)
     looked: list[_Looked] = []
     with track("looking at labels", len(cases)) as show:
@@ -78,21 +104,36 @@ def audit_dataset(
             sums.add(label, probability)
             looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
             show(done)
-    ranking = rank([each.evidence for each in looked], [each.planted for each in looked], _patients(cases), config.seed)
+    return looked
+
+
+def _typical(looked: Sequence[_Looked]) -> float | None:
+    """The median agreement of labels that are not empty."""
     reached = [each.agreement for each in looked if each.agreement is not None]
-    typical = float(np.median(reached)) if reached else None
-    scores: dict[str, CaseScore] = {}
-    found: dict[str, list[Finding]] = {}
-    lines: list[dict[str, Any]] = []
-    thresholds = sums.thresholds()
+    return float(np.median(reached)) if reached else None
+
+
+def _second_pass(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    predictions: Predictions,
+    config: AuditConfig,
+    ranking: Ranking,
+    order: Sequence[int],
+    typical: float | None,
+    thresholds: npt.NDArray[np.float64],
+    out: Path,
+) -> _Said:
+    """Scores and findings of every case, and the files of those that have findings: the most suspicious first, which get the
+    pictures."""
+    said = _Said({}, {}, [])
     pictured = _Pictured(config.pictures)
-    order = [*np.lexsort((np.arange(len(cases)), -ranking.score))]
     with track("looking for errors", len(cases)) as show:
-        for done, row in enumerate(order, start=1):  # the most suspicious first: they get the pictures
+        for done, row in enumerate(order, start=1):
             case = cases[row]
             label, probability, geometry = _read(dataset, predictions, case)
             predicted = predicted_classes(probability)
-            scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
+            said.scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
             findings, numbers, proposed = find(
                 case.id,
                 label,
@@ -104,19 +145,33 @@ def audit_dataset(
                 typical=typical,
                 least=config.least,
             )
-            found[case.id] = findings
+            said.findings[case.id] = findings
             if findings:
                 _write_proposals(out / "proposals" / f"{case.id}.npz", numbers, proposed)
-                lines += write_worklist(out, case, findings, geometry, numbers, dataset.classes)
+                said.worklist.extend(write_worklist(out, case, findings, geometry, numbers, dataset.classes))
                 pictured.draw(out, case, findings, label, predicted, numbers, proposed, geometry)
             show(done)
+    return said
+
+
+def _write(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    predictions: Predictions,
+    config: AuditConfig,
+    ranking: Ranking,
+    order: Sequence[int],
+    said: _Said,
+    out: Path,
+) -> dict[str, Any]:
+    """Writes the tables, audit.json and the report, and returns the summary."""
     ranked = [cases[row] for row in order]
-    kinds = {case.id: _main_kind(found[case.id], ranking, row) for case, row in zip(ranked, order, strict=True)}
-    _write_findings(out / "findings.jsonl", (finding for case in ranked for finding in found[case.id]))
-    write_table(out, lines)
-    _write_scores(out / "scores.csv", ranked, scores, dataset)
-    _write_cases(out / "cases.csv", ranked, order, ranking, scores, found, kinds, predictions)
-    summary = summarise_audit(ranked, [ranking.wrong[row] for row in order], ranking, scores, kinds, dataset)
+    kinds = {case.id: _main_kind(said.findings[case.id], ranking, row) for case, row in zip(ranked, order, strict=True)}
+    _write_findings(out / "findings.jsonl", (finding for case in ranked for finding in said.findings[case.id]))
+    write_table(out, said.worklist)
+    _write_scores(out / "scores.csv", ranked, said.scores, dataset)
+    _write_cases(out / "cases.csv", ranked, order, ranking, said, kinds, predictions)
+    summary = summarise_audit(ranked, [float(ranking.wrong[row]) for row in order], ranking, said.scores, kinds, dataset)
     warning = warn_seen(predictions, cases)
     write_json(
         out / "audit.json",
@@ -137,14 +192,15 @@ def _look(label: Label, probability: npt.NDArray[Any], geometry: Geometry, seed:
     """The first pass of one case."""
     predicted = predicted_classes(probability)
     labelled = bool(((label > 0) & (label != IGNORE)).any())
+    seen = thin(label, probability, predicted, geometry.spacing)
 
     def against(given: Label) -> dict[str, float]:
-        numbers, pieces = find_pieces(given, probability, predicted, geometry.spacing)
-        return evidence(given, probability, predicted, numbers, pieces, geometry.spacing)
+        numbers, pieces = find_pieces(given, seen.probability, seen.predicted, seen.spacing)
+        return evidence(given, seen.probability, seen.predicted, numbers, pieces, seen.spacing, seen.stands_for)
 
-    wrong = plant(label, len(probability), generator(seed, "plant", case)) if planted else {}
+    wrong = plant(seen.label, len(probability), generator(seed, "plant", case)) if planted else {}
     return _Looked(
-        against(label),
+        against(seen.label),
         {kind: against(given) for kind, given in wrong.items()},
         agreement(label, probability, predicted) if labelled else None,
     )
@@ -162,15 +218,14 @@ def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]
     return frozenset(order[: config.planted])
 
 
-def _patients(cases: Sequence[Case]) -> list[str]:
-    return [case.patient for case in cases]
-
-
 def refuse_output(dataset: Dataset, out: Path) -> None:
     """Raises DataError for a folder that an audit cannot be written to."""
     if out.resolve().is_relative_to(dataset.root):
         raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
-    if (out / "audit.json").exists():
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            raise DataError(place, "is a file", "Choose another --out: a folder is written.")
+    if (out / "audit.json").exists() and (out / "report.html").exists():
         raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
     own = {"cross-validation", "predictions", "raters", *PARTS}
     if not is_empty(out) and not {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} <= own:
@@ -184,7 +239,6 @@ def _make_room(out: Path) -> None:
             shutil.rmtree(out / name)
         else:
             (out / name).unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
@@ -192,7 +246,8 @@ def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     if findings:
         return findings[0].kind
     odds = {kind: values[row] for kind, values in ranking.odds.items() if kind != "any"}
-    return max(odds, key=lambda kind: odds[kind]) if ranking.flagged[row] and odds else ""
+    kind = max(odds, key=lambda kind: odds[kind], default="") if ranking.flagged[row] else ""
+    return "boundary" if kind == "ragged" else kind
 
 
 class _Pictured:
@@ -248,8 +303,7 @@ def _write_cases(
     cases: Sequence[Case],
     order: Sequence[int],
     ranking: Ranking,
-    scores: dict[str, CaseScore],
-    found: dict[str, list[Finding]],
+    said: _Said,
     kinds: dict[str, str],
     predictions: Predictions,
 ) -> None:
@@ -281,11 +335,11 @@ def _write_cases(
             _cell(float(ranking.wrong[row])),
             int(ranking.flagged[row]),
             kinds[case.id],
-            len(found[case.id]),
+            len(said.findings[case.id]),
             _cell(float(ranking.score[row])),
-            _cell(scores[case.id].dice),
-            _cell(scores[case.id].softmin),
-            _cell(scores[case.id].surprise),
+            _cell(said.scores[case.id].dice),
+            _cell(said.scores[case.id].softmin),
+            _cell(said.scores[case.id].surprise),
             {True: 1, False: 0, None: ""}[predictions.seen(case)],
         ]
         for at, (case, row) in enumerate(zip(cases, order, strict=True), start=1)

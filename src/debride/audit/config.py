@@ -18,8 +18,8 @@ class AuditConfig:
     seed: int = setting(0, "of the planted errors and of cross-validation")
 
     def __post_init__(self) -> None:
-        for name in ("planted", "pictures"):
-            if getattr(self, name) < 0:
-                raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
+        for name, least in (("planted", 1), ("pictures", 0)):
+            if getattr(self, name) < least:
+                raise DataError(f"--{name}", f"is {getattr(self, name)}", f"Give a number of at least {least}.")
         if not 0 < self.least <= 1:
             raise DataError("--least", f"is {self.least}", "Give a confidence above 0 and up to 1.")

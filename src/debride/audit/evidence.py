@@ -4,12 +4,13 @@ error each. Pure functions of arrays.
 The log likelihood of a label is the sum over its pixels of the log of the probability that the prediction gives its class
 (``FLOOR`` at least). Every entry of the evidence is a gain in it, in nats: that of the mirrored, exchanged, moved, grown or
 shrunken label, of the largest single piece, or of the prediction itself; or what is usual without any such idea: the soft
-minimum of self-confidence, and Dice.
+minimum of self-confidence, and Dice. One entry, how ragged the outline is, speaks of the label alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -36,15 +37,56 @@ FAR = 4
 WINDOWS = (3, 5, 9)
 """Sides of the windows, in pixels, in which surprise is summed to find the worst place."""
 
+SMOOTHING = 3
+"""Deviation, in pixels, of the Gaussian that an outline is smoothed by."""
+
 TEMPERATURE = 0.1
 """Of the soft minimum, as cleanlab's."""
 
-RELATIVE = frozenset({"self-confidence", "dice", "worst-dice", "shift-length"})
+RELATIVE = frozenset({"self-confidence", "dice", "worst-dice", "shift-length", "ragged"})
 """Entries that do not grow with the number of voxels."""
 
 VOXELS, MARGIN = 1 << 20, 16
-"""Of a larger image every second, third, ... voxel along each axis is looked at, in the box of what is labelled or predicted
-and so many voxels around it; each stands for those left out."""
+"""Larger images are thinned; voxels that are kept around what is labelled or predicted."""
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A case as the evidence sees it: every ``step``-th voxel along each axis, in the box of what is labelled or predicted and
+    ``MARGIN`` voxels around it. Small images are seen whole, with a step of 1."""
+
+    label: Label
+    probability: npt.NDArray[np.floating[Any]]
+    predicted: Label
+    spacing: tuple[float, ...] | None
+    step: int
+
+    @property
+    def stands_for(self) -> float:
+        """How many voxels of the image each voxel stands for."""
+        return float(self.step**self.label.ndim)
+
+
+def thin(
+    label: Label,
+    probability: npt.NDArray[np.floating[Any]],
+    predicted: Label,
+    spacing: tuple[float, ...] | None = None,
+) -> Thinned:
+    """A case of at most ``VOXELS`` voxels, as views: for the labels of large volumes evidence is taken from a part of them."""
+    if label.size <= VOXELS:
+        return Thinned(label, probability, predicted, spacing, 1)
+    marked = ((label != 0) & (label != IGNORE)) | (predicted != 0)
+    found = ndimage.find_objects(marked.view(np.uint8)) or [(slice(0, 1),) * label.ndim]
+    box = [
+        slice(max(0, axis.start - MARGIN), min(axis.stop + MARGIN, n)) for axis, n in zip(found[0], label.shape, strict=True)
+    ]
+    step = 1
+    while np.prod([-(-(axis.stop - axis.start) // step) for axis in box]) > VOXELS:
+        step += 1
+    seen = tuple(slice(axis.start, axis.stop, step) for axis in box)
+    wide = None if spacing is None else tuple(length * step for length in spacing)
+    return Thinned(label[seen], probability[(slice(None), *seen)], predicted[seen], wide, step)
 
 
 def evidence(
@@ -54,13 +96,13 @@ def evidence(
     numbers: npt.NDArray[np.uint16],
     pieces: Sequence[Piece],
     spacing: Sequence[float] | None = None,
+    stands_for: float = 1.0,
 ) -> dict[str, float]:
     """The evidence against one label (*S), from probabilities (K, *S), its likeliest classes (*S) and the pieces between them.
 
-    ``numbers`` (*S) and ``pieces`` are those of ``pieces.find_pieces``.
+    ``numbers`` (*S) and ``pieces`` are those of ``pieces.find_pieces``. Each voxel counts as many as it ``stands_for``, see
+    ``thin``.
     """
-    box, stands_for = _looked_at(label, predicted)
-    label, predicted, numbers, probability = label[box], predicted[box], numbers[box], probability[(slice(None), *box)]
     known = label != IGNORE
     ids = np.where(known, label, predicted)
     probability = probability.astype(np.float32, copy=False)
@@ -82,29 +124,16 @@ def evidence(
         "swap": _swap(logs, ids, own),
         "uncertainty": float(-expected.sum()),
         "objects": float(np.count_nonzero((ids > 0) | (predicted > 0))),
-        "self-confidence": float((weight * confidence).sum() / weight.sum()),
+        "self-confidence": float((weight * confidence).sum() / weight.sum()) if len(weight) else 1.0,
         "dice": float(np.mean(dice)) if dice else 1.0,
         "worst-dice": min(dice, default=1.0),
+        "ragged": _ragged(ids),
     }
     found["shift"], found["shift-length"] = _shift(logs, ids)
     found["grow"], found["shrink"] = _resized(logs, ids, own, spacing)
     for side in WINDOWS:
         found[f"window-{side}"] = float(ndimage.uniform_filter(surprise, side).max()) * side**label.ndim
     return {name: value if name in RELATIVE else value * stands_for for name, value in found.items()}
-
-
-def _looked_at(label: Label, predicted: Label) -> tuple[tuple[slice, ...], float]:
-    """The voxels of an image that are looked at, and how many each stands for."""
-    if label.size <= VOXELS:
-        return (slice(None),) * label.ndim, 1.0
-    boxes = ndimage.find_objects(((label != 0) | (predicted != 0)).view(np.uint8)) or [(slice(0, 1),) * label.ndim]
-    inside = [
-        slice(max(0, axis.start - MARGIN), min(axis.stop + MARGIN, n)) for axis, n in zip(boxes[0], label.shape, strict=True)
-    ]
-    step = 1
-    while np.prod([-(-(axis.stop - axis.start) // step) for axis in inside]) > VOXELS:
-        step += 1
-    return tuple(slice(axis.start, axis.stop, step) for axis in inside), float(step**label.ndim)
 
 
 def _of(logs: Floats, ids: Label) -> Floats:
@@ -150,15 +179,22 @@ def _resized(logs: Floats, ids: Label, own: Floats, spacing: Sequence[float] | N
     if not objects.any() or objects.all():
         return 0.0, 0.0
     units = np.asarray(spacing or (1.0,) * ids.ndim, np.float64)
-    steps = np.asarray(STEPS) * units.min()
     outside, nearest = ndimage.distance_transform_edt(~objects, sampling=units, return_indices=True)
     inside = edt.edt(np.ascontiguousarray(objects), anisotropy=tuple(units))
     gains = []
     for distance, other in ((outside, _of(logs, ids[tuple(nearest)])), (inside, logs[0])):
-        near = (distance > 0) & (distance <= steps[-1])
-        ring = np.searchsorted(steps, distance[near] - 1e-6)
-        gains.append(float(np.bincount(ring, (other - own)[near], len(steps)).cumsum().max(initial=0)))
+        steps = distance / units.min() - 1e-5  # distances of single precision
+        near = (distance > 0) & (steps <= STEPS[-1])
+        ring = np.searchsorted(STEPS, steps[near])
+        gains.append(float(np.bincount(ring, (other - own)[near], len(STEPS)).cumsum().max(initial=0)))
     return gains[0], gains[1]
+
+
+def _ragged(ids: Label) -> float:
+    """How many pixels change sides where the outline of all objects is smoothed, relative to the root of those labelled."""
+    objects = np.pad(ids > 0, SMOOTHING)
+    smooth = ndimage.gaussian_filter(objects.astype(np.float32), SMOOTHING, mode="nearest", truncate=3) > 0.5
+    return float(np.count_nonzero(smooth != objects) / np.sqrt(max(1, int(np.count_nonzero(objects)))))
 
 
 def _dice(ids: Label, predicted: Label, classes: int) -> list[float]:

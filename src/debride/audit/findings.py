@@ -61,7 +61,8 @@ def find(
 def _confidence(piece: Piece, wrong: float, odds: Mapping[str, float]) -> float:
     """How sure a piece is: the probability that the label is wrong, times how far the proposed class is likelier than the given
     one, less where the evidence speaks of another kind of error: by the root of the two kinds' odds."""
-    kind = odds.get(piece.kind, max(odds.values(), default=0.0))
+    kinds = ("boundary", "ragged") if piece.kind == "boundary" else (piece.kind,)
+    kind = max((odds[kind] for kind in kinds if kind in odds), default=max(odds.values(), default=0.0))
     speaks = math.exp(min(0.0, kind - max(odds.values(), default=0.0)) / 2)
     return wrong * max(0.0, piece.margin) * speaks
 

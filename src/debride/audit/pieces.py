@@ -12,7 +12,7 @@ pixel around every object does not join them all, and the rim beside it goes wit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,9 @@ TOLERANCE = 1.5
 
 MOST = np.iinfo(np.uint16).max
 """Pieces that a label can have; a label of another image has more."""
+
+CHUNK = 1 << 22
+"""Voxels of a volume that are counted at a time."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,9 @@ def find_pieces(
     offset = [axis.start for axis in inside]
     shown = probability[(slice(None), *inside)]
     boxes = ndimage.find_objects(part)
+    sizes = _counts(given), _counts(proposed)
     return numbers, [
-        _measured(number, kind, box, part, given, proposed, shown, depth, offset)
+        _measured(number, kind, box, part, given, proposed, shown, depth, offset, sizes)
         for number, (kind, box) in enumerate(zip(kinds, boxes, strict=True), start=1)
     ]
 
@@ -135,21 +139,24 @@ def _add_objects(
             found: dict[int, FindingKind] = {n: "swap" if most[n] > 0 else "stray" if n in strays else "extra" for n in most}
         else:
             found = {n: "swap" if most[n] > 0 else "missing" for n in most}
-        chosen = np.zeros(int(objects.max()) + 1, bool)
-        chosen[list(found)] = True
-        _add(numbers, kinds, np.where(chosen[objects] & free, objects, 0), found.__getitem__)
+        _add(numbers, kinds, np.where(free, objects, 0), found.get)
 
 
 def _most_frequent_elsewhere(objects: npt.NDArray[np.integer[Any]], own: Label, other: Label) -> dict[int, int]:
     """For each object that is hardly found on the other side, the class that most of it has there."""
-    inside = objects > 0
-    counts = np.bincount(objects[inside].astype(np.int64) * 256 + other[inside], minlength=256 * (int(objects.max()) + 1))
-    counts = counts.reshape(-1, 256)
-    classes = np.zeros(len(counts), np.int64)
-    classes[objects[inside]] = own[inside]
-    counts[:, IGNORE] = 0
-    same, size = counts[np.arange(len(counts)), classes], counts.sum(axis=1)
-    return {n: int(counts[n].argmax()) for n in np.flatnonzero((size > 0) & (same <= OVERLAP * size)).tolist()}
+    inside = (objects > 0) & (other != IGNORE)
+    number, here, there = objects[inside], own[inside], other[inside]
+    if not len(number):
+        return {}
+    objects_, width = int(objects.max()) + 1, int(max(here.max(), there.max())) + 1
+    counts = np.zeros(objects_ * width, np.int64)
+    classes = np.zeros(objects_, np.int64)
+    for numbered, id, other_id in _chunks(number, here, there):
+        counts += np.bincount(numbered.astype(np.int64) * width + other_id, minlength=len(counts))
+        classes[numbered] = id
+    table = counts.reshape(objects_, width)
+    same, size = table[np.arange(objects_), classes], table.sum(axis=1)
+    return {n: int(table[n].argmax()) for n in np.flatnonzero((size > 0) & (same <= OVERLAP * size)).tolist()}
 
 
 def _strays(objects: npt.NDArray[np.integer[Any]], given: Label, proposed: Label, candidates: dict[int, int]) -> frozenset[int]:
@@ -196,10 +203,7 @@ def _deep(
     cores = _components(np.where(np.abs(depth) > limit, code, 0))
     if not cores.max():
         return cores
-    if cores.max() > MOST:
-        raise DataError(
-            "audit", f"a label differs from its prediction in {cores.max()} places", "Give predictions of its image."
-        )
+    _refuse_more(int(cores.max()))
     of_core = np.zeros(int(cores.max()) + 1, np.uint16)
     of_core[cores[cores > 0]] = code[cores > 0]
     grown = cores.astype(np.uint16)
@@ -209,19 +213,29 @@ def _deep(
     return grown
 
 
+def _refuse_more(pieces: int) -> None:
+    """Raises DataError for more pieces than numbers."""
+    if pieces > MOST:
+        raise DataError("audit", f"a label differs from its prediction in {pieces} places", "Give predictions of its image.")
+
+
 def _add(
     numbers: npt.NDArray[np.uint16],
     kinds: list[FindingKind],
     components: npt.NDArray[np.integer[Any]],
-    kind_of: Callable[[int], FindingKind],
+    kind_of: Callable[[int], FindingKind | None],
 ) -> None:
-    """Numbers the components that come after those there are, in the order of their own numbers."""
-    present = np.unique(components)
-    present = present[present > 0]
-    table = np.zeros(int(components.max()) + 1, np.uint16)
-    table[present] = np.arange(len(present)) + len(kinds) + 1
-    numbers += table[components]
-    kinds.extend(kind_of(int(number)) for number in present)
+    """Numbers the components that are of a kind after those there are, in the order of their own numbers."""
+    seen = np.zeros(int(components.max()) + 1, bool)
+    for (part,) in _chunks(components):
+        seen[part] = True
+    found = [(number, kind) for number in np.flatnonzero(seen[1:]) + 1 if (kind := kind_of(int(number))) is not None]
+    _refuse_more(len(kinds) + len(found))
+    table = np.zeros(len(seen), np.uint16)
+    table[[number for number, _ in found]] = np.arange(len(found)) + len(kinds) + 1
+    for there, part in _chunks(numbers, components):
+        there += table[part]
+    kinds.extend(kind for _, kind in found)
 
 
 def _measured(
@@ -234,18 +248,16 @@ def _measured(
     probability: Floats,
     depth: npt.NDArray[np.float32],
     offset: Sequence[int],
+    sizes: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
 ) -> Piece:
-    """One piece by its number; arrays and ``box`` are those of the joint box, which begins at ``offset``."""
+    """One piece by its number; arrays and ``box`` are those of the joint box, which begins at ``offset``; ``sizes`` (256,) are
+    the voxels of each class of the label and of the prediction."""
     at = numbers[box] == number
     old, new = given[box][at], proposed[box][at]
     pair = np.bincount(old.astype(np.int64) * 256 + new).argmax()
     inside = probability[(slice(None), *box)][:, at].astype(np.float32)
     each = np.arange(len(old))
     deep = depth[box][at]
-    object_ = max(
-        np.count_nonzero(given == pair // 256) if pair // 256 else 0,
-        np.count_nonzero(proposed == pair % 256) if pair % 256 else 0,
-    )
     return Piece(
         kind=kind,
         given=int(pair // 256),
@@ -254,7 +266,7 @@ def _measured(
         voxels=len(old),
         displacement=float(deep[np.abs(deep).argmax()]) if kind == "boundary" else None,
         margin=float((inside[new, each] - inside[old, each]).mean()),
-        share=float(len(old) / max(1, object_)),
+        share=float(len(old) / max(1, sizes[0][pair // 256], sizes[1][pair % 256])),
     )
 
 
@@ -269,9 +281,23 @@ def _known(given: Label) -> Label:
 
 def _foreground(ids: Label) -> list[int]:
     """The foreground classes that occur."""
-    counts = np.bincount(ids.ravel(), minlength=256)
+    return np.flatnonzero(_counts(ids)).tolist()
+
+
+def _counts(ids: Label) -> npt.NDArray[np.int64]:
+    """How many voxels (256,) each foreground class has."""
+    counts = np.zeros(256, np.int64)
+    for (part,) in _chunks(ids):
+        counts += np.bincount(part, minlength=256)
     counts[[0, IGNORE]] = 0
-    return np.flatnonzero(counts).tolist()
+    return counts
+
+
+def _chunks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """Arrays of one shape, flat, ``CHUNK`` voxels at a time: indices take eight bytes each."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, CHUNK):
+        yield tuple(each[start : start + CHUNK] for each in flat)
 
 
 def _joint_box(given: Label, proposed: Label) -> tuple[slice, ...] | None:

@@ -18,18 +18,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from debride.noise import DilateErode, Extra, Flip, Gaps, Missing, Noise, Shift, Stray, Swap
+from debride.noise import DilateErode, Extra, Flip, Gaps, Markov, Missing, Noise, Shift, Stray, Swap
 from debride.rng import generator
-from debride.types import IGNORE, FindingKind
+from debride.types import IGNORE
 
 Doubles = npt.NDArray[np.float64]
 Evidence = Mapping[str, float]
-Planted = Mapping[FindingKind, Evidence]
+Planted = Mapping[str, Evidence]
 
 EXPLANATIONS: dict[str, tuple[str, ...]] = {
     "missing": ("piece",),
     "extra": ("window-3",),
     "boundary": ("grow/u", "shrink/u"),
+    "ragged": ("ragged", "grow/u", "shrink/u"),
     "swap": ("swap",),
     "flip": ("flip/u",),
     "shift": ("shift",),
@@ -43,11 +44,12 @@ boundary's gain grows."""
 RECALLS = (0.4, 0.5, 0.6, 0.7)
 """Shares of the planted errors above the limits by which the share of wrong labels is bounded."""
 
-RADII = {"boundary": (0.08, 0.3), "shift": (0.3, 1.2)}
-"""How far planted errors move outlines and objects, in radii of a disc (ball) as large as what is labelled."""
+RADII = {"boundary": (0.08, 0.3), "shift": (0.3, 1.2), "ragged": (1.0, 4.0)}
+"""How far planted errors move outlines and objects, and how many steps an outline wanders, in radii of a disc (ball) as large
+as what is labelled."""
 
-SURE, BEYOND = 0.9, 0.1
-"""Log-odds beyond those of most planted errors of a kind count a tenth: such a prediction may have failed as a whole."""
+SURE, BEYOND = 0.5, 0.1
+"""Log-odds beyond the median of the planted errors of a kind count a tenth: such a prediction may have failed as a whole."""
 
 FOLDS, RESAMPLES = 5, 200
 """Parts of the patients for cross-fitting; bootstrap resamples behind an interval."""
@@ -74,19 +76,23 @@ class Ranking:
         return self.wrong > FLAGGED
 
 
-def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) -> dict[FindingKind, npt.NDArray[np.uint8]]:
-    """Copies of a label (*S) with one simulated error each, by kind; only such as differ from it."""
+def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.uint8]]:
+    """Copies of a label (*S) with one simulated error each, by kind; only such as differ from it. Beside the kinds of findings
+    there is "ragged", in 2D: a boundary that wanders at random."""
     size = np.count_nonzero((label > 0) & (label != IGNORE))
     radius = max(2.0, float((size / np.pi) ** 0.5 if label.ndim == 2 else (0.75 * size / np.pi) ** (1 / 3)))
     distance = max(1.0, radius * rng.uniform(*RADII["boundary"]))
     near, far = (round(radius * times) for times in RADII["shift"])
-    noises: dict[FindingKind, Noise] = {
+    noises: dict[str, Noise] = {
         "missing": Missing(),
         "extra": Extra(),
         "boundary": DilateErode(distance, distance),
         "flip": Flip(),
         "shift": Shift(near, far),
     }
+    if label.ndim == 2:
+        steps = round(radius * rng.uniform(*RADII["ragged"]))
+        noises["ragged"] = Markov(steps, preference=rng.uniform(0.2, 0.8))
     if classes > 2:
         noises["swap"] = Swap()
     if label.ndim == 3:
@@ -119,6 +125,9 @@ def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequen
         simulated.append(in_planted)
     score, limit = np.max(list(odds.values()), axis=0), np.max(simulated, axis=0)
     weight = _weights(planted_kind)
+    # An error planted into a label that is wrong already stands out for two reasons: such labels count less.
+    at_first = np.minimum(1.0, wrong_share(score, limit, weight) * _ratio(score, limit, weight))
+    weight = weight * np.maximum(1e-3, 1 - at_first[planted_row])
     share = wrong_share(score, limit, weight)
     interval = _interval(score, limit, weight, person, person[planted_row], seed)
     return Ranking(score, np.minimum(1.0, share * _ratio(score, limit, weight)), odds, share, interval)

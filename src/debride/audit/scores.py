@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import edt
@@ -21,6 +22,11 @@ import torch
 from debride.types import IGNORE, DataError
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+Singles = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 
 TEMPERATURE = 0.1
 """Of the soft minimum (cleanlab's ``softmin``): lower is nearer to the worst pixel."""
@@ -34,13 +40,23 @@ LEVELS = 32
 SMALLEST = 2.0**-24
 """The smallest float16 above 0: probabilities below count as that where their logarithm is taken."""
 
-_TAILS = (np.arange(2 * LEVELS + 1)[:, None] >= np.arange(1, 2 * LEVELS, 2)).astype(np.float64)
-
 PIECE = 1 << 18
 """Pixels that are worked on at a time, or one slice of axis 0 where that has more."""
 
-PAIRS = 1 << 21
+PAIRS = 1 << 19
 """Up to so many pairs of outline pixels are compared one by one; for more a distance transform is made."""
+
+REACH = 3
+"""An outline is looked for up to so many of the smallest steps away first, one less in 3D."""
+
+
+def _series(power: int) -> Reals:
+    """Coefficients (4,) in d = 1 - p of what is exp(-p / T) p^``power`` for sure pixels, to 4e-7 of it at most."""
+    fit = np.polynomial.Chebyshev.interpolate(lambda d: np.exp((d - 1) / TEMPERATURE) * (1 - d) ** power, 3, (0, 1 - SURE))
+    return np.asarray(fit.convert(kind=np.polynomial.Polynomial).coef, np.float64)
+
+
+_SERIES = np.stack((_series(0), _series(1)))
 
 
 @dataclass(frozen=True)
@@ -89,31 +105,26 @@ class ThresholdSums:
     def __init__(self, classes: int) -> None:
         self.sums = np.zeros((2, classes))
 
-    def add(self, label: npt.NDArray[np.uint8], probability: Floats) -> None:
+    def add(self, label: Labels, probability: Floats) -> None:
         """Adds one case: its label (*S), with ``IGNORE``, and probabilities (K, *S)."""
         for rows in _pieces(label.shape):
-            labels, background = label[rows].reshape(-1), _float32(probability[0, rows])
+            labels, background = label[rows].reshape(-1), probability[0, rows].reshape(-1)
             marked = np.flatnonzero(labels != 0)
-            marks = labels[marked]
-            self.sums[0, 0] += background.sum(dtype=np.float64) - background[marked].sum(dtype=np.float64)
+            given = labels.take(marked)
+            self.sums[0, 0] += _total(background) - _total(background.take(marked))
             self.sums[1, 0] += labels.size - marked.size
             for class_id in range(1, len(self.sums[0])):
-                own = marked[marks == class_id]
-                self.sums[0, class_id] += probability[class_id, rows].reshape(-1)[own].sum(dtype=np.float64)
+                own = marked.compress(given == class_id)
+                self.sums[0, class_id] += _total(probability[class_id, rows].reshape(-1).take(own))
                 self.sums[1, class_id] += own.size
 
-    def thresholds(self) -> npt.NDArray[np.float64]:
+    def thresholds(self) -> Reals:
         """Each class's mean probability over the pixels labelled so (K,); infinite for a class that no label has."""
         confidence, count = self.sums
         return np.where(count > 0, confidence / np.maximum(count, 1), np.inf)
 
 
-def score_case(
-    label: npt.NDArray[np.uint8],
-    probability: Floats,
-    thresholds: npt.NDArray[np.float64],
-    spacing: Sequence[float] | None = None,
-) -> CaseScore:
+def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: Sequence[float] | None = None) -> CaseScore:
     """The scores of one label (*S), with ``IGNORE``, by probabilities (K, *S) and the ``thresholds`` (K,) of the data set.
 
     ``spacing`` is in mm per axis of S. Raises DataError where shapes disagree or the label has a class of K or more.
@@ -123,44 +134,35 @@ def score_case(
         raise DataError("scores", found, "Give probabilities (K, *S) on the label's own grid and K thresholds.")
     sums = _Sums(len(probability))
     predicted = np.zeros(label.shape, np.uint8)
-    low, high = label.shape[0], 0
+    low, high = list(label.shape), [0] * label.ndim
     for rows in _pieces(label.shape):
-        first, last = sums.add(label[rows], probability[:, rows], thresholds, predicted[rows])
-        if last > first:
-            low, high = min(low, rows.start + first), rows.start + last
-    objects = slice(max(0, low - 1), high + 1)
-    expected, spread = expected_dice(sums.reached, sums.inside)
+        box = sums.add(label[rows], probability[:, rows], thresholds, predicted[rows])
+        for axis, (first, last) in enumerate(box):
+            start = 0 if axis else rows.start
+            low[axis], high[axis] = min(low[axis], start + first), max(high[axis], start + last)
+    objects = tuple(slice(max(0, first - 1), last + 1) for first, last in zip(low, high, strict=True))
+    expected, spread = expected_dice(sums.levels.sum(axis=1), sums.levels[:, 1])
     given, found, common = sums.joint.sum(axis=1), sums.joint.sum(axis=0), sums.joint.diagonal()
-    dice = _share(2 * common, given + found)
-    own_confidence = _share(_cross(sums.weighted), _cross(sums.weight))
-    confident = _share(sums.doubtful + sums.claimed, given + sums.claimed)
-    bias = outline_biases(label[objects], predicted[objects], len(probability), spacing)
-    scores = tuple(
-        ClassScore(
-            class_id=at,
-            given=int(given[at]),
-            predicted=int(found[at]),
-            dice=float(dice[at]),
-            expected=float(expected[at - 1]),
-            spread=float(spread[at - 1]),
-            self_confidence=float(own_confidence[at]),
-            confident=float(confident[at]),
-            bias=bias[at - 1],
-        )
-        for at in range(1, len(probability))
-    )
-    present = [score.dice for score in scores if score.given + score.predicted]
+    agreed, crossed = sums.sure.diagonal(), sums.weights.sum(axis=1) + sums.weights.sum(axis=2)
+    crossed -= sums.weights.diagonal(axis1=1, axis2=2)
+    claimed = sums.sure.sum(axis=0) - agreed
+    whole = np.stack((given + found, crossed[0], given + claimed))
+    part = np.stack((2 * common, crossed[1], sums.sure.sum(axis=1) - agreed + claimed))
+    dice, own_confidence, confident = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    bias = np.array(outline_biases(label[objects], predicted[objects], len(probability), spacing))
+    columns = (given, found, dice, expected, spread, own_confidence, confident, bias)
+    lines = zip(*(column[1 - len(probability) :].tolist() for column in columns), strict=True)
+    scores = tuple(ClassScore(class_id, *line) for class_id, line in enumerate(lines, 1))
+    present = given[1:] + found[1:] > 0
     return CaseScore(
-        softmin=sums.image[1] / sums.image[0] if sums.image[0] else float("nan"),
+        softmin=float(sums.image[1] / sums.image[0]) if sums.image[0] else float("nan"),
         surprise=sums.surprise / sums.asked if sums.asked else 0.0,
-        dice=sum(present) / len(present) if present else float("nan"),
+        dice=float(dice[1:][present].mean()) if present.any() else float("nan"),
         classes=scores,
     )
 
 
-def expected_dice(
-    reached: npt.NDArray[np.int64], inside: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def expected_dice(reached: Counts, inside: Counts) -> tuple[Reals, Reals]:
     """Mean and standard deviation (C,) of the Dice of the prediction with labels drawn from the probabilities.
 
     ``reached`` (C, 2 ``LEVELS`` + 1) counts pixels by floor(2 ``LEVELS`` p), ``inside`` those of them that are predicted so.
@@ -169,7 +171,8 @@ def expected_dice(
     be next to nothing. The Dice of two empty masks is 1, so that where the class is not predicted the mean is the share of
     levels that no pixel reaches.
     """
-    common, total = inside @ _TAILS, (reached @ _TAILS) + inside.sum(axis=1)[:, None]
+    common, total = (counts[:, ::-1].cumsum(axis=1)[:, -2::-2] for counts in (inside, reached))
+    total += inside.sum(axis=1)[:, None]
     dice = np.ones(total.shape)
     np.divide(2 * common, total, out=dice, where=total > 0)
     mean = dice.sum(axis=1) / LEVELS
@@ -177,220 +180,219 @@ def expected_dice(
     return mean, np.sqrt(np.einsum("ij,ij->i", away, away) / LEVELS)
 
 
-def outline_biases(
-    label: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], classes: int, spacing: Sequence[float] | None = None
-) -> list[float]:
+def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequence[float] | None = None) -> list[float]:
     """How far each foreground class's outline in a label (*S) lies outside that in a prediction (*S), in units of ``spacing``.
 
     The mean over the label's outline of the distance to the nearest pixel of the prediction's, negative inside the prediction:
     0 where the two are equal. An outline is made of the pixels that have a neighbour of another class along an axis; neither
     the image's edge nor a pixel without a label counts as one. NaN where label or prediction has no outline of the class.
     """
-    steps = np.asarray(spacing or (1,) * label.ndim, np.float64)
-    unknown = label if label.size and label.max() == IGNORE else None
-    own, target = _outline(label, unknown), _outline(predicted, unknown)
-    given, found, under = label.reshape(-1)[own], predicted.reshape(-1)[target], predicted.reshape(-1)[own]
-    points, others = _places(own, label.shape), _places(target, label.shape)
-    biases = [float("nan")] * (classes - 1)
-    for class_id in range(1, classes):
-        outline, targets = given == class_id, others.compress(found == class_id, axis=0)
-        ours = points.compress(outline, axis=0)
-        if len(ours) and len(targets):
-            distance = _distances(ours, targets, steps)
-            inside = under[outline] == class_id
-            biases[class_id - 1] = float((distance.sum() - 2 * (distance @ inside)) / len(ours))
-    return biases
+    steps, unknown = np.asarray(spacing or (1,) * label.ndim, np.float64), bool(label.size) and label.max() == IGNORE
+    shifts, lengths = _surroundings(tuple(steps.tolist()))
+    count, other_count, total = np.zeros((3, classes))
+    lost: list[tuple[npt.NDArray[Any], ...]] = []
+    targets: list[tuple[Labels, Places]] = []
+    for rows in _pieces(label.shape, 8 * REACH):
+        first, last = max(0, rows.start - REACH - 1), rows.stop + REACH + 1
+        maps = _outlines(label[first:last], predicted[first:last], unknown)
+        row = maps[0, 0].size
+        start = (rows.start - first + REACH) * row
+        inner = slice(start, start + (rows.stop - rows.start) * row)
+        ours, theirs, under = maps.reshape(3, -1)
+        own, target = (np.flatnonzero(outline[inner] != 0) + start for outline in (ours, theirs))
+        given, other = ours.take(own), theirs.take(target)
+        flat = shifts @ np.array(maps.strides[1:])
+        sign = np.where(under.take(own) == given, -1.0, 1.0)
+        parts = [_nearest(given[some], own[some], theirs, flat, lengths) for some in _pieces((own.size, flat.size))]
+        distance = np.concatenate([np.zeros(0), *parts])
+        far = np.flatnonzero(np.isinf(distance))
+        distance[far] = 0
+        count += np.bincount(given, minlength=classes)
+        other_count += np.bincount(other, minlength=classes)
+        total += np.bincount(given, distance * sign, minlength=classes)
+        lost.append((given[far], sign[far], own[far] + first * row))
+        targets.append((other, target + first * row))
+    wide = tuple(size + 2 * REACH for size in label.shape)
+    ids = {class_id for found, _, _ in lost for class_id in found.tolist()}
+    for class_id in ids & set(np.flatnonzero(other_count).tolist()):
+        signs, places = (np.concatenate([found[at][found[0] == class_id] for found in lost]) for at in (1, 2))
+        others = np.concatenate([at[found == class_id] for found, at in targets])
+        points, goals = (np.stack(np.unravel_index(at, wide), axis=1) for at in (places, others))
+        total[class_id] += signs @ _distances(points, goals, steps)
+    both = (count > 0) & (other_count > 0)
+    return [float(value) for value in np.divide(total, count, out=np.full(classes, np.nan), where=both)[1:]]
 
 
 class _Sums:
     """What all scores of a case are made of: counts and sums over its pixels, gathered piece by piece.
 
-    By labelled and predicted class (K, K): ``joint`` counts, with w = exp(-p(label) / T) ``weight`` and ``weighted`` are the
-    sums of w and of w p(label); ``image`` has these two over all pixels. Of pixels that are confidently of another class than
-    labelled ``doubtful`` (K,) counts by the label and ``claimed`` (K,) by the other class.
+    By labelled and predicted class (K, K): ``joint`` counts, with w = exp(-p(label) / T) ``weights`` are the two sums of w and
+    of w p(label); ``image`` (2,) has these over all pixels. ``sure`` (K, K) counts pixels by labelled and by confident class,
+    ``levels`` (K - 1, 2, 2 ``LEVELS`` + 1) for each foreground class by whether it is predicted and by floor(2 ``LEVELS`` p).
     """
 
     def __init__(self, classes: int) -> None:
-        self.joint = np.zeros((classes, classes), np.int64)
-        self.weight, self.weighted = np.zeros((classes, classes)), np.zeros((classes, classes))
-        self.doubtful, self.claimed = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-        self.reached = np.zeros((classes - 1, 2 * LEVELS + 1), np.int64)
-        self.inside = np.zeros((classes - 1, 2 * LEVELS + 1), np.int64)
-        self.image = [0.0, 0.0]
-        self.surprise, self.asked = 0.0, 0
+        self.joint, self.sure = np.zeros((2, classes, classes), np.int64)
+        self.weights = np.zeros((2, classes, classes))
+        self.levels = np.zeros((classes - 1, 2, 2 * LEVELS + 1), np.int64)
+        self.image, self.surprise, self.asked = np.zeros(2), 0.0, 0
 
-    def add(
-        self,
-        label: npt.NDArray[np.uint8],
-        probability: Floats,
-        thresholds: npt.NDArray[np.float64],
-        predicted: npt.NDArray[np.uint8],
-    ) -> tuple[int, int]:
+    def add(self, label: Labels, probability: Floats, thresholds: Reals, predicted: Labels) -> list[tuple[int, int]]:
         """Adds a piece, label (*S) and probabilities (K, *S); writes the likeliest class into the zeros ``predicted`` (*S).
 
-        Returns the first and the past-last index of axis 0 with pixels in question, twice 0 where there are none.
+        Returns the first and past-last index along each axis of the pixels in question, none where there are none.
         """
-        labels, score = label.reshape(-1), _float32(probability[0])
-        asked = score <= SURE
+        labels, doubt = label.reshape(-1), (1 - _tensor(probability[0])).numpy()
+        asked = doubt >= 1 - SURE
         asked |= labels != 0
         unknown = labels == IGNORE if labels.size and labels.max() == IGNORE else None
         if unknown is not None:
             asked &= ~unknown
+            doubt[unknown] = 0
         at = np.flatnonzero(asked)
-        given = labels[at].astype(np.intp)
-        p = _gather(probability, at)
-        if given.size and given.max() >= len(p):
-            problem = f"the label has class {given.max()}, the probabilities are of {len(p)} classes"
+        doubt[at] = 0
+        sure = labels.size - at.size - (0 if unknown is None else np.count_nonzero(unknown))
+        square = doubt * doubt
+        self.image += _SERIES @ np.array([sure, _total(doubt), doubt @ doubt, doubt @ square])
+        given = labels.take(at)
+        if given.size and given.max() >= len(probability):
+            problem = f"the label has class {given.max()}, the probabilities are of {len(probability)} classes"
             raise DataError("scores", problem, "Give probabilities of every class of the data set.")
-        own = p.reshape(-1)[given * at.size + np.arange(at.size)]
-        score[at] = own
-        weights = score * np.float32(-1 / TEMPERATURE)
-        np.exp(weights, out=weights)
-        if unknown is not None:
-            weights[unknown] = 0
-        self.image[0] += float(weights.sum())
-        self.image[1] += float((weights * score).sum())
-        if not at.size:
-            return 0, 0
-        best, highest = _likeliest(p)
-        predicted.reshape(-1)[at] = best
-        self._count(p, given, own, weights[at], best, highest, thresholds)
-        row = label.size // len(label)
-        return int(at[0]) // row, int(at[-1]) // row + 1
+        if given.size:
+            predicted.reshape(-1)[at] = self._count(_gather(probability, at), given, thresholds)
+        return _box(asked.reshape(label.shape), at)
 
-    def _count(
-        self,
-        p: npt.NDArray[np.float32],
-        given: npt.NDArray[np.intp],
-        own: npt.NDArray[np.float32],
-        weights: npt.NDArray[np.float32],
-        best: npt.NDArray[np.uint8],
-        highest: npt.NDArray[np.float32],
-        thresholds: npt.NDArray[np.float64],
-    ) -> None:
-        """Adds the pixels in question: p (K, n); their labels, the labels' p, weights, likeliest classes and their p (n,)."""
-        classes = len(p)
-        pair = given * classes + best
-        shape, bins = (classes, classes), classes**2
-        self.joint += np.bincount(pair, minlength=bins).reshape(shape)
-        self.weight += np.bincount(pair, weights, minlength=bins).reshape(shape)
-        self.weighted += np.bincount(pair, weights * own, minlength=bins).reshape(shape)
-        sure = _confident(p, thresholds)
-        off = np.flatnonzero((sure != given) & (sure < classes))
-        self.doubtful += np.bincount(given[off], minlength=classes)
-        self.claimed += np.bincount(sure[off], minlength=classes)
-        level = 2 * LEVELS + 1
-        first = level * np.arange(classes - 1)
-        place = (p[1:] * np.float32(2 * LEVELS)).astype(np.intp)
-        place += first[:, None]
-        self.reached += np.bincount(place.reshape(-1), minlength=self.reached.size).reshape(-1, level)
-        objects = np.flatnonzero(best != 0)
-        places = (highest[objects] * np.float32(2 * LEVELS)).astype(np.intp) + first[best[objects] - np.intp(1)]
-        self.inside += np.bincount(places, minlength=self.inside.size).reshape(-1, level)
-        least = np.float32(SMALLEST)
-        logarithm = np.maximum(p, least)
-        entropy = -np.vdot(p, np.log(logarithm, out=logarithm))
-        self.surprise += float(-np.log(np.maximum(own, least)).sum(dtype=np.float64) - entropy)
-        self.asked += own.size
+    def _count(self, p: Singles, given: Labels, thresholds: Reals) -> Labels:
+        """Adds pixels in question, their p (K, n) and labels (n,); returns their likeliest classes (n,)."""
+        classes, count = p.shape
+        row = given.astype(np.intp)
+        place = row * count + np.arange(count)
+        own = p.reshape(-1).take(place)
+        weights = np.exp(own * np.float32(-1 / TEMPERATURE))
+        best = _likeliest(p)
+        pair, bins = row * classes + best, classes**2
+        self.joint += np.bincount(pair, minlength=bins).reshape(classes, classes)
+        tables = [np.bincount(pair, values, minlength=bins) for values in (weights, weights * own)]
+        self.weights += np.reshape(tables, self.weights.shape)
+        self.image += np.sum(tables, axis=1)
+        sure = np.bincount(row * (classes + 1) + _confident(p, thresholds), minlength=bins + classes)
+        self.sure += sure.reshape(classes, classes + 1)[:, 1:]
+        level = (p[1:] * np.float32(2 * LEVELS)).astype(np.uint8).astype(np.uint16)
+        first = np.arange(classes - 1, dtype=np.uint16)[:, None]
+        level += (2 * LEVELS + 1) * ((best == first + 1).view(np.uint8) + 2 * first)
+        self.levels += np.bincount(level.reshape(-1), minlength=self.levels.size).reshape(self.levels.shape)
+        logarithm = np.maximum(p, np.float32(SMALLEST))
+        np.log(logarithm, out=logarithm)
+        self.surprise += float(np.vdot(p, logarithm)) - float(logarithm.reshape(-1).take(place).sum(dtype=np.float64))
+        self.asked += count
+        return best
 
 
-def _likeliest(p: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """The class of the largest of p (K, n), the first of equals, and that largest, both (n,)."""
-    highest, best = p[0].copy(), np.zeros(p.shape[1], np.uint8)
+def _likeliest(p: Singles) -> Labels:
+    """The class of the largest of p (K, n), the first of equals (n,)."""
+    highest, best = p[0], np.zeros(p.shape[1], np.uint8)
     for class_id in range(1, len(p)):
-        np.putmask(best, p[class_id] > highest, class_id)
-        np.maximum(highest, p[class_id], out=highest)
-    return best, highest
-
-
-def _confident(p: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """The likeliest class of p (K, n) among those that reach their threshold (K,), ``IGNORE`` where none does: (n,)."""
-    limits = thresholds.astype(np.float32)
-    highest = np.where(p[0] >= limits[0], p[0], np.float32(-1))
-    best = np.where(highest >= 0, np.uint8(0), np.uint8(IGNORE))
-    for class_id in range(1, len(p)):
-        reached = np.where(p[class_id] >= limits[class_id], p[class_id], np.float32(-1))
-        np.putmask(best, reached > highest, class_id)
-        np.maximum(highest, reached, out=highest)
+        np.maximum(best, (p[class_id] > highest).view(np.uint8) * np.uint8(class_id), out=best)
+        highest = np.maximum(highest, p[class_id])
     return best
 
 
-def _pieces(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of axis 0 of about ``PIECE`` pixels."""
-    step = max(1, PIECE // max(1, int(np.prod(shape[1:]))))
-    return (slice(start, start + step) for start in range(0, shape[0], step))
+def _confident(p: Singles, thresholds: Reals) -> Labels:
+    """One more than the likeliest class of p (K, n) among those that reach their threshold (K,), 0 where none does: (n,)."""
+    reached = p >= thresholds.astype(np.float32)[:, None]
+    marks = reached.view(np.uint8)
+    found: Labels = (marks * np.arange(1, len(p) + 1, dtype=np.uint8)[:, None]).max(axis=0)
+    several = np.flatnonzero(marks.sum(axis=0, dtype=np.uint8) > 1)
+    if several.size:
+        found[several] = np.where(reached[:, several], p[:, several], np.float32(-1)).argmax(axis=0) + 1
+    return found
 
 
-def _float32(values: Floats) -> npt.NDArray[np.float32]:
-    """A flat copy as float32; torch converts halves several times as fast as NumPy."""
-    return torch.from_numpy(np.array(values).reshape(-1)).float().numpy().astype(np.float32, copy=False)
+def _pieces(shape: tuple[int, ...], least: int = 1) -> Iterator[slice]:
+    """Slices of axis 0 of about ``PIECE`` pixels, and of at least so many."""
+    step = max(least, PIECE // max(1, int(np.prod(shape[1:]))))
+    return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
 
 
-def _gather(probability: Floats, at: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+def _tensor(values: Floats) -> torch.Tensor:
+    """Values as a flat float32 tensor, which may share their memory; torch converts halves several times as fast as NumPy."""
+    flat = values.reshape(-1)
+    return torch.from_numpy(flat if flat.flags.writeable else flat.copy()).float()
+
+
+def _total(values: Floats) -> float:
+    """The sum of values, in single precision."""
+    return float(_tensor(values).sum())
+
+
+def _gather(probability: Floats, at: Places) -> Singles:
     """The probabilities (K, *S) at flat places (n,) as float32 (K, n)."""
-    found = np.empty((len(probability), at.size), probability.dtype)
-    for class_id, values in enumerate(probability):
-        values.reshape(-1).take(at, out=found[class_id], mode="clip")
-    return torch.from_numpy(found).float().numpy().astype(np.float32, copy=False)
+    found = probability.reshape(len(probability), -1).take(at, axis=1, mode="clip")
+    return _tensor(found).numpy().reshape(found.shape)
 
 
-def _cross(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Of a square table (K, K) for each class the sum of its row and its column, the diagonal once: (K,)."""
-    total: npt.NDArray[Any] = table.sum(axis=0) + table.sum(axis=1) - table.diagonal()
-    return total
+def _box(mask: npt.NDArray[np.bool_], at: Places) -> list[tuple[int, int]]:
+    """The first and past-last index along each axis of a mask (*S) with these flat places (n,), none where it is empty."""
+    box: list[tuple[int, int]] = []
+    while mask.ndim and at.size:
+        row = mask.size // len(mask)
+        box.append((int(at[0]) // row, int(at[-1]) // row + 1))
+        mask = np.asarray(mask[slice(*box[-1])].any(axis=0))
+        at = np.flatnonzero(mask)
+    return box
 
 
-def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """``part`` / ``whole``, NaN where that is 0 / 0."""
-    share = np.full(len(part), np.nan)
-    np.divide(part, whole, out=share, where=whole > 0)
-    return share
+def _outlines(label: Labels, predicted: Labels, unknown: bool) -> Labels:
+    """A label's outlines, a prediction's (their classes, 0 elsewhere) and the prediction, with a rim of ``REACH`` zeros."""
+    known = label != IGNORE if unknown else None
+    both = np.stack((label, predicted))
+    edge = np.zeros(both.shape, bool)
+    for axis in range(1, both.ndim):
+        before = (slice(None),) * axis + (slice(None, -1),)
+        after = (slice(None),) * axis + (slice(1, None),)
+        other = both[before] != both[after]
+        if known is not None:
+            other &= known[before[1:]] & known[after[1:]]
+        edge[before] |= other
+        edge[after] |= other
+    found = np.zeros((3, *(size + 2 * REACH for size in label.shape)), np.uint8)
+    inner = found[(slice(None), *(slice(REACH, -REACH),) * label.ndim)]
+    np.multiply(both, edge.view(np.uint8), out=inner[:2])
+    inner[2] = predicted
+    return found
 
 
-def _outline(classes: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.intp]:
-    """Flat places (n,) of foreground pixels of classes (*S) with a neighbour of another class, both known by the label (*S)."""
-    found = [np.zeros(0, np.intp)]
-    for piece in _pieces(classes.shape):
-        first = max(0, piece.start - 1)
-        part = classes[first : piece.stop + 1]
-        known = None if label is None else label[first : piece.stop + 1] != IGNORE
-        edge = np.zeros(part.shape, bool)
-        for axis in range(part.ndim):
-            before = (slice(None),) * axis + (slice(None, -1),)
-            after = (slice(None),) * axis + (slice(1, None),)
-            other = part[before] != part[after]
-            if known is not None:
-                other &= known[before] & known[after]
-            edge[before] |= other
-            edge[after] |= other
-        edge &= part != 0
-        inner = edge[piece.start - first : piece.stop - first]
-        found.append(np.flatnonzero(inner) + piece.start * (inner.size // max(1, len(inner))))
-    return np.concatenate(found)
+@lru_cache(maxsize=64)
+def _surroundings(steps: tuple[float, ...]) -> tuple[Places, Reals]:
+    """The ways (m, axes) in pixels to all places near one, the shortest first, and their lengths (1 + m,), see ``_nearest``."""
+    reach = REACH if len(steps) < 3 else REACH - 1
+    ways = np.indices((2 * reach + 1,) * len(steps)).reshape(len(steps), -1).T - reach
+    length = np.sqrt(np.square(ways * steps).sum(axis=1))
+    order = np.argsort(length, kind="stable")
+    order = order[length[order] <= reach * min(steps)]
+    return ways[order], np.append(length[order], np.inf)[::-1]
 
 
-def _places(flat: npt.NDArray[np.intp], shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
-    """Flat indices (n,) of an array as indices (n, axes)."""
-    places = np.empty((flat.size, len(shape)), np.intp)
-    for axis in reversed(range(len(shape))):
-        flat, places[:, axis] = np.divmod(flat, shape[axis])
-    return places
+def _nearest(given: Labels, own: Places, seen: Labels, ways: Places, lengths: Reals) -> Reals:
+    """The distance (n,) from flat places (n,) to the nearest in ``seen`` of the class given there, infinite where none is near.
+
+    ``ways`` (m,) are flat, the shortest first, and ``lengths`` (1 + m,) theirs in reverse order after an infinite one.
+    """
+    found = (seen.take(own + ways[:, None]) == given).view(np.uint8)
+    found *= np.arange(len(ways), 0, -1, dtype=np.uint8)[:, None]
+    return np.asarray(lengths.take(found.max(axis=0)), np.float64)
 
 
-def _distances(
-    points: npt.NDArray[np.intp], targets: npt.NDArray[np.intp], steps: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _distances(points: Places, targets: Places, steps: Reals) -> Reals:
     """The distance (n,) of each of the pixels (n, axes) to the nearest of others (m, axes), in units of ``steps`` (axes,)."""
     if len(points) * len(targets) <= PAIRS:
         square = np.zeros((len(points), len(targets)), np.float32)
         for axis, step in enumerate(steps):
             away = np.subtract.outer(*((places[:, axis] * step).astype(np.float32) for places in (points, targets)))
             square += np.square(away, out=away)
-        near: npt.NDArray[np.float64] = np.sqrt(square.min(axis=1), dtype=np.float64)
-        return near
+        return np.asarray(np.sqrt(square.min(axis=1)), np.float64)
     low = np.minimum(points.min(axis=0), targets.min(axis=0))
     field = np.ones(np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1, np.uint8)
     field[tuple((targets - low).T)] = 0
     distance = edt.edt(field, anisotropy=tuple(steps), black_border=False, parallel=1)
-    nearest: npt.NDArray[np.float64] = distance[tuple((points - low).T)].astype(np.float64)
-    return nearest
+    return np.asarray(distance[tuple((points - low).T)], np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,11 @@ from debride.audit.scores import CaseScore
 from debride.rng import generator
 from debride.types import Case, Dataset
 
-FEW, MANY = 0.02, 0.3
-"""Shares of wrong labels below which nothing needs to be done, and above which repairing case by case is much work."""
+FEW, MANY = 0.02, 0.2
+"""Shares of wrong labels below which nothing needs to be done, and above which methods for noisy labels are worth a try."""
+
+SUSPECT = 3
+"""A patient with so many flagged cases, more than half of all that it has, is named: the network may have failed there."""
 
 
 def summarise_audit(
@@ -56,7 +60,21 @@ def summarise_audit(
         "kind_shares": shares,
         "bias": bias,
     }
-    return {**summary, "noise": _noise(shares, bias), "suggestion": _suggestion(ranking, counts)}
+    warnings = _suspects([case.patient for case in cases], flagged)
+    return {**summary, "noise": _noise(shares, bias), "warnings": warnings, "suggestion": _suggestion(ranking, counts)}
+
+
+def _suspects(patients: Sequence[str], flagged: Sequence[bool]) -> list[str]:
+    """A warning for patients most of whose labels are flagged."""
+    all_of = Counter(patients)
+    flagged_of = Counter(patient for patient, flag in zip(patients, flagged, strict=True) if flag)
+    named = [
+        f"{patient} ({n} of {all_of[patient]})" for patient, n in flagged_of.items() if n >= SUSPECT and 2 * n > all_of[patient]
+    ]
+    if not named:
+        return []
+    shown = ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")
+    return [f"Most labels of {shown} are flagged: look whether the network failed on these images before you repair them."]
 
 
 def _mean(values: npt.NDArray[np.float64], person: npt.NDArray[np.intp], times: npt.NDArray[np.int64]) -> list[float | None]:
@@ -92,10 +110,7 @@ def _suggestion(ranking: Ranking, counts: Mapping[str, int]) -> str:
         return "Hardly any label seems wrong: train with ce, and look at the first cases of the ranking."
     main = max(counts, key=lambda kind: counts[kind], default="")
     if ranking.share < MANY:
-        return (
-            "Look at the flagged cases and repair them (debride repair), then train with ce; few wrong labels cost a network "
-            "little."
-        )
+        return "Look at the flagged cases and repair them (debride repair), then train with ce on the repaired labels."
     if main in ("missing", "empty", "gap", "boundary"):
         return (
             "Many labels seem wrong: compare ce on the repaired labels with self-cleansing on the given ones, which replaces "

@@ -97,8 +97,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
     from debride.audit.audit import audit_dataset, refuse_output
     from debride.audit.config import AuditConfig
-    from debride.audit.raters import audit_raters
-    from debride.progress import track
+    from debride.data.raters import image_id
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
@@ -108,24 +107,16 @@ def run_audit(arguments: argparse.Namespace) -> int:
     config = AuditConfig(**given_settings(arguments, AuditConfig))
     refuse_output(dataset, arguments.out)
     cases = [case for case in dataset.of(*arguments.splits) if case.label is not None]
-    several = any(case.rater for case in cases)
+    several = len({image_id(case) for case in cases}) < len(cases)
     if (arguments.identities or arguments.consensus) and not several:
         flag = "--identities" if arguments.identities else "--consensus"
         raise DataError(flag, "is for images with the labels of several raters, which this data set has not", "Leave it out.")
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
-    predictions, cases = _predictions(arguments, dataset, cases, config)
-    summary = audit_dataset(dataset, cases, predictions, arguments.out, config)
-    if several:
-        with track("comparing raters", None) as show:
-            audit_raters(
-                replace(dataset, cases=tuple(cases)),
-                arguments.out / "raters",
-                identities=arguments.identities,
-                consensus=arguments.consensus,
-                progress=lambda done, _: show(done),
-                seed=config.seed,
-            )
+    predictions, predicted = _predictions(arguments, dataset, cases, config)
+    if several:  # before the audit, whose audit.json says that all is done
+        _compare_raters(arguments, replace(dataset, cases=tuple(cases)), config)
+    summary = audit_dataset(dataset, predicted, predictions, arguments.out, config)
     _say(arguments.out, summary)
     share = summary["flagged"] / summary["cases"]
     return int(arguments.fail_on is not None and share > arguments.fail_on)
@@ -163,6 +154,27 @@ def run_repair(arguments: argparse.Namespace) -> int:
         summary = repair(dataset, arguments.audit, arguments.out, accept, progress=lambda done, _: show(done))
     print(_repaired(arguments.out, summary))
     return 0
+
+
+def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
+    """Writes raters/ in the folder of the audit, anew if an audit was cut off."""
+    import shutil
+
+    from debride.audit.raters import audit_raters
+    from debride.progress import track
+
+    out = arguments.out / "raters"
+    if out.exists():
+        shutil.rmtree(out)
+    with track("comparing raters", None) as show:
+        audit_raters(
+            dataset,
+            out,
+            identities=arguments.identities,
+            consensus=arguments.consensus,
+            progress=lambda done, _: show(done),
+            seed=config.seed,
+        )
 
 
 def _predictions(
@@ -236,6 +248,8 @@ def _say(out: Path, summary: dict[str, Any]) -> None:
         f"{summary['flagged']} flagged"
     )
     for line in summary["noise"]:
+        print(f"  {line}")
+    for line in summary["warnings"]:
         print(f"  {line}")
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
         for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:

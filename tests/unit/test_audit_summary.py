@@ -1,0 +1,155 @@
+"""What an audit says of a data set as a whole, against loops over its cases."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from debride.audit.ranking import Ranking
+from debride.audit.scores import CaseScore, ClassScore
+from debride.audit.summary import summarise_audit
+from debride.types import Case, Dataset
+
+NAN = math.nan
+
+
+def score(*bias: float) -> CaseScore:
+    classes = tuple(ClassScore(at, 10, 10, 0.9, 0.9, 0.1, 0.8, 0.1, value) for at, value in enumerate(bias, start=1))
+    return CaseScore(0.8, 0.1, 0.9, classes)
+
+
+def summarised(
+    wrong: Sequence[float],
+    kinds: Sequence[str],
+    bias: Sequence[tuple[float, ...]],
+    patients: Sequence[str] | None = None,
+    share: float = 0.1,
+) -> dict[str, Any]:
+    n = len(wrong)
+    patients = patients or [f"p{row}" for row in range(n)]
+    cases = tuple(Case(f"c{row}", (Path("i.png"),), Path("l.png"), patients[row]) for row in range(n))
+    classes = ("background", *(f"part {at}" for at in range(1, len(bias[0]) + 1)))
+    values = np.asarray(wrong, float)
+    ranking = Ranking(values, values, {}, share, (share / 2, min(1.0, 2 * share)))
+    scores = {case.id: score(*each) for case, each in zip(cases, bias, strict=True)}
+    named = {case.id: kind for case, kind in zip(cases, kinds, strict=True)}
+    summary = summarise_audit(cases, wrong, ranking, scores, named, Dataset(Path("d"), "folder", classes, cases, 2))
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    return summary
+
+
+def many(seed: int, n: int = 60) -> tuple[list[float], list[str], list[tuple[float, ...]], list[str]]:
+    rng = np.random.default_rng(seed)
+    wrong = [float(value) for value in rng.random(n) ** 3]
+    kinds = [str(rng.choice(["", "missing", "boundary", "flip"])) for _ in range(n)]
+    bias: list[tuple[float, ...]] = [
+        (float(rng.normal(1, 0.5)), NAN if rng.random() < 0.3 else float(rng.normal(-2, 0.5))) for _ in range(n)
+    ]
+    return wrong, kinds, bias, [f"p{row // 3}" for row in range(n)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_and_means_are_those_of_loops(seed: int) -> None:
+    wrong, kinds, bias, patients = many(seed)
+    summary = summarised(wrong, kinds, bias, patients)
+    counts: dict[str, int] = {}
+    for value, kind in zip(wrong, kinds, strict=True):
+        if value > 0.5 and kind:
+            counts[kind] = counts.get(kind, 0) + 1
+    assert summary["kinds"] == counts
+    assert (summary["cases"], summary["flagged"]) == (len(wrong), sum(value > 0.5 for value in wrong))
+    assert (summary["share_wrong"], summary["share_wrong_interval"]) == (0.1, [0.05, 0.2])
+    assert set(summary["kind_shares"]) == set(counts)
+    for kind, (share, low, high) in summary["kind_shares"].items():
+        total = sum(value for value, own in zip(wrong, kinds, strict=True) if own == kind)
+        assert share == pytest.approx(total / len(wrong))
+        assert low <= share <= high and high - low > 0
+    for at, (name, (mean, low, high)) in enumerate(summary["bias"].items()):
+        assert name == f"part {at + 1}"
+        used = [
+            each[at]
+            for value, kind, each in zip(wrong, kinds, bias, strict=True)
+            if (value <= 0.5 or kind in ("", "boundary")) and not math.isnan(each[at])
+        ]
+        assert mean == pytest.approx(sum(used) / len(used))
+        assert low < mean < high
+
+
+def test_intervals_are_over_patients() -> None:
+    """Twenty copies of each of three patients tell no more than three cases."""
+    bias = [(float(value),) for value in (1.0, 2.0, 6.0)]
+    few = summarised([0.9] * 3, ["boundary"] * 3, bias)
+    copies = summarised(
+        [0.9] * 60, ["boundary"] * 60, [each for each in bias for _ in range(20)], ["a"] * 20 + ["b"] * 20 + ["c"] * 20
+    )
+    alone = summarised([0.9] * 60, ["boundary"] * 60, [each for each in bias for _ in range(20)])
+    width = {
+        name: each["bias"]["part 1"][2] - each["bias"]["part 1"][1]
+        for name, each in (("few", few), ("copies", copies), ("alone", alone))
+    }
+    assert width["copies"] == pytest.approx(width["few"])
+    assert width["alone"] < 0.5 * width["few"]
+
+
+def test_the_interval_is_that_of_resampled_means() -> None:
+    """Against a plain bootstrap of many more resamples."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(1, 2, 50)
+    summary = summarised([0.1] * 50, [""] * 50, [(float(value),) for value in values])
+    means = [float(np.mean(rng.choice(values, 50))) for _ in range(4000)]
+    _, low, high = summary["bias"]["part 1"]
+    assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.15)
+
+
+def test_one_case_and_one_patient() -> None:
+    for n in (1, 4):
+        summary = summarised([0.9] * n, ["boundary"] * n, [(1.5,)] * n, ["p"] * n)
+        assert summary["bias"] == {"part 1": [1.5, 1.5, 1.5]}
+        assert summary["kind_shares"]["boundary"] == pytest.approx([0.9] * 3)
+
+
+def test_a_class_that_no_case_has_is_left_unsaid() -> None:
+    summary = summarised([0.1, 0.2], ["", ""], [(1.0, NAN), (2.0, NAN)])
+    assert summary["bias"]["part 2"] == [None, None, None]
+    assert summary["kinds"] == summary["kind_shares"] == {}
+    assert [line for line in summary["noise"] if "part 2" in line] == []
+
+
+def test_flagged_for_another_reason_is_no_bias() -> None:
+    wrong, bias = [0.9, 0.9, 0.1], [(10.0,), (2.0,), (1.0,)]
+    assert summarised(wrong, ["shift", "boundary", "shift"], bias)["bias"]["part 1"][0] == pytest.approx(1.5)
+    assert summarised([0.9] * 2, ["flip"] * 2, [(1.0,)] * 2)["bias"]["part 1"] == [None] * 3
+
+
+def test_noise_in_words() -> None:
+    wrong = [0.9] * 2 + [0.8] * 6 + [0.0] * 12
+    kinds = ["flip"] * 2 + ["missing"] * 6 + [""] * 12
+    spread = [0.01 * (row % 3 - 1) for row in range(20)]
+    summary = summarised(wrong, kinds, [(1 + by, -2 + by, 100 * by) for by in spread])
+    first, second, *outlines = summary["noise"]
+    assert first.startswith("missing: 24.0 % of the cases (") and second.startswith("flip: 9.0 % of the cases (")
+    assert [line.partition(": ")[2].split(",")[0] for line in outlines] == ["outward", "inward", "to neither side"]
+    assert "part 2" in outlines[1] and "-2.0" in outlines[1]
+
+
+@pytest.mark.parametrize(
+    ("share", "kind", "words"),
+    [
+        (0.01, "flip", "Hardly any"),
+        (0.1, "flip", "repair them"),
+        (0.4, "missing", "self-cleansing on the given ones"),
+        (0.4, "boundary", "self-cleansing on the given ones"),
+        (0.4, "flip", "gsd-net"),
+        (0.4, "", "gsd-net"),
+    ],
+)
+def test_a_suggestion_by_share_and_kind(share: float, kind: str, words: str) -> None:
+    summary = summarised([0.9, 0.9, 0.8, 0.1], [kind, kind, "swap" if kind else "", ""], [(1.0,)] * 4, share=share)
+    assert words in summary["suggestion"] and re.search(r"\bce\b", summary["suggestion"])
