@@ -118,10 +118,9 @@ def main() -> None:
     )
     cases = dataset.of("train", "val")
     predictions = open_predictions(arguments.predictions, dataset, cases)
-    if not (arguments.out / "audit.json").exists():
+    if not (arguments.out / "report.html").exists():
         config = AuditConfig(planted=arguments.planted, pictures=0, seed=arguments.seed)
-        with track("auditing", None) as show:
-            audit_dataset(dataset, cases, predictions, arguments.out, config, lambda _, done, total: show(done))
+        audit_dataset(dataset, cases, predictions, arguments.out, config)
     ranked = {row["case"]: row for row in csv.DictReader((arguments.out / "cases.csv").open())}
     score = {"ours": np.array([float(ranked[case.id]["score"]) for case in cases])}
     rival = {name: np.zeros(len(cases)) for name in RIVALS}

@@ -55,19 +55,20 @@ def against(label: Label, probability: npt.NDArray[Any], spacing: Any = None) ->
 
 
 class Slow:
-    """The evidence by loops: pixels without a label count as what is predicted where a label is moved or resized."""
+    """The evidence by loops: pixels without a label say nothing, whatever is moved onto them."""
 
     def __init__(self, label: Label, probability: npt.NDArray[Any], spacing: tuple[float, ...] | None) -> None:
         self.shape, self.classes = label.shape, len(probability)
         self.units = spacing or (1.0,) * label.ndim
         self.places = list(np.ndindex(label.shape))
         self.p = {(k, at): float(probability[(k, *at)]) for k in range(self.classes) for at in self.places}
-        self.predicted = {at: max(range(self.classes), key=lambda k: self.p[k, at]) for at in self.places}
         self.known = {at for at in self.places if label[at] != IGNORE}
-        self.ids = {at: int(label[at]) if at in self.known else self.predicted[at] for at in self.places}
+        likeliest = {at: max(range(self.classes), key=lambda k: self.p[k, at]) for at in self.places}
+        self.predicted = {at: likeliest[at] if at in self.known else 0 for at in self.places}
+        self.ids = {at: int(label[at]) if at in self.known else 0 for at in self.places}
 
     def log(self, k: int, at: Place) -> float:
-        return math.log(max(self.p[k, at], FLOOR))
+        return math.log(max(self.p[k, at], FLOOR)) if at in self.known else 0.0
 
     def likelihood(self, ids: dict[Place, int]) -> float:
         return sum(self.log(ids[at], at) for at in self.places)
@@ -335,3 +336,16 @@ def test_of_a_large_image_what_is_labelled_is_looked_at_first(monkeypatch: pytes
     assert thin(sparse, probability, np.zeros_like(label)).label.shape == (42, 42)
     empty = against_thinned(np.zeros_like(label), probability)
     assert all(map(math.isfinite, empty.values()))
+
+
+def test_gaps_and_strays_are_told_apart_from_other_pieces() -> None:
+    label, predicted = np.zeros((9, 12, 12), np.uint8), np.zeros((9, 12, 12), np.uint8)
+    predicted[1:6, 3:9, 3:9] = 1
+    label[1:6, 3:9, 3:9] = 1
+    label[3] = 0  # a slice left out
+    label[8, 2:6, 2:6] = 1  # one labelled beyond all that is predicted
+    probability = np.stack([np.where(predicted == number, 0.9, 0.1) for number in range(2)]).astype(np.float32)
+    found = against(label, probability)
+    assert found["gap"] == pytest.approx(36 * math.log(9), rel=1e-5)
+    assert found["stray"] == pytest.approx(16 * math.log(9), rel=1e-5)
+    assert against(predicted, probability)["gap"] == against(predicted, probability)["stray"] == 0

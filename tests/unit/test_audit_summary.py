@@ -37,7 +37,7 @@ def summarised(
     cases = tuple(Case(f"c{row}", (Path("i.png"),), Path("l.png"), patients[row]) for row in range(n))
     classes = ("background", *(f"part {at}" for at in range(1, len(bias[0]) + 1)))
     values = np.asarray(wrong, float)
-    ranking = Ranking(values, values, {}, share, (share / 2, min(1.0, 2 * share)))
+    ranking = Ranking(values, values, {}, share, (share / 2, min(1.0, 2 * share)), 0.9)
     scores = {case.id: score(*each) for case, each in zip(cases, bias, strict=True)}
     named = {case.id: kind for case, kind in zip(cases, kinds, strict=True)}
     summary = summarise_audit(cases, wrong, ranking, scores, named, Dataset(Path("d"), "folder", classes, cases, 2))

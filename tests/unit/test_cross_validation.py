@@ -17,6 +17,7 @@ from debride.audit.predictions import FolderPredictions, Prediction
 from debride.data.augmentation import Augmentation
 from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.files import content_hash
 from debride.methods import METHODS
 from debride.training.config import TrainConfig
 from debride.training.fit import Job
@@ -107,6 +108,10 @@ class Counting:
         self.about = {"runs": [str(run)], "checkpoint": "last"}
         self.asked: list[str] = []
         self._ids = [case.id for case in dataset.cases]
+        self._hash = content_hash([run / "weights" / "last.safetensors"])
+
+    def made_by(self, case: Case) -> str:
+        return self._hash
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         self.asked.append(case.id)
@@ -167,18 +172,18 @@ def test_kept_predictions_are_a_folder_of_predictions(tmp_path: Path) -> None:
 
 def test_predictions_of_another_network_are_not_taken_for_its_own(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
-    kept(Counting(tmp_path / "run", dataset), tmp_path / "kept").of(dataset.cases[0], (12, 12), Geometry())
-    with pytest.raises(DataError, match=r"holds predictions of another network\. Remove this folder"):
-        kept(Counting(tmp_path / "other", dataset, b"2"), tmp_path / "kept")
-    kept(Counting(tmp_path / "moved", dataset), tmp_path / "kept")
-    (tmp_path / "kept" / "network.json").unlink()
-    with pytest.raises(DataError, match="another network"):
-        kept(Counting(tmp_path / "run", dataset), tmp_path / "kept")
 
+    def asked(run: str, weights: bytes) -> list[str]:
+        source = Counting(tmp_path / run, dataset, weights)
+        kept(source, tmp_path / "kept").of(dataset.cases[0], (12, 12), Geometry())
+        return source.asked
 
-def test_a_run_without_weights_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    source = Counting(tmp_path / "run", pictures(tmp_path))
-    (tmp_path / "run" / "weights" / "last.safetensors").unlink()
-    with pytest.raises(DataError, match="does not exist"):
-        kept(source, tmp_path / "kept")
-    assert not (tmp_path / "kept").exists()
+    first = [dataset.cases[0].id]
+    assert asked("run", b"1") == first
+    assert asked("moved", b"1") == []  # the same weights elsewhere
+    assert asked("other", b"2") == first
+    assert asked("other", b"2") == []
+    dataset.cases[0].image[0].write_bytes(dataset.cases[1].image[0].read_bytes())  # another image of that name
+    assert asked("other", b"2") == first
+    (tmp_path / "kept" / f"{first[0]}.npz").write_bytes(b"cut off")
+    assert asked("other", b"2") == first

@@ -10,6 +10,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,18 @@ from debride.audit.summary import summarise_audit
 from debride.audit.whole import agreement
 from debride.audit.worklist import write_table, write_worklist
 from debride.data.images import read_image, read_label
-from debride.files import atomic_path, content_hash, exclusive, is_empty, write_json
+from debride.files import TEMPORARY, atomic_path, content_hash, is_empty, write_json, write_text
 from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Finding, Geometry
 
 Label = npt.NDArray[np.uint8]
+
+MARKER = ".debride-audit"
+"""Marks a folder as that of an audit, from the start: only in such a folder is anything replaced."""
+
+SUSPECTED = 0.1
+"""Least probability of being wrong with which cases.csv says of what kind, where there is no finding."""
 
 PARTS = ("audit.json", "proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
 """What an audit writes; the report is the last."""
@@ -69,27 +76,26 @@ def audit_dataset(
 ) -> dict[str, Any]:
     """Audits the labels of ``cases`` by their ``predictions``, writes the folder ``out``, and returns its summary.
 
-    audit.json says what was done and found; cases.csv ranks the cases; scores.csv has the scores of every
-    class; findings.jsonl the findings, proposals/ what they propose, pictures/ and report.html what they look like, worklist/
-    what viewers open. Nothing of an earlier audit that was cut off is kept. Raises DataError for what cannot be read, for an
-    ``out`` that holds something else, and where there is no case.
+    audit.json says what was done and found; cases.csv ranks the cases; scores.csv has the scores of every class; findings.jsonl
+    the findings, proposals/ what they propose, pictures/ and report.html what they look like, worklist/ what viewers open. The
+    caller keeps other processes from ``out``. Of an earlier audit that was cut off nothing is kept. Raises DataError for what
+    cannot be read, for an ``out`` that holds something else, and where there is no case.
     """
-    refuse_output(dataset, out)
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
-    with exclusive(out):
-        _make_room(out)
-        sums = ThresholdSums(len(dataset.classes))
-        looked = _first_pass(dataset, cases, predictions, config, sums)
-        ranking = rank(
-            [each.evidence for each in looked],
-            [each.planted for each in looked],
-            [case.patient for case in cases],
-            config.seed,
-        )
-        order = np.lexsort((np.arange(len(cases)), -ranking.score)).tolist()
-        said = _second_pass(dataset, cases, predictions, config, ranking, order, _typical(looked), sums.thresholds(), out)
-        return _write(dataset, cases, predictions, config, ranking, order, said, out)
+    claim_output(dataset, out)
+    _make_room(out)
+    sums = ThresholdSums(len(dataset.classes))
+    looked = _first_pass(dataset, cases, predictions, config, sums)
+    ranking = rank(
+        [each.evidence for each in looked],
+        [each.planted for each in looked],
+        [case.patient for case in cases],
+        config.seed,
+    )
+    order = np.lexsort((np.arange(len(cases)), -ranking.score)).tolist()
+    said = _second_pass(dataset, cases, predictions, config, ranking, order, _typical(looked), sums.thresholds(), out)
+    return _write(dataset, cases, predictions, config, ranking, order, said, out)
 
 
 def _first_pass(
@@ -102,7 +108,8 @@ def _first_pass(
         for done, case in enumerate(cases, start=1):
             label, probability, geometry = _read(dataset, predictions, case)
             sums.add(label, probability)
-            looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
+            with _naming(case):
+                looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
             show(done)
     return looked
 
@@ -134,17 +141,18 @@ def _second_pass(
             label, probability, geometry = _read(dataset, predictions, case)
             predicted = predicted_classes(probability)
             said.scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
-            findings, numbers, proposed = find(
-                case.id,
-                label,
-                probability,
-                predicted,
-                geometry.spacing,
-                wrong=float(ranking.wrong[row]),
-                odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
-                typical=typical,
-                least=config.least,
-            )
+            with _naming(case):
+                findings, numbers, proposed = find(
+                    case.id,
+                    label,
+                    probability,
+                    predicted,
+                    geometry.spacing,
+                    wrong=float(ranking.wrong[row]),
+                    odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
+                    typical=typical,
+                    least=config.least,
+                )
             said.findings[case.id] = findings
             if findings:
                 _write_proposals(out / "proposals" / f"{case.id}.npz", numbers, proposed)
@@ -173,6 +181,7 @@ def _write(
     _write_cases(out / "cases.csv", ranked, order, ranking, said, kinds, predictions)
     summary = summarise_audit(ranked, [float(ranking.wrong[row]) for row in order], ranking, said.scores, kinds, dataset)
     warning = warn_seen(predictions, cases)
+    summary["warnings"] += [warning] if warning else []
     write_json(
         out / "audit.json",
         {
@@ -206,6 +215,15 @@ def _look(label: Label, probability: npt.NDArray[Any], geometry: Geometry, seed:
     )
 
 
+@contextmanager
+def _naming(case: Case) -> Iterator[None]:
+    """Names the case that a prediction is refused for."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(case.label, error.problem, error.remedy) from error
+
+
 def _read(dataset: Dataset, predictions: Predictions, case: Case) -> tuple[Label, npt.NDArray[Any], Geometry]:
     assert case.label is not None  # cases without one are not audited
     label, geometry = read_label(case.label, dataset)
@@ -218,18 +236,26 @@ def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]
     return frozenset(order[: config.planted])
 
 
-def refuse_output(dataset: Dataset, out: Path) -> None:
-    """Raises DataError for a folder that an audit cannot be written to."""
-    if out.resolve().is_relative_to(dataset.root):
+def check_output(dataset: Dataset, out: Path) -> None:
+    """Raises DataError for a folder that holds anything but an audit that was cut off, or the data set, or that lies in it."""
+    here = out.resolve()
+    if here.is_relative_to(dataset.root):
         raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
+    if dataset.root.is_relative_to(here):
+        raise DataError(out, "holds the data set", "Choose a folder apart from it: a source is never changed.")
     for place in (out, *out.parents):
         if place.exists() and not place.is_dir():
             raise DataError(place, "is a file", "Choose another --out: a folder is written.")
     if (out / "audit.json").exists() and (out / "report.html").exists():
         raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
-    own = {"cross-validation", "predictions", "raters", *PARTS}
-    if not is_empty(out) and not {entry.name for entry in out.iterdir() if not entry.name.startswith(".")} <= own:
+    if not is_empty(out) and not (out / MARKER).exists():
         raise DataError(out, "is not empty", "Choose another --out, or remove this folder.")
+
+
+def claim_output(dataset: Dataset, out: Path) -> None:
+    """Makes the folder of an audit, if ``check_output`` allows it, and marks it as such."""
+    check_output(dataset, out)
+    write_text(out / MARKER, "")
 
 
 def _make_room(out: Path) -> None:
@@ -239,6 +265,10 @@ def _make_room(out: Path) -> None:
             shutil.rmtree(out / name)
         else:
             (out / name).unlink(missing_ok=True)
+    for folder in (out, out / "predictions"):
+        for unfinished in folder.glob(f"{TEMPORARY}*"):
+            if unfinished.is_file():
+                unfinished.unlink()
 
 
 def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
@@ -246,7 +276,7 @@ def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     if findings:
         return findings[0].kind
     odds = {kind: values[row] for kind, values in ranking.odds.items() if kind != "any"}
-    kind = max(odds, key=lambda kind: odds[kind], default="") if ranking.flagged[row] else ""
+    kind = max(odds, key=lambda kind: odds[kind], default="") if ranking.wrong[row] >= SUSPECTED else ""
     return "boundary" if kind == "ragged" else kind
 
 

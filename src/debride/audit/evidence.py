@@ -3,8 +3,8 @@ error each. Pure functions of arrays.
 
 The log likelihood of a label is the sum over its pixels of the log of the probability that the prediction gives its class
 (``FLOOR`` at least). Every entry of the evidence is a gain in it, in nats: that of the mirrored, exchanged, moved, grown or
-shrunken label, of the largest single piece, or of the prediction itself; or what is usual without any such idea: the soft
-minimum of self-confidence, and Dice. One entry, how ragged the outline is, speaks of the label alone.
+shrunken label, of the largest single piece (of any kind, gap or stray), or of the prediction itself; or what is usual without
+any such idea: the soft minimum of self-confidence, and Dice. One entry, how ragged the outline is, speaks of the label alone.
 """
 
 from __future__ import annotations
@@ -104,9 +104,10 @@ def evidence(
     ``thin``.
     """
     known = label != IGNORE
-    ids = np.where(known, label, predicted)
+    ids, predicted = (np.where(known, each, np.uint8(0)) for each in (label, predicted))
     probability = probability.astype(np.float32, copy=False)
     logs = np.log(np.maximum(probability, FLOOR))
+    logs[:, ~known] = 0  # whatever is said of a pixel without a label costs nothing
     own = _of(logs, ids)
     expected = np.einsum("k...,k...->...", probability, logs)
     surprise = np.where(known, expected - own, 0)
@@ -120,6 +121,8 @@ def evidence(
         "surprise": float(surprise.sum()),
         "prediction": float(lost.sum()),
         "piece": float(by_piece.max(initial=0)),
+        "gap": float(by_piece[[piece.kind == "gap" for piece in pieces]].max(initial=0)),
+        "stray": float(by_piece[[piece.kind == "stray" for piece in pieces]].max(initial=0)),
         "flip": max(float(_of(logs, np.flip(ids, axis)).sum()) - total for axis in range(label.ndim)),
         "swap": _swap(logs, ids, own),
         "uncertainty": float(-expected.sum()),

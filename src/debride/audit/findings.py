@@ -38,7 +38,9 @@ def find(
     the data set's labels. A label that is explained as one mistake has that finding alone: what is left is found by an audit of
     the repaired data set.
     """
-    whole = explain(label, probability, spacing, typical, predicted) if wrong > 0 else None
+    if wrong < least:
+        return [], np.zeros(label.shape, np.uint16), np.zeros(label.shape, np.uint8)
+    whole = explain(label, probability, spacing, typical, predicted)
     if whole is not None and whole.confidence * wrong >= least:
         numbers, proposed = _whole_maps(label, whole)
         return [_of_whole(case, label, whole, numbers, wrong, spacing)], numbers, proposed

@@ -10,37 +10,29 @@ import numpy as np
 
 from debride.audit.nnunet_maps import read_map
 from debride.audit.predictions import Prediction, RunPredictions
-from debride.files import atomic_path, content_hash, is_empty, read_json, write_json
-from debride.training.checkpoint import weights_file
-from debride.types import Case, DataError, Geometry
-
-NETWORK = "network.json"
-"""Says by which weights the predictions of a folder were made."""
+from debride.files import atomic_path, content_hash
+from debride.types import Case, Geometry
 
 
 class KeptPredictions:
     """``RunPredictions`` that predict every case once: in ``folder`` as CASE.npz, which ``FolderPredictions`` reads too, in
-    steps of 1/255. Raises DataError if the folder has predictions of other networks."""
+    steps of 1/255. Each file has a stamp of its image and of the network; where that differs the case is predicted again."""
 
     def __init__(self, source: RunPredictions, folder: Path, classes: int) -> None:
         self.about: dict[str, Any] = source.about
         self._source, self._folder, self._classes = source, folder, classes
-        weights = [weights_file(Path(run), source.about["checkpoint"]) for run in source.about["runs"]]
-        made_by, note = {"weights": content_hash(weights)}, folder / NETWORK
-        if not is_empty(folder) and not (note.exists() and read_json(note) == made_by):
-            raise DataError(folder, "holds predictions of another network", "Remove this folder, or choose another --out.")
-        write_json(note, made_by)
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case, from the disk if it is there."""
         path = self._folder / f"{case.id}.npz"
-        if not path.exists():
+        stamp = content_hash(case.image, self._source.made_by(case))
+        if _stamp(path) != stamp:
             probability = self._source.of(case, shape, geometry).probability
             steps = np.empty(probability.shape, np.uint8)
             for number, share in enumerate(probability):
                 steps[number] = np.rint(share.astype(np.float32, copy=False) * 255)
             with atomic_path(path) as temporary:
-                np.savez_compressed(temporary, probabilities=steps)
+                np.savez_compressed(temporary, probabilities=steps, stamp=np.array(stamp))
         return Prediction(read_map(path, self._classes, shape)[0], False)
 
     def order(self, cases: Sequence[Case]) -> list[Case]:
@@ -54,3 +46,12 @@ class KeptPredictions:
     def seen_patient(self, case: Case) -> bool | None:
         """Whether the case's run was trained on another image of its patient."""
         return self._source.seen_patient(case)
+
+
+def _stamp(path: Path) -> str:
+    """The stamp of a file, empty for one that is not there or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return str(arrays["stamp"])
+    except Exception:  # of NumPy, zipfile and zlib, unrelated kinds
+        return ""

@@ -216,7 +216,7 @@ def _deep(
 def _refuse_more(pieces: int) -> None:
     """Raises DataError for more pieces than numbers."""
     if pieces > MOST:
-        raise DataError("audit", f"a label differs from its prediction in {pieces} places", "Give predictions of its image.")
+        raise DataError("audit", f"differs from its prediction in {pieces} places", "Leave it out, or predict it better.")
 
 
 def _add(

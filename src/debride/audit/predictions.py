@@ -27,7 +27,8 @@ from debride.audit.nnunet_maps import (
 )
 from debride.data.images import SUFFIXES, read_header, read_label, read_values, same_spacing, stem, suffix
 from debride.data.raters import image_id
-from debride.files import read_json
+from debride.files import content_hash, read_json
+from debride.training.checkpoint import weights_file
 from debride.training.description import read_description
 from debride.training.fit import choose_device
 from debride.training.predict import Trained, load_run, predict_whole, trained_on
@@ -172,6 +173,7 @@ class RunPredictions:
     def __init__(self, runs: Mapping[str, Path], dataset: Dataset, device: torch.device, checkpoint: str = "last") -> None:
         self._runs, self._dataset, self._device, self._checkpoint = dict(runs), dataset, device, checkpoint
         self._loaded: tuple[Path, Trained] | None = None
+        self._weights: dict[Path, str] = {}
         folders = list(dict.fromkeys(self._runs.values()))
         described = {run: read_description(run / "run.json") for run in folders}
         for run, description in described.items():
@@ -198,6 +200,13 @@ class RunPredictions:
             problem = f"has shape {probability.shape[1:]}, its label {shape}"
             raise DataError(case.image[0], problem, "Image and label must have the same shape.")
         return Prediction(probability, False)
+
+    def made_by(self, case: Case) -> str:
+        """A hash of the weights that predict a case."""
+        run = self._run(case)
+        if run not in self._weights:
+            self._weights[run] = content_hash([weights_file(run, self._checkpoint)])
+        return self._weights[run]
 
     def order(self, cases: Sequence[Case]) -> list[Case]:
         """The cases grouped by run."""

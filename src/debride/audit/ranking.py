@@ -34,8 +34,8 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
     "swap": ("swap",),
     "flip": ("flip/u",),
     "shift": ("shift",),
-    "gap": ("piece",),
-    "stray": ("piece",),
+    "gap": ("gap",),
+    "stray": ("stray",),
     "any": ("self-confidence",),
 }
 """The entries of the evidence that speak of each kind of error; "/u": divided by the root of the uncertainty, with which a
@@ -54,6 +54,9 @@ SURE, BEYOND = 0.5, 0.1
 FOLDS, RESAMPLES = 5, 200
 """Parts of the patients for cross-fitting; bootstrap resamples behind an interval."""
 
+LEAST_AUROC = 0.65
+"""Below this the predictions hardly tell planted errors from given labels, and no label is called wrong by them."""
+
 FLAGGED = 0.5
 """A case is flagged where it is more probably wrong than right."""
 
@@ -62,18 +65,24 @@ FLAGGED = 0.5
 class Ranking:
     """What the evidence makes of N cases. ``score`` (N,) orders them; ``wrong`` (N,) in [0, 1] is the probability that the
     label is wrong; ``odds`` (N,) log-odds by kind; ``share`` the estimated share of wrong labels, ``interval`` its 95 %
-    interval over patients."""
+    interval over patients; ``told_apart`` the chance that a planted error scores above a given label, NaN without any."""
 
     score: Doubles
     wrong: Doubles
     odds: dict[str, Doubles]
     share: float
     interval: tuple[float, float]
+    told_apart: float
 
     @property
     def flagged(self) -> npt.NDArray[np.bool_]:
         """Which cases are flagged (N,)."""
         return self.wrong > FLAGGED
+
+    @property
+    def blind(self) -> bool:
+        """Whether the predictions are too poor to call any label wrong."""
+        return self.interval == (0.0, 1.0) and not self.wrong.any()
 
 
 def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.uint8]]:
@@ -108,7 +117,7 @@ def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequen
     people, person = np.unique(patients, return_inverse=True)
     if not kinds:
         none = np.zeros(len(given))
-        return Ranking(none, none, {}, 0.0, (0.0, 0.0))
+        return Ranking(none, none, {}, 0.0, (0.0, 0.0), float("nan"))
     fold = generator(seed, "cross-fitting").permutation(len(people))[person] % FOLDS
     where = [(kind, row) for kind in kinds for row, each in enumerate(planted) if kind in each]
     planted_row = np.array([row for _, row in where])
@@ -125,23 +134,29 @@ def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequen
         simulated.append(in_planted)
     score, limit = np.max(list(odds.values()), axis=0), np.max(simulated, axis=0)
     weight = _weights(planted_kind)
+    told_apart = _auroc(score, limit, weight)
+    if told_apart + 2 / np.sqrt(12 * len(score)) < LEAST_AUROC:  # two standard errors of chance
+        return Ranking(score, np.zeros(len(score)), odds, 0.0, (0.0, 1.0), told_apart)
     # An error planted into a label that is wrong already stands out for two reasons: such labels count less.
     at_first = np.minimum(1.0, wrong_share(score, limit, weight) * _ratio(score, limit, weight))
     weight = weight * np.maximum(1e-3, 1 - at_first[planted_row])
     share = wrong_share(score, limit, weight)
     interval = _interval(score, limit, weight, person, person[planted_row], seed)
-    return Ranking(score, np.minimum(1.0, share * _ratio(score, limit, weight)), odds, share, interval)
+    return Ranking(score, np.minimum(1.0, share * _ratio(score, limit, weight)), odds, share, interval, told_apart)
 
 
 def wrong_share(given: Doubles, planted: Doubles, weight: Doubles | None = None) -> float:
     """The share of wrong labels by the scores of given labels (N,) and planted errors (M,), with weights (M,): the smallest,
-    over the limits that ``RECALLS`` of the planted errors exceed, of the share of given labels above it through that recall."""
+    over the limits that ``RECALLS`` of the planted errors exceed, of the share of given labels above it through that recall.
+    Half a label is added, so that none above a limit among few is not taken for certain."""
     order = np.argsort(-planted, kind="stable")
-    above = np.cumsum(np.ones(len(planted)) if weight is None else weight[order])
+    weight = np.ones(len(planted)) if weight is None else weight
+    above = np.cumsum(weight[order])
     bounds = []
     for recall in RECALLS:
         limit = planted[order[min(np.searchsorted(above, recall * above[-1]), len(order) - 1)]]
-        bounds.append(float(np.mean(given >= limit)) / recall)
+        reached = float(weight[planted >= limit].sum() / above[-1])
+        bounds.append((np.count_nonzero(given >= limit) + 0.5) / (len(given) + 1) / reached)
     return min(1.0, *bounds)
 
 
@@ -187,6 +202,13 @@ def _cross_fitted(
         if (planted_fold == part).any():
             simulated[planted_fold == part] = model.decision_function(planted[planted_fold == part])
     return odds, simulated
+
+
+def _auroc(given: Doubles, planted: Doubles, weight: Doubles) -> float:
+    """The chance that a planted error, drawn by its weight, scores above a given label, ties counting half."""
+    order = np.sort(given)
+    below = (np.searchsorted(order, planted, "left") + np.searchsorted(order, planted, "right")) / 2
+    return float((weight * below).sum() / weight.sum() / len(given))
 
 
 def _weights(kinds: npt.NDArray[np.str_]) -> Doubles:

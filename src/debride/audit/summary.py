@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.ranking import RESAMPLES, Ranking
+from debride.audit.ranking import FLAGGED, RESAMPLES, Ranking
 from debride.audit.scores import CaseScore
 from debride.rng import generator
 from debride.types import Case, Dataset
@@ -35,7 +35,7 @@ def summarise_audit(
     mean of the probabilities), with a 95 % interval over patients; "bias" by class, how far labels reach beyond the prediction
     on average, in mm (pixels without a spacing), with its interval, over cases that are not probably wrong in another way.
     """
-    flagged = [bool(value) for value in (np.asarray(wrong) > 0.5)]
+    flagged = [value > FLAGGED for value in wrong]
     people, person = np.unique([case.patient for case in cases], return_inverse=True)
     times = generator(0, "summary").multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLES)
     found = sorted({kinds[case.id] for case, flag in zip(cases, flagged, strict=True) if flag and kinds[case.id]})
@@ -56,12 +56,35 @@ def summarise_audit(
         "flagged": sum(flagged),
         "share_wrong": ranking.share,
         "share_wrong_interval": list(ranking.interval),
+        "told_apart": None if np.isnan(ranking.told_apart) else ranking.told_apart,
         "kinds": counts,
         "kind_shares": shares,
         "bias": bias,
     }
-    warnings = _suspects([case.patient for case in cases], flagged)
+    warnings = _blind(ranking) + _empty(cases, scores) + _suspects([case.patient for case in cases], flagged)
     return {**summary, "noise": _noise(shares, bias), "warnings": warnings, "suggestion": _suggestion(ranking, counts)}
+
+
+def _blind(ranking: Ranking) -> list[str]:
+    """A warning where the predictions are too poor to say anything."""
+    if not ranking.blind:
+        return []
+    return [
+        f"By these predictions planted errors are hardly told from the given labels (AUROC {ranking.told_apart:.2f}): no label "
+        "is called wrong. Train the networks longer, or give better predictions."
+    ]
+
+
+def _empty(cases: Sequence[Case], scores: Mapping[str, CaseScore]) -> list[str]:
+    """A warning where labels are empty and predictions are not: nothing that is planted resembles them."""
+    empty = [
+        all(score.given == 0 for score in scores[case.id].classes) and any(score.predicted for score in scores[case.id].classes)
+        for case in cases
+    ]
+    if not any(empty):
+        return []
+    first = next(case.id for case, flag in zip(cases, empty, strict=True) if flag)
+    return [f"{sum(empty)} of {len(cases)} labels are empty where the prediction has an object, {first} for one."]
 
 
 def _suspects(patients: Sequence[str], flagged: Sequence[bool]) -> list[str]:

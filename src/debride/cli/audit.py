@@ -95,9 +95,10 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_audit(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
-    from debride.audit.audit import audit_dataset, refuse_output
+    from debride.audit.audit import audit_dataset, check_output, claim_output
     from debride.audit.config import AuditConfig
     from debride.data.raters import image_id
+    from debride.files import exclusive
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
@@ -105,19 +106,21 @@ def run_audit(arguments: argparse.Namespace) -> int:
     if dataset.task != "segmentation":
         raise DataError(dataset.root, "is a data set for classification", "Give one of images and masks.")
     config = AuditConfig(**given_settings(arguments, AuditConfig))
-    refuse_output(dataset, arguments.out)
     cases = [case for case in dataset.of(*arguments.splits) if case.label is not None]
+    if not cases:
+        raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
     several = len({image_id(case) for case in cases}) < len(cases)
     if (arguments.identities or arguments.consensus) and not several:
         flag = "--identities" if arguments.identities else "--consensus"
         raise DataError(flag, "is for images with the labels of several raters, which this data set has not", "Leave it out.")
-    if not cases:
-        raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
-    predictions, predicted = _predictions(arguments, dataset, cases, config)
-    if several:  # before the audit, whose audit.json says that all is done
-        _compare_raters(arguments, replace(dataset, cases=tuple(cases)), config)
-    summary = audit_dataset(dataset, predicted, predictions, arguments.out, config)
-    _say(arguments.out, summary)
+    check_output(dataset, arguments.out)
+    with exclusive(arguments.out):
+        claim_output(dataset, arguments.out)
+        predictions, predicted = _predictions(arguments, dataset, cases, config)
+        if several:  # before the audit, whose report says that all is done
+            _compare_raters(arguments, replace(dataset, cases=tuple(cases)), config)
+        summary = audit_dataset(dataset, predicted, predictions, arguments.out, config)
+    _say(arguments.dataset, arguments.out, summary)
     share = summary["flagged"] / summary["cases"]
     return int(arguments.fail_on is not None and share > arguments.fail_on)
 
@@ -238,7 +241,7 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
     )
 
 
-def _say(out: Path, summary: dict[str, Any]) -> None:
+def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
     """What was found, and where to look."""
     import csv
 
@@ -250,12 +253,21 @@ def _say(out: Path, summary: dict[str, Any]) -> None:
     for line in summary["noise"]:
         print(f"  {line}")
     for line in summary["warnings"]:
-        print(f"  {line}")
+        print(f"  Warning: {line}")
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
         for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
             print(f"  {row['case']}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
-    print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser. Repairs: debride repair DATASET {out} --out NEW")
+    print(
+        f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser and decide. Then: debride repair {root} {out} --out NEW --decisions decisions.csv"
+    )
 
 
 def _repaired(out: Path, summary: dict[str, Any]) -> str:
-    return f"{out}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items())
+    """What was changed, and what the guards kept."""
+    kinds = ", ".join(f"{kind} {number}" for kind, number in summary["kinds"].items())
+    lines = [
+        f"{out}: {summary['applied']} findings applied{f' ({kinds})' if kinds else ''}, {summary['declined']} declined, "
+        f"{summary['guarded']} guarded; {summary['cases']} labels and {summary['voxels']} pixels or voxels changed",
+        *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items()),
+    ]
+    return "\n".join(lines)

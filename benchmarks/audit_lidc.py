@@ -1,0 +1,74 @@
+"""Labels that other raters reject, found by an audit of one rater's labels alone, beside cleanlab and plain Dice.
+
+    DEBRIDE_DATA=... python benchmarks/audit_lidc.py PREDICTIONS --out AUDIT [--rater rater1]
+
+A label is rejected where its Dice to the majority of the other raters is below 0.5. PREDICTIONS are those of a cross-validation
+of networks that were trained on this rater's labels.
+"""
+
+import argparse
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from audit import RIVALS, difference, rivals_of
+
+from debride.audit.audit import audit_dataset
+from debride.audit.config import AuditConfig
+from debride.audit.consensus import majority
+from debride.audit.predictions import open_predictions
+from debride.data.images import read_label
+from debride.data.open import open_dataset
+from debride.data.raters import image_id
+from debride.evaluation.detection import average_precision
+from debride.noise.strength import label_dice
+from debride.progress import track
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("predictions", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rater", default="rater1")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    dataset = open_dataset(Path(os.environ["DEBRIDE_DATA"]) / "lidc")
+    others: dict[str, list] = {}
+    for case in dataset.cases:
+        if case.rater != arguments.rater:
+            others.setdefault(image_id(case), []).append(case)
+    cases = [case for case in dataset.cases if case.rater == arguments.rater and image_id(case) in others]
+    own = replace(dataset, cases=tuple(cases))
+    predictions = open_predictions(arguments.predictions, own, cases)
+    if not (arguments.out / "report.html").exists():
+        audit_dataset(own, cases, predictions, arguments.out, AuditConfig(pictures=20, seed=arguments.seed))
+    ranked = {row["case"]: row for row in csv.DictReader((arguments.out / "cases.csv").open())}
+    score = {name: np.zeros(len(cases)) for name in ("ours", *RIVALS)}
+    rejected = np.zeros(len(cases), bool)
+    with track("rivals", len(cases)) as show:
+        for at, case in enumerate(cases):
+            label, geometry = read_label(case.label, dataset)
+            votes = np.stack([read_label(other.label, dataset)[0] for other in others[image_id(case)]])
+            dice = label_dice(majority(votes, len(dataset.classes)), label, len(dataset.classes))
+            rejected[at] = dice is not None and dice < 0.5
+            scores, _ = rivals_of(label, predictions.of(case, label.shape, geometry).probability.astype(np.float32))
+            score["ours"][at] = float(ranked[case.id]["score"])
+            for name in RIVALS:
+                score[name][at] = scores[name]
+            show(at + 1)
+    patient = np.array([case.patient for case in cases])
+    flagged = np.array([ranked[case.id]["flagged"] == "1" for case in cases])
+    print(
+        f"{len(cases)} labels of {arguments.rater}, {rejected.sum()} rejected by the others; flagged {flagged.sum()}, ", end=""
+    )
+    print(f"of the rejected {flagged[rejected].sum()}\n\n| ranking by | average precision | ours - it |\n| --- | --- | --- |")
+    for name, values in score.items():
+        gain, low, high = difference(score["ours"], values, rejected, patient, arguments.seed)
+        shown = "" if name == "ours" else f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
+        print(f"| {name} | {average_precision(values, rejected):.3f} | {shown} |")
+
+
+if __name__ == "__main__":
+    main()
