@@ -257,9 +257,8 @@ def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
         for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
             print(f"  {row['case']}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
-    print(
-        f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser and decide. Then: debride repair {root} {out} --out NEW --decisions decisions.csv"
-    )
+    print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
+    print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")
 
 
 def _repaired(out: Path, summary: dict[str, Any]) -> str:
