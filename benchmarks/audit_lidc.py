@@ -3,7 +3,7 @@
     DEBRIDE_DATA=... python benchmarks/audit_lidc.py PREDICTIONS --out AUDIT [--rater rater1]
 
 A label is rejected where its Dice to the majority of the other raters is below 0.5. PREDICTIONS are those of a cross-validation
-of networks that were trained on this rater's labels.
+of networks that were trained on this rater's labels; where there is no such folder it is made first (3 folds, 64 x 64).
 """
 
 import argparse
@@ -13,18 +13,43 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from audit import RIVALS, difference, rivals_of
 
 from debride.audit.audit import audit_dataset
 from debride.audit.config import AuditConfig
 from debride.audit.consensus import majority
-from debride.audit.predictions import open_predictions
+from debride.audit.cross_validation import cross_validate
+from debride.audit.kept import KeptPredictions
+from debride.audit.predictions import RunPredictions, open_predictions
+from debride.data.augmentation import Augmentation
 from debride.data.images import read_label
 from debride.data.open import open_dataset
 from debride.data.raters import image_id
 from debride.evaluation.detection import average_precision
+from debride.methods import METHODS
 from debride.noise.strength import label_dice
 from debride.progress import track
+from debride.training.config import TrainConfig
+from debride.training.fit import Job, choose_device
+
+
+def cross_validated(own, cases, folder, seed):
+    """The predictions of a cross-validation, kept in a folder."""
+    config = TrainConfig(image_size=(64, 64), epochs=8, keep_last=1, tensorboard=False, seed=seed)
+    job = Job(
+        dataset=own,
+        method="ce",
+        method_config=METHODS["ce"].Config(),
+        config=config,
+        augmentation=Augmentation(),
+        out=folder.with_name(folder.name + "-runs"),
+    )
+    runs = cross_validate(job, cases, 3)
+    kept = KeptPredictions(RunPredictions(runs, own, torch.device(choose_device("auto"))), folder, len(own.classes))
+    for case in kept.order(cases):
+        label, geometry = read_label(case.label, own)
+        kept.of(case, label.shape, geometry)
 
 
 def main() -> None:
@@ -41,6 +66,8 @@ def main() -> None:
             others.setdefault(image_id(case), []).append(case)
     cases = [case for case in dataset.cases if case.rater == arguments.rater and image_id(case) in others]
     own = replace(dataset, cases=tuple(cases))
+    if not arguments.predictions.exists():
+        cross_validated(own, cases, arguments.predictions, arguments.seed)
     predictions = open_predictions(arguments.predictions, own, cases)
     if not (arguments.out / "report.html").exists():
         audit_dataset(own, cases, predictions, arguments.out, AuditConfig(pictures=20, seed=arguments.seed))
