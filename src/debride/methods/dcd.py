@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from debride.labels import Field
@@ -22,12 +22,12 @@ from debride.methods.semi_supervised import (
     LOOKS,
     NAMES,
     Division,
-    Projection,
     UniformConfig,
-    contrastive_loss,
+    contrast_term,
     divergences,
     divided_losses,
     divided_phases,
+    projections,
     uniform_division,
     update,
     warm_up_losses,
@@ -118,9 +118,7 @@ class DCD(Method):
         """Two networks with initialisations and projections of their own; divisions and centres follow from them."""
         self.first = make_network()
         self.second = make_network()
-        self.projections = nn.ModuleDict(
-            {name: Projection(net, self.config.projection) for name, net in zip(NAMES, (self.first, self.second), strict=True)}
-        )
+        self.projections = projections((self.first, self.second), self.config.projection)
         self.divisions: dict[str, Division] = {}
         self.centres: dict[str, Tensor] = {}
 
@@ -180,11 +178,7 @@ class DCD(Method):
         division = self.divisions[run.phase]
         selected = division.of(batch)[0]
         terms = divided_losses(self.config, run, batch, network, other, division, self._weight(batch, run, network, selected))
-        views = [view.image[~selected] for view in batch.views[2:]]
-        contrast = torch.zeros((), device=batch.image.device)
-        if self.config.lambda_c:
-            contrast = contrastive_loss(network, self.projections[run.phase], views, self.config.contrast)
-        return {**terms, "contrastive": self.config.lambda_c * contrast}
+        return {**terms, "contrastive": contrast_term(self.config, batch, network, self.projections[run.phase], selected)}
 
     def step(self, batch: Batch, run: Run) -> None:
         """One update of the phase's network and its projection, or of both networks."""

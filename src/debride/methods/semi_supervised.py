@@ -296,6 +296,19 @@ class Projection(nn.Module):
         return F.normalize(full_precision(self.layers(features)), dim=1)
 
 
+def projections(networks: Sequence[Network], length: int) -> nn.ModuleDict:
+    """A projection for each of both networks, by name."""
+    return nn.ModuleDict({name: Projection(network, length) for name, network in zip(NAMES, networks, strict=True)})
+
+
+def contrast_term(config: UniformConfig, batch: Batch, network: Network, projection: nn.Module, selected: Tensor) -> Tensor:
+    """lambda_c L_C of the images that are not ``selected`` (B,), in a batch's two strong views."""
+    if not config.lambda_c:
+        return torch.zeros((), device=batch.image.device)
+    views = [view.image[~selected] for view in batch.views[2:]]
+    return config.lambda_c * contrastive_loss(network, projection, views, config.contrast)
+
+
 def contrastive_loss(network: Network, projection: nn.Module, views: Sequence[Tensor], temperature: float) -> Tensor:
     """L_C of two views (B, C, *S) of the same images, which go through the network together; 0 without images."""
     if not len(views[0]):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, mean_probability
 from debride.methods.semi_supervised import (
@@ -13,12 +12,12 @@ from debride.methods.semi_supervised import (
     LOOKS,
     NAMES,
     Division,
-    Projection,
     UniformConfig,
-    contrastive_loss,
+    contrast_term,
     divergences,
     divided_losses,
     divided_phases,
+    projections,
     uniform_divisions,
     update,
     warm_up_losses,
@@ -57,8 +56,7 @@ class UNICON(Method):
         """Two networks with initialisations and projections of their own; what the epoch's division is follows from them."""
         self.first = make_network()
         self.second = make_network()
-        both = zip(NAMES, (self.first, self.second), strict=True)
-        self.projections = nn.ModuleDict({name: Projection(network, self.config.projection) for name, network in both})
+        self.projections = projections((self.first, self.second), self.config.projection)
         self.divisions: dict[str, Division] = {}
 
     def start_epoch(self, run: Run) -> None:
@@ -77,12 +75,8 @@ class UNICON(Method):
         network, other = (self.first, self.second) if run.phase == NAMES[0] else (self.second, self.first)
         division = self.divisions[run.phase]
         terms = divided_losses(self.config, run, batch, network, other, division)
-        left = ~division.of(batch)[0]
-        views = [view.image[left] for view in batch.views[2:]]
-        contrast = torch.zeros((), device=batch.image.device)
-        if self.config.lambda_c:
-            contrast = contrastive_loss(network, self.projections[run.phase], views, self.config.contrast)
-        return {**terms, "contrastive": self.config.lambda_c * contrast}
+        selected = division.of(batch)[0]
+        return {**terms, "contrastive": contrast_term(self.config, batch, network, self.projections[run.phase], selected)}
 
     def step(self, batch: Batch, run: Run) -> None:
         """One update of the phase's network and its projection, or of both networks."""
