@@ -1,7 +1,8 @@
-"""Files that are whole or absent: atomic writes, JSON, JSON lines, and content hashes."""
+"""Files that are whole or absent: atomic writes, CSV, JSON, JSON lines, and content hashes."""
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -99,6 +100,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table as UTF-8 CSV with plain newlines atomically; of ``rows`` one is in memory at a time."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def read_text(path: Path) -> str:

@@ -95,7 +95,7 @@ def picture_set(root: Path, n: int = 30, size: int = 40, every: int = 5) -> dict
             errors[name] = KINDS[len(errors) % len(KINDS)]
         save_png(root / "data" / "masks" / f"{name}.png", with_error(label, errors.get(name, "")))
         row = {"case": name, "patient": name[:3], "image": f"images/{name}.png", "label": f"masks/{name}.png"}
-        rows.append({**row, "split": "train" if at % 4 else "val", "trusted": str(int(at == 4))})
+        rows.append({**row, "split": "train" if at % 4 else "val", "trusted": "0"})
     save_rows(root / "data" / "manifest.csv", rows)
     save_json(root / "data" / "dataset.json", {"classes": ["background", "round", "flat"]})
     return errors
@@ -121,12 +121,14 @@ def refused(answer: Any, *words: str) -> None:
 
 
 class Audited:
-    """Pictures with errors, and an audit of them by a folder of probabilities."""
+    """Pictures with errors, and an audit of them by a folder of probabilities; the name of a case, to be trusted later."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.data, self.audit = root, root / "data", root / "audit"
         self.errors = picture_set(root)
         self.before = contents(self.data)
+        self.trusted = root / "trusted.txt"
+        self.trusted.write_text("p02_4\n")
 
     def dataset(self) -> Any:
         return open_dataset(self.data)
@@ -160,7 +162,6 @@ def test_planted_errors_are_found_first(audited: Audited) -> None:
     for row in cases:
         case = dataset[row["case"]]
         assert (row["patient"], row["split"], row["trusted"]) == (case.patient, case.split, str(int(case.trusted)))
-    assert [row["case"] for row in cases if row["trusted"] == "1"] == ["p02_4"] and "p02_4" in audited.errors
 
 
 def test_the_folder_of_an_audit_is_whole(audited: Audited) -> None:
@@ -195,6 +196,23 @@ def test_the_folder_of_an_audit_is_whole(audited: Audited) -> None:
     assert all(case in page for case in audited.errors)
     leftover = [path for path in audited.audit.rglob("*") if path.name.startswith(".tmp-")]
     assert leftover == []
+
+
+def test_a_trusted_label_is_not_called_wrong(audited: Audited, debride: Command, tmp_path: Path) -> None:
+    words = ["audit", audited.data, "--predictions", audited.root / "probability", "--out", tmp_path / "a"]
+    answer = debride(*words, "--trusted", audited.trusted)
+    assert answer.code == 0, answer.err
+    assert "29 labels and 1 trusted ones, about" in answer.out
+    before, after = ({row["case"]: row for row in table(folder / "cases.csv")} for folder in (audited.audit, tmp_path / "a"))
+    (trusted,) = (row for row in after.values() if row["trusted"] == "1")
+    assert trusted["case"] == "p02_4" and before["p02_4"]["flagged"] == "1"
+    assert (trusted["wrong"], trusted["flagged"], trusted["kind"], trusted["findings"]) == ("0", "0", "", "0")
+    assert list(after) == list(before) and all(after[case]["score"] == before[case]["score"] for case in after)
+    assert {case for case, row in after.items() if row["flagged"] == "1"} == set(audited.errors) - {"p02_4"}
+    summary = about(tmp_path / "a")["summary"]
+    assert summary["flagged"] == len(audited.errors) - 1
+    assert summary["share_wrong"] == pytest.approx(5 / 29, abs=0.1)
+    assert "p02_4" not in read_record(tmp_path / "a").by_case()
 
 
 def test_the_source_is_not_touched(audited: Audited) -> None:
@@ -295,7 +313,8 @@ def test_refusals(audited: Audited, debride: Command, tmp_path: Path) -> None:
     refused(audit("--predictions", maps, out=tmp_path / "file"), "is a file")
     refused(audit("--predictions", maps, out=tmp_path / "file" / "a"))
     refused(audit("--predictions", maps, out=audited.data / "audit"), "lies in the data set")
-    refused(audit("--predictions", maps, out=maps), "is not empty")
+    refused(audit("--predictions", maps, out=maps), "lies in the folder of predictions")
+    refused(audit("--predictions", maps, out=maps / "a"), "lies in the folder of predictions")
     refused(audit("--predictions", maps, data=tmp_path / "none"), str(tmp_path / "none"))
     refused(audit("--predictions", tmp_path / "none"), "is no folder")
     refused(audit("--run", maps), "holds no training")
@@ -318,6 +337,19 @@ def test_refusals(audited: Audited, debride: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "audit.json").exists()
     assert (tmp_path / "used" / "mine.txt").read_text() == (tmp_path / "file").read_text() == "mine"
     assert contents(audited.data) == audited.before
+
+
+def test_what_an_audit_predicted_is_for_other_folders(audited: Audited, debride: Command, tmp_path: Path) -> None:
+    """Also where that audit was cut off, whose folder may be written to."""
+    kept = tmp_path / "cut" / "predictions"
+    shutil.copytree(audited.root / "probability", kept)
+    (tmp_path / "cut" / ".debride-audit").touch()
+    before = contents(kept)
+    words = ["audit", audited.data, "--predictions", kept, *QUICK, "--out"]
+    refused(debride(*words, tmp_path / "cut"), "holds the folder of predictions")
+    refused(debride(*words, kept / ".." / "predictions" / "a"), "lies in the folder of predictions")
+    assert debride(*words, tmp_path / "other").code == 0
+    assert contents(kept) == before
 
 
 def test_masks_by_case_are_predictions_too(audited: Audited, debride: Command, tmp_path: Path) -> None:
@@ -513,7 +545,7 @@ def test_volumes(debride: Command, tmp_path: Path) -> None:
 
 def test_repair_and_back_bit_for_bit(audited: Audited, debride: Command, tmp_path: Path) -> None:
     words = ["repair", audited.data, audited.audit, "--out", tmp_path / "fixed", "--accept", "all"]
-    answer = debride(*words, "--flagged", "--allow-removal", "--trusted-too")
+    answer = debride(*words, "--flagged", "--allow-removal", "--trusted", audited.trusted, "--trusted-too")
     assert answer.code == 0, answer.err
     fixed, given = open_dataset(tmp_path / "fixed"), audited.dataset()
     for old, new in zip(given.cases, fixed.cases, strict=True):
@@ -535,9 +567,8 @@ def test_repair_and_back_bit_for_bit(audited: Audited, debride: Command, tmp_pat
 
 
 def test_trusted_cases_are_left_alone(audited: Audited, debride: Command, tmp_path: Path) -> None:
-    assert (
-        debride("repair", audited.data, audited.audit, "--out", tmp_path / "f", "--accept", "all", "--allow-removal").code == 0
-    )
+    words = ["repair", audited.data, audited.audit, "--out", tmp_path / "f", "--accept", "all", "--allow-removal"]
+    assert "p02_4" in read_record(audited.audit).by_case() and debride(*words, "--trusted", audited.trusted).code == 0
     assert (tmp_path / "f" / "masks" / "p02_4.png").read_bytes() == (audited.data / "masks" / "p02_4.png").read_bytes()
     changed = [name for name, value in contents(tmp_path / "f" / "masks").items() if audited.before[f"masks/{name}"] != value]
     assert {f"{case}.png" for case in audited.errors} - {"p02_4.png"} <= set(changed)
@@ -616,9 +647,9 @@ def test_no_array_is_kept_between_the_passes(
     seen: list[Sequence[Any]] = []
     rank = ranking.rank
 
-    def spy(given: Any, planted: Any, patients: Any, seed: int) -> Any:
+    def spy(given: Any, planted: Any, *others: Any) -> Any:
         seen.extend((given, planted))
-        return rank(given, planted, patients, seed)
+        return rank(given, planted, *others)
 
     monkeypatch.setattr("debride.audit.audit.rank", spy)
     words = ["--predictions", audited.root / "probability", "--out", tmp_path / "a", "--pictures", 0, "--planted", 5]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from debride.audit import evidence as module
-from debride.audit.evidence import FAR, FLOOR, SMOOTHING, STEPS, TEMPERATURE, WINDOWS, evidence, thin
+from debride.audit.evidence import FAR, FLOOR, SMOOTHING, STEPS, TEMPERATURE, WINDOW, evidence, thin
 from debride.audit.pieces import find_pieces, predicted_classes
 from debride.types import IGNORE
 
@@ -174,7 +174,7 @@ def test_as_plain_loops_say(shape: Place, classes: int, spacing: tuple[float, ..
         "worst-dice": min(slow.dice()),
         "shift": shift,
         "shift-length": length,
-        **{f"window-{side}": slow.window(side) for side in WINDOWS[: 2 if len(shape) == 3 else 3]},
+        "window": slow.window(WINDOW),
     }
     assert shift > 0
     for name, value in expected.items():
@@ -251,7 +251,7 @@ def test_the_least_probability_bounds_what_a_pixel_says() -> None:
     probability[:, 3, 3] = 0, 1
     found = against(label, probability)
     assert found["surprise"] == found["prediction"] == pytest.approx(-math.log(FLOOR))
-    assert found["window-3"] == pytest.approx(-math.log(FLOOR), rel=1e-4)
+    assert found["window"] == pytest.approx(-math.log(FLOOR), rel=1e-4)
     assert found["self-confidence"] < 0.1
     assert found["uncertainty"] == pytest.approx(0, abs=1e-5)
 

@@ -17,7 +17,8 @@ import torch
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_nifti, save_png
 from tests.training_jobs import small_job
 
-from debride.audit.nnunet_maps import largest, mirrored, read_map, soften
+from debride.audit.nnunet_maps import mirrored, read_map, soften
+from debride.audit.pieces import predicted_classes
 from debride.audit.predictions import FolderPredictions, Prediction, RunPredictions, open_predictions, warn_seen
 from debride.data.images import read_image, read_label, write_probabilities
 from debride.data.open import open_dataset
@@ -171,7 +172,7 @@ def test_sums_that_are_slightly_off_are_put_right_in_many_blocks(tmp_path: Path,
     np.save(tmp_path / "a.npy", probability * 1.005)
     found, _ = read_map(tmp_path / "a.npy", 3, (11, 5))
     np.testing.assert_allclose(found, probability, atol=1e-6)
-    np.testing.assert_array_equal(largest(found), probability.argmax(0))
+    np.testing.assert_array_equal(predicted_classes(found), probability.argmax(0))
     probability[:, 10, 4] = 0.2  # in the last block
     np.save(tmp_path / "b.npy", probability)
     with pytest.raises(DataError, match=r"sum to 0\.6"):
@@ -333,7 +334,7 @@ def test_class_ids_are_not_taken_for_raw_values_that_mean_something_else(tmp_pat
     ids = np.random.default_rng(4).integers(0, 3, (12, 12)).astype(np.uint8)
     save_png(tmp_path / "p" / f"{case.id}.png", np.asarray([0, 2, 5], np.uint8)[ids])
     found = only(dataset, tmp_path / "p")
-    np.testing.assert_array_equal(largest(found.of(case, (12, 12), Geometry()).probability), ids)
+    np.testing.assert_array_equal(predicted_classes(found.of(case, (12, 12), Geometry()).probability), ids)
     save_png(tmp_path / "p" / f"{case.id}.png", ids)
     with pytest.raises(DataError, match="holds the values 1"):
         found.of(case, (12, 12), Geometry())
@@ -374,7 +375,7 @@ def test_a_mask_becomes_what_slow_loops_say(shape: tuple[int, ...], classes: int
                 wanted = [(1 - share) * vote + share / classes for vote in votes]
                 assert result[:, y, x] == pytest.approx(wanted, abs=1e-5 if len(shape) == 2 else 1e-3)
     known = ids != IGNORE
-    np.testing.assert_array_equal(largest(found)[known], ids[known])
+    np.testing.assert_array_equal(predicted_classes(found)[known], ids[known])
     assert found.dtype == (np.float32 if len(shape) == 2 else np.float16)
     assert 0.0099 / (classes - 1) * 2 <= found.min() and found.max() <= 0.9805
 

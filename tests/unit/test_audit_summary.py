@@ -31,16 +31,18 @@ def summarised(
     bias: Sequence[tuple[float, ...]],
     patients: Sequence[str] | None = None,
     share: float = 0.1,
+    trusted: Sequence[int] = (),
+    seed: int = 0,
 ) -> dict[str, Any]:
     n = len(wrong)
     patients = patients or [f"p{row}" for row in range(n)]
-    cases = tuple(Case(f"c{row}", (Path("i.png"),), Path("l.png"), patients[row]) for row in range(n))
+    cases = tuple(Case(f"c{row}", (Path("i.png"),), Path("l.png"), patients[row], trusted=row in trusted) for row in range(n))
     classes = ("background", *(f"part {at}" for at in range(1, len(bias[0]) + 1)))
     values = np.asarray(wrong, float)
     ranking = Ranking(values, values, {}, share, (share / 2, min(1.0, 2 * share)), 0.9)
     scores = {case.id: score(*each) for case, each in zip(cases, bias, strict=True)}
     named = {case.id: kind for case, kind in zip(cases, kinds, strict=True)}
-    summary = summarise_audit(cases, wrong, ranking, scores, named, Dataset(Path("d"), "folder", classes, cases, 2))
+    summary = summarise_audit(cases, ranking, scores, named, Dataset(Path("d"), "folder", classes, cases, 2), seed)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     return summary
 
@@ -106,6 +108,19 @@ def test_the_interval_is_that_of_resampled_means() -> None:
     means = [float(np.mean(rng.choice(values, 50))) for _ in range(4000)]
     _, low, high = summary["bias"]["part 1"]
     assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.15)
+
+
+def test_intervals_vary_with_the_seed() -> None:
+    wrong, kinds, bias, patients = many(0)
+    one, again, other = (summarised(wrong, kinds, bias, patients, seed=seed) for seed in (0, 0, 1))
+    assert one == again and one["bias"]["part 1"][0] == other["bias"]["part 1"][0]
+    assert one["bias"]["part 1"][1:] != other["bias"]["part 1"][1:]
+
+
+def test_trusted_cases_are_in_no_share() -> None:
+    summary = summarised([0.9, 0.7, 0.0, 0.0, 0.0], ["flip", "flip", "", "", ""], [(1.0,)] * 5, trusted=(2, 4))
+    assert summary["kind_shares"]["flip"][0] == pytest.approx(1.6 / 3)
+    assert (summary["cases"], summary["kinds"]) == (5, {"flip": 2})
 
 
 def test_one_case_and_one_patient() -> None:

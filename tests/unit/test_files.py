@@ -3,11 +3,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from debride.files import append_jsonl, atomic_folder, atomic_path, content_hash, read_json, read_jsonl, write_json, write_text
+from debride.files import (
+    append_jsonl,
+    atomic_folder,
+    atomic_path,
+    content_hash,
+    read_json,
+    read_jsonl,
+    write_csv,
+    write_json,
+    write_text,
+)
 from debride.types import DataError
 
 
@@ -77,6 +88,30 @@ def test_json_round_trip_and_line_of_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="UTF-8"):
         read_json(path)
+
+
+def test_csv_is_written_row_by_row_with_plain_newlines(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.csv"
+    asked: list[list[str]] = []
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for number in range(3):
+            asked.append(names(path.parent))
+            yield number, 'a "b", c', None, 0.1, "é\nü"
+
+    write_csv(path, ("n", "text", "none", "share", "lines"), rows())
+    line = ',"a ""b"", c",,0.1,"é\nü"\n'
+    assert path.read_bytes().decode() == "n,text,none,share,lines\n" + "".join(f"{number}{line}" for number in range(3))
+    assert all(found and not {"a.csv"} & set(found) for found in asked) and names(path.parent) == ["a.csv"]
+
+    def broken() -> Iterator[tuple[int]]:
+        yield (1,)
+        raise RuntimeError
+
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError):
+        write_csv(path, ("n",), broken())
+    assert path.read_bytes() == before and names(path.parent) == ["a.csv"]
 
 
 def test_jsonl_survives_a_kill_at_every_byte(tmp_path: Path) -> None:

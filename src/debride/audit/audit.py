@@ -6,7 +6,6 @@ then, when it is known what is usual, for scores and findings. Between cases som
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ from debride.audit.summary import summarise_audit
 from debride.audit.whole import agreement
 from debride.audit.worklist import write_table, write_worklist
 from debride.data.images import read_image, read_label
-from debride.files import TEMPORARY, atomic_path, content_hash, is_empty, write_json, write_text
+from debride.files import TEMPORARY, atomic_path, content_hash, is_empty, write_csv, write_json, write_text
 from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Finding, Geometry
@@ -47,6 +46,27 @@ SUSPECTED = 0.1
 
 PARTS = ("audit.json", "proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
 """What an audit writes; the report is the last."""
+
+
+@dataclass(frozen=True)
+class _Audit:
+    """What is audited, by what, how, and where it goes."""
+
+    dataset: Dataset
+    cases: Sequence[Case]
+    predictions: Predictions
+    config: AuditConfig
+    out: Path
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A case's label and prediction, read: ``label`` and ``predicted`` (*S), ``probability`` (K, *S)."""
+
+    label: Label
+    probability: npt.NDArray[Any]
+    predicted: Label
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -85,31 +105,30 @@ def audit_dataset(
         raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
     claim_output(dataset, out)
     _make_room(out)
+    audit = _Audit(dataset, cases, predictions, config, out)
     sums = ThresholdSums(len(dataset.classes))
-    looked = _first_pass(dataset, cases, predictions, config, sums)
+    looked = _first_pass(audit, sums)
     ranking = rank(
         [each.evidence for each in looked],
         [each.planted for each in looked],
         [case.patient for case in cases],
         config.seed,
+        [case.trusted for case in cases],
     )
-    order = np.lexsort((np.arange(len(cases)), -ranking.score)).tolist()
-    said = _second_pass(dataset, cases, predictions, config, ranking, order, _typical(looked), sums.thresholds(), out)
-    return _write(dataset, cases, predictions, config, ranking, order, said, out)
+    said = _second_pass(audit, ranking, _typical(looked), sums.thresholds())
+    return _write(audit, ranking, said)
 
 
-def _first_pass(
-    dataset: Dataset, cases: Sequence[Case], predictions: Predictions, config: AuditConfig, sums: ThresholdSums
-) -> list[_Looked]:
+def _first_pass(audit: _Audit, sums: ThresholdSums) -> list[_Looked]:
     """The evidence against every label, and against those with planted errors; ``sums`` is filled."""
-    chosen = _planted_cases(cases, config)
+    chosen = _planted_cases(audit.cases, audit.config)
     looked: list[_Looked] = []
-    with track("looking at labels", len(cases)) as show:
-        for done, case in enumerate(cases, start=1):
-            label, probability, geometry = _read(dataset, predictions, case)
-            sums.add(label, probability)
+    with track("looking at labels", len(audit.cases)) as show:
+        for done, case in enumerate(audit.cases, start=1):
+            read = _read(audit, case)
+            sums.add(read.label, read.probability)
             with _naming(case):
-                looked.append(_look(label, probability, geometry, config.seed, case.id, case.id in chosen))
+                looked.append(_look(read, audit.config.seed, case.id, case.id in chosen))
             show(done)
     return looked
 
@@ -120,88 +139,71 @@ def _typical(looked: Sequence[_Looked]) -> float | None:
     return float(np.median(reached)) if reached else None
 
 
-def _second_pass(
-    dataset: Dataset,
-    cases: Sequence[Case],
-    predictions: Predictions,
-    config: AuditConfig,
-    ranking: Ranking,
-    order: Sequence[int],
-    typical: float | None,
-    thresholds: npt.NDArray[np.float64],
-    out: Path,
-) -> _Said:
+def _second_pass(audit: _Audit, ranking: Ranking, typical: float | None, thresholds: npt.NDArray[np.float64]) -> _Said:
     """Scores and findings of every case, and the files of those that have findings: the most suspicious first, which get the
     pictures."""
     said = _Said({}, {}, [])
-    pictured = _Pictured(config.pictures)
-    with track("looking for errors", len(cases)) as show:
-        for done, row in enumerate(order, start=1):
-            case = cases[row]
-            label, probability, geometry = _read(dataset, predictions, case)
-            predicted = predicted_classes(probability)
-            said.scores[case.id] = score_case(label, probability, thresholds, geometry.spacing)
+    pictures = audit.config.pictures
+    with track("looking for errors", len(audit.cases)) as show:
+        for done, row in enumerate(ranking.order, start=1):
+            case = audit.cases[row]
+            read = _read(audit, case)
+            spacing = read.geometry.spacing
+            said.scores[case.id] = score_case(read.label, read.probability, thresholds, spacing)
             with _naming(case):
                 findings, numbers, proposed = find(
                     case.id,
-                    label,
-                    probability,
-                    predicted,
-                    geometry.spacing,
+                    read.label,
+                    read.probability,
+                    read.predicted,
+                    spacing,
                     wrong=float(ranking.wrong[row]),
                     odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
                     typical=typical,
-                    least=config.least,
+                    least=audit.config.least,
                 )
             said.findings[case.id] = findings
             if findings:
-                _write_proposals(out / "proposals" / f"{case.id}.npz", numbers, proposed)
-                said.worklist.extend(write_worklist(out, case, findings, geometry, numbers, dataset.classes))
-                pictured.draw(out, case, findings, label, predicted, numbers, proposed, geometry)
+                _write_proposals(audit.out / "proposals" / f"{case.id}.npz", numbers, proposed)
+                said.worklist.extend(write_worklist(audit.out, case, findings, read.geometry, numbers, audit.dataset.classes))
+                _draw(audit.out, case, findings[:pictures], read, numbers, proposed)
+                pictures -= min(pictures, len(findings))
             show(done)
     return said
 
 
-def _write(
-    dataset: Dataset,
-    cases: Sequence[Case],
-    predictions: Predictions,
-    config: AuditConfig,
-    ranking: Ranking,
-    order: Sequence[int],
-    said: _Said,
-    out: Path,
-) -> dict[str, Any]:
+def _write(audit: _Audit, ranking: Ranking, said: _Said) -> dict[str, Any]:
     """Writes the tables, audit.json and the report, and returns the summary."""
-    ranked = [cases[row] for row in order]
-    kinds = {case.id: _main_kind(said.findings[case.id], ranking, row) for case, row in zip(ranked, order, strict=True)}
+    out, dataset, cases = audit.out, audit.dataset, audit.cases
+    ranked = [cases[row] for row in ranking.order]
+    kinds = {case.id: _main_kind(said.findings[case.id], ranking, row) for row, case in enumerate(cases)}
     _write_findings(out / "findings.jsonl", (finding for case in ranked for finding in said.findings[case.id]))
     write_table(out, said.worklist)
     _write_scores(out / "scores.csv", ranked, said.scores, dataset)
-    _write_cases(out / "cases.csv", ranked, order, ranking, said, kinds, predictions)
-    summary = summarise_audit(ranked, [float(ranking.wrong[row]) for row in order], ranking, said.scores, kinds, dataset)
-    warning = warn_seen(predictions, cases)
+    _write_cases(audit, ranking, said, kinds)
+    summary = summarise_audit(cases, ranking, said.scores, kinds, dataset, audit.config.seed)
+    warning = warn_seen(audit.predictions, cases)
     summary["warnings"] += [warning] if warning else []
     write_json(
         out / "audit.json",
         {
             "version": __version__,
             "dataset": _described(dataset),
-            "predictions": {**predictions.about, **({"warning": warning} if warning else {})},
-            "settings": asdict(config),
+            "predictions": {**audit.predictions.about, **({"warning": warning} if warning else {})},
+            "settings": asdict(audit.config),
             "summary": summary,
             "labels": {case.id: content_hash([case.label]) for case in cases if case.label},
         },
     )
-    write_report(out, config.pictures)
+    write_report(out, audit.config.pictures)
     return summary
 
 
-def _look(label: Label, probability: npt.NDArray[Any], geometry: Geometry, seed: int, case: str, planted: bool) -> _Looked:
+def _look(read: _Read, seed: int, case: str, planted: bool) -> _Looked:
     """The first pass of one case."""
-    predicted = predicted_classes(probability)
+    label, probability, predicted = read.label, read.probability, read.predicted
     labelled = bool(((label > 0) & (label != IGNORE)).any())
-    seen = thin(label, probability, predicted, geometry.spacing)
+    seen = thin(label, probability, predicted, read.geometry.spacing)
 
     def against(given: Label) -> dict[str, float]:
         numbers, pieces = find_pieces(given, seen.probability, seen.predicted, seen.spacing)
@@ -224,10 +226,11 @@ def _naming(case: Case) -> Iterator[None]:
         raise DataError(case.label, error.problem, error.remedy) from error
 
 
-def _read(dataset: Dataset, predictions: Predictions, case: Case) -> tuple[Label, npt.NDArray[Any], Geometry]:
+def _read(audit: _Audit, case: Case) -> _Read:
     assert case.label is not None  # cases without one are not audited
-    label, geometry = read_label(case.label, dataset)
-    return label, predictions.of(case, label.shape, geometry).probability, geometry
+    label, geometry = read_label(case.label, audit.dataset)
+    probability = audit.predictions.of(case, label.shape, geometry).probability
+    return _Read(label, probability, predicted_classes(probability), geometry)
 
 
 def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]:
@@ -236,13 +239,18 @@ def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]
     return frozenset(order[: config.planted])
 
 
-def check_output(dataset: Dataset, out: Path) -> None:
-    """Raises DataError for a folder that holds anything but an audit that was cut off, or the data set, or that lies in it."""
-    here = out.resolve()
+def check_output(dataset: Dataset, out: Path, predictions: Path | None = None) -> None:
+    """Raises DataError for a folder that holds anything but an audit that was cut off, or the data set, or that lies in it;
+    and the same of the folder of ``predictions``, if one is given."""
+    here, given = out.resolve(), None if predictions is None else predictions.resolve()
     if here.is_relative_to(dataset.root):
         raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
     if dataset.root.is_relative_to(here):
         raise DataError(out, "holds the data set", "Choose a folder apart from it: a source is never changed.")
+    if given is not None and here.is_relative_to(given):
+        raise DataError(out, "lies in the folder of predictions", "Choose a folder outside it: a source is never changed.")
+    if given is not None and given.is_relative_to(here):
+        raise DataError(out, "holds the folder of predictions", "Choose a folder apart from it: a source is never changed.")
     for place in (out, *out.parents):
         if place.exists() and not place.is_dir():
             raise DataError(place, "is a file", "Choose another --out: a folder is written.")
@@ -280,32 +288,17 @@ def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     return "boundary" if kind == "ragged" else kind
 
 
-class _Pictured:
-    """Pictures of the first findings."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def draw(
-        self,
-        out: Path,
-        case: Case,
-        findings: Sequence[Finding],
-        label: Label,
-        predicted: Label,
-        numbers: npt.NDArray[np.uint16],
-        proposed: Label,
-        geometry: Geometry,
-    ) -> None:
-        """Writes pictures/CASE-NUMBER.png for as many findings as there may still be."""
-        shown = findings[: self.left]
-        if not shown:
-            return
-        image, _ = read_image(case.image)
-        for finding in shown:
-            with atomic_path(out / "pictures" / f"{case.id}-{finding.number}.png") as temporary:
-                temporary.write_bytes(picture_of(finding, image, label, predicted, numbers, proposed, geometry.spacing))
-        self.left -= len(shown)
+def _draw(
+    out: Path, case: Case, findings: Sequence[Finding], read: _Read, numbers: npt.NDArray[np.uint16], proposed: Label
+) -> None:
+    """Writes pictures/CASE-NUMBER.png for each of the findings."""
+    if not findings:
+        return
+    image, _ = read_image(case.image)
+    for finding in findings:
+        picture = picture_of(finding, image, read.label, read.predicted, numbers, proposed, read.geometry.spacing)
+        with atomic_path(out / "pictures" / f"{case.id}-{finding.number}.png") as temporary:
+            temporary.write_bytes(picture)
 
 
 def _write_proposals(path: Path, numbers: npt.NDArray[np.uint16], proposed: Label) -> None:
@@ -325,63 +318,34 @@ def _write_scores(path: Path, cases: Sequence[Case], scores: dict[str, CaseScore
         for case in cases
         for score in scores[case.id].classes
     )
-    _write_csv(path, ["case", "class", *names[1:]], rows)
+    write_csv(path, ["case", "class", *names[1:]], rows)
 
 
-def _write_cases(
-    path: Path,
-    cases: Sequence[Case],
-    order: Sequence[int],
-    ranking: Ranking,
-    said: _Said,
-    kinds: dict[str, str],
-    predictions: Predictions,
-) -> None:
-    header = [
-        "rank",
-        "case",
-        "patient",
-        "split",
-        "rater",
-        "trusted",
-        "wrong",
-        "flagged",
-        "kind",
-        "findings",
-        "score",
-        "dice",
-        "self_confidence",
-        "surprise",
-        "seen",
-    ]
-    rows = (
-        [
-            at,
-            case.id,
-            case.patient,
-            case.split,
-            case.rater or "",
-            int(case.trusted),
-            _cell(float(ranking.wrong[row])),
-            int(ranking.flagged[row]),
-            kinds[case.id],
-            len(said.findings[case.id]),
-            _cell(float(ranking.score[row])),
-            _cell(said.scores[case.id].dice),
-            _cell(said.scores[case.id].softmin),
-            _cell(said.scores[case.id].surprise),
-            {True: 1, False: 0, None: ""}[predictions.seen(case)],
-        ]
-        for at, (case, row) in enumerate(zip(cases, order, strict=True), start=1)
-    )
-    _write_csv(path, header, rows)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterator[list[Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+def _write_cases(audit: _Audit, ranking: Ranking, said: _Said, kinds: dict[str, str]) -> None:
+    rows = []
+    for place, row in enumerate(ranking.order, start=1):
+        case = audit.cases[row]
+        score = said.scores[case.id]
+        rows.append(
+            {
+                "rank": place,
+                "case": case.id,
+                "patient": case.patient,
+                "split": case.split,
+                "rater": case.rater or "",
+                "trusted": int(case.trusted),
+                "wrong": _cell(float(ranking.wrong[row])),
+                "flagged": int(ranking.flagged[row]),
+                "kind": kinds[case.id],
+                "findings": len(said.findings[case.id]),
+                "score": _cell(float(ranking.score[row])),
+                "dice": _cell(score.dice),
+                "self_confidence": _cell(score.softmin),
+                "surprise": _cell(score.surprise),
+                "seen": {True: 1, False: 0, None: ""}[audit.predictions.seen(case)],
+            }
+        )
+    write_csv(audit.out / "cases.csv", rows[0], (row.values() for row in rows))
 
 
 def _cell(value: float) -> str:

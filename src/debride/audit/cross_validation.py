@@ -8,7 +8,7 @@ from pathlib import Path
 
 from debride.rng import derive
 from debride.training.fit import Job, fit
-from debride.types import Case, DataError, Dataset
+from debride.types import Case, DataError
 
 
 def fold_of_cases(cases: Sequence[Case], folds: int, seed: int) -> dict[str, int]:
@@ -36,13 +36,9 @@ def cross_validate(job: Job, audited: Sequence[Case], folds: int) -> Mapping[str
     for number in range(folds):
         out = _run(job.out, number)
         cases = tuple(replace(case, split="train") for case in audited if fold[case.id] != number)
-        fit(replace(job, dataset=_with(job.dataset, cases), out=out, resume=(out / "run.json").exists()))
+        fit(replace(job, dataset=replace(job.dataset, cases=cases), out=out, resume=(out / "run.json").exists()))
     return {case: _run(job.out, number) for case, number in fold.items()}
 
 
 def _run(out: Path, number: int) -> Path:
     return out / f"fold-{number + 1}"
-
-
-def _with(dataset: Dataset, cases: tuple[Case, ...]) -> Dataset:
-    return replace(dataset, cases=cases)

@@ -34,14 +34,14 @@ STEPS = (1, 2, 3, 4, 6)
 FAR = 4
 """A label is moved by a fourth of the image at most along each axis: one that leaves the image explains nothing."""
 
-WINDOWS = (3, 5, 9)
-"""Sides of the windows, in pixels, in which surprise is summed to find the worst place."""
+WINDOW = 3
+"""Side of the window, in pixels, in which surprise is summed to find the worst place."""
 
 SMOOTHING = 3
 """Deviation, in pixels, of the Gaussian that an outline is smoothed by."""
 
 TEMPERATURE = 0.1
-"""Of the soft minimum, as cleanlab's."""
+"""Of the soft minimum (cleanlab's ``softmin``): lower is nearer to the worst pixel."""
 
 RELATIVE = frozenset({"self-confidence", "dice", "worst-dice", "shift-length", "ragged"})
 """Entries that do not grow with the number of voxels."""
@@ -131,11 +131,10 @@ def evidence(
         "dice": float(np.mean(dice)) if dice else 1.0,
         "worst-dice": min(dice, default=1.0),
         "ragged": _ragged(ids),
+        "window": float(ndimage.uniform_filter(surprise, WINDOW).max()) * WINDOW**label.ndim,
     }
     found["shift"], found["shift-length"] = _shift(logs, ids)
     found["grow"], found["shrink"] = _resized(logs, ids, own, spacing)
-    for side in WINDOWS:
-        found[f"window-{side}"] = float(ndimage.uniform_filter(surprise, side).max()) * side**label.ndim
     return {name: value if name in RELATIVE else value * stands_for for name, value in found.items()}
 
 

@@ -45,12 +45,8 @@ def find(
         numbers, proposed = _whole_maps(label, whole)
         return [_of_whole(case, label, whole, numbers, wrong, spacing)], numbers, proposed
     numbers, pieces = find_pieces(label, probability, predicted, spacing)
-    found = [
-        (_confidence(piece, wrong, odds), number)
-        for number, piece in enumerate(pieces, start=1)
-        if _confidence(piece, wrong, odds) >= least
-    ]
-    found.sort(key=lambda each: -each[0])
+    sure = [(_confidence(piece, wrong, odds), number) for number, piece in enumerate(pieces, start=1)]
+    found = sorted((each for each in sure if each[0] >= least), key=lambda each: -each[0])
     table = np.zeros(len(pieces) + 1, np.uint16)
     table[[number for _, number in found]] = np.arange(1, len(found) + 1)
     numbers = table[numbers]

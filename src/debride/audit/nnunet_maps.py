@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from debride.audit.pieces import predicted_classes
 from debride.data.arrays import names
 from debride.data.images import suffix
 from debride.types import IGNORE, DataError, Geometry
@@ -147,20 +148,12 @@ def soften(ids: Ids, classes: int) -> npt.NDArray[np.float32] | npt.NDArray[np.f
     return soft
 
 
-def largest(probability: Array) -> Ids:
-    """The most probable class (*S) of a map (K, *S), the first of equal ones."""
-    ids = np.empty(probability.shape[1:], np.uint8)
-    for where in _blocks(ids.shape, len(probability)):
-        ids[where] = probability[:, where].argmax(0)
-    return ids
-
-
 def mirrored(probability: Array, foreground: npt.NDArray[np.bool_]) -> str | None:
     """How a map (K, *S) must be turned to agree with the foreground (*S) of the mask written with it; None if it need not be.
 
     nnU-Net's NibabelIOWithReorient writes masks in the image's orientation, and probabilities in its own (RAS).
     """
-    predicted = largest(probability) > 0
+    predicted = predicted_classes(probability) > 0
     best = upright = _overlap(predicted, foreground)
     turn = None
     if upright >= 0.98:

@@ -17,7 +17,6 @@ import torch
 from debride.audit.nnunet_maps import (
     SOME_FOLD,
     is_nifti_map,
-    largest,
     mirrored,
     nifti_map_geometry,
     prediction_folders,
@@ -25,6 +24,8 @@ from debride.audit.nnunet_maps import (
     shape_error,
     soften,
 )
+from debride.audit.pieces import predicted_classes
+from debride.audit.words import some
 from debride.data.images import SUFFIXES, read_header, read_label, read_values, same_spacing, stem, suffix
 from debride.data.raters import image_id
 from debride.files import content_hash, read_json
@@ -99,8 +100,8 @@ class FolderPredictions:
         used = {names[case.id] for case in cases}
         extra = [name for name in files if name not in used]
         if self.missing and not (missing_ok and len(self.missing) < len(cases)):
-            others = f"; {len(extra)} others belong to no case ({_some(extra)})" if extra else ""
-            problem = f"has no prediction for {len(self.missing)} of {len(cases)} cases ({_some(self.missing)}){others}"
+            others = f"; {len(extra)} others belong to no case ({some(extra)})" if extra else ""
+            problem = f"has no prediction for {len(self.missing)} of {len(cases)} cases ({some(self.missing)}){others}"
             remedy = "Predict these too, under their names, choose the splits that are predicted, or audit only some cases."
             raise DataError(folder, problem, remedy)
         self._files = {case: _chosen(files[name]) for case, name in names.items() if name in files}
@@ -144,7 +145,7 @@ class FolderPredictions:
             remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
             raise DataError(path, f"lies otherwise than its mask {mask and mask.name}: it would agree if {turn}", remedy)
         if hard:
-            probability = soften(largest(probability), classes)
+            probability = soften(predicted_classes(probability), classes)
         return Prediction(probability, hard)
 
     def seen(self, case: Case) -> bool | None:
@@ -376,7 +377,3 @@ def _same_classes(run: Path, description: dict[str, Any], dataset: Dataset) -> N
     if len(classes) != len(dataset.classes) or (classes != list(dataset.classes) and set(classes) == set(dataset.classes)):
         problem = f"was trained on the classes {', '.join(classes)}, the data set has {', '.join(dataset.classes)}"
         raise DataError(where, problem, "Give a run with the same classes in the same order.")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -3,7 +3,8 @@
 No label is known to be right. So errors of every kind (``plant``) are simulated on top of the given labels of some cases, and
 for each kind a logistic regression learns to tell the planted ones from the given ones, by the entries of the evidence that
 speak of this kind (``EXPLANATIONS``). A case's score is the largest of these log-odds: one good explanation is enough. Scores
-of a case come from regressions that have not seen its patient.
+of a case come from regressions that have not seen its patient, but for a kind of which no other part of the patients has
+planted errors, or where there is one part alone: those have seen all.
 
 The share of wrong labels is bounded by what the planted ones show (``wrong_share``): if half of the planted errors score above
 a limit, and 5 % of the given labels do, then hardly more than 10 % are wrong in such ways. With it the ratio of the two
@@ -28,7 +29,7 @@ Planted = Mapping[str, Evidence]
 
 EXPLANATIONS: dict[str, tuple[str, ...]] = {
     "missing": ("piece",),
-    "extra": ("window-3",),
+    "extra": ("window",),
     "boundary": ("grow/u", "shrink/u"),
     "ragged": ("ragged", "grow/u", "shrink/u"),
     "swap": ("swap",),
@@ -64,8 +65,9 @@ FLAGGED = 0.5
 @dataclass(frozen=True)
 class Ranking:
     """What the evidence makes of N cases. ``score`` (N,) orders them; ``wrong`` (N,) in [0, 1] is the probability that the
-    label is wrong; ``odds`` (N,) log-odds by kind; ``share`` the estimated share of wrong labels, ``interval`` its 95 %
-    interval over patients; ``told_apart`` the chance that a planted error scores above a given label, NaN without any."""
+    label is wrong, 0 of a trusted one; ``odds`` (N,) log-odds by kind; ``share`` the estimated share of wrong labels among
+    those that are not trusted, ``interval`` its 95 % interval over patients; ``told_apart`` the chance that a planted error
+    scores above a given label, NaN without any."""
 
     score: Doubles
     wrong: Doubles
@@ -75,6 +77,11 @@ class Ranking:
     told_apart: float
 
     @property
+    def order(self) -> npt.NDArray[np.intp]:
+        """The places of the cases (N,), the highest score first, and of equal ones the first case."""
+        return np.lexsort((np.arange(len(self.score)), -self.score))
+
+    @property
     def flagged(self) -> npt.NDArray[np.bool_]:
         """Which cases are flagged (N,)."""
         return self.wrong > FLAGGED
@@ -82,7 +89,7 @@ class Ranking:
     @property
     def blind(self) -> bool:
         """Whether the predictions are too poor to call any label wrong."""
-        return self.interval == (0.0, 1.0) and not self.wrong.any()
+        return _hardly_told(self.told_apart, len(self.score))
 
 
 def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.uint8]]:
@@ -110,12 +117,20 @@ def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) 
     return {kind: each for kind, each in wrong.items() if (each != label).any()}
 
 
-def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequence[str], seed: int) -> Ranking:
+def rank(
+    given: Sequence[Evidence],
+    planted: Sequence[Planted],
+    patients: Sequence[str],
+    seed: int,
+    trusted: Sequence[bool] | None = None,
+) -> Ranking:
     """Ranks N cases by the evidence against their given labels, and against those with planted errors (N, empty where none were
-    planted). Where nothing was planted at all, no case is wrong."""
+    planted). Where nothing was planted at all, no case is wrong, and nor is one of the ``trusted`` (N; none by default): what
+    is learnt of right labels and of planted errors is learnt from these too."""
     kinds = sorted({kind for each in planted for kind in each})
     people, person = np.unique(patients, return_inverse=True)
-    if not kinds:
+    doubted = ~np.asarray([False] * len(given) if trusted is None else trusted, bool)
+    if not kinds or not doubted.any():
         none = np.zeros(len(given))
         return Ranking(none, none, {}, 0.0, (0.0, 0.0), float("nan"))
     fold = generator(seed, "cross-fitting").permutation(len(people))[person] % FOLDS
@@ -134,15 +149,17 @@ def rank(given: Sequence[Evidence], planted: Sequence[Planted], patients: Sequen
         simulated.append(in_planted)
     score, limit = np.max(list(odds.values()), axis=0), np.max(simulated, axis=0)
     weight = _weights(planted_kind)
-    told_apart = _auroc(score, limit, weight)
-    if told_apart + 2 / np.sqrt(12 * len(score)) < LEAST_AUROC:  # two standard errors of chance
-        return Ranking(score, np.zeros(len(score)), odds, 0.0, (0.0, 1.0), told_apart)
+    told_apart, wrong = _auroc(score, limit, weight), np.zeros(len(score))
+    if _hardly_told(told_apart, len(score)):
+        return Ranking(score, wrong, odds, 0.0, (0.0, 1.0), told_apart)
+    some = score[doubted]
     # An error planted into a label that is wrong already stands out for two reasons: such labels count less.
-    at_first = np.minimum(1.0, wrong_share(score, limit, weight) * _ratio(score, limit, weight))
-    weight = weight * np.maximum(1e-3, 1 - at_first[planted_row])
-    share = wrong_share(score, limit, weight)
-    interval = _interval(score, limit, weight, person, person[planted_row], seed)
-    return Ranking(score, np.minimum(1.0, share * _ratio(score, limit, weight)), odds, share, interval, told_apart)
+    wrong[doubted] = np.minimum(1.0, wrong_share(some, limit, weight) * _ratio(some, limit, weight))
+    weight = weight * np.maximum(1e-3, 1 - wrong[planted_row])
+    share = wrong_share(some, limit, weight)
+    wrong[doubted] = np.minimum(1.0, share * _ratio(some, limit, weight))
+    interval = _interval(some, limit, weight, person[doubted], person[planted_row], seed)
+    return Ranking(score, wrong, odds, share, interval, told_apart)
 
 
 def wrong_share(given: Doubles, planted: Doubles, weight: Doubles | None = None) -> float:
@@ -183,7 +200,8 @@ def _cross_fitted(
     planted_fold: npt.NDArray[np.intp],
 ) -> tuple[Doubles, Doubles]:
     """Log-odds (N,) of given and (M,) of all planted labels, each from a regression without its fold that learnt from the
-    planted labels ``used``; given and planted ones weigh the same there."""
+    planted labels ``used``; given and planted ones weigh the same there. A fold outside of which nothing is given, or nothing
+    is planted, is judged by a regression on all."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -191,7 +209,7 @@ def _cross_fitted(
     odds, simulated = np.zeros(len(given)), np.zeros(len(planted))
     for part in np.unique(fold):
         rest, rest_planted = fold != part, used & (planted_fold != part)
-        if not rest.any() or not rest_planted.any():  # one patient, or all planted ones of this kind in one part
+        if not rest.any() or not rest_planted.any():
             rest, rest_planted = np.ones_like(rest), used
         features = np.concatenate([given[rest], planted[rest_planted]])
         is_planted = np.repeat([0, 1], [rest.sum(), rest_planted.sum()])
@@ -202,6 +220,11 @@ def _cross_fitted(
         if (planted_fold == part).any():
             simulated[planted_fold == part] = model.decision_function(planted[planted_fold == part])
     return odds, simulated
+
+
+def _hardly_told(told_apart: float, given: int) -> bool:
+    """Whether an AUROC by so many given labels is too low, by more than two standard errors of chance; False for NaN."""
+    return bool(told_apart + 2 / np.sqrt(12 * given) < LEAST_AUROC)
 
 
 def _auroc(given: Doubles, planted: Doubles, weight: Doubles) -> float:
@@ -238,14 +261,18 @@ def _interval(
     seed: int,
 ) -> tuple[float, float]:
     """The 95 % percentile interval of the share over bootstrap resamples of the patients."""
-    rng, people = generator(seed, "share"), int(person.max()) + 1
-    rows = [np.flatnonzero(person == each) for each in range(people)]
-    planted_rows = [np.flatnonzero(planted_person == each) for each in range(people)]
+    rng, people = generator(seed, "share"), int(max(person.max(), planted_person.max())) + 1
+    rows, planted_rows = (_grouped(each, people) for each in (person, planted_person))
     shares = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(people, size=people)
         one, other = (np.concatenate([part[each] for each in drawn]) for part in (rows, planted_rows))
-        if len(other):
+        if len(one) and len(other):
             shares.append(wrong_share(given[one], planted[other], weight[other]))
     low, high = np.quantile(shares, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _grouped(group: npt.NDArray[np.intp], groups: int) -> list[npt.NDArray[np.intp]]:
+    """The places of each group's members, in their order, by the group (0 to ``groups`` - 1) of each."""
+    return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=groups))[:-1])

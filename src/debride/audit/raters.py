@@ -16,7 +16,7 @@ from debride.audit.consensus import Label, Labels, majority, staple
 from debride.data.images import read_label, same_spacing, suffix
 from debride.data.raters import image_id
 from debride.data.write import copy_dataset
-from debride.files import atomic_path, is_empty, write_json, write_text
+from debride.files import is_empty, write_csv, write_json, write_text
 from debride.types import Case, DataError, Dataset, Geometry
 
 __all__ = [
@@ -80,14 +80,11 @@ def audit_raters(
         raise DataError(dataset.root, "has no image with the labels of several raters", remedy)
     total = len(compared) + (len(images) if consensus else 0)
     rows: list[Agreement] = []
-    with atomic_path(out / "agreement.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Agreement)], lineterminator="\n")
-        writer.writeheader()
-        for done, found in enumerate(_agreements(dataset, compared), start=1):
-            writer.writerows(map(_line, found))
-            rows += found
-            if progress:
-                progress(done, total)
+    for done, found in enumerate(_agreements(dataset, compared), start=1):
+        rows += found
+        if progress:
+            progress(done, total)
+    _write_rows(out / "agreement.csv", Agreement, rows)
     tables = _tables(rows, len(dataset.classes), seed) if identities else []
     if identities:
         _write_rows(out / "raters.csv", RaterSummary, tables)
@@ -168,10 +165,7 @@ def _move_labels(folder: Path) -> None:
     if (folder / "labels").exists():
         raise DataError(folder, "has images in a folder labels", "Rename that folder of the data set.")
     moved.rename(folder / "labels")
-    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "manifest.csv", rows[0], (row.values() for row in rows))
 
 
 def _images(dataset: Dataset) -> dict[str, list[Case]]:
@@ -226,17 +220,16 @@ def _tables(rows: Sequence[Agreement], classes: int, seed: int) -> list[RaterSum
     return tables
 
 
-def _line(row: Any) -> dict[str, Any]:
-    """A row for a table: undefined numbers are empty, flags 0 or 1."""
-    shown = {name: "" if value is None or value != value else value for name, value in asdict(row).items()}
-    return {name: int(value) if isinstance(value, bool) else value for name, value in shown.items()}
-
-
 def _write_rows(path: Path, kind: type[Any], rows: Sequence[Any]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(kind)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(_line, rows))
+    """Writes a table of records of a ``kind`` of dataclass."""
+    write_csv(path, [field.name for field in fields(kind)], (map(_cell, asdict(row).values()) for row in rows))
+
+
+def _cell(value: Any) -> Any:
+    """A value for a table: undefined numbers are empty, flags 0 or 1."""
+    if value is None or value != value:
+        return ""
+    return int(value) if isinstance(value, bool) else value
 
 
 def _page(summary: dict[str, Any], tables: Sequence[RaterSummary], classes: Sequence[str]) -> str:

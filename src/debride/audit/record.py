@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from debride.audit.words import some
 from debride.files import content_hash, read_json, read_text
 from debride.types import IGNORE, DataError, Dataset, Finding, FindingKind
 
@@ -123,8 +124,8 @@ def read_proposals(
         raise DataError(path, f"proposes the class {proposed.max()}, of {classes} classes", _AGAIN)
     counts = np.zeros(np.iinfo(np.uint16).max + 1, np.int64)
     for plane in numbers:
-        some = np.bincount(plane.ravel())
-        counts[: len(some)] += some
+        each = np.bincount(plane.ravel())
+        counts[: len(each)] += each
     known = {finding.number for finding in findings}
     unknown = sorted(set(np.flatnonzero(counts).tolist()) - known - {0})
     if unknown:
@@ -153,11 +154,11 @@ def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> N
     files = {case.id: case.label for case in dataset.cases if case.label}
     unknown = sorted(case for case in cases if case not in files)
     if unknown:
-        problem = f"has accepted findings of {_some(unknown)}, which {dataset.root.name} does not have with a label"
+        problem = f"has accepted findings of {some(unknown)}, which {dataset.root.name} does not have with a label"
         raise DataError(record.folder, problem, "Give the audit of this data set, opened with the same options.")
     changed = sorted(case for case in cases if content_hash([files[case]]) != record.labels[case])
     if changed:
-        problem = f"{'has a label' if len(changed) == 1 else 'has labels'} changed since the audit: {_some(changed)}"
+        problem = f"{'has a label' if len(changed) == 1 else 'has labels'} changed since the audit: {some(changed)}"
         raise DataError(dataset.root, problem, "Run `debride audit` again, or accept none of their findings.")
 
 
@@ -260,7 +261,3 @@ def _number(value: object) -> bool:
 
 def _range(ends: object) -> bool:
     return isinstance(ends, list) and len(ends) == 2 and _whole(ends[0], 0) and _whole(ends[1], ends[0] + 1)
-
-
-def _some(names: list[str]) -> str:
-    return f"{', '.join(names[:5])} and {len(names) - 5} more" if len(names) > 5 else ", ".join(names)

@@ -106,11 +106,12 @@ def summary(about: Mapping[str, Any], cases: Sequence[Mapping[str, str]], findin
     said = about.get("summary", {})
     count = said.get("cases", len(cases))
     flagged = said.get("flagged", sum(row.get("flagged") == "1" for row in cases))
-    lines = {"Cases": f"{count} labelled, {flagged} flagged"}
+    trusted = said.get("trusted", 0)
+    lines = {"Cases": f"{count} labelled, {f'{trusted} of them trusted, ' if trusted else ''}{flagged} flagged"}
     if (share := _finite(said.get("share_wrong"))) is not None:
         low, high = (_finite(end) for end in (said.get("share_wrong_interval") or (None, None)))
         between = f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)" if low is not None and high is not None else ""
-        lines["Wrong labels"] = f"about {100 * share:.1f} % of the cases{between}"
+        lines["Wrong labels"] = f"about {100 * share:.1f} % of the cases{' that are not trusted' if trusted else ''}{between}"
     kinds = said.get("kinds") or Counter(row["kind"] for row in cases if row.get("kind"))
     if kinds:
         lines["Cases by kind"] = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)

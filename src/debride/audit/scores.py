@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from debride.audit.evidence import TEMPERATURE
 from debride.types import IGNORE, DataError
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -27,9 +28,6 @@ Reals = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
-
-TEMPERATURE = 0.1
-"""Of the soft minimum (cleanlab's ``softmin``): lower is nearer to the worst pixel."""
 
 SURE = 63 / 64
 """Pixels labelled background whose probability of background is larger are not in question."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.ranking import FLAGGED, RESAMPLES, Ranking
+from debride.audit.ranking import RESAMPLES, Ranking
 from debride.audit.scores import CaseScore
+from debride.audit.words import some
 from debride.rng import generator
 from debride.types import Case, Dataset
 
@@ -23,26 +24,29 @@ SUSPECT = 3
 
 def summarise_audit(
     cases: Sequence[Case],
-    wrong: Sequence[float],
     ranking: Ranking,
     scores: Mapping[str, CaseScore],
     kinds: Mapping[str, str],
     dataset: Dataset,
+    seed: int,
 ) -> dict[str, Any]:
-    """The summary of audit.json, from the ranked cases, the probability that each is wrong, their scores and main kinds.
+    """The summary of audit.json, from the cases in the order that they were given to ``rank``, their scores and main kinds.
 
-    "kinds" counts flagged cases by kind; "kind_shares" has, for each, the share of all cases that is wrong in this way (the
-    mean of the probabilities), with a 95 % interval over patients; "bias" by class, how far labels reach beyond the prediction
-    on average, in mm (pixels without a spacing), with its interval, over cases that are not probably wrong in another way.
+    "kinds" counts flagged cases by kind; "kind_shares" has, for each, the share of the cases that is wrong in this way (the
+    mean of the probabilities, but for trusted cases), with a 95 % interval over patients; "bias" by class, how far labels reach
+    beyond the prediction on average, in mm (pixels without a spacing), with its interval, over cases that are not probably
+    wrong in another way.
     """
-    flagged = [value > FLAGGED for value in wrong]
+    cases = [cases[row] for row in ranking.order]
+    wrong, flagged = ranking.wrong[ranking.order].tolist(), ranking.flagged[ranking.order].tolist()
     people, person = np.unique([case.patient for case in cases], return_inverse=True)
-    times = generator(0, "summary").multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLES)
+    times = generator(seed, "summary").multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLES)
     found = sorted({kinds[case.id] for case, flag in zip(cases, flagged, strict=True) if flag and kinds[case.id]})
     shares = {}
     for kind in found:
-        values = np.array([value if kinds[case.id] == kind else 0.0 for case, value in zip(cases, wrong, strict=True)])
-        shares[kind] = _mean(values, person, times)
+        in_this_way = [value if kinds[case.id] == kind else 0.0 for case, value in zip(cases, wrong, strict=True)]
+        doubted = np.where([case.trusted for case in cases], np.nan, in_this_way)
+        shares[kind] = _mean(doubted, person, times)
     plain = [kinds[case.id] in ("", "boundary") or not flag for case, flag in zip(cases, flagged, strict=True)]
     bias = {}
     for number, name in enumerate(dataset.classes[1:]):
@@ -53,6 +57,7 @@ def summarise_audit(
     counts = {kind: sum(flag and kinds[case.id] == kind for case, flag in zip(cases, flagged, strict=True)) for kind in found}
     summary = {
         "cases": len(cases),
+        "trusted": sum(case.trusted for case in cases),
         "flagged": sum(flagged),
         "share_wrong": ranking.share,
         "share_wrong_interval": list(ranking.interval),
@@ -96,8 +101,9 @@ def _suspects(patients: Sequence[str], flagged: Sequence[bool]) -> list[str]:
     ]
     if not named:
         return []
-    shown = ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")
-    return [f"Most labels of {shown} are flagged: look whether the network failed on these images before you repair them."]
+    return [
+        f"Most labels of {some(named, 10)} are flagged: look whether the network failed on these images before you repair them."
+    ]
 
 
 def _mean(values: npt.NDArray[np.float64], person: npt.NDArray[np.intp], times: npt.NDArray[np.int64]) -> list[float | None]:

@@ -6,8 +6,6 @@ the first two negated), NIfTI, and ITK-SNAP's label descriptions (a line ``IDX R
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.audit.plots import COLOURS
-from debride.files import atomic_path, write_json, write_text
+from debride.files import atomic_path, write_csv, write_json, write_text
 from debride.types import Case, Finding, Geometry
 
 SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/markups-schema-v1.0.3.json#"
@@ -70,12 +68,8 @@ def write_worklist(
 
 def write_table(audit: Path, lines: Iterable[dict[str, Any]]) -> Path:
     """Write worklist.csv, the lines of all cases in their order, and return its path."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
     path = audit / FOLDER / "worklist.csv"
-    write_text(path, text.getvalue())
+    write_csv(path, COLUMNS, ([line[name] for name in COLUMNS] for line in lines))
     return path
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from debride.audit.config import AuditConfig
 from debride.cli.data import Verbs, add_dataset_options, open_from
 from debride.cli.options import add_settings, given_settings
+from debride.files import exclusive
+from debride.progress import track
 from debride.settings import from_mapping
+from debride.training.config import TrainConfig
 from debride.types import DataError
 
 if TYPE_CHECKING:
-    from debride.audit.config import AuditConfig
     from debride.types import Case, Dataset
 
 SHOWN = 10
@@ -22,9 +27,6 @@ SHOWN = 10
 
 def add_verbs(verbs: Verbs) -> None:
     """Adds the parsers of this module's verbs."""
-    from debride.audit.config import AuditConfig
-    from debride.training.config import TrainConfig
-
     audit = verbs.add_parser(
         "audit",
         help="which labels are wrong, where and how, with a report to look at",
@@ -96,9 +98,7 @@ def add_verbs(verbs: Verbs) -> None:
 def run_audit(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
     from debride.audit.audit import audit_dataset, check_output, claim_output
-    from debride.audit.config import AuditConfig
     from debride.data.raters import image_id
-    from debride.files import exclusive
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
@@ -113,7 +113,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
     if (arguments.identities or arguments.consensus) and not several:
         flag = "--identities" if arguments.identities else "--consensus"
         raise DataError(flag, "is for images with the labels of several raters, which this data set has not", "Leave it out.")
-    check_output(dataset, arguments.out)
+    check_output(dataset, arguments.out, arguments.predictions)
     with exclusive(arguments.out):
         claim_output(dataset, arguments.out)
         predictions, predicted = _predictions(arguments, dataset, cases, config)
@@ -129,7 +129,6 @@ def run_repair(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
     from debride.audit.decisions import parse_acceptance
     from debride.audit.repair import repair, reverse
-    from debride.progress import track
 
     if arguments.reverse:
         if arguments.audit is not None or arguments.accept or arguments.decisions:
@@ -161,10 +160,7 @@ def run_repair(arguments: argparse.Namespace) -> int:
 
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
     """Writes raters/ in the folder of the audit, anew if an audit was cut off."""
-    import shutil
-
     from debride.audit.raters import audit_raters
-    from debride.progress import track
 
     out = arguments.out / "raters"
     if out.exists():
@@ -189,7 +185,7 @@ def _predictions(
     from debride.audit.predictions import FolderPredictions, RunPredictions, open_predictions
 
     source = arguments.predictions or arguments.run_folder
-    device = given_settings(arguments, _train_config(), dest="train_").get("device", "auto")
+    device = given_settings(arguments, TrainConfig, dest="train_").get("device", "auto")
     if source is None:
         job = _job(arguments, dataset, config)
         runs = cross_validate(job, cases, arguments.folds)
@@ -211,12 +207,6 @@ def _predictions(
     return kept, kept.order(cases)
 
 
-def _train_config() -> Any:
-    from debride.training.config import TrainConfig
-
-    return TrainConfig
-
-
 def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> Any:
     """The training of a cross-validation."""
     from debride.cli.train import read_config
@@ -227,14 +217,14 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
     if arguments.method not in METHODS:
         raise DataError("--method", f"is {arguments.method!r}, which does not exist", f"Choose one of {', '.join(METHODS)}.")
     sections = read_config(arguments.config)
-    given = given_settings(arguments, _train_config(), dest="train_")
+    given = given_settings(arguments, TrainConfig, dest="train_")
     method = METHODS[arguments.method]
     training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
     return Job(
         dataset=dataset,
         method=arguments.method,
         method_config=from_mapping(method.Config, sections.get("method", {}), f"{arguments.config}: method"),
-        config=from_mapping(_train_config(), training, f"{arguments.config}: training"),
+        config=from_mapping(TrainConfig, training, f"{arguments.config}: training"),
         augmentation=from_mapping(Augmentation, sections.get("augmentation", {}), f"{arguments.config}: augmentation"),
         out=arguments.out / "cross-validation",
         cache=arguments.cache,
@@ -243,13 +233,10 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
 
 def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
     """What was found, and where to look."""
-    import csv
-
-    low, high = summary["share_wrong_interval"]
-    print(
-        f"{summary['cases']} labels, about {100 * summary['share_wrong']:.1f} % wrong ({100 * low:.1f} to {100 * high:.1f} %), "
-        f"{summary['flagged']} flagged"
-    )
+    share, low, high = (f"{100 * value:.1f}" for value in (summary["share_wrong"], *summary["share_wrong_interval"]))
+    trusted = f" and {summary['trusted']} trusted ones" if summary["trusted"] else ""
+    counted = summary["cases"] - summary["trusted"]
+    print(f"{counted} labels{trusted}, about {share} % wrong ({low} to {high} %), {summary['flagged']} flagged")
     for line in summary["noise"]:
         print(f"  {line}")
     for line in summary["warnings"]:

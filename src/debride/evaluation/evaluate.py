@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from math import isnan
 from pathlib import Path
@@ -15,7 +13,7 @@ from debride.data.open import open_dataset
 from debride.data.raters import image_id
 from debride.evaluation.metrics import ClassMetrics, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
-from debride.files import write_json, write_text
+from debride.files import write_csv, write_json, write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 _RULES = (
@@ -55,7 +53,8 @@ def evaluate_folder(
         if progress is not None:
             progress(done)
     summaries = summarise(rows, seed)
-    write_text(out / "cases.csv", cases_csv(rows, dataset.classes))
+    header = ["case", "patient", "class", *(field.name for field in fields(ClassMetrics))]
+    write_csv(out / "cases.csv", header, _lines(rows, dataset.classes))
     write_json(out / "summary.json", _summary_json(summaries, rows, dataset, predictions, splits))
     write_text(out / "summary.md", markdown(summaries, dataset.classes))
     return summaries
@@ -88,15 +87,11 @@ def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Spli
     return pairs
 
 
-def cases_csv(rows: Iterable[Row], classes: Sequence[str]) -> str:
+def _lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[list[Any]]:
     """One line per case and class, with all fields of ``ClassMetrics``; undefined values are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "patient", "class", *(field.name for field in fields(ClassMetrics))])
     for row in rows:
         values = (_defined(value) for value in asdict(row.metrics).values())
-        writer.writerow([row.case, row.patient, classes[row.metrics.class_id], *values])
-    return text.getvalue()
+        yield [row.case, row.patient, classes[row.metrics.class_id], *values]
 
 
 def markdown(summaries: Sequence[ClassSummary], classes: Sequence[str]) -> str:

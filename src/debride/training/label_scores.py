@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from debride.data.cache import Box, cropped_shape, put_back, resize_label
 from debride.data.images import read_label, suffix, write_label
-from debride.files import atomic_path, write_text
+from debride.files import atomic_path, write_csv
 from debride.labels import LabelStore
 from debride.methods.base import Method, Swept
 from debride.refine.mixture import posterior_of_larger
@@ -34,12 +32,9 @@ def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> No
     values, trusted = doubt.double().cpu().numpy(), np.array([case.trusted for case in cases])
     noisy = np.zeros(len(values))
     noisy[~trusted] = posterior_of_larger(values[~trusted])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in np.lexsort((np.arange(len(values)), -values, -noisy)):
-        writer.writerow((cases[row].id, f"{noisy[row]:.6f}", f"{values[row]:.6g}", int(trusted[row])))
-    write_text(out / "label_scores.csv", text.getvalue())
+    order = np.lexsort((np.arange(len(values)), -values, -noisy))
+    lines = ((cases[row].id, f"{noisy[row]:.6f}", f"{values[row]:.6g}", int(trusted[row])) for row in order)
+    write_csv(out / "label_scores.csv", COLUMNS, lines)
 
 
 def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
