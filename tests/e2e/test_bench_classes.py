@@ -16,6 +16,7 @@ from tests.datasets import build_folder
 from debride.bench import class_cell
 from debride.bench.cell_base import Cell
 from debride.bench.grid import cells, make_grid, read_grid, run_grid
+from debride.cli import main
 from debride.data.class_cache import network_input
 from debride.data.open import open_dataset
 from debride.training.predict import load_run
@@ -315,6 +316,8 @@ def test_test_images_of_another_kind_are_named(tmp_path: Path) -> None:
         ({"noises": {"a": {"noise": "symmetric", "dice": 0.5}}}, "has a dice, share or raters"),
         ({"noises": {"a": {"noise": "symmetric", "share": 0.5}}}, "has a dice, share or raters"),
         ({"noises": {"a": {"raters": "sample"}}}, "has a dice, share or raters"),
+        ({"noises": {"a": {"noise": "file"}}}, "does not name the file of labels"),
+        ({"noises": {"a": {"noise": "file", "parameters": {"file": "a.csv", "key": "b"}}}}, "has a key, and a.csv is no .npz"),
         ({"noises": {"a": {"validation": "clean"}}}, "clean validation labels but no noise"),
         ({"methods": {"alc": None}}, "alc is not for classification"),
         ({"training": {"patch_size": [8, 8]}}, "has a patch_size or spacing"),
@@ -340,3 +343,91 @@ def test_cells_of_segmentation_are_described_as_before_there_was_a_task(tmp_path
     (cell,) = cells(make_grid(raw, "grid"), tmp_path)
     assert "task" not in cell.settings
     assert cells(make_grid(one(tmp_path), "grid"), tmp_path)[0].settings["task"] == "classification"
+
+
+def human(root: Path) -> Path:
+    """Several arrays of labels in one file, as CIFAR-N has them: the worse is wrong for a third of the images."""
+    build_npz(root / "patches.npz")
+    truth = true_labels(root, "train").astype(np.int64)
+    worse = np.where(np.arange(len(truth)) % 3 == 0, (truth + 1) % 3, truth)
+    np.savez(root / "human.npz", clean_label=truth, worse_label=worse)
+    return root / "human.npz"
+
+
+@pytest.mark.parametrize("limit", [{}, {"train": 20}])
+def test_labels_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]) -> None:
+    """By a key, at a place that an environment variable names; each image has its own label where some images are left out."""
+    human(tmp_path)
+    monkeypatch.setenv("HUMAN", str(tmp_path))
+    noises = {"half": {"noise": "file", "parameters": {"file": "$HUMAN/human.npz", "key": "worse_label"}}}
+    datasets = {"toy": {"path": str(tmp_path / "patches.npz"), "limit": limit}}
+    row, cell = run_one(tmp_path, noises=noises, datasets=datasets)
+    assert row["failed"] is None and row["train_cases"] == limit.get("train", 36)
+    worse = np.load(tmp_path / "human.npz")["worse_label"]
+    run = json.loads((cell.folder / "run" / "run.json").read_text())
+    assert {id: target for id, _, target in run["train"]} == {id: worse[int(id.split("_")[1])] for id, _, _ in run["train"]}
+    wrong = [int(id.split("_")[1]) % 3 == 0 for id, _, _ in run["train"]]
+    assert row["wrong_labels"] == pytest.approx(np.mean(wrong)) and 0 < np.mean(wrong) < 1
+    assert [entry[2] for entry in run["val"]] == true_labels(tmp_path, "val").tolist(), "the file is silent about them"
+    noise = json.loads((cell.data_folder / "noise.json").read_text())
+    assert noise["parameters"] == {"file": str(tmp_path / "human.npz"), "key": "worse_label"}
+
+
+def test_a_table_of_labels_serves_a_part_of_the_images(tmp_path: Path) -> None:
+    build_npz(tmp_path / "patches.npz")
+    lines = [f"train_{row:05d},{(label + 1) % 3}" for row, label in enumerate(true_labels(tmp_path, "train"))]
+    (tmp_path / "human.csv").write_text("\n".join(["case,class", *lines]))
+    noises = {"half": {"noise": "file", "parameters": {"file": str(tmp_path / "human.csv")}}}
+    datasets = {"toy": {"path": str(tmp_path / "patches.npz"), "limit": {"train": 20}, "trusted": 0.25}}
+    row, _ = run_one(tmp_path, noises=noises, datasets=datasets)
+    assert (row["failed"], row["train_cases"], row["wrong_labels"]) == (None, 20, 0.75)
+
+
+def test_a_file_of_labels_that_is_not_there_is_named_before_anything_runs(tmp_path: Path) -> None:
+    noises = {"half": {"noise": "file", "parameters": {"file": "$NOWHERE_AT_ALL/human.npz", "key": "a"}}}
+    with pytest.raises(DataError, match=r"^\$NOWHERE_AT_ALL/human.npz: does not exist.*environment variable"):
+        run_grid(make_grid(one(tmp_path, noises=noises), "grid"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_test_images_of_another_size_are_resized_to_that_trained_on(tmp_path: Path) -> None:
+    """Pictures of one colour show the same in any size: so do the results."""
+    build_npz(tmp_path / "patches.npz")
+    with np.load(tmp_path / "patches.npz") as arrays:
+        held = dict(arrays)
+    colours = np.random.default_rng(0).integers(0, 256, (12, 1, 1, 3), np.uint8)
+    rows = {}
+    for size in (8, 20):
+        held["test_images"] = np.broadcast_to(colours, (12, size, size, 3)).copy()
+        np.savez(tmp_path / f"test{size}.npz", **held)
+        (tmp_path / str(size)).mkdir()
+        datasets = {"toy": {"path": str(tmp_path / f"test{size}.npz")}}
+        rows[size], cell = run_one(tmp_path / str(size), datasets=datasets)
+        log = (cell.folder / "log.txt").read_text()
+        assert ("12 of 12 images are resized to 8x8" in log) == (size == 20)
+    assert {**rows[8], "minutes": 0} == {**rows[20], "minutes": 0}
+
+
+def test_the_command_says_which_cells_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, as for other problems that were found, and 0 when all is mended."""
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(grid_of(tmp_path), sort_keys=False))
+    words = ["bench", str(file), "--out", str(tmp_path / "out")]
+    fit = class_cell.fit
+
+    def fail(job: Any) -> None:
+        if job.method == "gce":
+            raise RuntimeError("out of memory")
+        fit(job)
+
+    monkeypatch.setattr(class_cell, "fit", fail)
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert "report.html" in out
+    assert "failed: toy, half, gce, seed 0: RuntimeError: out of memory" in err and err.count("failed: ") == 1
+    assert "debride: 1 of 3 cells failed" in err
+    monkeypatch.setattr(class_cell, "fit", fit)
+    assert main([*words, "--resume"]) == 0
+    assert "failed" not in capsys.readouterr().err

@@ -203,3 +203,25 @@ def test_cases_that_splits_json_leaves_out_are_not_looked_at(tmp_path: Path) -> 
     lists = '{"train": ["train_00000", "train_00001"], "val": ["train_00002"]}'
     (root / "splits.json").write_text(lists)
     assert said(root) == []
+
+
+@pytest.mark.parametrize(("largest", "found"), [(4095, True), (16383, True), (16384, False), (65535, False)])
+def test_16_bit_images_whose_upper_bits_are_unused(tmp_path: Path, largest: int, found: bool) -> None:
+    """By the largest value of all: one image that is dark is none of these."""
+    root = tmp_path / "data"
+    for number in range(12):
+        image = np.random.default_rng(number).integers(0, 300, (6, 6), np.uint16)
+        image[3, 4] = largest if number == 7 else 900
+        save_png(root / "ab"[number % 2] / f"{number}.png", image)
+    lines = [line for line in said(root) if "bits" in line]
+    assert lines == found * [
+        f"{root}: has 16-bit images with no value above {largest}: the upper 8 bits, which are kept, are nearly black. "
+        "Convert them to 8 bits with the window that shows what matters."
+    ]
+
+
+def test_8_bit_images_use_their_bits(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(12):
+        save_png(root / "ab"[number % 2] / f"{number}.png", noise(number, 6, 6) // 4)
+    assert said(root) == []

@@ -18,7 +18,14 @@ from tests.datasets import build_npz, save_nifti, save_png
 
 from debride.data import arrays, class_cache
 from debride.data.cache import resize
-from debride.data.class_cache import PreparedClasses, flat_images, network_input, prepare_classes, working_size
+from debride.data.class_cache import (
+    PreparedClasses,
+    flat_images,
+    image_sizes,
+    network_input,
+    prepare_classes,
+    working_size,
+)
 from debride.data.open import open_dataset
 from debride.types import IGNORE, Case, DataError
 
@@ -289,3 +296,31 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path, monke
         prepare_classes(dataset.of("train"), None, tmp_path / "cache")
     assert "DEBRIDE_CACHE" in caught.value.remedy
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_one_bit_pictures_are_black_and_white(tmp_path: Path, suffix: str) -> None:
+    """Pictures of 8 bits that hold 0 and 1 stay as dark as they are."""
+    bits = np.random.default_rng(0).integers(0, 2, (5, 7)).astype(bool)
+    cases = pictures(tmp_path, [bits, np.zeros((5, 7), bool), np.ones((5, 7), bool), bits.astype(np.uint8)], suffix)
+    with Image.open(cases[0].image[0]) as first, Image.open(cases[3].image[0]) as last:
+        assert (first.mode, last.mode) == ("1", "L")
+    found = all_images(prepare_classes(cases, None, tmp_path / "cache"))[:, 0]
+    for row, expected in enumerate((bits * 255, bits * 0, bits * 0 + 255, bits * 1)):
+        assert np.array_equal(found[row], expected)
+
+
+def test_sizes_come_from_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files, and of the array that holds a case, whatever split it is in."""
+    files = pictures(tmp_path / "files", [noise(4, 9), noise(9, 4), noise(4, 9, 3)])
+    held = {"train_images": noise(5, 6, 7), "train_labels": np.arange(5) % 2, "test_images": noise(3, 8, 8, 3)}
+    np.savez(tmp_path / "data.npz", **held)
+    rows = [replace(case, split="train") for case in open_dataset(tmp_path / "data.npz").cases]
+
+    def never(*_: object) -> None:
+        raise AssertionError("pixels were read")
+
+    monkeypatch.setattr(class_cache, "read_image", never)
+    monkeypatch.setattr(arrays, "rows", never)
+    assert image_sizes(files) == {(4, 9): 2, (9, 4): 1}
+    assert image_sizes(rows) == {(6, 7): 5, (8, 8): 3}

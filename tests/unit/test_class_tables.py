@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.unit.test_report import CONTEXT, EVIL, Page
 
+from debride.bench import plots
 from debride.bench.class_report import confusion, mean_confusion, render_classes
 from debride.bench.class_tables import markdown, tables
 
@@ -191,3 +192,11 @@ def test_charts_draw_accuracy():
     assert any("test accuracy (%)" in chart for chart in charts)
     assert any("test accuracy, mean of the last ten epochs (%)" in chart for chart in charts)
     assert not any("Dice" in chart for chart in charts)
+
+
+def test_noises_whose_cells_all_failed_have_no_section() -> None:
+    rows = [row(), row(method="gce"), row(noise="broken", failed="no disk")]
+    html = render_classes("demo", rows, CONTEXT)
+    noise = rows[0]["noise"]
+    assert f": {noise}</h3>" in html and ": broken</h3>" not in html and "no disk" in html
+    assert plots.dotted(rows, rows[0]["dataset"], "accuracy") == [noise]

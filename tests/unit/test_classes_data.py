@@ -12,7 +12,7 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json, save_png
 
 from debride.data.check import find_problems
-from debride.data.classes import classification_format
+from debride.data.classes import classification_format, missing_labels
 from debride.data.open import open_dataset, subset, trust
 from debride.types import Case, DataError, Dataset
 
@@ -95,8 +95,11 @@ def test_npz_grey_images_and_other_arrays(tmp_path: Path) -> None:
     ("changes", "problem", "remedy"),
     [
         ({"train_images": None}, "holds no train_images, but train_labels, val_images", "Give train_images"),
-        ({"train_labels": None}, "has no array train_labels", "savez"),
-        ({"test_labels": None}, "has no array test_labels", "savez"),
+        (
+            {"train_images": None, "val_images": None, "test_images": None, "train_labels": None},
+            "holds no train_images, but val_labels, test_labels",
+            "Give train_images",
+        ),
         (
             {"train_labels": np.zeros((8, 14), np.uint8)},
             "holds 14 labels for each image in train_labels",
@@ -458,3 +461,37 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=problem) as refused:
             open_dataset(tmp_path / path)
         assert r".npz file" in refused.value.remedy
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_images_without_labels_are_cases_without_a_class(tmp_path: Path, split: str) -> None:
+    dataset = open_dataset(npz(tmp_path, small(**{f"{split}_labels": None})))
+    assert len(dataset.cases) == sum(COUNTS.values()) and len(dataset.classes) == 3
+    for case in dataset.cases:
+        assert case.target == (None if case.split == split else case.row % 3)  # type: ignore[operator]
+    for each in ("train", "val", "test"):
+        missing = missing_labels(dataset, each)  # type: ignore[arg-type]
+        assert (missing is not None) == (each == split)
+    assert missing is None or f"has no array {split}_labels" in missing.problem
+
+
+def test_a_file_of_test_images_alone(tmp_path: Path) -> None:
+    """It can be opened, for prediction, or with labels for evaluation; what it lacks for training is said by check."""
+    held = {"test_images": small()["test_images"]}
+    file = npz(tmp_path, held)
+    assert [(case.id, case.target, case.split) for case in open_dataset(file).cases] == [
+        ("test_00000", None, "test"),
+        ("test_00001", None, "test"),
+    ]
+    assert said(file) == [f"{file}: has no case in the split train. Put cases there."]
+    labelled = npz(tmp_path, {**held, "test_labels": np.array([0, 0])}, "labelled.npz")
+    assert targets_of(open_dataset(labelled)) == {"test_00000": 0, "test_00001": 0}
+
+
+def test_missing_labels_name_the_array_that_holds_the_images(tmp_path: Path) -> None:
+    """Validation cases drawn from the training array lack its labels."""
+    dataset = open_dataset(npz(tmp_path, small(counts={"train": 20}, train_labels=None)))
+    for split in ("train", "val"):
+        missing = missing_labels(dataset, split)  # type: ignore[arg-type]
+        assert missing is not None and f"has no array train_labels: no case of the split {split}" in missing.problem
+    assert missing_labels(dataset, "test") is None, "there are no cases that could lack one"

@@ -250,7 +250,7 @@ def test_human_labels_from_a_table(tmp_path: Path) -> None:
     noise = labels_from_file(dataset, file)
     assert noise.labels == {"cyst/im00": 2, "node/im01": 1, "scar/im02": 2, "scar/im20": 1}
     report, labels = corrupted(dataset, tmp_path / "out", noise)
-    assert report["noise"] == "file" and report["parameters"] == {"file": str(file)}
+    assert report["noise"] == "file" and report["parameters"] == {"file": str(file), "key": None}
     assert report["cases"] == {"cyst/im00": ["cyst", "scar"]}, "one is right, one trusted, one in no chosen split"
     assert report["candidates"] == 2 and report["rate_wrong"] == 0.5
     assert labels == {**{case.id: case.target for case in dataset.cases}, "cyst/im00": 2}
@@ -275,6 +275,8 @@ def test_human_labels_from_an_array(kind: Any, how: str, tmp_path: Path) -> None
         np.save(file, values[:, None] if how == "column" else values)
     noise = labels_from_file(dataset, file, "human" if how == "key" else None)
     report, labels = corrupted(dataset, tmp_path / "out", noise)
+    _, again = corrupted(dataset, tmp_path / "again", make_class_noise(report["noise"], **report["parameters"]))
+    assert again == labels, "what noise.json says makes it again"
     expected = {case.id: case.target for case in dataset.cases}
     expected.update((case.id, int(value)) for case, value in zip(train, values, strict=True) if not case.trusted)
     assert labels == expected and report["candidates"] == len(train) - 1

@@ -13,6 +13,7 @@ from debride.noise import classes as module
 from debride.noise.classes import (
     CLASS_NOISES,
     Asymmetric,
+    FromFile,
     Instance,
     Symmetric,
     Transition,
@@ -345,3 +346,23 @@ def test_parameters_make_the_noise_again(noise):
 def test_no_case_at_all():
     for noise in EACH:
         assert run(noise, np.zeros(0, np.int64), 3, [], 0, np.zeros((0, 4))).size == 0
+
+
+def test_labels_from_a_file_are_among_the_noises():
+    assert make_class_noise("file", file="a.csv") == FromFile("a.csv") and CLASS_NOISES["file"] is FromFile
+    noise = make_class_noise("file", file="human.npz", key="worse_label")
+    assert class_parameters(noise) == {"file": "human.npz", "key": "worse_label"}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "noise file: does not name the file of labels"),
+        ({"key": "worse_label"}, "does not name the file of labels"),
+        ({"file": "a.csv", "key": "worse_label"}, "has a key, and a.csv is no .npz file"),
+        ({"file": "a.csv", "rate": 0.5}, "has no setting 'rate'"),
+    ],
+)
+def test_a_file_of_labels_that_is_not_named_well_is_refused(values, says):
+    with pytest.raises(DataError, match=says):
+        make_class_noise("file", **values)

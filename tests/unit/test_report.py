@@ -284,3 +284,22 @@ def test_trusted_cases_are_counted_beside_the_training_cases_and_explained():
     text = Page(render("demo", [row(trusted_cases=3), row(method="gce")], [], CONTEXT)).text
     assert text.count("20 (3 trusted)") == 1 and text.count("trusted)") == 1
     assert "Trusted cases are training cases that keep their clean label, the same for all methods of a seed." in text
+
+
+def titles(svg):
+    return "".join(ET.fromstring(svg).itertext())
+
+
+def test_noises_whose_cells_all_failed_have_no_panel_and_no_section():
+    rows = [*grid(), row("lesions", "S_E", "ce", 0, failed="no disk"), row("lesions", "S_E", "gce", 0, failed="no disk")]
+    assert plots.dotted(rows, "lesions") == ["clean", "S_R"]
+    shown = titles(plots.dots(rows, "lesions"))
+    assert "S_R" in shown and "S_E" not in shown
+    page = Page(render("demo", rows, [], CONTEXT))
+    assert "lesions: S_R" in page.text and "lesions: S_E" not in page.text
+    assert "lesions, S_E, ce, seed 0" in page.text, "their failure is told"
+
+
+def test_a_noise_of_which_one_cell_failed_keeps_its_panel():
+    rows = [*grid(), row("lesions", "S_R", "sce", 0, failed="no disk")]
+    assert plots.dotted(rows, "lesions") == ["clean", "S_R"] and "S_R" in titles(plots.dots(rows, "lesions"))

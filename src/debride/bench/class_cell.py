@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,18 @@ from debride.bench.class_tables import ClassPoint, ClassRow, ClassScore, ClassSp
 from debride.bench.tabulate import measured
 from debride.data.cache import cache_folder
 from debride.data.class_cache import PreparedClasses, prepare_classes
-from debride.data.corrupt_classes import corrupt_classes
+from debride.data.corrupt_classes import FileLabels, corrupt_classes, labels_from_file
 from debride.data.open import open_dataset, trust
 from debride.evaluation.classification import Measures, measures
 from debride.evaluation.summary import last_ten
 from debride.noise import Noise
+from debride.noise.classes import ClassNoise, FromFile
 from debride.settings import from_mapping
 from debride.training.classification import sweep_classes
 from debride.training.config import config_class
 from debride.training.fit import fit
 from debride.training.predict import Trained, load_run
+from debride.training.predict_classes import resizing
 from debride.types import DataError, Dataset
 
 
@@ -87,9 +91,13 @@ def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
         prepared = prepare_classes(clean.of(*splits), size, cache_folder())
         return prepared.images(np.arange(len(prepared))).reshape(len(prepared), -1)
 
-    folder = corrupted_folder(
-        cell, lambda own: corrupt_classes(clean, own, noise, seed=cell.seed, splits=splits, features=images)
-    )
+    def corrupt(own: Path) -> None:
+        read: ClassNoise | FileLabels = noise
+        if isinstance(noise, FromFile):  # by its place among all images, of which ``limit`` may leave some out
+            read = labels_from_file(open_dataset(cell.path, **cell.open_options), Path(noise.file), noise.key)
+        corrupt_classes(clean, own, read, seed=cell.seed, splits=splits, features=images)
+
+    folder = corrupted_folder(cell, corrupt)
     target = {case.id: case.target for case in open_dataset(folder).cases}
     return replace(clean, cases=tuple(replace(case, target=target[case.id]) for case in clean.cases))
 
@@ -102,10 +110,14 @@ def _wrong(given: Dataset, clean: Dataset) -> float:
 
 
 def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
-    """The measures of a run after each epoch that is to be tested. Images are prepared once, and read batch by batch."""
+    """The measures of a run after each epoch that is to be tested. Images are prepared once, as large as those trained on, and
+    read batch by batch."""
     cases = [case for case in clean.of("test") if case.target is not None]
     first = load_run(done.run, "last", done.device)
-    test = prepare_classes(cases, first.config.image_size, cache_folder())
+    size, note = resizing(first, cases)
+    if note:
+        sys.stdout.write(f"{note}\n")  # the cell's log
+    test = prepare_classes(cases, size, cache_folder())
     if test.channels != first.channels:
         problem = f"has test images of {test.channels} channels, training images have {first.channels}"
         raise DataError(clean.root, problem, "Convert them to one number of channels.")

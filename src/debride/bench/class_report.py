@@ -68,8 +68,8 @@ def _dataset(dataset: str, rows: Sequence[ClassRow], tables: Sequence[Table]) ->
     return {
         "name": dataset,
         "tables": tables,
-        "dots": uri("svg+xml", plots.dots(rows, dataset, "accuracy")) if any(row["last_ten"] for row in own) else None,
-        "noises": [_noise(noise, rows, dataset) for noise in dict.fromkeys(row["noise"] for row in own)],
+        "dots": uri("svg+xml", plots.dots(rows, dataset, "accuracy")) if plots.dotted(rows, dataset, "accuracy") else None,
+        "noises": [_noise(noise, rows, dataset) for noise in dict.fromkeys(row["noise"] for row in own if not row["failed"])],
     }
 
 

@@ -40,5 +40,8 @@ def run_demo(out: Path) -> Path:
     problems = find_problems(dataset)
     assert not problems, problems
     grid = make_grid({**GRID, "datasets": {"lesions": {"path": str(dataset)}}}, "demo")
-    run_grid(grid, out / "bench")
+    if failed := [row["failed"] for row in run_grid(grid, out / "bench") if row["failed"]]:
+        raise DataError(
+            out / "bench", f"holds {len(failed)} failed cells, the first with: {failed[0]}", "Mend the cause, and start again."
+        )
     return out / "bench"

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -16,12 +16,13 @@ from typing import Any, Literal
 from debride.bench.cell import run_cell
 from debride.bench.cell_base import Cell
 from debride.bench.results import write_report, write_tables
+from debride.bench.tabulate import CellRow
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.cache import Preparation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
 from debride.noise import Noise, make_noise
-from debride.noise.classes import ClassNoise, make_class_noise
+from debride.noise.classes import ClassNoise, FromFile, make_class_noise
 from debride.progress import track
 from debride.settings import from_mapping
 from debride.training.config import config_class
@@ -53,7 +54,8 @@ class NoiseEntry:
 
     ``raters`` ("sample" or a rater's name, see ``choose_raters``) stands alone: the noise is then the raters' disagreement.
     ``validation`` "clean" corrupts the training labels alone: the best epoch is then chosen on clean validation labels.
-    Classification has noises of its own (``noise.classes``), and neither ``dice``, ``share`` nor ``raters``.
+    Classification has noises of its own (``noise.classes``), and neither ``dice``, ``share`` nor ``raters``. In the ``file`` of
+    its noise "file" environment variables are expanded, as in the path of a data set.
     """
 
     noise: str | None = None
@@ -180,7 +182,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                 (dataset, noise, method, seed),
                 Cell(
                     dataset=dataset,
-                    path=Path(os.path.expandvars(entry.path)).expanduser(),
+                    path=_expanded(entry.path),
                     open_options={
                         "format": entry.format,
                         "patient_pattern": entry.patient_pattern,
@@ -210,23 +212,23 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
     return list(found.values())
 
 
-def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> None:
-    """Runs all cells, ``jobs`` at a time, and writes results.jsonl, table.md and report.html to ``out``; the first two
-    after every cell.
+def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> Sequence[CellRow]:
+    """Runs all cells, ``jobs`` at a time, writes results.jsonl, table.md and report.html to ``out``, the first two after every
+    cell, and returns the rows.
 
-    A cell that fails is recorded with its reason and the grid goes on. With ``resume`` finished cells are kept and a cell
-    that was cut off goes on from its last epoch.
+    A cell that fails is recorded with its reason and the grid goes on; DataError where all have failed. With ``resume``
+    finished cells are kept and a cell that was cut off goes on from its last epoch.
     """
     if out.exists() and any(out.iterdir()) and not resume:
         raise DataError(out, "is not empty", "Choose another --out, or go on with this grid with --resume.")
     if jobs < 1:
         raise DataError("--jobs", f"is {jobs}", "Give a whole number of at least 1.")
     todo = cells(grid, out)
-    for path in {cell.path for cell in todo}:
+    labels = {Path(cell.simulator.file) for cell in todo if isinstance(cell.simulator, FromFile)}
+    for path in sorted({*(cell.path for cell in todo), *labels}):
         if not path.exists():
-            raise DataError(
-                path, "does not exist", "Correct the grid's datasets, or set the environment variable that it names."
-            )
+            remedy = "Correct the path in the grid, or set the environment variable that it names."
+            raise DataError(path, "does not exist", remedy)
     write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
     with track(f"bench {grid.name}", len(todo)) as show:
         for done, _ in enumerate(_run(todo, jobs)):
@@ -235,6 +237,7 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> N
     rows = write_report(grid.name, todo, out)
     if all(row["failed"] for row in rows):
         raise DataError(out, f"every cell failed, the first with: {rows[0]['failed']}", "Mend the cause and use --resume.")
+    return rows
 
 
 def _run(todo: list[Cell], jobs: int) -> Iterator[None]:
@@ -263,8 +266,15 @@ def _end_with(parent: int) -> None:
 def _simulator(task: Task, entry: NoiseEntry) -> Noise | ClassNoise | None:
     if entry.noise is None:
         return None
-    make = make_class_noise if task == "classification" else make_noise
-    return make(entry.noise, **entry.parameters)
+    if task == "segmentation":
+        return make_noise(entry.noise, **entry.parameters)
+    noise = make_class_noise(entry.noise, **entry.parameters)
+    return replace(noise, file=str(_expanded(noise.file))) if isinstance(noise, FromFile) else noise
+
+
+def _expanded(path: str) -> Path:
+    """A path with its environment variables and ~ written out."""
+    return Path(os.path.expandvars(path)).expanduser()
 
 
 def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:

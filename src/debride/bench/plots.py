@@ -72,13 +72,19 @@ def curves(rows: Sequence[AnyRow], dataset: str, noise: str, measure: Measure = 
     return svg(figure)
 
 
+def dotted(rows: Sequence[AnyRow], dataset: str, measure: Measure = "Dice") -> list[str]:
+    """The noises of a data set that ``dots`` has a panel for: those with a cell that was measured over the last ten epochs."""
+    own = [row for row in rows_of(rows, dataset) if not row["failed"] and measured(_of_last_ten(row, measure))]
+    return list(dict.fromkeys(row["noise"] for row in own))
+
+
 def dots(rows: Sequence[AnyRow], dataset: str, measure: Measure = "Dice") -> bytes:
     """A test measure over the last ten epochs as SVG: per method one dot per seed and a bar at their mean, a panel per noise.
 
-    ``rows`` are those of the whole grid; the dashed line is the mean of plain cross-entropy. Failed cells are left out.
+    ``rows`` are those of the whole grid; the dashed line is the mean of plain cross-entropy. Failed cells are left out, and
+    noises that have no other. There must be one of ``dotted``.
     """
-    own = rows_of(rows, dataset)
-    noises = list(dict.fromkeys(row["noise"] for row in own))
+    own, noises = rows_of(rows, dataset), dotted(rows, dataset, measure)
     trained = {row["method"] for row in own}
     styles = {method: style for method, style in _styles(rows).items() if method in trained}
     figure = Figure(figsize=(1.6 + 2.6 * len(noises), 1.0 + 0.3 * len(styles)), layout="constrained")

@@ -76,10 +76,10 @@ def _dataset(dataset: str, rows: Sequence[Row], tables: Sequence[Table], gallery
     return {
         "name": dataset,
         "tables": tables,
-        "dots": uri("svg+xml", plots.dots(rows, dataset)) if any(row["last_ten"] for row in own) else None,
+        "dots": uri("svg+xml", plots.dots(rows, dataset)) if plots.dotted(rows, dataset) else None,
         "noises": [
             _noise(noise, rows, dataset, [each for each in gallery if (each["dataset"], each["noise"]) == (dataset, noise)])
-            for noise in dict.fromkeys(row["noise"] for row in own)
+            for noise in dict.fromkeys(row["noise"] for row in own if not row["failed"])
         ],
     }
 

@@ -1,7 +1,7 @@
 """The command line: ``debride VERB``. It wires things together and computes nothing.
 
-Exit codes: 0 done; 1 problems were found by ``check``, or by ``audit --fail-on``; 2 unusable input or arguments; 3 a mistake of
-debride's own; 130 interrupted.
+Exit codes: 0 done; 1 problems were found by ``check``, by ``audit --fail-on``, or in cells of ``bench``; 2 unusable input
+or arguments; 3 a mistake of debride's own; 130 interrupted.
 Verbs import what they need when they run, so that ``--help`` answers at once.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from debride.cli.data import Verbs
@@ -23,12 +24,18 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    """Runs a grid, cell by cell, and writes its report."""
+    """Runs a grid, cell by cell, and writes its report; 1 if cells failed, which are named."""
     from debride.bench.grid import read_grid, run_grid
+    from debride.bench.tabulate import name
 
-    run_grid(read_grid(arguments.grid), arguments.out, resume=arguments.resume, jobs=arguments.jobs)
+    rows = run_grid(read_grid(arguments.grid), arguments.out, resume=arguments.resume, jobs=arguments.jobs)
     print(f"{arguments.out / 'table.md'}\n{arguments.out / 'report.html'}")
-    return 0
+    failed = [row for row in rows if row["failed"]]
+    for row in failed:
+        print(f"failed: {name(row)}: {row['failed']}", file=sys.stderr)
+    if failed:
+        print(f"debride: {len(failed)} of {len(rows)} cells failed. Mend the cause and use --resume.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def run_demo(arguments: argparse.Namespace) -> int:

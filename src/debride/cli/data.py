@@ -82,6 +82,8 @@ def run_check(arguments: argparse.Namespace) -> int:
         problems = find_problems(arguments.dataset, **dataset_options(arguments), progress=lambda done, _: show(done))
     for problem in problems:
         print(f"{problem.file}: {problem.problem}. {problem.remedy}")
+    if note := _note(arguments):
+        print(f"Note: {note}")
     if problems:
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.", file=sys.stderr)
         return 1
@@ -94,6 +96,19 @@ def run_check(arguments: argparse.Namespace) -> int:
         f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; cases: {counts}; {patients} patients."
     )
     return 0
+
+
+def _note(arguments: argparse.Namespace) -> str | None:
+    """What is no problem, but asks for an option in training; None where there is none, or the data set cannot be opened."""
+    from debride.data.check_classes import size_note
+    from debride.data.classes import classification_format
+
+    if not classification_format(arguments.dataset):
+        return None
+    try:
+        return size_note(open_from(arguments))
+    except DataError:
+        return None
 
 
 def run_corrupt(arguments: argparse.Namespace) -> int:
@@ -140,19 +155,14 @@ def run_corrupt(arguments: argparse.Namespace) -> int:
 def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
     """The same for classes."""
     from debride.data.class_cache import flat_images
-    from debride.data.corrupt_classes import corrupt_classes, labels_from_file
+    from debride.data.corrupt_classes import corrupt_classes
     from debride.noise.classes import make_class_noise
     from debride.progress import track
 
     if arguments.dice is not None or arguments.share != 1:
         flag = "--dice" if arguments.dice is not None else "--share"
         raise DataError(flag, "is for segmentation", "Leave it out; --set rate=0.4 says how many classes are wrong.")
-    if arguments.noise == "file":
-        if set(parameters) != {"file"}:
-            raise DataError("--set", "does not name the file of labels", "Write --noise file --set file=labels.csv.")
-        noise: Any = labels_from_file(dataset, Path(str(parameters["file"])))
-    else:
-        noise = make_class_noise(arguments.noise, **parameters)
+    noise = make_class_noise(arguments.noise, **parameters)
     with track("corrupting", None) as show:
         report = corrupt_classes(
             dataset,

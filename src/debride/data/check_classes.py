@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data import arrays
-from debride.data.class_cache import working_size
+from debride.data.class_cache import image_sizes, working_size
+from debride.data.classes import missing_labels
 from debride.data.images import read_image
 from debride.data.layouts import Report
 from debride.types import Case, DataError, Dataset
@@ -18,16 +19,23 @@ from debride.types import Case, DataError, Dataset
 SHOWN = 20
 """Duplicates that are reported one by one; of more, their number."""
 
+FEW_BITS = 14
+"""16-bit images that need no more bits than this (scanners have 12 or 14) leave too little in the upper 8, which are kept."""
+
 
 def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
-    """Reports images that cannot be read, are constant, or occur twice, and classes without a training image."""
+    """Reports images that cannot be read, are constant, occur twice, or leave upper bits of 16 unused, and splits and classes
+    without a label to train on."""
     seen: dict[bytes, Case] = {}
     shapes: Counter[tuple[int, ...]] = Counter()
-    duplicates = 0
-    for number, (case, image) in enumerate(_images(dataset, report), start=1):
+    duplicates = deepest = 0
+    for number, (case, read) in enumerate(_images(dataset, report), start=1):
         progress(number, len(dataset.cases))
-        if image is None:
+        image = _in_8_bits(case, read, report)
+        if read is None or image is None:
             continue
+        if read.dtype == np.uint16:
+            deepest = max(deepest, int(read.max(initial=0)))
         shapes[image.shape] += 1
         if image.size and image.min() == image.max():
             report(DataError(_name(case), f"has the same value {image.min()} everywhere", "Restore the image, or take it out."))
@@ -41,10 +49,41 @@ def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int
         report(DataError(dataset.root, f"has {duplicates - SHOWN} more images twice", "Keep one of each."))
     if dataset.format != "npz" and len({shape[0] for shape in shapes}) > 1:
         report(DataError(dataset.root, "has images of different numbers of channels", "Convert them to one."))
+    if 0 < deepest < 1 << FEW_BITS:
+        problem = f"has 16-bit images with no value above {deepest}: the upper 8 bits, which are kept, are nearly black"
+        report(DataError(dataset.root, problem, "Convert them to 8 bits with the window that shows what matters."))
     _check_present(dataset, report)
 
 
+def size_note(dataset: Dataset) -> str | None:
+    """What training asks for where images have several sizes; None where they have one, or a file cannot be read."""
+    if dataset.task != "classification":
+        return None
+    try:
+        sizes = sorted(image_sizes(dataset.cases))
+    except DataError:
+        return None
+    if len(sizes) < 2:
+        return None
+    first, last = ("x".join(map(str, size)) for size in (sizes[0], sizes[-1]))
+    return f"{dataset.root}: has images of {len(sizes)} sizes, from {first} to {last}. Train with --image-size H W."
+
+
+def _in_8_bits(case: Case, image: npt.NDArray[np.generic] | None, report: Report) -> npt.NDArray[np.generic] | None:
+    """The image that is trained on; None where there is none."""
+    if image is None or case.row is not None:
+        return image
+    try:
+        return working_size(image, case.image[0])
+    except DataError as problem:
+        report(problem)
+        return None
+
+
 def _check_present(dataset: Dataset, report: Report) -> None:
+    for split in ("train", "val"):
+        if problem := missing_labels(dataset, split):
+            report(problem)
     present = {case.target for case in dataset.of("train")} - {None}
     if len(present) == 1:
         report(DataError(dataset.root, "has training images of one class only", "Give images of at least two classes."))
@@ -61,7 +100,7 @@ def _images(dataset: Dataset, report: Report) -> Iterator[tuple[Case, npt.NDArra
         return
     for case in dataset.cases:
         try:
-            yield case, working_size(read_image(case.image)[0], case.image[0])
+            yield case, read_image(case.image)[0]
         except DataError as problem:
             report(problem)
             yield case, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from debride.data import arrays
 from debride.data.cache import cache_folder, resize
-from debride.data.images import read_image
+from debride.data.images import read_header, read_image, suffix
 from debride.files import atomic_path, content_hash
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: one-bit images were 0 and 1
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,31 @@ def network_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def working_size(image: npt.NDArray[np.generic], where: Path) -> npt.NDArray[np.uint8]:
-    """A read image (C, H, W) in 8 bits; DataError where it is no 2D image of 8 or 16 bits."""
+    """A read image (C, H, W) in 8 bits, of 16 the upper ones, a one-bit picture as 0 and 255; DataError for all others."""
     if image.ndim != 3:
         raise DataError(where, f"is {image.ndim - 1}D", "Classification takes 2D images: save slices.")
     if image.dtype == np.uint16:
         image = image.astype(np.uint16) >> 8
     elif image.dtype != np.uint8:
         raise DataError(where, f"holds {image.dtype}", "Convert it to 8 or 16 bits, with the window that shows what matters.")
+    elif image.size and image.max() == 1 and _is_one_bit(where):
+        return image.astype(np.uint8) * np.uint8(255)
     return image.astype(np.uint8, copy=False)
+
+
+def image_sizes(cases: Sequence[Case]) -> Counter[tuple[int, ...]]:
+    """How many cases have images of each size (H, W), from the headers of their files; DataError as reading them gives."""
+    held: dict[tuple[Path, str], tuple[int, ...]] = {}
+    sizes: Counter[tuple[int, ...]] = Counter()
+    for case in cases:
+        if case.row is None:
+            sizes[read_header(case.image[0]).shape] += 1
+            continue
+        array = case.image[0], case.id.partition("_")[0]
+        if array not in held:
+            held[array] = arrays.header(array[0], f"{array[1]}_images")[0][1:3]
+        sizes[held[array]] += 1
+    return sizes
 
 
 def prepare_classes(
@@ -121,7 +140,7 @@ def _write(
             raise DataError(
                 cases[int(rows[0])].image[0],
                 f"is {_shape(resized)}, others are {_shape(array)}",
-                "Give --image-size, and images of the same number of channels.",
+                "Resize them, or train with --image-size H W, and give images of the same number of channels.",
             )
         array[rows] = resized
         done += len(rows)
@@ -169,6 +188,13 @@ def _file_pieces(cases: Sequence[Case]) -> Iterator[tuple[npt.NDArray[np.int64],
     for place, case in enumerate(cases):
         image = working_size(read_image(case.image)[0], case.image[0])
         yield np.array([place]), image[None]
+
+
+def _is_one_bit(path: Path) -> bool:
+    if suffix(path) not in (".png", ".tif", ".tiff"):
+        return False
+    with Image.open(path) as picture:
+        return picture.mode == "1"
 
 
 def _shape(images: npt.NDArray[np.generic]) -> str:

@@ -14,7 +14,7 @@ from debride.data.images import SUFFIXES, suffix
 from debride.data.layouts import Layout, Legend, Report, read_legend, read_object, read_people, read_split_name, read_splits
 from debride.data.manifest import FLAGS, inside
 from debride.files import read_text
-from debride.types import Case, DataError, Format, Split
+from debride.types import Case, DataError, Dataset, Format, Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 MAX_CLASSES = 255
@@ -51,7 +51,8 @@ def _read_npz(root: Path, report: Report) -> Layout:
     """One file with the arrays {train,val,test}_{images,labels}. In a folder of it, dataset.json may name classes, patients and
     trusted cases, and splits.json the cases of each split: those that it leaves out are not used.
 
-    Cases are named by split and row. A split without arrays is drawn from the training cases, as for other formats.
+    Cases are named by split and row. A split without arrays is drawn from the training cases, as for other formats. Images
+    without an array of labels are cases without a class.
     """
     files = [root] if root.is_file() else _npz_files(root)
     if len(files) != 1:
@@ -60,12 +61,12 @@ def _read_npz(root: Path, report: Report) -> Layout:
     present = arrays.names(file)
     cases: list[Case] = []
     splits: dict[str, Split] = {}
-    if "train_images" not in present:
+    if "train_images" not in present and ("train_labels" in present or not {"val_images", "test_images"} & set(present)):
         raise DataError(file, f"holds no train_images, but {', '.join(present[:6])}", _NPZ_REMEDY)
     for split in SPLITS:
         if f"{split}_images" not in present:
             continue
-        targets = _npz_targets(file, split, report)
+        targets = _npz_targets(file, split, f"{split}_labels" in present, report)
         for row, target in enumerate(targets):
             id = f"{split}_{row:05d}"
             cases.append(Case(id, (file,), None, id, target=target, row=row))
@@ -79,16 +80,30 @@ def _read_npz(root: Path, report: Report) -> Layout:
     description = read_object(beside, report) if root.is_dir() else {}
     patients, trusted = read_people(beside, description, cases, report)
     number = 1 + max((case.target for case in cases if case.target is not None), default=0)
-    legend = _legend(file if root.is_file() else beside, description, number, report)
+    legend = _legend(file if root.is_file() else beside, description, number, "train_labels" in present, report)
     return Layout("npz", tuple(cases), splits, listed, patients, trusted, legend)
 
 
-def _npz_targets(file: Path, split: Split, report: Report) -> list[int | None]:
-    """The class id of every image of a split; reports what is unfit."""
+def missing_labels(dataset: Dataset, split: Split) -> DataError | None:
+    """What is missing where no case of a split has a class, by the name of the array where it is one; None where one has."""
+    cases = dataset.of(split)
+    if not cases or any(case.target is not None for case in cases):
+        return None
+    held = cases[0].id.rpartition("_")[0]  # of a .npz file the array, which may be that of another split
+    if dataset.format == "npz" and f"{held}_labels" not in arrays.names(cases[0].image[0]):
+        problem = f"has no array {held}_labels: no case of the split {split} has a class"
+        return DataError(cases[0].image[0], problem, f"Save the class ids of {held}_images as {held}_labels.")
+    return DataError(dataset.root, f"gives no case of the split {split} a class", "Give each of them one.")
+
+
+def _npz_targets(file: Path, split: Split, labelled: bool, report: Report) -> list[int | None]:
+    """The class id of every image of a split, None where it has no labels; reports what is unfit."""
     shape, dtype = arrays.header(file, f"{split}_images")
     if dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] <= 4)) or 0 in shape[1:]:
         problem = f"holds {split}_images as {dtype} of shape {shape}"
         raise DataError(file, problem, "Give 2D images (N, H, W) or (N, H, W, 3) of uint8; volumes are not classified.")
+    if not labelled:
+        return [None] * shape[0]
     labels = arrays.array(file, f"{split}_labels")
     if labels.ndim == 2 and labels.shape[1] > 1:
         problem = f"holds {labels.shape[1]} labels for each image in {split}_labels"
@@ -204,13 +219,13 @@ def _with_class(case: Case, name: str, classes: Sequence[str], path: Path, repor
     return Case(case.id, case.image, None, case.patient, trusted=case.trusted, target=classes.index(name))
 
 
-def _legend(where: Path, description: dict[str, object], number: int, report: Report) -> Legend:
-    """The named classes, or as many numbered ones as there are."""
+def _legend(where: Path, description: dict[str, object], number: int, trainable: bool, report: Report) -> Legend:
+    """The named classes, or as many numbered ones as there are, of which ``trainable`` asks for two."""
     named = read_legend(where, description, report).classes
     if named and len(named) < number:
         report(DataError(where, f"names {len(named)} classes, the labels have {number}", "Name each, in order of its id."))
         named = ()
-    if not named and number < 2:
+    if not named and number < 2 and trainable:
         report(DataError(where, "has one class only", "Give images of at least two classes."))
     return Legend(named or tuple(f"class_{id}" for id in range(max(2, number))))
 

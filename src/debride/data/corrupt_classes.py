@@ -20,7 +20,7 @@ from debride.data import arrays
 from debride.data.classes import SPLITS
 from debride.data.images import suffix
 from debride.files import atomic_folder, read_text, write_json, write_text
-from debride.noise.classes import CLASS_NOISES, ClassNoise, Instance, class_parameters
+from debride.noise.classes import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
@@ -34,7 +34,7 @@ _LOCAL_HEADER = struct.Struct("<26xHH")
 class FileLabels:
     """Classes that a file gives, such as those of human annotators: class id by case id."""
 
-    file: Path
+    source: FromFile
     labels: Mapping[str, int] = field(repr=False)
 
 
@@ -50,7 +50,7 @@ def corrupt_classes(
 ) -> dict[str, Any]:
     """Writes ``dataset`` to the folder ``out`` with noisy classes and ``noise.json``, and returns what that file holds.
 
-    Changed are cases of ``splits`` that have a class, are not trusted, and that a ``FileLabels`` names; the noise sees each
+    Changed are cases of ``splits`` that have a class, are not trusted, and that the labels of a file name; the noise sees each
     split on its own, so that exact rates are those of each split. ``features`` gives the images (N, D) of
     ``dataset.of(*splits)``, in that order, which ``Instance`` needs. A .npz file is copied with noisy labels in their dtype
     and shape, beside dataset.json (classes, patients, trusted), trusted.txt where cases are trusted, and splits.json where
@@ -66,12 +66,14 @@ def corrupt_classes(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
     among = dataset.of(*splits)
-    named = noise.labels if isinstance(noise, FileLabels) else {case.id for case in among}
+    found = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise
+    named = found.labels if isinstance(found, FileLabels) else {case.id for case in among}
     candidates = [case for case in among if case.target is not None and not case.trusted and case.id in named]
     if not candidates:
         raise DataError(dataset.root, "has no case to corrupt", "Check --splits, --trusted and the file of labels.")
-    noisy = _noisy(dataset, among, candidates, noise, seed, features)
-    report = _report(dataset, candidates, noisy, noise, seed, splits)
+    noisy = _noisy(dataset, among, candidates, found, seed, features)
+    said = found.source if isinstance(found, FileLabels) else found
+    report = _report(dataset, candidates, noisy, said, seed, splits)
     with atomic_folder(out) as folder:
         if dataset.format == "npz":
             _write_npz(dataset, noisy, folder, progress)
@@ -89,9 +91,9 @@ def labels_from_file(dataset: Dataset, file: Path, key: str | None = None) -> Fi
     (N, 1), integer. For a data set of arrays that is each row of train_images, or each case of the split, where both differ in
     number. Nothing is unpickled. Raises DataError for a file that does not fit.
     """
-    kind = file.suffix.lower()
+    source, kind = FromFile(str(file), key), file.suffix.lower()
     if kind == ".csv":
-        return FileLabels(file, _read_csv(dataset, file))
+        return FileLabels(source, _read_csv(dataset, file))
     if kind not in (".npy", ".npz"):
         raise DataError(file, "is of a kind that is not read", "Give a .csv, .npy or .npz file.")
     values = _read_array(file, key)
@@ -100,14 +102,14 @@ def labels_from_file(dataset: Dataset, file: Path, key: str | None = None) -> Fi
     if wrong.any():
         problem = f"holds the class {values[wrong][0]} at place {int(wrong.argmax())}"
         raise DataError(file, problem, f"Give class ids from 0 to {len(dataset.classes) - 1}.")
-    return FileLabels(file, {id: int(values[row]) for id, row in rows.items()})
+    return FileLabels(source, {id: int(values[row]) for id, row in rows.items()})
 
 
 def _noisy(
     dataset: Dataset,
     among: tuple[Case, ...],
     candidates: list[Case],
-    noise: ClassNoise | FileLabels,
+    noise: Simulated | FileLabels,
     seed: int,
     features: Callable[[], npt.NDArray[Any]] | None,
 ) -> dict[str, int]:
@@ -129,7 +131,7 @@ def _report(
     dataset: Dataset,
     candidates: list[Case],
     noisy: Mapping[str, int],
-    noise: ClassNoise | FileLabels,
+    noise: ClassNoise,
     seed: int,
     splits: Collection[Split],
 ) -> dict[str, Any]:
@@ -141,10 +143,9 @@ def _report(
         matrix[case.target, noisy[case.id]] += 1
         if noisy[case.id] != case.target:
             changed[case.id] = [dataset.classes[case.target], dataset.classes[noisy[case.id]]]
-    from_file = isinstance(noise, FileLabels)
     return {
-        "noise": "file" if from_file else next(name for name, kind in CLASS_NOISES.items() if kind is type(noise)),
-        "parameters": {"file": str(noise.file)} if isinstance(noise, FileLabels) else class_parameters(noise),
+        "noise": next(name for name, kind in CLASS_NOISES.items() if kind is type(noise)),
+        "parameters": class_parameters(noise),
         "seed": seed,
         "splits": sorted(splits),
         "count": len(dataset.cases),
@@ -306,7 +307,7 @@ def _read_array(file: Path, key: str | None) -> npt.NDArray[np.int64]:
     if file.suffix.lower() == ".npz":
         names = arrays.names(file)
         if key is None and len(names) != 1:
-            raise DataError(file, f"holds several arrays: {', '.join(names[:10])}", "Save the one of labels as a .npy file.")
+            raise DataError(file, f"holds several arrays: {', '.join(names[:10])}", "Name the one of labels: key=NAME.")
         values = arrays.array(file, key or names[0])
     else:
         try:

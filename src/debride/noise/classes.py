@@ -1,4 +1,4 @@
-"""Noise among the classes of whole images: simulators that take clean class ids and give wrong ones.
+"""Noise among the classes of whole images: simulators that take clean class ids and give wrong ones, and labels from a file.
 
 A simulator is a frozen dataclass of its parameters. ``noise(labels, classes, ids, seed, images)`` takes class ids (N,) int64
 from 0 to ``classes`` - 1, the number of classes K, the ids of the N cases, a seed, and the images (N, D), which ``Instance``
@@ -239,21 +239,43 @@ class Instance:
         return rates
 
 
-ClassNoise = Symmetric | Asymmetric | Transition | Instance
+@dataclass(frozen=True)
+class FromFile:
+    """No simulation: the labels that a file gives, such as those of human annotators (CIFAR-N).
+
+    ``file`` is a .csv, .npy or .npz file, ``key`` the array of the last that holds the labels, needed where it has several.
+    ``data.corrupt_classes`` reads it, for files are not known here.
+    """
+
+    file: str
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.file:
+            raise DataError("noise file", "does not name the file of labels", "Give file=labels.csv, or a .npy or .npz file.")
+        if self.key is not None and not self.file.lower().endswith(".npz"):
+            raise DataError("noise file", f"has a key, and {self.file} is no .npz file", "Leave the key out.")
+
+
+Simulated = Symmetric | Asymmetric | Transition | Instance
+ClassNoise = Simulated | FromFile
 
 CLASS_NOISES: dict[str, type[ClassNoise]] = {
     "symmetric": Symmetric,
     "asymmetric": Asymmetric,
     "transition": Transition,
     "instance": Instance,
+    "file": FromFile,
 }
 
 
 def make_class_noise(name: str, **parameters: Any) -> ClassNoise:
-    """The simulator of a name in ``CLASS_NOISES`` with the given parameters; DataError for an unknown name, parameter or a bad
+    """The noise of a name in ``CLASS_NOISES`` with the given parameters; DataError for an unknown name, parameter or a bad
     value."""
     if name not in CLASS_NOISES:
         raise DataError(f"noise {name}", "does not exist", f"Choose one of {', '.join(CLASS_NOISES)}.")
+    if name == "file":
+        parameters = {"file": "", **parameters}
     return from_mapping(CLASS_NOISES[name], parameters, f"noise {name}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from debride.data.augmentation import ClassAugmentation
 from debride.data.cache import cache_folder
 from debride.data.class_cache import PreparedClasses, network_input, prepare_classes
 from debride.data.class_loader import make_class_batch, read_classes
+from debride.data.classes import missing_labels
 from debride.data.loader import Raw, Selection, read_ahead
 from debride.methods.base import Look, Method, Swept
 from debride.networks.network import Network
@@ -34,10 +36,19 @@ SWEPT = 256
 
 
 class ClassificationRun(TrainingRun):
-    """A training on images with one class each."""
+    """A training on images with one class each. Raises DataError where a look-ahead's trusted batch would have one image, and
+    the network cannot be trained on one."""
 
     prepared: PreparedClasses  # type: ignore[assignment]
     augmentation: ClassAugmentation  # type: ignore[assignment]
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        config = self.method.config
+        asked = getattr(config, "trusted_batch", 0) if getattr(config, "meta", True) else 0  # of methods that look ahead
+        if min(asked, len(self.trusted)) == 1:
+            image = torch.from_numpy(self.prepared.images(self.trusted[:1])).to(self.fabric.device)
+            refuse_alone(self.method, network_input(image))
 
     def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
         """Rows of the training set, un-augmented, in evaluation mode, batch by batch."""
@@ -58,14 +69,40 @@ class ClassificationRun(TrainingRun):
         )
 
 
+@torch.no_grad()
+def refuse_alone(method: Method, image: torch.Tensor) -> None:
+    """Raises DataError where a network of the method normalises by the batch and leaves one pixel of an image (1, C, H, W).
+
+    Tried on a copy, with torch's generators put back: nothing of the method or of what it draws changes.
+    """
+    network = copy.deepcopy(next(module for module in method.modules() if isinstance(module, Network))).train()
+    with torch.random.fork_rng(devices=[image.device] if image.device.type == "cuda" else []):
+        try:
+            network(image)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            size = "x".join(map(str, image.shape[2:]))
+            raise DataError(
+                "a batch of trusted cases",
+                f"has one image, of which the network leaves one pixel (at {size}) that cannot be normalised by the batch",
+                "Trust two training cases or more, with --trusted-batch 2 or more, or give larger images or another --network.",
+            ) from error
+
+
 def prepare_class_sets(job: Job) -> tuple[PreparedClasses, PreparedClasses]:
     """The training and the validation cases. Raises DataError for settings of segmentation, and cases that cannot be learnt."""
     for name in SEGMENTATION_ONLY:
         if getattr(job.config, name) != getattr(ClassTrainConfig(), name):
             raise DataError(f"--{name.replace('_', '-')}", "is for segmentation", "Leave it out; --image-size resizes images.")
+    if job.config.batch_size < 2:
+        raise DataError("--batch-size", "is 1", "Give 2 or more: networks normalise by the batch.")
     train, val = job.dataset.of("train"), job.dataset.of("val")
     if not train:
         raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")
+    for split in ("train", "val"):
+        if missing := missing_labels(job.dataset, split):
+            raise missing
     present = {case.target for case in train if case.target is not None}
     if len(present) < 2:
         named = ", ".join(job.dataset.classes[id] for id in present) or "none"

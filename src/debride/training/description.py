@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from debride.data.class_cache import PreparedClasses
 from debride.types import DataError
 
 if TYPE_CHECKING:
     from debride.data.cache import Prepared
-    from debride.data.class_cache import PreparedClasses
     from debride.methods.base import Method
     from debride.training.fit import Job
 
@@ -24,7 +24,7 @@ FREE_SETTINGS = ("device", "tensorboard", "keep_last")
 
 def describe(job: Job, train: Prepared | PreparedClasses, val: Prepared | PreparedClasses, method: Method) -> dict[str, Any]:
     """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases
-    can be told."""
+    can be told. In classification ``working_size`` is what images were resized to, or had."""
     dataset = job.dataset
     description = {
         "method": job.method,
@@ -49,6 +49,8 @@ def describe(job: Job, train: Prepared | PreparedClasses, val: Prepared | Prepar
             "python": platform.python_version(),
         },
     }
+    if isinstance(train, PreparedClasses):
+        description["working_size"] = train.size
     plain: dict[str, Any] = json.loads(json.dumps(description))
     return plain
 

@@ -67,7 +67,7 @@ def fit(job: Job) -> None:
     config = job.config
     kind = choose_device(config.device, config.devices)
     _refuse_output(job)
-    if len(job.dataset.of("train")) < config.devices:
+    if 0 < len(job.dataset.of("train")) < config.devices:
         raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
     _refuse_task(job)
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import numpy.typing as npt
 import torch
 
 from debride.data.cache import cache_folder
-from debride.data.class_cache import PreparedClasses, prepare_classes
+from debride.data.class_cache import PreparedClasses, image_sizes, prepare_classes
 from debride.data.classes import classification_format
 from debride.data.images import SUFFIXES
 from debride.data.layouts import by_stem
 from debride.data.open import open_dataset, stop
-from debride.evaluation.classification import write_predictions
+from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.classification import sweep_classes
+from debride.training.description import read_description
 from debride.training.predict import Trained
 from debride.types import Case, DataError, Split
 
@@ -32,20 +34,35 @@ def predict_classes(
     open_options: Mapping[str, Any] | None = None,
 ) -> int:
     """Writes ``predictions.csv`` to ``out`` with a line for every image of a data set's ``splits`` (its test cases, or all if
-    it has none) or of a folder, and returns their number. Images are read and predicted batch by batch."""
+    it has none) or of a folder, and returns their number. Images are read and predicted batch by batch, resized to the size
+    that was trained on; what that changed is said on standard error."""
     cases = _cases(source, splits, open_options or {})
     if not cases:
         raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(SUFFIXES)}.")
+    size, note = resizing(trained, cases)
+    if note:
+        sys.stderr.write(f"debride: {note}\n")
     with track("preparing images", len(cases)) as show:
-        prepared = prepare_classes(cases, trained.config.image_size, cache_folder(), lambda done, _: show(done))
+        prepared = prepare_classes(cases, size, cache_folder(), lambda done, _: show(done))
     if prepared.channels != trained.channels:
         problem = f"holds images of {prepared.channels} channels, the network was trained on {trained.channels}"
         raise DataError(source, problem, "Give the same channels.")
     out.mkdir(parents=True, exist_ok=True)
     ids = [case.id for case in cases]
     with track("predicting", len(cases)) as show:
-        write_predictions(out / "predictions.csv", ids, _probabilities(trained, prepared, device, show), trained.labels.classes)
+        write_predictions(out / FILE, ids, _probabilities(trained, prepared, device, show), trained.labels.classes)
     return len(cases)
+
+
+def resizing(trained: Trained, cases: Sequence[Case]) -> tuple[tuple[int, ...] | None, str | None]:
+    """The size (H, W) that images must be resized to, that of the images trained on, and what is to be said of it: how many
+    are. None for what is not needed."""
+    size = tuple(map(int, read_description(trained.labels.root / "run.json")["working_size"]))
+    other = sum(count for each, count in image_sizes(cases).items() if each != size)
+    if not other:
+        return trained.config.image_size, None
+    shown = "x".join(map(str, size))
+    return size, f"{other} of {len(cases)} images are resized to {shown}, the size of the images trained on."
 
 
 def _probabilities(
