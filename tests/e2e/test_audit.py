@@ -211,6 +211,9 @@ def test_a_trusted_label_is_not_called_wrong(audited: Audited, debride: Command,
     assert {case for case, row in after.items() if row["flagged"] == "1"} == set(audited.errors) - {"p02_4"}
     summary = about(tmp_path / "a")["summary"]
     assert summary["flagged"] == len(audited.errors) - 1
+    (tmp_path / "all.txt").write_text("\n".join(row for row in before if row not in audited.errors))
+    words[-1] = tmp_path / "b"
+    assert debride(*words, *QUICK, "--trusted", tmp_path / "all.txt", "--fail-on", 0.25).code == 1  # of 6 others
     assert summary["share_wrong"] == pytest.approx(5 / 29, abs=0.1)
     assert "p02_4" not in read_record(tmp_path / "a").by_case()
 
@@ -318,6 +321,7 @@ def test_refusals(audited: Audited, debride: Command, tmp_path: Path) -> None:
     refused(audit("--predictions", maps, data=tmp_path / "none"), str(tmp_path / "none"))
     refused(audit("--predictions", tmp_path / "none"), "is no folder")
     refused(audit("--run", maps), "holds no training")
+    refused(audit("--run", maps, out=maps / "a"), "lies in the folder of predictions")
     refused(audit("--run", tmp_path / "none"), "holds no training")
     refused(audit("--predictions", maps, "--fail-on", 1.5), "--fail-on")
     refused(audit("--predictions", maps, "--fail-on", "nan"), "--fail-on")

@@ -369,6 +369,7 @@ def test_labels_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lim
     wrong = [int(id.split("_")[1]) % 3 == 0 for id, _, _ in run["train"]]
     assert row["wrong_labels"] == pytest.approx(np.mean(wrong)) and 0 < np.mean(wrong) < 1
     assert [entry[2] for entry in run["val"]] == true_labels(tmp_path, "val").tolist(), "the file is silent about them"
+    assert row["validation_labels"] == "clean"
     noise = json.loads((cell.data_folder / "noise.json").read_text())
     assert noise["parameters"] == {"file": str(tmp_path / "human.npz"), "key": "worse_label"}
 
@@ -381,6 +382,18 @@ def test_a_table_of_labels_serves_a_part_of_the_images(tmp_path: Path) -> None:
     datasets = {"toy": {"path": str(tmp_path / "patches.npz"), "limit": {"train": 20}, "trusted": 0.25}}
     row, _ = run_one(tmp_path, noises=noises, datasets=datasets)
     assert (row["failed"], row["train_cases"], row["wrong_labels"]) == (None, 20, 0.75)
+
+
+def test_a_file_of_labels_that_changed_is_another_noise(tmp_path: Path) -> None:
+    """A cell that was run with the old one is not taken for one with the new."""
+    noises = {"half": {"noise": "file", "parameters": {"file": str(human(tmp_path)), "key": "worse_label"}}}
+    grid = one(tmp_path, noises=noises)
+    (before,) = cells(make_grid(grid, "grid"), tmp_path / "out")
+    key = before.settings, before.data_folder
+    held = dict(np.load(tmp_path / "human.npz"))
+    np.savez(tmp_path / "human.npz", clean_label=held["clean_label"], worse_label=held["clean_label"])
+    (after,) = cells(make_grid(grid, "grid"), tmp_path / "out")
+    assert after.settings != key[0] and after.data_folder != key[1]
 
 
 def test_a_file_of_labels_that_is_not_there_is_named_before_anything_runs(tmp_path: Path) -> None:

@@ -115,15 +115,16 @@ def test_check_notes_images_of_several_sizes(debride: Command, tmp_path: Path) -
     rng = np.random.default_rng(0)
     for number in range(12):
         shape = (8, 30, 3) if number == 5 else (10, 9, 3)
-        save_png(tmp_path / "data" / "ab"[number % 2] / f"{number}.png", rng.integers(0, 256, shape, np.uint8))
+        split = "train" if number < 9 else "val"
+        save_png(tmp_path / "data" / split / "ab"[number % 2] / f"{number}.png", rng.integers(0, 256, shape, np.uint8))
     answer = debride("check", tmp_path / "data")
-    note = f"Note: {tmp_path / 'data'}: has images of 2 sizes, from 8x30 to 10x9. Train with --image-size H W.\n"
+    note = f"Note: {tmp_path / 'data'}: has images of 2 sizes to train on, from 8x30 to 10x9. Train with --image-size H W.\n"
     assert answer.code == 0 and note in answer.out and "no problems" in answer.out
-    save_png(tmp_path / "data" / "a" / "black.png", np.zeros((10, 9, 3), np.uint8))
+    save_png(tmp_path / "data" / "train" / "a" / "black.png", np.zeros((10, 9, 3), np.uint8))
     answer = debride("check", tmp_path / "data")
     assert answer.code == 1 and note in answer.out and answer.err.endswith("1 problem found.\n")
-    (tmp_path / "data" / "a" / "black.png").unlink()
-    (tmp_path / "data" / "b" / "5.png").unlink()
+    (tmp_path / "data" / "train" / "a" / "black.png").unlink()
+    (tmp_path / "data" / "train" / "b" / "5.png").unlink()
     assert "Note" not in debride("check", tmp_path / "data").out
 
 
@@ -131,9 +132,11 @@ def test_check_notes_arrays_of_several_sizes(debride: Command, tmp_path: Path) -
     with np.load(build_npz(tmp_path / "a", n=24, size=8) / "small.npz") as small:
         held = dict(small)
     with np.load(build_npz(tmp_path / "b", n=24, size=9) / "small.npz") as large:
-        held["test_images"] = large["test_images"]
-    np.savez(tmp_path / "both.npz", **held)
-    assert "has images of 2 sizes, from 8x8 to 9x9" in debride("check", tmp_path / "both.npz").out
+        other = dict(large)
+    np.savez(tmp_path / "both.npz", **{**held, "val_images": other["val_images"]})
+    assert "has images of 2 sizes to train on, from 8x8 to 9x9" in debride("check", tmp_path / "both.npz").out
+    np.savez(tmp_path / "test.npz", **{**held, "test_images": other["test_images"]})
+    assert "Note" not in debride("check", tmp_path / "test.npz").out  # they are resized in prediction
 
 
 @pytest.mark.parametrize(
@@ -159,14 +162,18 @@ def test_one_trusted_image(
     if code:
         says = f"a batch of trusted cases: has one image, of which the network leaves one pixel (at {size}x{size})"
         assert says in answer.err and "Trust two training cases or more" in answer.err
-        assert not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text()
+        assert not (tmp_path / "run" / "run.json").exists()
+        (tmp_path / "trusted.txt").write_text("train_00000\ntrain_00001\n")
+        answer = debride("train", method, data, "--out", tmp_path / "run", *words, "--trusted-batch", 2)
+        assert answer.code == 0, answer.err  # in the same folder
 
 
-def test_one_trusted_image_is_enough_where_nothing_looks_ahead(debride: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [["--no-meta"], ["--weights", "none"]])
+def test_one_trusted_image_is_enough_where_nothing_looks_ahead(debride: Command, tmp_path: Path, option: list[str]) -> None:
     data = build_npz(tmp_path / "data", n=18, size=8)
     (tmp_path / "trusted.txt").write_text("train_00000\n")
     words = ["--trusted", tmp_path / "trusted.txt", *SMALL[:4], "--network", "preact-resnet18", "--width", 1, *SMALL[8:]]
-    assert debride("train", "dcd", data, "--out", tmp_path / "run", *words, "--no-meta").code == 0
+    assert debride("train", "dcd", data, "--out", tmp_path / "run", *words, *option).code == 0
 
 
 def test_labels_of_another_hand(debride: Command, tmp_path: Path) -> None:
@@ -188,7 +195,9 @@ def test_labels_of_another_hand(debride: Command, tmp_path: Path) -> None:
 def test_batches_of_one_image_are_refused(debride: Command, tmp_path: Path) -> None:
     data = build_npz(tmp_path / "data", n=24)
     answer = debride("train", "ce", data, "--out", tmp_path / "run", *SMALL, "--batch-size", "1")
-    assert answer.code == 2 and "--batch-size: is 1" in answer.err
+    assert answer.code == 2 and "--batch-size: of 1 for 24 training images" in answer.err
+    answer = debride("train", "ce", data, "--out", tmp_path / "run", *SMALL, "--batch-size", "3", "--devices", "2")
+    assert answer.code == 2 and "--batch-size: of 3 for 24 training images and 2 process(es)" in answer.err
 
 
 def test_images_for_testing_alone_cannot_be_trained_on(debride: Command, tmp_path: Path) -> None:

@@ -486,7 +486,9 @@ def test_missing_predictions_are_counted_and_others_ignored(tmp_path: Path) -> N
     for name in ("case000", "case001", "other"):
         save_npy(tmp_path / "p" / f"{name}.npy", random_map(3, (12, 12)))
     (tmp_path / "p" / "case000.json").write_text("{}")
-    with pytest.raises(DataError, match=r"no prediction for 7 of 9 cases \(case002, .*case006, \.\.\.\); 1 others .*\(other\)"):
+    with pytest.raises(
+        DataError, match=r"no prediction for 7 of 9 cases \(case002, .*case006 and 2 more\); 1 others .*\(other\)"
+    ):
         FolderPredictions(tmp_path / "p", dataset)
     found = FolderPredictions(tmp_path / "p", dataset, missing_ok=True)
     assert found.missing == tuple(f"case{n:03d}" for n in range(2, 9))

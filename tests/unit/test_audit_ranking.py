@@ -133,6 +133,7 @@ def test_where_all_labels_are_trusted_none_is_wrong() -> None:
     ranking = rank(given, copies, people(20), 0, [True] * 20)
     check_sound(ranking, 20)
     assert not ranking.wrong.any() and (ranking.share, ranking.interval) == (0.0, (0.0, 0.0)) and not ranking.blind
+    np.testing.assert_array_equal(ranking.score, rank(given, copies, people(20), 0).score)
 
 
 @pytest.mark.parametrize("trusted", [[0, 1, 2, 3], [18, 19], list(range(2, 40))])

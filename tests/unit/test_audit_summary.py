@@ -149,7 +149,7 @@ def test_noise_in_words() -> None:
     spread = [0.01 * (row % 3 - 1) for row in range(20)]
     summary = summarised(wrong, kinds, [(1 + by, -2 + by, 100 * by) for by in spread])
     first, second, *outlines = summary["noise"]
-    assert first.startswith("missing: 24.0 % of the cases (") and second.startswith("flip: 9.0 % of the cases (")
+    assert first.startswith("missing: 24.0 % of the labels (") and second.startswith("flip: 9.0 % of the labels (")
     assert [line.partition(": ")[2].split(",")[0] for line in outlines] == ["outward", "inward", "to neither side"]
     assert "part 2" in outlines[1] and "-2.0" in outlines[1]
 

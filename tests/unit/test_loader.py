@@ -132,6 +132,16 @@ def test_processes_share_out_each_batch(count: int, size: int, world: int, trust
         assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 4), st.integers(1, 3))
+def test_small_batches_are_left_out_by_all_processes(count: int, size: int, world: int, least: int) -> None:
+    streams = [(np.arange(count), size)]
+    kept = [s for s in select(streams, 3) if len(s.rows) // world >= least]
+    for rank in range(world):
+        part = select(streams, 3, rank, world, least=least)
+        assert [s.rows.tolist() for s in part] == [s.rows[rank::world].tolist() for s in kept]
+
+
 STREAMS = [
     [(np.arange(20), 4)],
     [(np.arange(3), 4)],

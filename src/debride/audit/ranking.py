@@ -130,7 +130,7 @@ def rank(
     kinds = sorted({kind for each in planted for kind in each})
     people, person = np.unique(patients, return_inverse=True)
     doubted = ~np.asarray([False] * len(given) if trusted is None else trusted, bool)
-    if not kinds or not doubted.any():
+    if not kinds:
         none = np.zeros(len(given))
         return Ranking(none, none, {}, 0.0, (0.0, 0.0), float("nan"))
     fold = generator(seed, "cross-fitting").permutation(len(people))[person] % FOLDS
@@ -152,6 +152,8 @@ def rank(
     told_apart, wrong = _auroc(score, limit, weight), np.zeros(len(score))
     if _hardly_told(told_apart, len(score)):
         return Ranking(score, wrong, odds, 0.0, (0.0, 1.0), told_apart)
+    if not doubted.any():
+        return Ranking(score, wrong, odds, 0.0, (0.0, 0.0), told_apart)
     some = score[doubted]
     # An error planted into a label that is wrong already stands out for two reasons: such labels count less.
     wrong[doubted] = np.minimum(1.0, wrong_share(some, limit, weight) * _ratio(some, limit, weight))

@@ -122,7 +122,7 @@ def _mean(values: npt.NDArray[np.float64], person: npt.NDArray[np.intp], times: 
 def _noise(shares: Mapping[str, Sequence[float | None]], bias: Mapping[str, Sequence[float | None]]) -> list[str]:
     """The kinds of noise in words, the most frequent first."""
     said = [
-        f"{kind}: {100 * (share or 0):.1f} % of the cases ({100 * (low or 0):.1f} to {100 * (high or 0):.1f} %)"
+        f"{kind}: {100 * (share or 0):.1f} % of the labels ({100 * (low or 0):.1f} to {100 * (high or 0):.1f} %)"
         for kind, (share, low, high) in sorted(shares.items(), key=lambda each: -(each[1][0] or 0))
     ]
     for name, (mean, low, high) in bias.items():

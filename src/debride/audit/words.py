@@ -6,5 +6,5 @@ from collections.abc import Sequence
 
 
 def some(names: Sequence[str], shown: int = 5) -> str:
-    """The first names, and dots for those left out."""
-    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+    """The first names, and how many more there are."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -18,7 +18,7 @@ from debride.data.open import open_dataset, subset
 from debride.files import content_hash, read_jsonl
 from debride.methods import METHODS
 from debride.noise import Noise
-from debride.noise.classes import ClassNoise
+from debride.noise.classes import ClassNoise, FromFile
 from debride.settings import from_mapping
 from debride.training.config import config_class
 from debride.training.fit import Job
@@ -58,9 +58,11 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that determines the result, as plain JSON: everything but where it is written. Segmentation is not named, so that
-        grids from before there was another task can be resumed."""
+        """All that determines the result, as plain JSON: everything but where it is written, and the content of a file of
+        labels. Segmentation is not named, so that grids from before there was another task can be resumed."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
+        if isinstance(self.simulator, FromFile):
+            plain["simulator"]["content"] = content_hash([Path(self.simulator.file)])
         return plain if self.task == "classification" else {name: plain[name] for name in plain if name != "task"}
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from debride.training.config import config_class
 from debride.training.fit import fit
 from debride.training.predict import Trained, load_run
 from debride.training.predict_classes import resizing
-from debride.types import DataError, Dataset
+from debride.types import DataError, Dataset, Split
 
 
 def measure_classes(cell: Cell) -> ClassRow:
@@ -44,6 +44,7 @@ def measure_classes(cell: Cell) -> ClassRow:
     tidy(done.run, done.marked)
     return {
         **cell_row(cell, given, done),
+        "validation_labels": _validation(cell, given, clean),
         "task": "classification",
         "classes": list(clean.classes),
         "wrong_labels": wrong,
@@ -102,11 +103,17 @@ def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
     return replace(clean, cases=tuple(replace(case, target=target[case.id]) for case in clean.cases))
 
 
-def _wrong(given: Dataset, clean: Dataset) -> float:
-    """The share of the labelled training cases whose class is not the clean one."""
-    target = {case.id: case.target for case in clean.of("train")}
-    wrong = [case.target != target[case.id] for case in given.of("train") if case.target is not None]
+def _wrong(given: Dataset, clean: Dataset, split: Split = "train") -> float:
+    """The share of the labelled cases of a split whose class is not the clean one."""
+    target = {case.id: case.target for case in clean.of(split)}
+    wrong = [case.target != target[case.id] for case in given.of(split) if case.target is not None]
     return sum(wrong) / max(1, len(wrong))
+
+
+def _validation(cell: Cell, given: Dataset, clean: Dataset) -> Literal["given", "clean"]:
+    """The labels that the best epoch was chosen by: clean ones too where a file of labels changes no validation case."""
+    unchanged = isinstance(cell.simulator, FromFile) and not _wrong(given, clean, "val")
+    return "clean" if unchanged else cell.validation
 
 
 def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:

@@ -53,7 +53,10 @@ def add_verbs(verbs: Verbs) -> None:
     )
     audit.add_argument("--partial", action="store_true", help="leave out cases without a prediction")
     audit.add_argument(
-        "--fail-on", type=float, metavar="SHARE", help="exit with 1 if more than this share of the cases is flagged, 0 to 1"
+        "--fail-on",
+        type=float,
+        metavar="SHARE",
+        help="exit with 1 if more than this share of the labels that are not trusted is flagged",
     )
     audit.add_argument(
         "--identities", action="store_true", help="a rater's name is the same person throughout: rank the raters too"
@@ -113,7 +116,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
     if (arguments.identities or arguments.consensus) and not several:
         flag = "--identities" if arguments.identities else "--consensus"
         raise DataError(flag, "is for images with the labels of several raters, which this data set has not", "Leave it out.")
-    check_output(dataset, arguments.out, arguments.predictions)
+    check_output(dataset, arguments.out, arguments.predictions or arguments.run_folder)
     with exclusive(arguments.out):
         claim_output(dataset, arguments.out)
         predictions, predicted = _predictions(arguments, dataset, cases, config)
@@ -121,7 +124,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
             _compare_raters(arguments, replace(dataset, cases=tuple(cases)), config)
         summary = audit_dataset(dataset, predicted, predictions, arguments.out, config)
     _say(arguments.dataset, arguments.out, summary)
-    share = summary["flagged"] / summary["cases"]
+    share = summary["flagged"] / max(1, summary["cases"] - summary["trusted"])
     return int(arguments.fail_on is not None and share > arguments.fail_on)
 
 

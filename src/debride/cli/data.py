@@ -76,18 +76,23 @@ def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def run_check(arguments: argparse.Namespace) -> int:
     """Prints every problem of a data set; 1 if there are any."""
     from debride.data.check import find_problems
+    from debride.data.check_classes import size_note
     from debride.progress import track
 
     with track("checking", None) as show:
         problems = find_problems(arguments.dataset, **dataset_options(arguments), progress=lambda done, _: show(done))
     for problem in problems:
         print(f"{problem.file}: {problem.problem}. {problem.remedy}")
-    if note := _note(arguments):
-        print(f"Note: {note}")
+    try:
+        dataset = open_from(arguments)
+        if note := size_note(dataset):
+            print(f"Note: {note}")
+    except DataError:
+        if not problems:
+            raise
     if problems:
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.", file=sys.stderr)
         return 1
-    dataset = open_from(arguments)
     counts = ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
     patients = len({case.patient for case in dataset.cases})
     classes = ", ".join(dataset.classes)
@@ -96,19 +101,6 @@ def run_check(arguments: argparse.Namespace) -> int:
         f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; cases: {counts}; {patients} patients."
     )
     return 0
-
-
-def _note(arguments: argparse.Namespace) -> str | None:
-    """What is no problem, but asks for an option in training; None where there is none, or the data set cannot be opened."""
-    from debride.data.check_classes import size_note
-    from debride.data.classes import classification_format
-
-    if not classification_format(arguments.dataset):
-        return None
-    try:
-        return size_note(open_from(arguments))
-    except DataError:
-        return None
 
 
 def run_corrupt(arguments: argparse.Namespace) -> int:

@@ -50,23 +50,24 @@ def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int
     if dataset.format != "npz" and len({shape[0] for shape in shapes}) > 1:
         report(DataError(dataset.root, "has images of different numbers of channels", "Convert them to one."))
     if 0 < deepest < 1 << FEW_BITS:
-        problem = f"has 16-bit images with no value above {deepest}: the upper 8 bits, which are kept, are nearly black"
+        problem = f"has 16-bit images with no value above {deepest}: the upper 8 bits, which are kept, leave little to see"
         report(DataError(dataset.root, problem, "Convert them to 8 bits with the window that shows what matters."))
     _check_present(dataset, report)
 
 
 def size_note(dataset: Dataset) -> str | None:
-    """What training asks for where images have several sizes; None where they have one, or a file cannot be read."""
+    """What training asks for where the images that it sees have several sizes; None where they have one, or a file cannot be
+    read, and for segmentation."""
     if dataset.task != "classification":
         return None
     try:
-        sizes = sorted(image_sizes(dataset.cases))
+        sizes = sorted(image_sizes(dataset.of("train", "val")))
     except DataError:
         return None
     if len(sizes) < 2:
         return None
     first, last = ("x".join(map(str, size)) for size in (sizes[0], sizes[-1]))
-    return f"{dataset.root}: has images of {len(sizes)} sizes, from {first} to {last}. Train with --image-size H W."
+    return f"{dataset.root}: has images of {len(sizes)} sizes to train on, from {first} to {last}. Train with --image-size H W."
 
 
 def _in_8_bits(case: Case, image: npt.NDArray[np.generic] | None, report: Report) -> npt.NDArray[np.generic] | None:

@@ -73,13 +73,13 @@ class Regions:
 
 
 def select(
-    streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world: int = 1, steps: int | None = None
+    streams: Sequence[tuple[Rows, int]], seed: int, rank: int = 0, world: int = 1, steps: int | None = None, least: int = 1
 ) -> list[Selection]:
     """The batches of one phase for one process: the first stream's rows once, in random order, shorter streams again and
     again; with ``steps``, that many full batches, for which every stream is gone through as often as it takes.
 
     ``streams`` gives rows and number per batch for all processes together. Each process takes every ``world``-th case of a
-    batch; a last batch too small to give each process a case is left out; so is a stream without rows.
+    batch; a last batch too small to give each process ``least`` cases is left out; so is a stream without rows.
     """
     streams = [stream for stream in streams if len(stream[0])]
     if not streams:
@@ -98,7 +98,7 @@ def select(
         rows = np.concatenate([piece[0] for piece in pieces])
         draw = np.concatenate([piece[1] for piece in pieces])
         stream = np.concatenate([np.full(len(piece[0]), number) for number, piece in enumerate(pieces)])
-        if len(rows) >= world:
+        if len(rows) >= least * world:
             selections.append(Selection(rows[rank::world], stream[rank::world], draw[rank::world]))
     return selections
 

@@ -240,6 +240,11 @@ class Method(nn.Module):
         they are more doubtful; None, by default, where it does not say."""
         return None
 
+    @property
+    def look_ahead_cases(self) -> int:
+        """How many trusted cases a look-ahead draws; 0 where the method, so configured, never looks ahead."""
+        return getattr(self.config, "trusted_batch", 0)
+
     @classmethod
     def relabels(cls, config: Any) -> bool:
         """Whether the method, so configured, has labels of its own and defines ``cleansed``."""

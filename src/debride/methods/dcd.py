@@ -122,6 +122,11 @@ class DCD(Method):
         self.divisions: dict[str, Division] = {}
         self.centres: dict[str, Tensor] = {}
 
+    @property
+    def look_ahead_cases(self) -> int:
+        """How many trusted cases a look-ahead draws; none without weights or without meta."""
+        return self.config.trusted_batch if self.config.meta and self.config.weights != "none" else 0
+
     def fields(self) -> tuple[Field, ...]:
         """alpha and beta of each case for both networks, and its last distance from its centre (0 before the first)."""
         return Field("alpha", "case", (2,), initial=1.0), Field("beta", "case", (2,)), Field("distance", "case", (2,))

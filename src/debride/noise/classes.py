@@ -253,6 +253,8 @@ class FromFile:
     def __post_init__(self) -> None:
         if not self.file:
             raise DataError("noise file", "does not name the file of labels", "Give file=labels.csv, or a .npy or .npz file.")
+        if self.key == "":
+            raise DataError("noise file", "has an empty key", "Name the array of labels, or leave the key out.")
         if self.key is not None and not self.file.lower().endswith(".npz"):
             raise DataError("noise file", f"has a key, and {self.file} is no .npz file", "Leave the key out.")
 

@@ -36,19 +36,11 @@ SWEPT = 256
 
 
 class ClassificationRun(TrainingRun):
-    """A training on images with one class each. Raises DataError where a look-ahead's trusted batch would have one image, and
-    the network cannot be trained on one."""
+    """A training on images with one class each."""
 
     prepared: PreparedClasses  # type: ignore[assignment]
     augmentation: ClassAugmentation  # type: ignore[assignment]
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        config = self.method.config
-        asked = getattr(config, "trusted_batch", 0) if getattr(config, "meta", True) else 0  # of methods that look ahead
-        if min(asked, len(self.trusted)) == 1:
-            image = torch.from_numpy(self.prepared.images(self.trusted[:1])).to(self.fabric.device)
-            refuse_alone(self.method, network_input(image))
+    least = 2  # for batch normalisation refuses a single image whose last features are one pixel
 
     def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
         """Rows of the training set, un-augmented, in evaluation mode, batch by batch."""
@@ -58,8 +50,6 @@ class ClassificationRun(TrainingRun):
         self.augmentation = augmentation
 
     def _raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
-        if len(selections) > 1:  # batch normalisation refuses a single image whose last features are one pixel
-            selections = [each for each in selections if len(each.rows) > 1]
         return read_ahead(selections, lambda selection: read_classes(self.prepared, selection))
 
     def _batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
@@ -70,11 +60,16 @@ class ClassificationRun(TrainingRun):
 
 
 @torch.no_grad()
-def refuse_alone(method: Method, image: torch.Tensor) -> None:
-    """Raises DataError where a network of the method normalises by the batch and leaves one pixel of an image (1, C, H, W).
+def refuse_alone(method: Method, prepared: PreparedClasses, device: torch.device) -> None:
+    """Raises DataError where the method looks ahead at a single trusted image, and its network normalises by the batch and
+    leaves one pixel of an image.
 
     Tried on a copy, with torch's generators put back: nothing of the method or of what it draws changes.
     """
+    trusted = np.flatnonzero([case.trusted for case in prepared.cases])
+    if min(method.look_ahead_cases, len(trusted)) != 1:
+        return
+    image = network_input(torch.from_numpy(prepared.images(trusted[:1])).to(device))
     network = copy.deepcopy(next(module for module in method.modules() if isinstance(module, Network))).train()
     with torch.random.fork_rng(devices=[image.device] if image.device.type == "cuda" else []):
         try:
@@ -95,11 +90,12 @@ def prepare_class_sets(job: Job) -> tuple[PreparedClasses, PreparedClasses]:
     for name in SEGMENTATION_ONLY:
         if getattr(job.config, name) != getattr(ClassTrainConfig(), name):
             raise DataError(f"--{name.replace('_', '-')}", "is for segmentation", "Leave it out; --image-size resizes images.")
-    if job.config.batch_size < 2:
-        raise DataError("--batch-size", "is 1", "Give 2 or more: networks normalise by the batch.")
     train, val = job.dataset.of("train"), job.dataset.of("val")
     if not train:
         raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")
+    if min(job.config.batch_size, len(train)) < 2 * job.config.devices:
+        problem = f"of {job.config.batch_size} for {len(train)} training images and {job.config.devices} process(es)"
+        raise DataError("--batch-size", problem, "Give each process two images or more: networks normalise by the batch.")
     for split in ("train", "val"):
         if missing := missing_labels(job.dataset, split):
             raise missing

@@ -30,7 +30,7 @@ from debride.networks import WIDENING, Network, build, build_classifier
 from debride.progress import track
 from debride.rng import derive
 from debride.training import checkpoint
-from debride.training.classification import ClassificationRun, prepare_class_sets, validate_classes
+from debride.training.classification import ClassificationRun, prepare_class_sets, refuse_alone, validate_classes
 from debride.training.config import TrainConfig
 from debride.training.description import describe, same_training
 from debride.training.label_scores import write_cleansed, write_scores
@@ -163,6 +163,8 @@ def _train(fabric: Fabric, job: Job) -> None:
     place(method, fabric.device, job.dataset.ndim)
     with fabric.rank_zero_first():
         train = _with_extras(train, method, job, fabric.is_global_zero)
+    if isinstance(train, PreparedClasses):
+        refuse_alone(method, train, fabric.device)
     if fabric.is_global_zero:
         _record_job(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())

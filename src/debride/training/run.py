@@ -59,6 +59,9 @@ class TrainingRun:
         self._cases: npt.NDArray[np.int64] = np.array([], np.int64)
         self._logged: dict[str, list[Tensor]] = defaultdict(list)
 
+    least = 1
+    """Cases that every process needs of a batch: smaller batches are left out."""
+
     def _set_views(self, augmentation: Augmentation) -> None:
         """How views are cut from images and changed."""
         patch = self.config.patch_size
@@ -86,7 +89,7 @@ class TrainingRun:
         everything = np.arange(len(self.prepared))
         streams = [(everything if s.cases is None else s.cases, s.size or self.config.batch_size) for s in phase.streams]
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        selections = select(streams, derive(seed, "order"), rank, world, self.config.steps_per_epoch)
+        selections = select(streams, derive(seed, "order"), rank, world, self.config.steps_per_epoch, self.least)
         for raw in self._raw_batches(selections, derive(seed, "read")):
             self._seed_step()
             batch = self._batch(raw, phase.looks, seed)
