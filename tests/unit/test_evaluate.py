@@ -93,6 +93,15 @@ def test_without_distances_and_several_splits(tmp_path):
     assert (summaries[-1].metrics["dice"].mean, summaries[-1].metrics["hd95"].n) == (1.0, 0)
 
 
+def test_predictions_of_other_splits_are_passed_over(tmp_path):
+    dataset = open_dataset(build_nnunet_2d(tmp_path / "data"))
+    for case in dataset.cases:
+        if case.label:
+            write_label(tmp_path / "predictions" / f"{case.id}.png", read_label(case.label, dataset)[0], dataset, Geometry())
+    evaluate_folder(tmp_path / "predictions", dataset, tmp_path / "out", splits=("val",), distances=False)
+    assert {row["case"] for row in read_cases(tmp_path / "out")} == {case.id for case in dataset.of("val")}
+
+
 def test_one_prediction_against_several_raters(tmp_path):
     dataset = open_dataset(build_manifest(tmp_path / "data"))
     cases = dataset.of("val")

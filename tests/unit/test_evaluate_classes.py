@@ -281,12 +281,16 @@ def test_predictions_must_be_those_of_the_split(task, tmp_path):
     write_predictions(other, IDS[1:], probabilities(11), CLASSES)
     with pytest.raises(DataError, match=r"no prediction for case folder/case 0\."):
         evaluate_classes(other, dataset, out)
-    write_predictions(other, [*IDS, "val"], probabilities(13), CLASSES)
-    with pytest.raises(DataError, match="predicts val, no case of split test"):
+    write_predictions(other, [*IDS, "stranger"], probabilities(13), CLASSES)
+    with pytest.raises(DataError, match="predicts stranger, no case of the data set"):
         evaluate_classes(other, dataset, out)
     with pytest.raises(DataError, match="no prediction for case val"):
         evaluate_classes(file, dataset, out, splits=("val",))
     assert not out.exists()
+    write_predictions(other, [*IDS, "val"], probabilities(13), CLASSES)
+    write_predictions(file, IDS, probabilities(13)[:-1], CLASSES)
+    whole, own = evaluate_classes(other, dataset, out), evaluate_classes(file, dataset, out.with_name("own"))
+    assert whole.accuracy == own.accuracy and whole.confusion.sum() == len(IDS)  # another split's prediction is passed over
 
 
 def test_places_and_cases_that_cannot_be_used_are_refused(task, tmp_path):

@@ -255,6 +255,13 @@ def test_test_fraction_beside_test_cases(tmp_path: Path) -> None:
         open_dataset(build_nnunet_3d(tmp_path), test_fraction=0.2)
 
 
+def test_test_fraction_where_files_say_all_splits(tmp_path: Path) -> None:
+    root = build_folder(tmp_path, n=3, splits=False)
+    save_json(root / "splits.json", {"train": ["case000", "case001"], "val": ["case002"]})
+    with pytest.raises(DataError, match="the split of every case, and none is a test case"):
+        open_dataset(root, test_fraction=0.2)
+
+
 def test_trusted_file(tmp_path: Path) -> None:
     root = build_folder(tmp_path / "set")
     save_json(root / "dataset.json", {"trusted": ["case001"]})

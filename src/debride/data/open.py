@@ -196,6 +196,9 @@ def _splits(
     """The split of each case that has one: as the files say, and drawn by patient where they are silent."""
     splits = dict(layout.splits)
     rest = [case for case in cases if case.id not in splits]
+    if test_fraction > 0 and (layout.listed or not rest) and "test" not in splits.values():
+        problem = "is given, but the data set's files say the split of every case, and none is a test case"
+        report(DataError("test fraction", problem, "Name test cases there, or set it to 0."))
     if rest and not layout.listed:
         if test_fraction > 0 and "test" in splits.values():
             report(DataError("test fraction", "is given, but the data set has test cases of its own", "Set it to 0."))

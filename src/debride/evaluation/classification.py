@@ -119,8 +119,8 @@ def evaluate_classes(
     """Compare predicted classes with a data set's; writes cases.csv, summary.json, summary.md, confusion.png to ``out``.
 
     ``predictions`` is a file as ``write_predictions`` writes it, or a folder that holds it as ``predictions.csv``; it has one
-    line for each case of ``splits`` and no other. Raises DataError for a case without a class, without a prediction, or
-    unknown, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set.
+    line for each case of ``splits``, and none of an unknown one. Raises DataError for a case without a class or without a
+    prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set.
     """
     out = out.resolve()
     if out.is_relative_to(dataset.root.resolve()):
@@ -129,7 +129,7 @@ def evaluate_classes(
         raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
     cases, label = _targets(dataset, splits)
     file = predictions / FILE if predictions.is_dir() else predictions
-    probability = _match(file, cases, dataset.classes, splits)
+    probability = _match(file, cases, dataset, splits)
     result = measures(probability, label)
     patients = [case.patient for case in cases]
     bounds = intervals(probability, label, patients, seed)
@@ -219,17 +219,17 @@ def _targets(dataset: Dataset, splits: Sequence[Split]) -> tuple[tuple[Case, ...
     return cases, np.array([case.target for case in cases], dtype=np.int64)
 
 
-def _match(file: Path, cases: Sequence[Case], classes: Sequence[str], splits: Sequence[Split]) -> Floats:
-    """The probabilities (N, K) of the cases, in their order."""
-    ids, probability = read_predictions(file, classes)
+def _match(file: Path, cases: Sequence[Case], dataset: Dataset, splits: Sequence[Split]) -> Floats:
+    """The probabilities (N, K) of the cases, in their order; those of other splits are passed over."""
+    ids, probability = read_predictions(file, dataset.classes)
     row = {name: number for number, name in enumerate(ids)}
     names = " and ".join(splits)
     if missing := [case.id for case in cases if case.id not in row]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(file, f"has no prediction for case {missing[0]}{others}", f"Predict every case of split {names}.")
-    known = {case.id for case in cases}
+    known = {case.id for case in dataset.cases}
     if strange := [name for name in ids if name not in known]:
-        raise DataError(file, f"predicts {strange[0]}, no case of split {names}", "Remove its line, or evaluate its split too.")
+        raise DataError(file, f"predicts {strange[0]}, no case of the data set", "Remove its line, or name it as its case.")
     return probability[[row[case.id] for case in cases]]
 
 

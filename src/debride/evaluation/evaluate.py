@@ -63,8 +63,9 @@ def evaluate_folder(
 def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Split]) -> list[tuple[Case, Path]]:
     """Each case of the splits with its prediction's file, in the order of the data set.
 
-    Every image or NIfTI file in the folder counts as a prediction; other files (probabilities, JSON) are passed over.
-    Raises DataError if the splits are empty or a case has no label, and for missing, superfluous or ambiguous predictions.
+    Every image or NIfTI file in the folder counts as a prediction; other files (probabilities, JSON) and predictions of other
+    splits are passed over. Raises DataError if the splits are empty or a case has no label, and for missing or ambiguous
+    predictions and those of unknown cases.
     """
     cases = dataset.of(*splits)
     names = " and ".join(splits)
@@ -80,10 +81,10 @@ def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Spli
             remedy = f"Predict every case of split {names}."
             raise DataError(predictions / f"{name}.*", f"is missing: no prediction for case {case.id}", remedy)
         pairs.append((case, found[name]))
-    used = {path for _, path in pairs}
-    for path in found.values():
-        if path not in used:
-            raise DataError(path, f"belongs to no case of split {names}", "Move it away, or evaluate its split too.")
+    known = {name for case in dataset.cases for name in (case.id, image_id(case))}
+    for name, path in found.items():
+        if name not in known:
+            raise DataError(path, "belongs to no case of the data set", "Move it away, or name it as its case.")
     return pairs
 
 

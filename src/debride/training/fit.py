@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -31,13 +32,13 @@ from debride.progress import track
 from debride.rng import derive
 from debride.training import checkpoint
 from debride.training.classification import ClassificationRun, prepare_class_sets, refuse_alone, validate_classes
-from debride.training.config import TrainConfig
+from debride.training.config import TrainConfig, config_class
 from debride.training.description import describe, same_training
 from debride.training.label_scores import write_cleansed, write_scores
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.validate import validate
-from debride.types import Case, DataError, Dataset, Task
+from debride.types import Case, DataError, Dataset, Split, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ def fit(job: Job) -> None:
     if 0 < len(job.dataset.of("train")) < config.devices:
         raise DataError("--devices", f"{config.devices} is more than there are training cases", "Use fewer processes.")
     _refuse_task(job)
+    _warn_of_leaks(job.dataset)
     if "trusted" in METHODS[job.method].paper.needs and not any(case.trusted for case in job.dataset.of("train")):
         remedy = "Name cases of the training split with verified labels by --trusted."
         raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
@@ -291,6 +293,20 @@ def _refuse_task(job: Job) -> None:
         raise DataError(f"method {job.method}", f"is not for {task}, which this data set is for", f"Methods that are: {able}.")
     if task == "classification" and getattr(job.method_config, "dice", False):
         raise DataError("--dice", "is for segmentation, and the data set is for classification", "Leave it out.")
+    augmentation = ClassAugmentation if task == "classification" else Augmentation
+    for given, fitting in ((job.config, config_class(task)), (job.augmentation, augmentation)):
+        if type(given) is not fitting:
+            raise DataError("job", f"has a {type(given).__name__} for {task}", f"Give a {fitting.__name__}.")
+
+
+def _warn_of_leaks(dataset: Dataset) -> None:
+    """Says on standard error that patients are in several splits, where it is known who is who."""
+    splits: dict[str, set[Split]] = defaultdict(set)
+    for case in dataset.cases:
+        splits[case.patient].add(case.split)
+    if shared := [patient for patient, own in splits.items() if len(own) > 1]:
+        text = f"patient {shared[0]} and {len(shared) - 1} more are" if len(shared) > 1 else f"patient {shared[0]} is"
+        sys.stderr.write(f"debride: warning: {text} in several splits: results will look better than they are.\n")
 
 
 def _refuse_output(job: Job) -> None:
