@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from tests.datasets import build_folder
 
 from debride.bench import cell as cell_module
-from debride.bench.grid import cells, make_grid, read_grid, run_grid
+from debride.bench.grid import (
+    Block,
+    DatasetEntry,
+    Grid,
+    MethodEntry,
+    NoiseEntry,
+    cells,
+    make_grid,
+    read_grid,
+    run_grid,
+)
 from debride.types import DataError
 
 
@@ -91,9 +104,116 @@ def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch: pyt
     assert "failed" not in (out / "table.md").read_text()
 
 
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, method: str = "ce") -> None:
+    """Every training of a method ends by an error, after it wrote something."""
+    fit = cell_module.fit
+
+    def fail(job: Any) -> None:
+        if job.method != method:
+            fit(job)
+            return
+        job.out.mkdir(parents=True)
+        (job.out / "old").touch()
+        raise error
+
+    monkeypatch.setattr(cell_module, "fit", fail)
+
+
+def test_a_failed_cell_starts_afresh_with_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = grid_of(tmp_path, cells=[{"noises": ["clean"]}])
+    out = tmp_path / "out"
+    failing(monkeypatch, RuntimeError("out of memory"))
+    run_grid(make_grid(raw, "grid"), out)
+    monkeypatch.undo()
+    co = (out / "cells" / "toy" / "clean" / "co" / "seed-0" / "result.json").read_bytes()
+    raw["methods"]["ce"] = {"config": {"dice": True}}
+    run_grid(make_grid(raw, "grid"), out, resume=True)
+    folder = out / "cells" / "toy" / "clean" / "ce" / "seed-0"
+    assert json.loads((folder / "result.json").read_text())["failed"] is None
+    assert json.loads((folder / "run" / "run.json").read_text())["method_config"]["dice"] is True
+    assert json.loads((folder / "cell.json").read_text())["method_config"] == {"dice": True}
+    assert not (folder / "run" / "old").exists() and "out of memory" not in (folder / "log.txt").read_text()
+    assert (out / "cells" / "toy" / "clean" / "co" / "seed-0" / "result.json").read_bytes() == co
+
+
+def test_a_cell_that_was_cut_off_stays_with_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = grid_of(tmp_path, cells=[{"noises": ["clean"], "methods": ["ce"]}])
+    out = tmp_path / "out"
+    failing(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(make_grid(raw, "grid"), out)
+    raw["methods"]["ce"] = {"config": {"dice": True}}
+    with pytest.raises(DataError, match="holds a cell with other settings"):
+        run_grid(make_grid(raw, "grid"), out, resume=True)
+    assert (out / "cells" / "toy" / "clean" / "ce" / "seed-0" / "run" / "old").exists()
+
+
+def test_a_failed_cell_starts_afresh_on_data_that_were_mended(tmp_path: Path) -> None:
+    """A test image of too few channels is found after the training; its mending changes training cases too."""
+    raw = grid_of(tmp_path, cells=[{"methods": ["ce"]}])
+    raw["datasets"]["toy"]["limit"] = {}
+    images, masks, out = tmp_path / "data" / "images", tmp_path / "data" / "masks", tmp_path / "out"
+    whole = (images / "case017.png").read_bytes()
+    Image.open(images / "case017.png").convert("L").save(images / "case017.png")
+    with pytest.raises(DataError, match=r"every cell failed.*channels"):
+        run_grid(make_grid(raw, "grid"), out)
+    (images / "case017.png").write_bytes(whole)
+    (images / "case000.png").write_bytes((images / "case001.png").read_bytes())
+    (masks / "case000.png").write_bytes((masks / "case001.png").read_bytes())
+    run_grid(make_grid(raw, "grid"), out, resume=True)
+    assert [json.loads(line)["failed"] for line in (out / "results.jsonl").read_text().splitlines()] == [None, None]
+    (made,) = (out / "data" / "toy" / "S_DE").iterdir()
+    for file in images.iterdir():
+        assert (made / "images" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_failed_cell_of_unchanged_settings_goes_on_from_its_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed late, as on a full disk, is not trained again."""
+    raw = grid_of(tmp_path, cells=[{"noises": ["clean"], "methods": ["ce"]}])
+    out = tmp_path / "out"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cell_module, "finished", full)
+    with pytest.raises(DataError, match="No space left"):
+        run_grid(make_grid(raw, "grid"), out)
+    monkeypatch.undo()
+    run = out / "cells" / "toy" / "clean" / "ce" / "seed-0" / "run"
+    before = (run / "metrics.jsonl").read_bytes()
+    run_grid(make_grid(raw, "grid"), out, resume=True)
+    assert (run / "metrics.jsonl").read_bytes() == before  # its seconds are those of the first time
+    assert [json.loads(line)["failed"] for line in (out / "results.jsonl").read_text().splitlines()] == [None]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_corrupted_data_are_made_anew_where_a_cell_failed_and_the_files_changed(
+    changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = grid_of(tmp_path, cells=[{"noises": ["S_DE"]}])
+    out = tmp_path / "out"
+    failing(monkeypatch, RuntimeError("out of memory"))
+    run_grid(make_grid(raw, "grid"), out)
+    monkeypatch.undo()
+    done = out / "cells" / "toy" / "S_DE" / "co" / "seed-0" / "result.json"
+    before = done.read_bytes()
+    (made,) = (out / "data" / "toy" / "S_DE").iterdir()
+    (made / "kept").touch()
+    if changed:
+        mask = tmp_path / "data" / "masks" / "case000.png"
+        Image.open(mask).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
+    run_grid(make_grid(raw, "grid"), out, resume=True)
+    assert list((out / "data" / "toy" / "S_DE").iterdir()) == [made]
+    assert (made / "kept").exists() != changed
+    assert done.read_bytes() == before
+    assert "failed" not in (out / "table.md").read_text()
+
+
 def test_grids_where_nothing_works_say_why(tmp_path: Path) -> None:
     build_folder(tmp_path / "data", splits=False)
-    with pytest.raises(DataError, match=r"every cell failed.*has no labelled test cases"):
+    with pytest.raises(DataError, match=r"every cell failed.*has no labelled test cases.*on it\. Mend the cause"):
         run_grid(make_grid(grid_of(tmp_path), "grid"), tmp_path / "out")
 
 
@@ -129,3 +249,12 @@ def test_seeds_and_noises_have_data_of_their_own(tmp_path: Path) -> None:
 def test_mistakes_in_a_grid_are_named_before_anything_runs(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         make_grid(grid_of(tmp_path, **changes), "grid.yaml")
+
+
+def test_the_page_on_benches_names_every_key_and_its_grids_can_be_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+    for cls in (Grid, DatasetEntry, NoiseEntry, MethodEntry, Block):
+        for key in fields(cls):
+            assert f"`{key.name}`" in page, key.name
+    grids = [make_grid(yaml.safe_load(block), "docs") for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert [(grid.task, len(cells(grid, Path()))) for grid in grids] == [("segmentation", 4), ("classification", 2)]

@@ -172,6 +172,25 @@ def test_trusted_cases_keep_their_class_and_limits_hold(tmp_path: Path) -> None:
     assert len(kept) == 5
 
 
+def test_a_data_sets_own_trusted_cases_count_and_keep_their_class(tmp_path: Path) -> None:
+    own = ["train_00002", "train_00005", "train_00011"]
+    (tmp_path / "toy").mkdir()
+    build_npz(tmp_path / "toy" / "patches.npz")
+    (tmp_path / "toy" / "dataset.json").write_text(json.dumps({"trusted": own}))
+    build_npz(tmp_path / "patches.npz")
+    noises = {"half": {"noise": "symmetric", "parameters": {"rate": 1.0, "own": False}}}
+    datasets: dict[str, Any] = {"toy": {"path": str(tmp_path / "toy")}}
+    methods = {"ce": {"method": "dcd"}}
+    row, cell = run_one(tmp_path, datasets=datasets, noises=noises, methods=methods)
+    assert (row["failed"], row["trusted_cases"], row["wrong_labels"]) == (None, 3, pytest.approx(33 / 36))
+    run = json.loads((cell.folder / "run" / "run.json").read_text())
+    truth = true_labels(tmp_path, "train")
+    assert run["trusted"] == own == [id for id, _, target in run["train"] if target == truth[int(id.split("_")[1])]]
+    datasets["toy"]["trusted"] = 0.25
+    with pytest.raises(DataError, match=r"datasets, toy: has a trusted share of 0.25, and the data set marks"):
+        make_grid(one(tmp_path, datasets=datasets, methods=methods), "grid")
+
+
 def test_noise_that_depends_on_the_image_and_a_measured_rate(tmp_path: Path) -> None:
     noises = {"half": {"noise": "instance", "parameters": {"rate": 0.3}}}
     methods = {"ce": {"method": "co-teaching", "config": {"noise_rate": "measured"}}}
@@ -306,11 +325,31 @@ def test_test_images_of_another_kind_are_named(tmp_path: Path) -> None:
         run_grid(make_grid(one(tmp_path, datasets=datasets), "grid"), tmp_path / "out")
 
 
+def test_a_failed_cell_starts_afresh_on_data_that_were_mended(tmp_path: Path) -> None:
+    """Their mending changes training labels too, which the noise then begins from."""
+    file = build_npz(tmp_path / "patches.npz")
+    held = dict(np.load(file))
+    np.savez(file, **{**held, "test_images": held["test_images"][..., 0]})
+    noises = {"half": {"noise": "symmetric", "parameters": {"rate": 0.2}}}
+    grid = make_grid(one(tmp_path, noises=noises), "grid")
+    with pytest.raises(DataError, match="every cell failed"):
+        run_grid(grid, tmp_path / "out")
+    held["train_labels"] = (held["train_labels"] + 1) % 3
+    np.savez(file, **held)
+    (row,) = run_grid(grid, tmp_path / "out", resume=True)
+    (cell,) = cells(grid, tmp_path / "out")
+    wrong = written_labels(cell, "train") != true_labels(tmp_path, "train")
+    assert row["failed"] is None and json.loads((cell.folder / "result.json").read_text())["wrong_labels"] == wrong.mean()
+    assert 0 < wrong.mean() < 0.3
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"task": "detection"}, "detection"),
-        ({"noises": {"a": {"noise": "markov"}}}, "does not exist"),
+        ({"noises": {"a": {"noise": "markov"}}}, "markov does not exist for classification.*Leave task: classification out of"),
+        ({"noises": {"a": {"noise": "markov", "dice": 0.8}}}, "Leave task: classification out of the grid.*symmetric"),
+        ({"noises": {"a": {"noise": "blur"}}}, "noise blur: does not exist. Choose one of symmetric"),
         ({"noises": {"a": {"noise": "symmetric", "parameters": {"rat": 0.5}}}}, "has no setting 'rat'"),
         ({"noises": {"a": {"noise": "symmetric", "parameters": {"rate": 2}}}}, "rate"),
         ({"noises": {"a": {"noise": "symmetric", "dice": 0.5}}}, "has a dice, share or raters"),
@@ -334,8 +373,12 @@ def test_mistakes_in_a_grid_are_named_before_anything_runs(changes: dict[str, An
 def test_grids_for_segmentation_refuse_what_is_for_classification(tmp_path: Path) -> None:
     raw = {"datasets": {"toy": {"path": str(tmp_path)}}, "noises": {"clean": None}, "methods": {"ce": None}}
     assert make_grid(raw, "grid").task == "segmentation"
-    with pytest.raises(DataError, match="does not exist"):
-        make_grid({**raw, "noises": {"a": {"noise": "symmetric"}}}, "grid")
+    message = "noise symmetric does not exist for segmentation, .*Add task: classification to the grid, or .*markov"
+    for more in ({}, {"augmentation": {"policy": "none"}}, {"training": {"network": "cnn"}}):
+        with pytest.raises(DataError, match=message):
+            make_grid({**raw, "noises": {"a": {"noise": "symmetric"}}, **more}, "grid")
+    with pytest.raises(DataError, match=r"noise blur: does not exist. Choose one of markov"):
+        make_grid({**raw, "noises": {"a": {"noise": "blur"}}}, "grid")
 
 
 def test_cells_of_segmentation_are_described_as_before_there_was_a_task(tmp_path: Path) -> None:

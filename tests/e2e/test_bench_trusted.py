@@ -90,7 +90,8 @@ def test_a_share_has_data_of_its_own(tmp_path: Path) -> None:
 def test_trusted_cases_among_the_labels_of_raters(tmp_path: Path) -> None:
     data = build_manifest(tmp_path / "data", n=8)
     manifest = data / "manifest.csv"
-    manifest.write_text(re.sub(r"(?m)^(scan[45],.*),train,", r"\1,test,", manifest.read_text()))
+    changed = re.sub(r"(?m)^(scan[45],.*),train,", r"\1,test,", manifest.read_text())
+    manifest.write_text(re.sub(r"(?m),1$", ",0", changed))
     noises = {"one": {"raters": "rater2"}, "sample": {"raters": "sample"}, "S_DE": {"noise": "dilate-erode", "dice": 0.8}}
     raw = grid_of(tmp_path, datasets={"scans": {"path": str(data), "trusted": 0.01}}, noises=noises, methods={"ce": None})
     run_grid(make_grid(raw, "grid"), tmp_path / "out")
@@ -139,3 +140,66 @@ def test_a_method_that_needs_trusted_cases_is_refused_where_there_are_none(
     del raw["datasets"]["toy"]["trusted"]
     with pytest.raises(DataError, match=r"methods, two-streams: needs trusted cases, toy has none.*trusted: 0\.02"):
         make_grid(raw, "grid.yaml")
+
+
+def mark(data: Path, names: list[str]) -> None:
+    """Marks cases of a folder as trusted, as a user does in its dataset.json."""
+    (data / "dataset.json").write_text(
+        json.dumps({"classes": ["background", "lesion"], "values": {"0": 0, "255": 1}, "trusted": names})
+    )
+
+
+def unshared(root: Path, names: list[str], **changes: Any) -> dict[str, Any]:
+    """A grid without a share, whose data set marks trusted cases of its own."""
+    raw = grid_of(root, **changes)
+    raw["datasets"] = {"toy": {"path": str(root / "data")}}
+    mark(root / "data", names)
+    return raw
+
+
+def test_a_data_sets_own_trusted_cases_count_and_keep_their_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "two-streams", TwoStreams)
+    own = ["case001", "case004", "case007"]
+    noises = {"clean": None, "S_DE": {"noise": "dilate-erode", "dice": 0.7}}
+    raw = unshared(tmp_path, own, noises=noises, methods={"two-streams": None}, seeds=[0, 1])
+    out = tmp_path / "out"
+    run_grid(make_grid(raw, "grid"), out)
+    assert [(row["failed"], row["train_cases"], row["trusted_cases"]) for row in rows_of(out)] == [(None, 12, 3)] * 4
+    source = open_dataset(tmp_path / "data")
+    clean = {case.id: read_label(case.label, source)[0] for case in source.cases if case.label}
+    for (noise, *_), run in runs(out).items():
+        assert run["trusted"] == own
+        given = open_dataset(Path(run["dataset_root"]))
+        same = [
+            case.id for case in given.of("train") if case.label and (read_label(case.label, given)[0] == clean[case.id]).all()
+        ]
+        assert noise == "clean" or same == own
+
+
+def test_a_share_for_a_data_set_with_trusted_cases_of_its_own_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    raw = unshared(tmp_path, ["case001"])
+    raw["datasets"]["toy"]["trusted"] = 0.25
+    with pytest.raises(DataError, match=r"^grid.yaml, datasets, toy: has a trusted share of 0.25, and .* Leave trusted out"):
+        make_grid(raw, "grid.yaml")
+
+
+@pytest.mark.parametrize(
+    ("names", "limit"), [(["case012"], {}), (["case001"], {"train": 1})], ids=["not for training", "left out by the limit"]
+)
+def test_own_trusted_cases_that_are_not_trained_on_do_not_count(
+    names: list[str], limit: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "two-streams", TwoStreams)
+    raw = unshared(tmp_path, names, methods={"two-streams": None})
+    raw["datasets"]["toy"]["limit"] = limit
+    with pytest.raises(DataError, match=r"methods, two-streams: needs trusted cases, toy has none.*mark them in the data set"):
+        make_grid(raw, "grid.yaml")
+    raw["datasets"]["toy"]["trusted"] = 0.25
+    assert make_grid(raw, "grid.yaml")
+
+
+def test_a_data_set_that_cannot_be_opened_is_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "two-streams", TwoStreams)
+    raw = grid_of(tmp_path, datasets={"toy": {"path": str(tmp_path / "nowhere")}}, methods={"two-streams": None})
+    with pytest.raises(DataError, match="nowhere: does not exist"):
+        run_grid(make_grid(raw, "grid"), tmp_path / "out")

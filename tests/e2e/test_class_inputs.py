@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.datasets import build_npz, save_png
+from tests.datasets import build_folder, build_npz, save_png
 from tests.e2e.conftest import Command
 
 from debride.data.open import open_dataset
@@ -185,7 +185,8 @@ def test_labels_of_another_hand(debride: Command, tmp_path: Path) -> None:
     answer = debride(*words)
     assert answer.code == 2 and "holds several arrays: clean_label, worse_label. Name the one of labels: key=" in answer.err
     answer = debride(*words, "key=worst_label")
-    assert answer.code == 2 and "has no array worst_label" in answer.err
+    assert answer.code == 2
+    assert "has no array worst_label, but clean_label, worse_label. Name the one of labels: key=NAME." in answer.err
     answer = debride(*words, "key=worse_label")
     assert answer.code == 0 and "6 of 24 classes changed by file" in answer.out and "'key': 'worse_label'" in answer.out
     listed = [line.split() for line in debride("methods").out.splitlines()]
@@ -205,3 +206,53 @@ def test_images_for_testing_alone_cannot_be_trained_on(debride: Command, tmp_pat
     file = without(source, tmp_path / "alone.npz", only="test_")
     answer = debride("train", "ce", file, "--out", tmp_path / "run", *SMALL)
     assert answer.code == 2 and f"{file}: has no training cases" in answer.err and "--devices" not in answer.err
+
+
+@pytest.mark.parametrize("task", ["masks", "classes"])
+def test_check_speaks_of_trusted_files_of_no_use(debride: Command, tmp_path: Path, task: str) -> None:
+    """They are a problem beside the others; one that trusts a training case is none."""
+    data = build_folder(tmp_path / "data") if task == "masks" else build_npz(tmp_path / "data", n=24)
+    held, used = ("case005", "case000") if task == "masks" else ("test_00001", "train_00001")
+    trusted = tmp_path / "trusted.txt"
+    for text, says in (("", "is empty: it trusts no case"), (f"{held}\n", "names no training case, but cases of test")):
+        trusted.write_text(text)
+        answer = debride("check", data, "--trusted", trusted)
+        assert answer.code == 1 and f"{trusted}: {says}. " in answer.out and answer.err.endswith("1 problem found.\n")
+    trusted.write_text(f"{held}\n{used}\n")
+    assert debride("check", data, "--trusted", trusted).code == 0
+    trusted.write_text(f"nobody\n{held}\n")
+    answer = debride("check", data, "--trusted", trusted)
+    assert answer.code == 1 and answer.err.endswith("2 problems found.\n")
+    assert "names 'nobody', unknown" in answer.out and "names no training case" in answer.out
+    trusted.unlink()
+    answer = debride("check", data, "--trusted", trusted)
+    assert answer.code == 1 and answer.err.endswith("1 problem found.\n") and f"{trusted}: cannot be read" in answer.out
+
+
+def test_check_counts_cases_and_classes(debride: Command, tmp_path: Path) -> None:
+    file = without(build_npz(tmp_path / "data", n=24) / "small.npz", tmp_path / "unlabelled.npz", "test_labels")
+    (tmp_path / "trusted.txt").write_text("train_00000\ntrain_00005\n")
+    answer = debride("check", file, "--trusted", tmp_path / "trusted.txt")
+    assert answer.code == 0
+    assert answer.out.endswith(
+        "cases: 24 train (2 trusted), 8 val, 8 test (8 without a class); training cases of a class: class_0 8, class_1 8, "
+        "class_2 8; 40 patients.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["audit", "DATA"], ["repair", "DATA", "AUDIT"], ["repair", "DATA", "AUDIT", "--accept", "all"]]
+)
+def test_labels_of_classes_are_neither_audited_nor_repaired(debride: Command, tmp_path: Path, words: list[str]) -> None:
+    """Which is said before it is asked what to accept."""
+    file = build_npz(tmp_path / "data", n=24) / "small.npz"
+    answer = debride(*(file if word == "DATA" else word for word in words), "--out", tmp_path / "out")
+    assert answer.code == 2 and f"{file}: is a data set for classification; audit and repair are for masks" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_were_never_repaired(debride: Command, tmp_path: Path) -> None:
+    data = build_npz(tmp_path / "data", n=24)
+    for path in (data, data / "small.npz"):
+        answer = debride("repair", path, "--reverse", "--out", tmp_path / "out")
+        assert answer.code == 2 and "Traceback" not in answer.err and str(path) in answer.err

@@ -98,7 +98,7 @@ def test_corrupt_without_a_case_to_corrupt(debride: Command, tmp_path: Path) -> 
     ("words", "says"),
     [
         (["nothing", "DATA"], "method nothing: does not exist. Choose one of ce, gce"),
-        (["ce", "nowhere"], "nowhere: is not a folder"),
+        (["ce", "nowhere"], "nowhere: does not exist"),
         (["ce", "DATA", "--q", "0.5"], "unrecognized arguments: --q"),
         (["ce", "DATA", "--learning-rat", "0.1"], "unrecognized arguments: --learning-rat"),
         (["ce", "DATA", "--learning-rate", "fast"], "--learning-rate: is 'fast'. Give a number"),

@@ -125,11 +125,16 @@ def test_a_number_is_no_array(tmp_path: Path) -> None:
 
 
 def test_names_of_what_is_missing(tmp_path: Path) -> None:
-    file = save(tmp_path / "it's.npz", here=np.zeros(2))
+    file = save(tmp_path / "it's.npz", here=np.zeros(2), nowhere=np.zeros(3))
     for read in (arrays.header, arrays.array):
         with pytest.raises(DataError) as refused:
             read(file, "there")
-        assert (refused.value.where, refused.value.problem) == (str(file), "has no array there")
+        assert (refused.value.where, refused.value.problem) == (str(file), "has no array there, but here, nowhere")
+    many = save(tmp_path / "many.npz", **{f"a{number}": np.zeros(1) for number in range(11)})
+    with pytest.raises(DataError, match=r"has no array b, but a0, .*, a9, \.\.\.\. Save"):
+        arrays.array(many, "b")
+    with pytest.raises(DataError, match="has no array b, but no array at all"):
+        arrays.array(save(tmp_path / "none.npz"), "b")
     with pytest.raises(DataError, match="does not exist"):
         arrays.names(tmp_path / "absent.npz")
 

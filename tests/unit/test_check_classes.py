@@ -11,6 +11,7 @@ from tests.datasets import build_npz, save_nifti, save_png
 
 from debride.data import arrays, check_classes
 from debride.data.check import find_problems
+from debride.data.open import open_dataset
 
 
 def noise(seed: int, *shape: int) -> Any:
@@ -135,9 +136,87 @@ def test_a_class_without_a_training_image(tmp_path: Path, kind: str) -> None:
         held = dict(np.load(root / "data.npz"))
         held["test_labels"][0] = 2
         np.savez(root / "data.npz", **held)
+        problem = f"{root / 'data.npz'}: has the class 2 in test_labels, row 0, but there is no training image of it. "
+        assert said(root) == [problem + REMEDY]
     else:
         save_png(root / "test" / "class_2" / "x.png", noise(9))
-    assert said(root) == [f"{root}: has no training image of the class 'class_2'. Remove the class, or add images."]
+        assert said(root) == [f"{root}: has no training image of the class 'class_2'. Remove the class, or add images."]
+
+
+REMEDY = "Correct this id, or number the classes from 0 without a gap, each with training images."
+
+
+def relabel(root: Path, **changes: dict[int, int]) -> Path:
+    """Gives rows of the arrays of labels other ids."""
+    held = dict(np.load(root / "data.npz"))
+    for name, rows in changes.items():
+        for row, id in rows.items():
+            held[name][row] = id
+    np.savez(root / "data.npz", **held)
+    return root / "data.npz"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"test_labels": {2: 9}}, "9 in test_labels, row 2, but there is no image of the classes 2 to 8"),
+        ({"train_labels": {7: 9}}, "9 in train_labels, row 7, but there is no image of the classes 2 to 8"),
+        ({"train_labels": {7: 3}}, "3 in train_labels, row 7, but there is no image of the class 2"),
+        ({"val_labels": {1: 4, 3: 4}}, "4 in val_labels, row 1, but there is no image of the classes 2 to 3; 2 images have it"),
+        (
+            {"train_labels": {0: 5, 1: 5}, "val_labels": {2: 8}},
+            "8 in val_labels, row 2, but there is no image of the classes 2 to 4, 6 to 7",
+        ),
+        (
+            {"train_labels": {0: 5}, "val_labels": {0: 8, 1: 8}},
+            "5 in train_labels, row 0, but there is no image of the classes 2 to 4, 6 to 7",
+        ),
+        (
+            {"train_labels": {0: 5}, "val_labels": {0: 8}},
+            "8 in val_labels, row 0, but there is no image of the classes 2 to 4, 6 to 7",
+        ),
+        ({"test_labels": {0: 3, 1: 2, 2: 2}}, "3 in test_labels, row 0, but there is no training image of it"),
+    ],
+)
+def test_a_class_id_out_of_range(tmp_path: Path, changes: dict[str, dict[int, int]], problem: str) -> None:
+    """Its array, row and value are said once, and not a class for each number below it."""
+    file = relabel(build(tmp_path / "data", "npz"), **changes)
+    assert said(file) == [f"{file}: has the class {problem}. {REMEDY}"]
+
+
+def test_ids_that_begin_at_one(tmp_path: Path) -> None:
+    file = build(tmp_path / "data", "npz") / "data.npz"
+    held = dict(np.load(file))
+    np.savez(file, **{name: array + 1 if name.endswith("labels") else array for name, array in held.items()})
+    (line,) = said(file)
+    assert line.startswith(f"{file}: has the class 2 in train_labels, row 1, but there is no image of the class 0; 9 images")
+
+
+def test_classes_with_names_and_no_images_are_said_together(tmp_path: Path) -> None:
+    root = build(tmp_path / "data", "npz")
+    (root / "dataset.json").write_text('{"classes": ["a", "b", "c", "d"]}')
+    remedy = "Remove the classes, or add images."
+    assert said(root) == [f"{root}: has no training image of the 2 classes 'c', 'd'. {remedy}"]
+    relabel(root, test_labels={0: 3})
+    assert said(root) == [f"{root}: has no training image of the 2 classes 'c', 'd'. {remedy}"]
+
+
+@pytest.mark.parametrize(("split", "shape"), [("test", (6, 6)), ("val", (6, 6, 1)), ("train", (6, 6, 4))])
+def test_arrays_of_different_numbers_of_channels(tmp_path: Path, split: str, shape: tuple[int, ...]) -> None:
+    file = build(tmp_path / "data", "npz") / "data.npz"
+    held = dict(np.load(file))
+    count = len(held[f"{split}_images"])
+    np.savez(file, **{**held, f"{split}_images": np.array([noise(900 + row, *shape) for row in range(count)])})
+    channels = {"train": 3, "val": 3, "test": 3, split: 4 if split == "train" else 1}
+    told = ", ".join(f"{channels[name]} in {name}_images" for name in ("train", "val", "test"))
+    assert said(file) == [f"{file}: has images of different numbers of channels: {told}. Convert them to one."]
+
+
+def test_grey_arrays_with_and_without_an_axis_of_channels(tmp_path: Path) -> None:
+    file = build(tmp_path / "data", "npz") / "data.npz"
+    held = {name: array[..., :1] if name.endswith("images") else array for name, array in np.load(file).items()}
+    np.savez(file, **{**held, "test_images": held["test_images"][..., 0]})
+    assert said(file) == []
 
 
 def test_training_images_of_one_class_only(tmp_path: Path) -> None:
@@ -215,7 +294,7 @@ def test_16_bit_images_whose_upper_bits_are_unused(tmp_path: Path, largest: int,
         save_png(root / "ab"[number % 2] / f"{number}.png", image)
     lines = [line for line in said(root) if "bits" in line]
     assert lines == found * [
-        f"{root}: has 16-bit images with no value above {largest}: the upper 8 bits, which are kept, are nearly black. "
+        f"{root}: has 16-bit images with no value above {largest}: the upper 8 bits, which are kept, leave little to see. "
         "Convert them to 8 bits with the window that shows what matters."
     ]
 
@@ -225,3 +304,20 @@ def test_8_bit_images_use_their_bits(tmp_path: Path) -> None:
     for number in range(12):
         save_png(root / "ab"[number % 2] / f"{number}.png", noise(number, 6, 6) // 4)
     assert said(root) == []
+
+
+def test_counts(tmp_path: Path) -> None:
+    """Of each split, with what is trusted or has no class; of each class, unless there are many."""
+    root = build(tmp_path / "data", "npz")
+    held = {name: array for name, array in np.load(root / "data.npz").items() if name != "test_labels"}
+    held["train_labels"][:3] = 1
+    np.savez(root / "data.npz", **held)
+    (root / "dataset.json").write_text('{"trusted": ["train_00000", "train_00004", "val_00001"]}')
+    text = check_classes.class_counts(open_dataset(root))
+    cases = "cases: 10 train (2 trusted), 4 val (1 trusted), 4 test (4 without a class)"
+    assert text == f"{cases}; training cases of a class: class_0 3, class_1 7"
+    for count in (20, 21):
+        held["train_labels"][1] = count - 1
+        np.savez(root / "data.npz", **held)
+        text = check_classes.class_counts(open_dataset(root))
+        assert text.startswith(cases) and ("class_5 0" in text) == (count == 20)

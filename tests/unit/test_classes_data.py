@@ -242,15 +242,67 @@ def test_folders_of_classes(tmp_path: Path) -> None:
     assert find_problems(root) == []
 
 
-@pytest.mark.parametrize("val", ["val", "validation"])
-def test_folders_of_splits(tmp_path: Path, val: str) -> None:
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "val", "test"),
+        ("train", "validation", "test"),
+        ("training", "valid", "testing"),
+        ("Train", "Valid", "Test"),
+    ],
+)
+def test_folders_of_splits(tmp_path: Path, train: str, val: str, test: str) -> None:
     """A class that one split alone has is a class of all; ids begin with the folder's name."""
-    root = folders(tmp_path, "train/a/1.png", "train/b/1.jpg", "train/b/2.tif", f"{val}/b/1.png", "test/c/x.y.PNG")
-    dataset = open_dataset(root)
+    places = (f"{train}/a/1.png", f"{train}/b/1.jpg", f"{train}/b/2.tif", f"{val}/b/1.png", f"{test}/c/x.y.PNG")
+    dataset = open_dataset(folders(tmp_path, *places, f"{train}/.cache/1.png"))
     assert dataset.classes == ("a", "b", "c")
-    expected = {"train/a/1": "train", "train/b/1": "train", "train/b/2": "train", f"{val}/b/1": "val", "test/c/x.y": "test"}
-    assert splits_of(dataset) == expected
-    assert targets_of(dataset)["test/c/x.y"] == 2
+    expected = {f"{train}/a/1": "train", f"{train}/b/1": "train", f"{train}/b/2": "train"}
+    assert splits_of(dataset) == {**expected, f"{val}/b/1": "val", f"{test}/c/x.y": "test"}
+    assert targets_of(dataset)[f"{test}/c/x.y"] == 2
+
+
+def test_a_folder_beside_those_of_splits(tmp_path: Path) -> None:
+    """It is named, and the splits are opened all the same."""
+    names = [f"{split}/{name}/{n}.png" for split in ("train", "val") for name in "ab" for n in range(2)]
+    root = folders(tmp_path, *names, "extra/a/1.png")
+    (line,) = said(root)
+    assert line.startswith(f"{root}: has folders of splits (train, val) beside others (extra). Move those away, or name them")
+    assert line.endswith("train, val, validation, test, training, valid, testing.")
+    dataset = open_dataset(root, report=lambda problem: None)
+    assert dataset.classes == ("a", "b") and len(dataset.cases) == 8
+
+
+def test_classes_that_are_called_like_splits(tmp_path: Path) -> None:
+    root = folders(tmp_path, *(f"{name}/{n}.png" for name in ("test", "tube") for n in range(5)))
+    assert open_dataset(root).classes == ("test", "tube") and find_problems(root) == []
+    (root / "train").mkdir()
+    assert open_dataset(root).classes == ("test", "train", "tube")
+
+
+def test_images_of_splits_without_folders_of_classes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"known format.*a folder of images for each class \(perhaps within train/"):
+        open_dataset(folders(tmp_path, "train/1.png", "test/1.png"))
+
+
+def test_a_folder_of_test_images_alone(tmp_path: Path) -> None:
+    dataset = open_dataset(folders(tmp_path, "test/a/1.png", "test/b/1.png"))
+    assert splits_of(dataset) == {"test/a/1": "test", "test/b/1": "test"}
+
+
+@pytest.mark.parametrize("name", ["more", "more.png"])
+def test_a_folder_in_the_folder_of_a_class(tmp_path: Path, name: str) -> None:
+    root = folders(tmp_path, *(f"{kind}/{n}.png" for kind in "ab" for n in range(5)), f"a/{name}/1.png")
+    (line,) = said(root)
+    assert line.startswith(f"{root / 'a' / name}: is a folder in the folder of a class. Move its images into")
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("training", "train"), ("valid", "val"), ("Validation", "val"), ("testing", "test"), ("TEST", "test")]
+)
+def test_names_of_splits_in_a_table(tmp_path: Path, name: str, split: str) -> None:
+    rows = [*SOUND, f"y,images/i3.png,a,{name},0"]
+    dataset = open_dataset(table(tmp_path, "case,image,class,split,trusted", *rows))
+    assert splits_of(dataset)["y"] == split
 
 
 def test_folders_of_training_and_test_only(tmp_path: Path) -> None:
@@ -360,7 +412,7 @@ SOUND = ("x0,images/i0.png,a,train,0", "x1,images/i1.png,b,train,0", "x2,images/
         ("y,images,a,train,0", "names 'images', which does not exist"),
         ("y,,a,train,0", "names '', which does not exist"),
         (f"y,{'n' * 5000}.png,a,train,0", "which does not exist"),
-        ("y,images/i3.png,a,later,0", "has the split 'later'. Use one of train, val"),
+        ("y,images/i3.png,a,later,0", "has the split 'later'. Use one of train, val, validation, test, training, valid,"),
         ("y,images/i3.png,a,,0", "has the split ''"),
         ("y,images/i3.png,a,train,perhaps", "has trusted 'perhaps'. Write 1 or 0"),
         ("x1,images/i3.png,a,train,0", "names the case x1 again"),
@@ -434,8 +486,27 @@ def test_formats_are_told_apart(tmp_path: Path) -> None:
         shutil.copy(built["npz"] / "small.npz", built[name] / "features.npz")
         assert open_dataset(built[name]).format == name
     shutil.copy(built["npz"] / "small.npz", built["npz"] / "second.npz")
-    with pytest.raises(DataError, match="is no data set of a known format"):
+    with pytest.raises(DataError, match=r"holds 2 \.npz files: second\.npz, small\.npz"):
         open_dataset(built["npz"])
+
+
+@pytest.mark.parametrize("format", [None, "npz"])
+def test_several_files_of_arrays(tmp_path: Path, format: str | None) -> None:
+    """Those with images are named, whatever else a folder has."""
+    npz(tmp_path, {"worse": np.arange(3)}, "human.npz")
+    (tmp_path / "broken.npz").write_bytes(b"x")
+    with pytest.raises(DataError) as refused:
+        open_dataset(tmp_path, format=format)
+    assert refused.value.problem == "holds 2 .npz files: broken.npz, human.npz"
+    assert refused.value.remedy.startswith("None of them has images to learn from. Give train_images")
+    npz(tmp_path, small(), "small.npz")
+    assert said(tmp_path, format=format) == [
+        f"{tmp_path}: holds 3 .npz files: broken.npz, human.npz, small.npz. "
+        f"Give the one that has images: {tmp_path / 'small.npz'}."
+    ]
+    npz(tmp_path, {"test_images": small()["test_images"]}, "test.npz")
+    (line,) = said(tmp_path, format=format)
+    assert line.endswith(f"Give one of those that have images: {tmp_path / 'small.npz'}, {tmp_path / 'test.npz'}.")
 
 
 @pytest.mark.parametrize("format", ["npz", "classes", "table"])
@@ -457,7 +528,7 @@ def test_a_format_that_does_not_fit(tmp_path: Path, format: str) -> None:
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("x")
     (tmp_path / "empty").mkdir()
-    for path, problem in (("file.txt", "is not a folder"), ("absent.npz", "is not a folder"), ("empty", "is no data set of a")):
+    for path, problem in (("file.txt", "is not a folder"), ("absent.npz", "does not exist"), ("empty", "is no data set of a")):
         with pytest.raises(DataError, match=problem) as refused:
             open_dataset(tmp_path / path)
         assert r".npz file" in refused.value.remedy

@@ -12,7 +12,7 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_png
 
 from debride.data.images import read_label
-from debride.data.open import infer_legend, open_dataset, subset
+from debride.data.open import infer_legend, open_dataset, subset, unused_trusted
 from debride.types import IGNORE, Case, DataError, Dataset
 
 
@@ -277,8 +277,27 @@ def test_trusted_file(tmp_path: Path) -> None:
         open_dataset(root, trusted=tmp_path / "missing.txt")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty: it trusts no case"),
+        (" \n\n", "is empty: it trusts no case"),
+        ("case004\n", "names no training case, but cases of val"),
+        ("case005\ncase004\n", "names no training case, but cases of test and val"),
+        ("case004\ncase003\n", None),
+        ("nobody\n", None),
+    ],
+)
+def test_trusted_files_of_no_use(tmp_path: Path, text: str, problem: str | None) -> None:
+    dataset = open_dataset(build_folder(tmp_path / "set"))
+    (tmp_path / "trusted.txt").write_text(text)
+    found = unused_trusted(tmp_path / "trusted.txt", dataset)
+    assert (found and found.problem) == problem
+    assert found is None or found.where == str(tmp_path / "trusted.txt")
+
+
 def test_formats(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="does not exist"):
         open_dataset(tmp_path / "missing")
     with pytest.raises(DataError, match="known format"):
         open_dataset(tmp_path)

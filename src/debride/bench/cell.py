@@ -7,13 +7,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from debride.bench.cell_base import Cell, cell_row, corrupted_folder, failed_row, finished, make_job, open_clean
+from debride.bench.cell_base import (
+    RESULT,
+    Cell,
+    cell_row,
+    corrupted_folder,
+    failed_row,
+    finished,
+    has_failed,
+    make_job,
+    open_clean,
+    prepare_folder,
+)
 from debride.bench.cell_base import tidy as _tidy
 from debride.bench.class_cell import failed_classes, measure_classes
 from debride.bench.plots import heat, outlines
@@ -60,30 +71,36 @@ class _Measures:
 
 
 def run_cell(cell: Cell, threads: int | None) -> None:
-    """Runs a cell unless its result is there; a failure becomes its result, and is tried again when the grid is resumed.
+    """Runs a cell unless its result is there; a failure becomes its result, and is tried again when the grid is resumed: from
+    its last epoch, or afresh where its settings or data were mended.
 
-    Raises DataError where the folder holds a cell of other settings: results of two grids are never mixed.
+    Raises DataError where the folder holds a cell of other settings that has not failed: results of two grids are never mixed.
     """
-    result, settings = cell.folder / "result.json", cell.folder / "cell.json"
-    if settings.exists() and read_json(settings) != cell.settings:
-        raise DataError(cell.folder, "holds a cell with other settings", "Choose another --out, or remove this folder.")
-    if result.exists() and not read_json(result)["failed"]:
-        return
+    result, settings = cell.folder / RESULT, cell.folder / "cell.json"
+    if not has_failed(cell):
+        if settings.exists() and read_json(settings) != cell.settings:
+            raise DataError(cell.folder, "holds a cell with other settings", "Choose another --out, or remove this folder.")
+        if result.exists():
+            return
     if threads is not None:
         torch.set_num_threads(threads)
-    with exclusive(cell.folder), (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
-        write_json(settings, cell.settings)
-        classify = cell.task == "classification"
-        failed = failed_classes if classify else _failed
-        row: CellRow
-        try:
-            row = measure_classes(cell) if classify else _measure(cell)
-        except DataError as error:
-            row = failed(cell, str(error))
-        except Exception as error:  # a mistake of ours or of a user's network: the other cells go on
-            traceback.print_exception(error, file=log)
-            row = failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
-        write_json(result, row)
+    with exclusive(cell.folder):
+        prepare_folder(cell)
+        with (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
+            write_json(result, _row(cell, log))
+
+
+def _row(cell: Cell, log: TextIO) -> CellRow:
+    """What a cell gave, or why it failed."""
+    classify = cell.task == "classification"
+    failed = failed_classes if classify else _failed
+    try:
+        return measure_classes(cell) if classify else _measure(cell)
+    except DataError as error:
+        return failed(cell, str(error))
+    except Exception as error:  # a mistake of ours or of a user's network: the other cells go on
+        traceback.print_exception(error, file=log)
+        return failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
 
 
 def _measure(cell: Cell) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,8 @@ import torch
 from debride.bench.tabulate import CellRow
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import open_dataset, subset
-from debride.files import content_hash, read_jsonl
+from debride.data.raters import choose_raters
+from debride.files import LOCK, content_hash, read_json, read_jsonl, write_json
 from debride.methods import METHODS
 from debride.noise import Noise
 from debride.noise.classes import ClassNoise, FromFile
@@ -23,6 +24,12 @@ from debride.settings import from_mapping
 from debride.training.config import config_class
 from debride.training.fit import Job
 from debride.types import DataError, Dataset, Split, Task
+
+RESULT = "result.json"
+"""The file of a cell that says what it gave, or why it failed."""
+
+SOURCE = "source.json"
+"""The file of a cell, and of a corrupted data set, that says of which files it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +110,71 @@ def open_clean(cell: Cell) -> Dataset:
     return clean
 
 
+def open_given(cell: Cell) -> Dataset:
+    """The data set of a cell as far as it is used, with the labels of the chosen raters."""
+    used = subset(open_dataset(cell.path, **cell.open_options), cell.limit, 0)
+    return used if cell.raters is None else choose_raters(used, cell.raters, cell.seed)
+
+
+def has_failed(cell: Cell) -> bool:
+    """Whether the result of a cell says that it failed."""
+    result = cell.folder / RESULT
+    return result.exists() and bool(read_json(result)["failed"])
+
+
+def prepare_folder(cell: Cell) -> None:
+    """Writes what a cell depends on to its folder. Where that was something else when the cell failed, or no training is there
+    to go on with, all that it left is removed first, but its lock; its result goes last, so that a kill leaves it failed."""
+    settings, record = cell.folder / "cell.json", cell.folder / SOURCE
+    try:
+        source = _source(cell)
+    except DataError:
+        source = {}  # the cell will say why
+    known = settings.exists() and record.exists() and (cell.folder / "run" / "run.json").exists()
+    if has_failed(cell) and not (known and read_json(settings) == cell.settings and read_json(record) == source):
+        _clear(cell)
+    write_json(settings, cell.settings)
+    write_json(record, source)
+
+
+def _clear(cell: Cell) -> None:
+    for path in sorted(cell.folder.iterdir(), key=lambda path: path.name == RESULT):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def drop_stale(todo: Iterable[Cell]) -> None:
+    """Removes the corrupted data of failed cells whose data set's files changed since, so that it is made anew. A data set that
+    cannot be opened is left to its cells."""
+    for cell in {cell.data_folder: cell for cell in todo if has_failed(cell)}.values():
+        record = cell.data_folder / SOURCE
+        try:
+            if cell.data_folder.exists() and not (record.exists() and read_json(record) == _source(cell)):
+                shutil.rmtree(cell.data_folder)
+        except DataError:
+            continue
+
+
+def _source(cell: Cell) -> dict[str, str]:
+    """A hash of what corrupted data depends on beside the settings: the cases, and the size and date of each of their files."""
+    cases = open_dataset(cell.path, **cell.open_options).cases
+    files = {file for case in cases for file in (*case.image, *([case.label] if case.label else []))}
+    found = {file: file.stat() for file in files | {cell.path} if file.is_file()}
+    dates = sorted((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in found.items())
+    return {"files": content_hash([], cases, dates)}
+
+
 def corrupted_folder(cell: Cell, corrupt: Callable[[Path], object]) -> Path:
-    """The folder of the corrupted data set, which ``corrupt`` writes once for all methods with the same noise and seed."""
+    """The folder of the corrupted data set, which ``corrupt`` writes once for all methods with the same noise and seed, with a
+    record of the files that it was made of."""
     folder = cell.data_folder
     if not folder.exists():
         own = folder.with_name(f"{folder.name}-{os.getpid()}")
+        source = _source(cell)
         corrupt(own)
+        write_json(own / SOURCE, source)
         try:
             own.rename(folder)
         except OSError:  # another cell was quicker: what it wrote is the same

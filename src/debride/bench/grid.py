@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from debride.bench.cell import run_cell
-from debride.bench.cell_base import Cell
+from debride.bench.cell_base import Cell, drop_stale, open_given
 from debride.bench.results import write_report, write_tables
 from debride.bench.tabulate import CellRow
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.cache import Preparation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
-from debride.noise import Noise, make_noise
-from debride.noise.classes import ClassNoise, FromFile, make_class_noise
+from debride.noise import NOISES, Noise, make_noise
+from debride.noise.classes import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
 from debride.progress import track
 from debride.settings import from_mapping
 from debride.training.config import config_class
@@ -35,7 +35,8 @@ class DatasetEntry:
     the grid's.
 
     ``trusted`` is the share of the training images used that keep their clean label and count as verified, at least one where
-    it is above 0, drawn for each seed (see ``trust``).
+    it is above 0, drawn for each seed (see ``trust``); without it those that the data set marks itself are. Both at once are
+    refused.
     """
 
     path: str
@@ -151,6 +152,9 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise DataError(where, "has cells that are no list of blocks", "Write each as - {noises: [...], methods: [...]}.")
     settings = from_mapping(GridSettings, rest, where)
+    noises: dict[str, NoiseEntry] = entries("noises", NoiseEntry)
+    for name, entry in noises.items():
+        _check_task(settings.task, entry.noise, f"{where}, noises, {name}")
     augmentation: type[Augmentation | ClassAugmentation] = Augmentation
     if settings.task == "classification":
         augmentation = ClassAugmentation
@@ -158,7 +162,7 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
         name=settings.name,
         task=settings.task,
         datasets=entries("datasets", DatasetEntry),
-        noises=entries("noises", NoiseEntry),
+        noises=noises,
         methods=entries("methods", MethodEntry, default="method"),
         seeds=settings.seeds,
         training=settings.training,
@@ -217,7 +221,8 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     cell, and returns the rows.
 
     A cell that fails is recorded with its reason and the grid goes on; DataError where all have failed. With ``resume``
-    finished cells are kept and a cell that was cut off goes on from its last epoch.
+    finished cells are kept, a cell that was cut off goes on from its last epoch; so does one that failed, but afresh
+    where its settings or data were mended.
     """
     if out.exists() and any(out.iterdir()) and not resume:
         raise DataError(out, "is not empty", "Choose another --out, or go on with this grid with --resume.")
@@ -229,6 +234,7 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
         if not path.exists():
             remedy = "Correct the path in the grid, or set the environment variable that it names."
             raise DataError(path, "does not exist", remedy)
+    drop_stale(todo)
     write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
     with track(f"bench {grid.name}", len(todo)) as show:
         for done, _ in enumerate(_run(todo, jobs)):
@@ -236,7 +242,8 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
             show(done + 1)
     rows = write_report(grid.name, todo, out)
     if all(row["failed"] for row in rows):
-        raise DataError(out, f"every cell failed, the first with: {rows[0]['failed']}", "Mend the cause and use --resume.")
+        reason = str(rows[0]["failed"]).removesuffix(".")
+        raise DataError(out, f"every cell failed, the first with: {reason}", "Mend the cause and use --resume.")
     return rows
 
 
@@ -315,15 +322,52 @@ def _check(grid: Grid, where: object) -> None:
         if cell.raters is not None and "measured" in cell.method_config.values():
             problem = f"has a measured setting, and nothing to measure it by with the raters of {cell.noise}"
             raise DataError(f"{where}, methods, {cell.name}", problem, "Give a number, or list cells without this pair.")
-        if "trusted" in METHODS[cell.method].paper.needs and not cell.trusted:
-            remedy = f"Give {cell.dataset} a share of trusted: 0.02, or list cells without this pair."
-            raise DataError(f"{where}, methods, {cell.name}", f"needs trusted cases, {cell.dataset} has none", remedy)
         here = f"{where}, training of {cell.dataset} and {cell.name}"
         setup = from_mapping(config_class(cell.task), cell.training, here)
         if cell.task == "segmentation":
             Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)
         elif setup.patch_size is not None or setup.spacing is not None:
             raise DataError(here, "has a patch_size or spacing, which are for segmentation", "Leave them out.")
+    _check_trusted(cells(grid, Path()), where)
+
+
+def _check_trusted(todo: Sequence[Cell], where: object) -> None:
+    """Raises DataError for a share of trusted cases where the data set marks its own, and for a method that needs trusted cases
+    where there are none. Opens only the data sets that this depends on; one that cannot be opened is left to its cells."""
+    marked: dict[tuple[object, ...], bool | None] = {}
+    for cell in todo:
+        needed = "trusted" in METHODS[cell.method].paper.needs
+        if not (needed or cell.trusted):
+            continue
+        key = (cell.dataset, cell.raters, cell.seed if cell.raters else None)
+        if key not in marked:
+            marked[key] = _marks_trusted(cell)
+        if cell.trusted and marked[key]:
+            problem = f"has a trusted share of {cell.trusted}, and the data set marks trusted cases of its own"
+            remedy = "Leave trusted out to use these, or use a copy of the data set that marks none."
+            raise DataError(f"{where}, datasets, {cell.dataset}", problem, remedy)
+        if needed and not cell.trusted and marked[key] is False:
+            remedy = (
+                f"Give {cell.dataset} a share of trusted: 0.02, mark them in the data set, or list cells without this pair."
+            )
+            raise DataError(f"{where}, methods, {cell.name}", f"needs trusted cases, {cell.dataset} has none", remedy)
+
+
+def _marks_trusted(cell: Cell) -> bool | None:
+    """Whether the data set of a cell marks trusted cases among those trained on; None where it cannot be opened."""
+    try:
+        return any(case.trusted for case in open_given(cell).of("train"))
+    except DataError:
+        return None
+
+
+def _check_task(task: Task, noise: str | None, where: str) -> None:
+    """Raises DataError for a noise of the other task than the grid's."""
+    own, other = (NOISES, CLASS_NOISES) if task == "segmentation" else (CLASS_NOISES, NOISES)
+    if noise in other and noise not in own:
+        instead = "Add task: classification to" if task == "segmentation" else "Leave task: classification out of"
+        problem = f"noise {noise} does not exist for {task}, which the grid is for"
+        raise DataError(where, problem, f"{instead} the grid, or choose one of {', '.join(own)}.")
 
 
 def _check_noise(task: Task, noise: NoiseEntry, where: str) -> None:

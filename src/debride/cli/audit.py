@@ -105,9 +105,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
-    dataset = open_from(arguments)
-    if dataset.task != "segmentation":
-        raise DataError(dataset.root, "is a data set for classification", "Give one of images and masks.")
+    dataset = _open_masks(arguments)
     config = AuditConfig(**given_settings(arguments, AuditConfig))
     cases = [case for case in dataset.of(*arguments.splits) if case.label is not None]
     if not cases:
@@ -142,7 +140,7 @@ def run_repair(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.audit is None:
         raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
-    dataset = open_from(arguments)
+    dataset = _open_masks(arguments)
     accept = parse_acceptance(
         arguments.accept,
         dataset.classes,
@@ -159,6 +157,15 @@ def run_repair(arguments: argparse.Namespace) -> int:
         summary = repair(dataset, arguments.audit, arguments.out, accept, progress=lambda done, _: show(done))
     print(_repaired(arguments.out, summary))
     return 0
+
+
+def _open_masks(arguments: argparse.Namespace) -> Dataset:
+    """The data set that the arguments name, which must be one of masks."""
+    dataset = open_from(arguments)
+    if dataset.task != "segmentation":
+        problem = "is a data set for classification; audit and repair are for masks"
+        raise DataError(dataset.root, problem, "Give one of images and masks.")
+    return dataset
 
 
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:

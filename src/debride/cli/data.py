@@ -75,31 +75,39 @@ def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run_check(arguments: argparse.Namespace) -> int:
     """Prints every problem of a data set; 1 if there are any."""
-    from debride.data.check import find_problems
-    from debride.data.check_classes import size_note
+    from debride.data.check import Problem, find_problems
+    from debride.data.check_classes import class_counts, size_note
+    from debride.data.open import open_dataset, unused_trusted
     from debride.progress import track
 
+    options = dataset_options(arguments)
     with track("checking", None) as show:
-        problems = find_problems(arguments.dataset, **dataset_options(arguments), progress=lambda done, _: show(done))
-    for problem in problems:
-        print(f"{problem.file}: {problem.problem}. {problem.remedy}")
+        problems = find_problems(arguments.dataset, **options, progress=lambda done, _: show(done))
+    dataset, note = None, None
     try:
-        dataset = open_from(arguments)
-        if note := size_note(dataset):
-            print(f"Note: {note}")
+        dataset = open_dataset(arguments.dataset, **options, report=lambda problem: None)
+        note = size_note(dataset)
+        if arguments.trusted is not None and (unused := unused_trusted(arguments.trusted, dataset)):
+            problems.append(Problem(unused.where, unused.problem, unused.remedy))
     except DataError:
         if not problems:
             raise
+    for problem in problems:
+        print(f"{problem.file}: {problem.problem}. {problem.remedy}")
+    if note:
+        print(f"Note: {note}")
     if problems:
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.", file=sys.stderr)
         return 1
-    counts = ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
+    assert dataset is not None
     patients = len({case.patient for case in dataset.cases})
+    if dataset.task == "classification":
+        kind, counts = "images with a class each", class_counts(dataset)
+    else:
+        kind = f"{dataset.ndim}D"
+        counts = "cases: " + ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
     classes = ", ".join(dataset.classes)
-    kind = f"{dataset.ndim}D" if dataset.task == "segmentation" else "images with a class each"
-    print(
-        f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; cases: {counts}; {patients} patients."
-    )
+    print(f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; {counts}; {patients} patients.")
     return 0
 
 

@@ -54,8 +54,10 @@ def rows(path: Path, name: str) -> Iterator[npt.NDArray[np.generic]]:
 
 
 def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
-    if f"{name}.npy" not in archive.namelist():
-        raise DataError(path, f"has no array {name}", "Save it with numpy.savez.")
+    present = archive.namelist()
+    if f"{name}.npy" not in present:
+        others = ", ".join(each.removesuffix(".npy") for each in present[:10]) + (", ..." if len(present) > 10 else "")
+        raise DataError(path, f"has no array {name}, but {others or 'no array at all'}", "Save it with numpy.savez.")
     return archive.open(f"{name}.npy")
 
 

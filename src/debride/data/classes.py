@@ -11,7 +11,17 @@ import numpy as np
 
 from debride.data import arrays
 from debride.data.images import SUFFIXES, suffix
-from debride.data.layouts import Layout, Legend, Report, read_legend, read_object, read_people, read_split_name, read_splits
+from debride.data.layouts import (
+    SPLIT_NAMES,
+    Layout,
+    Legend,
+    Report,
+    read_legend,
+    read_object,
+    read_people,
+    read_split_name,
+    read_splits,
+)
 from debride.data.manifest import FLAGS, inside
 from debride.files import read_text
 from debride.types import Case, DataError, Dataset, Format, Split
@@ -56,7 +66,7 @@ def _read_npz(root: Path, report: Report) -> Layout:
     """
     files = [root] if root.is_file() else _npz_files(root)
     if len(files) != 1:
-        raise DataError(root, f"holds {len(files)} .npz files", "Give the one that holds the images and classes.")
+        raise several_arrays(root) or DataError(root, "holds no .npz file", "Give the file of the images and classes.")
     file = files[0]
     present = arrays.names(file)
     cases: list[Case] = []
@@ -82,6 +92,20 @@ def _read_npz(root: Path, report: Report) -> Layout:
     number = 1 + max((case.target for case in cases if case.target is not None), default=0)
     legend = _legend(file if root.is_file() else beside, description, number, "train_labels" in present, report)
     return Layout("npz", tuple(cases), splits, listed, patients, trusted, legend)
+
+
+def several_arrays(folder: Path) -> DataError | None:
+    """That a folder holds several .npz files, and which of them have images; None if it does not."""
+    files = _npz_files(folder)
+    if len(files) < 2:
+        return None
+    shown = ", ".join(file.name for file in files[:6]) + (", ..." if len(files) > 6 else "")
+    problem = f"holds {len(files)} .npz files: {shown}"
+    fit = [file for file in files[:6] if _has_images(file)]
+    if not fit:
+        return DataError(folder, problem, f"None of them has images to learn from. {_NPZ_REMEDY}")
+    which = "the one that has images" if len(fit) == 1 else "one of those that have images"
+    return DataError(folder, problem, f"Give {which}: {', '.join(map(str, fit))}.")
 
 
 def missing_labels(dataset: Dataset, split: Split) -> DataError | None:
@@ -121,20 +145,28 @@ def _npz_targets(file: Path, split: Split, labelled: bool, report: Report) -> li
 
 
 def _read_folders(root: Path, report: Report) -> Layout:
-    """CLASS/image or SPLIT/CLASS/image. A case is named by its path without the file's ending."""
-    tops = {folder.name: folder for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.name.startswith(".")}
-    known: dict[str, Split] = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-    by_split = bool(tops) and set(tops) <= set(known)
-    folders = [(known[name] if by_split else None, top) for name, top in tops.items()]
-    found = [(split, sub) for split, top in folders for sub in (sorted(top.iterdir()) if by_split else [top]) if sub.is_dir()]
+    """CLASS/image or SPLIT/CLASS/image. A case is named by its path without the file's ending.
+
+    Folders named as splits are splits where all are, or where they hold folders and no images.
+    """
+    tops = _folders_in(root)
+    named = {top: SPLIT_NAMES[top.name.lower()] for top in tops if top.name.lower() in SPLIT_NAMES}
+    sure = len(named) == len(tops)
+    of_splits = {top: split for top, split in named.items() if sure or (_folders_in(top) and not _has_pictures(top))}
+    others = [top.name for top in tops if top not in of_splits]
+    if of_splits and others:
+        beside = f"has folders of splits ({', '.join(top.name for top in of_splits)}) beside others ({', '.join(others[:6])})"
+        report(DataError(root, beside, f"Move those away, or name them as splits: {', '.join(SPLIT_NAMES)}."))
+    by_split = [(split, sub) for top, split in of_splits.items() for sub in _folders_in(top)]
+    found: list[tuple[Split | None, Path]] = [*by_split] if of_splits else [(None, top) for top in tops]
     classes = tuple(sorted({folder.name for _, folder in found}))
     cases: dict[str, Case] = {}
     splits: dict[str, Split] = {}
     for split, folder in found:
         for image in sorted(folder.iterdir()):
-            if suffix(image) not in SUFFIXES or image.name.startswith("."):
+            if suffix(image) not in SUFFIXES or image.name.startswith(".") or image.is_dir():
                 if not image.name.startswith("."):
-                    report(DataError(image, "is of a kind that is not read", f"Convert it to {', '.join(SUFFIXES)}."))
+                    report(_unread(image))
                 continue
             id = str(image.relative_to(root))[: -len(suffix(image))]
             if id in cases:
@@ -151,6 +183,13 @@ def _read_folders(root: Path, report: Report) -> Layout:
     if not 2 <= len(classes) <= MAX_CLASSES:
         report(DataError(root, f"has {len(classes)} folders of classes", f"Give 2 to {MAX_CLASSES}."))
     return Layout("classes", tuple(cases.values()), splits, listed, patients, trusted, Legend(classes))
+
+
+def _unread(path: Path) -> DataError:
+    if path.is_dir():
+        remedy = "Move its images into the folder of their class, or take it away: images lie in CLASS/ or SPLIT/CLASS/."
+        return DataError(path, "is a folder in the folder of a class", remedy)
+    return DataError(path, "is of a kind that is not read", f"Convert it to {', '.join(SUFFIXES)}.")
 
 
 def _read_table(root: Path, report: Report) -> Layout:
@@ -234,9 +273,29 @@ def _npz_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix == ".npz" and not file.name.startswith("."))
 
 
-def _class_folders(path: Path) -> bool:
-    """Whether a folder holds folders of images, or train/ with such; images and masks are no classes."""
-    top = path / "train" if (path / "train").is_dir() else path
-    if {"images", "masks"} <= {folder.name for folder in top.iterdir()}:
+def _has_images(file: Path) -> bool:
+    try:
+        return bool({f"{split}_images" for split in SPLITS} & set(arrays.names(file)))
+    except DataError:
         return False
-    return any(any(suffix(file) in SUFFIXES for file in folder.iterdir()) for folder in top.iterdir() if folder.is_dir())
+
+
+def _class_folders(path: Path) -> bool:
+    """Whether a folder holds folders of images, or folders of splits with such; images and masks are no classes."""
+    splits = [folder for folder in _folders_in(path) if folder.name.lower() in SPLIT_NAMES]
+    if any(_is_masks(top) for top in (path, *splits)):
+        return False
+    classes = [folder for folder in _folders_in(path) if folder not in splits]
+    return any(_has_pictures(folder) for folder in (*classes, *(sub for top in splits for sub in _folders_in(top))))
+
+
+def _is_masks(folder: Path) -> bool:
+    return {"images", "masks"} <= {inside.name for inside in folder.iterdir()}
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(suffix(file) in SUFFIXES and file.is_file() for file in folder.iterdir())
+
+
+def _folders_in(path: Path) -> list[Path]:
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))

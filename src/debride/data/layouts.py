@@ -21,7 +21,11 @@ Report = Callable[[DataError], None]
 MAX_CLASSES = 254
 """Class ids fit in ``uint8`` beside ``IGNORE`` and the mark of values without a class."""
 
-_SPLITS: dict[str, Split] = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES: dict[str, Split] = {
+    **{"train": "train", "val": "val", "validation": "val", "test": "test"},
+    **{"training": "train", "valid": "val", "testing": "test"},
+}
+"""What splits are called, in folders, tables and lists; in any case of letters."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,10 @@ def read_splits(path: Path, lists: dict[str, Any], known: Collection[str], repor
 
 def read_split_name(where: object, name: str | None, report: Report) -> Split:
     """The split of that name; reports an unknown one, and takes it as "train"."""
-    if name not in _SPLITS:
-        report(DataError(where, f"has the split {name!r}", f"Use one of {', '.join(_SPLITS)}."))
-    return _SPLITS.get(name or "", "train")
+    split = SPLIT_NAMES.get((name or "").lower())
+    if split is None:
+        report(DataError(where, f"has the split {name!r}", f"Use one of {', '.join(SPLIT_NAMES)}."))
+    return split or "train"
 
 
 def report_unknown(where: object, names: Iterable[str], known: Collection[str], report: Report) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.classes import classification_format, read_classes
+from debride.data.classes import classification_format, read_classes, several_arrays
 from debride.data.images import read_header, read_values
 from debride.data.layouts import Layout, Legend, Report, read_folder, report_unknown
 from debride.data.manifest import read_manifest
@@ -56,6 +56,8 @@ def open_dataset(
     them. Raises DataError for the first problem; a ``report`` that collects problems receives each, and the rest is opened.
     """
     root = Path(path).resolve()
+    if not root.exists():
+        raise DataError(root, "does not exist", "Give the folder of a data set, or a .npz file of images and classes.")
     if not root.is_dir() and not (root.is_file() and root.suffix == ".npz"):
         raise DataError(root, "is not a folder", "Give the folder of a data set, or a .npz file of images and classes.")
     layout = _read_layout(root, format, fold, report)
@@ -105,6 +107,19 @@ def trust(dataset: Dataset, share: float, seed: int) -> Dataset:
     kept = set(images[: max(1, min(round(share * len(images)), len(images) - 1))])
     cases = (replace(case, trusted=image_id(case) in kept) if case.split == "train" else case for case in dataset.cases)
     return replace(dataset, cases=tuple(cases))
+
+
+def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:
+    """What is wrong with a file of trusted cases that trusts no training case of a data set; None if it trusts one, and where
+    it has only names that the data set does not know, which opening it reports. Raises DataError if it cannot be read."""
+    names = set(_names_in(path))
+    if not names:
+        return DataError(path, "is empty: it trusts no case", "Write the ids of trusted training cases, one a line.")
+    splits = {case.split for case in dataset.cases if case.id in names}
+    if not splits or "train" in splits:
+        return None
+    problem = f"names no training case, but cases of {' and '.join(sorted(splits))}"
+    return DataError(path, problem, "Write the ids of training cases, one a line: methods learn from those alone.")
 
 
 def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop) -> Legend:
@@ -164,9 +179,11 @@ def _detect(root: Path) -> str:
         return "nnunet"
     if (root / "images").exists() or (root / "masks").exists():
         return "folder"
+    if root.is_dir() and (several := several_arrays(root)):
+        raise several
     remedy = (
         "Give a folder with images/ and masks/, with imagesTr/ and labelsTr/ (nnU-Net v2), or with manifest.csv; for "
-        "classification a .npz file, a folder for each class, or labels.csv."
+        "classification a .npz file, a folder of images for each class (perhaps within train/, val/, test/), or labels.csv."
     )
     raise DataError(root, "is no data set of a known format", remedy)
 
@@ -215,9 +232,13 @@ def _splits(
 def _read_trusted(path: Path | None, known: Collection[str], report: Report) -> set[str]:
     if path is None:
         return set()
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    names = _names_in(path)
     report_unknown(path, names, known, report)
     return set(names)
+
+
+def _names_in(path: Path) -> list[str]:
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _ndim(cases: Sequence[Case], report: Report) -> int:
