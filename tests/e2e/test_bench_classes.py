@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -247,9 +248,8 @@ def test_resume_keeps_what_is_done_and_refuses_other_settings(tmp_path: Path, mo
         run_grid(make_grid(raw, "grid"), out, resume=True)
 
 
-def test_a_failed_cell_is_shown_and_tried_again_on_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = make_grid(grid_of(tmp_path), "grid")
-    out = tmp_path / "out"
+def without_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Lets trainings of one method fail; returns what trains."""
     fit = class_cell.fit
 
     def fail(job: Any) -> None:
@@ -258,6 +258,13 @@ def test_a_failed_cell_is_shown_and_tried_again_on_the_same_labels(tmp_path: Pat
         fit(job)
 
     monkeypatch.setattr(class_cell, "fit", fail)
+    return fit
+
+
+def test_a_failed_cell_is_shown_and_tried_again_on_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = make_grid(grid_of(tmp_path), "grid")
+    out = tmp_path / "out"
+    without_memory(monkeypatch)
     run_grid(grid, out)
     assert "RuntimeError: out of memory" in (out / "table.md").read_text()
     assert "failed (1)" in (out / "table.md").read_text()
@@ -471,14 +478,7 @@ def test_the_command_says_which_cells_failed(
     file = tmp_path / "grid.yaml"
     file.write_text(yaml.safe_dump(grid_of(tmp_path), sort_keys=False))
     words = ["bench", str(file), "--out", str(tmp_path / "out")]
-    fit = class_cell.fit
-
-    def fail(job: Any) -> None:
-        if job.method == "gce":
-            raise RuntimeError("out of memory")
-        fit(job)
-
-    monkeypatch.setattr(class_cell, "fit", fail)
+    fit = without_memory(monkeypatch)
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert "report.html" in out

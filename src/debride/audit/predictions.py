@@ -25,7 +25,6 @@ from debride.audit.nnunet_maps import (
     soften,
 )
 from debride.audit.pieces import predicted_classes
-from debride.audit.words import some
 from debride.data.images import SUFFIXES, read_header, read_label, read_values, same_spacing, stem, suffix
 from debride.data.raters import image_id
 from debride.files import content_hash, read_json
@@ -34,6 +33,7 @@ from debride.training.description import read_description
 from debride.training.fit import choose_device
 from debride.training.predict import Trained, load_run, predict_whole, trained_on
 from debride.types import Case, DataError, Dataset, Geometry
+from debride.words import some
 
 _MAPS = (".npy", ".npz")
 _LOSSY = (".jpg", ".jpeg")

@@ -15,9 +15,9 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.words import some
 from debride.files import content_hash, read_json, read_text
 from debride.types import IGNORE, DataError, Dataset, Finding, FindingKind
+from debride.words import some
 
 Numbers = npt.NDArray[np.uint16]
 Label = npt.NDArray[np.uint8]

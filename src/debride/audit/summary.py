@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from debride.audit.ranking import RESAMPLES, Ranking
 from debride.audit.scores import CaseScore
-from debride.audit.words import some
 from debride.rng import generator
 from debride.types import Case, Dataset
+from debride.words import some
 
 FEW, MANY = 0.02, 0.2
 """Shares of wrong labels below which nothing needs to be done, and above which methods for noisy labels are worth a try."""

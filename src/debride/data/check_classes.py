@@ -15,6 +15,7 @@ from debride.data.classes import SPLITS, missing_labels
 from debride.data.images import read_image
 from debride.data.layouts import Report
 from debride.types import Case, DataError, Dataset
+from debride.words import some
 
 SHOWN = 20
 """Duplicates that are reported one by one, of more their number; and classes that are listed."""
@@ -110,7 +111,7 @@ def _check_present(dataset: Dataset, report: Report) -> None:
     if stray := _stray_id(dataset, missing):
         report(stray)
         return
-    shown = ", ".join(repr(dataset.classes[id]) for id in missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+    shown = some([repr(dataset.classes[id]) for id in missing], SHOWN)
     which, what = ("class", "Remove the class") if len(missing) == 1 else (f"{len(missing)} classes", "Remove the classes")
     report(DataError(dataset.root, f"has no training image of the {which} {shown}", f"{what}, or add images."))
 

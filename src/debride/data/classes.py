@@ -25,6 +25,7 @@ from debride.data.layouts import (
 from debride.data.manifest import FLAGS, inside
 from debride.files import read_text
 from debride.types import Case, DataError, Dataset, Format, Split
+from debride.words import some
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 MAX_CLASSES = 255
@@ -99,8 +100,7 @@ def several_arrays(folder: Path) -> DataError | None:
     files = _npz_files(folder)
     if len(files) < 2:
         return None
-    shown = ", ".join(file.name for file in files[:6]) + (", ..." if len(files) > 6 else "")
-    problem = f"holds {len(files)} .npz files: {shown}"
+    problem = f"holds {len(files)} .npz files: {some([file.name for file in files], 6)}"
     fit = [file for file in files[:6] if _has_images(file)]
     if not fit:
         return DataError(folder, problem, f"None of them has images to learn from. {_NPZ_REMEDY}")

@@ -22,6 +22,7 @@ from debride.data.images import suffix
 from debride.files import atomic_folder, read_text, write_json, write_text
 from debride.noise.classes import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
 from debride.types import IGNORE, Case, DataError, Dataset, Split
+from debride.words import some
 
 COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
 """The columns of the labels.csv that is written."""
@@ -306,11 +307,10 @@ def _read_array(file: Path, key: str | None) -> npt.NDArray[np.int64]:
     """The integers (N,) of a .npy file, or of an array of a .npz file."""
     if file.suffix.lower() == ".npz":
         names = arrays.names(file)
-        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         if key is None and len(names) != 1:
-            raise DataError(file, f"holds several arrays: {shown}", "Name the one of labels: key=NAME.")
+            raise DataError(file, f"holds several arrays: {some(names, 10)}", "Name the one of labels: key=NAME.")
         if key is not None and key not in names:
-            raise DataError(file, f"has no array {key}, but {shown}", "Name the one of labels: key=NAME.")
+            raise DataError(file, f"has no array {key}, but {some(names, 10)}", "Name the one of labels: key=NAME.")
         values = arrays.array(file, key or names[0])
     else:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 from debride.data.images import MAX_VALUE, SUFFIXES, stem, suffix
 from debride.files import read_json
 from debride.types import Case, DataError, Format, Split
+from debride.words import some
 
 Report = Callable[[DataError], None]
 
@@ -64,7 +65,13 @@ def read_folder(root: Path, report: Report) -> Layout:
     splits = read_splits(root / "splits.json", lists, images, report)
     left_out = [case.id for case in cases if case.id not in splits]
     if lists and left_out:
-        report(DataError(root / "splits.json", f"does not name {_some(left_out)}", "Put every case in one of its lists."))
+        report(
+            DataError(
+                root / "splits.json",
+                f"does not name {_quoted(left_out)}",
+                "Put every case in one of its lists.",
+            )
+        )
     description = read_object(root / "dataset.json", report)
     patients, trusted = read_people(root / "dataset.json", description, cases, report)
     return Layout(
@@ -142,7 +149,13 @@ def read_splits(path: Path, lists: dict[str, Any], known: Collection[str], repor
         report_unknown(path, ids, known, report)
         twice = [id for id in ids if splits.setdefault(id, split) != split]
         if twice:
-            report(DataError(path, f"puts {_some(twice)} in {split} and in another split", "List every case in one split."))
+            report(
+                DataError(
+                    path,
+                    f"puts {_quoted(twice)} in {split} and in another split",
+                    "List every case in one split.",
+                )
+            )
     return splits
 
 
@@ -160,7 +173,7 @@ def report_unknown(where: object, names: Iterable[str], known: Collection[str], 
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5)
         remedy = f"For {unknown[0]!r}, did you mean {', '.join(near)}?" if near else "Use the ids of the data set's cases."
-        report(DataError(where, f"names {_some(unknown)}, unknown in this data set", remedy))
+        report(DataError(where, f"names {_quoted(unknown)}, unknown in this data set", remedy))
 
 
 def report_unpaired(images: dict[str, Path], labels: dict[str, Path], report: Report) -> None:
@@ -193,6 +206,5 @@ def _may_be_ignore(value: Any, taken: Collection[int]) -> bool:
     return type(value) is int and 0 <= value <= MAX_VALUE and value not in taken
 
 
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(repr(name) for name in list(names)[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+def _quoted(names: Iterable[str]) -> str:
+    return some([repr(name) for name in names], 3)
