@@ -19,13 +19,13 @@ from pathlib import Path
 import cc3d
 import numpy as np
 
-from debride.audit.audit import audit_dataset
-from debride.audit.config import AuditConfig
-from debride.audit.pieces import predicted_classes
-from debride.audit.predictions import open_predictions
-from debride.audit.record import read_proposals, read_record
-from debride.data.images import read_label
+from debride.audit.audit_config import AuditConfig
+from debride.audit.evidence.pieces import predicted_classes
+from debride.audit.findings.record import read_proposals, read_record
+from debride.audit.passes import audit_dataset
+from debride.audit.predictions.sources import open_predictions
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.evaluation.detection import average_precision
 from debride.progress import track
 from debride.rng import generator

@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset, subset
-from debride.data.write import copy_dataset
 from debride.files import write_json
 from debride.noise import S_E, S_R, Noise, make_noise
 from debride.noise.strength import label_dice

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from audit import RIVALS, difference, rivals_of
 
-from debride.audit.audit import audit_dataset
-from debride.audit.config import AuditConfig
-from debride.audit.consensus import majority
-from debride.audit.cross_validation import cross_validate
-from debride.audit.kept import KeptPredictions
-from debride.audit.predictions import RunPredictions, open_predictions
+from debride.audit.audit_config import AuditConfig
+from debride.audit.passes import audit_dataset
+from debride.audit.predictions.cross_validation import cross_validate
+from debride.audit.predictions.kept import KeptPredictions
+from debride.audit.predictions.sources import RunPredictions, open_predictions
+from debride.audit.raters.consensus import majority
 from debride.data.augmentation import Augmentation
-from debride.data.images import read_label
 from debride.data.open import open_dataset
-from debride.data.raters import image_id
+from debride.data.pixels.images import read_label
+from debride.data.rater_choice import image_id
 from debride.evaluation.detection import average_precision
 from debride.methods import METHODS
 from debride.noise.strength import label_dice

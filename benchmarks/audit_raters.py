@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from debride.audit.agreement import agreement, boundary_bias, rater_table
-from debride.audit.consensus import majority, staple
-from debride.audit.raters import audit_raters
-from debride.data.images import read_label
+from debride.audit.raters.compare import audit_raters
+from debride.audit.raters.consensus import majority, staple
+from debride.audit.raters.rater_agreement import agreement, boundary_bias, rater_table
 from debride.data.open import open_dataset, subset
+from debride.data.pixels.images import read_label
 from debride.noise.markov import boundary_process, smooth
 from debride.noise.morphology import dilate, erode
 from debride.noise.strength import label_dice

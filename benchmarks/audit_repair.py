@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.noise.strength import label_dice
 
 

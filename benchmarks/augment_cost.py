@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from debride.data import policies
 from debride.data.augmentation import ClassAugmentation
-from debride.data.policies import autoaugment, weak
+from debride.data.classes import policies
+from debride.data.classes.policies import autoaugment, weak
 
 
 def milliseconds(work: Callable[[int], object], repeats: int, device: str) -> str:

@@ -36,13 +36,13 @@ import yaml
 from scipy.stats import spearmanr
 
 from debride.data.augmentation import ClassAugmentation
-from debride.data.corrupt_classes import corrupt_classes
+from debride.data.classes.corrupt_classes import corrupt_classes
 from debride.data.open import open_dataset, subset, trust
 from debride.evaluation.detection import auroc
 from debride.methods import METHODS
 from debride.methods.ce import CrossEntropy
-from debride.methods.semi_supervised import NAMES
-from debride.noise.classes import make_class_noise
+from debride.methods.parts.semi_supervised import NAMES
+from debride.noise.class_noises import make_class_noise
 from debride.refine.uniform import jensen_shannon
 from debride.settings import from_mapping
 from debride.training.config import ClassTrainConfig

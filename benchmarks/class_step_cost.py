@@ -33,12 +33,12 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from debride.data.augmentation import ClassAugmentation
-from debride.data.class_cache import PreparedClasses
-from debride.labels import LabelStore
+from debride.data.classes.class_cache import PreparedClasses
 from debride.methods import METHODS
 from debride.methods.base import Method
-from debride.methods.semi_supervised import NAMES, Division, Projection
+from debride.methods.parts.semi_supervised import NAMES, Division, Projection
 from debride.networks import Network
+from debride.state import LabelState
 from debride.training.classification import ClassificationRun
 from debride.training.config import ClassTrainConfig
 from debride.training.fit import Job, make_method, place
@@ -143,7 +143,7 @@ def rounds_of(
         dataset=dataset, method=method_name, method_config=method_config, config=config, augmentation=views, out=folder / "run"
     )
     method = place(make_method(job, prepared.channels), fabric.device, 2)
-    store = LabelStore(method.fields(), prepared.shapes, folder / name)
+    store = LabelState(method.fields(), prepared.shapes, folder / name)
     run = ClassificationRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)  # type: ignore[arg-type]
     run.epoch = config.epochs - 1
     watch = Stopwatch(fabric.device)

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
-from debride.data.corrupt import corrupt_dataset
+from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, subset, trust
 from debride.evaluation.detection import auroc, average_precision
 from debride.losses.pixel import along, cross_entropy

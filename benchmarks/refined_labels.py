@@ -24,8 +24,8 @@ from torch import Tensor
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
-from debride.data.corrupt import corrupt_dataset
 from debride.data.loader import Regions, Selection, read
+from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, trust
 from debride.losses.region import hard_dice
 from debride.methods import METHODS

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
-from debride.data.corrupt import corrupt_dataset
+from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, subset
 from debride.losses.region import hard_dice
 from debride.methods import METHODS

@@ -28,19 +28,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
-from debride.data.maps import prepare_maps
-from debride.labels import LabelStore
+from debride.data.masks.prepared_maps import prepare_maps
 from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.networks import Network
+from debride.state import LabelState
 from debride.training.config import TrainConfig
 from debride.training.fit import Job, make_method, place
 from debride.training.look_ahead import LookAhead
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
-from debride.types import Batch, Case, Dataset
+from debride.types import Case, Dataset
 
 WARM_UP = 1
 PAIRS = {"2D": 6, "3D": 3}
@@ -155,7 +156,7 @@ def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, fo
     job = Job(dataset=dataset, method=name, method_config=settings, config=config, augmentation=views, out=folder)
     method = place(make_method(job, prepared.channels), fabric.device, dataset.ndim)
     prepared = prepare_maps(prepared, method.maps(), folder / "maps")
-    store = LabelStore(method.fields(), prepared.shapes, folder / name)
+    store = LabelState(method.fields(), prepared.shapes, folder / name)
     run = TrainingRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
     method.train()
     method.start_epoch(run)

@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 
+from debride.batch import Batch, View
 from debride.methods import METHODS
 from debride.networks import build
 from debride.refine.fusion import fused, surest, variance
-from debride.types import Batch, View
 
 ROUNDS = 4
 

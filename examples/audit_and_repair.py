@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from debride.audit.audit import audit_dataset
-from debride.audit.config import AuditConfig
-from debride.audit.decisions import parse_acceptance
-from debride.audit.predictions import open_predictions
-from debride.audit.repair import repair
+from debride.audit.audit_config import AuditConfig
+from debride.audit.passes import audit_dataset
+from debride.audit.predictions.sources import open_predictions
+from debride.audit.repair.apply import repair
+from debride.audit.repair.decisions import parse_acceptance
 from debride.data.open import open_dataset
 
 

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from debride.labels import LabelStore
+from debride.batch import Batch, View
 from debride.networks.network import Network
+from debride.state import LabelState
 from debride.training.look_ahead import LookAhead
-from debride.types import IGNORE, Batch, View
+from debride.types import IGNORE
 from debride.warp import Warp
 from tests.two_networks import Array, at, probabilities, random_labels
 
@@ -62,7 +63,7 @@ def seen_by(
     image: Tensor,
     label: Tensor,
     rows: Sequence[int],
-    store: LabelStore | None = None,
+    store: LabelState | None = None,
     origin: Tensor | None = None,
     **maps: Tensor,
 ) -> Batch:
@@ -90,7 +91,7 @@ class Training:
         epoch: int = 10,
         epochs: int = 100,
         step: int = 0,
-        store: LabelStore | None = None,
+        store: LabelState | None = None,
         trusted: Batch | None = None,
     ) -> None:
         self.epoch, self.epochs, self.step, self.store, self.learning_rate = epoch, epochs, step, store, RATE

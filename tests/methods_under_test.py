@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.labels import Field, LabelStore
+from debride.batch import Batch
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, Stream
-from debride.types import IGNORE, Batch
+from debride.state import Field, LabelState
+from debride.types import IGNORE
 
 
 class Remembering(Method):
@@ -29,7 +30,7 @@ class Remembering(Method):
     def fields(self) -> tuple[Field, ...]:
         return Field("weight", "pixel", initial=1.0), Field("seen", "case")
 
-    def pictured(self, store: LabelStore, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def pictured(self, store: LabelState, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         return {"weight": store.read("weight", rows)}
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.labels import LabelStore
 from debride.methods.base import Method, Swept
+from debride.state import LabelState
 from debride.types import IGNORE
 
 
@@ -38,7 +38,7 @@ class Sweeping:
         self.epoch, self.epochs, self.cases = epoch, epochs, len(label)
         self.trusted = np.array(trusted, np.int64)
         self.own = np.arange(len(label))
-        self.store = LabelStore(method.fields(), [tuple(label.shape[1:])] * len(label), None)
+        self.store = LabelState(method.fields(), [tuple(label.shape[1:])] * len(label), None)
         self.asked: list[tuple[int, Any]] = []
         self.logged: dict[str, float] = {}
 

@@ -11,12 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    import torch
-
-    from debride.warp import Warp
+from typing import Literal
 
 IGNORE = 255
 """Label value of a pixel without a label (the maximum of ``uint8``)."""
@@ -24,7 +19,6 @@ IGNORE = 255
 Split = Literal["train", "val", "test"]
 Task = Literal["segmentation", "classification"]
 Format = Literal["folder", "nnunet", "manifest", "npz", "classes", "table"]
-FindingKind = Literal["missing", "extra", "boundary", "swap", "flip", "shift", "gap", "stray", "empty"]
 
 
 class DataError(ValueError):
@@ -97,89 +91,3 @@ class Dataset:
     def of(self, *splits: Split) -> tuple[Case, ...]:
         """The cases of the given splits, in order."""
         return tuple(case for case in self.cases if case.split in splits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What an audit suspects in one label: a connected piece of it, or, for flip, shift and empty, the label as a whole.
-
-    ``number`` (1, 2, ...) is the value of its voxels in the case's map of proposals. ``given`` and ``proposed`` are class ids:
-    0 is given where an object is missing and proposed for one too many. ``box`` has the first and the past-last index per array
-    axis; ``voxels`` change their class, ``volume`` is theirs in ml, None without a spacing. ``displacement`` in mm (pixels
-    without a spacing) is, for a boundary, how far the label reaches too far out, negative where it lies too far in, and for a
-    shift its length. ``severity`` and ``confidence`` lie in [0, 1].
-    """
-
-    case: str
-    number: int
-    kind: FindingKind
-    given: int
-    proposed: int
-    box: tuple[tuple[int, int], ...]
-    voxels: int
-    volume: float | None = None
-    displacement: float | None = None
-    severity: float
-    confidence: float
-
-    @property
-    def class_id(self) -> int:
-        """The foreground class that it is about: the one given, or where that is background the one proposed."""
-        return self.given or self.proposed
-
-
-@dataclass(frozen=True)
-class View:
-    """One augmented look at a batch: what a network reads, and the geometry that label state follows.
-
-    ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a
-    region of the working images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields``
-    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp, class ids as int64; ``maps`` the method's
-    maps (B, *S): lengths in pixels of the view, or int64 ids.
-    """
-
-    image: torch.Tensor
-    label: torch.Tensor
-    warp: Warp
-    origin: torch.Tensor | None
-    fields: dict[str, torch.Tensor]
-    maps: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a method's step receives: one or several views of the same B cases.
-
-    ``index`` (B,) int64 is the row of each case in the training set and in the LabelStore. ``stream`` (B,) int64 tells which of
-    the plan's streams a case came from. ``trusted`` (B,) bool. ``cases`` holds per-case fields of the store (B, ...).
-    The clean label behind a simulated corruption never enters a batch.
-    """
-
-    views: tuple[View, ...]
-    index: torch.Tensor
-    stream: torch.Tensor
-    trusted: torch.Tensor
-    cases: dict[str, torch.Tensor]
-
-    @property
-    def image(self) -> torch.Tensor:
-        """The first view's image (B, C, *S)."""
-        return self.views[0].image
-
-    @property
-    def label(self) -> torch.Tensor:
-        """The first view's given label (B, *S)."""
-        return self.views[0].label
-
-    @property
-    def fields(self) -> dict[str, torch.Tensor]:
-        """The first view's per-pixel label state."""
-        return self.views[0].fields
-
-    @property
-    def maps(self) -> dict[str, torch.Tensor]:
-        """The first view's maps."""
-        return self.views[0].maps
-
-    def __len__(self) -> int:
-        return int(self.index.shape[0])

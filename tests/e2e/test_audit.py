@@ -19,9 +19,9 @@ from scipy import ndimage
 from tests.datasets import build_folder, build_manifest, build_npz, save_json, save_nifti, save_png, save_rows
 from tests.e2e.conftest import Command
 
-from debride.audit.record import read_record
-from debride.data.images import read_label
+from debride.audit.findings.record import read_record
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
@@ -646,7 +646,7 @@ def no_arrays(value: object) -> bool:
 def test_no_array_is_kept_between_the_passes(
     audited: Audited, debride: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from debride.audit import ranking
+    from debride.audit.evidence import ranking
 
     seen: list[Sequence[Any]] = []
     rank = ranking.rank
@@ -655,7 +655,7 @@ def test_no_array_is_kept_between_the_passes(
         seen.extend((given, planted))
         return rank(given, planted, *others)
 
-    monkeypatch.setattr("debride.audit.audit.rank", spy)
+    monkeypatch.setattr("debride.audit.passes.rank", spy)
     words = ["--predictions", audited.root / "probability", "--out", tmp_path / "a", "--pictures", 0, "--planted", 5]
     assert debride("audit", audited.data, *words).code == 0
     given, planted = seen

@@ -18,7 +18,7 @@ from debride.bench import class_cell
 from debride.bench.cell_base import Cell
 from debride.bench.grid import cells, make_grid, read_grid, run_grid
 from debride.cli import main
-from debride.data.class_cache import network_input
+from debride.data.classes.class_cache import network_input
 from debride.data.open import open_dataset
 from debride.training.predict import load_run
 from debride.types import DataError

@@ -15,9 +15,9 @@ from tests.e2e.conftest import Command
 
 from debride.bench import cell as cell_module
 from debride.bench.grid import make_grid, run_grid
-from debride.data.images import read_image, read_label
 from debride.data.open import open_dataset
-from debride.data.raters import choose_raters
+from debride.data.pixels.images import read_image, read_label
+from debride.data.rater_choice import choose_raters
 from debride.training.inference import segment
 from debride.training.predict import load_run, predict_case
 from debride.types import DataError

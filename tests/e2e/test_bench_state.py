@@ -18,8 +18,8 @@ from tests.methods_under_test import Remembering
 from debride.bench import cell as cell_module
 from debride.bench.grid import cells, make_grid, run_grid
 from debride.bench.plots import heat
-from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.methods import METHODS
 from debride.types import Dataset
 

@@ -12,8 +12,8 @@ from tests.datasets import build_folder, build_manifest, build_nnunet_2d
 from tests.methods_under_test import TwoStreams
 
 from debride.bench.grid import cells, make_grid, run_grid
-from debride.data.images import read_label
 from debride.data.open import open_dataset, trust
+from debride.data.pixels.images import read_label
 from debride.methods import METHODS
 from debride.rng import derive
 from debride.types import DataError

@@ -14,8 +14,8 @@ from tests.datasets import build_manifest, build_nnunet_2d
 
 from debride.bench import cell as cell_module
 from debride.bench.grid import cells, make_grid, run_grid
-from debride.data.images import read_image, read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_image, read_label
 from debride.training.inference import segment
 from debride.training.predict import load_run, predict_case
 from debride.types import DataError, Dataset

@@ -16,7 +16,7 @@ from benchmarks import class_selection, class_step_cost
 from tests.datasets import build_npz
 
 from debride.methods import METHODS
-from debride.methods.semi_supervised import Division
+from debride.methods.parts.semi_supervised import Division
 from debride.types import Case, Dataset
 
 CLEAN = (0, 1, 2, 0, 1, 2, 0, 1)

@@ -15,8 +15,8 @@ from tests.datasets import build_folder, build_nnunet_2d, build_nnunet_3d
 from tests.e2e.conftest import Command
 from tests.training_jobs import same, small_job, weights
 
-from debride.data.images import read_values
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_values
 from debride.files import read_jsonl
 from debride.methods.self_cleansing import CLEANSED, SelfCleansing
 from debride.training.fit import fit

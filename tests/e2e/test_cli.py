@@ -19,8 +19,8 @@ from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_2
 from tests.e2e.conftest import Command
 
 from debride.cli import main
-from debride.data.images import read_label, read_values
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label, read_values
 from debride.files import LOCK, read_jsonl
 from debride.methods import METHODS
 from debride.noise import NOISES

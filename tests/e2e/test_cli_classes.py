@@ -17,12 +17,12 @@ from tests.datasets import build_folder, build_npz, save_png
 from tests.e2e.conftest import Command
 from tests.training_jobs import same, weights
 
+from debride.batch import Batch
 from debride.cli import main
 from debride.data.open import open_dataset
 from debride.files import read_jsonl
 from debride.training.checkpoint import latest_state
 from debride.training.classification import ClassificationRun
-from debride.types import Batch
 
 SMALL = ["--epochs", 2, "--batch-size", 8, "--network", "cnn", "--width", 4, "--learning-rate", 0.05, "--device", "cpu"]
 SMALL += ["--no-tensorboard"]

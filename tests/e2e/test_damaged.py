@@ -24,8 +24,8 @@ from tests.datasets import (
 )
 
 from debride.data.check import find_problems
-from debride.data.images import read_image, read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_image, read_label
 from debride.types import DataError
 
 Damage = Callable[[Path], object]

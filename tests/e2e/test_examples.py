@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 from tests.training_jobs import small_job
 
 from debride.bench.phantom import write_phantoms
-from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.training.fit import fit
 
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from debride.bench import cell
 from debride.data.cache import prepare
-from debride.data.images import read_image, read_label, read_values
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_image, read_label, read_values
 from debride.training.predict import load_run
 from debride.types import Dataset
 

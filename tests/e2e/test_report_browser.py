@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tests.unit.test_audit_report import audit, finding, line, usual
 
-from debride.audit.decisions import read_decisions
-from debride.audit.report import write_report
+from debride.audit.repair.decisions import read_decisions
+from debride.audit.shown.audit_report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

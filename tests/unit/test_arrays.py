@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from debride.data import arrays
+from debride.data.pixels import arrays
 from debride.types import DataError
 
 

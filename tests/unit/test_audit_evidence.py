@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from debride.audit import evidence as module
-from debride.audit.evidence import FAR, FLOOR, SMOOTHING, STEPS, TEMPERATURE, WINDOW, evidence, thin
-from debride.audit.pieces import find_pieces, predicted_classes
+from debride.audit.evidence import gains as module
+from debride.audit.evidence.gains import FAR, FLOOR, SMOOTHING, STEPS, TEMPERATURE, WINDOW, evidence, thin
+from debride.audit.evidence.pieces import find_pieces, predicted_classes
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from debride.audit.findings import find
-from debride.audit.pieces import find_pieces
-from debride.audit.whole import explain
-from debride.types import IGNORE, Finding
+from debride.audit.evidence.pieces import find_pieces
+from debride.audit.evidence.whole import explain
+from debride.audit.findings.finding import Finding
+from debride.audit.findings.gather import find
+from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating[Any]]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from debride.audit import pictures
-from debride.audit.pictures import COLOURS, PANEL, crop, picture, picture_of
-from debride.types import IGNORE, Finding
+from debride.audit.findings.finding import Finding
+from debride.audit.shown import pictures
+from debride.audit.shown.pictures import COLOURS, PANEL, crop, picture, picture_of
+from debride.types import IGNORE
 
 GAP = 4
 

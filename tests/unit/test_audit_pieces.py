@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from debride.audit import pieces as module
-from debride.audit.pieces import OVERLAP, TOLERANCE, Piece, find_pieces, predicted_classes
+from debride.audit.evidence import pieces as module
+from debride.audit.evidence.pieces import OVERLAP, TOLERANCE, Piece, find_pieces, predicted_classes
 from debride.types import IGNORE, DataError
 
 Label = npt.NDArray[np.uint8]

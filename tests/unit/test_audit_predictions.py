@@ -17,11 +17,11 @@ import torch
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_nifti, save_png
 from tests.training_jobs import small_job
 
-from debride.audit.nnunet_maps import mirrored, read_map, soften
-from debride.audit.pieces import predicted_classes
-from debride.audit.predictions import FolderPredictions, Prediction, RunPredictions, open_predictions, warn_seen
-from debride.data.images import read_image, read_label, write_probabilities
+from debride.audit.evidence.pieces import predicted_classes
+from debride.audit.predictions.nnunet_maps import mirrored, read_map, soften
+from debride.audit.predictions.sources import FolderPredictions, Prediction, RunPredictions, open_predictions, warn_seen
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_image, read_label, write_probabilities
 from debride.training.fit import fit
 from debride.training.predict import load_run, predict_case, predict_whole, trained_on
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
@@ -167,7 +167,7 @@ def test_of_two_classes_the_foreground_alone_is_enough(tmp_path: Path, shape: tu
 
 
 def test_sums_that_are_slightly_off_are_put_right_in_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("debride.audit.nnunet_maps._BLOCK", 40)
+    monkeypatch.setattr("debride.audit.predictions.nnunet_maps._BLOCK", 40)
     probability = random_map(3, (11, 5))
     np.save(tmp_path / "a.npy", probability * 1.005)
     found, _ = read_map(tmp_path / "a.npy", 3, (11, 5))

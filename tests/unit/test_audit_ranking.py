@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from debride.audit import ranking as ranking_module
-from debride.audit.ranking import EXPLANATIONS, RADII, RECALLS, Evidence, Planted, Ranking, plant, rank, wrong_share
+from debride.audit.evidence import ranking as ranking_module
+from debride.audit.evidence.ranking import EXPLANATIONS, RADII, RECALLS, Evidence, Planted, Ranking, plant, rank, wrong_share
+from debride.audit.findings.finding import FindingKind
 from debride.rng import generator
-from debride.types import IGNORE, FindingKind
+from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 

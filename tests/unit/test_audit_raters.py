@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from tests.datasets import build_folder, build_manifest, save_json, save_nifti, save_png, save_rows
 
-from debride.audit.agreement import Agreement, agreement, boundary_bias, rater_table, rejected_labels
-from debride.audit.consensus import MARGIN, binary_staple, joint_box, majority, staple
-from debride.audit.raters import audit_raters, write_consensus
+from debride.audit.raters.compare import audit_raters, write_consensus
+from debride.audit.raters.consensus import MARGIN, binary_staple, joint_box, majority, staple
+from debride.audit.raters.rater_agreement import Agreement, agreement, boundary_bias, rater_table, rejected_labels
 from debride.data.check import find_problems
-from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.types import IGNORE, DataError
 
 
@@ -58,7 +58,7 @@ def test_the_majority_counts_votes_and_leaves_ties_to_the_lowest_id(shape, rater
 def test_the_majority_is_the_same_in_pieces(monkeypatch):
     labels = random_labels(2, 3, (20, 7), 3)
     whole = majority(labels, 3)
-    monkeypatch.setattr("debride.audit.consensus._AT_ONCE", 20)
+    monkeypatch.setattr("debride.audit.raters.consensus._AT_ONCE", 20)
     assert np.array_equal(majority(labels, 3), whole)
 
 

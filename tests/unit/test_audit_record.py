@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pytest
 from tests.datasets import build_folder, build_nnunet_2d, build_nnunet_3d, save_png
 
-from debride.audit.record import check_belongs, read_proposals, read_record
-from debride.data.images import read_label
+from debride.audit.findings.finding import Finding
+from debride.audit.findings.record import check_belongs, read_proposals, read_record
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.files import content_hash
-from debride.types import DataError, Dataset, Finding
+from debride.types import DataError, Dataset
 
 Label = npt.NDArray[np.uint8]
 Change = tuple[npt.NDArray[np.bool_], Any, dict[str, Any]]

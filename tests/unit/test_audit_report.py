@@ -10,10 +10,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from debride.audit import plots
-from debride.audit.pictures import picture
-from debride.audit.report import KINDS, write_report
-from debride.types import DataError, Finding, FindingKind
+from debride.audit.findings.finding import Finding, FindingKind
+from debride.audit.shown import charts as plots
+from debride.audit.shown.audit_report import KINDS, write_report
+from debride.audit.shown.pictures import picture
+from debride.types import DataError
 
 EVIL = """<script>alert("x")</script>&'"""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "

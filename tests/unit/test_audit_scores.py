@@ -14,8 +14,8 @@ import torch
 from cleanlab.segmentation.rank import get_label_quality_scores
 from scipy import ndimage
 
-from debride.audit import scores
-from debride.audit.scores import CaseScore, ThresholdSums, outline_biases, score_case
+from debride.audit.evidence import scores
+from debride.audit.evidence.scores import CaseScore, ThresholdSums, outline_biases, score_case
 from debride.refine.confident import confidence_sums, corrected, thresholds
 from debride.types import IGNORE, DataError
 

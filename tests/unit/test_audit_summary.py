@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from debride.audit.ranking import Ranking
-from debride.audit.scores import CaseScore, ClassScore
-from debride.audit.summary import summarise_audit
+from debride.audit.evidence.ranking import Ranking
+from debride.audit.evidence.scores import CaseScore, ClassScore
+from debride.audit.findings.overview import summarise_audit
 from debride.types import Case, Dataset
 
 NAN = math.nan

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from debride.audit import whole
-from debride.audit.whole import agreement, explain
+from debride.audit.evidence import whole
+from debride.audit.evidence.whole import agreement, explain
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]

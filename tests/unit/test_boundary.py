@@ -11,7 +11,7 @@ from tests.meta_stubs import OWN_CENTRE, PLACES, both_at, near, slow_boundary, s
 from tests.two_networks import random_labels
 from torch import Tensor, nn
 
-from debride.methods.boundary import TAU_MIN, BoundaryTerm
+from debride.methods.parts.boundary import TAU_MIN, BoundaryTerm
 from debride.networks.network import Network
 from debride.types import IGNORE, DataError
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from tests.datasets import build_npz, save_nifti, save_png
 
-from debride.data import arrays, check_classes
 from debride.data.check import find_problems
+from debride.data.classes import check_classes
 from debride.data.open import open_dataset
+from debride.data.pixels import arrays
 
 
 def noise(seed: int, *shape: int) -> Any:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from debride.labels import Field, LabelStore
+from debride.state import Field, LabelState
 from debride.training.checkpoint import latest_state, load_state, load_weights, save_state, save_weights, weights_file
 from debride.training.config import TrainConfig
 from debride.training.schedule import make_optimiser
@@ -27,7 +27,7 @@ class Training:
         torch.manual_seed(seed)
         self.network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.Conv2d(1, 1, 1))
         self.optimiser = make_optimiser(TrainConfig(optimiser=optimiser), self.network.parameters())  # type: ignore[arg-type]
-        self.store = LabelStore(FIELDS, SHAPES, folder)
+        self.store = LabelState(FIELDS, SHAPES, folder)
 
     def update(self, step: int) -> None:
         """One step on random data; the last layer is not used, as networks of other phases are not."""
@@ -210,7 +210,7 @@ def test_damaged_files_are_named(content: bytes | None, tmp_path: Path) -> None:
 def test_label_state_of_another_training_is_refused(tmp_path: Path) -> None:
     training = Training("sgd", tmp_path / "a")
     training.save(tmp_path / "run", 1)
-    other = LabelStore(FIELDS, ((4, 5), (5, 4)), tmp_path / "b")
+    other = LabelState(FIELDS, ((4, 5), (5, 4)), tmp_path / "b")
     with pytest.raises(DataError, match="other shapes"):
         load_state(tmp_path / "run" / "resume" / "epoch-0001", training.network, training.optimiser, other)
 

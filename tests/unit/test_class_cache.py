@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from tests.datasets import build_npz, save_nifti, save_png
 
-from debride.data import arrays, class_cache
 from debride.data.cache import resize
-from debride.data.class_cache import (
+from debride.data.classes import class_cache
+from debride.data.classes.class_cache import (
     PreparedClasses,
     flat_images,
     image_sizes,
@@ -27,6 +27,7 @@ from debride.data.class_cache import (
     working_size,
 )
 from debride.data.open import open_dataset
+from debride.data.pixels import arrays
 from debride.types import IGNORE, Case, DataError
 
 Array = npt.NDArray[Any]

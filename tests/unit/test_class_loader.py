@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.data.augment import Strength
 from debride.data.augmentation import ClassAugmentation
-from debride.data.class_cache import PreparedClasses, network_input
-from debride.data.class_loader import make_class_batch, read_classes
+from debride.data.classes.class_cache import PreparedClasses, network_input
+from debride.data.classes.class_loader import make_class_batch, read_classes
 from debride.data.loader import Selection, read_ahead, select
-from debride.labels import Field, LabelStore
-from debride.types import IGNORE, Batch, Case
+from debride.state import Field, LabelState
+from debride.types import IGNORE, Case
 
 CPU = torch.device("cpu")
 N, SIDE = 12, 16
@@ -40,8 +41,8 @@ def prepared(tmp_path: Path) -> PreparedClasses:
     return PreparedClasses(cases, 3, (SIDE, SIDE), tmp_path / "images.npy", targets)
 
 
-def store_of(count: int = N) -> LabelStore:
-    return LabelStore(FIELDS, ((),) * count, None)
+def store_of(count: int = N) -> LabelState:
+    return LabelState(FIELDS, ((),) * count, None)
 
 
 def chosen(rows: Sequence[int], draw: Sequence[int] | None = None) -> Selection:
@@ -55,7 +56,7 @@ def batch_of(
     looks: Sequence[tuple[Strength, bool]] = WEAK,
     seed: int = 0,
     augmentation: ClassAugmentation | None = None,
-    store: LabelStore | None = None,
+    store: LabelState | None = None,
     draw: Sequence[int] | None = None,
 ) -> Batch:
     raw = read_classes(prepared, chosen(rows, draw))
@@ -185,7 +186,7 @@ def test_label_state_comes_with_the_batch(prepared: PreparedClasses) -> None:
 @pytest.mark.parametrize("channels", [(), (3,), (2, 2)])
 def test_values_per_case(channels: tuple[int, ...], dtype: Any) -> None:
     """Against a plain list of what each row was last given."""
-    store = LabelStore((Field("other", "case"), Field("value", "case", channels, dtype, 3)), ((),) * N, None)
+    store = LabelState((Field("other", "case"), Field("value", "case", channels, dtype, 3)), ((),) * N, None)
     rng = np.random.default_rng(0)
     slow = [np.full(channels, 3.0, np.float32) for _ in range(N)]
     for turn in range(20):

@@ -12,7 +12,7 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json, save_png
 
 from debride.data.check import find_problems
-from debride.data.classes import classification_format, missing_labels
+from debride.data.formats.class_data import classification_format, missing_labels
 from debride.data.open import open_dataset, subset, trust
 from debride.types import Case, DataError, Dataset
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from debride.evaluation.classification import BINS, TITLES, intervals, measures
+from debride.evaluation.class_metrics import BINS, TITLES, intervals, measures
 from debride.evaluation.summary import RESAMPLES
 from debride.types import IGNORE, DataError
 
@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_refused(probability, label, problem):
 
 def test_intervals_are_those_of_measures_on_repeated_cases(monkeypatch):
     """Each resample is rebuilt as a list of cases, patient by patient, and measured anew."""
-    from debride.evaluation import classification
+    from debride.evaluation import class_metrics as classification
 
     probability, label = draw(24, 3, decimals=1)
     label[:3] = 2

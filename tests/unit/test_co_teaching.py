@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.co_teaching import CoTeaching
 from debride.networks.network import Network
+from debride.state import LabelState
 from debride.types import IGNORE, DataError
 
 LOG9 = math.log(9)
@@ -144,7 +144,7 @@ PLAIN = [name for name, method in METHODS.items() if not method.paper.needs & {"
 def test_a_batch_without_labels_gives_zero_and_finite_gradients(name: str) -> None:
     trained = METHODS[name](METHODS[name].Config(), lambda: Network(nn.Identity(), confidence(1.0)), 2)
     run = at_epoch(0)
-    run.store = LabelStore(trained.fields(), [(1, 2)], None)
+    run.store = LabelState(trained.fields(), [(1, 2)], None)
     total = torch.stack(list(trained.loss(batch([1.0, 2.0], [IGNORE, IGNORE]), run).values())).sum()
     total.backward()
     assert total.item() == 0

@@ -11,9 +11,9 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_json, save_nifti, save_png
 
-from debride.data.corrupt import corrupt_dataset
-from debride.data.images import read_label
+from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.noise import NOISES, DilateErode, Markov, Missing, Noise, Shift, make_noise
 from debride.noise.strength import label_dice
 from debride.rng import generator

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from debride.data.corrupt_classes import corrupt_classes, labels_from_file
+from debride.data.classes.corrupt_classes import corrupt_classes, labels_from_file
 from debride.data.open import open_dataset
-from debride.noise.classes import Asymmetric, Instance, Symmetric, Transition, make_class_noise
+from debride.noise.class_noises import Asymmetric, Instance, Symmetric, Transition, make_class_noise
 from debride.types import IGNORE, Case, DataError, Dataset
 
 CLASSES = ("cyst", "node", "scar")

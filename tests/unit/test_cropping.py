@@ -22,8 +22,8 @@ from debride.data.cache import (
     resize_label,
     working_image,
 )
-from debride.data.images import read_image, read_values
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_image, read_values
 from debride.types import Dataset
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from tests.datasets import build_folder
 
-from debride.audit import cross_validation
-from debride.audit.cross_validation import cross_validate, fold_of_cases
-from debride.audit.kept import KeptPredictions
-from debride.audit.predictions import FolderPredictions, Prediction
+from debride.audit.predictions import cross_validation
+from debride.audit.predictions.cross_validation import cross_validate, fold_of_cases
+from debride.audit.predictions.kept import KeptPredictions
+from debride.audit.predictions.sources import FolderPredictions, Prediction
 from debride.data.augmentation import Augmentation
-from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.files import content_hash
 from debride.methods import METHODS
 from debride.training.config import TrainConfig

@@ -14,12 +14,12 @@ import torch
 from tests.training_jobs import same, small_class_job, weights
 from torch import Tensor, nn
 
-from debride.labels import LabelStore
 from debride.methods.base import Swept
 from debride.methods.dcd import DCD, target_class
-from debride.methods.semi_supervised import Division
+from debride.methods.parts.semi_supervised import Division
 from debride.methods.unicon import UNICON
 from debride.networks.network import Network
+from debride.state import LabelState
 from debride.training.fit import fit
 from debride.types import IGNORE, DataError
 
@@ -58,7 +58,7 @@ class Run:
     def __init__(self, built: DCD, phase: str = "first", epoch: int = 50, gradient: Tensor | None = None) -> None:
         self.epoch, self.epochs, self.phase, self.cases = epoch, 100, phase, CASES
         self.trusted, self.own, self.learning_rate = TRUSTED, np.arange(CASES), 0.5
-        self.store = LabelStore(built.fields(), [()] * CASES, None)
+        self.store = LabelState(built.fields(), [()] * CASES, None)
         self.generator = torch.Generator().manual_seed(7)
         self.images = torch.randn(CASES, 2, 2, 2, generator=torch.Generator().manual_seed(1))
         self.gradient, self.logged, self.asked, self.kept = gradient, {}, [], []  # type: ignore[var-annotated]

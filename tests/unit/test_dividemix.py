@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from debride.losses.semi import mixing_share
 from debride.methods.base import Look
 from debride.methods.dividemix import DivideMix, divide
-from debride.methods.semi_supervised import Division, divided_phases, evaluating, mixed_losses, refined_and_guessed
+from debride.methods.parts.semi_supervised import Division, divided_phases, evaluating, mixed_losses, refined_and_guessed
 from debride.networks.network import Network
 from debride.types import IGNORE, DataError
 

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.datasets import build_folder, build_nnunet_3d
 
+from debride.batch import View
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, prepare
 from debride.data.loader import Regions, Selection, make_batch, read
-from debride.data.maps import prepare_maps
+from debride.data.masks.prepared_maps import prepare_maps
 from debride.data.open import open_dataset
 from debride.geometry.edges import Edges
-from debride.geometry.maps import PixelMap
-from debride.labels import LabelStore
-from debride.types import View
+from debride.geometry.pixel_map import PixelMap
+from debride.state import LabelState
 
 SMOOTH, DERIVATIVE = (1, 2, 1), (-1, 0, 1)
 
@@ -181,7 +181,7 @@ def with_edges(ndim: int, folder: Path, edges: PixelMap) -> Prepared:
 def view_of(prepared: Prepared, augmentation: Augmentation) -> View:
     """The first two cases, four times."""
     draws = np.arange(8)
-    regions, store = Regions(None, augmentation.reach), LabelStore((), prepared.shapes, None)
+    regions, store = Regions(None, augmentation.reach), LabelState((), prepared.shapes, None)
     raw = read(prepared, Selection(draws % 2, np.zeros_like(draws), draws), regions, 1)
     trusted = np.zeros(len(prepared), bool)
     batch = make_batch(raw, [("none", False)], augmentation, store, prepared, regions, trusted, 2, torch.device("cpu"))

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from debride.labels import LabelStore
 from debride.methods.elr import ELR
 from debride.networks.network import Network
+from debride.state import LabelState
 from debride.types import IGNORE, DataError
 
 K, CASES = 3, 6
@@ -26,7 +26,7 @@ def method(**config: Any) -> ELR:
 
 
 def run_of(held: ELR) -> Any:
-    store = LabelStore(held.fields(), [(1, 1)] * CASES, None)
+    store = LabelState(held.fields(), [(1, 1)] * CASES, None)
     return SimpleNamespace(epoch=0, epochs=10, store=store, cases=CASES, own=np.arange(CASES))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_nifti, save_png
 
-from debride.data.images import read_label, write_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label, write_label
 from debride.evaluation.evaluate import evaluate_folder
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import METRICS

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from debride.evaluation.class_metrics import evaluate_classes, intervals, measures
 from debride.evaluation.class_predictions import read_predictions, write_predictions
-from debride.evaluation.classification import evaluate_classes, intervals, measures
 from debride.types import IGNORE, Case, DataError, Dataset
 
 CLASSES = ("benign", 'one, "two"', "a|b")

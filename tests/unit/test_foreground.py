@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from debride.data import foreground
 from debride.data.cache import Prepared
-from debride.data.foreground import VOXELS, foreground_voxels, pick, prepare_foreground
 from debride.data.loader import Regions, Selection, read
+from debride.data.masks import foreground
+from debride.data.masks.foreground import VOXELS, foreground_voxels, pick, prepare_foreground
 from debride.types import IGNORE, Case
 
 Labels = npt.NDArray[np.uint8]

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.datasets import SPACING, save_nifti, save_png
 
-from debride.data.images import read_header, read_image, read_label, read_values, stem, suffix, write_label, write_probabilities
+from debride.data.pixels.images import (
+    read_header,
+    read_image,
+    read_label,
+    read_values,
+    stem,
+    suffix,
+    write_label,
+    write_probabilities,
+)
 from debride.types import IGNORE, DataError, Dataset, Geometry
 
 RNG = np.random.default_rng(0)

@@ -26,10 +26,11 @@ from tests.training_jobs import small_job
 from tests.two_networks import Array, random_labels
 from torch import Tensor, nn
 
+from debride.batch import Batch
 from debride.methods.l2b import L2B
 from debride.networks.network import Network
 from debride.training.fit import fit
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 def l2b(ndim: int = 2, classes: int = 3, **config: Any) -> L2B:

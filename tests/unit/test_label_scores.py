@@ -13,9 +13,9 @@ import pytest
 import torch
 from tests.meta_stubs import small_network
 
-from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method, Swept
+from debride.state import LabelState
 from debride.training.label_scores import merged, write_scores
 from debride.types import IGNORE, Case
 
@@ -63,7 +63,7 @@ def test_methods_with_labels_of_their_own() -> None:
     assert all(method.relabels(method.config) for method in able)
     assert not any(method.relabels(method.config) for method in without)
     with pytest.raises(TypeError, match="CrossEntropy has no labels of its own"):
-        without[0].cleansed(Swept(np.array([0]), *[torch.zeros(0)] * 3), LabelStore((), [(1, 1)], None))
+        without[0].cleansed(Swept(np.array([0]), *[torch.zeros(0)] * 3), LabelState((), [(1, 1)], None))
 
 
 # A given label with what was changed of its working copy

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from debride.labels import Field, LabelStore
+from debride.state import Field, LabelState
 from debride.types import DataError
 from debride.warp import Warp
 
@@ -58,7 +58,7 @@ def lattice_warp(shape: tuple[int, ...], flips: list[bool], turns: int) -> Warp:
 
 
 def test_fields_start_at_their_initial_value(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path)
+    store = LabelState(FIELDS, SHAPES, tmp_path)
     assert [field.name for field in store.pixel_fields] == ["soft", "half", "count"]
     assert [field.name for field in store.case_fields] == ["loss", "matrix"]
     assert torch.equal(store.read("soft", [1]), torch.zeros(1, 2, 7, 4))
@@ -69,7 +69,7 @@ def test_fields_start_at_their_initial_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("field", "shape"), [("soft", (2, 5, 6)), ("half", (5, 6)), ("loss", ()), ("matrix", (2, 3))])
 def test_what_is_written_is_read_and_other_rows_stay(tmp_path: Path, field: str, shape: tuple[int, ...]) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path)
+    store = LabelState(FIELDS, SHAPES, tmp_path)
     before = store.read(field, [1])
     values = torch.randn(2, *shape).half().float()
     store.write(field, [2, 0], values)
@@ -80,7 +80,7 @@ def test_what_is_written_is_read_and_other_rows_stay(tmp_path: Path, field: str,
 @given(origin=st.tuples(st.integers(-9, 9), st.integers(-9, 9)), shape=st.tuples(st.integers(1, 9), st.integers(1, 9)))
 @settings(max_examples=80, deadline=None)
 def test_regions_may_reach_beyond_the_image(origin: tuple[int, int], shape: tuple[int, int]) -> None:
-    store = LabelStore(FIELDS[:1], SHAPES, None)
+    store = LabelState(FIELDS[:1], SHAPES, None)
     maps = {0: torch.randn(2, 5, 6), 1: torch.randn(2, 7, 4)}
     for row, values in maps.items():
         store.write("soft", [row], values[None])
@@ -100,14 +100,14 @@ def test_regions_may_reach_beyond_the_image(origin: tuple[int, int], shape: tupl
 
 
 def test_images_of_other_sizes_are_padded_at_their_ends(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path)
+    store = LabelState(FIELDS, SHAPES, tmp_path)
     both = store.read("half", [0, 1], None, (7, 6))
     assert torch.equal(both[0], torch.nn.functional.pad(torch.full((5, 6), 0.25), (0, 0, 0, 2)))
     assert torch.equal(both[1], torch.nn.functional.pad(torch.full((7, 4), 0.25), (0, 2)))
 
 
 def test_a_repeated_row_receives_all_its_increments_in_order(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path)
+    store = LabelState(FIELDS, SHAPES, tmp_path)
     store.add("loss", [1, 0, 1], torch.tensor([1.0, 2.0, 4.0]))
     assert store.read("loss", [0, 1, 2]).tolist() == [3.5, 6.5, 1.5]
     store.add("count", [0, 0], torch.stack((torch.full((5, 6), 3.0), torch.full((5, 6), -2.0))), clamp=(0, 2))
@@ -115,7 +115,7 @@ def test_a_repeated_row_receives_all_its_increments_in_order(tmp_path: Path) -> 
 
 
 def test_sums_are_limited_only_where_something_is_added(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path)
+    store = LabelState(FIELDS, SHAPES, tmp_path)
     store.write("soft", [0], torch.full((1, 2, 5, 6), 5.0))
     increment = torch.zeros(1, 2, 5, 6)
     increment[0, 0, 0, 0] = 0.5
@@ -124,7 +124,7 @@ def test_sums_are_limited_only_where_something_is_added(tmp_path: Path) -> None:
 
 
 def test_small_integers_round_and_saturate(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path)
+    store = LabelState(FIELDS, SHAPES, tmp_path)
     store.write("count", [0], torch.tensor([0.4, 0.6, 254.7, 300.0, -3.0, 7.0]).expand(1, 5, 6))
     assert store.read("count", [0])[0, 0].tolist() == [0, 1, 255, 255, 0, 7]
     store.add("count", [0], torch.full((1, 5, 6), 250.0))
@@ -137,7 +137,7 @@ def test_small_integers_round_and_saturate(tmp_path: Path) -> None:
 def test_a_zero_update_changes_no_bit(tmp_path_factory: pytest.TempPathFactory, volume: bool, seed: int) -> None:
     shape = (4, 5, 3) if volume else (6, 5)
     folder = tmp_path_factory.mktemp("store")
-    store = LabelStore(FIELDS[:3], [shape] * 2, folder)
+    store = LabelState(FIELDS[:3], [shape] * 2, folder)
     rng = np.random.default_rng(seed)
     for path in folder.iterdir():  # every bit pattern, so also NaN, infinities, -0.0 and subnormal numbers
         path.write_bytes(rng.bytes(path.stat().st_size))
@@ -159,7 +159,7 @@ def test_an_increment_returns_to_its_pixel_and_to_no_other(
     mark = torch.zeros(1, *shape)
     mark[(0, *pixel)] = 0.3
     warp = lattice_warp(shape, flips[: len(shape)], turns)
-    store = LabelStore([Field("state", "pixel")], [shape, shape], None)
+    store = LabelState([Field("state", "pixel")], [shape, shape], None)
     stored = torch.randn(2, *shape)
     store.write("state", [0, 1], stored)
     store.add_through("state", [1], warp, warp.sample(mark))
@@ -179,7 +179,7 @@ def test_an_increment_through_any_warp_keeps_its_mass_and_its_place(volume: bool
     place = warp.matrix[0, :, :d].numpy() @ pixel + warp.matrix[0, :, d].numpy()
     increment = torch.zeros(1, *shape)
     increment[(0, *pixel)] = 2.0
-    store = LabelStore([Field("state", "pixel")], [shape], None)
+    store = LabelState([Field("state", "pixel")], [shape], None)
     store.add_through("state", [0], warp, increment)
     state = store.read("state", [0])[0].double().numpy()
     if np.all((place >= 0.001) & (place <= np.array(shape) - 1.001)):
@@ -193,7 +193,7 @@ def test_an_increment_through_any_warp_keeps_its_mass_and_its_place(volume: bool
 
 
 def test_an_increment_through_a_patch_lands_in_its_region(tmp_path: Path) -> None:
-    store = LabelStore([Field("state", "pixel")], [(8, 9)], tmp_path)
+    store = LabelState([Field("state", "pixel")], [(8, 9)], tmp_path)
     warp = lattice_warp((4, 4), [True, False], 0)
     increment = torch.arange(1.0, 17.0).reshape(1, 4, 4)
     store.add_through("state", [0], warp, increment, torch.tensor([[6, -1]]))
@@ -204,7 +204,7 @@ def test_an_increment_through_a_patch_lands_in_its_region(tmp_path: Path) -> Non
 
 def test_where_pixels_are_shown_increments_are_averaged(tmp_path: Path) -> None:
     """Magnified by two, each stored pixel is seen in several view pixels: a constant comes back as it is."""
-    store = LabelStore([Field("state", "pixel")], [(9, 9)], tmp_path)
+    store = LabelState([Field("state", "pixel")], [(9, 9)], tmp_path)
     none = torch.zeros(1, 1)
     warp = Warp.make(
         flips=torch.zeros(1, 2, dtype=torch.bool),
@@ -225,7 +225,7 @@ def test_where_pixels_are_shown_increments_are_averaged(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path / "scratch")
+    store = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
     store.write("soft", [0], torch.randn(1, 2, 5, 6))
     store.write("matrix", [1], torch.randn(1, 2, 3))
     before = contents(tmp_path / "scratch")
@@ -233,7 +233,7 @@ def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
     store.write("soft", [0, 2], torch.randn(2, 2, 5, 6))
     store.add("loss", [0], torch.ones(1))
     assert contents(tmp_path / "scratch") != before
-    resumed = LabelStore(FIELDS, SHAPES, tmp_path / "scratch")
+    resumed = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
     assert torch.equal(resumed.read("soft", [0]), torch.zeros(1, 2, 5, 6))
     resumed.restore(tmp_path / "epoch" / "labels")
     assert contents(tmp_path / "scratch") == before
@@ -241,15 +241,15 @@ def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
 
 
 def test_an_existing_store_is_shared(tmp_path: Path) -> None:
-    made = LabelStore(FIELDS, SHAPES, tmp_path)
+    made = LabelState(FIELDS, SHAPES, tmp_path)
     made.write("loss", [1], torch.tensor([7.0]))
-    opened = LabelStore(FIELDS, SHAPES, tmp_path, existing=True)
+    opened = LabelState(FIELDS, SHAPES, tmp_path, existing=True)
     opened.add("loss", [1], torch.tensor([1.0]))
     assert made.read("loss", [1]).item() == 8.0
 
 
 def test_a_snapshot_never_replaces_a_folder(tmp_path: Path) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path / "scratch")
+    store = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
     store.snapshot(tmp_path / "labels")
     before = contents(tmp_path / "labels")
     with pytest.raises(DataError, match="labels"):
@@ -285,7 +285,7 @@ def other_kind(folder: Path) -> None:
 
 @pytest.mark.parametrize("damage", [truncate, remove, remove_description, break_description, other_images, other_kind])
 def test_a_damaged_or_foreign_snapshot_is_refused_whole(tmp_path: Path, damage: object) -> None:
-    store = LabelStore(FIELDS, SHAPES, tmp_path / "scratch")
+    store = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
     store.snapshot(tmp_path / "labels")
     damage(tmp_path / "labels")  # type: ignore[operator]
     store.add("loss", [0], torch.ones(1))
@@ -296,19 +296,19 @@ def test_a_damaged_or_foreign_snapshot_is_refused_whole(tmp_path: Path, damage: 
 
 
 def test_a_snapshot_of_other_fields_is_refused(tmp_path: Path) -> None:
-    LabelStore(FIELDS[:1], SHAPES, tmp_path / "one").snapshot(tmp_path / "labels")
+    LabelState(FIELDS[:1], SHAPES, tmp_path / "one").snapshot(tmp_path / "labels")
     with pytest.raises(DataError, match="other fields"):
-        LabelStore(FIELDS, SHAPES, tmp_path / "two").restore(tmp_path / "labels")
+        LabelState(FIELDS, SHAPES, tmp_path / "two").restore(tmp_path / "labels")
 
 
 def test_a_store_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="GB"):
-        LabelStore(FIELDS, [(1 << 20, 1 << 20)] * 1000, tmp_path)
+        LabelState(FIELDS, [(1 << 20, 1 << 20)] * 1000, tmp_path)
 
 
 def test_a_store_without_a_folder_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    store = LabelStore(FIELDS, SHAPES, None)
+    store = LabelState(FIELDS, SHAPES, None)
     assert list(tmp_path.iterdir())
     del store
     assert not list(tmp_path.iterdir())
@@ -321,7 +321,7 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path: Path) -> None:
         return sum(int(lines[name].split()[0]) for name in ("RssFile", "RssShmem"))
 
     shape, cases = (512, 1024), 48
-    store = LabelStore([Field("state", "pixel", initial=0.5)], [shape] * cases, tmp_path)
+    store = LabelState([Field("state", "pixel", initial=0.5)], [shape] * cases, tmp_path)
     one = torch.ones(1, *shape)
     before = mapped_kib()
     for row in range(cases):

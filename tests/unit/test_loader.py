@@ -14,13 +14,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from debride.batch import Batch
 from debride.data import loader
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, read, select
-from debride.labels import Field, LabelStore
 from debride.rng import derive, uniforms
-from debride.types import IGNORE, Batch, Case
+from debride.state import Field, LabelState
+from debride.types import IGNORE, Case
 
 CPU = torch.device("cpu")
 FIELDS = (Field("weight", "pixel"), Field("pair", "pixel", channels=(2,)), Field("seen", "case"))
@@ -58,11 +59,11 @@ def batch_of(
     looks: Sequence[tuple[Any, bool]] = (("none", False),),
     augmentation: Augmentation = STRONG,
     patch: tuple[int, ...] | None = None,
-    store: LabelStore | None = None,
+    store: LabelState | None = None,
     seed: int = 5,
 ) -> Batch:
     regions = Regions(patch, augmentation.reach)
-    store = store or LabelStore((), prepared.shapes, None)
+    store = store or LabelState((), prepared.shapes, None)
     trusted = np.array([case.trusted for case in prepared.cases])
     return make_batch(
         read(prepared, selection, regions, seed), looks, augmentation, store, prepared, regions, trusted, seed + 1, CPU
@@ -261,7 +262,7 @@ def test_without_foreground_patches_lie_where_two_numbers_of_their_draw_say(tmp_
 @pytest.mark.parametrize("patch", [None, (8, 8)])
 def test_views_share_the_first_warp_or_have_their_own(patch: tuple[int, ...] | None, tmp_path: Path) -> None:
     prepared = prepared_rows(tmp_path, [(12, 12)] * 4)
-    store = LabelStore(FIELDS, prepared.shapes, None)
+    store = LabelState(FIELDS, prepared.shapes, None)
     store.write("weight", range(4), torch.rand(4, 12, 12))
     looks = (("weak", False), ("strong", False), ("weak", True), ("none", False))
     batch = batch_of(prepared, chosen([0, 1, 2, 3]), looks, patch=patch, store=store)
@@ -287,7 +288,7 @@ def test_views_share_the_first_warp_or_have_their_own(patch: tuple[int, ...] | N
 def test_image_label_and_fields_go_through_one_warp(shape: tuple[int, ...], patch: bool, tmp_path: Path) -> None:
     """The image is the label: after a linear and a nearest-neighbour warp they still agree, and so do fields that hold it."""
     prepared = prepared_rows(tmp_path, [shape] * 6)
-    store = LabelStore(FIELDS, prepared.shapes, None)
+    store = LabelState(FIELDS, prepared.shapes, None)
     for row in range(6):
         same = np.repeat(prepared.label(row)[None].astype(np.float32), 2, axis=0)
         np.save(prepared.image_files[row], same)
@@ -315,7 +316,7 @@ def test_image_label_and_fields_go_through_one_warp(shape: tuple[int, ...], patc
 @pytest.mark.parametrize("patch", [False, True])
 def test_fields_of_class_ids_are_carried_as_labels(shape: tuple[int, ...], patch: bool, tmp_path: Path) -> None:
     prepared = prepared_rows(tmp_path, [shape] * 6)
-    store = LabelStore((Field("ids", "pixel", dtype="uint8", ids=True),), prepared.shapes, None)
+    store = LabelState((Field("ids", "pixel", dtype="uint8", ids=True),), prepared.shapes, None)
     for row in range(6):
         store.write("ids", [row], torch.from_numpy(prepared.label(row).copy())[None])
     size = tuple(length // 2 for length in shape) if patch else None
@@ -330,7 +331,7 @@ def test_fields_of_class_ids_are_carried_as_labels(shape: tuple[int, ...], patch
 
 def test_flags_and_state_of_the_cases(tmp_path: Path) -> None:
     prepared = prepared_rows(tmp_path, [(8, 8)] * 5)
-    store = LabelStore(FIELDS, prepared.shapes, None)
+    store = LabelState(FIELDS, prepared.shapes, None)
     store.write("seen", range(5), torch.arange(5.0) * 10)
     batch = batch_of(prepared, chosen([4, 0, 3, 1], stream=[0, 0, 1, 1]), store=store)
     assert batch.index.tolist() == [4, 0, 3, 1]

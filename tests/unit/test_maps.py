@@ -18,17 +18,18 @@ import torch
 from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_png
 from torch import Tensor
 
+from debride.batch import View
 from debride.data.augment import Strength
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Preparation, Prepared, prepare
 from debride.data.loader import Raw, Regions, Selection, make_batch, read
-from debride.data.maps import prepare_maps
+from debride.data.masks.prepared_maps import prepare_maps
 from debride.data.open import open_dataset
 from debride.geometry.distance import BoundaryDistance
-from debride.geometry.maps import PixelMap
+from debride.geometry.pixel_map import PixelMap
 from debride.geometry.superpixels import Superpixels
-from debride.labels import LabelStore
-from debride.types import IGNORE, DataError, Dataset, View
+from debride.state import LabelState
+from debride.types import IGNORE, DataError, Dataset
 
 MAPS: dict[str, PixelMap] = {"distances": BoundaryDistance(), "superpixels": Superpixels(side=5)}
 OUTSIDE = {"distances": 0, "superpixels": -1}
@@ -181,7 +182,7 @@ def views_of(
     draws: Sequence[int] = (0, 1),
 ) -> tuple[Raw, tuple[View, ...]]:
     """Views of the rows 0, 1, 0, 1, ..., one for each draw."""
-    regions, store = Regions(patch, augmentation.reach), LabelStore((), prepared.shapes, None)
+    regions, store = Regions(patch, augmentation.reach), LabelState((), prepared.shapes, None)
     draw = np.array(draws)
     raw = read(prepared, Selection(np.arange(len(draw)) % 2, np.zeros_like(draw), draw), regions, 1)
     trusted = np.zeros(len(prepared), bool)

@@ -19,6 +19,7 @@ from tests.training_jobs import same, small_job, weights
 from tests.two_networks import at, probabilities, random_labels
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.methods import METHODS
 from debride.methods.alc import ALC
 from debride.methods.base import two_kinds
@@ -26,7 +27,7 @@ from debride.methods.mean_teacher import MeanTeacher
 from debride.training.config import TrainConfig
 from debride.training.fit import fit
 from debride.training.run import TrainingRun
-from debride.types import Batch, DataError
+from debride.types import DataError
 
 TRUSTED = torch.tensor([True, False, False, True, False])
 SIZES = {2: (6, 7), 3: (3, 4, 5)}

@@ -31,12 +31,13 @@ from tests.training_jobs import small_job
 from tests.two_networks import Array, probabilities, random_labels
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.geometry.edges import Edges
-from debride.labels import Field, LabelStore
 from debride.methods.meta_dcseg import MetaDCSeg
+from debride.state import Field, LabelState
 from debride.training.fit import fit
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 from debride.warp import Warp
 
 TABLE_5: list[tuple[dict[str, Any], set[str]]] = [
@@ -53,9 +54,9 @@ def meta_dcseg(ndim: int = 2, classes: int = 3, **config: Any) -> MetaDCSeg:
     return MetaDCSeg(MetaDCSeg.Config(**SETTINGS | config), lambda: small_network(ndim, classes), classes).double()
 
 
-def store_of(images: int, *shape: int, seed: int | None = None) -> LabelStore:
+def store_of(images: int, *shape: int, seed: int | None = None) -> LabelState:
     """The weights of ``images``: 1 and 0, or random ones that are nowhere zero."""
-    store = LabelStore(meta_dcseg().fields(), [shape] * images, None)
+    store = LabelState(meta_dcseg().fields(), [shape] * images, None)
     if seed is not None:
         for number, name in enumerate(("alpha", "beta")):
             values = torch.rand((images, *shape), generator=torch.Generator().manual_seed(seed + number))
@@ -63,7 +64,7 @@ def store_of(images: int, *shape: int, seed: int | None = None) -> LabelStore:
     return store
 
 
-def kept(store: LabelStore, rows: Any) -> Tensor:
+def kept(store: LabelState, rows: Any) -> Tensor:
     """alpha and beta of whole rows (B, 2, *S)."""
     return torch.stack([1 + store.read("alpha", rows), store.read("beta", rows)], dim=1)
 
@@ -73,7 +74,7 @@ def shown(batch: Batch) -> Tensor:
     return torch.stack([1 + batch.fields["alpha"], batch.fields["beta"]], dim=1).double()
 
 
-def plain_batch(ndim: int, classes: int, store: LabelStore | None, seed: int = 0) -> Batch:
+def plain_batch(ndim: int, classes: int, store: LabelState | None, seed: int = 0) -> Batch:
     """Images that are seen as they are, a third of their pixels edges."""
     label = random_labels(*SIZES[ndim], classes=classes, seed=seed)
     batch = batch_of(label, seed=seed)
@@ -375,7 +376,7 @@ def make_warp(ndim: int, length: int, out: int, **changes: Any) -> Warp:
     return Warp.make(**neutral | changes)
 
 
-def view_batch(warp: Warp, store: LabelStore, rows: list[int], origin: Tensor | None = None, seed: int = 0) -> Batch:
+def view_batch(warp: Warp, store: LabelState, rows: list[int], origin: Tensor | None = None, seed: int = 0) -> Batch:
     """A view through a warp, of random images and labels; IGNORE outside and at a few pixels inside."""
     generator = torch.Generator().manual_seed(seed)
     shape = (len(rows), *warp.out_shape)

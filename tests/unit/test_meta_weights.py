@@ -28,7 +28,7 @@ from tests.meta_stubs import (
 from tests.two_networks import random_labels
 from torch import Tensor, nn
 
-from debride.methods.meta_weights import Over, bootstrapping_loss, both_losses, normalised, pseudo_label, weight_gradient
+from debride.methods.parts.meta_weights import Over, bootstrapping_loss, both_losses, normalised, pseudo_label, weight_gradient
 from debride.networks.network import Network, Scope
 from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import truncnorm
 
-from debride.noise import classes as module
-from debride.noise.classes import (
+from debride.noise import class_noises as module
+from debride.noise.class_noises import (
     CLASS_NOISES,
     Asymmetric,
     FromFile,

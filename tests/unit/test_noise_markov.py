@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from debride.noise import S_E, S_R, Markov, make_noise
-from debride.noise.base import per_class
 from debride.noise.markov import boundary_process, smooth
+from debride.noise.per_class import per_class
 from debride.noise.strength import label_dice
 from debride.rng import generator
 from debride.types import IGNORE, DataError

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pytest
 from tests.datasets import build_folder
 
-from debride.data.corrupt import corrupt_dataset
-from debride.data.images import read_label
+from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.noise import MissingOrBoundary, make_noise, parameters
 from debride.types import IGNORE, DataError
 

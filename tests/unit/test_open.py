@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_png
 
-from debride.data.images import read_label
 from debride.data.open import infer_legend, open_dataset, subset, unused_trusted
+from debride.data.pixels.images import read_label
 from debride.types import IGNORE, Case, DataError, Dataset
 
 

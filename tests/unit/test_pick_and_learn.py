@@ -13,9 +13,10 @@ from tests.meta_stubs import batch_of, slow_dice
 from tests.two_networks import probabilities, random_labels
 from torch import Tensor, nn
 
-from debride.labels import LabelStore
+from debride.batch import Batch
 from debride.methods.pick_and_learn import PickAndLearn, weights
-from debride.types import IGNORE, Batch, DataError
+from debride.state import LabelState
+from debride.types import IGNORE, DataError
 
 CHANNELS, CLASSES = 2, 3
 
@@ -58,7 +59,7 @@ def cases(*size: int, seed: int = 0, hidden: bool = True) -> Batch:
 
 def training(learner: Any) -> Any:
     """All that a step of the method asks of a training, of four cases."""
-    return SimpleNamespace(cases=4, store=LabelStore(learner.fields(), [(1, 1)] * 4, None))
+    return SimpleNamespace(cases=4, store=LabelState(learner.fields(), [(1, 1)] * 4, None))
 
 
 def slow_loss(learner: Any, batch: Batch, qualities: list[float], control: float) -> float:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from debride.data import colour, policies
 from debride.data.augmentation import ClassAugmentation
-from debride.data.policies import autoaugment, weak
+from debride.data.classes import colour, policies
+from debride.data.classes.policies import autoaugment, weak
 from debride.rng import derive, uniforms
 from debride.settings import from_mapping
 from debride.types import DataError

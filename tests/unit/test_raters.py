@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from debride.data.open import subset
-from debride.data.raters import choose_raters, image_id
+from debride.data.rater_choice import choose_raters, image_id
 from debride.types import Case, DataError, Dataset
 
 NAMES = ("rater1", "rater2", "rater3", "rater4")

@@ -15,13 +15,14 @@ from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_
 from tests.unit.test_audit_record import box, given_label, write_audit
 
 from debride import __version__
-from debride.audit.decisions import Acceptance, parse_acceptance, read_decisions
-from debride.audit.repair import FOLDER, RECORD, apply_findings, repair, reverse
+from debride.audit.findings.finding import Finding
+from debride.audit.repair.apply import FOLDER, RECORD, apply_findings, repair, reverse
+from debride.audit.repair.decisions import Acceptance, parse_acceptance, read_decisions
 from debride.data.check import find_problems
-from debride.data.images import read_label
 from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
 from debride.files import content_hash
-from debride.types import IGNORE, DataError, Dataset, Finding
+from debride.types import IGNORE, DataError, Dataset
 
 Label = npt.NDArray[np.uint8]
 BUILDERS = [build_folder, build_nnunet_2d, build_nnunet_3d, build_manifest]

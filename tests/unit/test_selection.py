@@ -12,7 +12,7 @@ from tests.two_networks import joint, probabilities, random_labels, run_at, smal
 from torch import Tensor, nn
 
 from debride.methods.jocor import JoCoR
-from debride.methods.selection import SelectionConfig, SmallLoss
+from debride.methods.parts.selection import SelectionConfig, SmallLoss
 from debride.types import IGNORE, DataError
 
 SIZE = (2, 6, 7)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from debride.methods.teacher import Teacher, consistency, ramp_up
+from debride.methods.parts.teacher import Teacher, consistency, ramp_up
 from debride.networks import Network, build
 
 SIZES = {2: (6, 7), 3: (3, 4, 5)}

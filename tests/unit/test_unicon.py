@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from debride.methods.base import Look
-from debride.methods.semi_supervised import Division, UniformConfig, divided_losses, uniform_division
+from debride.methods.parts.semi_supervised import Division, UniformConfig, divided_losses, uniform_division
 from debride.methods.unicon import UNICON
 from debride.networks.network import Network
 from debride.types import IGNORE, DataError

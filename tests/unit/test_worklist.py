@@ -7,9 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from debride.audit.worklist import COLUMNS, centre, write_table, write_worklist
-from debride.data.images import read_values
-from debride.types import Case, Finding, Geometry
+from debride.audit.findings.finding import Finding
+from debride.audit.shown.worklist import COLUMNS, centre, write_table, write_worklist
+from debride.data.pixels.images import read_values
+from debride.types import Case, Geometry
 
 CLASSES = ("background", 'left "atrium"\n& <rim>', "scar")
 AFFINE = ((-1.5, 0.1, 0.0, 40.0), (0.0, 1.25, -0.2, -30.0), (0.05, 0.0, 4.0, 7.0), (0.0, 0.0, 0.0, 1.0))

@@ -15,9 +15,9 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_png
 
 from debride.data.check import find_problems
-from debride.data.images import read_image, read_label
+from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset, subset
-from debride.data.write import copy_dataset
+from debride.data.pixels.images import read_image, read_label
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 Label = npt.NDArray[np.uint8]

@@ -31,17 +31,17 @@ from debride.bench.plots import heat, outlines
 from debride.bench.tables import Point, Row, Score, Spread
 from debride.bench.tabulate import CellRow
 from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
-from debride.data.corrupt import corrupt_dataset
-from debride.data.images import read_image, read_label
+from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, trust
-from debride.data.raters import choose_raters, image_id
+from debride.data.pixels.images import read_image, read_label
+from debride.data.rater_choice import choose_raters, image_id
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
 from debride.files import exclusive, read_json, write_json
-from debride.labels import LabelStore
 from debride.noise import Noise
 from debride.rng import derive
+from debride.state import LabelState
 from debride.training.checkpoint import latest_state
 from debride.training.fit import fit
 from debride.training.inference import segment, sweep
@@ -254,7 +254,7 @@ def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained
     original = {case.id: case for case in clean.cases}
     train = given.of("train")
     prepared = prepare(given, train, trained.preparation, cache_folder())
-    store = LabelStore(fields, prepared.shapes, state / "labels", existing=True)
+    store = LabelState(fields, prepared.shapes, state / "labels", existing=True)
     for case in _shown(train):
         masks = {"given": _label(case, given)}
         if cell.raters is None:

@@ -15,11 +15,11 @@ import torch
 from debride.bench.tabulate import CellRow
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import open_dataset, subset
-from debride.data.raters import choose_raters
+from debride.data.rater_choice import choose_raters
 from debride.files import LOCK, content_hash, read_json, read_jsonl, write_json
 from debride.methods import METHODS
 from debride.noise import Noise
-from debride.noise.classes import ClassNoise, FromFile
+from debride.noise.class_noises import ClassNoise, FromFile
 from debride.settings import from_mapping
 from debride.training.config import config_class
 from debride.training.fit import Job

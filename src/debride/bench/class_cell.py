@@ -14,13 +14,13 @@ from debride.bench.cell_base import Cell, Finished, cell_row, corrupted_folder, 
 from debride.bench.class_tables import ClassPoint, ClassRow, ClassScore, ClassSpread
 from debride.bench.tabulate import measured
 from debride.data.cache import cache_folder
-from debride.data.class_cache import PreparedClasses, prepare_classes
-from debride.data.corrupt_classes import FileLabels, corrupt_classes, labels_from_file
+from debride.data.classes.class_cache import PreparedClasses, prepare_classes
+from debride.data.classes.corrupt_classes import FileLabels, corrupt_classes, labels_from_file
 from debride.data.open import open_dataset, trust
-from debride.evaluation.classification import Measures, measures
+from debride.evaluation.class_metrics import Measures, measures
 from debride.evaluation.summary import last_ten
 from debride.noise import Noise
-from debride.noise.classes import ClassNoise, FromFile
+from debride.noise.class_noises import ClassNoise, FromFile
 from debride.settings import from_mapping
 from debride.training.classification import sweep_classes
 from debride.training.config import config_class

@@ -22,7 +22,7 @@ from debride.data.cache import Preparation
 from debride.files import read_yaml, write_json
 from debride.methods import METHODS
 from debride.noise import NOISES, Noise, make_noise
-from debride.noise.classes import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
+from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
 from debride.progress import track
 from debride.settings import from_mapping
 from debride.training.config import config_class

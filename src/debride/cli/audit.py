@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debride.audit.config import AuditConfig
+from debride.audit.audit_config import AuditConfig
 from debride.cli.data import Verbs, add_dataset_options, open_from
 from debride.cli.options import add_settings, given_settings
 from debride.files import exclusive
@@ -100,8 +100,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 def run_audit(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
-    from debride.audit.audit import audit_dataset, check_output, claim_output
-    from debride.data.raters import image_id
+    from debride.audit.passes import audit_dataset, check_output, claim_output
+    from debride.data.rater_choice import image_id
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
@@ -128,8 +128,8 @@ def run_audit(arguments: argparse.Namespace) -> int:
 
 def run_repair(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
-    from debride.audit.decisions import parse_acceptance
-    from debride.audit.repair import repair, reverse
+    from debride.audit.repair.apply import repair, reverse
+    from debride.audit.repair.decisions import parse_acceptance
 
     if arguments.reverse:
         if arguments.audit is not None or arguments.accept or arguments.decisions:
@@ -170,7 +170,7 @@ def _open_masks(arguments: argparse.Namespace) -> Dataset:
 
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
     """Writes raters/ in the folder of the audit, anew if an audit was cut off."""
-    from debride.audit.raters import audit_raters
+    from debride.audit.raters.compare import audit_raters
 
     out = arguments.out / "raters"
     if out.exists():
@@ -190,9 +190,9 @@ def _predictions(
     arguments: argparse.Namespace, dataset: Dataset, cases: list[Case], config: AuditConfig
 ) -> tuple[Any, list[Case]]:
     """The predictions to audit by, and the cases that have one, in the order to look at them."""
-    from debride.audit.cross_validation import cross_validate
-    from debride.audit.kept import KeptPredictions
-    from debride.audit.predictions import FolderPredictions, RunPredictions, open_predictions
+    from debride.audit.predictions.cross_validation import cross_validate
+    from debride.audit.predictions.kept import KeptPredictions
+    from debride.audit.predictions.sources import FolderPredictions, RunPredictions, open_predictions
 
     source = arguments.predictions or arguments.run_folder
     device = given_settings(arguments, TrainConfig, dest="train_").get("device", "auto")

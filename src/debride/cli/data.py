@@ -76,7 +76,7 @@ def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def run_check(arguments: argparse.Namespace) -> int:
     """Prints every problem of a data set; 1 if there are any."""
     from debride.data.check import Problem, find_problems
-    from debride.data.check_classes import class_counts, size_note
+    from debride.data.classes.check_classes import class_counts, size_note
     from debride.data.open import open_dataset, unused_trusted
     from debride.progress import track
 
@@ -115,7 +115,7 @@ def run_corrupt(arguments: argparse.Namespace) -> int:
     """Writes a noisy copy and says how noisy it is."""
     import yaml
 
-    from debride.data.corrupt import corrupt_dataset
+    from debride.data.masks.corrupt import corrupt_dataset
     from debride.noise import make_noise
     from debride.progress import track
 
@@ -154,9 +154,9 @@ def run_corrupt(arguments: argparse.Namespace) -> int:
 
 def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
     """The same for classes."""
-    from debride.data.class_cache import flat_images
-    from debride.data.corrupt_classes import corrupt_classes
-    from debride.noise.classes import make_class_noise
+    from debride.data.classes.class_cache import flat_images
+    from debride.data.classes.corrupt_classes import corrupt_classes
+    from debride.noise.class_noises import make_class_noise
     from debride.progress import track
 
     if arguments.dice is not None or arguments.share != 1:

@@ -90,7 +90,7 @@ def add_verbs(verbs: Verbs, words: Sequence[str]) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Trains a method: defaults, then the configuration file, then the options."""
-    from debride.data.raters import choose_raters
+    from debride.data.rater_choice import choose_raters
     from debride.training.config import config_class
     from debride.training.fit import Job, fit
 
@@ -151,7 +151,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """Evaluates a folder of masks against the labels of a data set."""
-    from debride.evaluation.classification import evaluate_classes
+    from debride.evaluation.class_metrics import evaluate_classes
     from debride.evaluation.evaluate import evaluate_folder
 
     dataset = open_from(arguments)
@@ -165,7 +165,7 @@ def run_methods(arguments: argparse.Namespace) -> int:
     """Lists methods, networks and noise simulators, or describes one method."""
     from debride.methods import METHODS
     from debride.noise import NOISES
-    from debride.noise.classes import CLASS_NOISES
+    from debride.noise.class_noises import CLASS_NOISES
 
     if arguments.markdown:
         from debride.methods.page import page

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from debride.data.images import read_image, read_label
+from debride.data.pixels.images import read_image, read_label
 from debride.files import atomic_path, content_hash, write_json
-from debride.geometry.maps import PixelMap
+from debride.geometry.pixel_map import PixelMap
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 Number = TypeVar("Number", bound=np.generic)

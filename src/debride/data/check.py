@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from debride.data.check_classes import check_classes
-from debride.data.images import SUFFIXES, Array, read_image, read_label, same_spacing, suffix
-from debride.data.layouts import Report
+from debride.data.classes.check_classes import check_classes
+from debride.data.formats.layout import Report
 from debride.data.open import open_dataset
+from debride.data.pixels.images import SUFFIXES, Array, read_image, read_label, same_spacing, suffix
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 

@@ -12,14 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from debride.batch import Batch, View
 from debride.data.augment import Strength, apply_intensity, draw_warp
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
-from debride.data.foreground import pick
-from debride.geometry.maps import PixelMap
-from debride.labels import LabelStore
+from debride.data.masks.foreground import pick
+from debride.geometry.pixel_map import PixelMap
 from debride.rng import derive, generator, uniforms
-from debride.types import IGNORE, Batch, View
+from debride.state import LabelState
+from debride.types import IGNORE
 from debride.warp import Warp
 
 Rows = npt.NDArray[np.int64]
@@ -187,7 +188,7 @@ def make_batch(
     raw: Raw,
     looks: Sequence[tuple[Strength, bool]],
     augmentation: Augmentation,
-    store: LabelStore,
+    store: LabelState,
     prepared: Prepared,
     regions: Regions,
     trusted: npt.NDArray[np.bool_],

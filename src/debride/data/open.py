@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.classes import classification_format, read_classes, several_arrays
-from debride.data.images import read_header, read_values
-from debride.data.layouts import Layout, Legend, Report, read_folder, report_unknown
-from debride.data.manifest import read_manifest
-from debride.data.nnunet import read_nnunet
-from debride.data.raters import image_id
+from debride.data.formats.class_data import classification_format, read_classes, several_arrays
+from debride.data.formats.layout import Layout, Legend, Report, read_folder, report_unknown
+from debride.data.formats.manifest import read_manifest
+from debride.data.formats.nnunet import read_nnunet
+from debride.data.pixels.images import read_header, read_values
+from debride.data.rater_choice import image_id
 from debride.data.splits import split_by_patient
 from debride.files import read_text
 from debride.rng import derive

@@ -8,9 +8,9 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from debride.data.images import SUFFIXES, read_label, same_spacing, stem, suffix
 from debride.data.open import open_dataset
-from debride.data.raters import image_id
+from debride.data.pixels.images import SUFFIXES, read_label, same_spacing, stem, suffix
+from debride.data.rater_choice import image_id
 from debride.evaluation.metrics import ClassMetrics, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
 from debride.files import write_csv, write_json, write_text

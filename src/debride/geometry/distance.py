@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from torch import Tensor
 
-from debride.geometry.maps import relative
+from debride.geometry.pixel_map import relative
 from debride.types import IGNORE
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.geometry.maps import relative
+from debride.geometry.pixel_map import relative
 
 _LIGHTNESS = 100.0  # the range of L in CIELAB, in which a compactness of 10 is usual
 _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few extreme voxels do not flatten the rest

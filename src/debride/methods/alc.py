@@ -9,14 +9,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from debride.labels import LabelStore
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import segmentation_loss
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
-from debride.methods.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
 from debride.refine.fusion import fused, surest, variance
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import LabelState
+from debride.types import IGNORE, DataError
 
 
 class ALC(Method):
@@ -133,7 +134,7 @@ class ALC(Method):
         """Always."""
         return True
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The predicted classes."""
         return swept.probability.max(dim=1).indices
 

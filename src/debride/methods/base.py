@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from debride.geometry.maps import PixelMap
-from debride.labels import Field, LabelStore
+from debride.batch import Batch
+from debride.geometry.pixel_map import PixelMap
 from debride.networks.network import Derivative, Network, Scope
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field, LabelState
+from debride.types import IGNORE, DataError
 
 MakeNetwork = Callable[[], Network]
 """Makes a freshly initialised network; each call gives another initialisation, the same for the same seed."""
@@ -107,7 +108,7 @@ class Run(Protocol):
     epochs: int
     step: int
     phase: str
-    store: LabelStore
+    store: LabelState
     trusted: npt.NDArray[np.int64]
     cases: int
 
@@ -230,7 +231,7 @@ class Method(nn.Module):
         """The label state that the method keeps from epoch to epoch; none by default."""
         return ()
 
-    def pictured(self, store: LabelStore, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def pictured(self, store: LabelState, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """Maps of the label state that are worth looking at, by name, each (B, *S) in the working images' geometry; none by
         default."""
         return {}
@@ -250,7 +251,7 @@ class Method(nn.Module):
         """Whether the method, so configured, has labels of its own and defines ``cleansed``."""
         return False
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The class ids (B, *S) int64 that the method takes for right, of cases in the working images' geometry."""
         raise TypeError(f"{type(self).__name__} has no labels of its own")
 

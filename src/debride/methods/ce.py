@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from debride.batch import Batch
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
@@ -24,7 +25,7 @@ from debride.methods.base import (
     untrusted,
 )
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 class CrossEntropy(Method):

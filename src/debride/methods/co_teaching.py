@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
 from debride.methods.base import BOTH_TASKS, MakeNetwork, Method, Paper, Run, label_losses, mean_probability
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 class CoTeaching(Method):

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from debride.labels import Field, LabelStore
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import batch_dice
 from debride.methods.base import Method, Paper, Run, Swept, first_after
 from debride.refine.confident import confidence_sums, corrected, thresholds
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field, LabelState
+from debride.types import IGNORE, DataError
 
 
 class ConfidentLearning(Method):
@@ -84,7 +85,7 @@ class ConfidentLearning(Method):
         """Always: labels are corrected before the last epoch at the latest."""
         return True
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The corrected labels."""
         return store.read("corrected", swept.rows).to(swept.label)
 

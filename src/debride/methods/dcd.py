@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from debride.labels import Field
+from debride.batch import Batch
 from debride.losses.hardness import CentreSums, centre_distance, importance
 from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
-from debride.methods.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
-from debride.methods.semi_supervised import (
+from debride.methods.parts.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
+from debride.methods.parts.semi_supervised import (
     DEVIATIONS,
     LOOKS,
     NAMES,
@@ -36,7 +36,8 @@ from debride.methods.semi_supervised import (
 from debride.networks.network import Network
 from debride.refine.uniform import jensen_shannon
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field
+from debride.types import IGNORE, DataError
 
 
 class DCD(Method):

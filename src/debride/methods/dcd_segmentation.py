@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from debride.batch import Batch
 from debride.losses.hardness import CentreSums, centre_distance, importance
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, in_first
-from debride.methods.meta_weights import (
+from debride.methods.parts.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
     bootstrapping_loss,
@@ -24,7 +25,7 @@ from debride.methods.meta_weights import (
     weight_gradient,
 )
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 class DCDSegmentation(Method):

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
-from debride.methods.semi_supervised import (
+from debride.methods.parts.semi_supervised import (
     DEVIATIONS,
     NAMES,
     Division,
@@ -23,7 +24,7 @@ from debride.methods.semi_supervised import (
 from debride.networks.network import Network
 from debride.refine.mixture import posterior_of_larger
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 class DivideMix(Method):

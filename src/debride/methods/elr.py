@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from debride.labels import Field
+from debride.batch import Batch
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.methods.base import Method, Paper, Run, label_losses
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field
+from debride.types import IGNORE, DataError
 
 _LARGEST = 1 - 1e-4
 """Of the agreement of prediction and target, whose logarithm's slope has no bound at 1."""

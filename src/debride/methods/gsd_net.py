@@ -9,17 +9,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.geometry.distance import BoundaryDistance, distance_weight
-from debride.geometry.maps import PixelMap
+from debride.geometry.pixel_map import PixelMap
 from debride.geometry.superpixels import Superpixels, superpixel_mean
 from debride.losses.agreement import symmetric_kl
 from debride.losses.pixel import cross_entropy, full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import squared_dice
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, in_first, label_losses, mean_probability
-from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
+from debride.methods.parts.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 class GSDNet(Method):

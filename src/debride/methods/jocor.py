@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.losses.reduce import masked_mean
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, label_losses, mean_probability
-from debride.methods.selection import DEVIATIONS, SelectionConfig, SmallLoss
-from debride.types import Batch
+from debride.methods.parts.selection import DEVIATIONS, SelectionConfig, SmallLoss
 
 
 class JoCoR(Method):

@@ -7,9 +7,10 @@ from typing import Literal
 
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.losses.reduce import masked_mean
 from debride.methods.base import BOTH_TASKS, Method, Paper, Phase, Run, in_first
-from debride.methods.meta_weights import (
+from debride.methods.parts.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
     bootstrapping_loss,
@@ -20,7 +21,7 @@ from debride.methods.meta_weights import (
     weight_gradient,
 )
 from debride.settings import setting
-from debride.types import IGNORE, Batch
+from debride.types import IGNORE
 
 
 class L2B(Method):

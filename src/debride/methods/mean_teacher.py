@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from debride.labels import LabelStore
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import segmentation_loss
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
-from debride.methods.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
-from debride.types import Batch
+from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.state import LabelState
 
 
 class MeanTeacher(Method):
@@ -73,6 +73,6 @@ class MeanTeacher(Method):
         """Always: labels that were never learnt can be compared with what was."""
         return True
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The predicted classes."""
         return swept.probability.max(dim=1).indices

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.geometry.edges import Edges
-from debride.geometry.maps import PixelMap
-from debride.labels import Field, LabelStore
+from debride.geometry.pixel_map import PixelMap
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
 from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Swept, in_first
-from debride.methods.boundary import BoundaryTerm
-from debride.methods.meta_weights import (
+from debride.methods.parts.boundary import BoundaryTerm
+from debride.methods.parts.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
     bootstrapping_loss,
@@ -29,7 +29,8 @@ from debride.methods.meta_weights import (
     weight_gradient,
 )
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field, LabelState
+from debride.types import IGNORE, DataError
 
 
 class MetaDCSeg(Method):
@@ -132,7 +133,7 @@ class MetaDCSeg(Method):
         trust."""
         return (Field("alpha", "pixel"), Field("beta", "pixel")) if self.config.meta else ()
 
-    def pictured(self, store: LabelStore, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def pictured(self, store: LabelState, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """gamma (Eq. 9), as in Fig. 3, and alpha, the trust in the given label."""
         if not self.config.meta:
             return {}
@@ -150,7 +151,7 @@ class MetaDCSeg(Method):
         """Whether weights are learnt."""
         return config.meta
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The given label where alpha is at least beta, elsewhere the predicted class."""
         trust = (1 + store.read("alpha", swept.rows) - store.read("beta", swept.rows)).to(swept.label.device)
         return swept.label.where((trust >= 0) | (swept.label == IGNORE), swept.probability.argmax(dim=1))

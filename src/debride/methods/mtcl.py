@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from debride.labels import Field, LabelStore
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, two_kinds
-from debride.methods.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
 from debride.refine.confident import confidence_sums, confused, corrected, label_errors, thresholds
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field, LabelState
+from debride.types import IGNORE, DataError
 
 _NEVER = 2.0
 """A threshold that no probability reaches: nothing is changed."""
@@ -140,7 +141,7 @@ class MTCL(Method):
         """Always."""
         return True
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The given labels with the predicted class where they are errors; those of trusted cases as they are."""
         found = _errors(swept, store.read("limits", swept.rows))
         return swept.label.where(~found, swept.probability.max(dim=1).indices)

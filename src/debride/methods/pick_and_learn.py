@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from debride.labels import Field
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import soft_dice
 from debride.methods.base import MakeNetwork, Method, Paper, Run
 from debride.rng import derive
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field
+from debride.types import IGNORE, DataError
 
 _BLOCKS = ((1, 1), (2, 1), (4, 2), (8, 2), (8, 2))
 """Of each block of VGG-11 the channels, as multiples of the first block's, and the number of convolutions."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.losses.pixel import symmetric_cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import BOTH_TASKS, Method, Paper, Run
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 
 class SymmetricCrossEntropy(Method):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.labels import Field, LabelStore
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import batch_dice, hard_dice, soft_dice
 from debride.methods.base import MakeNetwork, Method, Paper, Run, Swept, first_after
@@ -18,7 +18,8 @@ from debride.refine.mixture import posterior_of_larger
 from debride.refine.prototypes import average_prototype, likeliest, prototype, similarity
 from debride.refine.regions import tidy
 from debride.settings import setting
-from debride.types import IGNORE, Batch, DataError
+from debride.state import Field, LabelState
+from debride.types import IGNORE, DataError
 
 NONE, GIVEN, CLEANSED = range(3)
 """What a case's pseudo-label is: all background as yet, its given label, or a cleansed one."""
@@ -139,7 +140,7 @@ class SelfCleansing(Method):
         """Whether there is a cleansing."""
         return config.warm_up < 1
 
-    def cleansed(self, swept: Swept, store: LabelStore) -> Tensor:
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The pseudo-labels Y'; given labels where there has been no cleansing."""
         source = store.read("source", swept.rows).to(swept.label.device)
         pseudo = store.read("pseudo", swept.rows).to(swept.label)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from debride.batch import Batch
 from debride.losses.region import t_loss
 from debride.methods.base import MakeNetwork, Method, Paper, Run
 from debride.settings import setting
-from debride.types import IGNORE, Batch
+from debride.types import IGNORE
 
 EPSILON = 1e-8
 """Least degrees of freedom, as in the authors' code."""

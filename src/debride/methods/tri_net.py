@@ -7,12 +7,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import MakeNetwork, Method, Paper, Run, label_losses, mean_probability
-from debride.methods.selection import SelectionConfig, SmallLoss
+from debride.methods.parts.selection import SelectionConfig, SmallLoss
 from debride.settings import setting
-from debride.types import IGNORE, Batch
+from debride.types import IGNORE
 
 
 class TriNet(Method):

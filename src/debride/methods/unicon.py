@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from debride.batch import Batch
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, mean_probability
-from debride.methods.semi_supervised import (
+from debride.methods.parts.semi_supervised import (
     DEVIATIONS,
     LOOKS,
     NAMES,
@@ -23,7 +24,6 @@ from debride.methods.semi_supervised import (
     warm_up_losses,
     warming_up,
 )
-from debride.types import Batch
 
 
 class UNICON(Method):

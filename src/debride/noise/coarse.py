@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from debride.noise.base import Label, Mask, bounding_box, check_count, check_probability, per_class
+from debride.noise.per_class import Label, Mask, bounding_box, check_count, check_probability, per_class
 from debride.types import IGNORE, DataError
 
 PERCENT = 0.01

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal
 
-from debride.noise.base import Label, Mask, bounding_box, check_count, check_probability, check_range
+from debride.noise.per_class import Label, Mask, bounding_box, check_count, check_probability, check_range
 from debride.types import IGNORE, DataError
 
 

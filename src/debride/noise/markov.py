@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from scipy import ndimage
 
-from debride.noise.base import Label, Mask, bounding_box, check_count, check_probability, per_class
+from debride.noise.per_class import Label, Mask, bounding_box, check_count, check_probability, per_class
 
 _BLOCK = 32  # steps between two crops: long enough to pay for the crop, short enough for a narrow margin
 _SIGMA, _RADIUS = 2.0, 2  # the 5-tap Gaussian at the end

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import edt
 import numpy as np
 
-from debride.noise.base import Label, Mask, check_probability, per_class
+from debride.noise.per_class import Label, Mask, check_probability, per_class
 from debride.types import IGNORE, DataError
 
 Unit = Literal["px", "mm"]

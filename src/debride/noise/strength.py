@@ -9,9 +9,9 @@ from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
-from debride.noise.base import Label
 from debride.noise.coarse import PERCENT, Coarse
 from debride.noise.morphology import STEP, DilateErode
+from debride.noise.per_class import Label
 from debride.rng import generator
 from debride.types import IGNORE, DataError
 

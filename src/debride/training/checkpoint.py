@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from debride.files import atomic_path, read_json, write_json
-from debride.labels import LabelStore
+from debride.state import LabelState
 from debride.types import DataError
 
 
@@ -58,7 +58,7 @@ def save_state(
     epoch: int,
     method: nn.Module,
     optimiser: torch.optim.Optimizer,
-    store: LabelStore,
+    store: LabelState,
     state: dict[str, Any],
     keep: int,
 ) -> None:
@@ -90,7 +90,7 @@ def latest_state(run: Path) -> Path | None:
     return _by_epoch(folders)[-1] if folders else None
 
 
-def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelStore) -> dict[str, Any]:
+def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelState) -> dict[str, Any]:
     """Brings method, optimiser and label state back to what ``save_state`` saw, and returns its counters."""
     load_weights(method, folder / "weights.safetensors")
     state: dict[str, Any] = read_json(folder / "state.json")

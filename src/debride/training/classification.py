@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
+from debride.batch import Batch
 from debride.data.augmentation import ClassAugmentation
 from debride.data.cache import cache_folder
-from debride.data.class_cache import PreparedClasses, network_input, prepare_classes
-from debride.data.class_loader import make_class_batch, read_classes
-from debride.data.classes import missing_labels
+from debride.data.classes.class_cache import PreparedClasses, network_input, prepare_classes
+from debride.data.classes.class_loader import make_class_batch, read_classes
+from debride.data.formats.class_data import missing_labels
 from debride.data.loader import Raw, Selection, read_ahead
 from debride.methods.base import Look, Method, Swept
 from debride.networks.network import Network
@@ -23,7 +24,7 @@ from debride.progress import track
 from debride.rng import derive
 from debride.training.config import ClassTrainConfig
 from debride.training.run import TrainingRun
-from debride.types import IGNORE, Batch, Case, DataError
+from debride.types import IGNORE, Case, DataError
 
 if TYPE_CHECKING:
     from debride.training.fit import Job

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debride.data.class_cache import PreparedClasses
+from debride.data.classes.class_cache import PreparedClasses
 from debride.types import DataError
 
 if TYPE_CHECKING:

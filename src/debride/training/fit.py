@@ -20,16 +20,16 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.cache import Preparation, Prepared, cache_folder, prepare
-from debride.data.class_cache import PreparedClasses
-from debride.data.foreground import prepare_foreground
-from debride.data.maps import prepare_maps
+from debride.data.classes.class_cache import PreparedClasses
+from debride.data.masks.foreground import prepare_foreground
+from debride.data.masks.prepared_maps import prepare_maps
 from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
-from debride.labels import LabelStore
 from debride.methods import METHODS
 from debride.methods.base import Method, Phase
 from debride.networks import WIDENING, Network, build, build_classifier
 from debride.progress import track
 from debride.rng import derive
+from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training.classification import ClassificationRun, prepare_class_sets, refuse_alone, validate_classes
 from debride.training.config import TrainConfig, config_class
@@ -215,12 +215,12 @@ def _write_what_it_says(job: Job, run: TrainingRun) -> None:
         write_cleansed(job.out, job.dataset, run)
 
 
-def _open_store(fabric: Fabric, method: Method, train: Prepared | PreparedClasses, folder: Path) -> LabelStore:
+def _open_store(fabric: Fabric, method: Method, train: Prepared | PreparedClasses, folder: Path) -> LabelState:
     """The label state, made by one process and mapped by all: a row has one visitor in an epoch, so one writer."""
     if fabric.is_global_zero:
-        store = LabelStore(method.fields(), train.shapes, folder)
+        store = LabelState(method.fields(), train.shapes, folder)
     fabric.barrier()
-    return store if fabric.is_global_zero else LabelStore(method.fields(), train.shapes, folder, existing=True)
+    return store if fabric.is_global_zero else LabelState(method.fields(), train.shapes, folder, existing=True)
 
 
 def _epoch(run: TrainingRun) -> None:

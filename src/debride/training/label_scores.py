@@ -10,11 +10,11 @@ import numpy.typing as npt
 from torch import Tensor
 
 from debride.data.cache import Box, cropped_shape, put_back, resize_label
-from debride.data.images import read_label, suffix, write_label
+from debride.data.pixels.images import read_label, suffix, write_label
 from debride.files import atomic_path, write_csv
-from debride.labels import LabelStore
 from debride.methods.base import Method, Swept
 from debride.refine.mixture import posterior_of_larger
+from debride.state import LabelState
 from debride.training.run import TrainingRun
 from debride.types import IGNORE, Case, Dataset
 
@@ -59,7 +59,7 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
         partial.replace(out / "cleansed")
 
 
-def cleansed_labels(method: Method, swept: Swept, store: LabelStore) -> npt.NDArray[np.uint8]:
+def cleansed_labels(method: Method, swept: Swept, store: LabelState) -> npt.NDArray[np.uint8]:
     """The labels (B, *S) that a method takes for right, of cases in the working images' geometry."""
     labels: npt.NDArray[np.uint8] = method.cleansed(swept, store).byte().cpu().numpy()
     return labels

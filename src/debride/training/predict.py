@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 
 from debride.data.cache import Box, Preparation, crop_box, cropped, cropped_shape, put_back, resize, working_image
-from debride.data.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
-from debride.data.layouts import by_stem
+from debride.data.formats.layout import by_stem
 from debride.data.open import open_dataset, stop
-from debride.data.raters import image_id
+from debride.data.pixels.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
+from debride.data.rater_choice import image_id
 from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.networks import Network

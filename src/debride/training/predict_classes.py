@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 
 from debride.data.cache import cache_folder
-from debride.data.class_cache import PreparedClasses, image_sizes, prepare_classes
-from debride.data.classes import classification_format
-from debride.data.images import SUFFIXES
-from debride.data.layouts import by_stem
+from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepare_classes
+from debride.data.formats.class_data import classification_format
+from debride.data.formats.layout import by_stem
 from debride.data.open import open_dataset, stop
+from debride.data.pixels.images import SUFFIXES
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.classification import sweep_classes

@@ -14,19 +14,20 @@ import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, select
-from debride.labels import LabelStore
 from debride.methods.base import Look, Method, Phase, Swept
 from debride.networks.network import Derivative, Network, Scope
 from debride.progress import track
 from debride.rng import derive
+from debride.state import LabelState
 from debride.training import inference
 from debride.training.config import TrainConfig
 from debride.training.look_ahead import LookAhead
 from debride.training.schedule import learning_rate
-from debride.types import IGNORE, Batch, DataError
+from debride.types import IGNORE, DataError
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -42,7 +43,7 @@ class TrainingRun:
         method: Method,
         optimiser: torch.optim.Optimizer,
         prepared: Prepared,
-        store: LabelStore,
+        store: LabelState,
     ) -> None:
         self.fabric, self.config = fabric, config
         self.method, self.optimiser, self.prepared, self.store = method, optimiser, prepared, store

@@ -1,0 +1,309 @@
+"""Where a label and a prediction disagree, as connected pieces: objects missing, extra or of another class, boundaries
+displaced, slices left out or labelled in vain. Pure functions of arrays.
+
+Objects are connected components of one class (8 neighbours in 2D, 26 in 3D). An object of which a share of ``OVERLAP`` at most
+is of its class on the other side is a piece as a whole: *missing* from the label, *extra* in it, or, where the other side
+gives most of it another class, a *swap*. In a volume, what is missing in slices that the label leaves out between others of
+that class is a *gap*, and an extra object beyond all slices in which its class is predicted a *stray*. What is left is
+displaced *boundary* of one given and one proposed class: a piece is what lies deeper than ``tolerance``, so that the rim of a
+pixel around every object does not join them all, and the rim beside it goes with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import edt
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from debride.audit.findings.finding import FindingKind
+from debride.types import IGNORE, DataError
+
+Label = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating[Any]]
+
+OVERLAP = 0.1
+"""An object is one of its own if at most this share of it is of its class on the other side."""
+
+TOLERANCE = 1.5
+"""Pixels (in units of the finest spacing) by which a boundary may lie elsewhere without being a piece."""
+
+
+MOST = np.iinfo(np.uint16).max
+"""Pieces that a label can have; a label of another image has more."""
+
+CHUNK = 1 << 22
+"""Voxels of a volume that are counted at a time."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A connected piece of disagreement; see ``Finding`` for kind, classes, box, voxels and displacement.
+
+    ``margin`` in [-1, 1] is the mean over its voxels of the proposed class's probability minus the given one's; ``share`` the
+    number of voxels relative to the larger of the object's label and prediction.
+    """
+
+    kind: FindingKind
+    given: int
+    proposed: int
+    box: tuple[tuple[int, int], ...]
+    voxels: int
+    displacement: float | None
+    margin: float
+    share: float
+
+
+def predicted_classes(probability: Floats) -> Label:
+    """The likeliest class (*S) of probabilities (K, *S), the first of equal ones, without eight bytes per voxel."""
+    ids = np.zeros(probability.shape[1:], np.uint8)
+    best = probability[0].copy()
+    for number in range(1, len(probability)):
+        larger = probability[number] > best
+        ids[larger] = number
+        np.maximum(best, probability[number], out=best)
+    return ids
+
+
+def find_pieces(
+    label: Label, probability: Floats, predicted: Label, spacing: Sequence[float] | None = None, tolerance: float = TOLERANCE
+) -> tuple[npt.NDArray[np.uint16], list[Piece]]:
+    """The pieces between a label (*S) and a prediction (K, *S), and a map (*S) of their numbers 1, 2, ... in that order.
+
+    The class proposed for a piece is that of ``predicted``. Pixels without a label are in none. Lengths are in mm, or pixels
+    without a ``spacing``.
+    """
+    numbers = np.zeros(label.shape, np.uint16)
+    inside = _joint_box(label, predicted)
+    if inside is None:
+        return numbers, []
+    given, proposed = label[inside], predicted[inside]
+    units = np.asarray(spacing or (1.0,) * label.ndim, np.float64)
+    part, kinds, depth = _within_box(given, proposed, units, tolerance)
+    numbers[inside] = part
+    offset = [axis.start for axis in inside]
+    shown = probability[(slice(None), *inside)]
+    boxes = ndimage.find_objects(part)
+    sizes = _counts(given), _counts(proposed)
+    return numbers, [
+        _measured(number, kind, box, part, given, proposed, shown, depth, offset, sizes)
+        for number, (kind, box) in enumerate(zip(kinds, boxes, strict=True), start=1)
+    ]
+
+
+def _within_box(
+    given: Label, proposed: Label, units: npt.NDArray[np.float64], tolerance: float
+) -> tuple[npt.NDArray[np.uint16], list[FindingKind], npt.NDArray[np.float32]]:
+    """Numbers (*S) of pieces inside the joint box, the kind of each, and how deep each voxel of a boundary lies (*S)."""
+    differs = (given != proposed) & (given != IGNORE)
+    numbers = np.zeros(given.shape, np.uint16)
+    kinds: list[FindingKind] = []
+    if given.ndim == 3:
+        _add(numbers, kinds, _gaps(given, proposed, differs), lambda _: "gap")
+    _add_objects(numbers, kinds, given, proposed, differs)
+    rest = differs & (numbers == 0)
+    depth = _depth(given, proposed, rest, units)
+    _add(numbers, kinds, _deep(given, proposed, rest, depth, units, tolerance), lambda _: "boundary")
+    return numbers, kinds, depth
+
+
+def _gaps(given: Label, proposed: Label, differs: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer[Any]]:
+    """Components of the voxels whose proposed class the label has in slices before and after theirs, but not there."""
+    missing = np.zeros(given.shape, np.uint8)
+    for value in _foreground(proposed):
+        labelled = np.flatnonzero((given == value).any(axis=(1, 2)))
+        if len(labelled) > 1:
+            between = np.setdiff1d(np.arange(labelled[0], labelled[-1]), labelled)
+            missing[between] = np.where(differs[between] & (proposed[between] == value), value, missing[between])
+    return _components(missing)
+
+
+def _add_objects(
+    numbers: npt.NDArray[np.uint16],
+    kinds: list[FindingKind],
+    given: Label,
+    proposed: Label,
+    differs: npt.NDArray[np.bool_],
+) -> None:
+    """Adds the objects of the label that the prediction has not, then those of the prediction that the label has not."""
+    for objects, own, other in ((_components(_known(given)), given, proposed), (_components(proposed), proposed, given)):
+        most = _most_frequent_elsewhere(objects, own, other)
+        free = differs & (numbers == 0)
+        if own is given:
+            strays = _strays(objects, given, proposed, most)
+            found: dict[int, FindingKind] = {n: "swap" if most[n] > 0 else "stray" if n in strays else "extra" for n in most}
+        else:
+            found = {n: "swap" if most[n] > 0 else "missing" for n in most}
+        _add(numbers, kinds, np.where(free, objects, 0), found.get)
+
+
+def _most_frequent_elsewhere(objects: npt.NDArray[np.integer[Any]], own: Label, other: Label) -> dict[int, int]:
+    """For each object that is hardly found on the other side, the class that most of it has there."""
+    inside = (objects > 0) & (other != IGNORE)
+    number, here, there = objects[inside], own[inside], other[inside]
+    if not len(number):
+        return {}
+    objects_, width = int(objects.max()) + 1, int(max(here.max(), there.max())) + 1
+    counts = np.zeros(objects_ * width, np.int64)
+    classes = np.zeros(objects_, np.int64)
+    for numbered, id, other_id in _chunks(number, here, there):
+        counts += np.bincount(numbered.astype(np.int64) * width + other_id, minlength=len(counts))
+        classes[numbered] = id
+    table = counts.reshape(objects_, width)
+    same, size = table[np.arange(objects_), classes], table.sum(axis=1)
+    return {n: int(table[n].argmax()) for n in np.flatnonzero((size > 0) & (same <= OVERLAP * size)).tolist()}
+
+
+def _strays(objects: npt.NDArray[np.integer[Any]], given: Label, proposed: Label, candidates: dict[int, int]) -> frozenset[int]:
+    """The objects of a volume in slices where the prediction has nothing of their class, and has some elsewhere."""
+    if given.ndim != 3:
+        return frozenset()
+    predicted = {value: (proposed == value).any(axis=(1, 2)) for value in _foreground(given)}
+    found = set()
+    for number, box in enumerate(ndimage.find_objects(objects), start=1):
+        if number in candidates and box is not None:
+            value = int(given[box][objects[box] == number][0])
+            if predicted[value].any() and not predicted[value][box[0]].any():
+                found.add(number)
+    return frozenset(found)
+
+
+def _depth(
+    given: Label, proposed: Label, rest: npt.NDArray[np.bool_], units: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """How far (*S) each remaining voxel lies beyond the other side's object: from the prediction's of its given class, or
+    where it is given as background from the label's of its proposed class; negative there."""
+    depth = np.zeros(given.shape, np.float32)
+    for sign, own, other in ((1, given, proposed), (-1, proposed, given)):
+        places = rest if sign > 0 else rest & (given == 0)
+        for value in _foreground(own):
+            at = places & (own == value)
+            if at.any():
+                distance = edt.edt(np.ascontiguousarray(other != value), anisotropy=tuple(units))
+                depth[at] = sign * distance[at]
+    return depth
+
+
+def _deep(
+    given: Label,
+    proposed: Label,
+    rest: npt.NDArray[np.bool_],
+    depth: npt.NDArray[np.float32],
+    units: npt.NDArray[np.float64],
+    tolerance: float,
+) -> npt.NDArray[np.integer[Any]]:
+    """Components of what lies deeper than the tolerance, each with the remaining voxels of its classes beside it."""
+    limit = tolerance * units.min()
+    code = np.where(rest, given.astype(np.uint16) * 256 + proposed, 0)
+    cores = _components(np.where(np.abs(depth) > limit, code, 0))
+    if not cores.max():
+        return cores
+    _refuse_more(int(cores.max()))
+    of_core = np.zeros(int(cores.max()) + 1, np.uint16)
+    of_core[cores[cores > 0]] = code[cores > 0]
+    grown = cores.astype(np.uint16)
+    for _ in range(math.ceil(tolerance) + 1):
+        beside = ndimage.grey_dilation(grown, size=(3,) * grown.ndim)
+        grown = np.where((grown == 0) & rest & (code == of_core[beside]), beside, grown)
+    return grown
+
+
+def _refuse_more(pieces: int) -> None:
+    """Raises DataError for more pieces than numbers."""
+    if pieces > MOST:
+        raise DataError("audit", f"differs from its prediction in {pieces} places", "Leave it out, or predict it better.")
+
+
+def _add(
+    numbers: npt.NDArray[np.uint16],
+    kinds: list[FindingKind],
+    components: npt.NDArray[np.integer[Any]],
+    kind_of: Callable[[int], FindingKind | None],
+) -> None:
+    """Numbers the components that are of a kind after those there are, in the order of their own numbers."""
+    seen = np.zeros(int(components.max()) + 1, bool)
+    for (part,) in _chunks(components):
+        seen[part] = True
+    found = [(number, kind) for number in np.flatnonzero(seen[1:]) + 1 if (kind := kind_of(int(number))) is not None]
+    _refuse_more(len(kinds) + len(found))
+    table = np.zeros(len(seen), np.uint16)
+    table[[number for number, _ in found]] = np.arange(len(found)) + len(kinds) + 1
+    for there, part in _chunks(numbers, components):
+        there += table[part]
+    kinds.extend(kind for _, kind in found)
+
+
+def _measured(
+    number: int,
+    kind: FindingKind,
+    box: tuple[slice, ...],
+    numbers: npt.NDArray[np.uint16],
+    given: Label,
+    proposed: Label,
+    probability: Floats,
+    depth: npt.NDArray[np.float32],
+    offset: Sequence[int],
+    sizes: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> Piece:
+    """One piece by its number; arrays and ``box`` are those of the joint box, which begins at ``offset``; ``sizes`` (256,) are
+    the voxels of each class of the label and of the prediction."""
+    at = numbers[box] == number
+    old, new = given[box][at], proposed[box][at]
+    pair = np.bincount(old.astype(np.int64) * 256 + new).argmax()
+    inside = probability[(slice(None), *box)][:, at].astype(np.float32)
+    each = np.arange(len(old))
+    deep = depth[box][at]
+    return Piece(
+        kind=kind,
+        given=int(pair // 256),
+        proposed=int(pair % 256),
+        box=tuple((axis.start + start, axis.stop + start) for axis, start in zip(box, offset, strict=True)),
+        voxels=len(old),
+        displacement=float(deep[np.abs(deep).argmax()]) if kind == "boundary" else None,
+        margin=float((inside[new, each] - inside[old, each]).mean()),
+        share=float(len(old) / max(1, sizes[0][pair // 256], sizes[1][pair % 256])),
+    )
+
+
+def _components(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+    components: npt.NDArray[np.integer[Any]] = cc3d.connected_components(values, connectivity=8 if values.ndim == 2 else 26)
+    return components
+
+
+def _known(given: Label) -> Label:
+    return np.where(given == IGNORE, np.uint8(0), given)
+
+
+def _foreground(ids: Label) -> list[int]:
+    """The foreground classes that occur."""
+    return np.flatnonzero(_counts(ids)).tolist()
+
+
+def _counts(ids: Label) -> npt.NDArray[np.int64]:
+    """How many voxels (256,) each foreground class has."""
+    counts = np.zeros(256, np.int64)
+    for (part,) in _chunks(ids):
+        counts += np.bincount(part, minlength=256)
+    counts[[0, IGNORE]] = 0
+    return counts
+
+
+def _chunks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """Arrays of one shape, flat, ``CHUNK`` voxels at a time: indices take eight bytes each."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, CHUNK):
+        yield tuple(each[start : start + CHUNK] for each in flat)
+
+
+def _joint_box(given: Label, proposed: Label) -> tuple[slice, ...] | None:
+    """The smallest box around all objects of both, a pixel wider where there is room; None without any."""
+    boxes = ndimage.find_objects(((_known(given) > 0) | (proposed > 0)).view(np.uint8))
+    if not boxes:
+        return None
+    return tuple(slice(max(0, axis.start - 1), axis.stop + 1) for axis in boxes[0])

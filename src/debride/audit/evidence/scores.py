@@ -1,0 +1,396 @@
+"""How good the label of a case is, as a whole and class by class, from a network's probabilities that have not seen it.
+
+Two passes over the cases: ``ThresholdSums`` gathers what confident learning needs of the data set as a whole, ``score_case``
+scores one case. Neither keeps a pixel, so memory does not grow with the number of cases; volumes are worked on in pieces.
+
+Where a label says background and the network gives it more than 63/64, nothing is in question: such pixels count for the
+softmin of the image alone. That rests on probabilities that sum to one, and keeps the cost to that of what lies around objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import edt
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from debride.audit.evidence.gains import TEMPERATURE
+from debride.types import IGNORE, DataError
+
+Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+Singles = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
+
+SURE = 63 / 64
+"""Pixels labelled background whose probability of background is larger are not in question."""
+
+LEVELS = 32
+"""Levels tau at which a right label is drawn from the probabilities: the middles of as many equal parts of (0, 1)."""
+
+SMALLEST = 2.0**-24
+"""The smallest float16 above 0: probabilities below count as that where their logarithm is taken."""
+
+PIECE = 1 << 18
+"""Pixels that are worked on at a time, or one slice of axis 0 where that has more."""
+
+PAIRS = 1 << 19
+"""Up to so many pairs of outline pixels are compared one by one; for more a distance transform is made."""
+
+REACH = 3
+"""An outline is looked for up to so many of the smallest steps away first, one less in 3D."""
+
+
+def _series(power: int) -> Reals:
+    """Coefficients (4,) in d = 1 - p of what is exp(-p / T) p^``power`` for sure pixels, to 4e-7 of it at most."""
+    fit = np.polynomial.Chebyshev.interpolate(lambda d: np.exp((d - 1) / TEMPERATURE) * (1 - d) ** power, 3, (0, 1 - SURE))
+    return np.asarray(fit.convert(kind=np.polynomial.Polynomial).coef, np.float64)
+
+
+_SERIES = np.stack((_series(0), _series(1)))
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """What speaks for and against one foreground class of a label; pixels without a label are left out throughout.
+
+    ``given`` and ``predicted`` are numbers of pixels, the latter by the likeliest class. ``dice`` is that of label and
+    prediction, NaN where neither has the class. ``expected`` and ``spread`` are the mean and the standard deviation of the Dice
+    that a right label would have with the prediction, see ``expected_dice``. ``self_confidence``: the soft minimum of the
+    labelled class's probability over pixels labelled or predicted so; ``confident``: of the pixels labelled so or confidently
+    of the class, the share that counts off the diagonal of the confident joint (``refine.confident``); both in [0, 1], NaN
+    where there are no such pixels. ``bias`` is how far the label's outline lies outside the prediction's on average, in mm
+    (pixels without a spacing), negative where inside; NaN unless both have an outline.
+    """
+
+    class_id: int
+    given: int
+    predicted: int
+    dice: float
+    expected: float
+    spread: float
+    self_confidence: float
+    confident: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """What speaks for and against a label as a whole, and its foreground classes' scores, class 1 first.
+
+    ``softmin`` in [0, 1] is cleanlab's label quality score of the image (``segmentation.rank.get_label_quality_scores``), NaN
+    without a labelled pixel. ``surprise`` is how much less likely the label is than one drawn from the probabilities: the mean
+    of -ln p(label) minus the entropy over the pixels in question, in nats, about 0 for a right label and calibrated
+    probabilities. ``dice`` is the mean over the classes that label or prediction have, NaN where there are none.
+    """
+
+    softmin: float
+    surprise: float
+    dice: float
+    classes: tuple[ClassScore, ...]
+
+
+class ThresholdSums:
+    """The first pass: confidence sums over cases, the same as ``refine.confident.confidence_sums``, for K classes."""
+
+    def __init__(self, classes: int) -> None:
+        self.sums = np.zeros((2, classes))
+
+    def add(self, label: Labels, probability: Floats) -> None:
+        """Adds one case: its label (*S), with ``IGNORE``, and probabilities (K, *S)."""
+        for rows in _pieces(label.shape):
+            labels, background = label[rows].reshape(-1), probability[0, rows].reshape(-1)
+            marked = np.flatnonzero(labels != 0)
+            given = labels.take(marked)
+            self.sums[0, 0] += _total(background) - _total(background.take(marked))
+            self.sums[1, 0] += labels.size - marked.size
+            for class_id in range(1, len(self.sums[0])):
+                own = marked.compress(given == class_id)
+                self.sums[0, class_id] += _total(probability[class_id, rows].reshape(-1).take(own))
+                self.sums[1, class_id] += own.size
+
+    def thresholds(self) -> Reals:
+        """Each class's mean probability over the pixels labelled so (K,); infinite for a class that no label has."""
+        confidence, count = self.sums
+        return np.where(count > 0, confidence / np.maximum(count, 1), np.inf)
+
+
+def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: Sequence[float] | None = None) -> CaseScore:
+    """The scores of one label (*S), with ``IGNORE``, by probabilities (K, *S) and the ``thresholds`` (K,) of the data set.
+
+    ``spacing`` is in mm per axis of S. Raises DataError where shapes disagree or the label has a class of K or more.
+    """
+    if probability.shape[1:] != label.shape or thresholds.shape != probability.shape[:1]:
+        found = f"probabilities have shape {probability.shape}, the label {label.shape}, the thresholds {thresholds.shape}"
+        raise DataError("scores", found, "Give probabilities (K, *S) on the label's own grid and K thresholds.")
+    sums = _Sums(len(probability))
+    predicted = np.zeros(label.shape, np.uint8)
+    low, high = list(label.shape), [0] * label.ndim
+    for rows in _pieces(label.shape):
+        box = sums.add(label[rows], probability[:, rows], thresholds, predicted[rows])
+        for axis, (first, last) in enumerate(box):
+            start = 0 if axis else rows.start
+            low[axis], high[axis] = min(low[axis], start + first), max(high[axis], start + last)
+    objects = tuple(slice(max(0, first - 1), last + 1) for first, last in zip(low, high, strict=True))
+    expected, spread = expected_dice(sums.levels.sum(axis=1), sums.levels[:, 1])
+    given, found, common = sums.joint.sum(axis=1), sums.joint.sum(axis=0), sums.joint.diagonal()
+    agreed, crossed = sums.sure.diagonal(), sums.weights.sum(axis=1) + sums.weights.sum(axis=2)
+    crossed -= sums.weights.diagonal(axis1=1, axis2=2)
+    claimed = sums.sure.sum(axis=0) - agreed
+    whole = np.stack((given + found, crossed[0], given + claimed))
+    part = np.stack((2 * common, crossed[1], sums.sure.sum(axis=1) - agreed + claimed))
+    dice, own_confidence, confident = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    bias = np.array(outline_biases(label[objects], predicted[objects], len(probability), spacing))
+    columns = (given, found, dice, expected, spread, own_confidence, confident, bias)
+    lines = zip(*(column[1 - len(probability) :].tolist() for column in columns), strict=True)
+    scores = tuple(ClassScore(class_id, *line) for class_id, line in enumerate(lines, 1))
+    present = given[1:] + found[1:] > 0
+    return CaseScore(
+        softmin=float(sums.image[1] / sums.image[0]) if sums.image[0] else float("nan"),
+        surprise=sums.surprise / sums.asked if sums.asked else 0.0,
+        dice=float(dice[1:][present].mean()) if present.any() else float("nan"),
+        classes=scores,
+    )
+
+
+def expected_dice(reached: Counts, inside: Counts) -> tuple[Reals, Reals]:
+    """Mean and standard deviation (C,) of the Dice of the prediction with labels drawn from the probabilities.
+
+    ``reached`` (C, 2 ``LEVELS`` + 1) counts pixels by floor(2 ``LEVELS`` p), ``inside`` those of them that are predicted so.
+    The label of level tau is where p >= tau, tau uniform in (0, 1): each pixel is of the class as often as its probability
+    says, and all depend on each other in full. Were they drawn one by one, the spread of a Dice over thousands of pixels would
+    be next to nothing. The Dice of two empty masks is 1, so that where the class is not predicted the mean is the share of
+    levels that no pixel reaches.
+    """
+    common, total = (counts[:, ::-1].cumsum(axis=1)[:, -2::-2] for counts in (inside, reached))
+    total += inside.sum(axis=1)[:, None]
+    dice = np.ones(total.shape)
+    np.divide(2 * common, total, out=dice, where=total > 0)
+    mean = dice.sum(axis=1) / LEVELS
+    away = dice - mean[:, None]
+    return mean, np.sqrt(np.einsum("ij,ij->i", away, away) / LEVELS)
+
+
+def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequence[float] | None = None) -> list[float]:
+    """How far each foreground class's outline in a label (*S) lies outside that in a prediction (*S), in units of ``spacing``.
+
+    The mean over the label's outline of the distance to the nearest pixel of the prediction's, negative inside the prediction:
+    0 where the two are equal. An outline is made of the pixels that have a neighbour of another class along an axis; neither
+    the image's edge nor a pixel without a label counts as one. NaN where label or prediction has no outline of the class.
+    """
+    steps, unknown = np.asarray(spacing or (1,) * label.ndim, np.float64), bool(label.size) and label.max() == IGNORE
+    shifts, lengths = _surroundings(tuple(steps.tolist()))
+    count, other_count, total = np.zeros((3, classes))
+    lost: list[tuple[npt.NDArray[Any], ...]] = []
+    targets: list[tuple[Labels, Places]] = []
+    for rows in _pieces(label.shape, 8 * REACH):
+        first, last = max(0, rows.start - REACH - 1), rows.stop + REACH + 1
+        maps = _outlines(label[first:last], predicted[first:last], unknown)
+        row = maps[0, 0].size
+        start = (rows.start - first + REACH) * row
+        inner = slice(start, start + (rows.stop - rows.start) * row)
+        ours, theirs, under = maps.reshape(3, -1)
+        own, target = (np.flatnonzero(outline[inner] != 0) + start for outline in (ours, theirs))
+        given, other = ours.take(own), theirs.take(target)
+        flat = shifts @ np.array(maps.strides[1:])
+        sign = np.where(under.take(own) == given, -1.0, 1.0)
+        parts = [_nearest(given[some], own[some], theirs, flat, lengths) for some in _pieces((own.size, flat.size))]
+        distance = np.concatenate([np.zeros(0), *parts])
+        far = np.flatnonzero(np.isinf(distance))
+        distance[far] = 0
+        count += np.bincount(given, minlength=classes)
+        other_count += np.bincount(other, minlength=classes)
+        total += np.bincount(given, distance * sign, minlength=classes)
+        lost.append((given[far], sign[far], own[far] + first * row))
+        targets.append((other, target + first * row))
+    wide = tuple(size + 2 * REACH for size in label.shape)
+    ids = {class_id for found, _, _ in lost for class_id in found.tolist()}
+    for class_id in ids & set(np.flatnonzero(other_count).tolist()):
+        signs, places = (np.concatenate([found[at][found[0] == class_id] for found in lost]) for at in (1, 2))
+        others = np.concatenate([at[found == class_id] for found, at in targets])
+        points, goals = (np.stack(np.unravel_index(at, wide), axis=1) for at in (places, others))
+        total[class_id] += signs @ _distances(points, goals, steps)
+    both = (count > 0) & (other_count > 0)
+    return [float(value) for value in np.divide(total, count, out=np.full(classes, np.nan), where=both)[1:]]
+
+
+class _Sums:
+    """What all scores of a case are made of: counts and sums over its pixels, gathered piece by piece.
+
+    By labelled and predicted class (K, K): ``joint`` counts, with w = exp(-p(label) / T) ``weights`` are the two sums of w and
+    of w p(label); ``image`` (2,) has these over all pixels. ``sure`` (K, K) counts pixels by labelled and by confident class,
+    ``levels`` (K - 1, 2, 2 ``LEVELS`` + 1) for each foreground class by whether it is predicted and by floor(2 ``LEVELS`` p).
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.joint, self.sure = np.zeros((2, classes, classes), np.int64)
+        self.weights = np.zeros((2, classes, classes))
+        self.levels = np.zeros((classes - 1, 2, 2 * LEVELS + 1), np.int64)
+        self.image, self.surprise, self.asked = np.zeros(2), 0.0, 0
+
+    def add(self, label: Labels, probability: Floats, thresholds: Reals, predicted: Labels) -> list[tuple[int, int]]:
+        """Adds a piece, label (*S) and probabilities (K, *S); writes the likeliest class into the zeros ``predicted`` (*S).
+
+        Returns the first and past-last index along each axis of the pixels in question, none where there are none.
+        """
+        labels, doubt = label.reshape(-1), (1 - _tensor(probability[0])).numpy()
+        asked = doubt >= 1 - SURE
+        asked |= labels != 0
+        unknown = labels == IGNORE if labels.size and labels.max() == IGNORE else None
+        if unknown is not None:
+            asked &= ~unknown
+            doubt[unknown] = 0
+        at = np.flatnonzero(asked)
+        doubt[at] = 0
+        sure = labels.size - at.size - (0 if unknown is None else np.count_nonzero(unknown))
+        square = doubt * doubt
+        self.image += _SERIES @ np.array([sure, _total(doubt), doubt @ doubt, doubt @ square])
+        given = labels.take(at)
+        if given.size and given.max() >= len(probability):
+            problem = f"the label has class {given.max()}, the probabilities are of {len(probability)} classes"
+            raise DataError("scores", problem, "Give probabilities of every class of the data set.")
+        if given.size:
+            predicted.reshape(-1)[at] = self._count(_gather(probability, at), given, thresholds)
+        return _box(asked.reshape(label.shape), at)
+
+    def _count(self, p: Singles, given: Labels, thresholds: Reals) -> Labels:
+        """Adds pixels in question, their p (K, n) and labels (n,); returns their likeliest classes (n,)."""
+        classes, count = p.shape
+        row = given.astype(np.intp)
+        place = row * count + np.arange(count)
+        own = p.reshape(-1).take(place)
+        weights = np.exp(own * np.float32(-1 / TEMPERATURE))
+        best = _likeliest(p)
+        pair, bins = row * classes + best, classes**2
+        self.joint += np.bincount(pair, minlength=bins).reshape(classes, classes)
+        tables = [np.bincount(pair, values, minlength=bins) for values in (weights, weights * own)]
+        self.weights += np.reshape(tables, self.weights.shape)
+        self.image += np.sum(tables, axis=1)
+        sure = np.bincount(row * (classes + 1) + _confident(p, thresholds), minlength=bins + classes)
+        self.sure += sure.reshape(classes, classes + 1)[:, 1:]
+        level = (p[1:] * np.float32(2 * LEVELS)).astype(np.uint8).astype(np.uint16)
+        first = np.arange(classes - 1, dtype=np.uint16)[:, None]
+        level += (2 * LEVELS + 1) * ((best == first + 1).view(np.uint8) + 2 * first)
+        self.levels += np.bincount(level.reshape(-1), minlength=self.levels.size).reshape(self.levels.shape)
+        logarithm = np.maximum(p, np.float32(SMALLEST))
+        np.log(logarithm, out=logarithm)
+        self.surprise += float(np.vdot(p, logarithm)) - float(logarithm.reshape(-1).take(place).sum(dtype=np.float64))
+        self.asked += count
+        return best
+
+
+def _likeliest(p: Singles) -> Labels:
+    """The class of the largest of p (K, n), the first of equals (n,)."""
+    highest, best = p[0], np.zeros(p.shape[1], np.uint8)
+    for class_id in range(1, len(p)):
+        np.maximum(best, (p[class_id] > highest).view(np.uint8) * np.uint8(class_id), out=best)
+        highest = np.maximum(highest, p[class_id])
+    return best
+
+
+def _confident(p: Singles, thresholds: Reals) -> Labels:
+    """One more than the likeliest class of p (K, n) among those that reach their threshold (K,), 0 where none does: (n,)."""
+    reached = p >= thresholds.astype(np.float32)[:, None]
+    marks = reached.view(np.uint8)
+    found: Labels = (marks * np.arange(1, len(p) + 1, dtype=np.uint8)[:, None]).max(axis=0)
+    several = np.flatnonzero(marks.sum(axis=0, dtype=np.uint8) > 1)
+    if several.size:
+        found[several] = np.where(reached[:, several], p[:, several], np.float32(-1)).argmax(axis=0) + 1
+    return found
+
+
+def _pieces(shape: tuple[int, ...], least: int = 1) -> Iterator[slice]:
+    """Slices of axis 0 of about ``PIECE`` pixels, and of at least so many."""
+    step = max(least, PIECE // max(1, int(np.prod(shape[1:]))))
+    return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
+
+
+def _tensor(values: Floats) -> torch.Tensor:
+    """Values as a flat float32 tensor, which may share their memory; torch converts halves several times as fast as NumPy."""
+    flat = values.reshape(-1)
+    return torch.from_numpy(flat if flat.flags.writeable else flat.copy()).float()
+
+
+def _total(values: Floats) -> float:
+    """The sum of values, in single precision."""
+    return float(_tensor(values).sum())
+
+
+def _gather(probability: Floats, at: Places) -> Singles:
+    """The probabilities (K, *S) at flat places (n,) as float32 (K, n)."""
+    found = probability.reshape(len(probability), -1).take(at, axis=1, mode="clip")
+    return _tensor(found).numpy().reshape(found.shape)
+
+
+def _box(mask: npt.NDArray[np.bool_], at: Places) -> list[tuple[int, int]]:
+    """The first and past-last index along each axis of a mask (*S) with these flat places (n,), none where it is empty."""
+    box: list[tuple[int, int]] = []
+    while mask.ndim and at.size:
+        row = mask.size // len(mask)
+        box.append((int(at[0]) // row, int(at[-1]) // row + 1))
+        mask = np.asarray(mask[slice(*box[-1])].any(axis=0))
+        at = np.flatnonzero(mask)
+    return box
+
+
+def _outlines(label: Labels, predicted: Labels, unknown: bool) -> Labels:
+    """A label's outlines, a prediction's (their classes, 0 elsewhere) and the prediction, with a rim of ``REACH`` zeros."""
+    known = label != IGNORE if unknown else None
+    both = np.stack((label, predicted))
+    edge = np.zeros(both.shape, bool)
+    for axis in range(1, both.ndim):
+        before = (slice(None),) * axis + (slice(None, -1),)
+        after = (slice(None),) * axis + (slice(1, None),)
+        other = both[before] != both[after]
+        if known is not None:
+            other &= known[before[1:]] & known[after[1:]]
+        edge[before] |= other
+        edge[after] |= other
+    found = np.zeros((3, *(size + 2 * REACH for size in label.shape)), np.uint8)
+    inner = found[(slice(None), *(slice(REACH, -REACH),) * label.ndim)]
+    np.multiply(both, edge.view(np.uint8), out=inner[:2])
+    inner[2] = predicted
+    return found
+
+
+@lru_cache(maxsize=64)
+def _surroundings(steps: tuple[float, ...]) -> tuple[Places, Reals]:
+    """The ways (m, axes) in pixels to all places near one, the shortest first, and their lengths (1 + m,), see ``_nearest``."""
+    reach = REACH if len(steps) < 3 else REACH - 1
+    ways = np.indices((2 * reach + 1,) * len(steps)).reshape(len(steps), -1).T - reach
+    length = np.sqrt(np.square(ways * steps).sum(axis=1))
+    order = np.argsort(length, kind="stable")
+    order = order[length[order] <= reach * min(steps)]
+    return ways[order], np.append(length[order], np.inf)[::-1]
+
+
+def _nearest(given: Labels, own: Places, seen: Labels, ways: Places, lengths: Reals) -> Reals:
+    """The distance (n,) from flat places (n,) to the nearest in ``seen`` of the class given there, infinite where none is near.
+
+    ``ways`` (m,) are flat, the shortest first, and ``lengths`` (1 + m,) theirs in reverse order after an infinite one.
+    """
+    found = (seen.take(own + ways[:, None]) == given).view(np.uint8)
+    found *= np.arange(len(ways), 0, -1, dtype=np.uint8)[:, None]
+    return np.asarray(lengths.take(found.max(axis=0)), np.float64)
+
+
+def _distances(points: Places, targets: Places, steps: Reals) -> Reals:
+    """The distance (n,) of each of the pixels (n, axes) to the nearest of others (m, axes), in units of ``steps`` (axes,)."""
+    if len(points) * len(targets) <= PAIRS:
+        square = np.zeros((len(points), len(targets)), np.float32)
+        for axis, step in enumerate(steps):
+            away = np.subtract.outer(*((places[:, axis] * step).astype(np.float32) for places in (points, targets)))
+            square += np.square(away, out=away)
+        return np.asarray(np.sqrt(square.min(axis=1)), np.float64)
+    low = np.minimum(points.min(axis=0), targets.min(axis=0))
+    field = np.ones(np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1, np.uint8)
+    field[tuple((targets - low).T)] = 0
+    distance = edt.edt(field, anisotropy=tuple(steps), black_border=False, parallel=1)
+    return np.asarray(distance[tuple((points - low).T)], np.float64)

@@ -1,0 +1,114 @@
+"""From one case's label and prediction to its findings, and the map of what they propose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from debride.audit.evidence.pieces import Piece, find_pieces
+from debride.audit.evidence.whole import WholeLabel, explain
+from debride.audit.findings.finding import Finding
+from debride.types import IGNORE
+
+Label = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating[Any]]
+Numbers = npt.NDArray[np.uint16]
+
+
+def find(
+    case: str,
+    label: Label,
+    probability: Floats,
+    predicted: Label,
+    spacing: tuple[float, ...] | None,
+    *,
+    wrong: float,
+    odds: Mapping[str, float],
+    typical: float | None,
+    least: float,
+) -> tuple[list[Finding], Numbers, Label]:
+    """The findings of a case of at least ``least`` confidence, the surest first, the map (*S) of their numbers, and the classes
+    proposed (*S), 0 where nothing is found.
+
+    ``wrong`` is the probability that the label is wrong, ``odds`` are the log-odds by kind, ``typical`` the median agreement of
+    the data set's labels. A label that is explained as one mistake has that finding alone: what is left is found by an audit of
+    the repaired data set.
+    """
+    if wrong < least:
+        return [], np.zeros(label.shape, np.uint16), np.zeros(label.shape, np.uint8)
+    whole = explain(label, probability, spacing, typical, predicted)
+    if whole is not None and whole.confidence * wrong >= least:
+        numbers, proposed = _whole_maps(label, whole)
+        return [_of_whole(case, label, whole, numbers, wrong, spacing)], numbers, proposed
+    numbers, pieces = find_pieces(label, probability, predicted, spacing)
+    sure = [(_confidence(piece, wrong, odds), number) for number, piece in enumerate(pieces, start=1)]
+    found = sorted((each for each in sure if each[0] >= least), key=lambda each: -each[0])
+    table = np.zeros(len(pieces) + 1, np.uint16)
+    table[[number for _, number in found]] = np.arange(1, len(found) + 1)
+    numbers = table[numbers]
+    findings = [
+        _of_piece(case, at, pieces[number - 1], confidence, spacing) for at, (confidence, number) in enumerate(found, start=1)
+    ]
+    return findings, numbers, np.where(numbers > 0, predicted, np.uint8(0))
+
+
+def _confidence(piece: Piece, wrong: float, odds: Mapping[str, float]) -> float:
+    """How sure a piece is: the probability that the label is wrong, times how far the proposed class is likelier than the given
+    one, less where the evidence speaks of another kind of error: by the root of the two kinds' odds."""
+    kinds = ("boundary", "ragged") if piece.kind == "boundary" else (piece.kind,)
+    kind = max((odds[kind] for kind in kinds if kind in odds), default=max(odds.values(), default=0.0))
+    speaks = math.exp(min(0.0, kind - max(odds.values(), default=0.0)) / 2)
+    return wrong * max(0.0, piece.margin) * speaks
+
+
+def _of_piece(case: str, number: int, piece: Piece, confidence: float, spacing: Sequence[float] | None) -> Finding:
+    return Finding(
+        case=case,
+        number=number,
+        kind=piece.kind,
+        given=piece.given,
+        proposed=piece.proposed,
+        box=piece.box,
+        voxels=piece.voxels,
+        volume=_volume(piece.voxels, spacing),
+        displacement=piece.displacement,
+        severity=min(1.0, piece.share),
+        confidence=confidence,
+    )
+
+
+def _whole_maps(label: Label, whole: WholeLabel) -> tuple[Numbers, Label]:
+    changed = (whole.label != label) & (label != IGNORE)
+    return changed.astype(np.uint16), np.where(changed, whole.label, np.uint8(0))
+
+
+def _of_whole(
+    case: str, label: Label, whole: WholeLabel, numbers: Numbers, wrong: float, spacing: Sequence[float] | None
+) -> Finding:
+    (box,) = ndimage.find_objects(numbers)
+    at = numbers[box] == 1
+    pair = int(np.bincount(label[box][at].astype(np.int64) * 256 + whole.label[box][at]).argmax())
+    voxels = int(np.count_nonzero(at))
+    return Finding(
+        case=case,
+        number=1,
+        kind=whole.kind,
+        given=pair // 256,
+        proposed=pair % 256,
+        box=tuple((axis.start, axis.stop) for axis in box),
+        voxels=voxels,
+        volume=_volume(voxels, spacing),
+        displacement=whole.displacement,
+        severity=min(1.0, max(0.0, whole.after - whole.before)),
+        confidence=whole.confidence * wrong,
+    )
+
+
+def _volume(voxels: int, spacing: Sequence[float] | None) -> float | None:
+    """In ml, of voxels with a spacing in mm along three axes."""
+    return voxels * math.prod(spacing) / 1000 if spacing is not None and len(spacing) == 3 else None

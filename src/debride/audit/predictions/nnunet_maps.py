@@ -1,0 +1,316 @@
+"""Probability maps in files: .npy as ``debride predict --probabilities`` writes them, .npz of nnU-Net, NIfTI of four axes.
+
+nnU-Net v2 (``--save_probabilities``, and ``--npz`` in training) writes CASE.npz with the array "probabilities" (K, D, H, W),
+for pictures (K, 1, H, W), in the array order of its reader, with transposition and cropping undone, and CASE.pkl, which is
+never read. Version 1 names it "softmax" and leaves it cropped. Files are read without unpickling and checked block by block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import permutations, product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+
+from debride.audit.evidence.pieces import predicted_classes
+from debride.data.pixels.arrays import names
+from debride.data.pixels.images import suffix
+from debride.types import IGNORE, DataError, Geometry
+
+Array = npt.NDArray[Any]
+Ids = npt.NDArray[np.uint8]
+
+KEYS = ("probabilities", "softmax")
+"""The array of a .npz file that holds the probabilities, in nnU-Net v2 and v1."""
+
+SUM_TOLERANCE = 1e-2
+"""How far the classes' probabilities of a pixel may be from one; they are divided by their sum from a tenth of it."""
+
+CERTAIN = 0.02
+"""What a mask, made a probability, leaves at least to the other classes together."""
+
+SMOOTHING = 1.0
+"""Standard deviation in pixels, in plane, of the Gaussian that makes a mask a probability."""
+
+_REACH = 3
+"""Pixels to either side that the Gaussian reaches."""
+
+SOME_FOLD = "some"
+"""Stands for the fold of a case in nnU-Net's collected cross-validation, which does not say which."""
+
+_FOLD = re.compile(r"fold_(\d+|all)")
+_COLLECTED = re.compile(r"crossval_results_folds_[\d_]+")
+"""The folder in which nnU-Net v2 brings the validation predictions of its folds together."""
+_VALIDATION = ("validation", "validation_raw")
+"""Where nnU-Net v2 and v1 write the predictions of a fold's own cases."""
+
+_BLOCK = 1 << 20
+"""Numbers that are looked at together."""
+
+_SOFTMAX = "Save what comes out of the softmax, one map for each class, background first."
+
+
+def prediction_folders(folder: Path) -> list[tuple[str | None, Path]]:
+    """The folders that hold predictions, each with the nnU-Net fold that wrote it: its number, "all" for a network trained on
+    all cases, ``SOME_FOLD``, or None where it is no cross-validation of nnU-Net.
+
+    They are the ``fold_X/validation`` of a trained configuration, or of one fold, or else the folder itself.
+    """
+    if not folder.is_dir():
+        raise DataError(folder, "is no folder", "Give a folder of predictions, or of a run.")
+    resolved = folder.resolve()
+    folds = [(match[1], part) for part in (*sorted(resolved.iterdir()), resolved) if (match := _FOLD.fullmatch(part.name))]
+    inner = ((fold, [part / name for name in _VALIDATION if (part / name).is_dir()]) for fold, part in folds)
+    found: list[tuple[str | None, Path]] = [(fold, folders[0]) for fold, folders in inner if folders]
+    if found:
+        return found
+    if resolved.name in _VALIDATION and (match := _FOLD.fullmatch(resolved.parent.name)):
+        return [(match[1], folder)]
+    named = resolved.parent if resolved.name == "postprocessed" else resolved
+    return [(SOME_FOLD if _COLLECTED.fullmatch(named.name) else None, folder)]
+
+
+def is_nifti_map(path: Path) -> bool:
+    """Whether a NIfTI file holds several numbers per voxel, (x, y, z, K) or (x, y, z, 1, K); DataError if it is damaged."""
+    return suffix(path) in (".nii", ".nii.gz") and prod(_nifti(path).shape[3:]) > 1
+
+
+def nifti_map_geometry(path: Path, ndim: int) -> Geometry:
+    """Spacing and affine of a NIfTI file of probabilities, for ``ndim`` spatial axes."""
+    volume = _nifti(path)
+    zooms = tuple(float(zoom) for zoom in volume.header.get_zooms()[:ndim])
+    return Geometry(zooms[::-1], tuple(tuple(float(number) for number in row) for row in volume.affine))
+
+
+def read_map(path: Path, classes: int, shape: tuple[int, ...]) -> tuple[Array, bool]:
+    """The probabilities (K, *S) of a file, float32 or float16, summing to one, and whether they are a mask in disguise, nowhere
+    between 0.01 and 0.99.
+
+    Quantised maps (uint8, 255 for one) are taken too, and for two classes a map (*S) or (1, *S) of the foreground alone. A .npy
+    file that needs no correction stays memory-mapped, read-only. Raises DataError for a file that is damaged or holds Python
+    objects, another number of classes, another shape (which says how its axes lie where that is certain), and numbers that are
+    no probabilities.
+    """
+    stored = _stored(path)
+    quantised = stored.dtype == np.uint8
+    if not quantised and stored.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
+        remedy = "Save probabilities as float32 or float16; a mask as PNG or NIfTI."
+        raise DataError(path, f"holds numbers of type {stored.dtype}, not probabilities", remedy)
+    view = _arranged(path, stored, classes, shape)
+    if len(view) < classes:  # the foreground's alone
+        whole = np.empty((2, *shape), np.float32 if len(shape) == 2 else np.float16)
+        for where in _blocks(shape, 2):
+            part = view[0, where].astype(np.float32) / (255 if quantised else 1)
+            whole[0, where], whole[1, where] = 1 - part, part
+        view, quantised = whole, False
+    return _checked(path, view, quantised)
+
+
+def shape_error(path: Path, given: tuple[int, ...], shape: tuple[int, ...], classes_first: bool = False) -> DataError:
+    """What to say of a prediction whose spatial shape is not the label's; ``classes_first`` for a map (K, *given)."""
+    problem = f"has shape {given}, its label {shape}"
+    if len(given) != len(shape):
+        return DataError(path, problem, "Export it on the label's grid.")
+    orders = [order for order in permutations(range(len(given))) if tuple(given[axis] for axis in order) == shape]
+    if orders:
+        axes = (0, *(axis + 1 for axis in orders[0])) if classes_first else orders[0]
+        remedy = f"Save numpy.transpose(array, {axes})." if len(orders) == 1 else "Save it in the order of the label's axes."
+        return DataError(path, f"{problem}: its axes are in another order", remedy)
+    if all(a <= b for a, b in zip(given, shape, strict=True)):
+        remedy = "Export it on the label's grid; nnU-Net v1 leaves its .npz cropped: take them away, and its masks are used."
+        return DataError(path, f"{problem}: it was cropped or resampled", remedy)
+    return DataError(path, problem, "Export it on the label's grid.")
+
+
+def soften(ids: Ids, classes: int) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+    """A mask (*S) as probabilities (K, *S), float32 in 2D and float16 in 3D, in which its own class is always the largest.
+
+    Its classes, one-hot, are smoothed by a Gaussian of ``SMOOTHING`` pixels in plane. Where less than 0.51 is left to a pixel's
+    own class, as in structures of a few pixels, it gets 0.51 and the others the rest in proportion. Then all are drawn towards
+    1/K, so that none is above 1 - ``CERTAIN`` or below ``CERTAIN`` / (K - 1). Pixels without a label (``IGNORE``) have 1/K.
+    """
+    share = CERTAIN * classes / (classes - 1)
+    soft = np.full((classes, *ids.shape), share / classes, np.float32 if ids.ndim == 2 else np.float16)
+    for plane, out in zip(ids[None], [soft], strict=True) if ids.ndim == 2 else zip(ids, soft.swapaxes(0, 1), strict=True):
+        around = plane[0, 0]
+        box = _box_of_others(plane, around, _REACH) if around != IGNORE else (slice(None), slice(None))
+        if around != IGNORE:
+            out[around] = 1 - CERTAIN
+        if box is not None:
+            out[:, *box] = (1 - share) * _smoothed(plane[box], classes) + share / classes
+    return soft
+
+
+def mirrored(probability: Array, foreground: npt.NDArray[np.bool_]) -> str | None:
+    """How a map (K, *S) must be turned to agree with the foreground (*S) of the mask written with it; None if it need not be.
+
+    nnU-Net's NibabelIOWithReorient writes masks in the image's orientation, and probabilities in its own (RAS).
+    """
+    predicted = predicted_classes(probability) > 0
+    best = upright = _overlap(predicted, foreground)
+    turn = None
+    if upright >= 0.98:
+        return None
+    axes = range(predicted.ndim)
+    for order in permutations(axes):
+        if tuple(predicted.shape[axis] for axis in order) != foreground.shape:
+            continue
+        for signs in product((1, -1), repeat=predicted.ndim):
+            overlap = _overlap(predicted.transpose(order)[tuple(slice(None, None, sign) for sign in signs)], foreground)
+            if overlap > best:
+                best, turn = overlap, _turn(order, signs)
+    return turn if best >= 0.9 and best >= upright + 0.02 else None
+
+
+def _turn(order: tuple[int, ...], signs: tuple[int, ...]) -> str:
+    moves = [f"transposed to the axes {order}"] if order != tuple(range(len(order))) else []
+    flipped = [str(axis) for axis, sign in enumerate(signs) if sign < 0]
+    moves += [f"mirrored along {'axis' if len(flipped) == 1 else 'axes'} {' and '.join(flipped)}"] if flipped else []
+    return " and ".join(moves)
+
+
+def _overlap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
+    """Dice of two masks, 1 for two empty ones."""
+    both = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / both if both else 1.0
+
+
+def _stored(path: Path) -> Array:
+    """The array of a file as it is stored, memory-mapped where it can be."""
+    if not path.is_file() or path.stat().st_size == 0:
+        raise DataError(path, "is empty or no file", "Predict this case again.")
+    if suffix(path) in (".nii", ".nii.gz"):
+        return _nifti_array(path)
+    key = None
+    if suffix(path) == ".npz":
+        found = names(path)
+        key = next((name for name in KEYS if name in found), None)
+        if key is None:
+            problem = f"has no array {' or '.join(KEYS)}, but {', '.join(found[:5]) or 'none at all'}"
+            raise DataError(path, problem, "Save it as nnU-Net does: numpy.savez_compressed(file, probabilities=...).")
+    try:
+        loaded: Any = np.load(path, mmap_mode=None if key else "r", allow_pickle=False)
+        if key:
+            with loaded:
+                loaded = loaded[key]
+    except Exception as error:  # of NumPy, zipfile and zlib, unrelated kinds
+        raise DataError(path, f"cannot be read ({error})", "Predict this case again; Python objects are never read.") from error
+    if not isinstance(loaded, np.ndarray):
+        raise DataError(path, "holds no array", "Save .npy files by numpy.save, and .npz files as nnU-Net does.")
+    return loaded
+
+
+def _nifti(path: Path) -> Any:
+    if not path.is_file() or path.stat().st_size == 0:
+        raise DataError(path, "is empty or no file", "Predict this case again.")
+    try:
+        return nib.load(path, mmap="r")
+    except Exception as error:
+        raise DataError(path, f"cannot be decoded ({error})", "Predict this case again, the file is damaged.") from error
+
+
+def _nifti_array(path: Path) -> Array:
+    """(K, D, H, W) of (x, y, z, K)."""
+    volume = _nifti(path)
+    shape = tuple(volume.shape)
+    if not (len(shape) == 4 or (len(shape) == 5 and shape[3] == 1)):
+        raise DataError(path, f"has the axes {shape}", "Save probabilities as (x, y, z, class).")
+    try:
+        proxy = volume.dataobj
+        scaled = (proxy.slope, proxy.inter) != (1, 0)
+        stored: Array = np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
+    except Exception as error:
+        raise DataError(path, f"cannot be decoded ({error})", "Predict this case again, the file is damaged.") from error
+    return stored.reshape((*shape[:3], shape[-1]), order="A").T
+
+
+def _arranged(path: Path, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:
+    """The stored array as a view (K, *S), or (1, *S) where it has the foreground of two classes alone."""
+    view = stored[:, 0] if stored.ndim == len(shape) + 2 and len(shape) == 2 and stored.shape[1] == 1 else stored
+    if view.shape == shape and classes == 2:
+        return view[None]
+    if view.ndim == len(shape) + 1 and view.shape[1:] == shape and (len(view) == classes or (len(view) == 1 and classes == 2)):
+        return view
+    if view.shape == (*shape, classes):
+        raise DataError(path, f"has shape {stored.shape}: its classes come last", "Save numpy.moveaxis(probabilities, -1, 0).")
+    if view.ndim != len(shape) + 1:
+        problem = f"has shape {stored.shape}, wanted are {classes} classes and the label's shape {shape}"
+        raise DataError(path, problem, "Save one map for each class, background first: (class, *shape).")
+    if len(view) != classes:
+        problem = f"has {len(view)} maps, the data set {classes} classes with the background"
+        raise DataError(path, problem, f"{_SOFTMAX} A network trained on regions has none for them: give its masks.")
+    raise shape_error(path, view.shape[1:], shape, classes_first=True)
+
+
+def _checked(path: Path, view: Array, quantised: bool) -> tuple[Array, bool]:
+    """The map (K, *S) with what rounding spoilt put right, and whether it is a mask in disguise."""
+    classes, shape = len(view), view.shape[1:]
+    unit = 255 if quantised else 1
+    tolerance = max(SUM_TOLERANCE, classes / 255) if quantised else SUM_TOLERANCE
+    fine = view.dtype in (np.float16, np.float32) and view.dtype.isnative
+    soft = False
+    for where in _blocks(shape, classes):
+        part = view[:, where].astype(np.float32) / unit
+        low, high = float(part.min()), float(part.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise DataError(path, "holds numbers that are NaN or infinite", "Predict this case again.")
+        if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
+            problem = f"holds numbers from {low:.4g} to {high:.4g}, which are logits rather than probabilities"
+            raise DataError(path, problem, _SOFTMAX)
+        total = part.sum(axis=0)
+        off = float(np.abs(total - 1).max())
+        if off > tolerance:
+            worst = float(total.flat[int(np.abs(total - 1).argmax())])
+            remedy = f"{_SOFTMAX} Sigmoids of several classes do not: divide them by their sum, or give masks."
+            raise DataError(path, f"has pixels whose probabilities sum to {worst:.3g}, not to 1", remedy)
+        fine = fine and low >= 0 and high <= 1 and off <= SUM_TOLERANCE / 10
+        soft = soft or bool(((part > 0.01) & (part < 0.99)).any())
+    if fine:
+        return view, not soft
+    put_right = np.empty(view.shape, np.float32 if len(shape) == 2 else np.float16)
+    for where in _blocks(shape, classes):
+        part = (view[:, where].astype(np.float32) / unit).clip(0, 1)
+        put_right[:, where] = part / part.sum(axis=0)
+    return put_right, not soft
+
+
+def _blocks(shape: tuple[int, ...], classes: int) -> Iterator[slice]:
+    """Slices of the first spatial axis, each of about ``_BLOCK`` numbers of all classes."""
+    step = max(1, _BLOCK // max(1, classes * prod(shape[1:])))
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def _box_of_others(plane: Ids, value: int, margin: int) -> tuple[slice, slice] | None:
+    """The part of a plane (H, W) that holds all that is not ``value``, with a margin; None if there is nothing."""
+    others = plane != value
+    found = [np.flatnonzero(others.any(axis=axis)) for axis in (1, 0)]
+    if not len(found[0]):
+        return None
+    rows, columns = (slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in found)
+    return rows, columns
+
+
+def _smoothed(plane: Ids, classes: int) -> npt.NDArray[np.float32]:
+    """Probabilities (K, H, W) of a plane of class ids before they are drawn towards 1/K."""
+    unknown = plane == IGNORE
+    present = [value for value in np.unique(plane) if value != IGNORE]
+    soft = np.zeros((classes, *plane.shape), np.float32)
+    for value in present:
+        gaussian_filter((plane == value).astype(np.float32), SMOOTHING, output=soft[value], mode="nearest", radius=_REACH)
+    total = soft.sum(axis=0)
+    soft /= np.where(total > 0, total, 1)
+    own = np.take_along_axis(soft, np.where(unknown, 0, plane)[None].astype(np.intp), 0)[0]
+    weak = (own < 0.51) & ~unknown
+    scale = np.where(weak, 0.49 / np.maximum(1 - own, 1e-6), 1).astype(np.float32)
+    soft *= scale
+    for value in present:
+        soft[value][weak & (plane == value)] = 0.51
+    soft[:, unknown] = 1 / classes
+    return soft

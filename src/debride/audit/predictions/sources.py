@@ -1,0 +1,379 @@
+"""What a network says of the cases whose labels are audited: from a folder of masks or probabilities, or from runs of ours."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from debride.audit.evidence.pieces import predicted_classes
+from debride.audit.predictions.nnunet_maps import (
+    SOME_FOLD,
+    is_nifti_map,
+    mirrored,
+    nifti_map_geometry,
+    prediction_folders,
+    read_map,
+    shape_error,
+    soften,
+)
+from debride.data.pixels.images import SUFFIXES, read_header, read_label, read_values, same_spacing, stem, suffix
+from debride.data.rater_choice import image_id
+from debride.files import content_hash, read_json
+from debride.training.checkpoint import weights_file
+from debride.training.description import read_description
+from debride.training.fit import choose_device
+from debride.training.predict import Trained, load_run, predict_whole, trained_on
+from debride.types import Case, DataError, Dataset, Geometry
+from debride.words import some
+
+_MAPS = (".npy", ".npz")
+_LOSSY = (".jpg", ".jpeg")
+
+NOTE = "predictions.json"
+"""An optional file of a folder of predictions: {"trained_on": [case ids]}."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one case: ``probability`` (K, *S), float32 or float16, on the label's grid, summing to one over
+    the classes (and perhaps memory-mapped, read-only). ``hard`` says that it was made from a mask, which says nothing of how
+    sure the network was."""
+
+    probability: npt.NDArray[Any]
+    hard: bool
+
+
+class Predictions(Protocol):
+    """Predictions of a data set's cases, one case at a time; ``about`` says for ``audit.json`` what they are."""
+
+    about: dict[str, Any]
+
+    def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
+        """The prediction of a case whose label has this shape and geometry. Raises DataError naming the file."""
+
+    def seen(self, case: Case) -> bool | None:
+        """Whether the network was trained on a label of the case's image; None where that cannot be told."""
+
+    def seen_patient(self, case: Case) -> bool | None:
+        """Whether the network was trained on another image of the case's patient; None where that cannot be told."""
+
+
+class FolderPredictions:
+    """Masks or probability maps in files named by case, or by image where several raters labelled it.
+
+    Read are masks (PNG, TIFF, NIfTI) with the data set's raw values, or with class ids where these cannot be mistaken for other
+    raw values; maps as .npy (K, *S); .npz of nnU-Net; and NIfTI (x, y, z, K). Where a case has a map and a mask, the map is
+    used and the mask tells its geometry. The folder may also be nnU-Net's of a trained configuration: then each case is taken
+    from the ``fold_X/validation`` that has it. A file predictions.json may tell what the network was trained on:
+    {"trained_on": [case ids]}. Raises DataError for a case with several files, and unless ``missing_ok`` for ``cases``
+    (default: all with a label) without any; their ids are then in ``missing``.
+    """
+
+    about: dict[str, Any]
+
+    def __init__(
+        self, folder: Path, dataset: Dataset, cases: Sequence[Case] | None = None, *, missing_ok: bool = False
+    ) -> None:
+        cases = [case for case in dataset.cases if case.label] if cases is None else cases
+        sources = prediction_folders(folder)
+        files: dict[str, list[Path]] = defaultdict(list)
+        fold_of: dict[str, str | None] = {}
+        for fold, source in sources:
+            for path in sorted(path for path in source.iterdir() if _is_prediction(path)):
+                name = stem(path)
+                if fold_of.setdefault(name, fold) != fold:
+                    where = f"{files[name][0].parent} and {path.parent}"
+                    raise DataError(where, f"both predict the case {name}", "Give the folder of one of them.")
+                files[name].append(path)
+        self.folder, self._dataset = folder, dataset
+        names = {case.id: case.id if case.id in files else image_id(case) for case in cases}
+        self.missing = tuple(case.id for case in cases if names[case.id] not in files)
+        used = {names[case.id] for case in cases}
+        extra = [name for name in files if name not in used]
+        if self.missing and not (missing_ok and len(self.missing) < len(cases)):
+            others = f"; {len(extra)} others belong to no case ({some(extra)})" if extra else ""
+            problem = f"has no prediction for {len(self.missing)} of {len(cases)} cases ({some(self.missing)}){others}"
+            remedy = "Predict these too, under their names, choose the splits that are predicted, or audit only some cases."
+            raise DataError(folder, problem, remedy)
+        self._files = {case: _chosen(files[name]) for case, name in names.items() if name in files}
+        self._fold = {case: fold_of[name] for case, name in names.items() if name in files}
+        self._patient_folds: dict[str, set[str | None]] = defaultdict(set)
+        for case in cases:
+            if case.id in self._fold:
+                self._patient_folds[case.patient].add(self._fold[case.id])
+        self._trained = _Trained(_noted(folder / NOTE), dataset)
+        self.about = {
+            "source": "folder",
+            "folder": str(folder.resolve()),
+            "files": dict(Counter(suffix(read) for read, _ in self._files.values())),
+            "folds": sorted({fold for fold in self._fold.values() if fold}),
+            "missing": len(self.missing),
+            "of_no_case": len(extra),
+        }
+
+    def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
+        """The prediction of a case, checked against its label's shape and geometry."""
+        if case.id not in self._files:
+            raise DataError(self.folder, f"has no prediction for the case {case.id}", "Predict it too, or leave it out.")
+        path, mask = self._files[case.id]
+        classes = len(self._dataset.classes)
+        if suffix(path) not in _MAPS and not is_nifti_map(path):
+            ids, own = read_label(path, _with_ids(self._dataset))
+            if ids.shape != shape:
+                raise shape_error(path, ids.shape, shape)
+            _same_grid(path, own, case, shape, geometry)
+            return Prediction(soften(ids, classes), True)
+        if mask:
+            header = read_header(mask)
+            if header.shape != shape:
+                raise shape_error(mask, header.shape, shape)
+            _same_grid(mask, header.geometry, case, shape, geometry)
+        elif suffix(path) not in _MAPS:
+            _same_grid(path, nifti_map_geometry(path, len(shape)), case, shape, geometry)
+        probability, hard = read_map(path, classes, shape)
+        turn = mirrored(probability, _foreground(mask, self._dataset)) if mask else None
+        if turn:
+            remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
+            raise DataError(path, f"lies otherwise than its mask {mask and mask.name}: it would agree if {turn}", remedy)
+        if hard:
+            probability = soften(predicted_classes(probability), classes)
+        return Prediction(probability, hard)
+
+    def seen(self, case: Case) -> bool | None:
+        """False for a case of nnU-Net's cross-validation, True in ``fold_all``; else as predictions.json says."""
+        fold = self._fold.get(case.id)
+        return self._trained.on(case) if fold is None else fold == "all"
+
+    def seen_patient(self, case: Case) -> bool | None:
+        """In a cross-validation, whether the patient has a case in another fold, on which the network was trained; None where
+        the folds of the cases are not known."""
+        fold = self._fold.get(case.id)
+        if fold is None:
+            return self._trained.on_patient(case)
+        return None if fold in (SOME_FOLD, "all") else len(self._patient_folds[case.patient]) > 1
+
+
+class RunPredictions:
+    """Networks of finished runs, by case id: those of a cross-validation, or one for all cases.
+
+    One network is in memory at a time: cases should be asked for run by run, as ``order`` sorts them. Raises DataError for a
+    run that was not trained for segmentation with the data set's classes.
+    """
+
+    about: dict[str, Any]
+
+    def __init__(self, runs: Mapping[str, Path], dataset: Dataset, device: torch.device, checkpoint: str = "last") -> None:
+        self._runs, self._dataset, self._device, self._checkpoint = dict(runs), dataset, device, checkpoint
+        self._loaded: tuple[Path, Trained] | None = None
+        self._weights: dict[Path, str] = {}
+        folders = list(dict.fromkeys(self._runs.values()))
+        described = {run: read_description(run / "run.json") for run in folders}
+        for run, description in described.items():
+            _same_classes(run, description, dataset)
+        self._trained = {run: _Trained(trained_on(run, checkpoint), dataset) for run in folders}
+        self.about = {
+            "source": "runs",
+            "runs": [str(run.resolve()) for run in folders],
+            "checkpoint": checkpoint,
+            "methods": sorted({str(description["method"]) for description in described.values()}),
+            "networks": sorted({str(description["training"].get("network")) for description in described.values()}),
+            "versions": next((description["versions"] for description in described.values()), {}),
+        }
+
+    def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
+        """The prediction of a case by its run's network; ``geometry`` is not looked at: the image's own counts."""
+        run = self._run(case)
+        if self._loaded is None or self._loaded[0] != run:
+            self._loaded = None  # the last network goes before the next one comes
+            gc.collect()
+            self._loaded = run, load_run(run, self._checkpoint, self._device)
+        probability = predict_whole(self._loaded[1], case, self._device)
+        if probability.shape[1:] != shape:
+            problem = f"has shape {probability.shape[1:]}, its label {shape}"
+            raise DataError(case.image[0], problem, "Image and label must have the same shape.")
+        return Prediction(probability, False)
+
+    def made_by(self, case: Case) -> str:
+        """A hash of the weights that predict a case."""
+        run = self._run(case)
+        if run not in self._weights:
+            self._weights[run] = content_hash([weights_file(run, self._checkpoint)])
+        return self._weights[run]
+
+    def order(self, cases: Sequence[Case]) -> list[Case]:
+        """The cases grouped by run."""
+        place = {run: at for at, run in enumerate(dict.fromkeys(self._runs.values()))}
+        return sorted(cases, key=lambda case: place[self._run(case)])
+
+    def seen(self, case: Case) -> bool | None:
+        """Whether the case's run was trained on a label of its image."""
+        return self._trained[self._run(case)].on(case)
+
+    def seen_patient(self, case: Case) -> bool | None:
+        """Whether the case's run was trained on another image of its patient."""
+        return self._trained[self._run(case)].on_patient(case)
+
+    def _run(self, case: Case) -> Path:
+        if case.id not in self._runs:
+            raise DataError(f"case {case.id}", "has no run that predicts it", "Leave it out, or train again with it.")
+        return self._runs[case.id]
+
+
+def open_predictions(
+    source: Path,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    *,
+    device: str = "auto",
+    checkpoint: str = "last",
+    missing_ok: bool = False,
+) -> FolderPredictions | RunPredictions:
+    """The predictions in ``source``: a run, a folder of the runs of a cross-validation (each case by one that was not trained
+    on it, if there is one), or else a folder of files (``FolderPredictions``)."""
+    if (source / "run.json").exists():
+        runs = [source]
+    else:
+        runs = sorted((file.parent for file in source.glob("fold-*/run.json")), key=lambda run: (len(run.name), run.name))
+    if not runs:
+        return FolderPredictions(source, dataset, cases, missing_ok=missing_ok)
+    trained = {run: _Trained(trained_on(run, checkpoint), dataset) for run in runs}
+    chosen = {case.id: min(runs, key=lambda run: trained[run].closeness(case)) for case in cases}
+    return RunPredictions(chosen, dataset, torch.device(choose_device(device)), checkpoint)
+
+
+def warn_seen(predictions: Predictions, cases: Sequence[Case]) -> str | None:
+    """What is to be said of cases whose labels the network may have learnt, errors and all; None if there is nothing."""
+    seen = Counter(predictions.seen(case) for case in cases)
+    of_patient = sum(predictions.seen(case) is False and predictions.seen_patient(case) is True for case in cases)
+    said = []
+    if seen[True]:
+        said.append(
+            f"The network was trained on the labels of {seen[True]} of these {len(cases)} cases: where it has learnt their "
+            "errors it does not find them. Audit with predictions of a cross-validation."
+        )
+    if seen[None]:
+        said.append(
+            f"Nothing tells whether the network was trained on the labels of {seen[None]} of these {len(cases)} cases. If it "
+            "was, it may have learnt their errors, and finds fewer: predictions of a cross-validation are better."
+        )
+    if of_patient:
+        said.append(
+            f"For {of_patient} of these {len(cases)} cases the network was trained on another image of the same patient, and "
+            "may have learnt errors that they share."
+        )
+    return " ".join(said) or None
+
+
+class _Trained:
+    """The cases of a training by id (None: not known), as a data set's cases are met with them."""
+
+    def __init__(self, ids: Sequence[str] | None, dataset: Dataset) -> None:
+        self._known = ids is not None
+        own = {case.id: case for case in dataset.cases}
+        self._images = {image_id(own[id]) if id in own else _image_of(id, own) for id in ids or ()} | set(ids or ())
+        trained = [case for case in dataset.cases if image_id(case) in self._images]
+        self._by_patient: dict[str, set[str]] = defaultdict(set)
+        for case in trained:
+            self._by_patient[case.patient].add(image_id(case))
+
+    def on(self, case: Case) -> bool | None:
+        """Whether a label of the case's image was trained on."""
+        return (case.id in self._images or image_id(case) in self._images) if self._known else None
+
+    def on_patient(self, case: Case) -> bool | None:
+        """Whether another image of the case's patient was trained on."""
+        return bool(self._by_patient[case.patient] - {image_id(case)}) if self._known else None
+
+    def closeness(self, case: Case) -> tuple[bool, bool]:
+        """Smaller for a training that knows less of a case: nothing of its label, then nothing of its patient."""
+        return self.on(case) is not False, self.on_patient(case) is not False
+
+
+def _image_of(id: str, own: Mapping[str, Case]) -> str:
+    """The image of a training case that the data set does not have: of another rater, if it has the image's other labels."""
+    image = id.rpartition("@")[0]
+    return image if any(image_id(case) == image and case.rater for case in own.values()) else id
+
+
+def _is_prediction(path: Path) -> bool:
+    return suffix(path) in (*_MAPS, *SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
+    """The file of a case that is read, and where it is a map the mask beside it."""
+    maps = [path for path in paths if suffix(path) in _MAPS]
+    masks = [path for path in paths if suffix(path) not in (*_MAPS, *_LOSSY)]
+    for same in (maps, masks):
+        if len(same) > 1:
+            raise DataError(same[1], f"predicts the same case as {same[0].name}", "Keep one of the two.")
+    if not maps and not masks:
+        raise DataError(paths[0], "is a JPEG, which does not keep class values", "Save predictions as PNG, NIfTI or .npy.")
+    return (maps[0], masks[0] if masks else None) if maps else (masks[0], None)
+
+
+def _noted(path: Path) -> tuple[str, ...] | None:
+    """The cases that a folder's predictions.json says its network was trained on."""
+    note = read_json(path) if path.exists() else {}
+    ids = note.get("trained_on") if isinstance(note, dict) else note
+    if ids is not None and not (isinstance(ids, list) and all(isinstance(id, str) for id in ids)):
+        raise DataError(path, 'has no list of case ids as "trained_on"', 'Write {"trained_on": ["case1", "case2"]}.')
+    return None if ids is None else tuple(ids)
+
+
+def _with_ids(dataset: Dataset) -> Dataset:
+    """The data set with class ids as further raw values, as nnU-Net has them, where these do not mean something else."""
+    plain = range(len(dataset.classes))
+    if dataset.ignore in plain or not dataset.values or any(dataset.values.get(id, id) != id for id in plain):
+        return dataset
+    return replace(dataset, values={**{id: id for id in plain}, **dataset.values})
+
+
+def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
+    background = [raw for raw, id in dataset.values.items() if id == 0] or [0]
+    return ~np.isin(read_values(mask)[0], background)
+
+
+def _same_grid(path: Path, own: Geometry, case: Case, shape: tuple[int, ...], geometry: Geometry) -> None:
+    """Refuses a prediction that lies elsewhere than its label and than its image, from which nnU-Net takes the geometry."""
+    if _agree(own, geometry, shape):
+        return
+    header = read_header(case.image[0])
+    if header.shape == shape and _agree(own, header.geometry, shape):
+        return
+    remedy = "Predict on the label's grid, or correct the header of this file or of the label."
+    if not same_spacing(own, geometry):
+        raise DataError(path, f"has spacing {own.spacing}, its label {geometry.spacing}", remedy)
+    raise DataError(path, f"has another affine (origin or orientation) than its label and image of case {case.id}", remedy)
+
+
+def _agree(a: Geometry, b: Geometry, shape: tuple[int, ...]) -> bool:
+    """Whether two geometries have the same spacing, and put every corner of a grid within a tenth of a voxel at one place."""
+    if not same_spacing(a, b):
+        return False
+    if a.affine is None or b.affine is None:
+        return True
+    difference = np.asarray(a.affine) - np.asarray(b.affine)
+    ends = [(0, length - 1) for length in shape[::-1]] + [(0,)] * (3 - len(shape))
+    corners = np.array([(*corner, 1.0) for corner in product(*ends)])
+    smallest = float(np.linalg.norm(np.asarray(b.affine)[:3, : len(shape)], axis=0).min())
+    return bool(np.abs(corners @ difference.T)[:, :3].max() <= 0.1 * smallest)
+
+
+def _same_classes(run: Path, description: dict[str, Any], dataset: Dataset) -> None:
+    """Refuses a run for another task, or with other classes than the data set's."""
+    where = run / "run.json"
+    if description.get("task", "segmentation") != "segmentation":
+        raise DataError(where, "was trained for classification", "Give a run for segmentation.")
+    classes = description["classes"]
+    if len(classes) != len(dataset.classes) or (classes != list(dataset.classes) and set(classes) == set(dataset.classes)):
+        problem = f"was trained on the classes {', '.join(classes)}, the data set has {', '.join(dataset.classes)}"
+        raise DataError(where, problem, "Give a run with the same classes in the same order.")

@@ -1,0 +1,1 @@
+"""Several raters of one image: how far they agree, who differs, and their consensus."""

@@ -1,0 +1,1 @@
+"""Which findings are accepted, and the new data set with their repairs."""

@@ -1,0 +1,1 @@
+"""What only data sets with one class per image need: checks, copies with noise, prepared arrays, batches, policies."""

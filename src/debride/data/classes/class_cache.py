@@ -1,0 +1,208 @@
+"""Images for classification as one array on disk, decoded once, memory-mapped and read batch by batch."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from debride.data.cache import cache_folder, resize
+from debride.data.pixels import arrays
+from debride.data.pixels.images import read_header, read_image, suffix
+from debride.files import atomic_path, content_hash
+from debride.types import IGNORE, Case, DataError, Dataset, Split
+
+FORMAT_VERSION = 2  # 1: one-bit images were 0 and 1
+
+
+@dataclass(frozen=True)
+class PreparedClasses:
+    """N cases by row: their images (N, C, H, W) uint8 in one ``file``, and ``targets`` (N,) int64 class ids, ``IGNORE``
+    where there is no label."""
+
+    cases: tuple[Case, ...]
+    channels: int
+    size: tuple[int, ...]
+    file: Path
+    targets: npt.NDArray[np.int64]
+    _mapped: list[npt.NDArray[np.uint8]] = field(default_factory=list, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape S of every label: empty, for one class is that of a whole image."""
+        return ((),) * len(self.cases)
+
+    def images(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Images (B, C, H, W) of rows, read from disk."""
+        if not self._mapped:
+            self._mapped.append(np.load(self.file, mmap_mode="r", allow_pickle=False))
+        read: npt.NDArray[np.uint8] = self._mapped[0][rows]
+        return read
+
+    def fingerprint(self, row: int) -> list[object]:
+        """What a case was trained as: its id, the array that holds its image, and its class."""
+        return [self.cases[row].id, self.file.stem, int(self.targets[row])]
+
+
+def network_input(images: torch.Tensor) -> torch.Tensor:
+    """What networks see of images (B, C, H, W) uint8: float32 in [-1, 1] (as MedMNIST's own examples)."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def working_size(image: npt.NDArray[np.generic], where: Path) -> npt.NDArray[np.uint8]:
+    """A read image (C, H, W) in 8 bits, of 16 the upper ones, a one-bit picture as 0 and 255; DataError for all others."""
+    if image.ndim != 3:
+        raise DataError(where, f"is {image.ndim - 1}D", "Classification takes 2D images: save slices.")
+    if image.dtype == np.uint16:
+        image = image.astype(np.uint16) >> 8
+    elif image.dtype != np.uint8:
+        raise DataError(where, f"holds {image.dtype}", "Convert it to 8 or 16 bits, with the window that shows what matters.")
+    elif image.size and image.max() == 1 and _is_one_bit(where):
+        return image.astype(np.uint8) * np.uint8(255)
+    return image.astype(np.uint8, copy=False)
+
+
+def image_sizes(cases: Sequence[Case]) -> Counter[tuple[int, ...]]:
+    """How many cases have images of each size (H, W), from the headers of their files; DataError as reading them gives."""
+    held: dict[tuple[Path, str], tuple[int, ...]] = {}
+    sizes: Counter[tuple[int, ...]] = Counter()
+    for case in cases:
+        if case.row is None:
+            sizes[read_header(case.image[0]).shape] += 1
+            continue
+        array = case.image[0], case.id.partition("_")[0]
+        if array not in held:
+            held[array] = arrays.header(array[0], f"{array[1]}_images")[0][1:3]
+        sizes[held[array]] += 1
+    return sizes
+
+
+def prepare_classes(
+    cases: Sequence[Case],
+    image_size: tuple[int, ...] | None,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedClasses:
+    """Writes the images of cases to one array, unless the cache has it, and returns where it is.
+
+    ``image_size`` (H, W) resizes all. Memory does not grow with the number of cases. Raises DataError, which names the file,
+    for images of several shapes without ``image_size``, of several numbers of channels, and of a kind that is not read.
+    """
+    if image_size is not None and len(image_size) != 2:
+        raise DataError("--image-size", f"has {len(image_size)} numbers", "Give two: H W.")
+    targets = np.array([IGNORE if case.target is None else case.target for case in cases], np.int64)
+    if not cases:
+        return PreparedClasses((), 0, (), folder, targets)
+    sources = sorted({path for case in cases for path in case.image})
+    number = {path: place for place, path in enumerate(sources)}
+    places = [(number[case.image[0]], case.id.partition("_")[0] if case.row is not None else "", case.row) for case in cases]
+    key = content_hash(sources, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places))
+    file = folder / key[:2] / f"{key}.npy"
+    if not file.exists():
+        pieces = _npz_pieces(cases) if cases[0].row is not None else _file_pieces(cases)
+        with atomic_path(file) as temporary:
+            _write(temporary, pieces, cases, image_size, progress)
+    shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+    return PreparedClasses(tuple(cases), int(shape[1]), tuple(map(int, shape[2:])), file, targets)
+
+
+def _write(
+    target: Path,
+    pieces: Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]],
+    cases: Sequence[Case],
+    size: tuple[int, ...] | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Writes pieces (rows, images (n, C, H, W)) into one array as they come."""
+    array: npt.NDArray[np.uint8] | None = None
+    done = 0
+    for rows, images in pieces:
+        resized = _resized(images, size)
+        if array is None:
+            with target.open("wb") as opened:  # the name that was given, without a suffix added
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(cases), *resized.shape[1:])}
+                np.lib.format.write_array_header_1_0(opened, header)
+                start, size_in_bytes = opened.tell(), len(cases) * resized[0].size
+                _refuse_full_disk(target.parent, size_in_bytes)
+                opened.truncate(start + size_in_bytes)
+            array = np.memmap(target, np.uint8, "r+", start, (len(cases), *resized.shape[1:]))
+        if resized.shape[1:] != array.shape[1:]:
+            raise DataError(
+                cases[int(rows[0])].image[0],
+                f"is {_shape(resized)}, others are {_shape(array)}",
+                "Resize them, or train with --image-size H W, and give images of the same number of channels.",
+            )
+        array[rows] = resized
+        done += len(rows)
+        if progress:
+            progress(done, len(cases))
+    assert isinstance(array, np.memmap)
+    array.flush()
+
+
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    """A map of a file without room on the disk would end the process."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        problem = f"needs {needed / 1e9:.1f} GB for the prepared images, the disk has {free / 1e9:.1f} GB left"
+        raise DataError(folder, problem, "Free space, or give a cache on another disk: $DEBRIDE_CACHE.")
+
+
+def _resized(images: npt.NDArray[np.uint8], size: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:
+    if size is None or images.shape[2:] == tuple(size):
+        return images
+    planes = resize(torch.from_numpy(images.reshape(-1, *images.shape[2:]).astype(np.float32)), tuple(size))
+    return planes.round_().clamp_(0, 255).byte().numpy().reshape(*images.shape[:2], *size)
+
+
+def _npz_pieces(cases: Sequence[Case]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """The images of rows of .npz arrays, in the order in which the file holds them."""
+    groups: dict[tuple[Path, Split], dict[int, int]] = {}
+    for place, case in enumerate(cases):
+        assert case.row is not None
+        split: Split = case.id.partition("_")[0]  # type: ignore[assignment]  # the array that holds it, wherever it is used
+        groups.setdefault((case.image[0], split), {})[case.row] = place
+    for (path, split), wanted in groups.items():
+        start = 0
+        for piece in arrays.rows(path, f"{split}_images"):
+            here = np.array([row for row in range(start, start + len(piece)) if row in wanted], np.int64)
+            if len(here):
+                images = piece[here - start].astype(np.uint8, copy=False)
+                channels_first = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+                yield np.array([wanted[row] for row in here]), np.ascontiguousarray(channels_first)
+            start += len(piece)
+
+
+def _file_pieces(cases: Sequence[Case]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """The images of files of their own, one by one."""
+    for place, case in enumerate(cases):
+        image = working_size(read_image(case.image)[0], case.image[0])
+        yield np.array([place]), image[None]
+
+
+def _is_one_bit(path: Path) -> bool:
+    if suffix(path) not in (".png", ".tif", ".tiff"):
+        return False
+    with Image.open(path) as picture:
+        return picture.mode == "1"
+
+
+def _shape(images: npt.NDArray[np.generic]) -> str:
+    return f"{images.shape[2]}x{images.shape[3]} with {images.shape[1]} channel(s)"
+
+
+def flat_images(dataset: Dataset, splits: Collection[Split]) -> npt.NDArray[np.uint8]:
+    """The images of the splits' cases, in order, one row each (N, C H W), mapped from the cache."""
+    prepared = prepare_classes([case for case in dataset.cases if case.split in splits], None, cache_folder())
+    mapped: npt.NDArray[np.uint8] = np.load(prepared.file, mmap_mode="r", allow_pickle=False)
+    return mapped.reshape(len(mapped), -1)

@@ -1,0 +1,342 @@
+"""``debride corrupt`` for classification: a copy of a data set with other classes, simulated or from a file of human labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.data.formats.class_data import SPLITS
+from debride.data.pixels import arrays
+from debride.data.pixels.images import suffix
+from debride.files import atomic_folder, read_text, write_json, write_text
+from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
+from debride.types import IGNORE, Case, DataError, Dataset, Split
+from debride.words import some
+
+COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
+"""The columns of the labels.csv that is written."""
+
+_LOCAL_HEADER = struct.Struct("<26xHH")
+"""The header before a member of a zip file, which ends with the lengths of the name and of the extra field that follow."""
+
+
+@dataclass(frozen=True)
+class FileLabels:
+    """Classes that a file gives, such as those of human annotators: class id by case id."""
+
+    source: FromFile
+    labels: Mapping[str, int] = field(repr=False)
+
+
+def corrupt_classes(
+    dataset: Dataset,
+    out: Path,
+    noise: ClassNoise | FileLabels,
+    *,
+    seed: int,
+    splits: Collection[Split] = ("train", "val"),
+    features: Callable[[], npt.NDArray[Any]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Writes ``dataset`` to the folder ``out`` with noisy classes and ``noise.json``, and returns what that file holds.
+
+    Changed are cases of ``splits`` that have a class, are not trusted, and that the labels of a file name; the noise sees each
+    split on its own, so that exact rates are those of each split. ``features`` gives the images (N, D) of
+    ``dataset.of(*splits)``, in that order, which ``Instance`` needs. A .npz file is copied with noisy labels in their dtype
+    and shape, beside dataset.json (classes, patients, trusted), trusted.txt where cases are trusted, and splits.json where
+    cases have been left out or have another split than their array's. The other formats become a folder ``images`` with
+    labels.csv and dataset.json. ``out`` appears when it is complete; ``progress`` receives the number of arrays or images done
+    and their total. Raises DataError if ``out`` has content or lies in the source, if no case can be changed, and for files
+    that cannot be read or written.
+    """
+    assert dataset.task == "classification", dataset.task
+    out = out.resolve()
+    if out.is_relative_to(dataset.root.resolve()):
+        raise DataError(out, "lies in the data set that is copied", "Choose a folder outside it: a source is never changed.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
+    among = dataset.of(*splits)
+    found = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise
+    named = found.labels if isinstance(found, FileLabels) else {case.id for case in among}
+    candidates = [case for case in among if case.target is not None and not case.trusted and case.id in named]
+    if not candidates:
+        raise DataError(dataset.root, "has no case to corrupt", "Check --splits, --trusted and the file of labels.")
+    noisy = _noisy(dataset, among, candidates, found, seed, features)
+    said = found.source if isinstance(found, FileLabels) else found
+    report = _report(dataset, candidates, noisy, said, seed, splits)
+    with atomic_folder(out) as folder:
+        if dataset.format == "npz":
+            _write_npz(dataset, noisy, folder, progress)
+        else:
+            _write_table(dataset, noisy, folder, progress)
+        write_json(folder / "noise.json", report)
+    return report
+
+
+def labels_from_file(dataset: Dataset, file: Path, key: str | None = None) -> FileLabels:
+    """The classes that a file gives to cases of the data set; cases that it does not name keep theirs.
+
+    A .csv file has the columns ``case`` and ``class`` (a name, or a class id where no class is named so). A .npy file, or the
+    array ``key`` of a .npz file (needed where it has several), holds one class id for each training case in order: (N,) or
+    (N, 1), integer. For a data set of arrays that is each row of train_images, or each case of the split, where both differ in
+    number. Nothing is unpickled. Raises DataError for a file that does not fit.
+    """
+    source, kind = FromFile(str(file), key), file.suffix.lower()
+    if kind == ".csv":
+        return FileLabels(source, _read_csv(dataset, file))
+    if kind not in (".npy", ".npz"):
+        raise DataError(file, "is of a kind that is not read", "Give a .csv, .npy or .npz file.")
+    values = _read_array(file, key)
+    rows = _rows(dataset, file, values.size)
+    wrong = (values < 0) | (values >= len(dataset.classes))
+    if wrong.any():
+        problem = f"holds the class {values[wrong][0]} at place {int(wrong.argmax())}"
+        raise DataError(file, problem, f"Give class ids from 0 to {len(dataset.classes) - 1}.")
+    return FileLabels(source, {id: int(values[row]) for id, row in rows.items()})
+
+
+def _noisy(
+    dataset: Dataset,
+    among: tuple[Case, ...],
+    candidates: list[Case],
+    noise: Simulated | FileLabels,
+    seed: int,
+    features: Callable[[], npt.NDArray[Any]] | None,
+) -> dict[str, int]:
+    """The new class id of every candidate, by its id."""
+    if isinstance(noise, FileLabels):
+        return {case.id: noise.labels[case.id] for case in candidates}
+    images = features() if features and isinstance(noise, Instance) else None
+    ids = [case.id for case in among]
+    noisy: dict[str, int] = {}
+    for split in sorted({case.split for case in candidates}):
+        chosen = {case.id: case.target for case in candidates if case.split == split}
+        labels = np.array([chosen.get(id, IGNORE) for id in ids], np.int64)
+        given = noise(labels, len(dataset.classes), ids, seed, images)
+        noisy.update((id, int(value)) for id, value in zip(ids, given, strict=True) if id in chosen)
+    return noisy
+
+
+def _report(
+    dataset: Dataset,
+    candidates: list[Case],
+    noisy: Mapping[str, int],
+    noise: ClassNoise,
+    seed: int,
+    splits: Collection[Split],
+) -> dict[str, Any]:
+    """What was done: ``matrix[i][j]`` counts candidates of true class i that are given class j; ``cases`` has those changed."""
+    matrix = np.zeros((len(dataset.classes), len(dataset.classes)), np.int64)
+    changed: dict[str, list[str]] = {}
+    for case in sorted(candidates, key=lambda case: case.id):
+        assert case.target is not None, case.id
+        matrix[case.target, noisy[case.id]] += 1
+        if noisy[case.id] != case.target:
+            changed[case.id] = [dataset.classes[case.target], dataset.classes[noisy[case.id]]]
+    return {
+        "noise": next(name for name, kind in CLASS_NOISES.items() if kind is type(noise)),
+        "parameters": class_parameters(noise),
+        "seed": seed,
+        "splits": sorted(splits),
+        "count": len(dataset.cases),
+        "candidates": len(candidates),
+        "rate_wrong": len(changed) / len(candidates),
+        "classes": list(dataset.classes),
+        "matrix": matrix.tolist(),
+        "trusted": sorted(case.id for case in dataset.cases if case.trusted),
+        "cases": changed,
+    }
+
+
+def _write_npz(dataset: Dataset, noisy: Mapping[str, int], folder: Path, progress: Callable[[int, int], None] | None) -> None:
+    file = dataset.cases[0].image[0]
+    sizes = {split: arrays.header(file, f"{split}_images")[0][0] for split in SPLITS if f"{split}_images" in arrays.names(file)}
+    touched = {_array_of(case) for case in dataset.cases if noisy.get(case.id, case.target) != case.target}
+    labels = {f"{split}_labels": _relabelled(dataset, noisy, file, split) for split in touched}
+    _copy_npz(file, folder / file.name, labels, progress)
+    trusted = [case.id for case in dataset.cases if case.trusted]
+    patients = {case.id: case.patient for case in dataset.cases if case.patient != case.id}
+    people = {**({"patients": patients} if patients else {}), **({"trusted": trusted} if trusted else {})}
+    write_json(folder / "dataset.json", {"classes": list(dataset.classes), **people})
+    if trusted:
+        write_text(folder / "trusted.txt", "".join(f"{id}\n" for id in trusted))
+    if {(_array_of(case), case.row, case.split) for case in dataset.cases} != {
+        (split, row, split) for split, count in sizes.items() for row in range(count)
+    }:
+        ids = {split: [case.id for case in dataset.of(split)] for split in SPLITS}
+        write_json(folder / "splits.json", ids)
+
+
+def _relabelled(dataset: Dataset, noisy: Mapping[str, int], file: Path, split: str) -> npt.NDArray[np.generic]:
+    """The labels of an array's rows, in their dtype and shape, with the classes of ``noisy``."""
+    name = f"{split}_labels"
+    shape, dtype = arrays.header(file, name)
+    labels = arrays.array(file, name).reshape(-1).astype(dtype)
+    for case in dataset.cases:
+        if case.id in noisy and _array_of(case) == split:
+            if noisy[case.id] > np.iinfo(str(dtype)).max:
+                problem = f"holds {name} as {dtype}, too small for the class {noisy[case.id]}"
+                raise DataError(file, problem, "Save the labels as uint8 or int64.")
+            labels[case.row] = noisy[case.id]
+    return labels.reshape(shape)
+
+
+def _copy_npz(
+    source: Path,
+    target: Path,
+    changed: Mapping[str, npt.NDArray[np.generic]],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """A copy of a .npz file with other arrays of some names; all else is copied as it is compressed."""
+    with _reading(source), zipfile.ZipFile(source) as archive, source.open("rb") as file:
+        members = {info.filename: info for info in archive.infolist()}
+        with zipfile.ZipFile(target, "w") as copy:
+            for number, (name, info) in enumerate(members.items(), start=1):
+                array = changed.get(name.removesuffix(".npy"))
+                if array is None:
+                    _copy_member(file, info, copy, source)
+                else:
+                    member = zipfile.ZipInfo(name, info.date_time)
+                    member.compress_type, member.external_attr = info.compress_type, info.external_attr
+                    with copy.open(member, "w") as stream:
+                        np.lib.format.write_array(stream, array, allow_pickle=False)
+                if progress:
+                    progress(number, len(members))
+
+
+def _copy_member(file: IO[bytes], info: zipfile.ZipInfo, copy: zipfile.ZipFile, source: Path) -> None:
+    """Appends a member of an open zip file to another without decompressing it, which zipfile has no function for."""
+    assert copy.fp is not None
+    member = zipfile.ZipInfo(info.filename, info.date_time)
+    member.compress_type, member.external_attr, member.CRC = info.compress_type, info.external_attr, info.CRC
+    member.compress_size, member.file_size = info.compress_size, info.file_size
+    file.seek(info.header_offset)
+    head = file.read(_LOCAL_HEADER.size)
+    if len(head) == _LOCAL_HEADER.size:
+        file.seek(sum(_LOCAL_HEADER.unpack(head)), io.SEEK_CUR)
+    copy.fp.seek(copy.start_dir)
+    member.header_offset = copy.start_dir
+    copy.fp.write(member.FileHeader())
+    left = info.compress_size
+    while left:
+        content = file.read(min(left, 1 << 24))
+        if not content:
+            raise DataError(source, f"ends inside {info.filename}", "Restore the file from its source.")
+        copy.fp.write(content)
+        left -= len(content)
+    copy.start_dir = copy.fp.tell()
+    copy.filelist.append(member)
+    copy.NameToInfo[member.filename] = member
+
+
+def _write_table(dataset: Dataset, noisy: Mapping[str, int], folder: Path, progress: Callable[[int, int], None] | None) -> None:
+    places = {case.id: _place(dataset, case) for case in dataset.cases}
+    if len(set(places.values())) < len(places):
+        raise DataError(dataset.root, "has cases whose names differ in / or . only", "Rename them: each becomes a file.")
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for number, case in enumerate(dataset.cases, start=1):
+            place = places[case.id]
+            _copy_image(case.image[0], folder / place)
+            target = noisy.get(case.id, case.target)
+            name = "" if target is None else dataset.classes[target]
+            writer.writerow([case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)])
+            if progress:
+                progress(number, len(dataset.cases))
+    write_json(folder / "dataset.json", {"classes": list(dataset.classes)})
+
+
+def _place(dataset: Dataset, case: Case) -> PurePosixPath:
+    """Where a case's image goes in the new folder: by its id, which may come from a table and must not lead out."""
+    place = PurePosixPath(case.id)
+    if place.is_absolute() or ".." in place.parts or not place.name:
+        raise DataError(dataset.root, f"has the case {case.id!r}, which is no file name", "Rename it in labels.csv.")
+    return PurePosixPath("images", case.id + suffix(case.image[0]))
+
+
+def _copy_image(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except (FileNotFoundError, PermissionError) as error:
+        raise DataError(source, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+
+
+def _array_of(case: Case) -> str:
+    """The split in whose array a case of a .npz file is."""
+    return case.id.rpartition("_")[0]
+
+
+def _read_csv(dataset: Dataset, file: Path) -> dict[str, int]:
+    ids, classes = {case.id for case in dataset.cases}, {name: number for number, name in enumerate(dataset.classes)}
+    numbers = {str(number): number for number in classes.values()}
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    missing = {"case", "class"} - set(reader.fieldnames or ())
+    if missing:
+        problem = f"has no column {', '.join(sorted(missing))}"
+        raise DataError(f"{file}:1", problem, "Give the columns case and class, separated by commas.")
+    labels: dict[str, int] = {}
+    try:
+        for fields in reader:
+            where, id, name = f"{file}:{reader.line_num}", fields["case"], (fields["class"] or "").strip()
+            if id not in ids:
+                raise DataError(where, f"names the case {id}, unknown in this data set", "Use the ids of the data set's cases.")
+            if id in labels:
+                raise DataError(where, f"names the case {id} again", "Give each case one class.")
+            if name not in classes and name not in numbers:
+                raise DataError(where, f"gives {id} the class {name!r}", f"Known classes: {', '.join(dataset.classes[:10])}.")
+            labels[id] = classes[name] if name in classes else numbers[name]
+    except csv.Error as error:
+        raise DataError(f"{file}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line.") from None
+    return labels
+
+
+def _read_array(file: Path, key: str | None) -> npt.NDArray[np.int64]:
+    """The integers (N,) of a .npy file, or of an array of a .npz file."""
+    if file.suffix.lower() == ".npz":
+        names = arrays.names(file)
+        if key is None and len(names) != 1:
+            raise DataError(file, f"holds several arrays: {some(names, 10)}", "Name the one of labels: key=NAME.")
+        if key is not None and key not in names:
+            raise DataError(file, f"has no array {key}, but {some(names, 10)}", "Name the one of labels: key=NAME.")
+        values = arrays.array(file, key or names[0])
+    else:
+        try:
+            values = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(file, f"cannot be read ({error})", "Save class ids with numpy.save, as integers.") from None
+    if not np.issubdtype(values.dtype, np.integer) or not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):
+        raise DataError(file, f"holds {values.dtype} of shape {values.shape}", "Give one integer class id for each case, (N,).")
+    return values.reshape(-1).astype(np.int64)
+
+
+def _rows(dataset: Dataset, file: Path, count: int) -> dict[str, int]:
+    """Which of ``count`` labels in a file is that of a case, by the case's id."""
+    train = dataset.of("train")
+    held = [case for case in dataset.cases if case.row is not None and _array_of(case) == "train"]
+    if held and arrays.header(held[0].image[0], "train_images")[0][0] == count:
+        return {case.id: case.row for case in held if case.row is not None}
+    if count != len(train):
+        raise DataError(file, f"holds {count} labels for {len(train)} training cases", "Give one for each, in their order.")
+    return {case.id: row for row, case in enumerate(train)}
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """Names the source for what may be wrong with it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise DataError(source, f"is no .npz file that can be read ({error})", "Restore the file from its source.") from None

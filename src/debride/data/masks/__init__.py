@@ -1,0 +1,1 @@
+"""What only data sets of masks need: simulated noise in copies, foreground voxels and maps of each case."""

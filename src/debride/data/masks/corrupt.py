@@ -1,0 +1,128 @@
+"""``debride corrupt``: a copy of a data set with simulated label noise, and a record of what was done to every case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.data.copy import copy_dataset
+from debride.data.pixels.images import read_label
+from debride.files import write_json
+from debride.noise import NOISES, Coarse, DilateErode, Markov, Noise, parameters
+from debride.noise.strength import calibrate, changed_rate, label_dice
+from debride.rng import derive, generator
+from debride.types import Case, DataError, Dataset, Geometry, Split
+
+SAMPLE = 50
+"""Labels that a strength is calibrated on; four times as many for ``Coarse``, where a few draws decide on the whole label."""
+
+
+def corrupt_dataset(
+    dataset: Dataset,
+    out: Path,
+    noise: Noise,
+    *,
+    seed: int,
+    share: float = 1.0,
+    splits: Collection[Split] = ("train", "val"),
+    target_dice: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Writes ``dataset`` to ``out`` with noisy labels and ``noise.json``, and returns what that file holds.
+
+    ``share`` of the cases of ``splits`` is corrupted; trusted cases are spared and listed. What happens to a corrupted case
+    depends on its id and the seed alone. The means are over the corrupted cases, the overall ones over all of ``splits``.
+    The simulators count pixels, so each case's shape is recorded: drawn at another resolution the same parameters are of
+    another strength; ``DilateErode`` in millimetres goes by the spacing of the label's file instead, and raises DataError for
+    one without. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that
+    become empty stay so and are counted.
+    """
+    classes = len(dataset.classes)
+    candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
+    if not candidates:
+        raise DataError(dataset.root, "has no case to corrupt", "Check --splits and --trusted.")
+    if not 0 < share <= 1:
+        raise DataError("--share", f"is {share}", "Give a number above 0 and up to 1.")
+    if target_dice is not None:
+        noise = _calibrated(noise, dataset, candidates, target_dice, seed)
+    chosen = {case.id for case in _drawn(candidates, share, seed)}
+    records: dict[str, dict[str, Any]] = {}
+    untouched: list[bool] = []  # of each case of the splits that keeps its label, whether it has foreground and so a Dice
+
+    def change(case: Case, label: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.uint8]:
+        if case.id not in chosen:
+            if case.split in splits:
+                untouched.append(_foreground(label))
+            return label
+        noisy = _noisy(noise, case, label, classes, generator(seed, "noise", case.id), geometry)
+        records[case.id] = {
+            "dice": label_dice(label, noisy, classes),
+            "changed": changed_rate(label, noisy),
+            "emptied": bool(_foreground(label) and not _foreground(noisy)),
+            "shape": list(label.shape),
+        }
+        return noisy
+
+    def record(folder: Path) -> None:
+        write_json(folder / "noise.json", report())
+
+    def report() -> dict[str, Any]:
+        ordered = dict(sorted(records.items()))  # sums are then the same to the last bit, whatever the order of the cases
+        dice = [record["dice"] for record in ordered.values() if record["dice"] is not None]
+        changed = [record["changed"] for record in ordered.values()]
+        return {
+            "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
+            "parameters": parameters(noise),
+            "seed": seed,
+            "share": share,
+            "splits": sorted(splits),
+            "target_dice": target_dice,
+            "mean_dice": float(np.mean(dice)) if dice else None,
+            "mean_changed": float(np.mean(changed)),
+            "overall_dice": float(np.mean([*dice, *[1.0] * sum(untouched)])) if dice or any(untouched) else None,
+            "overall_changed": sum(changed) / (len(changed) + len(untouched)),
+            "emptied": sum(record["emptied"] for record in records.values()),
+            "trusted": sorted(case.id for case in dataset.cases if case.trusted),
+            "cases": ordered,
+        }
+
+    copy_dataset(dataset, out, change, progress, record)
+    return report()
+
+
+def _noisy(
+    noise: Noise, case: Case, label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator, geometry: Geometry
+) -> npt.NDArray[np.uint8]:
+    """A noisy copy of a case's label (S)."""
+    if not (isinstance(noise, DilateErode) and noise.unit == "mm"):
+        return noise(label, classes, rng)
+    if geometry.spacing is None:
+        remedy = "Convert the labels to NIfTI with their spacing, or give the noise unit=px."
+        raise DataError(case.label, "says nothing of its spacing, which distances in mm need", remedy)
+    return noise(label, classes, rng, geometry.spacing)
+
+
+def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:
+    if not isinstance(noise, Markov | DilateErode | Coarse):
+        raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov, dilate-erode or coarse.")
+    if isinstance(noise, DilateErode) and noise.unit == "mm":
+        remedy = "Give nearest and farthest without --dice, or unit=px."
+        raise DataError("--dice", "does not apply to distances in mm", remedy)
+    count = 4 * SAMPLE if isinstance(noise, Coarse) else SAMPLE
+    sample = _drawn(candidates, min(1.0, count / len(candidates)), derive(seed, "sample"))
+    labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]
+    return calibrate(noise, labels, len(dataset.classes), target, seed)[0]
+
+
+def _drawn(cases: list[Case], share: float, seed: int) -> list[Case]:
+    """A share of the cases, chosen by a hash of their ids: whatever their order, the same ones."""
+    order = sorted(cases, key=lambda case: derive(seed, "share", case.id))
+    return order[: max(1, round(share * len(order)))]
+
+
+def _foreground(label: npt.NDArray[np.uint8]) -> bool:
+    return bool(((label > 0) & (label < 255)).any())

@@ -1,0 +1,120 @@
+"""Weights of given labels and pseudo-labels by look-ahead gradients: what L2B and MetaDCSeg share.
+
+Weights (B, 2, *S) hold alpha, the trust in the given label, and beta, that in the pseudo-label. Their unit is the mean: alpha
+= 1 and beta = 0 everywhere is plain cross-entropy. MetaDCSeg's Eq. 24 divides by the number of pixels too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from debride.batch import Batch
+from debride.losses.pixel import along, cross_entropy
+from debride.losses.reduce import masked_mean
+from debride.methods.base import LookAhead, Phase, Run, Stream, untrusted
+from debride.settings import setting
+from debride.types import IGNORE, DataError
+
+Over = Literal["image", "batch", "pixel"]
+
+DEVIATIONS = (
+    "The trusted cases are those of the training set that are marked so; a step draws some of them at random, augmented like "
+    "all others. They are not trained on, as in the paper, unless `train_on_trusted`.",
+    "The derivative by a weight is found by forward-mode differentiation: exact for scope `full`, and for `decoder` and "
+    "`head` that of a virtual step which moves these parameters only. The virtual step is plain SGD at the epoch's learning "
+    "rate, without momentum, weight decay and clipping.",
+    "Losses are means over labelled pixels and weights have a mean of one, where Eq. 21 and 22 of MetaDCSeg sum over pixels "
+    "and its Eq. 24 makes weights of the order of 1 / (H W): the same up to a factor in the learning rates.",
+    "The trusted batch is normalised by its own statistics, and no virtual pass touches running ones.",
+    "With several processes each draws trusted cases of its own; the gradients of both passes are averaged. A mean over the "
+    "batch (`--normalise batch`) is that of each process's part.",
+)
+"""The departures that both methods list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookAheadConfig:
+    """How far to look ahead, at what, and from when."""
+
+    scope: Literal["full", "decoder", "head"] = setting(
+        "full", "What the virtual step moves: full, decoder, or head, the last layer alone"
+    )
+    derivative: Literal["exact", "difference"] = setting(
+        "exact", "By forward-mode, or from the difference of two passes: cheaper, its ranks the same to a thousandth"
+    )
+    trusted_batch: int = setting(4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in MetaDCSeg's Table 8)")
+    train_on_trusted: bool = setting(False, "Train on the trusted cases too")
+    warm_up: float = setting(
+        0.1, "Part of the training on plain weights before (MetaDCSeg: 10 of 100 epochs, section 4.1; our choice for L2B)"
+    )
+
+    def __post_init__(self) -> None:
+        if self.trusted_batch < 1:
+            raise DataError("--trusted-batch", f"is {self.trusted_batch}", "Give a whole number of at least 1.")
+        if not 0 <= self.warm_up <= 1:
+            raise DataError("--warm-up", f"is {self.warm_up}", "Give a part of the training, from 0 to 1.")
+
+    def phase(self, run: Run) -> Phase:
+        """One pass over the cases that are trained on."""
+        return Phase(streams=(Stream(None if self.train_on_trusted else untrusted(run)),))
+
+
+def initial_weights(valid: Tensor) -> Tensor:
+    """alpha = 1 and beta = 0 (B, 2, *S) for pixels (B, *S) (MetaDCSeg, Eq. 2)."""
+    return torch.stack((torch.ones_like(valid), torch.zeros_like(valid)), dim=1).float()
+
+
+def pseudo_label(logits: Tensor, label: Tensor) -> Tensor:
+    """The likeliest class of each labelled pixel (B, *S), ``IGNORE`` elsewhere (MetaDCSeg, section 3.2.1)."""
+    return logits.argmax(dim=1).where(label != IGNORE, IGNORE)
+
+
+def both_losses(logits: Tensor, label: Tensor, pseudo: Tensor) -> Tensor:
+    """f and g (B, 2, *S), the losses of the given label and of the pseudo-label at each pixel (MetaDCSeg, Eq. 25)."""
+    return torch.stack((cross_entropy(logits, label), cross_entropy(logits, pseudo)), dim=1)
+
+
+def bootstrapping_loss(losses: Tensor, weights: Tensor) -> Tensor:
+    """alpha f + beta g per pixel (B, *S), of losses and weights (B, 2, *S) (MetaDCSeg, Eq. 1)."""
+    return (weights * losses).sum(dim=1)
+
+
+def weight_gradient(
+    ahead: LookAhead, losses: Tensor, batch: Batch, pseudo: Tensor, weights: Tensor | None, trusted_cases: int, run: Run
+) -> Tensor:
+    """The trusted loss's derivative by alpha and beta (B, 2, *S) after a virtual step (MetaDCSeg, Eq. 21, 22, 29 and 30).
+
+    ``losses`` (B, 2, *S) are those at ``ahead.logits``, with their graph. ``weights`` are those of the virtual step; None
+    stands for zeros, with which it stays where it is. The virtual and the trusted loss are means over labelled pixels, and
+    the derivative is that by a pixel's share of the mean, weight / number of pixels.
+    """
+    trusted = run.trusted_batch(trusted_cases)
+    virtual = None
+    if weights is not None:
+        virtual = masked_mean(bootstrapping_loss(losses, weights), batch.label != IGNORE)
+    tangent = ahead.tangent(
+        trusted.image,
+        lambda logits: masked_mean(cross_entropy(logits, trusted.label), trusted.label != IGNORE),
+        run.learning_rate,
+        virtual,
+    )
+    return -run.learning_rate * along(lambda logits: both_losses(logits, batch.label, pseudo), ahead.logits, tangent)
+
+
+def normalised(weights: Tensor, valid: Tensor, over: Over) -> Tensor:
+    """Weights (B, 2, *S) without their negative part, scaled to a mean alpha + beta of one (MetaDCSeg, Eq. 23 and 24).
+
+    The mean is over the ``valid`` pixels (B, *S) bool of each ``image`` or of the ``batch``, or is that of each ``pixel``.
+    Where all weights are zero they stay so; pixels that are not valid get zero.
+    """
+    weights = weights.clamp(min=0) * valid[:, None]
+    total, count = weights.sum(dim=1, keepdim=True), valid[:, None].to(weights)
+    if over != "pixel":
+        axes = tuple(range(1 if over == "image" else 0, weights.ndim))
+        total, count = total.sum(dim=axes, keepdim=True), count.sum(dim=axes, keepdim=True)
+    mean = total / count.clamp(min=1)
+    return weights / mean.where(mean > 0, 1)
