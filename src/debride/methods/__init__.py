@@ -22,6 +22,7 @@ from debride.methods.self_cleansing import SelfCleansing
 from debride.methods.t_loss import TLoss
 from debride.methods.tri_net import TriNet
 from debride.methods.unicon import UNICON
+from debride.types import DataError
 
 METHODS: dict[str, type[Method]] = {
     "ce": CrossEntropy,
@@ -46,3 +47,16 @@ METHODS: dict[str, type[Method]] = {
     "dcd": DCD,
     "dcd-seg": DCDSegmentation,
 }
+
+
+def find_method(name: str, where: object = None) -> type[Method]:
+    """The method of a name; DataError, naming ``where`` the name stands, for one that does not exist."""
+    if name not in METHODS:
+        remedy = f"Choose one of {', '.join(METHODS)}."
+        raise DataError(f"method {name}" if where is None else where, f"{name!r} is no method", remedy)
+    return METHODS[name]
+
+
+def methods_for(task: str) -> list[str]:
+    """The names of the methods that can be trained for a task."""
+    return [name for name, method in METHODS.items() if task in method.tasks]
