@@ -1,35 +1,182 @@
-"""Settings as frozen dataclasses: one description serves the command line, the configuration file and the documentation."""
+"""Settings as frozen dataclasses: one description serves the command line, the configuration file and the documentation.
+
+A setting brings its default, what it is, and the range of its values. The range is checked where plain values become settings
+(``from_mapping``), which knows where they come from, and once more where settings made in Python are used (``check_bounds``).
+Rules between several settings are what a settings class yields from ``conflicts``.
+
+Messages name a setting in backticks: `` `batch_size` ``. Where it came from a file or an option, its place is named instead.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from debride.types import DataError
 
 T = TypeVar("T")
 
-
-def setting(default: Any, about: str) -> Any:
-    """A dataclass field with a default and a sentence that says what it is and, for a method, where its value comes from."""
-    return dataclasses.field(default=default, metadata={"about": about})
+NAMED = re.compile(r"`([a-z]\w*)`")
+"""A setting's name within a message."""
 
 
-def from_mapping(cls: type[T], values: Mapping[str, Any], where: object) -> T:
-    """Builds a settings dataclass from plain values (YAML, JSON, command line), refusing unknown names and wrong types.
+@dataclass(frozen=True)
+class Bounds:
+    """The range of a number: larger than ``above``, at least ``least``, less than ``below``, at most ``most``."""
 
-    ``where`` names the source in messages.
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+
+    def hold(self, number: float) -> bool:
+        """Whether a number is finite and in the range."""
+        return (
+            math.isfinite(number)
+            and (self.above is None or number > self.above)
+            and (self.least is None or number >= self.least)
+            and (self.below is None or number < self.below)
+            and (self.most is None or number <= self.most)
+        )
+
+    def __str__(self) -> str:
+        """The range in words, as "above 0 and at most 1"."""
+        if self.least is not None and self.most is not None:
+            return f"from {self.least:g} to {self.most:g}"
+        if self.least is not None and self.below is not None:
+            return f"from {self.least:g} to below {self.below:g}"
+        words = {"above": self.above, "at least": self.least, "below": self.below, "at most": self.most}
+        return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
+
+
+@runtime_checkable
+class HasRules(Protocol):
+    """A settings class with rules between several settings."""
+
+    def conflicts(self) -> Iterable[DataError]:
+        """What does not fit together, each error with the name of the setting to change, in backticks, as its place."""
+
+
+def setting(
+    default: Any,
+    about: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """A dataclass field with a default and a sentence that says what it is and, for a method, where its value comes from.
+
+    The bounds are those of a number, or of every entry of a tuple. None passes where a setting may be None. Neither NaN nor
+    infinity passes a bound.
     """
+    metadata: dict[str, Any] = {"about": about}
+    bounds = Bounds(above, least, below, most)
+    if bounds != Bounds():
+        metadata["bounds"] = bounds
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def bounds_of(field: dataclasses.Field[Any]) -> str:
+    """The range of a setting in words; empty where it has none."""
+    return str(field.metadata.get("bounds", ""))
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], where: object, given: Mapping[str, str] | None = None) -> T:
+    """Builds a settings dataclass from plain values (YAML, JSON, command line).
+
+    ``where`` names the source in messages; ``given`` names the values that come from elsewhere, such as options of the command
+    line, each by its own place. Raises DataError for unknown names, wrong types, values out of range and settings that do not
+    fit together.
+    """
+    given = given or {}
     hints = typing.get_type_hints(cls)
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
             raise DataError(where, f"has no setting {name!r}", f"Known settings: {', '.join(known) or 'none'}.")
-    return cls(**{name: convert(value, hints[name], f"{where}: {name}") for name, value in values.items()})
+    settings = cls(
+        **{
+            name: read_setting(value, known[name], hints[name], given.get(name, f"{where}: {name}"))
+            for name, value in values.items()
+        }
+    )
+    for conflict in _conflicts(settings):
+        raise _placed(conflict, values, where, given)
+    return settings
+
+
+def check_bounds(settings: Any) -> None:
+    """Raises DataError, naming class and setting, where settings made in Python hold a value out of range, a choice that does
+    not exist, or values that do not fit together."""
+    cls = type(settings)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if "bounds" in field.metadata or typing.get_origin(hints[field.name]) is typing.Literal:
+            read_setting(getattr(settings, field.name), field, hints[field.name], f"{cls.__qualname__}.{field.name}")
+    for conflict in _conflicts(settings):
+        place = NAMED.sub(r"\1", conflict.where)
+        raise DataError(f"{cls.__qualname__}.{place}", conflict.problem, conflict.remedy)
+
+
+def read_setting(value: Any, field: dataclasses.Field[Any], hint: Any, where: object) -> Any:
+    """A plain value as a setting's own, of its type (see ``convert``) and within its bounds."""
+    converted = convert(value, hint, where)
+    bounds: Bounds | None = field.metadata.get("bounds")
+    if bounds is not None and not all(bounds.hold(number) for number in _numbers(converted)):
+        raise DataError(where, f"is {converted}", f"Give {_wanted(hint, bounds)}.")
+    return converted
+
+
+def _numbers(value: Any) -> list[float]:
+    """The numbers that a bound is of: none, one, or those of a tuple, within tuples too."""
+    if isinstance(value, tuple):
+        return [number for entry in value for number in _numbers(entry)]
+    return [] if value is None else [value]
+
+
+def _wanted(hint: Any, bounds: Bounds) -> str:
+    """What a setting takes, in words, as "a whole number of at least 1, or none"."""
+    kinds = set(_kinds(hint))
+    several = tuple in kinds
+    words = f"{'' if several else 'a '}{'whole ' if int in kinds else ''}number{'s' if several else ''}"
+    of = "of " if str(bounds).startswith("at ") else ""
+    return f"{words} {of}{bounds}{', each' if several else ''}{', or none' if type(None) in kinds else ''}"
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """The types within a hint: itself or what it is made of."""
+    inside = [kind for argument in typing.get_args(hint) for kind in _kinds(argument)]
+    return [typing.get_origin(hint) or hint, *inside]
+
+
+def _conflicts(settings: object) -> Iterable[DataError]:
+    return settings.conflicts() if isinstance(settings, HasRules) else ()
+
+
+def _placed(conflict: DataError, values: Mapping[str, Any], where: object, given: Mapping[str, str]) -> DataError:
+    """A conflict with the settings named by where they come from; those that were not set keep their names."""
+    first = NAMED.match(conflict.where)
+    from_file = first is not None and first[1] in values and first[1] not in given
+
+    def name(found: re.Match[str]) -> str:
+        setting = found[1]
+        if setting in given:
+            return given[setting]
+        if setting not in values:
+            return found[0]
+        return setting if from_file else f"{setting} of {where}"
+
+    place, problem, remedy = (NAMED.sub(name, part) for part in (conflict.where, conflict.problem, conflict.remedy))
+    return DataError(f"{where}: {place}" if from_file else place, problem, remedy)
 
 
 def convert(value: Any, hint: Any, where: object) -> Any:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import pytest
 from debride.cli.options import add_settings, given_settings
 from debride.data.augmentation import Augmentation
 from debride.methods import METHODS
-from debride.settings import convert, from_mapping, setting
+from debride.settings import Bounds, bounds_of, check_bounds, convert, from_mapping, setting
 from debride.training.config import TrainConfig
 from debride.types import DataError
 
@@ -121,6 +121,105 @@ def test_what_is_written_is_read_back(cls: type[Any]) -> None:
     assert from_mapping(cls, dataclasses.asdict(settings), "run.json") == settings
     texts = {name: str(value) for name, value in dataclasses.asdict(settings).items() if not isinstance(value, tuple | list)}
     assert from_mapping(cls, texts, "words") == settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded:
+    q: float = setting(0.7, "above 0, to 1", above=0, most=1)
+    rate: float | None = setting(None, "a share", least=0, below=1)
+    count: int = setting(3, "how many", least=1)
+    shape: tuple[int, ...] | None = setting(None, "sides", least=1)
+    rows: tuple[tuple[float, ...], ...] = setting(((0.5,),), "a matrix", least=0, most=1)
+    low: float = setting(-4.0, "the lower one", below=0)
+    high: float = setting(1.0, "the higher one")
+    kind: Literal["a", "b"] = setting("a", "which")
+
+    def conflicts(self) -> Iterator[DataError]:
+        if self.low >= self.high:
+            problem = f"is {self.low}, not less than `high`, which is {self.high}"
+            yield DataError("`low`", problem, "Lower `low`, or raise `high`.")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"q": 5}, "q: is 5.0. Give a number above 0 and at most 1."),
+        ({"q": 0}, "q: is 0.0. Give a number above 0 and at most 1."),
+        ({"rate": 1}, "rate: is 1.0. Give a number from 0 to below 1, or none."),
+        ({"rate": -0.1}, "rate: is -0.1. Give a number from 0 to below 1, or none."),
+        ({"count": 0}, "count: is 0. Give a whole number of at least 1."),
+        ({"shape": [8, 0]}, "shape: is (8, 0). Give whole numbers of at least 1, each, or none."),
+        ({"rows": [[0.5, 0.5], [2, 0]]}, "rows: is ((0.5, 0.5), (2.0, 0.0)). Give numbers from 0 to 1, each."),
+        ({"low": 0}, "low: is 0.0. Give a number below 0."),
+        ({"low": float("-inf")}, "low: is -inf. Give a number below 0."),
+        ({"q": float("nan")}, "q: is nan. Give a number."),
+    ],
+)
+def test_values_out_of_range_name_their_source(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError) as raised:
+        from_mapping(Bounded, values, "grid.yaml, methods, gce")
+    assert str(raised.value) == f"grid.yaml, methods, gce: {says}"
+    (name,) = values
+    with pytest.raises(DataError) as raised:
+        from_mapping(Bounded, values, "None: method", given={name: f"--{name}"})
+    assert str(raised.value) == f"--{says}"
+
+
+def test_the_ends_of_a_range() -> None:
+    ends = {"q": 1, "rate": 0, "count": 1, "shape": None, "rows": [[0, 1]]}
+    assert from_mapping(Bounded, ends, "here") == Bounded(q=1.0, rate=0.0, count=1, rows=((0.0, 1.0),))
+    assert not any(Bounds(least=0).hold(number) for number in (float("nan"), float("inf"), -1e-9))
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "says"),
+    [
+        ({"low": -1, "high": -2}, {}, "f: low: is -1.0, not less than high, which is -2.0. Lower low, or raise high."),
+        ({"high": -9}, {}, "`low`: is -4.0, not less than high of f, which is -9.0. Lower `low`, or raise high of f."),
+        (
+            {"low": -1, "high": -2},
+            {"low": "--low"},
+            "--low: is -1.0, not less than high of f, which is -2.0. Lower --low, or raise high of f.",
+        ),
+        (
+            {"low": -1, "high": -2},
+            {"high": "--high"},
+            "f: low: is -1.0, not less than --high, which is -2.0. Lower low, or raise --high.",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together(values: dict[str, Any], given: dict[str, str], says: str) -> None:
+    with pytest.raises(DataError) as raised:
+        from_mapping(Bounded, values, "f", given=given)
+    assert str(raised.value) == says
+
+
+def test_settings_made_in_python_are_checked_where_they_are_used() -> None:
+    check_bounds(Bounded())
+    for settings, says in (
+        (Bounded(q=5), "Bounded.q: is 5.0. Give a number above 0 and at most 1."),
+        (Bounded(q=True), "Bounded.q: is True. Give a number."),
+        (Bounded(q=float("nan")), "Bounded.q: is nan. Give a number."),
+        (Bounded(kind="c"), "Bounded.kind: is 'c'. Choose one of a, b."),  # type: ignore[arg-type]
+        (Bounded(high=-9.0), "Bounded.low: is -4.0, not less than `high`"),
+    ):
+        with pytest.raises(DataError) as raised:
+            check_bounds(settings)
+        assert str(raised.value).startswith(says)
+
+
+def test_ranges_in_words() -> None:
+    words = {field.name: bounds_of(field) for field in dataclasses.fields(Bounded)}
+    assert words == {
+        "q": "above 0 and at most 1",
+        "rate": "from 0 to below 1",
+        "count": "at least 1",
+        "shape": "at least 1",
+        "rows": "from 0 to 1",
+        "low": "below 0",
+        "high": "",
+        "kind": "",
+    }
 
 
 def options() -> argparse.ArgumentParser:
