@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 problems were found by ``check``, by ``audit --fail-on``, or in cells of ``bench``; 2 unusable input
 or arguments; 3 a mistake of debride's own; 130 interrupted.
-Verbs import what they need when they run, so that ``--help`` answers at once.
+A verb is one module here and one entry of ``VERBS``: its ``add_parser`` adds its options, and sets what answers them.
+What it computes with it imports when it answers, so that ``--help`` is there at once.
 """
 
 from __future__ import annotations
@@ -13,18 +14,33 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from debride import __version__
-from debride.cli import audit, bench, data, train
+from debride.cli import audit, bench, check, corrupt, demo, evaluate, methods, predict, repair, train
+from debride.cli.options import Verbs
 from debride.types import DataError
+
+
+class Verb(Protocol):
+    """What a module must hold to be a verb."""
+
+    def add_parser(self, verbs: Verbs, words: Sequence[str]) -> None:
+        """Adds the verb's parser, with ``answer`` among its defaults: a function of the arguments that returns the exit code.
+
+        ``words`` is the whole command line, for a verb whose options depend on it.
+        """
+
+
+VERBS: tuple[Verb, ...] = (check, corrupt, train, predict, evaluate, methods, audit, repair, bench, demo)
+"""The verbs, in the order that ``--help`` lists them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code; never lets a traceback through."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(words)
+        code = _answer(words)
         sys.stdout.flush()
         return code
     except DataError as error:
@@ -56,23 +72,21 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"debride {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    data.add_verbs(verbs)
-    train.add_verbs(verbs, words)
-    audit.add_verbs(verbs)
-    bench.add_verbs(verbs)
+    for verb in VERBS:
+        verb.add_parser(verbs, words)
     return parser
 
 
-def _run(words: Sequence[str]) -> int:
+def _answer(words: Sequence[str]) -> int:
     parser = make_parser(words)
     try:
         arguments = parser.parse_args(words)
     except SystemExit as end:  # help was shown, or what is wrong with the options
         return int(end.code or 0)
-    if not hasattr(arguments, "run"):
+    if not hasattr(arguments, "answer"):
         parser.print_help()
         return 2
-    return int(arguments.run(arguments))
+    return int(arguments.answer(arguments))
 
 
 def _report_mistake(error: Exception) -> int:

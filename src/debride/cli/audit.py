@@ -1,17 +1,19 @@
-"""The verbs on labels: audit, repair."""
+"""``debride audit``: which labels are wrong, where and how."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debride.audit.audit_config import AuditConfig
-from debride.cli.data import Verbs, add_dataset_options, open_from
-from debride.cli.options import add_settings, given_settings
+from debride.cli.config_file import read_config
+from debride.cli.dataset_options import add_dataset_options, open_masks
+from debride.cli.options import Verbs, add_settings, given_settings
 from debride.files import exclusive
 from debride.progress import track
 from debride.settings import from_mapping
@@ -25,16 +27,16 @@ SHOWN = 10
 """Cases that the terminal shows."""
 
 
-def add_verbs(verbs: Verbs) -> None:
-    """Adds the parsers of this module's verbs."""
-    audit = verbs.add_parser(
+def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
+    """Adds the verb to the command line."""
+    parser = verbs.add_parser(
         "audit",
         help="which labels are wrong, where and how, with a report to look at",
         epilog="Without --predictions or --run networks are trained, each on all cases but a part, which it then judges.",
     )
-    audit.add_argument("dataset", type=Path)
-    audit.add_argument("--out", type=Path, required=True, metavar="AUDIT", help="folder for the report and what belongs to it")
-    source = audit.add_mutually_exclusive_group()
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--out", type=Path, required=True, metavar="AUDIT", help="folder for the report and what belongs to it")
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--predictions",
         type=Path,
@@ -44,68 +46,45 @@ def add_verbs(verbs: Verbs) -> None:
     source.add_argument(
         "--run", type=Path, metavar="RUN", dest="run_folder", help="what `debride train` wrote, to predict with"
     )
-    audit.add_argument(
+    parser.add_argument(
         "--splits",
         nargs="+",
         default=["train", "val"],
         choices=["train", "val", "test"],
         help="whose labels are audited (default: train val)",
     )
-    audit.add_argument("--partial", action="store_true", help="leave out cases without a prediction")
-    audit.add_argument(
+    parser.add_argument("--partial", action="store_true", help="leave out cases without a prediction")
+    parser.add_argument(
         "--fail-on",
         type=float,
         metavar="SHARE",
         help="exit with 1 if more than this share of the labels that are not trusted is flagged",
     )
-    audit.add_argument(
+    parser.add_argument(
         "--identities", action="store_true", help="a rater's name is the same person throughout: rank the raters too"
     )
-    audit.add_argument(
+    parser.add_argument(
         "--consensus", choices=["majority", "staple"], help="of several raters, also write a data set with their consensus"
     )
-    add_settings(audit, AuditConfig, "audit")
-    cross = audit.add_argument_group("cross-validation, without predictions")
+    add_settings(parser, AuditConfig, "audit")
+    cross = parser.add_argument_group("cross-validation, without predictions")
     cross.add_argument("--folds", type=int, default=5, metavar="N", help="parts of the patients (default: 5)")
     cross.add_argument("--method", default="ce", help="that trains the networks (default: ce)")
     cross.add_argument("--config", type=Path, metavar="FILE", help="YAML with the sections training, augmentation, method")
     cross.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
-    add_dataset_options(audit)
-    add_settings(audit, TrainConfig, "training", dest="train_", leave_out=("seed",))
-    audit.set_defaults(run=run_audit)
-
-    repair = verbs.add_parser(
-        "repair",
-        help="a new data set with the repairs that were accepted, or with --reverse the labels given before",
-        epilog="Nothing disappears without being asked: see --allow-removal, --rare and --trusted-too.",
-    )
-    repair.add_argument("dataset", type=Path, help="the data set that was audited; with --reverse the repaired one")
-    repair.add_argument("audit", type=Path, nargs="?", metavar="AUDIT", help="what `debride audit` wrote")
-    repair.add_argument("--out", type=Path, required=True, metavar="DATASET2", help="a new folder")
-    repair.add_argument("--reverse", action="store_true", help="write the labels that the data set had before its repair")
-    repair.add_argument("--accept", nargs="+", default=[], metavar="KIND", help="all, or kinds: missing extra boundary ...")
-    repair.add_argument("--class", nargs="+", default=[], dest="only", metavar="NAME", help="only findings of these classes")
-    repair.add_argument("--confidence", type=float, default=0.0, metavar="X", help="only findings at least as sure, 0 to 1")
-    repair.add_argument("--severity", type=float, default=0.0, metavar="X", help="only findings at least as severe, 0 to 1")
-    repair.add_argument("--flagged", action="store_true", help="only in flagged cases")
-    repair.add_argument(
-        "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
-    )
-    repair.add_argument("--allow-removal", action="store_true", help="objects and classes may disappear from a label")
-    repair.add_argument("--trusted-too", action="store_true", help="change trusted cases too")
-    repair.add_argument("--rare", type=int, metavar="N", help="a class in fewer cases than this is rare (default: 5, or 2 %%)")
-    add_dataset_options(repair)
-    repair.set_defaults(run=run_repair)
+    add_dataset_options(parser)
+    add_settings(parser, TrainConfig, "training", dest="train_", leave_out=("seed",))
+    parser.set_defaults(answer=answer)
 
 
-def run_audit(arguments: argparse.Namespace) -> int:
+def answer(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
     from debride.audit.passes import audit_dataset, check_output, claim_output
     from debride.data.rater_choice import image_id
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
-    dataset = _open_masks(arguments)
+    dataset = open_masks(arguments)
     config = AuditConfig(**given_settings(arguments, AuditConfig))
     cases = [case for case in dataset.of(*arguments.splits) if case.label is not None]
     if not cases:
@@ -124,48 +103,6 @@ def run_audit(arguments: argparse.Namespace) -> int:
     _say(arguments.dataset, arguments.out, summary)
     share = summary["flagged"] / max(1, summary["cases"] - summary["trusted"])
     return int(arguments.fail_on is not None and share > arguments.fail_on)
-
-
-def run_repair(arguments: argparse.Namespace) -> int:
-    """Repairs a data set, or brings its given labels back."""
-    from debride.audit.repair.apply import repair, reverse
-    from debride.audit.repair.decisions import parse_acceptance
-
-    if arguments.reverse:
-        if arguments.audit is not None or arguments.accept or arguments.decisions:
-            raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
-        with track("restoring", None) as show:
-            counts = reverse(arguments.dataset, arguments.out, format=arguments.format, progress=lambda done, _: show(done))
-        print(f"{arguments.out}: {', '.join(f'{value} {name}' for name, value in counts.items())}")
-        return 0
-    if arguments.audit is None:
-        raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
-    dataset = _open_masks(arguments)
-    accept = parse_acceptance(
-        arguments.accept,
-        dataset.classes,
-        only=arguments.only,
-        confidence=arguments.confidence,
-        severity=arguments.severity,
-        flagged=arguments.flagged,
-        decisions=arguments.decisions,
-        allow_removal=arguments.allow_removal,
-        trusted=arguments.trusted_too,
-        rare=arguments.rare,
-    )
-    with track("repairing", len(dataset.cases)) as show:
-        summary = repair(dataset, arguments.audit, arguments.out, accept, progress=lambda done, _: show(done))
-    print(_repaired(arguments.out, summary))
-    return 0
-
-
-def _open_masks(arguments: argparse.Namespace) -> Dataset:
-    """The data set that the arguments name, which must be one of masks."""
-    dataset = open_from(arguments)
-    if dataset.task != "segmentation":
-        problem = "is a data set for classification; audit and repair are for masks"
-        raise DataError(dataset.root, problem, "Give one of images and masks.")
-    return dataset
 
 
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
@@ -219,16 +156,13 @@ def _predictions(
 
 def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> Any:
     """The training of a cross-validation."""
-    from debride.cli.train import read_config
     from debride.data.augmentation import Augmentation
-    from debride.methods import METHODS
+    from debride.methods import find_method
     from debride.training.fit import Job
 
-    if arguments.method not in METHODS:
-        raise DataError("--method", f"is {arguments.method!r}, which does not exist", f"Choose one of {', '.join(METHODS)}.")
     sections = read_config(arguments.config)
     given = given_settings(arguments, TrainConfig, dest="train_")
-    method = METHODS[arguments.method]
+    method = find_method(arguments.method, "--method")
     training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
     return Job(
         dataset=dataset,
@@ -256,14 +190,3 @@ def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
             print(f"  {row['case']}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
     print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
     print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")
-
-
-def _repaired(out: Path, summary: dict[str, Any]) -> str:
-    """What was changed, and what the guards kept."""
-    kinds = ", ".join(f"{kind} {number}" for kind, number in summary["kinds"].items())
-    lines = [
-        f"{out}: {summary['applied']} findings applied{f' ({kinds})' if kinds else ''}, {summary['declined']} declined, "
-        f"{summary['guarded']} guarded; {summary['cases']} labels and {summary['voxels']} pixels or voxels changed",
-        *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items()),
-    ]
-    return "\n".join(lines)

@@ -9,6 +9,9 @@ from typing import Any
 
 from debride.settings import convert
 
+Verbs = Any
+"""The sub-parsers that verbs add theirs to: argparse's type of them is private."""
+
 
 def add_settings(
     parser: argparse.ArgumentParser,

@@ -53,7 +53,9 @@ def find_method(name: str, where: object = None) -> type[Method]:
     """The method of a name; DataError, naming ``where`` the name stands, for one that does not exist."""
     if name not in METHODS:
         remedy = f"Choose one of {', '.join(METHODS)}."
-        raise DataError(f"method {name}" if where is None else where, f"{name!r} is no method", remedy)
+        if where is None:
+            raise DataError(f"method {name}", "does not exist", remedy)
+        raise DataError(where, f"{name!r} is no method", remedy)
     return METHODS[name]
 
 

@@ -1,0 +1,58 @@
+"""``debride check``: everything that is wrong with the files of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from debride.cli.dataset_options import add_dataset_options, dataset_options
+from debride.cli.options import Verbs
+from debride.types import DataError
+
+
+def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
+    """Adds the verb to the command line."""
+    parser = verbs.add_parser("check", help="what is wrong with the files, each with the file and the remedy")
+    parser.add_argument("dataset", type=Path)
+    add_dataset_options(parser)
+    parser.set_defaults(answer=answer)
+
+
+def answer(arguments: argparse.Namespace) -> int:
+    """Prints every problem of a data set; 1 if there are any."""
+    from debride.data.check import Problem, find_problems
+    from debride.data.classes.check_classes import class_counts, size_note
+    from debride.data.open import open_dataset, unused_trusted
+    from debride.progress import track
+
+    options = dataset_options(arguments)
+    with track("checking", None) as show:
+        problems = find_problems(arguments.dataset, **options, progress=lambda done, _: show(done))
+    dataset, note = None, None
+    try:
+        dataset = open_dataset(arguments.dataset, **options, report=lambda problem: None)
+        note = size_note(dataset)
+        if arguments.trusted is not None and (unused := unused_trusted(arguments.trusted, dataset)):
+            problems.append(Problem(unused.where, unused.problem, unused.remedy))
+    except DataError:
+        if not problems:
+            raise
+    for problem in problems:
+        print(f"{problem.file}: {problem.problem}. {problem.remedy}")
+    if note:
+        print(f"Note: {note}")
+    if problems:
+        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.", file=sys.stderr)
+        return 1
+    assert dataset is not None
+    patients = len({case.patient for case in dataset.cases})
+    if dataset.task == "classification":
+        kind, counts = "images with a class each", class_counts(dataset)
+    else:
+        kind = f"{dataset.ndim}D"
+        counts = "cases: " + ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
+    classes = ", ".join(dataset.classes)
+    print(f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; {counts}; {patients} patients.")
+    return 0

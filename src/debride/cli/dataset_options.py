@@ -1,0 +1,55 @@
+"""Command-line options that say how a data set is read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from debride.types import DataError
+
+if TYPE_CHECKING:
+    from debride.types import Dataset
+
+
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say how a data set is read."""
+    group = parser.add_argument_group("data set")
+    group.add_argument(
+        "--format", choices=["folder", "nnunet", "manifest", "npz", "classes", "table"], help="default: recognised by its files"
+    )
+    group.add_argument(
+        "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"
+    )
+    group.add_argument("--trusted", type=Path, metavar="FILE", help="ids of cases whose labels were verified, one per line")
+    group.add_argument("--fold", type=int, default=0, metavar="N", help="of splits_final.json (default: 0)")
+    group.add_argument("--test-fraction", type=float, default=0.0, metavar="X", help="of patients, where there is no split")
+    group.add_argument("--split-seed", type=int, default=0, metavar="N", help="where the data set brings no split (default: 0)")
+
+
+def open_from(arguments: argparse.Namespace) -> Dataset:
+    """The data set that the arguments name."""
+    from debride.data.open import open_dataset
+
+    return open_dataset(arguments.dataset, **dataset_options(arguments))
+
+
+def open_masks(arguments: argparse.Namespace) -> Dataset:
+    """The data set that the arguments name, which must be one of masks."""
+    dataset = open_from(arguments)
+    if dataset.task != "segmentation":
+        problem = "is a data set for classification; audit and repair are for masks"
+        raise DataError(dataset.root, problem, "Give one of images and masks.")
+    return dataset
+
+
+def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of ``open_dataset`` that the options give."""
+    return {
+        "format": arguments.format,
+        "patient_pattern": arguments.patient_pattern,
+        "trusted": arguments.trusted,
+        "fold": arguments.fold,
+        "seed": arguments.split_seed,
+        "test_fraction": arguments.test_fraction,
+    }

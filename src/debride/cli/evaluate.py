@@ -1,0 +1,33 @@
+"""``debride evaluate``: predictions measured against reference labels."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from debride.cli.dataset_options import add_dataset_options, open_from
+from debride.cli.options import Verbs
+
+
+def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
+    """Adds the verb to the command line."""
+    parser = verbs.add_parser("evaluate", help="Dice, IoU and distances of masks; accuracy, AUROC and calibration of classes")
+    parser.add_argument("predictions", type=Path)
+    parser.add_argument("dataset", type=Path, metavar="REFERENCE", help="the data set with the reference labels")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--splits", nargs="+", default=["test"], choices=["train", "val", "test"], help="default: test")
+    add_dataset_options(parser)
+    parser.set_defaults(answer=answer)
+
+
+def answer(arguments: argparse.Namespace) -> int:
+    """Evaluates a folder of masks against the labels of a data set."""
+    from debride.evaluation.class_metrics import evaluate_classes
+    from debride.evaluation.evaluate import evaluate_folder
+
+    dataset = open_from(arguments)
+    measure = evaluate_classes if dataset.task == "classification" else evaluate_folder
+    measure(arguments.predictions, dataset, arguments.out, splits=tuple(arguments.splits))
+    print((arguments.out / "summary.md").read_text())
+    return 0

@@ -1,0 +1,51 @@
+"""``debride predict``: masks or classes by a training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from debride.cli.dataset_options import add_dataset_options, dataset_options
+from debride.cli.options import Verbs
+
+
+def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
+    """Adds the verb to the command line."""
+    parser = verbs.add_parser("predict", help="masks in the input's own format and geometry, or a table of classes")
+    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--splits", nargs="+", default=[], choices=["train", "val", "test"], help="of a data set (default: test, or all)"
+    )
+    parser.add_argument("--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)")
+    parser.add_argument(
+        "--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks"
+    )
+    parser.add_argument(
+        "--largest-component", action="store_true", help="keep the largest connected piece of every foreground class alone"
+    )
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    add_dataset_options(parser)
+    parser.set_defaults(answer=answer)
+
+
+def answer(arguments: argparse.Namespace) -> int:
+    """Predicts all images of a folder or data set."""
+    from debride.training.predict import predict_folder
+
+    count = predict_folder(
+        arguments.run_folder,
+        arguments.input,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        probabilities=arguments.probabilities,
+        largest_component=arguments.largest_component,
+        splits=tuple(arguments.splits),
+        open_options=dataset_options(arguments),
+        device=arguments.device,
+    )
+    predicted = "predictions" if (arguments.out / "predictions.csv").exists() else "masks"
+    print(f"{arguments.out}: {count} {predicted}")
+    return 0

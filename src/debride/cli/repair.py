@@ -1,0 +1,83 @@
+"""``debride repair``: another data set with the repairs that were accepted."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from debride.cli.dataset_options import add_dataset_options, open_masks
+from debride.cli.options import Verbs
+from debride.progress import track
+from debride.types import DataError
+
+
+def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
+    """Adds the verb to the command line."""
+    parser = verbs.add_parser(
+        "repair",
+        help="a new data set with the repairs that were accepted, or with --reverse the labels given before",
+        epilog="Nothing disappears without being asked: see --allow-removal, --rare and --trusted-too.",
+    )
+    parser.add_argument("dataset", type=Path, help="the data set that was audited; with --reverse the repaired one")
+    parser.add_argument("audit", type=Path, nargs="?", metavar="AUDIT", help="what `debride audit` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="DATASET2", help="a new folder")
+    parser.add_argument("--reverse", action="store_true", help="write the labels that the data set had before its repair")
+    parser.add_argument("--accept", nargs="+", default=[], metavar="KIND", help="all, or kinds: missing extra boundary ...")
+    parser.add_argument("--class", nargs="+", default=[], dest="only", metavar="NAME", help="only findings of these classes")
+    parser.add_argument("--confidence", type=float, default=0.0, metavar="X", help="only findings at least as sure, 0 to 1")
+    parser.add_argument("--severity", type=float, default=0.0, metavar="X", help="only findings at least as severe, 0 to 1")
+    parser.add_argument("--flagged", action="store_true", help="only in flagged cases")
+    parser.add_argument(
+        "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
+    )
+    parser.add_argument("--allow-removal", action="store_true", help="objects and classes may disappear from a label")
+    parser.add_argument("--trusted-too", action="store_true", help="change trusted cases too")
+    parser.add_argument("--rare", type=int, metavar="N", help="a class in fewer cases than this is rare (default: 5, or 2 %%)")
+    add_dataset_options(parser)
+    parser.set_defaults(answer=answer)
+
+
+def answer(arguments: argparse.Namespace) -> int:
+    """Repairs a data set, or brings its given labels back."""
+    from debride.audit.repair.apply import repair, reverse
+    from debride.audit.repair.decisions import parse_acceptance
+
+    if arguments.reverse:
+        if arguments.audit is not None or arguments.accept or arguments.decisions:
+            raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
+        with track("restoring", None) as show:
+            counts = reverse(arguments.dataset, arguments.out, format=arguments.format, progress=lambda done, _: show(done))
+        print(f"{arguments.out}: {', '.join(f'{value} {name}' for name, value in counts.items())}")
+        return 0
+    if arguments.audit is None:
+        raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
+    dataset = open_masks(arguments)
+    accept = parse_acceptance(
+        arguments.accept,
+        dataset.classes,
+        only=arguments.only,
+        confidence=arguments.confidence,
+        severity=arguments.severity,
+        flagged=arguments.flagged,
+        decisions=arguments.decisions,
+        allow_removal=arguments.allow_removal,
+        trusted=arguments.trusted_too,
+        rare=arguments.rare,
+    )
+    with track("repairing", len(dataset.cases)) as show:
+        summary = repair(dataset, arguments.audit, arguments.out, accept, progress=lambda done, _: show(done))
+    print(_repaired(arguments.out, summary))
+    return 0
+
+
+def _repaired(out: Path, summary: dict[str, Any]) -> str:
+    """What was changed, and what the guards kept."""
+    kinds = ", ".join(f"{kind} {number}" for kind, number in summary["kinds"].items())
+    lines = [
+        f"{out}: {summary['applied']} findings applied{f' ({kinds})' if kinds else ''}, {summary['declined']} declined, "
+        f"{summary['guarded']} guarded; {summary['cases']} labels and {summary['voxels']} pixels or voxels changed",
+        *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items()),
+    ]
+    return "\n".join(lines)
