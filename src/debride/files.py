@@ -9,9 +9,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -51,7 +52,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
 
-    ``target`` must be absent or an empty folder. Raises DataError as ``atomic_path`` does.
+    ``target`` must be absent or empty, as ``new_folder`` sees to. Raises DataError as ``atomic_path`` does.
     """
     temporary = _beside(target)
     with _writing(target):
@@ -59,7 +60,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             if target.exists():
-                target.rmdir()
+                _remove_empty(target)
             temporary.replace(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -89,6 +90,42 @@ def is_empty(folder: Path) -> bool:
     """Whether a folder is absent or holds nothing; the lock of ``exclusive`` and what a killed process was writing do not
     count."""
     return not folder.exists() or all(entry.name.startswith((LOCK, TEMPORARY)) for entry in folder.iterdir())
+
+
+def new_folder(
+    out: Path,
+    *,
+    apart_from: Mapping[str, Path] = MappingProxyType({}),
+    may_go_on: bool = False,
+    remedy: str = "Choose a new folder, or remove this one.",
+) -> Path:
+    """The resolved path of a folder that results may be written to; it is not made yet.
+
+    ``apart_from`` names the sources ("the data set") that the folder must neither lie in nor hold. ``may_go_on`` permits
+    content: the caller has seen that it is work of its own that was cut off. ``remedy`` is for a folder with content.
+    Raises DataError for a file in the way, also as a parent; for a folder with content, but for what ``is_empty`` leaves out;
+    and for one that is not apart.
+    """
+    folder = keep_apart(out, apart_from)
+    for name, source in apart_from.items():
+        if source.resolve().is_relative_to(folder):
+            raise DataError(out, f"holds {name}", "Choose a folder apart from it: a source is never changed.")
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            problem = "is a file" if place == out else f"cannot be a folder: {place} is a file"
+            raise DataError(out, problem, "Choose another folder.")
+    if not may_go_on and not is_empty(folder):
+        raise DataError(out, "is not empty", remedy)
+    return folder
+
+
+def keep_apart(folder: Path, sources: Mapping[str, Path]) -> Path:
+    """The resolved path of a folder; DataError if it lies in one of the sources, which are named as in ``new_folder``."""
+    resolved = folder.resolve()
+    for name, source in sources.items():
+        if resolved.is_relative_to(source.resolve()):
+            raise DataError(folder, f"lies in {name}", "Choose a folder outside it: a source is never changed.")
+    return resolved
 
 
 def write_text(path: Path, text: str) -> None:
@@ -187,6 +224,17 @@ def content_hash(paths: Iterable[Path], *extra: object) -> str:
 
 def _beside(target: Path) -> Path:
     return target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}")
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes a folder and what ``is_empty`` leaves out; DataError if another process is writing to it."""
+    if any(folder.iterdir()):
+        with exclusive(folder):
+            for entry in folder.iterdir():
+                if entry.name.startswith(TEMPORARY):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        (folder / LOCK).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def _end_of_last_line(path: Path) -> int:

@@ -74,6 +74,8 @@ def test_resume_keeps_what_is_done_and_refuses_other_settings(tmp_path: Path, mo
     before = (out / "results.jsonl").read_bytes()
     with pytest.raises(DataError, match="is not empty"):
         run_grid(make_grid(raw, "grid"), out)
+    with pytest.raises(DataError, match="lies in the data set toy"):
+        run_grid(make_grid(raw, "grid"), Path(raw["datasets"]["toy"]["path"]) / "out")
 
     def never(job: object) -> None:
         raise AssertionError("a finished cell was trained again")

@@ -271,7 +271,7 @@ def test_predicting_twice_into_one_folder(debride: Command, trained: Path, tmp_p
     assert debride(*words).code == 0
     before = contents(tmp_path)
     answer = debride(*words)
-    assert answer.code == 2 and "is not an empty folder" in answer.err and contents(tmp_path) == before
+    assert answer.code == 2 and "is not empty" in answer.err and contents(tmp_path) == before
     inside = trained / "data" / "out"
     answer = debride("predict", trained / "run", trained / "data", "--out", inside)
     assert answer.code == 2 and "lies in the folder of the images" in answer.err and not inside.exists()

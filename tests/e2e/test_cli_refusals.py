@@ -169,10 +169,13 @@ def test_outputs_that_train_refuses(trained: Path, debride: Command, tmp_path: P
         (trained / "data", "lies in the data set"),
         (trained / "data" / "run", "lies in the data set"),
         (tmp_path / "file", "is a file"),
-        (tmp_path / "file" / "run", "cannot be written"),
+        (tmp_path / "file" / "run", f"cannot be a folder: {tmp_path}/file is a file"),
     ):
         answer = debride("train", "ce", trained / "data", "--out", out, *SMALL, *IN_PLANE)
         assert answer.code == 2 and f"{out}" in answer.err and says in answer.err
+    inside = trained / "data" / "cache"
+    answer = debride("train", "ce", trained / "data", "--out", tmp_path / "run", "--cache", inside, *SMALL, *IN_PLANE)
+    assert answer.code == 2 and f"{inside}: lies in the data set" in answer.err
     with exclusive(tmp_path / "busy"):
         answer = debride("train", "ce", trained / "data", "--out", tmp_path / "busy", *SMALL, *IN_PLANE)
     assert answer.code == 2 and f"{tmp_path}/busy: is being written by another process" in answer.err

@@ -477,7 +477,7 @@ def test_unusable_folders_are_refused(tmp_path):
     data = open_dataset(build_manifest(tmp_path / "data"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(DataError, match="is not empty"):
         audit_raters(data, tmp_path / "full", identities=False)
     with pytest.raises(DataError, match="lies in the data set"):
         audit_raters(data, data.root / "out", identities=False)

@@ -357,8 +357,8 @@ def test_a_bad_place_is_refused(kind: Any, tmp_path: Path) -> None:
         corrupted(dataset, dataset.root / "noisy")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    for taken in (tmp_path / "full", tmp_path / "full" / "file"):
-        with pytest.raises(DataError, match="exists already"):
+    for taken, problem in ((tmp_path / "full", "is not empty"), (tmp_path / "full" / "file", "is a file")):
+        with pytest.raises(DataError, match=problem):
             corrupted(dataset, taken)
     (tmp_path / "empty").mkdir()
     corrupted(dataset, tmp_path / "empty")

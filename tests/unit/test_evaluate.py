@@ -132,7 +132,7 @@ def test_ignored_pixels_of_the_reference_are_left_out(folder, tmp_path):
 
     save_png(predictions / f"{dataset.of('test')[0].id}.png", np.full((32, 32), 7, np.uint8))
     with pytest.raises(DataError, match="ignore value 7"):
-        evaluate_folder(predictions, root, out)
+        evaluate_folder(predictions, root, out.with_name("second"))
 
 
 def missing(predictions, name):
@@ -195,12 +195,23 @@ def test_other_spacing_is_refused(tmp_path):
 
 def test_cases_that_cannot_be_evaluated_are_refused(folder, tmp_path):
     dataset, predictions, out = folder
-    with pytest.raises(DataError, match="inside the data set"):
+    with pytest.raises(DataError, match="lies in the data set"):
         evaluate_folder(predictions, dataset, dataset.root / "results")
+    with pytest.raises(DataError, match="lies in the folder of predictions"):
+        evaluate_folder(predictions, dataset, predictions / "results")
     with pytest.raises(DataError, match="no reference label"):
         evaluate_folder(predictions, open_dataset(build_nnunet_3d(tmp_path / "unlabelled")), out)
     with pytest.raises(DataError, match="no case in split test"):
         evaluate_folder(predictions, open_dataset(build_manifest(tmp_path / "raters")), out)
+
+
+def test_results_are_never_written_over_others(folder):
+    dataset, predictions, out = folder
+    evaluate_folder(predictions, dataset, out)
+    before = (out / "summary.json").read_bytes()
+    with pytest.raises(DataError, match="is not empty"):
+        evaluate_folder(predictions, dataset, out, seed=1)
+    assert (out / "summary.json").read_bytes() == before
 
 
 def test_a_case_without_the_class_leaves_an_empty_cell(folder):

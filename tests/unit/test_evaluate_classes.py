@@ -268,7 +268,7 @@ def test_an_empty_folder_is_filled(task):
     out.mkdir()
     evaluate_classes(file, dataset, out)
     assert (out / "summary.md").is_file()
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(DataError, match="is not empty"):
         evaluate_classes(file, dataset, out)
 
 
@@ -295,9 +295,9 @@ def test_predictions_must_be_those_of_the_split(task, tmp_path):
 
 def test_places_and_cases_that_cannot_be_used_are_refused(task, tmp_path):
     dataset, file, out = task
-    with pytest.raises(DataError, match="inside the data set"):
+    with pytest.raises(DataError, match="lies in the data set"):
         evaluate_classes(file, dataset, dataset.root / "results")
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(DataError, match="is a file"):
         evaluate_classes(file, dataset, file)
     for target in (None, IGNORE):
         unlabelled = data_set(tmp_path / "data", targets=(*[0] * 11, target))

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from debride.files import (
+    LOCK,
+    TEMPORARY,
     append_jsonl,
     atomic_folder,
     atomic_path,
     content_hash,
+    exclusive,
+    new_folder,
     read_json,
     read_jsonl,
     write_csv,
@@ -75,6 +79,58 @@ def test_atomic_folder_is_removed_when_the_block_fails(tmp_path: Path) -> None:
         (folder / "a").write_text("1")
         raise RuntimeError
     assert names(tmp_path) == []
+
+
+def test_atomic_folder_takes_the_place_of_what_counts_as_empty(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    with exclusive(target):
+        (target / f"{TEMPORARY}1-folder").mkdir()
+        (target / f"{TEMPORARY}2-file").touch()
+        with pytest.raises(DataError, match="another process"), atomic_folder(new_folder(target)) as folder:
+            (folder / "a").write_text("1")
+        assert names(tmp_path) == ["set"] and LOCK in names(target)
+    with atomic_folder(new_folder(target)) as folder:
+        (folder / "a").write_text("1")
+    assert names(tmp_path) == ["set"] and names(target) == ["a"]
+
+
+def test_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert new_folder(Path("deep/new")) == tmp_path / "deep" / "new"
+    assert names(tmp_path) == []
+    write_text(Path("full/a"), "")
+    (tmp_path / "link").symlink_to(tmp_path / "full")
+    for out, problem in (
+        ("full/a", "is a file"),
+        ("full/a/b/c", f"cannot be a folder: {Path('full/a')} is a file"),
+        ("full", "is not empty"),
+        ("link", "is not empty"),
+    ):
+        with pytest.raises(DataError) as raised:
+            new_folder(Path(out))
+        assert (raised.value.where, raised.value.problem) == (out, problem) and raised.value.remedy
+    assert new_folder(tmp_path / "link", may_go_on=True) == tmp_path / "full"
+    with pytest.raises(DataError, match="Take another"):
+        new_folder(Path("full"), remedy="Take another.")
+
+
+@pytest.mark.parametrize("may_go_on", [False, True])
+def test_new_folder_keeps_apart_from_sources(tmp_path: Path, may_go_on: bool) -> None:
+    write_text(tmp_path / "source" / "image", "")
+    (tmp_path / "link").symlink_to(tmp_path / "source")
+    sources = {"the other source": tmp_path / "none", "the data set": tmp_path / "link"}
+    for out, problem in (
+        (tmp_path / "source", "lies in the data set"),
+        (tmp_path / "link" / "new", "lies in the data set"),
+        (tmp_path / "none" / ".." / "source" / "a" / "b", "lies in the data set"),
+        (tmp_path, "holds the other source"),
+        (tmp_path / "none" / "new", "lies in the other source"),
+    ):
+        with pytest.raises(DataError) as raised:
+            new_folder(out, apart_from=sources, may_go_on=may_go_on)
+        assert (raised.value.where, raised.value.problem) == (str(out), problem)
+    assert new_folder(tmp_path / "source2", apart_from=sources, may_go_on=may_go_on) == tmp_path / "source2"
+    assert names(tmp_path) == ["link", "source"]
 
 
 def test_json_round_trip_and_line_of_an_error(tmp_path: Path) -> None:

@@ -554,7 +554,8 @@ def test_out_must_be_new_and_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
     before = contents(tmp_path)
-    for out, message in (("full", "exists"), ("source/new", "lies in the data set"), ("audit/new", "folder of the audit")):
+    refused = (("full", "is not empty"), ("source/new", "lies in the data set"), ("audit/new", "in the folder of the audit"))
+    for out, message in refused:
         with pytest.raises(DataError, match=message):
             repair(source, audit, tmp_path / out, ALL)
     assert contents(tmp_path) == before

@@ -32,7 +32,7 @@ from debride.audit.shown.audit_report import write_report
 from debride.audit.shown.pictures import picture_of
 from debride.audit.shown.worklist import write_table, write_worklist
 from debride.data.pixels.images import read_image, read_label
-from debride.files import TEMPORARY, atomic_path, content_hash, is_empty, write_csv, write_json, write_text
+from debride.files import TEMPORARY, atomic_path, content_hash, new_folder, write_csv, write_json, write_text
 from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
@@ -241,24 +241,12 @@ def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]
 
 
 def check_output(dataset: Dataset, out: Path, predictions: Path | None = None) -> None:
-    """Raises DataError for a folder that holds anything but an audit that was cut off, or the data set, or that lies in it;
-    and the same of the folder of ``predictions``, if one is given."""
-    here, given = out.resolve(), None if predictions is None else predictions.resolve()
-    if here.is_relative_to(dataset.root):
-        raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
-    if dataset.root.is_relative_to(here):
-        raise DataError(out, "holds the data set", "Choose a folder apart from it: a source is never changed.")
-    if given is not None and here.is_relative_to(given):
-        raise DataError(out, "lies in the folder of predictions", "Choose a folder outside it: a source is never changed.")
-    if given is not None and given.is_relative_to(here):
-        raise DataError(out, "holds the folder of predictions", "Choose a folder apart from it: a source is never changed.")
-    for place in (out, *out.parents):
-        if place.exists() and not place.is_dir():
-            raise DataError(place, "is a file", "Choose another --out: a folder is written.")
+    """Raises DataError as ``new_folder`` does, with the folder of ``predictions`` as a source, if one is given. An audit that
+    was cut off may go on."""
+    sources = {"the data set": dataset.root, **({"the folder of predictions": predictions} if predictions else {})}
+    new_folder(out, apart_from=sources, may_go_on=(out / MARKER).exists())
     if (out / "audit.json").exists() and (out / "report.html").exists():
         raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
-    if not is_empty(out) and not (out / MARKER).exists():
-        raise DataError(out, "is not empty", "Choose another --out, or remove this folder.")
 
 
 def claim_output(dataset: Dataset, out: Path) -> None:

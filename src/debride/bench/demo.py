@@ -7,6 +7,7 @@ from pathlib import Path
 from debride.bench.grid import make_grid, run_grid
 from debride.bench.phantom import write_phantoms
 from debride.data.check import find_problems
+from debride.files import new_folder
 from debride.types import DataError
 
 GRID = {
@@ -33,8 +34,7 @@ GRID = {
 
 def run_demo(out: Path) -> Path:
     """Generates lesions with known labels, checks them, corrupts, trains and compares; returns the folder of the results."""
-    if out.exists() and any(out.iterdir()):
-        raise DataError(out, "is not empty", "Choose another --out, or remove it.")
+    new_folder(out)
     dataset = out / "dataset"
     write_phantoms(dataset, 64, 16, 32, 64, 2, 0)
     problems = find_problems(dataset)

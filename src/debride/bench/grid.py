@@ -19,7 +19,7 @@ from debride.bench.results import write_report, write_tables
 from debride.bench.tabulate import CellRow
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.cache import Preparation
-from debride.files import read_yaml, write_json
+from debride.files import new_folder, read_yaml, write_json
 from debride.methods import METHODS
 from debride.noise import NOISES, Noise, make_noise
 from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
@@ -224,8 +224,9 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     finished cells are kept, a cell that was cut off goes on from its last epoch; so does one that failed, but afresh
     where its settings or data were mended.
     """
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise DataError(out, "is not empty", "Choose another --out, or go on with this grid with --resume.")
+    sources = {f"the data set {name}": _expanded(entry.path) for name, entry in grid.datasets.items()}
+    remedy = "Choose another --out, or go on with this grid with --resume."
+    new_folder(out, apart_from=sources, may_go_on=resume, remedy=remedy)
     if jobs < 1:
         raise DataError("--jobs", f"is {jobs}", "Give a whole number of at least 1.")
     todo = cells(grid, out)

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
-from debride.files import atomic_folder, write_json
+from debride.files import atomic_folder, new_folder, write_json
 from debride.rng import generator
 from debride.types import DataError
 
@@ -83,8 +83,7 @@ def write_phantoms(
     Cases are named ``p<patient>_<image>``; a patient's images are in one split, and a case depends on the seed and its name
     only. Raises DataError where ``root`` already holds something.
     """
-    if root.exists() and any(root.iterdir()):
-        raise DataError(root, "is not empty", "Name a new folder; phantoms are never written over other files.")
+    root = new_folder(root)
     splits: dict[str, list[str]] = {}
     first = 0
     for split, count in (("train", n_train), ("val", n_val), ("test", n_test)):

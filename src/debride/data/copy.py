@@ -14,7 +14,7 @@ import numpy.typing as npt
 from debride.data.formats.manifest import COLUMNS
 from debride.data.pixels.images import read_label, stem, write_label
 from debride.data.rater_choice import image_id
-from debride.files import atomic_folder, read_json, write_json
+from debride.files import atomic_folder, new_folder, read_json, write_json
 from debride.types import Case, DataError, Dataset, Geometry
 
 Label = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ def copy_dataset(
     done and their total; ``finish`` the complete folder, before it appears under its name, to add a record. Raises DataError if
     ``out`` has content or lies in the source, if a file cannot be read, and if the disk is full.
     """
-    out = check_out(dataset, out)
+    out = new_folder(out, apart_from={"the data set": dataset.root})
     labels: dict[str, Path] = {}
     with atomic_folder(out) as folder:
         for number, case in enumerate(dataset.cases, start=1):
@@ -56,16 +56,6 @@ def copy_dataset(
         _DESCRIBE[dataset.format](dataset, labels, folder)
         if finish:
             finish(folder)
-
-
-def check_out(dataset: Dataset, out: Path) -> Path:
-    """The resolved folder that a copy may be written to; DataError if it has content or lies in the source."""
-    out = out.resolve()
-    if out.is_relative_to(dataset.root):
-        raise DataError(out, "lies in the data set that is copied", "Choose a folder outside it: a source is never changed.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
-    return out
 
 
 def _write_label(dataset: Dataset, case: Case, source: Path, target: Path, change: Change) -> Path:

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from debride.data.formats.class_data import missing_labels
 from debride.evaluation.class_predictions import FILE, Floats, Numbers, read_predictions
 from debride.evaluation.summary import RESAMPLES
-from debride.files import atomic_folder, atomic_path, write_csv, write_json, write_text
+from debride.files import atomic_folder, atomic_path, new_folder, write_csv, write_json, write_text
 from debride.rng import generator
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
@@ -122,11 +122,7 @@ def evaluate_classes(
     line for each case of ``splits``, and none of an unknown one. Raises DataError for a case without a class or without a
     prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set.
     """
-    out = out.resolve()
-    if out.is_relative_to(dataset.root.resolve()):
-        raise DataError(out, "lies inside the data set", "Choose a folder outside it.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
+    out = new_folder(out, apart_from={"the data set": dataset.root})
     cases, label = _targets(dataset, splits)
     file = predictions / FILE if predictions.is_dir() else predictions
     probability = _match(file, cases, dataset, splits)

@@ -13,7 +13,7 @@ from debride.data.pixels.images import SUFFIXES, read_label, same_spacing, stem,
 from debride.data.rater_choice import image_id
 from debride.evaluation.metrics import ClassMetrics, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
-from debride.files import write_csv, write_json, write_text
+from debride.files import atomic_folder, new_folder, write_csv, write_json, write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 _RULES = (
@@ -41,11 +41,10 @@ def evaluate_folder(
     raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. Distances are in the reference's
     spacing. One case is in memory at a time; ``progress`` is called with the number of cases done.
     Raises DataError naming the file for a prediction that is missing, given twice, unreadable, of another shape or spacing, or
-    without a case in ``splits``; and if ``out`` lies in the data set.
+    without a case in ``splits``; and for ``out`` as ``new_folder`` does.
     """
     dataset = reference if isinstance(reference, Dataset) else open_dataset(reference)
-    if out.resolve().is_relative_to(dataset.root.resolve()):
-        raise DataError(out, "lies inside the data set", "Choose a folder outside it.")
+    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of predictions": predictions})
     pairs = match_predictions(predictions, dataset, splits)
     rows: list[Row] = []
     for done, (case, path) in enumerate(pairs, start=1):
@@ -54,9 +53,10 @@ def evaluate_folder(
             progress(done)
     summaries = summarise(rows, seed)
     header = ["case", "patient", "class", *(field.name for field in fields(ClassMetrics))]
-    write_csv(out / "cases.csv", header, _lines(rows, dataset.classes))
-    write_json(out / "summary.json", _summary_json(summaries, rows, dataset, predictions, splits))
-    write_text(out / "summary.md", markdown(summaries, dataset.classes))
+    with atomic_folder(out) as folder:
+        write_csv(folder / "cases.csv", header, _lines(rows, dataset.classes))
+        write_json(folder / "summary.json", _summary_json(summaries, rows, dataset, predictions, splits))
+        write_text(folder / "summary.md", markdown(summaries, dataset.classes))
     return summaries
 
 

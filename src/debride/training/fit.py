@@ -23,7 +23,7 @@ from debride.data.cache import Preparation, Prepared, cache_folder, prepare
 from debride.data.classes.class_cache import PreparedClasses
 from debride.data.masks.foreground import prepare_foreground
 from debride.data.masks.prepared_maps import prepare_maps
-from debride.files import append_jsonl, exclusive, is_empty, read_jsonl, write_json, write_text
+from debride.files import append_jsonl, exclusive, keep_apart, new_folder, read_jsonl, write_json, write_text
 from debride.methods import METHODS
 from debride.methods.base import Method, Phase
 from debride.networks import WIDENING, Network, build, build_classifier
@@ -310,19 +310,14 @@ def _warn_of_leaks(dataset: Dataset) -> None:
 
 
 def _refuse_output(job: Job) -> None:
-    described = job.out / "run.json"
-    if job.out.exists() and not job.out.is_dir():
-        raise DataError(job.out, "is a file", "Choose a folder with --out.")
-    if job.out.resolve().is_relative_to(job.dataset.root.resolve()):
-        raise DataError(job.out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
+    source = {"the data set": job.dataset.root}
+    keep_apart(cache_folder(job.cache), source)
+    remedy = "Choose another --out, or go on with this training with --resume."
+    new_folder(job.out, apart_from=source, may_go_on=job.resume, remedy=remedy)
     if job.cleansed and (job.out / "cleansed").exists():
         raise DataError(job.out / "cleansed", "exists already", "Move it away, or leave --cleansed out.")
-    if job.resume:
-        if not described.exists():
-            raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")
-        return
-    if not is_empty(job.out):
-        raise DataError(job.out, "is not empty", "Choose another --out, or go on with this training with --resume.")
+    if job.resume and not (job.out / "run.json").exists():
+        raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")
 
 
 def _prepare_all(job: Job) -> tuple[Prepared, Prepared] | tuple[PreparedClasses, PreparedClasses]:

@@ -17,6 +17,7 @@ from debride.data.formats.layout import by_stem
 from debride.data.open import open_dataset, stop
 from debride.data.pixels.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
 from debride.data.rater_choice import image_id
+from debride.files import new_folder
 from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.networks import Network
@@ -162,13 +163,10 @@ def predict_folder(
     ``largest_component`` every foreground class keeps its largest connected piece alone, in masks, not in ``probabilities``.
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
     one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows. Raises
-    DataError if ``out`` is not empty or lies in the source.
+    DataError for ``out`` as ``new_folder`` does.
     """
     chosen = torch.device(choose_device(device))
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "is not an empty folder", "Choose another --out.")
-    if out.resolve().is_relative_to(source.resolve()):
-        raise DataError(out, "lies in the folder of the images", "Choose a folder outside it: a source is never changed.")
+    new_folder(out, apart_from={"the folder of the images": source})
     trained = load_run(run, checkpoint, chosen)
     if trained.labels.task == "classification":
         from debride.training.predict_classes import predict_classes

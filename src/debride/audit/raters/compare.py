@@ -24,7 +24,7 @@ from debride.audit.raters.rater_agreement import (
 from debride.data.copy import copy_dataset
 from debride.data.pixels.images import read_label, same_spacing, suffix
 from debride.data.rater_choice import image_id
-from debride.files import is_empty, write_csv, write_json, write_text
+from debride.files import new_folder, write_csv, write_json, write_text
 from debride.types import Case, DataError, Dataset, Geometry
 
 __all__ = [
@@ -76,11 +76,7 @@ def audit_raters(
     DataError if ``out`` has content or lies in the data set, if no image has several labels, and if labels of an image are on
     different grids.
     """
-    out = out.resolve()
-    if out.is_relative_to(dataset.root):
-        raise DataError(out, "lies in the data set", "Choose a folder outside it: a source is never changed.")
-    if not is_empty(out):
-        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
+    out = new_folder(out, apart_from={"the data set": dataset.root})
     images = _images(dataset)
     compared = {image: cases for image, cases in images.items() if len(cases) > 1}
     if not compared:

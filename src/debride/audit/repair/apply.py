@@ -25,10 +25,10 @@ from debride import __version__
 from debride.audit.findings.finding import Finding, FindingKind
 from debride.audit.findings.record import Label, Numbers, Record, check_belongs, read_proposals, read_record
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
-from debride.data.copy import check_out, copy_dataset
+from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label, stem
-from debride.files import content_hash, read_text, write_text
+from debride.files import content_hash, new_folder, read_text, write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 RECORD = "repairs.jsonl"
@@ -73,9 +73,7 @@ def repair(
     the reasons of guards. Raises DataError if the audit is not of this data set or damaged, if an accepted finding's label
     changed since, and if ``out`` has content or lies in the data set or the audit.
     """
-    out = check_out(dataset, out)
-    if out.is_relative_to(audit.resolve()):
-        raise DataError(out, "lies in the folder of the audit", "Choose a folder outside it.")
+    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_record(audit)
     verdicts = judge(record, accept)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
@@ -122,7 +120,7 @@ def reverse(
     given one, changed since the repair.
     """
     dataset = open_dataset(repaired, format=format)
-    check_out(dataset, out)
+    new_folder(out, apart_from={"the data set": dataset.root})
     given = _given(dataset)
 
     def finish(folder: Path) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from debride.data.formats.class_data import SPLITS
 from debride.data.pixels import arrays
 from debride.data.pixels.images import suffix
-from debride.files import atomic_folder, read_text, write_json, write_text
+from debride.files import atomic_folder, new_folder, read_text, write_json, write_text
 from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 from debride.words import some
@@ -61,11 +61,7 @@ def corrupt_classes(
     that cannot be read or written.
     """
     assert dataset.task == "classification", dataset.task
-    out = out.resolve()
-    if out.is_relative_to(dataset.root.resolve()):
-        raise DataError(out, "lies in the data set that is copied", "Choose a folder outside it: a source is never changed.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "exists already and is not an empty folder", "Choose a new folder, or remove this one.")
+    out = new_folder(out, apart_from={"the data set": dataset.root})
     among = dataset.of(*splits)
     found = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise
     named = found.labels if isinstance(found, FileLabels) else {case.id for case in among}
