@@ -33,9 +33,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.cache import Prepared, cache_folder, prepare
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, subset, trust
+from debride.data.preparation import Preparation
 from debride.evaluation.detection import auroc, average_precision
 from debride.losses.pixel import along, cross_entropy
 from debride.losses.reduce import masked_mean

@@ -118,8 +118,9 @@ def train(root: Path, method: str, patch: tuple[int, ...], batch_size: int, widt
 
 def prepare_only(root: Path) -> None:
     """Fills the cache that ``train`` reads."""
-    from debride.data.cache import Preparation, prepare
+    from debride.data.cache import prepare
     from debride.data.open import open_dataset
+    from debride.data.preparation import Preparation
 
     dataset = open_dataset(root / "data", val_fraction=0.0)
     prepare(dataset, dataset.of("train"), Preparation(), root / "cache")

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.cache import Prepared, cache_folder, prepare
 from debride.data.loader import Regions, Selection, read
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, trust
+from debride.data.preparation import Preparation
 from debride.losses.region import hard_dice
 from debride.methods import METHODS
 from debride.methods.alc import ALC

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.cache import Prepared, cache_folder, prepare
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, subset
+from debride.data.preparation import Preparation
 from debride.losses.region import hard_dice
 from debride.methods import METHODS
 from debride.methods.self_cleansing import GIVEN, SelfCleansing

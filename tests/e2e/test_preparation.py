@@ -111,7 +111,9 @@ def test_a_wrong_number_of_rules_names_the_file(data: Path, debride: Command, tm
     words = [data, "--out", tmp_path / "run", *PATCH, *SMALL, "--intensity", "zscore,unit,zscore"]
     answer = debride("train", "ce", *words)
     assert answer.code == 2
-    assert f"{open_dataset(data).of('train')[0].image[0]}: has 2 channels, --intensity zscore,unit,zscore has 3" in answer.err
+    assert (
+        f"{open_dataset(data).of('train')[0].image[0]}: has 2 channels, and --intensity zscore,unit,zscore has 3" in answer.err
+    )
 
 
 def pointwise(ndim: int, in_channels: int, classes: int) -> nn.Module:

@@ -12,6 +12,7 @@ from scipy import ndimage, stats
 
 from debride.data.augment import apply_intensity, draw_warp
 from debride.data.augmentation import Augmentation
+from debride.settings import check_bounds
 from debride.types import DataError
 from debride.warp import Warp
 
@@ -187,5 +188,5 @@ def test_gamma_keeps_each_channels_range() -> None:
     ],
 )
 def test_values_out_of_range_are_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(DataError, match=rf"augmentation\.{name}"):
-        Augmentation(**{name: value})
+    with pytest.raises(DataError, match=rf"Augmentation\.{name}"):
+        check_bounds(Augmentation(**{name: value}))

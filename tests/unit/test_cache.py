@@ -14,16 +14,11 @@ from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_3
 from torch.nn import functional as F
 
 from debride.data import cache
-from debride.data.cache import (
-    Preparation,
-    Prepared,
-    prepare,
-    resize,
-    resize_label,
-    working_image,
-)
+from debride.data.cache import Prepared, prepare, resize, resize_label, working_image
 from debride.data.open import open_dataset
+from debride.data.preparation import Preparation
 from debride.files import content_hash
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError, Dataset, Geometry
 
 
@@ -249,17 +244,17 @@ def test_volumes_among_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_settings_that_are_refused(tmp_path: Path) -> None:
     picture, volume = np.zeros((1, 8, 8), np.float32), np.zeros((1, 4, 8, 8), np.float32)
-    with pytest.raises(DataError, match="--spacing: needs images that state their spacing"):
+    with pytest.raises(DataError, match="`spacing`: needs images that state their spacing"):
         working_image(picture, Geometry(), Preparation(spacing=(1.0, 1.0)))
-    with pytest.raises(DataError, match="--spacing: has 2 numbers, images have 3 axes"):
+    with pytest.raises(DataError, match="`spacing`: has 2 numbers, images have 3 axes"):
         working_image(volume, Geometry(SPACING), Preparation(spacing=(1.0, 1.0)))
-    with pytest.raises(DataError, match="--image-size: has 2 numbers, images have 3 axes"):
+    with pytest.raises(DataError, match="`image_size`: has 2 numbers, images have 3 axes"):
         working_image(volume, Geometry(SPACING), Preparation(image_size=(8, 8)))
-    with pytest.raises(DataError, match="are given together"):
-        Preparation(spacing=(1.0, 1.0), image_size=(8, 8))
+    with pytest.raises(DataError, match="image_size: is given together with `spacing`"):
+        check_bounds(Preparation(spacing=(1.0, 1.0), image_size=(8, 8)))
     for wrong in ("minmax", "clip", "clip:1", "clip:a:b", "clip:2:2", "clip:3:1", "clip:nan:1", "clip:0:1:2"):
-        with pytest.raises(DataError, match="--intensity: is "):
-            Preparation(intensity=wrong)
+        with pytest.raises(DataError, match="intensity: is "):
+            check_bounds(Preparation(intensity=wrong))
 
 
 def test_nothing_is_left_of_a_failed_preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +325,7 @@ def test_each_channel_has_its_rule(rules: list[str], shape: tuple[int, ...]) -> 
 
 def test_as_many_rules_as_channels(tmp_path: Path) -> None:
     dataset = open_dataset(build_nnunet_3d(tmp_path / "data", channels=2))
-    with pytest.raises(DataError, match=r"has 2 channels, --intensity unit,zscore,unit has 3 rules") as raised:
+    with pytest.raises(DataError, match=r"has 2 channels, and `intensity` unit,zscore,unit has 3 rules") as raised:
         prepared(dataset, tmp_path / "cache", intensity="unit,zscore,unit")
     assert raised.value.where == str(dataset.cases[0].image[0])
 
@@ -340,8 +335,8 @@ def test_as_many_rules_as_channels(tmp_path: Path) -> None:
     ["zscore,", "zscore,minmax", "percentile", "percentile:5", "percentile:9:5", "percentile:-1:99", "percentile:1:101"],
 )
 def test_rules_that_are_refused(wrong: str) -> None:
-    with pytest.raises(DataError, match="--intensity: is '" + wrong):
-        Preparation(intensity=wrong)
+    with pytest.raises(DataError, match="intensity: is '" + wrong):
+        check_bounds(Preparation(intensity=wrong))
 
 
 def test_the_entries_of_before_are_found_again(tmp_path: Path) -> None:

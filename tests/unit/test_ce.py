@@ -61,7 +61,7 @@ def test_only_trusted_cases_are_in_a_batch_when_they_are_asked_for(tmp_path: Pat
 
 def test_the_trusted_cases_that_are_asked_for_must_be_there(tmp_path: Path) -> None:
     job = small_job(tmp_path, "ce")
-    with pytest.raises(DataError, match="--trusted: names no case of the training set") as caught:
+    with pytest.raises(DataError, match="`trusted`: names no case of the training set") as caught:
         fit(replace(job, method_config=CrossEntropy.Config(cases="trusted")))
     assert "List verified cases" in caught.value.remedy
 
@@ -70,5 +70,5 @@ def test_without_trusted_cases_nothing_is_left_out_and_with_only_them_nothing_is
     method = CrossEntropy(CrossEntropy.Config(cases="others"), nn.Identity, 2)
     ((stream,),) = (phase.streams for phase in method.plan(SimpleNamespace(cases=3, trusted=np.array([], np.int64))))
     assert stream.cases is not None and stream.cases.tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match="--trusted: names every training case"):
+    with pytest.raises(DataError, match="`trusted`: names every training case"):
         method.plan(SimpleNamespace(cases=3, trusted=np.arange(3)))

@@ -117,7 +117,7 @@ def test_images_of_several_shapes_and_channels(tmp_path: Path) -> None:
     cases = pictures(tmp_path, [noise(6, 7), noise(6, 7), noise(7, 6)])
     with pytest.raises(DataError) as refused:
         prepare_classes(cases, None, tmp_path / "cache")
-    assert refused.value.where == str(cases[2].image[0]) and "--image-size" in refused.value.remedy
+    assert refused.value.where == str(cases[2].image[0]) and "`image_size`" in refused.value.remedy
     assert refused.value.problem == "is 7x6 with 1 channel(s), others are 6x7 with 1 channel(s)"
     assert prepare_classes(cases, (4, 4), tmp_path / "cache").size == (4, 4)
     save_png(cases[1].image[0], noise(6, 7, 3))
@@ -128,7 +128,7 @@ def test_images_of_several_shapes_and_channels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(4,), (4, 4, 4)])
 def test_the_size_has_two_numbers(tmp_path: Path, size: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match=r"--image-size: has \d numbers. Give two: H W"):
+    with pytest.raises(DataError, match=r"`image_size`: has \d numbers. Give two: H W"):
         prepare_classes(pictures(tmp_path, [noise(4, 4)]), size, tmp_path / "cache")
 
 

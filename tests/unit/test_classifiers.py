@@ -229,7 +229,7 @@ def test_parts_are_all_and_the_last_layer_and_there_is_no_decoder(name: str) -> 
     network = network_of(name, width=2)
     assert network.part("full").keys() == dict(network.named_parameters()).keys()
     assert network.part("head").keys() == {"head.weight", "head.bias"}
-    with pytest.raises(DataError, match=r"has no decoder to look ahead with.*--scope full"):
+    with pytest.raises(DataError, match=r"has no decoder to look ahead with.*`scope` full"):
         network.part("decoder")
 
 

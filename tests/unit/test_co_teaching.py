@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from debride.methods import METHODS
 from debride.methods.co_teaching import CoTeaching
 from debride.networks.network import Network
+from debride.settings import check_bounds
 from debride.state import LabelState
 from debride.types import IGNORE, DataError
 
@@ -93,16 +94,16 @@ def test_predicts_the_mean_of_both_networks() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("co-teaching", {"noise_rate": 1.0}, "--noise-rate: is 1.0"),
-        ("co-teaching", {"ramp_epochs": 0}, "--ramp-epochs: is 0"),
-        ("gce", {"q": 0.0}, "--q: is 0.0"),
-        ("sce", {"beta": -1.0}, "--beta: is -1.0"),
-        ("sce", {"log_zero": 0.0}, "--log-zero: is 0.0"),
+        ("co-teaching", {"noise_rate": 1.0}, "noise_rate: is 1.0"),
+        ("co-teaching", {"ramp_epochs": 0}, "ramp_epochs: is 0"),
+        ("gce", {"q": 0.0}, "q: is 0.0"),
+        ("sce", {"beta": -1.0}, "beta: is -1.0"),
+        ("sce", {"log_zero": 0.0}, "log_zero: is 0.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(name: str, settings: dict[str, float], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        METHODS[name].Config(**settings)
+        check_bounds(METHODS[name].Config(**settings))
 
 
 def one_network(name: str, network: nn.Module, **config: Any) -> Any:

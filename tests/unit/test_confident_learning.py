@@ -13,6 +13,7 @@ from tests.two_networks import random_labels
 from torch import Tensor
 
 from debride.methods.confident_learning import ConfidentLearning
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 
@@ -93,5 +94,5 @@ def test_the_loss_turns_to_the_corrected_labels() -> None:
 
 @pytest.mark.parametrize("warm_up", [-0.1, 1.0])
 def test_a_warm_up_out_of_range_is_refused(warm_up: float) -> None:
-    with pytest.raises(DataError, match=f"--warm-up: is {warm_up}"):
-        ConfidentLearning.Config(warm_up=warm_up)
+    with pytest.raises(DataError, match=f"warm_up: is {warm_up}"):
+        check_bounds(ConfidentLearning.Config(warm_up=warm_up))

@@ -193,10 +193,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
     trusted = replace(dataset, cases=tuple(replace(case, trusted=True) for case in dataset.cases))
     for options, says in (
         ({"dataset": trusted}, "has no case to corrupt"),
-        ({"share": 0}, "--share: is 0"),
-        ({"share": 1.01}, "--share: is 1.01"),
-        ({"noise": Shift(), "target_dice": 0.8}, "--dice: does not apply to Shift"),
-        ({"noise": DilateErode(1, 2, "mm"), "target_dice": 0.8}, "--dice: does not apply to distances in mm"),
+        ({"share": 0}, "`share`: is 0"),
+        ({"share": 1.01}, "`share`: is 1.01"),
+        ({"noise": Shift(), "target_dice": 0.8}, "`dice`: does not apply to Shift"),
+        ({"noise": DilateErode(1, 2, "mm"), "target_dice": 0.8}, "`dice`: does not apply to distances in mm"),
         ({"target_dice": 1.5}, "cannot be reached"),
     ):
         arguments: dict[str, Any] = {"dataset": dataset, "noise": NOISE, "seed": 0, "out": tmp_path / "out", **options}

@@ -19,6 +19,7 @@ from debride.methods.dcd import DCD, target_class
 from debride.methods.parts.semi_supervised import Division
 from debride.methods.unicon import UNICON
 from debride.networks.network import Network
+from debride.settings import check_bounds
 from debride.state import LabelState
 from debride.training.fit import fit
 from debride.types import IGNORE, DataError
@@ -289,8 +290,8 @@ def test_a_step_moves_the_phases_network_and_its_projection(phase: str) -> None:
 )
 def test_settings_out_of_range_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(DataError) as caught:
-        DCD.Config(**{name: value})
-    assert caught.value.where == f"--{name.replace('_', '-')}"
+        check_bounds(DCD.Config(**{name: value}))
+    assert caught.value.where == f"DCD.Config.{name}"
 
 
 @pytest.mark.parametrize(
@@ -314,5 +315,5 @@ def test_labels_of_trusted_cases_steer_and_are_not_learnt(config: dict[str, Any]
 
 
 def test_several_processes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--devices: is 2, and dcd keeps label state"):
+    with pytest.raises(DataError, match="devices: is 2, and dcd keeps label state"):
         fit(small_class_job(tmp_path, "dcd", devices=2))

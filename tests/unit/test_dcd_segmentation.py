@@ -16,6 +16,7 @@ from torch import Tensor
 from debride.files import read_jsonl
 from debride.methods.dcd_segmentation import DCDSegmentation, class_features, masked_means
 from debride.networks import build
+from debride.settings import check_bounds
 from debride.training.fit import fit
 from debride.types import IGNORE, DataError
 
@@ -100,8 +101,8 @@ def test_means_under_a_mask() -> None:
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_a_spread_out_of_range_is_refused(value: float) -> None:
-    with pytest.raises(DataError, match="--spread"):
-        DCDSegmentation.Config(spread=value)
+    with pytest.raises(DataError, match="spread: is"):
+        check_bounds(DCDSegmentation.Config(spread=value))
 
 
 def test_a_training_gets_weights_that_differ(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from debride.methods.base import Look
 from debride.methods.dividemix import DivideMix, divide
 from debride.methods.parts.semi_supervised import Division, divided_phases, evaluating, mixed_losses, refined_and_guessed
 from debride.networks.network import Network
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 K, CASES = 3, 8
@@ -276,5 +277,5 @@ def test_it_says_what_network_it_needs_and_what_it_is_for() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(DataError, match=f"--{name.replace('_', '-')}: is"):
-        DivideMix.Config(**{name: value})
+    with pytest.raises(DataError, match=f"{name}: is"):
+        check_bounds(DivideMix.Config(**{name: value}))

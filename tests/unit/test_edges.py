@@ -18,10 +18,11 @@ from tests.datasets import build_folder, build_nnunet_3d
 
 from debride.batch import View
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Preparation, Prepared, prepare
+from debride.data.cache import Prepared, prepare
 from debride.data.loader import Regions, Selection, make_batch, read
 from debride.data.masks.prepared_maps import prepare_maps
 from debride.data.open import open_dataset
+from debride.data.preparation import Preparation
 from debride.geometry.edges import Edges
 from debride.geometry.pixel_map import PixelMap
 from debride.state import LabelState

@@ -13,6 +13,7 @@ from torch import nn
 
 from debride.methods.elr import ELR
 from debride.networks.network import Network
+from debride.settings import check_bounds
 from debride.state import LabelState
 from debride.types import IGNORE, DataError
 
@@ -90,5 +91,5 @@ def test_doubt_is_the_loss_of_each_label_and_it_is_for_classification() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("beta", 1.0), ("beta", -0.1), ("weight", -1.0), ("weight", math.inf)])
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(DataError, match=f"--{name}: is"):
-        ELR.Config(**{name: value})
+    with pytest.raises(DataError, match=f"{name}: is"):
+        check_bounds(ELR.Config(**{name: value}))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from debride.losses.region import soft_dice
 from debride.methods.ce import CrossEntropy
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 BATCH, RUN = two_views(random_labels(2, 5, 6)), run_at(0)
@@ -69,5 +70,5 @@ def test_an_ensemble_of_one_is_one_network_bit_for_bit() -> None:
 
 
 def test_an_ensemble_of_none_is_refused() -> None:
-    with pytest.raises(DataError, match="--ensemble: is 0"):
-        CrossEntropy.Config(ensemble=0)
+    with pytest.raises(DataError, match="ensemble: is 0"):
+        check_bounds(CrossEntropy.Config(ensemble=0))

@@ -21,6 +21,7 @@ from debride.geometry.distance import BoundaryDistance
 from debride.geometry.superpixels import Superpixels
 from debride.methods.gsd_net import GSDNet, draw_regions, fuse, transfer_loss, transplant
 from debride.methods.jocor import JoCoR
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 SIZE = (4, 6, 8)
@@ -370,13 +371,13 @@ def test_reads_its_share_and_predicts_the_mean() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"ceiling": 0.0}, "--ceiling: is 0.0"),
-        ({"compactness": -1.0}, "--compactness: is -1.0"),
-        ({"superpixel_side": 0}, "--superpixel-side: is 0"),
-        ({"warm_up": 1.5}, "--warm-up: is 1.5"),
-        ({"noise_rate": 2.0}, "--noise-rate: is 2.0"),
+        ({"ceiling": 0.0}, "ceiling: is 0.0"),
+        ({"compactness": -1.0}, "compactness: is -1.0"),
+        ({"superpixel_side": 0}, "superpixel_side: is 0"),
+        ({"warm_up": 1.5}, "warm_up: is 1.5"),
+        ({"noise_rate": 2.0}, "noise_rate: is 2.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        GSDNet.Config(**config)
+        check_bounds(GSDNet.Config(**config))

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from debride.batch import Batch
 from debride.methods.l2b import L2B
 from debride.networks.network import Network
+from debride.settings import check_bounds
 from debride.training.fit import fit
 from debride.types import IGNORE, DataError
 
@@ -202,22 +203,22 @@ def test_the_plan_leaves_trusted_cases_out() -> None:
     (phase,) = l2b(train_on_trusted=True).plan(training)  # type: ignore[arg-type]
     assert phase.streams[0].cases is None
     training.trusted = np.arange(5)
-    with pytest.raises(DataError, match="--trusted: names every training case"):
+    with pytest.raises(DataError, match="`trusted`: names every training case"):
         l2b().plan(training)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"trusted_batch": 0}, "--trusted-batch: is 0"),
-        ({"warm_up": -0.1}, "--warm-up: is -0.1"),
-        ({"warm_up": 1.5}, "--warm-up: is 1.5"),
-        ({"warm_up": float("nan")}, "--warm-up: is nan"),
+        ({"trusted_batch": 0}, "trusted_batch: is 0"),
+        ({"warm_up": -0.1}, "warm_up: is -0.1"),
+        ({"warm_up": 1.5}, "warm_up: is 1.5"),
+        ({"warm_up": float("nan")}, "warm_up: is nan"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        L2B.Config(**config)
+        check_bounds(L2B.Config(**config))
 
 
 def test_without_trusted_cases_there_is_no_training(tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_a_plain_module_without_a_known_last_layer_has_the_full_scope_alone() ->
     assert_close(ahead_gradient(network, *known, weights), Virtual(network, *known).gradient(weights))
     with pytest.raises(DataError, match=r"Plain: has no head .* its last layer is not known.*adapt"):
         LookAhead(network, image, "head")
-    with pytest.raises(DataError, match=r"Plain: has no decoder .* its decoder is not known.*--scope full"):
+    with pytest.raises(DataError, match=r"Plain: has no decoder .* its decoder is not known.*`scope` full"):
         LookAhead(network, image, "decoder")
 
 

@@ -21,10 +21,11 @@ from torch import Tensor
 from debride.batch import View
 from debride.data.augment import Strength
 from debride.data.augmentation import Augmentation
-from debride.data.cache import Preparation, Prepared, prepare
+from debride.data.cache import Prepared, prepare
 from debride.data.loader import Raw, Regions, Selection, make_batch, read
 from debride.data.masks.prepared_maps import prepare_maps
 from debride.data.open import open_dataset
+from debride.data.preparation import Preparation
 from debride.geometry.distance import BoundaryDistance
 from debride.geometry.pixel_map import PixelMap
 from debride.geometry.superpixels import Superpixels

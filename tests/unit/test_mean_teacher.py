@@ -170,7 +170,7 @@ def test_without_a_trusted_case_it_says_what_to_do(name: str, tmp_path: Path) ->
         fit(replace(job, dataset=bare))
     assert "--trusted" in caught.value.remedy and not job.out.exists()
     planned = METHODS[name](job.method_config, lambda: small_network(2, 3), 3)
-    with pytest.raises(DataError, match="--trusted: names no case of the training set") as caught:
+    with pytest.raises(DataError, match="`trusted`: names no case of the training set") as caught:
         planned.plan(SimpleNamespace(cases=3, trusted=np.array([], np.int64), kinds=(1, 2)))  # type: ignore[arg-type]
     assert "List verified cases" in caught.value.remedy
 

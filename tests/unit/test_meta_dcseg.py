@@ -35,6 +35,7 @@ from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.geometry.edges import Edges
 from debride.methods.meta_dcseg import MetaDCSeg
+from debride.settings import check_bounds
 from debride.state import Field, LabelState
 from debride.training.fit import fit
 from debride.types import IGNORE, DataError
@@ -528,30 +529,30 @@ def test_the_plan_leaves_trusted_cases_out() -> None:
     (phase,) = meta_dcseg(train_on_trusted=True).plan(training)  # type: ignore[arg-type]
     assert phase.streams[0].cases is None
     training.trusted = np.arange(5)
-    with pytest.raises(DataError, match="--trusted: names every training case"):
+    with pytest.raises(DataError, match="`trusted`: names every training case"):
         meta_dcseg().plan(training)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"meta_every": 0}, "--meta-every: is 0"),
-        ({"trusted_batch": 0}, "--trusted-batch: is 0"),
-        ({"meta_rate": 0.0}, "--meta-rate: is 0.0"),
-        ({"meta_rate": math.nan}, "--meta-rate: is nan"),
-        ({"temperature": -1.0}, "--temperature: is -1.0"),
-        ({"boundary": -0.1}, "--boundary: is -0.1"),
-        ({"dice": math.nan}, "--dice: is nan"),
-        ({"warm_up": 1.5}, "--warm-up: is 1.5"),
-        ({"edge_ratio": -0.1}, "--edge-ratio: is -0.1"),
-        ({"edge_threshold": 2.0}, "--edge-threshold: is 2.0"),
-        ({"tau": 0.4}, "--tau: is 0.4"),
-        ({"tau": 1.0}, "--tau: is 1.0"),
+        ({"meta_every": 0}, "meta_every: is 0"),
+        ({"trusted_batch": 0}, "trusted_batch: is 0"),
+        ({"meta_rate": 0.0}, "meta_rate: is 0.0"),
+        ({"meta_rate": math.nan}, "meta_rate: is nan"),
+        ({"temperature": -1.0}, "temperature: is -1.0"),
+        ({"boundary": -0.1}, "boundary: is -0.1"),
+        ({"dice": math.nan}, "dice: is nan"),
+        ({"warm_up": 1.5}, "warm_up: is 1.5"),
+        ({"edge_ratio": -0.1}, "edge_ratio: is -0.1"),
+        ({"edge_threshold": 2.0}, "edge_threshold: is 2.0"),
+        ({"tau": 0.4}, "tau: is 0.4"),
+        ({"tau": 1.0}, "tau: is 1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        MetaDCSeg.Config(**config)
+        check_bounds(MetaDCSeg.Config(**config))
 
 
 def test_the_ends_of_ranges_are_taken() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from debride.losses.region import segmentation_loss
 from debride.methods.mtcl import MTCL, one_hot, refined, soft_loss, uncertainty
 from debride.refine.confident import label_errors
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 TRUSTED = torch.tensor([True, False, False, True, False])
@@ -379,5 +380,5 @@ def test_a_case_without_labels_is_not_doubted() -> None:
     ],
 )
 def test_values_that_make_no_sense_are_refused(option: str, value: float) -> None:
-    with pytest.raises(DataError, match=f"--{option.replace('_', '-')}"):
-        MTCL.Config(**{option: value})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=option):
+        check_bounds(MTCL.Config(**{option: value}))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from debride.batch import Batch
 from debride.methods.pick_and_learn import PickAndLearn, weights
+from debride.settings import check_bounds
 from debride.state import LabelState
 from debride.types import IGNORE, DataError
 
@@ -197,18 +198,18 @@ def test_initial_weights_follow_from_the_networks_and_leave_torchs_generator_alo
 
 
 def test_a_network_that_does_not_say_its_channels_is_refused() -> None:
-    with pytest.raises(DataError, match="--network: Linear has no convolution"):
+    with pytest.raises(DataError, match="`network`: Linear has no convolution"):
         made_with(nn.Linear(2, 3))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"control": 0.0}, "--control: is 0.0"),
-        ({"control": math.inf}, "--control: is inf"),
-        ({"quality_width": 0}, "--quality-width: is 0"),
+        ({"control": 0.0}, "control: is 0.0"),
+        ({"control": math.inf}, "control: is inf"),
+        ({"quality_width": 0}, "quality_width: is 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        PickAndLearn.Config(**settings)
+        check_bounds(PickAndLearn.Config(**settings))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from debride.settings import check_bounds
 from debride.training.config import TrainConfig
 from debride.training.schedule import learning_rate, make_optimiser
 from debride.types import DataError
@@ -47,24 +48,24 @@ def test_optimisers() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"epochs": 0}, "--epochs: is 0"),
-        ({"batch_size": 0}, "--batch-size: is 0"),
-        ({"width": 0}, "--width: is 0"),
-        ({"validate_every": 0}, "--validate-every: is 0"),
-        ({"devices": 0}, "--devices: is 0"),
-        ({"learning_rate": 0.0}, "--learning-rate: is 0.0"),
-        ({"learning_rate": float("nan")}, "--learning-rate: is nan"),
-        ({"momentum": -0.1}, "--momentum: is -0.1"),
-        ({"weight_decay": -1e-5}, "--weight-decay: is -1e-05"),
-        ({"step_factor": 0.0}, "--step-factor: is 0.0"),
-        ({"keep_last": -1}, "--keep-last: is -1"),
-        ({"clip": 0.0}, "--clip: is 0.0"),
-        ({"image_size": (32, 0)}, r"--image-size: is \(32, 0\)"),
-        ({"patch_size": (-1, 8)}, r"--patch-size: is \(-1, 8\)"),
-        ({"spacing": (0.0, 1.0)}, r"--spacing: is \(0.0, 1.0\)"),
-        ({"batch_size": 1, "devices": 2}, "--batch-size: 1 is less than --devices 2"),
+        ({"epochs": 0}, "epochs: is 0"),
+        ({"batch_size": 0}, "batch_size: is 0"),
+        ({"width": 0}, "width: is 0"),
+        ({"validate_every": 0}, "validate_every: is 0"),
+        ({"devices": 0}, "devices: is 0"),
+        ({"learning_rate": 0.0}, "learning_rate: is 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate: is nan"),
+        ({"momentum": -0.1}, "momentum: is -0.1"),
+        ({"weight_decay": -1e-5}, "weight_decay: is -1e-05"),
+        ({"step_factor": 0.0}, "step_factor: is 0.0"),
+        ({"keep_last": -1}, "keep_last: is -1"),
+        ({"clip": 0.0}, "clip: is 0.0"),
+        ({"image_size": (32, 0)}, r"image_size: is \(32, 0\)"),
+        ({"patch_size": (-1, 8)}, r"patch_size: is \(-1, 8\)"),
+        ({"spacing": (0.0, 1.0)}, r"spacing: is \(0.0, 1.0\)"),
+        ({"batch_size": 1, "devices": 2}, "batch_size: 1 is less than `devices` 2"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, object], says: str) -> None:
     with pytest.raises(DataError, match=says):
-        TrainConfig(**settings)  # type: ignore[arg-type]
+        check_bounds(TrainConfig(**settings))  # type: ignore[arg-type]

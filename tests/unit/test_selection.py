@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from debride.methods.jocor import JoCoR
 from debride.methods.parts.selection import SelectionConfig, SmallLoss
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 SIZE = (2, 6, 7)
@@ -162,19 +163,19 @@ def test_no_class_is_lost_whose_pixels_are_all_hard() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"noise_rate": 1.0}, "--noise-rate: is 1.0"),
-        ({"noise_rate": -0.1}, "--noise-rate: is -0.1"),
-        ({"foreground_share": 1.5}, "--foreground-share: is 1.5"),
-        ({"noise_rate": 0.1, "foreground_share": 0.1}, "--noise-rate and --foreground-share: are given together"),
-        ({"search": 1.0}, "--search: is 1.0"),
-        ({"ramp_epochs": 0}, "--ramp-epochs: is 0"),
-        ({"agreement": -1.0}, "--agreement: is -1.0"),
-        ({"agreement": float("nan")}, "--agreement: is nan"),
+        ({"noise_rate": 1.0}, "noise_rate: is 1.0"),
+        ({"noise_rate": -0.1}, "noise_rate: is -0.1"),
+        ({"foreground_share": 1.5}, "foreground_share: is 1.5"),
+        ({"noise_rate": 0.1, "foreground_share": 0.1}, "noise_rate: is given together with `foreground_share`"),
+        ({"search": 1.0}, "search: is 1.0"),
+        ({"ramp_epochs": 0}, "ramp_epochs: is 0"),
+        ({"agreement": -1.0}, "agreement: is -1.0"),
+        ({"agreement": float("nan")}, "agreement: is nan"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        SelectionConfig(**settings)
+        check_bounds(SelectionConfig(**settings))
 
 
 def jocor(classes: int = 3, **config: Any) -> JoCoR:

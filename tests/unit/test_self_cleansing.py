@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from debride.methods.self_cleansing import CLEANSED, GIVEN, NONE, SelfCleansing, schedule
 from debride.networks.network import Network
 from debride.refine.regions import tidy
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 NEW = 9
@@ -349,20 +350,20 @@ def test_a_batch_without_labels_gives_zero_and_no_gradient() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"warm_up": -0.1}, "--warm-up: is -0.1"),
-        ({"warm_up": 0.6}, "--warm-up: is 0.6 with --settled 0.5"),
-        ({"settled": 1.5}, "--settled 1.5"),
-        ({"warm_up": math.nan}, "--warm-up: is nan"),
-        ({"every": 0}, "--every: is 0"),
-        ({"grids": 0}, "--grids: is 0"),
-        ({"sigma": 1.0}, "--sigma: is 1.0"),
-        ({"mu": -0.1}, "--mu: is -0.1"),
-        ({"smallest": 1.0}, "--smallest: is 1.0"),
+        ({"warm_up": -0.1}, "warm_up: is -0.1"),
+        ({"warm_up": 0.6}, "warm_up: is 0.6, with a `settled` of 0.5"),
+        ({"settled": 1.5}, "settled: is 1.5"),
+        ({"warm_up": math.nan}, "warm_up: is nan"),
+        ({"every": 0}, "every: is 0"),
+        ({"grids": 0}, "grids: is 0"),
+        ({"sigma": 1.0}, "sigma: is 1.0"),
+        ({"mu": -0.1}, "mu: is -0.1"),
+        ({"smallest": 1.0}, "smallest: is 1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        SelfCleansing.Config(**config)
+        check_bounds(SelfCleansing.Config(**config))
 
 
 def test_a_network_without_features_is_refused_where_they_are_needed() -> None:

@@ -15,6 +15,7 @@ from tests.two_networks import Array, at, joint, probabilities, random_labels, r
 from torch import Tensor, nn
 
 from debride.methods.tri_net import TriNet
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 FLAT, VOLUME = (3, 5, 6), (2, 3, 4, 3)
@@ -211,15 +212,15 @@ def test_doubt_is_the_mean_loss_of_a_cases_labels() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"noise_rate": 1.0}, "--noise-rate: is 1.0"),
-        ({"ramp_epochs": 0}, "--ramp-epochs: is 0"),
-        ({"agreement": -1.0}, "--agreement: is -1.0"),
-        ({"search": 1.0}, "--search: is 1.0"),
+        ({"noise_rate": 1.0}, "noise_rate: is 1.0"),
+        ({"ramp_epochs": 0}, "ramp_epochs: is 0"),
+        ({"agreement": -1.0}, "agreement: is -1.0"),
+        ({"search": 1.0}, "search: is 1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        TriNet.Config(**settings)
+        check_bounds(TriNet.Config(**settings))
 
 
 def test_asks_for_nothing_beyond_images_and_labels_and_says_what_trusted_cases_are_for() -> None:

@@ -15,6 +15,7 @@ from debride.methods.base import Look
 from debride.methods.parts.semi_supervised import Division, UniformConfig, divided_losses, uniform_division
 from debride.methods.unicon import UNICON
 from debride.networks.network import Network
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 K, CASES = 3, 10
@@ -220,5 +221,5 @@ def test_doubt_is_the_divergence_of_the_mean_and_networks_differ() -> None:
     [("mu", 1.1), ("tau", 0.5), ("lambda_c", -1.0), ("kept", -0.1), ("projection", 0), ("contrast", 0.0), ("warm_up", 2.0)],
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(DataError, match=f"--{name.replace('_', '-')}: is"):
-        UNICON.Config(**{name: value})
+    with pytest.raises(DataError, match=f"{name}: is"):
+        check_bounds(UNICON.Config(**{name: value}))

@@ -18,7 +18,7 @@ from debride.bench.cell_base import Cell, drop_stale, open_given
 from debride.bench.results import write_report, write_tables
 from debride.bench.tabulate import CellRow
 from debride.data.augmentation import Augmentation, ClassAugmentation
-from debride.data.cache import Preparation
+from debride.data.preparation import Preparation
 from debride.files import new_folder, read_yaml, write_json
 from debride.methods import METHODS
 from debride.noise import NOISES, Noise, make_noise

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from debride import __version__
 from debride.cli import audit, bench, check, corrupt, demo, evaluate, methods, predict, repair, train
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, with_flags
 from debride.types import DataError
 
 
@@ -74,6 +74,8 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for verb in VERBS:
         verb.add_parser(verbs, words)
+    for parser_of_verb in verbs.choices.values():
+        parser_of_verb.set_defaults(parser=parser_of_verb)
     return parser
 
 
@@ -86,7 +88,11 @@ def _answer(words: Sequence[str]) -> int:
     if not hasattr(arguments, "answer"):
         parser.print_help()
         return 2
-    return int(arguments.answer(arguments))
+    try:
+        return int(arguments.answer(arguments))
+    except DataError as error:
+        print(f"debride: {with_flags(str(error), arguments.parser)}", file=sys.stderr)
+        return 2
 
 
 def _report_mistake(error: Exception) -> int:

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, flag
+from debride.settings import bounds_of
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -56,7 +57,8 @@ def _describe(name: str) -> None:
     print(f"Needs: {', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.")
     print("\nOptions")
     for field in dataclasses.fields(method.Config):
-        print(f"  --{field.name.replace('_', '-'):16} {field.default!s:8} {field.metadata.get('about', '')}")
+        bounds = f" ({words})" if (words := bounds_of(field)) else ""
+        print(f"  {flag(field.name):18} {field.default!s:8} {field.metadata.get('about', '')}{bounds}")
     print(
         "\nDepartures from the paper, and choices where it is silent" if paper.deviations else "\nNo departures from the paper."
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import typing
 from typing import Any
 
-from debride.settings import convert
+from debride.settings import NAMED, bounds_of, read_setting
 
 Verbs = Any
 """The sub-parsers that verbs add theirs to: argparse's type of them is private."""
@@ -30,35 +31,50 @@ def add_settings(
     hints = typing.get_type_hints(cls)
     for field in (field for field in dataclasses.fields(cls) if field.name not in leave_out):
         hint = hints[field.name]
-        flag = _flag(prefix + field.name)
+        option = flag(prefix + field.name)
         about = field.metadata.get("about", "")
         shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default).lower()
-        text = f"{about} (default: {shown})".strip().replace("%", "%%")
+        bounds = bounds_of(field)
+        text = f"{about} ({bounds}{'; ' if bounds else ''}default: {shown})".strip().replace("%", "%%")
         common: dict[str, Any] = {"dest": dest + prefix + field.name, "default": argparse.SUPPRESS, "help": text}
         choices = _choices(hint)
         if hint is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+            group.add_argument(option, action=argparse.BooleanOptionalAction, **common)
         elif choices:
-            group.add_argument(flag, choices=choices, **common)
+            group.add_argument(option, choices=choices, **common)
         elif _is_tuple(hint):
-            group.add_argument(flag, nargs="+", metavar="N", **common)
+            group.add_argument(option, nargs="+", metavar="N", **common)
         else:
-            group.add_argument(flag, metavar=_metavar(hint), **common)
+            group.add_argument(option, metavar=_metavar(hint), **common)
 
 
 def given_settings(arguments: argparse.Namespace, cls: type[Any], prefix: str = "", dest: str = "") -> dict[str, Any]:
-    """The values that were given on the command line for the fields of ``cls``, converted."""
+    """The values that were given on the command line for the fields of ``cls``, converted and within their bounds."""
     hints = typing.get_type_hints(cls)
     values = vars(arguments)
     return {
-        field.name: convert(_single_none(values[dest + prefix + field.name]), hints[field.name], _flag(prefix + field.name))
+        field.name: read_setting(
+            _single_none(values[dest + prefix + field.name]), field, hints[field.name], flag(prefix + field.name)
+        )
         for field in dataclasses.fields(cls)
         if dest + prefix + field.name in values
     }
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """A setting's option."""
     return f"--{name.replace('_', '-')}"
+
+
+def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
+    """A message in which settings that are options of the parser are named by these: `` `batch_size` `` as --batch-size."""
+    options = set(re.findall(r"^  (--[\w-]+)", parser.format_help(), re.MULTILINE))
+
+    def named(found: re.Match[str]) -> str:
+        option = flag(found[1])
+        return option if option in options else found[0]
+
+    return NAMED.sub(named, message)
 
 
 def _single_none(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_settings, given_settings
+from debride.cli.options import Verbs, add_settings, flag, given_settings
 from debride.settings import from_mapping
 from debride.types import DataError, Task
 
@@ -76,7 +76,12 @@ def answer(arguments: argparse.Namespace) -> int:
         "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
     }
     settings = {
-        name: from_mapping(cls, {**sections.get(name, {}), **values}, f"{arguments.config}: {name}")
+        name: from_mapping(
+            cls,
+            {**sections.get(name, {}), **values},
+            f"{arguments.config}: {name}",
+            {setting: flag(("augment_" if name == "augmentation" else "") + setting) for setting in values},
+        )
         for name, (cls, values) in given.items()
     }
     if "noise_rate" in method.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"][1]}:
@@ -120,6 +125,7 @@ def _augmentation(arguments: argparse.Namespace, task: Task) -> tuple[type[Any],
     }
     for other, (_, values) in given.items():
         if other != task and values:
-            flag = f"--augment-{next(iter(values)).replace('_', '-')}"
-            raise DataError(flag, f"is for {other}, and the data set is for {task}", "Leave it out.")
+            raise DataError(
+                flag(f"augment_{next(iter(values))}"), f"is for {other}, and the data set is for {task}", "Leave it out."
+            )
     return given[task]

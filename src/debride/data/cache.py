@@ -21,8 +21,10 @@ import torch
 from torch.nn import functional as F
 
 from debride.data.pixels.images import read_image, read_label
+from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.files import atomic_path, content_hash, write_json
 from debride.geometry.pixel_map import PixelMap
+from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 Number = TypeVar("Number", bound=np.generic)
@@ -32,28 +34,6 @@ FORMAT_VERSION = 1
 
 Box = tuple[tuple[int, int], ...]
 """Where a cropped image lay in its file: start and stop in voxels along each spatial axis."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """How a case becomes its working image.
-
-    ``image_size``: the working shape S. ``spacing``: mm per array axis to resample to (either, not both). ``intensity``:
-    "zscore" (per image and channel), "unit" (minimum to 0, maximum to 1), "clip:LOW:HIGH" (cut there, then to [-1, 1];
-    Hounsfield windows) or "percentile:LOW:HIGH" (cut at these percentiles of the image's channel, then as zscore); one rule for
-    all channels, or one per channel separated by commas. ``crop``: the border in which every channel is 0 is cut away first.
-    """
-
-    image_size: tuple[int, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    intensity: str = "zscore"
-    crop: bool = field(default=False, repr=False)  # not in keys made before there was cropping
-
-    def __post_init__(self) -> None:
-        if self.image_size and self.spacing:
-            raise DataError("--image-size and --spacing", "are given together", "Give one: a fixed shape, or mm per voxel.")
-        for rule in _rules(self.intensity):
-            _read_rule(rule, self.intensity)
 
 
 @dataclass(frozen=True)
@@ -126,6 +106,7 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Prepares the cases that the cache lacks, one at a time, and returns where all of them lie."""
+    check_bounds(preparation)
     images: list[Path] = []
     labels: list[Path | None] = []
     shapes: list[tuple[int, ...]] = []
@@ -200,9 +181,9 @@ def working_image(
 
     Raises DataError, which names the image by ``where``, if there are not as many rules for intensities as channels.
     """
-    shape, rules = image.shape[1:], _rules(preparation.intensity)
+    shape, rules = image.shape[1:], intensity_rules(preparation.intensity)
     if len(rules) not in (1, len(image)):
-        problem = f"has {len(image)} channels, --intensity {preparation.intensity} has {len(rules)} rules"
+        problem = f"has {len(image)} channels, and `intensity` {preparation.intensity} has {len(rules)} rules"
         raise DataError(where, problem, "Give one rule for all channels, or one per channel separated by commas.")
     target = working_shape(shape, geometry, preparation)
     resized = resize(_normalise(torch.from_numpy(image.astype(np.float32)), rules), target)
@@ -217,17 +198,17 @@ def working_shape(shape: tuple[int, ...], geometry: Geometry, preparation: Prepa
     if preparation.image_size:
         if len(preparation.image_size) != len(shape):
             raise DataError(
-                "--image-size",
+                "`image_size`",
                 f"has {len(preparation.image_size)} numbers, images have {len(shape)} axes",
                 "Give one per axis.",
             )
         return preparation.image_size
     if preparation.spacing:
         if geometry.spacing is None:
-            raise DataError("--spacing", "needs images that state their spacing, these do not", "Use --image-size instead.")
+            raise DataError("`spacing`", "needs images that state their spacing, these do not", "Use `image_size` instead.")
         if len(preparation.spacing) != len(shape):
             raise DataError(
-                "--spacing", f"has {len(preparation.spacing)} numbers, images have {len(shape)} axes", "Give one per axis."
+                "`spacing`", f"has {len(preparation.spacing)} numbers, images have {len(shape)} axes", "Give one per axis."
             )
         sizes = zip(shape, geometry.spacing, preparation.spacing, strict=True)
         return tuple(max(1, round(length * mm / target)) for length, mm, target in sizes)
@@ -321,7 +302,7 @@ def _normalise(image: torch.Tensor, rules: Sequence[str]) -> torch.Tensor:
 
 def _apply_rule(image: torch.Tensor, rule: str) -> None:
     """Normalises channels (C, *S), each by its own values, in place."""
-    kind, low_value, high_value = _read_rule(rule, rule)
+    kind, low_value, high_value = read_rule(rule)
     if kind == "clip":
         image.clamp_(low_value, high_value).sub_(low_value).mul_(2 / (high_value - low_value)).sub_(1)
         return
@@ -336,22 +317,3 @@ def _apply_rule(image: torch.Tensor, rule: str) -> None:
         return
     mean, std = flat.mean(1), flat.std(1, correction=0).clamp_min(1e-6)
     image.sub_(mean[expand]).div_(std[expand])
-
-
-def _rules(intensity: str) -> list[str]:
-    return [rule.strip() for rule in intensity.split(",")]
-
-
-def _read_rule(rule: str, given: str) -> tuple[str, float, float]:
-    """A rule's kind and its limits, which "zscore" and "unit" do not have; DataError names all that was ``given``."""
-    kind, *words = rule.split(":")
-    if kind in ("zscore", "unit") and not words:
-        return kind, 0.0, 0.0
-    try:
-        low, high = map(float, words)
-    except ValueError:
-        low = high = 0.0
-    if (kind == "clip" and low < high) or (kind == "percentile" and 0 <= low < high <= 100):
-        return kind, low, high
-    remedy = "Give zscore, unit, clip:LOW:HIGH or percentile:LOW:HIGH with LOW below HIGH; one for all channels, or one each."
-    raise DataError("--intensity", f"is {given!r}", remedy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, co
 from debride.refine.fusion import fused, surest, variance
 from debride.settings import setting
 from debride.state import LabelState
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class ALC(Method):
@@ -56,25 +55,17 @@ class ALC(Method):
     class Config(TeacherConfig):
         """The teacher, how labels are refined and selected, and the weights of the terms."""
 
-        passes: int = setting(4, "Perturbed passes m of the teacher (the paper does not say; UA-MT takes 8)")
-        share: float = setting(0.5, "Share k of a batch's other cases whose refined labels are learnt (section III.E)")
-        alpha: float = setting(3.0, "Weight of the refined labels (section III.E)")
-        beta: float = setting(2.0, "Weight of the given labels of the cases that are not selected (section III.E)")
+        passes: int = setting(4, "Perturbed passes m of the teacher (the paper does not say; UA-MT takes 8)", least=1)
+        share: float = setting(
+            0.5, "Share k of a batch's other cases whose refined labels are learnt (section III.E)", least=0, most=1
+        )
+        alpha: float = setting(3.0, "Weight of the refined labels (section III.E)", least=0)
+        beta: float = setting(2.0, "Weight of the given labels of the cases that are not selected (section III.E)", least=0)
         selection: bool = setting(True, "Select by the spread of the passes (Eq. 7); off is Table II's row without LS")
         targets: Literal["refined", "mean", "pass", "given"] = setting(
             "refined", "Labels of the selected cases: by Eq. 6, the passes' mean, one pass (Table II, without LR), or given"
         )
         divisor: Literal["cases", "printed"] = setting("cases", "Of Eq. 9: the cases summed over, or as printed one more")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.passes < 1:
-                raise DataError("--passes", f"is {self.passes}", "Give a whole number of at least 1.")
-            if not 0 <= self.share <= 1:
-                raise DataError("--share", f"is {self.share}", "Give a share from 0 to 1.")
-            for name in ("alpha", "beta"):
-                if not 0 <= getattr(self, name) < math.inf:
-                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
 
     def build(self, make_network: MakeNetwork) -> None:
         """The student, and a teacher that begins as its copy."""

@@ -153,7 +153,7 @@ def trusted(run: Run) -> npt.NDArray[np.int64]:
     """The rows of the training cases that are trusted; DataError where there are none."""
     if not len(run.trusted):
         remedy = "List verified cases, or train a method that needs none, such as gsd-net or self-cleansing."
-        raise DataError("--trusted", "names no case of the training set", remedy)
+        raise DataError("`trusted`", "names no case of the training set", remedy)
     return run.trusted
 
 
@@ -161,7 +161,7 @@ def untrusted(run: Run) -> npt.NDArray[np.int64]:
     """The rows of the training cases that are not trusted; DataError where there are none."""
     rows = np.setdiff1d(np.arange(run.cases), run.trusted)
     if not len(rows):
-        raise DataError("--trusted", "names every training case", "Trust fewer: what is trained on are the others.")
+        raise DataError("`trusted`", "names every training case", "Trust fewer: what is trained on are the others.")
     return rows
 
 

@@ -25,7 +25,7 @@ from debride.methods.base import (
     untrusted,
 )
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class CrossEntropy(Method):
@@ -50,15 +50,11 @@ class CrossEntropy(Method):
     class Config:
         """How many networks, what to add to cross-entropy, and whether to leave cases out."""
 
-        ensemble: int = setting(1, "Networks trained side by side, whose probabilities are averaged: a plain ensemble")
+        ensemble: int = setting(1, "Networks trained side by side, whose probabilities are averaged: a plain ensemble", least=1)
         dice: bool = setting(False, "Soft Dice in equal parts (ALC, Eq. 2); off in GSD-Net's CE rows (Table 4)")
         cases: Literal["all", "trusted", "others"] = setting(
             "all", "Cases to train on: all (ALC's HL-Sup), the trusted (H-Sup), or, as methods that steer by these, the others"
         )
-
-        def __post_init__(self) -> None:
-            if self.ensemble < 1:
-                raise DataError("--ensemble", f"is {self.ensemble}", "Give a whole number of at least 1.")
 
     def build(self, make_network: MakeNetwork) -> None:
         """One network, and the others of an ensemble."""

@@ -11,7 +11,7 @@ from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
 from debride.methods.base import BOTH_TASKS, MakeNetwork, Method, Paper, Run, label_losses, mean_probability
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class CoTeaching(Method):
@@ -38,15 +38,12 @@ class CoTeaching(Method):
         """How many pixels to drop, and from when."""
 
         noise_rate: float = setting(
-            0.2, "Share of pixels with a wrong label, tau; set it to your data's (default of the authors' code)"
+            0.2,
+            "Share of pixels with a wrong label, tau; set it to your data's (default of the authors' code)",
+            least=0,
+            below=1,
         )
-        ramp_epochs: int = setting(10, "Epochs until that share is dropped, T_k (Section 4)")
-
-        def __post_init__(self) -> None:
-            if not 0 <= self.noise_rate < 1:
-                raise DataError("--noise-rate", f"is {self.noise_rate}", "Give the share of wrong labels, from 0 to below 1.")
-            if self.ramp_epochs < 1:
-                raise DataError("--ramp-epochs", f"is {self.ramp_epochs}", "Give a whole number of at least 1.")
+        ramp_epochs: int = setting(10, "Epochs until that share is dropped, T_k (Section 4)", least=1)
 
     def build(self, make_network: MakeNetwork) -> None:
         """Two networks with initialisations of their own."""

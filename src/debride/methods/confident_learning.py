@@ -15,7 +15,7 @@ from debride.methods.base import Method, Paper, Run, Swept, first_after
 from debride.refine.confident import confidence_sums, corrected, thresholds
 from debride.settings import setting
 from debride.state import Field, LabelState
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class ConfidentLearning(Method):
@@ -42,11 +42,9 @@ class ConfidentLearning(Method):
     class Config:
         """When labels are corrected."""
 
-        warm_up: float = setting(0.1, "Part of the training before labels are corrected (E_1 / E of Self-cleansing)")
-
-        def __post_init__(self) -> None:
-            if not 0 <= self.warm_up < 1:
-                raise DataError("--warm-up", f"is {self.warm_up}", "Give a part of the training, from 0 to below 1.")
+        warm_up: float = setting(
+            0.1, "Part of the training before labels are corrected (E_1 / E of Self-cleansing)", least=0, below=1
+        )
 
     def fields(self) -> tuple[Field, ...]:
         """The corrected labels, and the share of each case's labelled pixels that were."""

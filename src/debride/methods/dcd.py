@@ -3,7 +3,6 @@ of the images whose labels a look ahead at trusted cases speaks for."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -37,7 +36,7 @@ from debride.networks.network import Network
 from debride.refine.uniform import jensen_shannon
 from debride.settings import setting
 from debride.state import Field
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class DCD(Method):
@@ -103,17 +102,10 @@ class DCD(Method):
             "weights", "Of Eq. 3: the sum of weights, or the count of images, as printed"
         )
         features: Literal["unit", "raw"] = setting("unit", "Scaled to length one, or as they are")
-        spread: float = setting(1.0, "Temperature of Eq. 9, which has none")
-        trusted_batch: int = setting(64, "Trusted cases of a look-ahead: as many as a batch has (section 4.2)")
+        spread: float = setting(1.0, "Temperature of Eq. 9, which has none", above=0)
+        trusted_batch: int = setting(64, "Trusted cases of a look-ahead: as many as a batch has (section 4.2)", least=1)
         scope: Literal["full", "head"] = setting("full", "What a look-ahead moves: the whole network, or its last layer alone")
         derivative: Literal["exact", "difference"] = setting("exact", "By forward-mode, or from the difference of two passes")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.trusted_batch < 1:
-                raise DataError("--trusted-batch", f"is {self.trusted_batch}", "Give a whole number of at least 1.")
-            if not 0 < self.spread < math.inf:
-                raise DataError("--spread", f"is {self.spread}", "Give a number above 0.")
 
     def build(self, make_network: MakeNetwork) -> None:
         """Two networks with initialisations and projections of their own; divisions and centres follow from them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +24,7 @@ from debride.methods.parts.meta_weights import (
     weight_gradient,
 )
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class DCDSegmentation(Method):
@@ -58,12 +57,7 @@ class DCDSegmentation(Method):
     class Config(LookAheadConfig):
         """How far to look ahead, and how sharply distances become weights."""
 
-        spread: float = setting(1.0, "Temperature of Eq. 9, which has none")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if not 0 < self.spread < math.inf:
-                raise DataError("--spread", f"is {self.spread}", "Give a number above 0.")
+        spread: float = setting(1.0, "Temperature of Eq. 9, which has none", above=0)
 
     sums: Tensor
     weights: Tensor

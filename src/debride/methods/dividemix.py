@@ -24,7 +24,7 @@ from debride.methods.parts.semi_supervised import (
 from debride.networks.network import Network
 from debride.refine.mixture import posterior_of_larger
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class DivideMix(Method):
@@ -48,12 +48,9 @@ class DivideMix(Method):
     class Config(SemiSupervisedConfig):
         """How images are divided, and how both parts are learnt from."""
 
-        threshold: float = setting(0.5, "Probability of being clean above which an image is labelled (Section 4.2)")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if not 0 <= self.threshold < 1:
-                raise DataError("--threshold", f"is {self.threshold}", "Give a probability, from 0 to below 1.")
+        threshold: float = setting(
+            0.5, "Probability of being clean above which an image is labelled (Section 4.2)", least=0, below=1
+        )
 
     def build(self, make_network: MakeNetwork) -> None:
         """Two networks with initialisations of their own; what the epoch's division is follows from them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ from debride.losses.reduce import masked_mean
 from debride.methods.base import Method, Paper, Run, label_losses
 from debride.settings import setting
 from debride.state import Field
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 _LARGEST = 1 - 1e-4
 """Of the agreement of prediction and target, whose logarithm's slope has no bound at 1."""
@@ -42,14 +41,10 @@ class ELR(Method):
     class Config:
         """How strongly predictions are held, and to what."""
 
-        weight: float = setting(3.0, "Weight of the penalty, lambda (Eq. 6; 3 for CIFAR-10, 7 for CIFAR-100)")
-        beta: float = setting(0.7, "Of the targets' running mean (Eq. 9; 0.7 for CIFAR-10, 0.9 for CIFAR-100)")
-
-        def __post_init__(self) -> None:
-            if not 0 <= self.weight < math.inf:
-                raise DataError("--weight", f"is {self.weight}", "Give a number of at least 0.")
-            if not 0 <= self.beta < 1:
-                raise DataError("--beta", f"is {self.beta}", "Give a number from 0 to below 1.")
+        weight: float = setting(3.0, "Weight of the penalty, lambda (Eq. 6; 3 for CIFAR-10, 7 for CIFAR-100)", least=0)
+        beta: float = setting(
+            0.7, "Of the targets' running mean (Eq. 9; 0.7 for CIFAR-10, 0.9 for CIFAR-100)", least=0, below=1
+        )
 
     def fields(self) -> tuple[Field, ...]:
         """The target t (K,) of each image."""

@@ -11,7 +11,7 @@ from debride.losses.pixel import generalized_cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import BOTH_TASKS, Method, Paper, Run
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class GeneralizedCrossEntropy(Method):
@@ -34,11 +34,7 @@ class GeneralizedCrossEntropy(Method):
     class Config:
         """The loss's one parameter."""
 
-        q: float = setting(0.7, "In (0, 1]: from cross-entropy, near 0, to the mean absolute error, at 1 (Section 4)")
-
-        def __post_init__(self) -> None:
-            if not 0 < self.q <= 1:
-                raise DataError("--q", f"is {self.q}", "Give a number above 0 and up to 1.")
+        q: float = setting(0.7, "From cross-entropy, near 0, to the mean absolute error, at 1 (Section 4)", above=0, most=1)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean over the labelled pixels."""

@@ -20,7 +20,7 @@ from debride.losses.region import squared_dice
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, in_first, label_losses, mean_probability
 from debride.methods.parts.selection import DEVIATIONS, SelectionConfig, SmallLoss
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class GSDNet(Method):
@@ -69,29 +69,24 @@ class GSDNet(Method):
 
         distance_weights: bool = setting(True, "Weigh pixels by their distance to the given outline (GDA, Eq. 7 to 10)")
         ceiling: float | None = setting(
-            None, "T of Eq. 9 in pixels; none: 10 per 256 of the view's, so of a patch's, side (section 4.2)"
+            None, "T of Eq. 9 in pixels; none: 10 per 256 of the view's, so of a patch's, side (section 4.2)", above=0
         )
         refinement: Literal["superpixels", "pixels", "none"] = setting(
             "superpixels", "Relabel what is not selected by superpixels (SGLR, Eq. 11 to 14), pixel by pixel (LR) or not at all"
         )
         superpixel_side: int = setting(
-            8, "Side of a superpixel in pixels, less for images much smaller than 256 (1024 segments at 256 x 256: section 3.4)"
+            8,
+            "Side of a superpixel in pixels, less for images much smaller than 256 (1024 segments at 256 x 256: section 3.4)",
+            least=1,
         )
-        compactness: float = setting(10.0, "Compactness of the superpixels (section 3.4)")
+        compactness: float = setting(10.0, "Compactness of the superpixels (section 3.4)", above=0)
         transfer: bool = setting(True, "Move regions between images (KT, Eq. 15 to 18)")
         warm_up: float = setting(
             0.3,
             "Part of the training before refinement and transfer (of the authors' code); tau must be known to relabel",
+            least=0,
+            most=1,
         )
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            for name in ("ceiling", "compactness", "superpixel_side"):
-                value = getattr(self, name)
-                if value is not None and not value > 0:
-                    raise DataError(f"--{name.replace('_', '-')}", f"is {value}", "Give a number above 0.")
-            if not 0 <= self.warm_up <= 1:
-                raise DataError("--warm-up", f"is {self.warm_up}", "Give a part of the training, from 0 to 1.")
 
     def build(self, make_network: MakeNetwork) -> None:
         """Two networks with initialisations of their own, and the selection."""

@@ -30,7 +30,7 @@ from debride.methods.parts.meta_weights import (
 )
 from debride.settings import setting
 from debride.state import Field, LabelState
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class MetaDCSeg(Method):
@@ -84,37 +84,28 @@ class MetaDCSeg(Method):
         """How weights are learnt and what the boundary term is made of; the switches give the rows of Table 5."""
 
         meta: bool = setting(True, "Learn the weights (section 3.2); without, alpha = 1 and beta = 0 stay (Table 5)")
-        meta_rate: float = setting(0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)")
-        meta_every: int = setting(1, "Steps from one update of the weights to the next (Meta Step, Table 8)")
+        meta_rate: float = setting(
+            0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)", above=0
+        )
+        meta_every: int = setting(1, "Steps from one update of the weights to the next (Meta Step, Table 8)", least=1)
         normalise: Literal["image", "batch", "pixel"] = setting(
             "image", "Over what alpha + beta has a mean of one: image (Eq. 24), batch (Eq. 32) or pixel"
         )
-        boundary: float = setting(0.35, "Weight of the boundary term, lambda_1 of Eq. 13 (0.28 to 0.35 in Table 8)")
-        dice: float = setting(0.08, "Weight of the Dice term, lambda_2 of Eq. 13 (0.08 to 0.14 in Table 8)")
-        tau: float = setting(0.8, "Confidence that divides the regions, tau of Eq. 6 to 8, from 0.5 to 1 (our choice)")
-        temperature: float = setting(0.9, "tau_dcd of Eq. 12 (0.5 to 0.9 in Table 8, 1.0 in A.5.1)")
+        boundary: float = setting(0.35, "Weight of the boundary term, lambda_1 of Eq. 13 (0.28 to 0.35 in Table 8)", least=0)
+        dice: float = setting(0.08, "Weight of the Dice term, lambda_2 of Eq. 13 (0.08 to 0.14 in Table 8)", least=0)
+        tau: float = setting(0.8, "Confidence that divides the regions, tau of Eq. 6 to 8 (our choice)", least=0.5, below=1)
+        temperature: float = setting(0.9, "tau_dcd of Eq. 12 (0.5 to 0.9 in Table 8, 1.0 in A.5.1)", above=0)
         edges: Literal["gradient", "none"] = setting("gradient", "What finds the edges of Eq. 8, where the paper has PiDiNet")
-        edge_ratio: float = setting(0.14, "Largest share of an image's pixels that are edges (Boundary Ratio, Table 8)")
+        edge_ratio: float = setting(
+            0.14, "Largest share of an image's pixels that are edges (Boundary Ratio, Table 8)", least=0, most=1
+        )
         edge_threshold: float = setting(
-            0.08, "Least steepness of an edge, as a part of the image's 99.5th percentile (Grad Thresh, Table 8)"
+            0.08,
+            "Least steepness of an edge, as a part of the image's 99.5th percentile (Grad Thresh, Table 8)",
+            least=0,
+            most=1,
         )
         through_weights: bool = setting(False, "Let gradients flow through the boundary weights (Eq. 43 and 44)")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.meta_every < 1:
-                raise DataError("--meta-every", f"is {self.meta_every}", "Give a whole number of at least 1.")
-            for name in ("meta_rate", "temperature"):
-                if not getattr(self, name) > 0:
-                    raise DataError(_option(name), f"is {getattr(self, name)}", "Give a number above 0.")
-            for name in ("boundary", "dice"):
-                if not getattr(self, name) >= 0:
-                    raise DataError(_option(name), f"is {getattr(self, name)}", "Give a number of at least 0.")
-            for name in ("edge_ratio", "edge_threshold"):
-                if not 0 <= getattr(self, name) <= 1:
-                    raise DataError(_option(name), f"is {getattr(self, name)}", "Give a number from 0 to 1.")
-            if not 0.5 <= self.tau < 1:
-                raise DataError("--tau", f"is {self.tau}", "Give a probability from 0.5 to below 1.")
 
     derivatives: Tensor
 
@@ -216,7 +207,3 @@ class MetaDCSeg(Method):
         for number, (name, least) in enumerate((("alpha", -1.0), ("beta", 0.0))):
             limits, shown = (least, float("inf")), batch.label != IGNORE
             run.store.add_through(name, batch.index, view.warp, change[:, number], view.origin, limits, shown)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -18,7 +18,7 @@ from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, co
 from debride.refine.confident import confidence_sums, confused, corrected, label_errors, thresholds
 from debride.settings import setting
 from debride.state import Field, LabelState
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 _NEVER = 2.0
 """A threshold that no probability reaches: nothing is changed."""
@@ -61,26 +61,21 @@ class MTCL(Method):
     class Config(TeacherConfig):
         """How labels are refined, and what the terms weigh."""
 
-        ramp: float = setting(0.75, "Part of the training in which lambda(t) grows (public code: 6000 of 8000 steps)")
-        refine: Literal["uncertainty", "fixed", "hard"] = setting(
-            "uncertainty", "Flagged labels move to the teacher's class by 1 - its uncertainty, by --smoothing, or wholly"
+        ramp: float = setting(
+            0.75, "Part of the training in which lambda(t) grows (public code: 6000 of 8000 steps)", least=0, most=1
         )
-        smoothing: float = setting(0.8, "How far flagged labels move with --refine fixed, tau (public code)")
+        refine: Literal["uncertainty", "fixed", "hard"] = setting(
+            "uncertainty", "Flagged labels move to the teacher's class by 1 - its uncertainty, by `smoothing`, or wholly"
+        )
+        smoothing: float = setting(0.8, "How far flagged labels move with `refine` fixed, tau (public code)", least=0, most=1)
         prune: Literal["both", "class", "noise-rate", "joint", "confusion"] = setting(
             "both", "How confident learning finds errors: by class and by noise rate (public code)"
         )
-        other_weight: float = setting(5.0, "Weight of the loss to refined labels, relative to consistency (public code)")
-        passes: int = setting(6, "Noisy passes that measure the teacher's uncertainty (public code)")
+        other_weight: float = setting(
+            5.0, "Weight of the loss to refined labels, relative to consistency (public code)", least=0
+        )
+        passes: int = setting(6, "Noisy passes that measure the teacher's uncertainty (public code)", least=1)
         dice: Literal["batch", "image"] = setting("batch", "Soft Dice of a batch as a whole (public code), or of each image")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if not 0 <= self.smoothing <= 1:
-                raise DataError("--smoothing", f"is {self.smoothing}", "Give a number from 0 to 1.")
-            if not 0 <= self.other_weight < math.inf:
-                raise DataError("--other-weight", f"is {self.other_weight}", "Give a number of at least 0.")
-            if self.passes < 1:
-                raise DataError("--passes", f"is {self.passes}", "Give a whole number of at least 1.")
 
     def build(self, make_network: MakeNetwork) -> None:
         """The student, and the teacher that follows it."""

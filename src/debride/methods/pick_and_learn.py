@@ -56,14 +56,9 @@ class PickAndLearn(Method):
         control: float = setting(
             2.0,
             "Bound of the scores, lambda: weights differ by at most exp(2 lambda) (2 by a summary of the paper)",
+            above=0,
         )
-        quality_width: int = setting(16, "Channels of the first layer of the quality awareness module (64 in VGG)")
-
-        def __post_init__(self) -> None:
-            if not 0 < self.control < float("inf"):
-                raise DataError("--control", f"is {self.control}", "Give a number above 0.")
-            if self.quality_width < 1:
-                raise DataError("--quality-width", f"is {self.quality_width}", "Give a whole number of at least 1.")
+        quality_width: int = setting(16, "Channels of the first layer of the quality awareness module (64 in VGG)", least=1)
 
     def build(self, make_network: MakeNetwork) -> None:
         """The segmentation network and the quality awareness module."""
@@ -140,7 +135,7 @@ def _first_convolution(network: nn.Module) -> nn.Conv2d | nn.Conv3d:
         if isinstance(layer, nn.Conv2d | nn.Conv3d):
             return layer
     raise DataError(
-        "--network",
+        "`network`",
         f"{type(network).__name__} has no convolution that says how many channels an image has",
         "Use a network with one, or another method.",
     )

@@ -11,7 +11,7 @@ from debride.losses.pixel import symmetric_cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import BOTH_TASKS, Method, Paper, Run
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 
 class SymmetricCrossEntropy(Method):
@@ -34,16 +34,9 @@ class SymmetricCrossEntropy(Method):
     class Config:
         """The weights of the two terms and the bound of the second."""
 
-        alpha: float = setting(0.1, "Weight of cross-entropy (the authors' code for CIFAR-10)")
-        beta: float = setting(1.0, "Weight of reverse cross-entropy (the authors' code for CIFAR-10)")
-        log_zero: float = setting(-4.0, "What stands for log 0 in reverse cross-entropy, A < 0 (Section 3)")
-
-        def __post_init__(self) -> None:
-            for name in ("alpha", "beta"):
-                if not getattr(self, name) >= 0:
-                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
-            if not self.log_zero < 0:
-                raise DataError("--log-zero", f"is {self.log_zero}", "Give a number below 0.")
+        alpha: float = setting(0.1, "Weight of cross-entropy (the authors' code for CIFAR-10)", least=0)
+        beta: float = setting(1.0, "Weight of reverse cross-entropy (the authors' code for CIFAR-10)", least=0)
+        log_zero: float = setting(-4.0, "What stands for log 0 in reverse cross-entropy, A (Section 3)", below=0)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean over the labelled pixels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,31 +76,32 @@ class SelfCleansing(Method):
     class Config:
         """When labels are cleansed, how, and which; ``filter`` and ``cleanse`` give the rows of Table 4."""
 
-        warm_up: float = setting(0.1, "Part of the training on given labels alone, E_1 / E (Eq. 8); 1: no cleansing")
-        settled: float = setting(0.5, "Part of the training after which pseudo-labels alone count, E_2 / E (Eq. 8)")
-        every: int = setting(5, "Epochs from one cleansing to the next, k (section 2.4)")
+        warm_up: float = setting(
+            0.1, "Part of the training on given labels alone, E_1 / E (Eq. 8); 1: no cleansing", least=0, most=1
+        )
+        settled: float = setting(
+            0.5, "Part of the training after which pseudo-labels alone count, E_2 / E (Eq. 8)", least=0, most=1
+        )
+        every: int = setting(5, "Epochs from one cleansing to the next, k (section 2.4)", least=1)
         filter: bool = setting(True, "Cleanse only labels that are noisy (LFM); without, all labels (Table 4)")
         cleanse: Literal["prototypes", "average", "predictions"] = setting(
             "prototypes", "What makes pseudo-labels: LCM, LCM (avg) or LCM (pred) of Table 4"
         )
-        grids: int = setting(64, "Cells along each axis, K (section 2.3)")
-        sigma: float = setting(0.7, "Least representation degree of a prototype (section 2.3)")
-        mu: float = setting(0.7, "Least mean cosine of a foreground pixel (section 2.3)")
+        grids: int = setting(64, "Cells along each axis, K (section 2.3)", least=1)
+        sigma: float = setting(0.7, "Least representation degree of a prototype (section 2.3)", least=0, below=1)
+        mu: float = setting(0.7, "Least mean cosine of a foreground pixel (section 2.3)", least=0, below=1)
         dice: Literal["batch", "image"] = setting(
             "batch", "Soft Dice of a batch as a whole, or of each image (Eq. 7), which empty labels draw to nothing"
         )
-        smallest: float = setting(0.1, "Regions and holes smaller than this part of the class go (section 2.3)")
+        smallest: float = setting(
+            0.1, "Regions and holes smaller than this part of the class go (section 2.3)", least=0, below=1
+        )
 
-        def __post_init__(self) -> None:
-            if not 0 <= self.warm_up <= 1 or not self.warm_up <= self.settled <= 1:
-                problem = f"is {self.warm_up} with --settled {self.settled}"
-                raise DataError("--warm-up", problem, "Give parts of the training, from 0 to 1, warm-up the smaller.")
-            for name in ("every", "grids"):
-                if getattr(self, name) < 1:
-                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a whole number of at least 1.")
-            for name in ("sigma", "mu", "smallest"):
-                if not 0 <= getattr(self, name) < 1:
-                    raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number from 0 to below 1.")
+        def conflicts(self) -> Iterator[DataError]:
+            """Pseudo-labels that count alone before there are any."""
+            if self.warm_up > self.settled:
+                problem = f"is {self.warm_up}, with a `settled` of {self.settled}"
+                yield DataError("`warm_up`", problem, "Give parts of the training, `warm_up` the smaller.")
 
     def build(self, make_network: MakeNetwork) -> None:
         """One network, which must have features where they are used."""

@@ -59,7 +59,9 @@ class TriNet(Method):
             "Pixels whose loss is small in both networks (PyMIC), or whose losses and divergence together are (our reading)",
         )
         agreement: float = setting(
-            1.0, "Weight of the divergence between two networks where `joint` sorts (our choice; 1 in JoCoR as GSD-Net has it)"
+            1.0,
+            "Weight of the divergence between two networks where `joint` sorts (our choice; 1 in JoCoR as GSD-Net has it)",
+            least=0,
         )
 
     def build(self, make_network: MakeNetwork) -> None:

@@ -45,10 +45,10 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
         return network
     if name not in NETWORKS:
         raise DataError(
-            "--network", f"there is no network {name!r}", f"Choose {', '.join(NETWORKS)} or package.module:constructor."
+            "`network`", f"there is no network {name!r}", f"Choose {', '.join(NETWORKS)} or package.module:constructor."
         )
     if name == "unet3d" and ndim != 3:
-        raise DataError("--network", f"unet3d is for volumes and the images are {ndim}D", "Choose unet.")
+        raise DataError("`network`", f"unet3d is for volumes and the images are {ndim}D", "Choose unet.")
     if name == "residual-unet":
         from debride.networks.residual import residual_unet
 
@@ -110,15 +110,15 @@ def construct(path: str, **arguments: int) -> Network:
         constructor = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise DataError(
-            "--network", f"cannot import {path!r} ({error})", "Install the package, or put its folder on PYTHONPATH."
+            "`network`", f"cannot import {path!r} ({error})", "Install the package, or put its folder on PYTHONPATH."
         ) from error
     try:
         module = constructor(**arguments)
     except Exception as error:  # whatever the user's code raises
         call = ", ".join(f"{key}={value}" for key, value in arguments.items())
-        raise DataError("--network", f"{path}({call}) failed with {error!r}", "Correct the constructor.") from error
+        raise DataError("`network`", f"{path}({call}) failed with {error!r}", "Correct the constructor.") from error
     if not isinstance(module, nn.Module):
-        raise DataError("--network", f"{path} returned {type(module).__name__}", "Return a torch.nn.Module.")
+        raise DataError("`network`", f"{path} returned {type(module).__name__}", "Return a torch.nn.Module.")
     return module if isinstance(module, Network) else Network(module)
 
 
@@ -132,11 +132,11 @@ def _check(path: str, network: Network, *, ndim: int, in_channels: int, classes:
     try:
         logits = network(torch.zeros(1, in_channels, *size))
     except Exception as error:  # whatever the user's code raises
-        raise DataError("--network", f"{path} fails on an image of {size} with {error!r}", "Correct the network.") from error
+        raise DataError("`network`", f"{path} fails on an image of {size} with {error!r}", "Correct the network.") from error
     network.train()
     expected = (1, classes, *size)
     if not isinstance(logits, Tensor) or logits.shape != expected:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError("--network", f"{path} returns {got} instead of {expected}", "Return one tensor of the image's size.")
+        raise DataError("`network`", f"{path} returns {got} instead of {expected}", "Return one tensor of the image's size.")
     if logits.min() >= 0 and torch.allclose(logits.sum(dim=1), torch.ones(1)):
-        raise DataError("--network", f"{path} returns probabilities", "Return logits: leave out the softmax at the end.")
+        raise DataError("`network`", f"{path} returns probabilities", "Return logits: leave out the softmax at the end.")

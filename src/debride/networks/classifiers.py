@@ -66,7 +66,7 @@ def build_classifier(name: str, *, in_channels: int, classes: int, width: int | 
         return network
     if name not in CLASSIFIERS:
         raise DataError(
-            "--network",
+            "`network`",
             f"there is no network {name!r} for classification",
             f"Choose {', '.join(CLASSIFIERS)} or package.module:constructor.",
         )
@@ -199,7 +199,7 @@ def _check(path: str, network: Network, *, in_channels: int, classes: int) -> No
     """Runs a user's network on a small image: it must return one row of logits, and features (1, F) where it has any."""
     if network.stride != 1:
         raise DataError(
-            "--network", f"{path} pads images to multiples of {network.stride}, as for a segmentation", "Leave out the stride."
+            "`network`", f"{path} pads images to multiples of {network.stride}, as for a segmentation", "Leave out the stride."
         )
     network.eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the memory format of trainings
@@ -207,12 +207,12 @@ def _check(path: str, network: Network, *, in_channels: int, classes: int) -> No
         logits = network(torch.zeros(1, in_channels, *_CHECK_SIZE))
     except Exception as error:  # whatever the user's code raises
         raise DataError(
-            "--network", f"{path} fails on an image of {_CHECK_SIZE} with {error!r}", "Correct the network."
+            "`network`", f"{path} fails on an image of {_CHECK_SIZE} with {error!r}", "Correct the network."
         ) from error
     network.train()
     expected = (1, classes)
     if not isinstance(logits, Tensor) or logits.shape != expected:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError("--network", f"{path} returns {got} instead of {expected}", "Return one tensor of logits (B, K).")
+        raise DataError("`network`", f"{path} returns {got} instead of {expected}", "Return one tensor of logits (B, K).")
     if logits.min() >= 0 and torch.allclose(logits.sum(dim=1), torch.ones(1)):
-        raise DataError("--network", f"{path} returns probabilities", "Return logits: leave out the softmax at the end.")
+        raise DataError("`network`", f"{path} returns probabilities", "Return logits: leave out the softmax at the end.")

@@ -60,7 +60,7 @@ class Network(nn.Module):
                 type(self.trunk).__name__,
                 f"has no {scope} to look ahead with, because its {missing} is not known",
                 'Return debride.networks.adapt(module, last_layer="...", decoder=("...",)) from the constructor, or use '
-                "--scope full.",
+                "`scope` full.",
             )
         return found
 

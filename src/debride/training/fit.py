@@ -19,16 +19,18 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from debride.data.augmentation import Augmentation, ClassAugmentation
-from debride.data.cache import Preparation, Prepared, cache_folder, prepare
+from debride.data.cache import Prepared, cache_folder, prepare
 from debride.data.classes.class_cache import PreparedClasses
 from debride.data.masks.foreground import prepare_foreground
 from debride.data.masks.prepared_maps import prepare_maps
+from debride.data.preparation import Preparation
 from debride.files import append_jsonl, exclusive, keep_apart, new_folder, read_jsonl, write_json, write_text
 from debride.methods import METHODS
 from debride.methods.base import Method, Phase
 from debride.networks import WIDENING, Network, build, build_classifier
 from debride.progress import track
 from debride.rng import derive
+from debride.settings import check_bounds
 from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training.classification import ClassificationRun, prepare_class_sets, refuse_alone, validate_classes
@@ -65,6 +67,8 @@ def fit(job: Job) -> None:
     resumed; on a GPU they agree within what its kernels' order of summation leaves open. Raises DataError for an output
     folder in use, a resume without or from another training, and a loss that is not finite.
     """
+    for settings in (job.config, job.method_config, job.augmentation):
+        check_bounds(settings)
     config = job.config
     kind = choose_device(config.device, config.devices)
     _refuse_output(job)

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from debride.data.cache import Box, Preparation, crop_box, cropped, cropped_shape, put_back, resize, working_image
+from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
 from debride.data.formats.layout import by_stem
 from debride.data.open import open_dataset, stop
 from debride.data.pixels.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
+from debride.data.preparation import Preparation
 from debride.data.rater_choice import image_id
 from debride.files import new_folder
 from debride.methods import METHODS

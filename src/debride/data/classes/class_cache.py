@@ -99,7 +99,7 @@ def prepare_classes(
     for images of several shapes without ``image_size``, of several numbers of channels, and of a kind that is not read.
     """
     if image_size is not None and len(image_size) != 2:
-        raise DataError("--image-size", f"has {len(image_size)} numbers", "Give two: H W.")
+        raise DataError("`image_size`", f"has {len(image_size)} numbers", "Give two: H W.")
     targets = np.array([IGNORE if case.target is None else case.target for case in cases], np.int64)
     if not cases:
         return PreparedClasses((), 0, (), folder, targets)
@@ -140,7 +140,7 @@ def _write(
             raise DataError(
                 cases[int(rows[0])].image[0],
                 f"is {_shape(resized)}, others are {_shape(array)}",
-                "Resize them, or train with --image-size H W, and give images of the same number of channels.",
+                "Resize them, or train with `image_size` H W, and give images of the same number of channels.",
             )
         array[rows] = resized
         done += len(rows)

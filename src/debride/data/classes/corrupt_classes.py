@@ -67,7 +67,7 @@ def corrupt_classes(
     named = found.labels if isinstance(found, FileLabels) else {case.id for case in among}
     candidates = [case for case in among if case.target is not None and not case.trusted and case.id in named]
     if not candidates:
-        raise DataError(dataset.root, "has no case to corrupt", "Check --splits, --trusted and the file of labels.")
+        raise DataError(dataset.root, "has no case to corrupt", "Check `splits`, `trusted` and the file of labels.")
     noisy = _noisy(dataset, among, candidates, found, seed, features)
     said = found.source if isinstance(found, FileLabels) else found
     report = _report(dataset, candidates, noisy, said, seed, splits)

@@ -54,7 +54,7 @@ def read_classes(root: Path, format: Format, report: Report) -> Layout:
     if format == "npz":
         return _read_npz(root, report)
     if not root.is_dir():
-        raise DataError(root, "is not a folder", "Give the folder, or leave --format out.")
+        raise DataError(root, "is not a folder", "Give the folder, or leave `format` out.")
     return _read_table(root, report) if format == "table" else _read_folders(root, report)
 
 

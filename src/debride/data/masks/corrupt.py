@@ -44,9 +44,9 @@ def corrupt_dataset(
     classes = len(dataset.classes)
     candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
     if not candidates:
-        raise DataError(dataset.root, "has no case to corrupt", "Check --splits and --trusted.")
+        raise DataError(dataset.root, "has no case to corrupt", "Check `splits` and `trusted`.")
     if not 0 < share <= 1:
-        raise DataError("--share", f"is {share}", "Give a number above 0 and up to 1.")
+        raise DataError("`share`", f"is {share}", "Give a number above 0 and up to 1.")
     if target_dice is not None:
         noise = _calibrated(noise, dataset, candidates, target_dice, seed)
     chosen = {case.id for case in _drawn(candidates, share, seed)}
@@ -108,10 +108,10 @@ def _noisy(
 
 def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:
     if not isinstance(noise, Markov | DilateErode | Coarse):
-        raise DataError("--dice", f"does not apply to {type(noise).__name__}", "Give it with markov, dilate-erode or coarse.")
+        raise DataError("`dice`", f"does not apply to {type(noise).__name__}", "Give it with markov, dilate-erode or coarse.")
     if isinstance(noise, DilateErode) and noise.unit == "mm":
-        remedy = "Give nearest and farthest without --dice, or unit=px."
-        raise DataError("--dice", "does not apply to distances in mm", remedy)
+        remedy = "Give nearest and farthest without `dice`, or unit=px."
+        raise DataError("`dice`", "does not apply to distances in mm", remedy)
     count = 4 * SAMPLE if isinstance(noise, Coarse) else SAMPLE
     sample = _drawn(candidates, min(1.0, count / len(candidates)), derive(seed, "sample"))
     labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]

@@ -17,7 +17,7 @@ from debride.losses.pixel import along, cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import LookAhead, Phase, Run, Stream, untrusted
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 Over = Literal["image", "batch", "pixel"]
 
@@ -46,17 +46,16 @@ class LookAheadConfig:
     derivative: Literal["exact", "difference"] = setting(
         "exact", "By forward-mode, or from the difference of two passes: cheaper, its ranks the same to a thousandth"
     )
-    trusted_batch: int = setting(4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in MetaDCSeg's Table 8)")
+    trusted_batch: int = setting(
+        4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in MetaDCSeg's Table 8)", least=1
+    )
     train_on_trusted: bool = setting(False, "Train on the trusted cases too")
     warm_up: float = setting(
-        0.1, "Part of the training on plain weights before (MetaDCSeg: 10 of 100 epochs, section 4.1; our choice for L2B)"
+        0.1,
+        "Part of the training on plain weights before (MetaDCSeg: 10 of 100 epochs, section 4.1; our choice for L2B)",
+        least=0,
+        most=1,
     )
-
-    def __post_init__(self) -> None:
-        if self.trusted_batch < 1:
-            raise DataError("--trusted-batch", f"is {self.trusted_batch}", "Give a whole number of at least 1.")
-        if not 0 <= self.warm_up <= 1:
-            raise DataError("--warm-up", f"is {self.warm_up}", "Give a part of the training, from 0 to 1.")
 
     def phase(self, run: Run) -> Phase:
         """One pass over the cases that are trained on."""

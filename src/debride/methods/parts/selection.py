@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,34 +38,33 @@ class SelectionConfig:
     """How many pixels to leave out, from when, and how much the networks must agree."""
 
     noise_rate: float | None = setting(
-        None, "Share of pixels with a wrong label, tau; none: found in training (GSD-Net, Eq. 20)"
+        None, "Share of pixels with a wrong label, tau; none: found in training (GSD-Net, Eq. 20)", least=0, below=1
     )
     foreground_share: float | None = setting(
         None,
         "tau as this share of the labelled foreground, of all pixels together; 0.15 for several raters (GSD-Net, section 4.2)",
+        least=0,
+        below=1,
     )
     search: float = setting(
-        0.3, "Part of the training after which an unknown tau is read; nothing is left out before (our choice)"
+        0.3,
+        "Part of the training after which an unknown tau is read; nothing is left out before (our choice)",
+        least=0,
+        below=1,
     )
-    ramp_epochs: int = setting(10, "Epochs until that share is left out (GSD-Net, Eq. 5; 20 in its code)")
+    ramp_epochs: int = setting(10, "Epochs until that share is left out (GSD-Net, Eq. 5; 20 in its code)", least=1)
     per_class: bool = setting(
         True, "Leave out tau of every labelled class, so that none is lost, not of all pixels together (our choice)"
     )
-    agreement: float = setting(1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5 and 18; 0.5 in its code)")
+    agreement: float = setting(
+        1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5 and 18; 0.5 in its code)", least=0
+    )
 
-    def __post_init__(self) -> None:
-        for name in ("noise_rate", "foreground_share"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise DataError(f"--{name.replace('_', '-')}", f"is {value}", "Give a share from 0 to below 1, or none.")
+    def conflicts(self) -> Iterator[DataError]:
+        """Two shares to leave out."""
         if self.noise_rate is not None and self.foreground_share is not None:
-            raise DataError("--noise-rate and --foreground-share", "are given together", "Give one, or none to have tau found.")
-        if not 0 <= self.search < 1:
-            raise DataError("--search", f"is {self.search}", "Give a part of the training, from 0 to below 1.")
-        if self.ramp_epochs < 1:
-            raise DataError("--ramp-epochs", f"is {self.ramp_epochs}", "Give a whole number of at least 1.")
-        if not self.agreement >= 0:
-            raise DataError("--agreement", f"is {self.agreement}", "Give a number of at least 0.")
+            problem = "is given together with `foreground_share`"
+            yield DataError("`noise_rate`", problem, "Give one of them, or none to have tau found.")
 
 
 class SmallLoss(nn.Module):

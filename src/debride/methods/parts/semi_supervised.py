@@ -7,7 +7,6 @@ from its row, not from a batch's stream, because a stream without images is left
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from debride.methods.base import Look, Phase, Run, Stream, first_after, in_first
 from debride.networks.network import Network
 from debride.refine.uniform import cutoff, jensen_shannon, share_within, uniform_selection
 from debride.settings import setting
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 NAMES = ("first", "second")
 """The two networks and, after the warm-up, the phases in which each learns."""
@@ -69,60 +68,42 @@ class SemiSupervisedConfig:
     """When both networks begin to divide the images, and how they learn from both parts."""
 
     warm_up: float = setting(
-        0.1, "Part of the training on all given labels, 30 of 300 epochs (CIFAR-100; 10 are 0.033 for CIFAR-10)"
+        0.1,
+        "Part of the training on all given labels, 30 of 300 epochs (CIFAR-100; 10 are 0.033 for CIFAR-10)",
+        least=0,
+        most=1,
     )
-    ramp: float = setting(0.053, "Part of the training after it in which lambda_u grows linearly, 16 of 300 epochs (its code)")
+    ramp: float = setting(
+        0.053, "Part of the training after it in which lambda_u grows linearly, 16 of 300 epochs (its code)", least=0, most=1
+    )
     penalise_confidence: bool = setting(
         False, "Add the negative entropy in the warm-up (Eq. 2), as the papers do for asymmetric noise"
     )
-    temperature: float = setting(0.5, "Of sharpening, T (Eq. 4)")
-    alpha: float = setting(4.0, "Of the Beta distribution of shares in mixtures (Eq. 5)")
-    lambda_u: float = setting(25.0, "Weight of L_U (Eq. 12)")
-    lambda_r: float = setting(1.0, "Weight of L_reg (Eq. 12)")
-
-    def __post_init__(self) -> None:
-        for name in ("warm_up", "ramp"):
-            _within(self, name, 0, 1, "Give a part of the training, from 0 to 1.")
-        for name in ("lambda_u", "lambda_r"):
-            _within(self, name, 0, math.inf, "Give a number of at least 0.")
-        for name in ("temperature", "alpha"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number above 0.")
+    temperature: float = setting(0.5, "Of sharpening, T (Eq. 4)", above=0)
+    alpha: float = setting(4.0, "Of the Beta distribution of shares in mixtures (Eq. 5)", above=0)
+    lambda_u: float = setting(25.0, "Weight of L_U (Eq. 12)", least=0)
+    lambda_r: float = setting(1.0, "Weight of L_reg (Eq. 12)", least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniformConfig(SemiSupervisedConfig):
     """What UNICON and DCD add: selection class by class, and a contrastive loss."""
 
-    lambda_u: float = setting(30.0, "Weight of L_U (UNICON; DCD, section 4.2)")
-    lambda_c: float = setting(0.025, "Weight of the contrastive loss L_C (UNICON; DCD, section 4.2)")
-    mu: float = setting(0.7, "Mean divergence above which the cut-off is lowered, d_mu (UNICON)")
-    tau: float = setting(5.0, "The cut-off is lowered by this part of the way to the smallest, one tau-th (UNICON)")
+    lambda_u: float = setting(30.0, "Weight of L_U (UNICON; DCD, section 4.2)", least=0)
+    lambda_c: float = setting(0.025, "Weight of the contrastive loss L_C (UNICON; DCD, section 4.2)", least=0)
+    mu: float = setting(0.7, "Mean divergence above which the cut-off is lowered, d_mu (UNICON)", least=0, most=1)
+    tau: float = setting(5.0, "The cut-off is lowered by this part of the way to the smallest, one tau-th (UNICON)", least=1)
     split: Literal["mean", "other"] = setting(
         "mean", "A network learns from what the mean prediction of both selects (UNICON), or the other's own"
     )
     kept: float = setting(
         0.0,
         "Selected labels with a smaller divergence are not refined; 0: all are, with w = 1 - d (UNICON's code: 0.72)",
+        least=0,
+        most=1,
     )
-    projection: int = setting(128, "Length of the vectors that L_C compares (UNICON's code)")
-    contrast: float = setting(0.05, "Temperature of L_C (UNICON's code)")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _within(self, "lambda_c", 0, math.inf, "Give a number of at least 0.")
-        for name in ("mu", "kept"):
-            _within(self, name, 0, 1, "Give a divergence, from 0 to 1.")
-        _within(self, "tau", 1, math.inf, "Give a number of at least 1.")
-        _within(self, "projection", 1, math.inf, "Give a whole number of at least 1.")
-        if not 0 < self.contrast < math.inf:
-            raise DataError("--contrast", f"is {self.contrast}", "Give a number above 0.")
-
-
-def _within(config: object, name: str, low: float, high: float, remedy: str) -> None:
-    value = getattr(config, name)
-    if not low <= value <= high or value == math.inf:
-        raise DataError(f"--{name.replace('_', '-')}", f"is {value}", remedy)
+    projection: int = setting(128, "Length of the vectors that L_C compares (UNICON's code)", least=1)
+    contrast: float = setting(0.05, "Temperature of L_C (UNICON's code)", above=0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from debride.losses.pixel import full_precision
 from debride.methods.base import Run
 from debride.networks.network import Network
 from debride.settings import setting
-from debride.types import DataError
 
 DEVIATIONS = (
     "In training the teacher normalises by its batch, as the published code of UA-MT does, and no pass changes its running "
@@ -32,26 +31,23 @@ DEVIATIONS = (
 class TeacherConfig:
     """How the teacher follows the student and what perturbs it."""
 
-    decay: float = setting(0.99, "Of the teacher's moving average (ALC, section III.B), less in the first steps (Tarvainen)")
+    decay: float = setting(
+        0.99, "Of the teacher's moving average (ALC, section III.B), less in the first steps (Tarvainen)", least=0, below=1
+    )
     noise: float = setting(
-        0.1, "Gaussian noise on the teacher's input, in standard deviations of the image, cut at two (UA-MT)"
+        0.1, "Gaussian noise on the teacher's input, in standard deviations of the image, cut at two (UA-MT)", least=0
     )
-    weight: float = setting(0.1, "Largest weight lambda(t) of all that is not the trusted loss (UA-MT; ALC prints none)")
-    ramp: float = setting(1.0, "Part of the training in which lambda(t) grows to it, as exp(-5 (1 - t)^2) (UA-MT: all of it)")
+    weight: float = setting(
+        0.1, "Largest weight lambda(t) of all that is not the trusted loss (UA-MT; ALC prints none)", least=0
+    )
+    ramp: float = setting(
+        1.0, "Part of the training in which lambda(t) grows to it, as exp(-5 (1 - t)^2) (UA-MT: all of it)", least=0, most=1
+    )
     at_once: int | None = setting(
-        None, "Perturbed passes that go through the teacher together; by default all on a GPU, as its memory allows, else one"
+        None,
+        "Perturbed passes that go through the teacher together; by default all on a GPU, as its memory allows, else one",
+        least=1,
     )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise DataError("--decay", f"is {self.decay}", "Give a number from 0 to below 1.")
-        for name in ("noise", "weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise DataError(f"--{name}", f"is {getattr(self, name)}", "Give a number of at least 0.")
-        if not 0 <= self.ramp <= 1:
-            raise DataError("--ramp", f"is {self.ramp}", "Give a part of the training, from 0 to 1.")
-        if self.at_once is not None and self.at_once < 1:
-            raise DataError("--at-once", f"is {self.at_once}", "Give a whole number of at least 1.")
 
 
 class Teacher(nn.Module):
