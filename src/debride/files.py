@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,24 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_files(target: Path) -> Iterator[Path]:
+    """A path of the same name in a temporary folder beside ``target``, for a file that others may belong to.
+
+    When the block ends without an error, what was written there is flushed to the disk and moved: other files first, the one
+    that names them last. Raises DataError as ``atomic_path`` does.
+    """
+    with _writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target.parent) as folder:
+            path = Path(folder) / target.name
+            yield path
+            for file in (*sorted(beside for beside in Path(folder).iterdir() if beside != path), path):
+                with file.open("rb+") as opened:
+                    os.fsync(opened.fileno())
+                file.replace(target.parent / file.name)
 
 
 @contextmanager

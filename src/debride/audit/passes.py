@@ -31,8 +31,8 @@ from debride.audit.predictions.sources import Predictions, warn_seen
 from debride.audit.shown.audit_report import write_report
 from debride.audit.shown.pictures import picture_of
 from debride.audit.shown.worklist import write_table, write_worklist
-from debride.data.pixels.images import read_image, read_label
-from debride.files import TEMPORARY, atomic_path, content_hash, new_folder, write_csv, write_json, write_text
+from debride.data.pixels.images import hash_of, read_image, read_label
+from debride.files import TEMPORARY, atomic_path, new_folder, write_csv, write_json, write_text
 from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
@@ -193,7 +193,7 @@ def _write(audit: _Audit, ranking: Ranking, said: _Said) -> dict[str, Any]:
             "predictions": {**audit.predictions.about, **({"warning": warning} if warning else {})},
             "settings": asdict(audit.config),
             "summary": summary,
-            "labels": {case.id: content_hash([case.label]) for case in cases if case.label},
+            "labels": {case.id: hash_of([case.label]) for case in cases if case.label},
         },
     )
     write_report(out, audit.config.pictures)

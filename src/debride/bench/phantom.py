@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from debride.data.pixels.images import write_values
 from debride.files import atomic_folder, new_folder, write_json
 from debride.rng import generator
-from debride.types import DataError
+from debride.types import DataError, Geometry
 
 CLASSES = ("background", "lesion", "core")
 """Class names by id; with two classes the core is part of the lesion and looks like it."""
@@ -155,23 +154,22 @@ def _write_folder(root: Path, splits: dict[str, list[str]], shape: Sequence[int]
         (root / name).mkdir(exist_ok=True)
     for case in chain.from_iterable(splits.values()):
         image, label = phantom(generator(seed, "phantom", case), shape, classes)
-        Image.fromarray(np.round(image[0] * 255).astype(np.uint8)).save(root / "images" / f"{case}.png")
-        Image.fromarray(label).save(root / "masks" / f"{case}.png")
+        write_values(root / "images" / f"{case}.png", np.round(image[0] * 255).astype(np.uint8), Geometry())
+        write_values(root / "masks" / f"{case}.png", label, Geometry())
     write_json(root / "splits.json", splits)
     write_json(root / "dataset.json", {"classes": CLASSES[:classes]})
 
 
 def _write_nnunet(root: Path, splits: dict[str, list[str]], shape: Sequence[int], classes: int, seed: int) -> None:
-    # NIfTI stores x, y, z; our arrays are z, y, x.
-    affine = np.diag([*(FIELD_OF_VIEW / n for n in reversed(shape)), 1.0])
+    geometry = Geometry(tuple(FIELD_OF_VIEW / length for length in shape))
     for split, cases in splits.items():
         part = "Ts" if split == "test" else "Tr"
         for name in ("images", "labels"):
             (root / f"{name}{part}").mkdir(exist_ok=True)
         for case in cases:
             image, label = phantom(generator(seed, "phantom", case), shape, classes)
-            nib.save(nib.Nifti1Image(image[0].T, affine), root / f"images{part}" / f"{case}_0000.nii.gz")
-            nib.save(nib.Nifti1Image(label.T, affine), root / f"labels{part}" / f"{case}.nii.gz")
+            write_values(root / f"images{part}" / f"{case}_0000.nii.gz", image[0], geometry)
+            write_values(root / f"labels{part}" / f"{case}.nii.gz", label, geometry)
     write_json(root / "splits_final.json", [{"train": splits["train"], "val": splits["val"]}])
     description = {
         "channel_names": {"0": "phantom"},

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from debride.data.pixels.images import read_image, read_label
+from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.data.preparation import Preparation, intensity_rules, read_rule
-from debride.files import atomic_path, content_hash, write_json
+from debride.files import atomic_path, write_json
 from debride.geometry.pixel_map import PixelMap
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
@@ -242,7 +242,7 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
 
 
 def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
-    key = content_hash(case.image, "image", FORMAT_VERSION, repr(preparation), *(["crop"] if preparation.crop else []))
+    key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *(["crop"] if preparation.crop else []))
     file = folder / key[:2] / f"{key}.npy"
     meta_file = file.with_suffix(".json")
     if not (file.exists() and meta_file.exists()):
@@ -267,7 +267,7 @@ def _prepare_label(
 ) -> Path:
     assert case.label is not None
     meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
-    key = content_hash([case.label], "label", FORMAT_VERSION, original, shape, *meaning, *([box] if box else []))
+    key = hash_of([case.label], "label", FORMAT_VERSION, original, shape, *meaning, *([box] if box else []))
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
         label, _ = read_label(case.label, dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from debride.data.classes.check_classes import check_classes
 from debride.data.formats.layout import Report
 from debride.data.open import open_dataset
-from debride.data.pixels.images import SUFFIXES, Array, read_image, read_label, same_spacing, suffix
+from debride.data.pixels.images import Array, endings, files_of, is_image, read_image, read_label, same_spacing
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 
@@ -56,13 +57,16 @@ def _check_folders(dataset: Dataset, report: Report) -> None:
     """Files in the folders of images and labels that are of no kind that is read."""
     if dataset.format == "manifest":
         return
-    folders = {path.parent for case in dataset.cases for path in (*case.image, *([case.label] if case.label else []))}
-    for folder in sorted(folders):
+    paths = [path for case in dataset.cases for path in (*case.image, *([case.label] if case.label else []))]
+    belonging: set[Path] = set()
+    for path in paths:
+        with suppress(DataError):  # reading it will say what is wrong
+            belonging.update(files_of([path]))
+    for folder in sorted({path.parent for path in paths}):
         for path in sorted(folder.iterdir()):
-            if suffix(path) not in SUFFIXES and not path.name.startswith("."):
-                report(
-                    DataError(path, "is of a kind that is not read", f"Convert it to {', '.join(SUFFIXES)}, or move it away.")
-                )
+            if path not in belonging and not is_image(path) and not path.name.startswith("."):
+                remedy = f"Convert it to {', '.join(endings())}, or move it away."
+                report(DataError(path, "is of a kind that is not read", remedy))
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.formats.manifest import COLUMNS
-from debride.data.pixels.images import read_label, stem, write_label
+from debride.data.pixels.images import copy_image, read_label, stem, write_label_like
 from debride.data.rater_choice import image_id
 from debride.files import atomic_folder, new_folder, read_json, write_json
 from debride.types import Case, DataError, Dataset, Geometry
@@ -43,7 +42,7 @@ def copy_dataset(
     with atomic_folder(out) as folder:
         for number, case in enumerate(dataset.cases, start=1):
             for file in case.image:
-                _copy(file, folder / _place(dataset, case, file, "images"))
+                copy_image(file, folder / _place(dataset, case, file, "images"))
             if case.label:
                 target = folder / _place(dataset, case, case.label, "labels")
                 labels[case.id] = _write_label(dataset, case, case.label, target, change).relative_to(folder)
@@ -62,20 +61,11 @@ def _write_label(dataset: Dataset, case: Case, source: Path, target: Path, chang
     ids, geometry = read_label(source, dataset)
     changed = change(case, ids, geometry)
     if isinstance(changed, Path):
-        return _copy(changed, target.with_name(stem(target) + changed.name[len(stem(changed)) :]))
+        return copy_image(changed, target.with_name(stem(target) + changed.name[len(stem(changed)) :]))
     if changed is ids:
-        return _copy(source, target)
+        return copy_image(source, target)
     assert changed.shape == ids.shape and changed.dtype == np.uint8, (case.id, changed.shape, changed.dtype)
-    return write_label(target, changed, dataset, geometry)
-
-
-def _copy(source: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copyfile(source, target)
-    except (FileNotFoundError, PermissionError) as error:
-        raise DataError(source, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
-    return target
+    return write_label_like(source, changed, dataset, target)
 
 
 def _place(dataset: Dataset, case: Case, file: Path, kind: str) -> Path:

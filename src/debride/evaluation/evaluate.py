@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from debride.data.open import open_dataset
-from debride.data.pixels.images import SUFFIXES, read_label, same_spacing, stem, suffix
+from debride.data.pixels.images import is_image, read_label, same_spacing, stem
 from debride.data.rater_choice import image_id
 from debride.evaluation.metrics import ClassMetrics, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
@@ -115,7 +115,7 @@ def _predictions(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(folder, "is not a folder", "Give the folder that holds one prediction per case.")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if suffix(path) in SUFFIXES):
+    for path in sorted(path for path in folder.iterdir() if is_image(path)):
         other = found.setdefault(stem(path), path)
         if other is not path:
             raise DataError(path, f"predicts the same case as {other.name}", "Keep one of the two.")

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from debride.data.cache import Box, cropped_shape, put_back, resize_label
-from debride.data.pixels.images import read_label, suffix, write_label
-from debride.files import atomic_path, write_csv
+from debride.data.pixels.images import copy_image, read_label, suffix, write_label_like
+from debride.files import write_csv
 from debride.methods.base import Method, Swept
 from debride.refine.mixture import posterior_of_larger
 from debride.state import LabelState
@@ -87,8 +87,7 @@ def _write(
     assert case.label is not None  # training cases have one
     target = folder / f"{case.id}{suffix(case.label)}"
     if (right == working).all():
-        with atomic_path(target) as temporary:
-            shutil.copyfile(case.label, temporary)
+        copy_image(case.label, target)
         return
-    given, geometry = read_label(case.label, dataset)
-    write_label(target, merged(given, working, right, box), dataset, geometry)
+    given, _ = read_label(case.label, dataset)
+    write_label_like(case.label, merged(given, working, right, box), dataset, target)

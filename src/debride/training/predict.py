@@ -15,7 +15,7 @@ import torch
 from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
 from debride.data.formats.layout import by_stem
 from debride.data.open import open_dataset, stop
-from debride.data.pixels.images import SUFFIXES, read_header, read_image, suffix, write_label, write_probabilities
+from debride.data.pixels.images import endings, label_path, read_header, read_image, write_label, write_probabilities
 from debride.data.preparation import Preparation
 from debride.data.rater_choice import image_id
 from debride.files import new_folder
@@ -179,7 +179,7 @@ def predict_folder(
     cases = _cases(source, trained.channels, splits, open_options or {})
     if not cases:
         raise DataError(
-            source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(SUFFIXES)}."
+            source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(endings())}."
         )
     out.mkdir(parents=True, exist_ok=True)
     with track("predicting", len(cases)) as show:
@@ -189,10 +189,8 @@ def predict_folder(
             if probabilities:
                 write_probabilities(out / case.id, _whole(probability, shape, box))
             del probability  # nor kept while the next one is predicted
-            end = ".nii.gz" if suffix(case.image[0]) in (".nii", ".nii.gz") else ".png"
-            write_label(
-                out / f"{case.id}{end}", largest_components(ids) if largest_component else ids, trained.labels, geometry
-            )
+            mask = largest_components(ids) if largest_component else ids
+            write_label(label_path(out, case.id, case.image[0]), mask, trained.labels, geometry, case.image[0])
             show(number + 1)
     return len(cases)
 

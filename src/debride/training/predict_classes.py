@@ -16,7 +16,7 @@ from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepa
 from debride.data.formats.class_data import classification_format
 from debride.data.formats.layout import by_stem
 from debride.data.open import open_dataset, stop
-from debride.data.pixels.images import SUFFIXES
+from debride.data.pixels.images import endings
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.classification import sweep_classes
@@ -38,7 +38,7 @@ def predict_classes(
     that was trained on; what that changed is said on standard error."""
     cases = _cases(source, splits, open_options or {})
     if not cases:
-        raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(SUFFIXES)}.")
+        raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(endings())}.")
     size, note = resizing(trained, cases)
     if note:
         sys.stderr.write(f"debride: {note}\n")

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.audit.findings.finding import Finding, FindingKind
-from debride.files import content_hash, read_json, read_text
+from debride.data.pixels.images import hash_of
+from debride.files import read_json, read_text
 from debride.types import IGNORE, DataError, Dataset
 from debride.words import some
 
@@ -157,7 +158,7 @@ def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> N
     if unknown:
         problem = f"has accepted findings of {some(unknown)}, which {dataset.root.name} does not have with a label"
         raise DataError(record.folder, problem, "Give the audit of this data set, opened with the same options.")
-    changed = sorted(case for case in cases if content_hash([files[case]]) != record.labels[case])
+    changed = sorted(case for case in cases if hash_of([files[case]]) != record.labels[case])
     if changed:
         problem = f"{'has a label' if len(changed) == 1 else 'has labels'} changed since the audit: {some(changed)}"
         raise DataError(dataset.root, problem, "Run `debride audit` again, or accept none of their findings.")

@@ -10,7 +10,8 @@ import numpy as np
 
 from debride.audit.predictions.nnunet_maps import read_map
 from debride.audit.predictions.sources import Prediction, RunPredictions
-from debride.files import atomic_path, content_hash
+from debride.data.pixels.images import hash_of
+from debride.files import atomic_path
 from debride.types import Case, Geometry
 
 
@@ -25,7 +26,7 @@ class KeptPredictions:
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case, from the disk if it is there."""
         path = self._folder / f"{case.id}.npz"
-        stamp = content_hash(case.image, self._source.made_by(case))
+        stamp = hash_of(case.image, self._source.made_by(case))
         if _stamp(path) != stamp:
             probability = self._source.of(case, shape, geometry).probability
             steps = np.empty(probability.shape, np.uint8)

@@ -14,14 +14,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from debride.audit.evidence.pieces import predicted_classes
+from debride.data.pixels import find_pixels, suffix
 from debride.data.pixels.arrays import names
-from debride.data.pixels.images import suffix
 from debride.types import IGNORE, DataError, Geometry
 
 Array = npt.NDArray[Any]
@@ -77,16 +76,18 @@ def prediction_folders(folder: Path) -> list[tuple[str | None, Path]]:
     return [(SOME_FOLD if _COLLECTED.fullmatch(named.name) else None, folder)]
 
 
-def is_nifti_map(path: Path) -> bool:
-    """Whether a NIfTI file holds several numbers per voxel, (x, y, z, K) or (x, y, z, 1, K); DataError if it is damaged."""
-    return suffix(path) in (".nii", ".nii.gz") and prod(_nifti(path).shape[3:]) > 1
+MAPS = (".npy", ".npz")
+"""Endings of files that hold arrays of probabilities."""
 
 
-def nifti_map_geometry(path: Path, ndim: int) -> Geometry:
-    """Spacing and affine of a NIfTI file of probabilities, for ``ndim`` spatial axes."""
-    volume = _nifti(path)
-    zooms = tuple(float(zoom) for zoom in volume.header.get_zooms()[:ndim])
-    return Geometry(zooms[::-1], tuple(tuple(float(number) for number in row) for row in volume.affine))
+def is_map(path: Path) -> bool:
+    """Whether a file holds probabilities: arrays, or an image of several numbers per voxel; DataError if it is damaged."""
+    return suffix(path) in MAPS or find_pixels(path).layers(path) > 1
+
+
+def map_geometry(path: Path) -> Geometry:
+    """Spacing and affine of a file of probabilities; nothing is known of an array's."""
+    return Geometry() if suffix(path) in MAPS else find_pixels(path).maps(path)[1]
 
 
 def read_map(path: Path, classes: int, shape: tuple[int, ...]) -> tuple[Array, bool]:
@@ -186,8 +187,8 @@ def _stored(path: Path) -> Array:
     """The array of a file as it is stored, memory-mapped where it can be."""
     if not path.is_file() or path.stat().st_size == 0:
         raise DataError(path, "is empty or no file", "Predict this case again.")
-    if suffix(path) in (".nii", ".nii.gz"):
-        return _nifti_array(path)
+    if suffix(path) not in MAPS:
+        return find_pixels(path).maps(path)[0]
     key = None
     if suffix(path) == ".npz":
         found = names(path)
@@ -205,30 +206,6 @@ def _stored(path: Path) -> Array:
     if not isinstance(loaded, np.ndarray):
         raise DataError(path, "holds no array", "Save .npy files by numpy.save, and .npz files as nnU-Net does.")
     return loaded
-
-
-def _nifti(path: Path) -> Any:
-    if not path.is_file() or path.stat().st_size == 0:
-        raise DataError(path, "is empty or no file", "Predict this case again.")
-    try:
-        return nib.load(path, mmap="r")
-    except Exception as error:
-        raise DataError(path, f"cannot be decoded ({error})", "Predict this case again, the file is damaged.") from error
-
-
-def _nifti_array(path: Path) -> Array:
-    """(K, D, H, W) of (x, y, z, K)."""
-    volume = _nifti(path)
-    shape = tuple(volume.shape)
-    if not (len(shape) == 4 or (len(shape) == 5 and shape[3] == 1)):
-        raise DataError(path, f"has the axes {shape}", "Save probabilities as (x, y, z, class).")
-    try:
-        proxy = volume.dataobj
-        scaled = (proxy.slope, proxy.inter) != (1, 0)
-        stored: Array = np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
-    except Exception as error:
-        raise DataError(path, f"cannot be decoded ({error})", "Predict this case again, the file is damaged.") from error
-    return stored.reshape((*shape[:3], shape[-1]), order="A").T
 
 
 def _arranged(path: Path, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:

@@ -16,16 +16,18 @@ import torch
 
 from debride.audit.evidence.pieces import predicted_classes
 from debride.audit.predictions.nnunet_maps import (
+    MAPS,
     SOME_FOLD,
-    is_nifti_map,
+    is_map,
+    map_geometry,
     mirrored,
-    nifti_map_geometry,
     prediction_folders,
     read_map,
     shape_error,
     soften,
 )
-from debride.data.pixels.images import SUFFIXES, read_header, read_label, read_values, same_spacing, stem, suffix
+from debride.data.pixels import find_pixels
+from debride.data.pixels.images import is_image, read_header, read_label, read_values, same_spacing, stem, suffix
 from debride.data.rater_choice import image_id
 from debride.files import content_hash, read_json
 from debride.training.checkpoint import weights_file
@@ -34,9 +36,6 @@ from debride.training.fit import choose_device
 from debride.training.predict import Trained, load_run, predict_whole, trained_on
 from debride.types import Case, DataError, Dataset, Geometry
 from debride.words import some
-
-_MAPS = (".npy", ".npz")
-_LOSSY = (".jpg", ".jpeg")
 
 NOTE = "predictions.json"
 """An optional file of a folder of predictions: {"trained_on": [case ids]}."""
@@ -126,7 +125,7 @@ class FolderPredictions:
             raise DataError(self.folder, f"has no prediction for the case {case.id}", "Predict it too, or leave it out.")
         path, mask = self._files[case.id]
         classes = len(self._dataset.classes)
-        if suffix(path) not in _MAPS and not is_nifti_map(path):
+        if not is_map(path):
             ids, own = read_label(path, _with_ids(self._dataset))
             if ids.shape != shape:
                 raise shape_error(path, ids.shape, shape)
@@ -137,9 +136,9 @@ class FolderPredictions:
             if header.shape != shape:
                 raise shape_error(mask, header.shape, shape)
             _same_grid(mask, header.geometry, case, shape, geometry)
-        elif suffix(path) not in _MAPS:
-            _same_grid(path, nifti_map_geometry(path, len(shape)), case, shape, geometry)
         probability, hard = read_map(path, classes, shape)
+        if not mask:
+            _same_grid(path, map_geometry(path), case, shape, geometry)
         turn = mirrored(probability, _foreground(mask, self._dataset)) if mask else None
         if turn:
             remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
@@ -305,13 +304,13 @@ def _image_of(id: str, own: Mapping[str, Case]) -> str:
 
 
 def _is_prediction(path: Path) -> bool:
-    return suffix(path) in (*_MAPS, *SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    return (is_image(path) or suffix(path) in MAPS) and not path.name.startswith(".") and path.is_file()
 
 
 def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
     """The file of a case that is read, and where it is a map the mask beside it."""
-    maps = [path for path in paths if suffix(path) in _MAPS]
-    masks = [path for path in paths if suffix(path) not in (*_MAPS, *_LOSSY)]
+    maps = [path for path in paths if suffix(path) in MAPS]
+    masks = [path for path in paths if suffix(path) not in MAPS and not find_pixels(path).lossy]
     for same in (maps, masks):
         if len(same) > 1:
             raise DataError(same[1], f"predicts the same case as {same[0].name}", "Keep one of the two.")

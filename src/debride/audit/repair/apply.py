@@ -27,8 +27,8 @@ from debride.audit.findings.record import Label, Numbers, Record, check_belongs,
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
 from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label, stem
-from debride.files import content_hash, new_folder, read_text, write_text
+from debride.data.pixels.images import copy_image, files_of, hash_of, read_label, stem
+from debride.files import new_folder, read_text, write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 RECORD = "repairs.jsonl"
@@ -293,13 +293,12 @@ def _keep_given(dataset: Dataset, folder: Path, changed: set[str]) -> dict[str, 
     for case in dataset.cases:
         if case.id in changed and case.label:
             kept = place / "given" / f"{case.id}{case.label.name[len(stem(case.label)) :]}"
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(case.label, kept)
+            copy_image(case.label, kept)
             files[case.id] = {
                 "label": now[case.id].relative_to(folder.resolve()).as_posix(),
                 "given_label": kept.relative_to(folder).as_posix(),
-                "before": content_hash([kept]),
-                "after": content_hash([now[case.id]]),
+                "before": hash_of([kept]),
+                "after": hash_of([now[case.id]]),
             }
     return files
 
@@ -373,7 +372,8 @@ def _given(dataset: Dataset) -> dict[str, Path]:
             remedy = "Restore this file: without it the repair cannot be reversed."
             raise DataError(f"{root / RECORD}:{number}", f"is no line of a record of repairs ({error})", remedy) from None
     kept_files = {path.relative_to(root).as_posix() for path in (root / FOLDER / "given").glob("*")}
-    unnamed = sorted(kept_files - {line["given_label"] for line in lines.values()})
+    named = files_of(root / line["given_label"] for line in lines.values())
+    unnamed = sorted(kept_files - {path.relative_to(root).as_posix() for path in named})
     if unnamed:
         remedy = "Restore this file: without it the repair cannot be reversed."
         raise DataError(root / RECORD, f"does not name {unnamed[0]}: it is cut off", remedy)
@@ -382,10 +382,10 @@ def _given(dataset: Dataset) -> dict[str, Path]:
         label, kept = labels.get(case), root / line["given_label"]
         if label is None:
             raise DataError(root, f"has no label of {case} any more, which was repaired", "Restore it.")
-        if content_hash([label]) != line["after"]:
+        if hash_of([label]) != line["after"]:
             remedy = "Take this change back, or go on from this data set without reversing."
             raise DataError(label, "has changed since the repair", remedy)
-        if content_hash([kept]) != line["before"]:
+        if hash_of([kept]) != line["before"]:
             raise DataError(kept, "is not the label that was given", "Restore it from the source data set.")
     return {case: root / line["given_label"] for case, line in lines.items()}
 

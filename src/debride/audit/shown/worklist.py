@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from debride.audit.findings.finding import Finding
 from debride.audit.shown.charts import COLOURS
-from debride.files import atomic_path, write_csv, write_json, write_text
+from debride.data.pixels.images import write_values
+from debride.files import write_csv, write_json, write_text
 from debride.types import Case, Geometry
 
 SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/markups-schema-v1.0.3.json#"
@@ -156,12 +156,8 @@ def descriptions(findings: Sequence[Finding], names: Sequence[str]) -> str:
 
 
 def _write_map(path: Path, number_map: npt.NDArray[np.uint16], affine: npt.NDArray[np.float64]) -> None:
-    voxels = number_map.astype(np.uint16, copy=False).T
-    make_volume: Any = nib.Nifti1Image
-    volume = make_volume(voxels[..., None] if number_map.ndim == 2 else voxels, affine)
-    volume.header.set_xyzt_units("mm")
-    with atomic_path(path) as temporary:
-        nib.save(volume, temporary)
+    rows = tuple(tuple(float(number) for number in row) for row in affine)
+    write_values(path, number_map.astype(np.uint16, copy=False), Geometry(None, rows))
 
 
 def _class(finding: Finding, classes: Sequence[str]) -> str:

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from debride.data.cache import cache_folder, resize
 from debride.data.pixels import arrays
-from debride.data.pixels.images import read_header, read_image, suffix
+from debride.data.pixels.images import files_of, read_header, read_image
 from debride.files import atomic_path, content_hash
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
@@ -67,7 +66,7 @@ def working_size(image: npt.NDArray[np.generic], where: Path) -> npt.NDArray[np.
         image = image.astype(np.uint16) >> 8
     elif image.dtype != np.uint8:
         raise DataError(where, f"holds {image.dtype}", "Convert it to 8 or 16 bits, with the window that shows what matters.")
-    elif image.size and image.max() == 1 and _is_one_bit(where):
+    elif image.size and image.max() == 1 and read_header(where).one_bit:
         return image.astype(np.uint8) * np.uint8(255)
     return image.astype(np.uint8, copy=False)
 
@@ -106,7 +105,8 @@ def prepare_classes(
     sources = sorted({path for case in cases for path in case.image})
     number = {path: place for place, path in enumerate(sources)}
     places = [(number[case.image[0]], case.id.partition("_")[0] if case.row is not None else "", case.row) for case in cases]
-    key = content_hash(sources, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places))
+    files = sources if cases[0].row is not None else files_of(sources)
+    key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places))
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
         pieces = _npz_pieces(cases) if cases[0].row is not None else _file_pieces(cases)
@@ -188,13 +188,6 @@ def _file_pieces(cases: Sequence[Case]) -> Iterator[tuple[npt.NDArray[np.int64],
     for place, case in enumerate(cases):
         image = working_size(read_image(case.image)[0], case.image[0])
         yield np.array([place]), image[None]
-
-
-def _is_one_bit(path: Path) -> bool:
-    if suffix(path) not in (".png", ".tif", ".tiff"):
-        return False
-    with Image.open(path) as picture:
-        return picture.mode == "1"
 
 
 def _shape(images: npt.NDArray[np.generic]) -> str:

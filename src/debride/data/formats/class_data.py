@@ -22,7 +22,7 @@ from debride.data.formats.layout import (
 )
 from debride.data.formats.manifest import FLAGS, inside
 from debride.data.pixels import arrays
-from debride.data.pixels.images import SUFFIXES, suffix
+from debride.data.pixels.images import endings, is_image, suffix
 from debride.files import read_text
 from debride.types import Case, DataError, Dataset, Format, Split
 from debride.words import some
@@ -164,7 +164,7 @@ def _read_folders(root: Path, report: Report) -> Layout:
     splits: dict[str, Split] = {}
     for split, folder in found:
         for image in sorted(folder.iterdir()):
-            if suffix(image) not in SUFFIXES or image.name.startswith(".") or image.is_dir():
+            if not is_image(image) or image.is_dir():
                 if not image.name.startswith("."):
                     report(_unread(image))
                 continue
@@ -189,7 +189,7 @@ def _unread(path: Path) -> DataError:
     if path.is_dir():
         remedy = "Move its images into the folder of their class, or take it away: images lie in CLASS/ or SPLIT/CLASS/."
         return DataError(path, "is a folder in the folder of a class", remedy)
-    return DataError(path, "is of a kind that is not read", f"Convert it to {', '.join(SUFFIXES)}.")
+    return DataError(path, "is of a kind that is not read", f"Convert it to {', '.join(endings())}.")
 
 
 def _read_table(root: Path, report: Report) -> Layout:
@@ -294,7 +294,7 @@ def _is_masks(folder: Path) -> bool:
 
 
 def _has_pictures(folder: Path) -> bool:
-    return any(suffix(file) in SUFFIXES and file.is_file() for file in folder.iterdir())
+    return any(is_image(file) and file.is_file() for file in folder.iterdir())
 
 
 def _folders_in(path: Path) -> list[Path]:

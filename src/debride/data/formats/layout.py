@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from debride.data.pixels.images import MAX_VALUE, SUFFIXES, stem, suffix
+from debride.data.pixels.images import MAX_VALUE, is_image, stem
 from debride.files import read_json
 from debride.types import Case, DataError, Format, Split
 from debride.words import some
@@ -199,7 +199,7 @@ def image_files(folder: Path, report: Report) -> list[Path]:
     if not folder.is_dir():
         report(DataError(folder, "is no folder", "Make the folder, or check the path of the data set."))
         return []
-    return [path for path in sorted(folder.iterdir()) if suffix(path) in SUFFIXES and not path.name.startswith(".")]
+    return [path for path in sorted(folder.iterdir()) if is_image(path)]
 
 
 def _may_be_ignore(value: Any, taken: Collection[int]) -> bool:

@@ -17,7 +17,8 @@ from debride.data.formats.layout import (
     read_splits,
     report_unpaired,
 )
-from debride.data.pixels.images import MAX_VALUE, SUFFIXES, read_header, stem, suffix
+from debride.data.pixels import PIXELS
+from debride.data.pixels.images import MAX_VALUE, read_header, stem, suffix
 from debride.files import read_json
 from debride.types import Case, DataError, Split
 
@@ -59,8 +60,9 @@ def read_nnunet(root: Path, fold: int, report: Report) -> Layout:
 def _read_files(path: Path, description: dict[str, Any]) -> tuple[str, int]:
     """File ending and number of channels."""
     ending, channels = description.get("file_ending"), description.get("channel_names")
-    if ending not in SUFFIXES or ending in (".jpg", ".jpeg"):
-        raise DataError(path, f'"file_ending" is {ending!r}', "Convert the files to .nii.gz, .nii, .png or .tif.")
+    fit = [known for kind in PIXELS.values() if not kind.lossy for known in kind.endings]
+    if ending not in fit:
+        raise DataError(path, f'"file_ending" is {ending!r}', f"Convert the files to one of {', '.join(fit)}.")
     if not isinstance(channels, dict) or not channels:
         raise DataError(path, 'has no "channel_names"', 'Write {"channel_names": {"0": "MRI"}} as nnU-Net v2 does.')
     return ending, len(channels)

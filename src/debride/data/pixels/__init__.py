@@ -1,4 +1,66 @@
 """Kinds of image files: what each one's endings are, how it is read as stored, and how it is written.
 
-Nothing outside this room names an ending or a decoder.
+Nothing outside this room names an ending or a decoder. ``PIXELS`` lists the kinds; ``images`` reads and writes with them.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from debride.data.pixels.kind import Header, Pixels
+from debride.data.pixels.nifti import Nifti
+from debride.data.pixels.pictures import Jpeg, Pictures
+from debride.types import DataError
+
+PIXELS: dict[str, Pixels] = {
+    kind.name: kind
+    for kind in (
+        Pictures(),
+        Jpeg(),
+        Nifti(),
+    )
+}
+"""All kinds of image files by name."""
+
+__all__ = ["PIXELS", "Header", "Pixels", "add_pixels", "endings", "find_pixels", "is_image", "stem", "suffix"]
+
+
+def find_pixels(path: Path) -> Pixels:
+    """The kind of a file by its ending; DataError if no kind has it."""
+    ending = suffix(path)
+    for kind in PIXELS.values():
+        if ending in kind.endings:
+            return kind
+    raise DataError(path, "is of a kind that is not read", f"Convert it to one of {', '.join(endings())}.")
+
+
+def add_pixels(kind: Pixels) -> None:
+    """Add a kind from outside the package; DataError if it takes the name or an ending of another one."""
+    for known in PIXELS.values():
+        taken = sorted(set(known.endings) & set(kind.endings)) or [kind.name] * (known.name == kind.name)
+        if taken and type(known) is not type(kind):
+            remedy = f"Give it another name and other endings: {taken[0]} belongs to {known.name}."
+            raise DataError(f"kind of file {kind.name}", f"claims {', '.join(taken)}, which is taken", remedy)
+    PIXELS[kind.name] = kind
+
+
+def endings() -> tuple[str, ...]:
+    """All endings of files that are read, in lower case."""
+    return tuple(ending for kind in PIXELS.values() for ending in kind.endings)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file has an ending that is read; hidden files do not count."""
+    return suffix(path) in endings() and not path.name.startswith(".")
+
+
+def suffix(path: Path) -> str:
+    """The ending in lower case, also one of several dots (``.nii.gz``); of files of no known kind what follows the last dot."""
+    name = path.name.lower()
+    fitting = [ending for ending in endings() if name.endswith(ending) and len(name) > len(ending)]
+    return max(fitting, key=len, default=path.suffix.lower())
+
+
+def stem(path: Path) -> str:
+    """The file name without ``suffix``."""
+    return path.name[: len(path.name) - len(suffix(path))]

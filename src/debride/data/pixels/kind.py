@@ -1,0 +1,118 @@
+"""``Pixels``: what a kind of image file has to say of itself, and what all kinds share."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.types import DataError, Geometry
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says before its pixels are decoded: shape (*S), number of channels, geometry, and whether a pixel is one bit,
+    black or white."""
+
+    shape: tuple[int, ...]
+    channels: int
+    geometry: Geometry
+    one_bit: bool = False
+
+
+class Pixels(ABC):
+    """One kind of image file: its endings, and how it is read as stored and written.
+
+    Arrays are in the order C, *S for images and *S for labels, with S = H W or D H W, x last. Spacing is in array order. Every
+    method that reads raises DataError for a file that it cannot read whole: ``decoding`` turns what a decoder raises into one.
+    A new kind is one class like this in a file of its own, and one line in ``PIXELS``.
+    """
+
+    name: str
+    """What ``PIXELS`` calls it."""
+
+    endings: tuple[str, ...]
+    """The file endings, in lower case and with their dot; of two that fit a name the longer one counts."""
+
+    lossy: bool = False
+    """Whether pixels change on writing, so that label values are not kept. Labels are then written as PNG."""
+
+    @abstractmethod
+    def header(self, path: Path) -> Header:
+        """Shape, channels and geometry, without decoding the pixels."""
+
+    @abstractmethod
+    def image(self, path: Path) -> tuple[Array, Geometry]:
+        """All channels (C, *S) as stored, in the machine's byte order, every kind of float as float32; with the geometry."""
+
+    @abstractmethod
+    def values(self, path: Path) -> tuple[Array, Geometry]:
+        """The numbers (*S) of a label as they are stored, with the geometry."""
+
+    @abstractmethod
+    def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
+        """Write numbers (*S) in their own type to a new file that lies where ``geometry`` says.
+
+        ``like`` is an image of any kind on the same grid, where there is one: its header may be copied.
+        """
+
+    @abstractmethod
+    def write_like(self, source: Path, values: Array, target: Path) -> None:
+        """Write the label file ``source`` of this kind to ``target`` with other integers (*S).
+
+        Its header, geometry, axes and compression are kept, and its number type where that holds the values.
+        """
+
+    def label_ending(self, ending: str) -> str:
+        """The ending of a mask that is predicted for an image with this ending."""
+        return ending
+
+    def layers(self, path: Path) -> int:
+        """How many numbers a voxel has that are no colours: more than one in a map of probabilities."""
+        return 1
+
+    def maps(self, path: Path) -> tuple[Array, Geometry]:
+        """The numbers (K, *S) of a file of several ``layers``, as stored."""
+        raise DataError(path, "holds one number per pixel", "Save probabilities as one map for each class.")
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that belong to an image: the one that names it first, then those that it points to."""
+        return (path,)
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy an image with all its ``files``; ``target`` may have another name."""
+        shutil.copyfile(source, target)
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turns what a decoder raises into DataError: for damaged files Pillow, nibabel and zlib raise a dozen unrelated kinds."""
+    if not path.is_file():
+        raise DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
+    if path.stat().st_size == 0:
+        raise DataError(path, "is empty", "Restore the file from its source.")
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        message = str(error).replace(str(path), path.name)
+        raise DataError(path, f"cannot be decoded ({message})", "Restore the file from its source, it is damaged.") from error
+
+
+def fitting_type(stored: np.dtype[Any], values: Array) -> np.dtype[Any]:
+    """The number type ``stored`` if it holds the integers, else the smallest that does."""
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if stored.kind == "f" or np.iinfo(stored).min <= low <= high <= np.iinfo(stored).max:
+        return stored
+    kinds: tuple[type[Any], ...] = (np.uint8, np.uint16, np.int16, np.int32)
+    return next(np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= low <= high <= np.iinfo(kind).max)

@@ -1,0 +1,124 @@
+"""NIfTI, compressed or not, through nibabel. The voxel axes (x, y, z) are transposed to D H W; nothing is reoriented."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from debride.data.pixels.kind import Array, Header, Pixels, decoding, fitting_type
+from debride.types import DataError, Geometry
+
+
+class Nifti(Pixels):
+    """NIfTI-1 and -2. A volume of one slice is read as 2D; what is neither compressed nor scaled is memory-mapped."""
+
+    name = "nifti"
+    endings = (".nii", ".nii.gz")
+
+    def header(self, path: Path) -> Header:
+        """As for all kinds."""
+        volume = _opened(path)
+        return Header(_shape(path, volume)[::-1], 1, _geometry(path, volume))
+
+    def image(self, path: Path) -> tuple[Array, Geometry]:
+        """As for all kinds, with one channel."""
+        values, geometry = self.values(path)
+        return values[None], geometry
+
+    def values(self, path: Path) -> tuple[Array, Geometry]:
+        """The voxels (*S), mapped if the file is neither compressed nor scaled nor of another byte order; floats as float32."""
+        volume = _opened(path)
+        shape = _shape(path, volume)
+        with decoding(path):
+            stored = _stored(volume)
+        kind = np.dtype(np.float32) if stored.dtype.kind == "f" else stored.dtype.newbyteorder("=")
+        return stored.astype(kind, copy=False).reshape(shape, order="A").T, _geometry(path, volume)
+
+    def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
+        """Write numbers (*S) with the geometry's affine, else its spacing; a plane gets a third axis of length 1."""
+        import nibabel as nib
+
+        voxels = values.T
+        make_volume: Any = nib.Nifti1Image
+        volume = make_volume(voxels[..., None] if values.ndim == 2 else voxels, _affine(geometry))
+        volume.header.set_xyzt_units("mm")
+        nib.save(volume, path)
+
+    def write_like(self, source: Path, values: Array, target: Path) -> None:
+        """As for all kinds."""
+        import nibabel as nib
+
+        volume = _opened(source)
+        kind = fitting_type(volume.get_data_dtype(), values)
+        header = volume.header.copy()
+        header.set_data_dtype(kind)
+        nib.save(type(volume)(values.T.astype(kind).reshape(volume.shape), volume.affine, header), target)
+
+    def label_ending(self, ending: str) -> str:
+        """Masks are compressed."""
+        return ".nii.gz"
+
+    def layers(self, path: Path) -> int:
+        """More than one for a file (x, y, z, K) or (x, y, z, 1, K)."""
+        return prod(_opened(path).shape[3:])
+
+    def maps(self, path: Path) -> tuple[Array, Geometry]:
+        """(K, D, H, W) of a file (x, y, z, K)."""
+        volume = _opened(path)
+        shape = tuple(volume.shape)
+        if not (len(shape) == 4 or (len(shape) == 5 and shape[3] == 1)):
+            raise DataError(path, f"has the axes {shape}", "Save probabilities as (x, y, z, class).")
+        with decoding(path):
+            stored = _stored(volume)
+        planar = shape[2] == 1
+        zooms = tuple(float(zoom) for zoom in volume.header.get_zooms()[: 2 if planar else 3])
+        return stored.reshape((*shape[:3], shape[-1]), order="A").T, Geometry(zooms[::-1], _rows(volume))
+
+
+def _opened(path: Path) -> Any:
+    import nibabel as nib
+
+    with decoding(path):
+        volume: Any = nib.load(path, mmap="r")  # not nibabel's "c": writable pages would count as the process's own memory
+        stored = volume.get_data_dtype()
+        if stored.kind not in "iuf":
+            raise DataError(path, f"holds voxels of type {stored}", "Export it with one real number per voxel.")
+        return volume
+
+
+def _stored(volume: Any) -> Array:
+    """The voxels in the file's own order, mapped where that can be."""
+    proxy = volume.dataobj
+    scaled = (proxy.slope, proxy.inter) != (1, 0)
+    return np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
+
+
+def _shape(path: Path, volume: Any) -> tuple[int, ...]:
+    """The voxel axes (x, y) or (x, y, z) that count: axes of length 1 from z on are left out."""
+    shape = tuple(int(length) for length in volume.shape)
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(path, f"has the axes {volume.shape}", "Export one file of 2 or 3 axes per channel.")
+    return shape
+
+
+def _geometry(path: Path, volume: Any) -> Geometry:
+    zooms = tuple(float(zoom) for zoom in volume.header.get_zooms()[: len(_shape(path, volume))])
+    if not all(np.isfinite(zoom) and zoom > 0 for zoom in zooms):
+        raise DataError(path, f"has the voxel spacing {zooms} mm", "Export it again with its true spacing.")
+    return Geometry(zooms[::-1], _rows(volume))
+
+
+def _rows(volume: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(number) for number in row) for row in volume.affine)
+
+
+def _affine(geometry: Geometry) -> Array:
+    if geometry.affine is not None:
+        return np.asarray(geometry.affine)
+    spacing = (geometry.spacing or (1.0, 1.0))[::-1]
+    return np.diag([*spacing, *[1.0] * (4 - len(spacing))])
