@@ -1,7 +1,7 @@
 """State that methods keep per pixel or per case, on disk and in the geometry of the working images.
 
 Every field is one flat file of maps, one after the other, that is mapped into memory only while it is read or changed. Memory
-therefore does not grow with the data set.
+therefore does not grow with the data set. Given labels are no state: they are files that nobody writes to.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class LabelState:
 
     The files are scratch: made anew here, and worth only what a ``snapshot`` of them is worth. Where ``origin`` (B, d) and
     ``shape`` are given, values belong to that region of each map, which may reach beyond the image; the default is a region
-    at pixel 0 of the first row's shape. ``existing`` opens what another process made with the same arguments. Raises DataError
-    where the disk has no room for the fields.
+    at pixel 0 of the first row's shape. ``existing`` opens what another process made with the same arguments: all map the same
+    files. In an epoch a row has one visitor, and so one writer; between epochs each process writes the rows in ``run.own``.
+    Raises DataError where the disk has no room for the fields.
     """
 
     def __init__(
@@ -142,9 +143,10 @@ class LabelState:
     ) -> None:
         """Adds an increment in a view's geometry (B, *channels, *out_shape) through the adjoint of the view's warp.
 
-        ``origin`` is where the warp's source region starts. With ``shown`` (B, *out_shape) bool a stored pixel gets the mean of
-        the increments of those view pixels that it is seen in, instead of their sum. The sums are taken on the CPU, where their
-        order is fixed.
+        The adjoint keeps the increment's sum, as a gradient needs it: a view magnified by z gives a stored pixel z^d times as
+        much. ``origin`` is where the warp's source region starts. With ``shown`` (B, *out_shape) bool a stored pixel gets the
+        mean of the increments of those view pixels that it is seen in, instead of their sum. The sums are taken on the CPU,
+        where their order is fixed.
         """
         warp, change = warp.to("cpu"), increment.detach().cpu().float()
         if shown is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from tests.datasets import build_folder
 from tests.training_jobs import small_job
 
 from debride.bench.phantom import write_phantoms
@@ -61,3 +63,14 @@ def test_audit_and_repair_puts_wrong_labels_right(tmp_path: Path) -> None:
     after = labels(out / "repaired")
     assert all((after[case] == right[case]).mean() > 0.98 for case in right)
     assert {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()} == before
+
+
+def test_the_readme_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    size = "image_size=(256, 256)"
+    assert size in example
+    build_folder(tmp_path / "scans")
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace(size, "image_size=(32, 32), epochs=1, network='unet-small', width=4, device='cpu'"), {})
+    assert (tmp_path / "run" / "weights" / "best.safetensors").exists()

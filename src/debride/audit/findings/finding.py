@@ -12,11 +12,11 @@ FindingKind = Literal["missing", "extra", "boundary", "swap", "flip", "shift", "
 class Finding:
     """What an audit suspects in one label: a connected piece of it, or, for flip, shift and empty, the label as a whole.
 
-    ``number`` (1, 2, ...) is the value of its voxels in the case's map of proposals. ``given`` and ``proposed`` are class ids:
-    0 is given where an object is missing and proposed for one too many. ``box`` has the first and the past-last index per array
-    axis; ``voxels`` change their class, ``volume`` is theirs in ml, None without a spacing. ``displacement`` in mm (pixels
-    without a spacing) is, for a boundary, how far the label reaches too far out, negative where it lies too far in, and for a
-    shift its length. ``severity`` and ``confidence`` lie in [0, 1].
+    ``number`` (1, 2, ...) is the value of its voxels in the case's map of proposals, so a voxel belongs to one finding.
+    ``given`` and ``proposed`` are class ids: 0 is given where an object is missing and proposed for one too many. ``box`` has
+    the first and the past-last index per array axis; ``voxels`` change their class, ``volume`` is theirs in ml, None without a
+    spacing. ``displacement`` in mm (pixels without a spacing) is, for a boundary, how far the label reaches too far out,
+    negative where it lies too far in, and for a shift its length. ``severity`` and ``confidence`` lie in [0, 1].
     """
 
     case: str
