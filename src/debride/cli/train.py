@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,13 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     add_settings(parser, TrainConfig, "training")
     add_settings(parser, Augmentation, "augmentation", prefix="augment_")
     add_settings(parser, ClassAugmentation, "augmentation for classification", prefix="augment_", dest="class_")
-    if method := _named_method(words):
+    if method := _named_method(parser, words):
         from debride.methods import find_method
 
-        add_settings(parser, find_method(method).Config, f"options of {method}", dest="method_")
+        try:
+            add_settings(parser, find_method(method).Config, f"options of {method}", dest="method_")
+        except argparse.ArgumentError as error:
+            raise DataError(f"method {method}", f"has a setting of a name that is taken ({error})", "Rename it.") from error
     parser.set_defaults(answer=answer)
 
 
@@ -106,13 +110,16 @@ def answer(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _named_method(words: Sequence[str]) -> str | None:
-    """The first word after ``train`` that is a method; None, without importing any method, where there is none to find."""
-    if list(words[:1]) != ["train"] or all(word.startswith("-") for word in words[1:]):
-        return None
+def _named_method(parser: argparse.ArgumentParser, words: Sequence[str]) -> str | None:
+    """The first word after ``train`` that names a method and is no value of an option of the parser; None, without importing
+    any method, where there is none to find."""
     from debride.methods import METHODS
 
-    return next((word for word in words[1:] if word in METHODS), None)
+    if list(words[:1]) != ["train"]:
+        return None
+    taking = {flag for flag, option in parser._option_string_actions.items() if option.nargs != 0}
+    candidates = [word for before, word in pairwise(words) if before not in taking and not word.startswith("-")]
+    return next((word for word in candidates if METHODS.known(word)), None)
 
 
 def _augmentation(arguments: argparse.Namespace, task: Task) -> tuple[type[Any], dict[str, Any]]:

@@ -1,64 +1,76 @@
-"""The methods, by the name that the command line knows them by."""
+"""The methods, by the name that the command line knows them by.
 
-from debride.methods.alc import ALC
-from debride.methods.base import Method
-from debride.methods.ce import CrossEntropy
-from debride.methods.co_teaching import CoTeaching
-from debride.methods.confident_learning import ConfidentLearning
-from debride.methods.dcd import DCD
-from debride.methods.dcd_segmentation import DCDSegmentation
-from debride.methods.dividemix import DivideMix
-from debride.methods.elr import ELR
-from debride.methods.gce import GeneralizedCrossEntropy
-from debride.methods.gsd_net import GSDNet
-from debride.methods.jocor import JoCoR
-from debride.methods.l2b import L2B
-from debride.methods.mean_teacher import MeanTeacher
-from debride.methods.meta_dcseg import MetaDCSeg
-from debride.methods.mtcl import MTCL
-from debride.methods.pick_and_learn import PickAndLearn
-from debride.methods.sce import SymmetricCrossEntropy
-from debride.methods.self_cleansing import SelfCleansing
-from debride.methods.t_loss import TLoss
-from debride.methods.tri_net import TriNet
-from debride.methods.unicon import UNICON
-from debride.types import DataError
+A method is one module here and one line in ``METHODS``. What several share is in ``methods/parts``. Importing this package
+imports no method, and so not torch: each is imported when it is asked for.
+"""
 
-METHODS: dict[str, type[Method]] = {
-    "ce": CrossEntropy,
-    "gce": GeneralizedCrossEntropy,
-    "sce": SymmetricCrossEntropy,
-    "t-loss": TLoss,
-    "co-teaching": CoTeaching,
-    "cl": ConfidentLearning,
-    "pick-and-learn": PickAndLearn,
-    "jocor": JoCoR,
-    "gsd-net": GSDNet,
-    "l2b": L2B,
-    "meta-dcseg": MetaDCSeg,
-    "self-cleansing": SelfCleansing,
-    "mean-teacher": MeanTeacher,
-    "mtcl": MTCL,
-    "tri-net": TriNet,
-    "alc": ALC,
-    "elr": ELR,
-    "dividemix": DivideMix,
-    "unicon": UNICON,
-    "dcd": DCD,
-    "dcd-seg": DCDSegmentation,
-}
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from debride.plugins import Registry
+
+if TYPE_CHECKING:
+    from debride.methods.base import Method
+
+
+def _lacks(thing: object) -> str:
+    """What something lacks to be a method."""
+    from debride.methods.base import Method, Paper
+
+    if not (isinstance(thing, type) and issubclass(thing, Method)):
+        return "is no class derived from debride.methods.base.Method"
+    if not isinstance(getattr(thing, "paper", None), Paper):
+        return "has no paper: a class attribute of type debride.methods.base.Paper"
+    if not dataclasses.is_dataclass(getattr(thing, "Config", None)):
+        return "has no Config: a dataclass of its settings"
+    if bare := [field.name for field in dataclasses.fields(thing.Config) if field.default is dataclasses.MISSING]:
+        return f"has a Config with settings that have no default: {', '.join(bare)}"
+    unknown = set(thing.tasks) - {"segmentation", "classification"}
+    if unknown or not thing.tasks:
+        return f"has the tasks {set(thing.tasks) or 'none'}; there are segmentation and classification"
+    return ""
+
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    "debride.methods",
+    _lacks,
+    {
+        "ce": "debride.methods.ce:CrossEntropy",
+        "gce": "debride.methods.gce:GeneralizedCrossEntropy",
+        "sce": "debride.methods.sce:SymmetricCrossEntropy",
+        "t-loss": "debride.methods.t_loss:TLoss",
+        "co-teaching": "debride.methods.co_teaching:CoTeaching",
+        "cl": "debride.methods.confident_learning:ConfidentLearning",
+        "pick-and-learn": "debride.methods.pick_and_learn:PickAndLearn",
+        "jocor": "debride.methods.jocor:JoCoR",
+        "gsd-net": "debride.methods.gsd_net:GSDNet",
+        "l2b": "debride.methods.l2b:L2B",
+        "meta-dcseg": "debride.methods.meta_dcseg:MetaDCSeg",
+        "self-cleansing": "debride.methods.self_cleansing:SelfCleansing",
+        "mean-teacher": "debride.methods.mean_teacher:MeanTeacher",
+        "mtcl": "debride.methods.mtcl:MTCL",
+        "tri-net": "debride.methods.tri_net:TriNet",
+        "alc": "debride.methods.alc:ALC",
+        "elr": "debride.methods.elr:ELR",
+        "dividemix": "debride.methods.dividemix:DivideMix",
+        "unicon": "debride.methods.unicon:UNICON",
+        "dcd": "debride.methods.dcd:DCD",
+        "dcd-seg": "debride.methods.dcd_segmentation:DCDSegmentation",
+    },
+)
 
 
 def find_method(name: str, where: object = None) -> type[Method]:
-    """The method of a name; DataError, naming ``where`` the name stands, for one that does not exist."""
-    if name not in METHODS:
-        remedy = f"Choose one of {', '.join(METHODS)}."
-        if where is None:
-            raise DataError(f"method {name}", "does not exist", remedy)
-        raise DataError(where, f"{name!r} is no method", remedy)
-    return METHODS[name]
+    """The method of a name, also one from outside: ``package.module:Class``, or a name that an installed package registers.
+
+    DataError, naming ``where`` the name stands, for one that does not exist or is no method.
+    """
+    return METHODS.find(name, where)
 
 
 def methods_for(task: str) -> list[str]:
-    """The names of the methods that can be trained for a task."""
+    """The names of the built-in methods that can be trained for a task."""
     return [name for name, method in METHODS.items() if task in method.tasks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from debride.networks.network import Network, adapt
+from debride.plugins import load
 from debride.types import DataError
 
 Norm = Literal["batch", "instance", "group"]
@@ -105,13 +105,9 @@ def _normalisation(norm: Norm, width: int) -> tuple[str, dict[str, Any]]:
 
 def construct(path: str, **arguments: int) -> Network:
     """Imports and calls a user's constructor."""
-    module_name, _, name = path.partition(":")
-    try:
-        constructor = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise DataError(
-            "`network`", f"cannot import {path!r} ({error})", "Install the package, or put its folder on PYTHONPATH."
-        ) from error
+    constructor = load(path, "`network`")
+    if not callable(constructor):
+        raise DataError("`network`", f"{path} is no function or class", "Name what makes the network when it is called.")
     try:
         module = constructor(**arguments)
     except Exception as error:  # whatever the user's code raises

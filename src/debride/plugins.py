@@ -1,0 +1,141 @@
+"""Things by name: built-in ones, those of installed packages, and a user's own as ``package.module:Class``.
+
+Importing a module runs its code. So nothing is imported before it is asked for by name, and a name that stands in a file is
+imported only where the user trusts it (``Trust``). Installed packages register names as entry points: the user installed them,
+so a short name in a file is as good as one on the command line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import reduce
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar, cast
+
+from debride.types import DataError
+
+T = TypeVar("T")
+
+REMEDY = "Install the package, or put its folder on PYTHONPATH (PYTHONPATH=. for the current one)."
+
+
+def load(path: str, where: object) -> object:
+    """The object that ``package.module:name`` names; its module is searched where Python searches. DataError, naming ``where``
+    the path stands, where it cannot be imported."""
+    try:
+        return _resolve(path)
+    except Exception as error:  # whatever the user's module raises
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        raise DataError(where, f"cannot import {path!r} ({kind}{error})", REMEDY) from error
+
+
+def _resolve(path: str) -> object:
+    module, _, name = path.partition(":")
+    return reduce(getattr, name.split("."), importlib.import_module(module))
+
+
+def registered(group: str) -> list[str]:
+    """The names that installed packages register in a group of entry points; nothing is imported."""
+    return sorted({entry.name for entry in entry_points(group=group)})
+
+
+def load_registered(group: str, name: str, where: object) -> object | None:
+    """The object that an installed package registers by a name; None where none does. DataError where several differ."""
+    entries = {entry.value: entry for entry in entry_points(group=group, name=name)}
+    if len(entries) > 1:
+        packages = " and ".join(sorted(_package(entry) for entry in entries.values()))
+        raise DataError(where, f"{name!r} is registered by {packages}", "Name one of them as package.module:Class.")
+    return load(next(iter(entries)), where) if entries else None
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
+
+
+class Registry(MutableMapping[str, T], Generic[T]):
+    """The built-in things of one kind by name, each imported when it is first asked for.
+
+    ``kind`` is what messages call one of them, ``group`` the entry points that bring others, ``paths`` where each is, as
+    ``package.module:name``. ``lacks`` says what something from outside lacks to be one of the kind, empty where nothing. Names
+    from outside are found by ``find`` alone, never in place of a built-in one.
+    """
+
+    def __init__(self, kind: str, group: str, lacks: Callable[[object], str], paths: Mapping[str, str]) -> None:
+        self.kind, self.group, self.lacks, self._paths = kind, group, lacks, dict(paths)
+        self._loaded: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._loaded:
+            self._loaded[name] = cast(T, _resolve(self._paths[name]))
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._paths.setdefault(name, "")
+        self._loaded[name] = thing
+
+    def __delitem__(self, name: str) -> None:
+        del self._paths[name]
+        self._loaded.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths  # without importing it
+
+    def find(self, name: str, where: object = None) -> T:
+        """The thing of a name: a built-in one, else what ``package.module:Class`` is, else what a package registers.
+
+        DataError, naming ``where`` the name stands, for a name that does not exist and for what is no such thing.
+        """
+        if name in self:
+            return self[name]
+        place = f"{self.kind} {name}" if where is None else where
+        thing = load(name, place) if ":" in name else load_registered(self.group, name, place)
+        if thing is None:
+            others = registered(self.group)
+            installed = f"; installed: {', '.join(others)}" if others else ""
+            remedy = f"Choose one of {', '.join(self)}{installed}; or name your own as package.module:Class."
+            raise DataError(place, "does not exist" if where is None else f"{name!r} is no {self.kind}", remedy)
+        if lack := self.lacks(thing):
+            raise DataError(
+                place,
+                lack if where is None else f"{name} {lack}",
+                f"See docs/how-to/{self.kind}.md for what a {self.kind} is made of.",
+            )
+        return cast(T, thing)
+
+    def known(self, name: str) -> bool:
+        """Whether a word is, or looks like, the name of such a thing; nothing is imported."""
+        return name in self or is_path(name) or name in registered(self.group)
+
+
+def is_path(word: str) -> bool:
+    """Whether a word has the form ``package.module:name``."""
+    module, colon, name = word.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Which modules that files name may be imported: all (``everything``), or those that the user ``named`` again."""
+
+    everything: bool = False
+    named: frozenset[str] = frozenset()
+
+    def admit(self, name: object, where: object, again: str = "") -> None:
+        """DataError where a ``name`` in the file ``where`` asks to import a module that is not trusted.
+
+        ``again`` is the option by which a user may name it again. Other names pass, whether they exist or not.
+        """
+        if not isinstance(name, str) or ":" not in name or self.everything or name in self.named:
+            return
+        remedy = "Read that module's code. If you trust it, add --trust-code"
+        option = f", or name it again: {again} {name}" if again else ""
+        problem = f"names {name}, a module that would be imported and run"
+        raise DataError(where, problem, f"{remedy}{option}.")
