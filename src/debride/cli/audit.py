@@ -32,7 +32,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser = verbs.add_parser(
         "audit",
         help="which labels are wrong, where and how, with a report to look at",
-        epilog="Without --predictions or --run networks are trained, each on all cases but a part, which it then judges.",
+        epilog="Without --predictions or --run networks are trained. Each judges the part of the cases that it was not trained on.",
     )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--out", type=Path, required=True, metavar="AUDIT", help="folder for the report and what belongs to it")
@@ -51,7 +51,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         nargs="+",
         default=["train", "val"],
         choices=["train", "val", "test"],
-        help="whose labels are audited (default: train val)",
+        help="splits whose labels are audited (default: train val)",
     )
     parser.add_argument("--partial", action="store_true", help="leave out cases without a prediction")
     parser.add_argument(
@@ -64,12 +64,16 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         "--identities", action="store_true", help="a rater's name is the same person throughout: rank the raters too"
     )
     parser.add_argument(
-        "--consensus", choices=["majority", "staple"], help="of several raters, also write a data set with their consensus"
+        "--consensus",
+        choices=["majority", "staple"],
+        help="where there are several raters, also write a data set with their consensus",
     )
     add_settings(parser, AuditConfig, "audit")
     cross = parser.add_argument_group("cross-validation, without predictions")
-    cross.add_argument("--folds", type=int, default=5, metavar="N", help="parts of the patients (default: 5)")
-    cross.add_argument("--method", default="ce", help="that trains the networks (default: ce)")
+    cross.add_argument(
+        "--folds", type=int, default=5, metavar="N", help="parts that the patients are divided into (default: 5)"
+    )
+    cross.add_argument("--method", default="ce", help="the method that trains the networks (default: ce)")
     cross.add_argument("--config", type=Path, metavar="FILE", help="YAML with the sections training, augmentation, method")
     cross.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
     add_dataset_options(parser)

@@ -25,10 +25,14 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the simulator, as steps=90 preference=0.2"
     )
     parser.add_argument("--dice", type=float, metavar="X", help="choose the strength that gives this mean label Dice instead")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
     parser.add_argument("--share", type=float, default=1.0, metavar="X", help="share of the cases to corrupt (default: 1)")
     parser.add_argument(
-        "--splits", nargs="+", default=["train", "val"], choices=["train", "val", "test"], help="default: train val"
+        "--splits",
+        nargs="+",
+        default=["train", "val"],
+        choices=["train", "val", "test"],
+        help="splits to corrupt (default: train val)",
     )
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)

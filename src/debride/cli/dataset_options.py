@@ -22,9 +22,15 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"
     )
     group.add_argument("--trusted", type=Path, metavar="FILE", help="ids of cases whose labels were verified, one per line")
-    group.add_argument("--fold", type=int, default=0, metavar="N", help="of splits_final.json (default: 0)")
-    group.add_argument("--test-fraction", type=float, default=0.0, metavar="X", help="of patients, where there is no split")
-    group.add_argument("--split-seed", type=int, default=0, metavar="N", help="where the data set brings no split (default: 0)")
+    group.add_argument("--fold", type=int, default=0, metavar="N", help="fold of splits_final.json (default: 0)")
+    group.add_argument(
+        "--test-fraction",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="share of the patients to test on, where the files name no split (default: 0)",
+    )
+    group.add_argument("--split-seed", type=int, default=0, metavar="N", help="seed of the splits that are drawn (default: 0)")
 
 
 def open_from(arguments: argparse.Namespace) -> Dataset:

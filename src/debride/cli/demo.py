@@ -11,8 +11,10 @@ from debride.cli.options import Verbs
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("demo", help="all of it on generated images, minutes on a laptop")
-    parser.add_argument("--out", type=Path, default=Path("debride-demo"), metavar="DIR", help="default: debride-demo")
+    parser = verbs.add_parser("demo", help="the whole program on generated images, in minutes on a laptop")
+    parser.add_argument(
+        "--out", type=Path, default=Path("debride-demo"), metavar="DIR", help="folder for the results (default: debride-demo)"
+    )
     parser.set_defaults(answer=answer)
 
 

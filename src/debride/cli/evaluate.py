@@ -16,7 +16,9 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("predictions", type=Path)
     parser.add_argument("dataset", type=Path, metavar="REFERENCE", help="the data set with the reference labels")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--splits", nargs="+", default=["test"], choices=["train", "val", "test"], help="default: test")
+    parser.add_argument(
+        "--splits", nargs="+", default=["test"], choices=["train", "val", "test"], help="splits to evaluate (default: test)"
+    )
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 

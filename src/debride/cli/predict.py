@@ -17,7 +17,11 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--splits", nargs="+", default=[], choices=["train", "val", "test"], help="of a data set (default: test, or all)"
+        "--splits",
+        nargs="+",
+        default=[],
+        choices=["train", "val", "test"],
+        help="splits of a data set to predict (default: test, or all)",
     )
     parser.add_argument("--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)")
     parser.add_argument(
