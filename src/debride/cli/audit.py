@@ -32,7 +32,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser = verbs.add_parser(
         "audit",
         help="which labels are wrong, where and how, with a report to look at",
-        epilog="Without --predictions or --run networks are trained. Each judges the part of the cases that it was not trained on.",
+        epilog="Without --predictions or --run networks are trained. Each judges the cases that it was not trained on.",
     )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--out", type=Path, required=True, metavar="AUDIT", help="folder for the report and what belongs to it")
