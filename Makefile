@@ -1,14 +1,24 @@
-# make demo: set up and see the whole program at work. make test: set up and run the tests.
+# make demo: set up and see the whole program at work.
+# make test: set up and run the tests; make test-fast: those of single parts alone; make test-system: those that need a browser,
+# a cluster, nnU-Net or hours, run by hand before a release.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: demo test test-fast test-system check format clean
 
 demo: .venv/installed
 	$(BIN)/debride demo --out demo-output
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not system"
+
+test-fast: .venv/installed-test
+	$(PYTEST) -m "not slow and not system" tests/unit tests/contract tests/golden
+
+test-system: .venv/installed-test
+	$(BIN)/python -m pytest -m system
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

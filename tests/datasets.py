@@ -13,19 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from debride.testing.toy_sets import nested_balls, write_classes
+
 SPACING = (2.0, 1.5, 1.0)
 """Spacing in mm of the volumes of ``build_nnunet_3d``, in array order (D, H, W)."""
-
-
-def sample(rng: np.random.Generator, shape: Sequence[int], classes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """A noisy image and its label, both (*S): nested balls about a random centre, class c + 1 inside class c."""
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    centre = np.asarray(shape) * rng.uniform(0.4, 0.6, len(shape))
-    distance = np.linalg.norm((grid - centre) / np.asarray(shape), axis=-1)
-    radii = rng.uniform(0.3, 0.38) * np.arange(classes - 1, 0, -1) / (classes - 1)
-    label = sum(distance < radius for radius in radii).astype(np.uint8)
-    image = 40 + 150 * label / (classes - 1) + rng.normal(0, 12, label.shape)
-    return np.clip(image, 0, 255).astype(np.uint8), label
 
 
 def build_folder(root: Path, n: int = 6, size: int = 32, classes: int = 2, seed: int = 0, splits: bool = True) -> Path:
@@ -34,7 +25,7 @@ def build_folder(root: Path, n: int = 6, size: int = 32, classes: int = 2, seed:
     rng = np.random.default_rng(seed)
     ids = [f"case{i:03d}" for i in range(n)]
     for name in ids:
-        image, label = sample(rng, (size, size), classes)
+        image, label = nested_balls(rng, (size, size), classes)
         save_png(root / "images" / f"{name}.png", np.stack([image, 255 - image, image // 2], axis=-1))
         save_png(root / "masks" / f"{name}.png", label * 255 if classes == 2 else label)
     if splits:
@@ -45,19 +36,8 @@ def build_folder(root: Path, n: int = 6, size: int = 32, classes: int = 2, seed:
 
 
 def build_npz(root: Path, n: int = 48, size: int = 12, classes: int = 3, seed: int = 0, noise: float = 0.0) -> Path:
-    """A folder with one MedMNIST-like file: n training images, a third as many for validation and for the test, RGB, in turn of
-    each class; a share ``noise`` of the training labels is of another class."""
-    rng = np.random.default_rng(seed)
-    arrays: dict[str, npt.NDArray[np.uint8]] = {}
-    for split, count in (("train", n), ("val", n // 3), ("test", n // 3)):
-        label = np.arange(count) % classes
-        colour = np.eye(3)[label % 3] * 120 + 60
-        image = colour[:, None, None] + rng.normal(0, 25, (count, size, size, 3))
-        wrong = (rng.random(count) < (noise if split == "train" else 0)) * rng.integers(1, classes, count)
-        arrays[f"{split}_images"] = image.clip(0, 255).astype(np.uint8)
-        arrays[f"{split}_labels"] = ((label + wrong) % classes).astype(np.uint8)[:, None]
-    root.mkdir(parents=True)
-    np.savez_compressed(root / "small.npz", **arrays)  # type: ignore[arg-type]
+    """``write_classes`` of the toy sets; the folder."""
+    write_classes(root, n, size, classes, seed, noise)
     return root
 
 
@@ -66,7 +46,7 @@ def build_nnunet_2d(root: Path, n: int = 6, size: int = 32, classes: int = 4, se
     rng = np.random.default_rng(seed)
     ids = [f"p{i // 2:02d}_s{i % 2}" for i in range(n + 2)]
     for i, name in enumerate(ids):
-        image, label = sample(rng, (size, size), classes)
+        image, label = nested_balls(rng, (size, size), classes)
         part = "Tr" if i < n else "Ts"
         save_png(root / f"images{part}" / f"{name}_0000.png", image)
         save_png(root / f"labels{part}" / f"{name}.png", label)
@@ -88,7 +68,7 @@ def build_nnunet_3d(
     rng = np.random.default_rng(seed)
     for i in range(n + 1):
         part = "Tr" if i < n else "Ts"
-        image, label = sample(rng, shape, classes)
+        image, label = nested_balls(rng, shape, classes)
         for channel in range(channels):
             save_nifti(root / f"images{part}" / f"vol{i:02d}_{channel:04d}{suffix}", image.astype(np.int16) * (channel + 1))
         if part == "Tr":
@@ -102,7 +82,7 @@ def build_manifest(root: Path, n: int = 4, size: int = 32, raters: int = 3, seed
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):
-        image, label = sample(rng, (size, size), 2)
+        image, label = nested_balls(rng, (size, size), 2)
         save_png(root / "images" / f"scan{i}.png", image)
         for rater in range(raters):
             name = f"masks/rater{rater + 1}/scan{i}.png"

@@ -15,7 +15,7 @@ from debride.audit.shown.audit_report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.system, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 
 
 def dom(path, profile, fragment="", script=""):

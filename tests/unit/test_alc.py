@@ -329,6 +329,7 @@ def test_what_it_says_of_labels_is_by_its_predictions() -> None:
 # Whole trainings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["unet-small", "vnet"])
 def test_where_all_cases_are_trusted_it_is_cross_entropy_and_dice(network: str, tmp_path: Path) -> None:
     found = []
@@ -360,6 +361,7 @@ def trained(root: Path, garbage: bool, **config: Any) -> Job:
     return job
 
 
+@pytest.mark.slow
 def test_a_training_learns_labels_of_other_cases_through_the_given_term_alone(tmp_path: Path) -> None:
     for beta, equal in ((0.0, True), (2.0, False)):
         runs = [trained(tmp_path / f"{beta}-{garbage}", garbage, beta=beta).out for garbage in (False, True)]

@@ -597,6 +597,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset]:
     return root / "cv", dataset
 
 
+@pytest.mark.slow
 def test_each_case_goes_to_the_run_that_has_not_seen_it(runs: tuple[Path, Dataset]) -> None:
     folder, dataset = runs
     found = open_predictions(folder, dataset, dataset.cases, device="cpu")

@@ -81,6 +81,7 @@ def of_seeds(share: float) -> list[tuple[Ranking, npt.NDArray[np.bool_]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.1])
 def test_the_share_of_wrong_labels_is_found(share: float) -> None:
     rankings = [ranking for ranking, _ in of_seeds(share)]
@@ -90,6 +91,7 @@ def test_the_share_of_wrong_labels_is_found(share: float) -> None:
     assert np.mean([ranking.wrong.mean() for ranking in rankings]) == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.slow
 def test_where_no_label_is_wrong_less_than_one_is_estimated() -> None:
     """Half a label is added, so that the share is above 0, and so is its interval."""
     for ranking, wrong in of_seeds(0.0):
@@ -97,6 +99,7 @@ def test_where_no_label_is_wrong_less_than_one_is_estimated() -> None:
         assert ranking.wrong.max() < 0.05 and not ranking.flagged.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.4])
 def test_of_very_many_wrong_labels_some_are_overlooked(share: float) -> None:
     """Errors planted on wrong labels look worse than one error does, so the share is rather too small."""
@@ -189,6 +192,7 @@ def test_each_kind_is_told_by_its_odds() -> None:
     np.testing.assert_array_equal(ranking.score, np.max([ranking.odds[name] for name in ranking.odds], axis=0))
 
 
+@pytest.mark.slow
 def test_the_same_seed_ranks_the_same_and_another_nearly() -> None:
     given, copies, _ = simulated(0.1, n=120, planted=60)
     one, again, other = (rank(given, copies, people(120), seed) for seed in (3, 3, 4))

@@ -294,6 +294,7 @@ def test_settings_out_of_range_are_refused_by_name(name: str, value: float) -> N
     assert caught.value.where == f"DCD.Config.{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "equal"),
     [

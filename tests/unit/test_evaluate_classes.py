@@ -243,6 +243,7 @@ def test_the_picture_shows_the_matrix(tmp_path):
         assert sign * np.corrcoef(places[name].T)[0, 1] > 0.5
 
 
+@pytest.mark.slow
 def test_many_classes_and_undefined_measures(tmp_path):
     classes = tuple(f"class {k}" for k in range(40))
     dataset = data_set(tmp_path / "data", targets=(3,) * 12, classes=classes)

@@ -204,6 +204,7 @@ def test_a_case_without_foreground_has_the_patches_of_before(tmp_path: Path) -> 
         assert bool((with_ == without).all()) is same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.2, 0.7])
 def test_a_share_of_the_patches_is_on_foreground_and_the_others_are_where_they_were(share: float, tmp_path: Path) -> None:
     label = np.zeros((64, 64), np.uint8)

@@ -142,6 +142,7 @@ def garbled(root: Path, garbage: bool, **changes: Any) -> Path:
     return job.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"patch_size": (16, 16), "foreground": 1.0}])
 def test_a_training_never_looks_at_labels_of_other_cases(changes: dict[str, Any], tmp_path: Path) -> None:
     true, garbage = (weights(garbled(tmp_path / f"{kind}", kind, **changes), "epoch-0002") for kind in (False, True))

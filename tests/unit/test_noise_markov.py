@@ -84,6 +84,7 @@ def test_fast_and_slow_process_agree(mask, steps, preference, variance, seed):
     np.testing.assert_array_equal(fast, slow)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(masks())
 def test_fast_and_slow_smoothing_agree(mask):

@@ -331,6 +331,7 @@ def test_subset_is_seeded_nested_and_independent_of_order(tmp_path: Path) -> Non
         subset(dataset, {"val": 0}, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif("DEBRIDE_DATA" not in os.environ, reason="DEBRIDE_DATA is not set")
 def test_real_data_sets() -> None:
