@@ -14,8 +14,7 @@ from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_2
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label, write_label
 from debride.evaluation.evaluate import evaluate_folder
-from debride.evaluation.metrics import case_metrics
-from debride.evaluation.summary import METRICS
+from debride.evaluation.metrics import METRICS, case_metrics
 from debride.types import IGNORE, DataError, Geometry
 
 
@@ -74,8 +73,8 @@ def test_volumes_in_mm_with_a_class_never_predicted(tmp_path):
         written = [row for row in rows if row["case"] == case.id]
         assert [row["class"] for row in written] == list(dataset.classes[1:])
         assert [row["kind"] for row in written] == ["both", "missed"]
-        assert [float(written[0][name]) for name in METRICS] == [getattr(first, name) for name in METRICS]
-        assert (float(written[1]["dice"]), written[1]["hd95"], second.dice) == (0.0, "", 0.0)
+        assert [float(written[0][name]) for name in METRICS] == [first.values[name] for name in METRICS]
+        assert (float(written[1]["dice"]), written[1]["hd95"], second.values["dice"]) == (0.0, "", 0.0)
     found = strict_json(out / "summary.json")
     assert [each["class"] for each in found["classes"]] == [*dataset.classes[1:], "all classes"]
     assert found["classes"][1]["kinds"]["missed"] == len(dataset.of("val"))

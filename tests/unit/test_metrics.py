@@ -50,7 +50,7 @@ def brute_force(p, r, spacing):
 
 
 def measured(metrics):
-    return metrics.dice, metrics.iou, metrics.hausdorff, metrics.hd95, metrics.assd
+    return tuple(metrics.values[name] for name in ("dice", "iou", "hausdorff", "hd95", "assd"))
 
 
 def labels(shape, classes, ignore=False):
@@ -85,7 +85,7 @@ def test_agrees_with_brute_force(ndim):
 def test_two_points_with_anisotropic_spacing():
     prediction, reference = np.zeros((2, 6, 7), np.uint8)
     prediction[1, 1], reference[4, 5] = 1, 1
-    assert one(prediction, reference).hausdorff == pytest.approx(5.0)
+    assert one(prediction, reference).values["hausdorff"] == pytest.approx(5.0)
     metrics = one(prediction, reference, spacing=(2.0, 0.5))
     assert metrics.unit == "mm"
     assert measured(metrics)[2:] == pytest.approx((math.sqrt(40),) * 3)
@@ -113,8 +113,8 @@ def test_image_border_counts_as_outside():
     prediction[2, 2] = 1
     metrics = one(prediction, np.ones((5, 5), np.uint8))
     ring = [2.0] * 4 + [math.sqrt(5)] * 8 + [math.sqrt(8)] * 4
-    assert metrics.hausdorff == pytest.approx(math.sqrt(8))
-    assert metrics.assd == pytest.approx((2.0 + sum(ring)) / 17)
+    assert metrics.values["hausdorff"] == pytest.approx(math.sqrt(8))
+    assert metrics.values["assd"] == pytest.approx((2.0 + sum(ring)) / 17)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_image_border_counts_as_outside():
 def test_empty_masks(prediction, reference, kind, dice):
     metrics = one(prediction, reference)
     assert metrics.kind == kind
-    assert (metrics.dice, metrics.iou) == pytest.approx((dice, dice), nan_ok=True)
+    assert measured(metrics)[:2] == pytest.approx((dice, dice), nan_ok=True)
     assert all(math.isfinite(value) == (kind == "both") for value in measured(metrics)[2:])
 
 
@@ -158,9 +158,11 @@ def test_same_definitions_as_monai():
     metrics = one(prediction.astype(np.uint8), reference.astype(np.uint8), spacing)
     p, r = (torch.from_numpy(mask)[None, None] for mask in (prediction, reference))
     options = {"include_background": True, "spacing": spacing}
-    assert metrics.hausdorff == pytest.approx(float(compute_hausdorff_distance(p, r, **options)), rel=1e-5)
-    assert metrics.hd95 == pytest.approx(float(compute_hausdorff_distance(p, r, percentile=95, **options)), rel=1e-5)
-    assert metrics.assd == pytest.approx(float(compute_average_surface_distance(p, r, symmetric=True, **options)), rel=1e-5)
+    assert metrics.values["hausdorff"] == pytest.approx(float(compute_hausdorff_distance(p, r, **options)), rel=1e-5)
+    assert metrics.values["hd95"] == pytest.approx(float(compute_hausdorff_distance(p, r, percentile=95, **options)), rel=1e-5)
+    assert metrics.values["assd"] == pytest.approx(
+        float(compute_average_surface_distance(p, r, symmetric=True, **options)), rel=1e-5
+    )
 
 
 def test_memory_order_and_integer_type_do_not_matter():

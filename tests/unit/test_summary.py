@@ -15,13 +15,14 @@ from debride.types import DataError
 
 
 def row(patient, dice, class_id=1, kind="both", hd95=math.nan, unit="px", case="case"):
-    metrics = ClassMetrics(class_id, kind, 0, 0, 0, dice, dice / 2, hd95, hd95, hd95, unit)
+    values = {"dice": dice, "iou": dice / 2, "hausdorff": hd95, "hd95": hd95, "assd": hd95}
+    metrics = ClassMetrics(class_id, kind, 0, 0, 0, values, unit)
     return Row(case, patient, metrics)
 
 
 def exact_interval(rows):
     """2.5 % and 97.5 % quantiles of the mean of class means over all n^n equally likely draws of n patients."""
-    patients = sorted({row.patient for row in rows if not math.isnan(row.metrics.dice)})
+    patients = sorted({row.patient for row in rows if not math.isnan(row.metrics.values["dice"])})
     draws = itertools.product(patients, repeat=len(patients))
     means = [mean_dice([row for patient in draw for row in rows if row.patient == patient]) for draw in draws]
     return np.quantile(means, [0.025, 0.975])

@@ -130,7 +130,7 @@ def test_unknown_distances_leave_the_mean_but_lower_its_number():
     assert lines(titled(rows, "Test HD95"))["ce"] == ("–",)
 
 
-MEASURES = "Dice, Jaccard, 95 % Hausdorff and surface distance, last epoch"
+MEASURES = "Dice, Jaccard, HD95 and ASSD, last epoch"
 
 
 def test_measures_of_the_last_epoch_have_a_line_per_method_and_noise():

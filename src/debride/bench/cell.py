@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, trust
 from debride.data.pixels.images import read_image, read_label
 from debride.data.rater_choice import choose_raters, image_id
-from debride.evaluation.metrics import case_metrics
+from debride.evaluation.metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
 from debride.files import exclusive, read_json, write_json
@@ -204,17 +204,18 @@ def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch
 
 
 def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes: tuple[str, ...]) -> Score:
-    *each, overall = summarise(rows)
-    return {
+    *by_class, overall = summarise(rows)
+    means = {name: _known(overall.metrics[name].mean) for name, metric in METRICS.items() if metric.bench}
+    means["dice"] = mean_dice(rows)
+    score = {
         "epoch": epoch,
-        "dice": mean_dice(rows),
-        "iou": _known(overall.metrics["iou"].mean),
-        "per_class": {classes[s.class_id or 0]: _known(s.metrics["dice"].mean) for s in each},
+        **{name: mean for name, mean in means.items() if METRICS[name].unit == "share"},
+        "per_class": {classes[s.class_id or 0]: _known(s.metrics["dice"].mean) for s in by_class},
         "per_rater": per_rater,
-        "hd95": _known(overall.metrics["hd95"].mean),
-        "assd": _known(overall.metrics["assd"].mean),
+        **{name: mean for name, mean in means.items() if METRICS[name].unit != "share"},
         "counts": {str(kind): count for kind, count in overall.kinds.items()},
     }
+    return cast("Score", score)
 
 
 def _known(value: float) -> float | None:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from debride.bench import plots
 from debride.bench.tables import Row, tables
 from debride.bench.tabulate import CellRow, Table, measured, name, rows_of
+from debride.evaluation.metrics import METRICS
 
 
 class Picture(TypedDict):
@@ -43,7 +44,8 @@ def render(grid_name: str, rows: Sequence[Row], gallery: Iterable[Picture], cont
         for dataset in dict.fromkeys(row["dataset"] for row in rows)
     ]
     colours = {mask: colour for mask, (colour, _) in plots.OUTLINES.items()}
-    return fill("report.html", grid_name, rows, datasets, context, colours=colours)
+    metrics = [metric for metric in METRICS.values() if metric.bench and metric.name != "dice"]
+    return fill("report.html", grid_name, rows, datasets, context, colours=colours, metrics=metrics)
 
 
 def fill(

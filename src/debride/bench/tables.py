@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import NotRequired, TypedDict, get_args
+from typing import Any, TypedDict, cast, get_args
 
 from debride.bench.tabulate import (
     BASELINE,
-    FINE,
     PERCENT,
     PLAIN,
     POINTS,
     SPREAD,
     CellRow,
     Rule,
+    Style,
     Summary,
     Table,
     cell_text,
@@ -27,6 +27,11 @@ from debride.bench.tabulate import (
     summary,
     write_markdown,
 )
+from debride.evaluation.metrics import METRICS, Metric
+from debride.words import listed
+
+FIRST = frozenset({"dice", "hd95"})
+"""The measures that rows of the first versions have."""
 
 SMALLEST_GAP = 0.05
 """The Dice that a noise must take from the baseline for a recovery to be measured on it."""
@@ -36,17 +41,15 @@ LENGTHS = "mm where the spacing is known, else in pixels; no distance to an empt
 
 
 class Score(TypedDict):
-    """Test measures of one checkpoint: Dice and Jaccard (``iou``) in 0..1, HD95 and average symmetric surface distance
-    (``assd``) in mm or pixels, empty masks counted; means over classes of means over cases. ``per_rater`` is the Dice against
-    the labels of each rater, empty where the test cases have none. Rows of earlier versions have no ``iou`` and ``assd``."""
+    """Test measures of one checkpoint: means over classes of means over cases, empty masks counted. Beside those below it has
+    all metrics that benches show, by their names (see ``measure``). ``per_rater`` is the Dice against the labels of each rater,
+    empty where the test cases have none."""
 
     epoch: int
     dice: float
-    iou: NotRequired[float | None]
     per_class: dict[str, float | None]
     per_rater: dict[str, float]
     hd95: float | None
-    assd: NotRequired[float | None]
     counts: dict[str, int]
 
 
@@ -129,6 +132,12 @@ def markdown(rows: Sequence[Row]) -> str:
     return write_markdown(tables(rows), rows)
 
 
+def measure(score: Score, name: str) -> float | None:
+    """A metric of a score; None where it is undefined, and in rows of versions that did not have it."""
+    value: float | None = cast("dict[str, Any]", score).get(name)
+    return value
+
+
 def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) -> list[Table]:
     noises = tuple(dict.fromkeys(row["noise"] for row in rows))
     methods = tuple(dict.fromkeys(group.method for group in groups))
@@ -155,8 +164,9 @@ def _dataset_tables(dataset: str, groups: Sequence[Group], rows: Sequence[Row]) 
             paired = {(g.method, g.noise): cell_text(g.difference.get(rule), g.failed, POINTS) for g in groups}
             result.append(table(f"Difference to {BASELINE}, {title}", note, paired, others))
     pairs = [(method, noise) for method in methods for noise in noises]
-    if any("iou" in row["last"] for row in rows if row["last"]):
-        result.append(_measures_table(dataset, pairs, rows))
+    measures = [metric for name, metric in METRICS.items() if any(name in row["last"] for row in rows if row["last"])]
+    if {metric.name for metric in measures} - FIRST:
+        result.append(_measures_table(dataset, measures, pairs, rows))
     else:
         hd95 = {(g.method, g.noise): cell_text(g.hd95, g.failed, PLAIN) for g in groups}
         result.append(table("Test HD95, last epoch", f"In {LENGTHS}", hd95))
@@ -202,22 +212,30 @@ def _recovery(clean: Mapping[int, float], baseline: Mapping[int, float], method:
     return f"{100 * fmean(method[seed] - baseline[seed] for seed in seeds) / gap:.0f} ({len(seeds)})"
 
 
-def _measures_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> Table:
-    """A line per method and noise: Dice, Jaccard, both distances, and what the training took."""
+def _measures_table(dataset: str, measures: Sequence[Metric], pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> Table:
+    """A line per method and noise: the metrics, and what the training took."""
 
     def numbers(row: Row) -> list[float | None]:
         last = row["last"]
         if last is None:
-            return [None] * 5
-        return [last["dice"], last.get("iou"), last["hd95"], last.get("assd"), row["minutes"]]
+            return [None] * len(styles)
+        return [*(measure(last, metric.name) for metric in measures), row["minutes"]]
 
-    lines = lines_by_pair(pairs, rows, numbers, [PERCENT, PERCENT, PLAIN, FINE, PLAIN])
-    note = (
-        "At the last epoch. Dice and Jaccard in %; 95 % Hausdorff (HD95) and average symmetric surface distance (ASSD) in "
-        f"{LENGTHS}; minutes of training per cell. {SPREAD}"
+    styles = [*(Style(100 if m.unit == "share" else 1, digits=m.digits) for m in measures), PLAIN]
+    columns = [metric.bench or metric.title for metric in measures]
+    units: dict[str, list[str]] = {"share": [], "length": [], "number": []}
+    for metric, column in zip(measures, columns, strict=True):
+        units[metric.unit].append(column)
+    said = {"share": "in %", "length": f"in {LENGTHS}", "number": "as numbers"}
+    units_said = [f"{listed(names)} {said[unit]}" for unit, names in units.items() if names]
+    note = f"At the last epoch. {'; '.join((*units_said, 'minutes of training per cell'))}. {SPREAD}"
+    return Table(
+        dataset,
+        f"{listed(columns)}, last epoch",
+        note,
+        (*columns, "minutes"),
+        lines_by_pair(pairs, rows, numbers, styles),
     )
-    title = "Dice, Jaccard, 95 % Hausdorff and surface distance, last epoch"
-    return Table(dataset, title, note, ("Dice", "Jaccard", "HD95", "ASSD", "minutes"), lines)
 
 
 def _class_table(dataset: str, chosen: str, pairs: Iterable[tuple[str, str]], rows: Sequence[Row]) -> list[Table]:

@@ -58,7 +58,7 @@ class Style(NamedTuple):
     digits: int = 1
 
 
-PERCENT, POINTS, PLAIN, FINE = Style(100), Style(100, "+"), Style(1), Style(1, digits=2)
+PERCENT, POINTS, PLAIN = Style(100), Style(100, "+"), Style(1)
 
 
 @dataclass(frozen=True)

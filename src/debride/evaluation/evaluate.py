@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,14 @@ from typing import Any
 from debride.data.open import open_dataset
 from debride.data.pixels.images import is_image, read_label, same_spacing, stem
 from debride.data.rater_choice import image_id
-from debride.evaluation.metrics import ClassMetrics, case_metrics
+from debride.evaluation.metrics import METRICS, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
 from debride.files import atomic_folder, new_folder, write_csv, write_json, write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Split
+from debride.words import listed
 
-_RULES = (
-    "Dice and IoU are undefined where a class is in neither mask, and 0 where it is missed or a false positive; distances are "
-    "defined only where it is in both. Undefined values are left out of the means; n is the number of values in a mean. "
-    "HD95 is the larger of the two directed 95th percentiles between surface voxel centres, ASSD the mean over both surfaces. "
-    f"Intervals: 95 %, percentile bootstrap over patients, {RESAMPLES} resamples. "
-    "Over all classes the mean is the mean of the class means."
-)
+_BEFORE = ("case", "patient", "class", "class_id", "kind", "predicted", "reference", "overlap")
+"""Columns of cases.csv that come before the metrics."""
 
 
 def evaluate_folder(
@@ -52,9 +48,8 @@ def evaluate_folder(
         if progress is not None:
             progress(done)
     summaries = summarise(rows, seed)
-    header = ["case", "patient", "class", *(field.name for field in fields(ClassMetrics))]
     with atomic_folder(out) as folder:
-        write_csv(folder / "cases.csv", header, _lines(rows, dataset.classes))
+        write_csv(folder / "cases.csv", (*_BEFORE, *METRICS, "unit"), _lines(rows, dataset.classes))
         write_json(folder / "summary.json", _summary_json(summaries, rows, dataset, predictions, splits))
         write_text(folder / "summary.md", markdown(summaries, dataset.classes))
     return summaries
@@ -71,55 +66,75 @@ def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Spli
     names = " and ".join(splits)
     if not cases:
         raise DataError(dataset.root, f"has no case in split {names}", "Choose a split that has cases.")
-    found = _predictions(predictions)
+    files = _predictions(predictions)
     pairs = []
     for case in cases:
         if case.label is None:
             raise DataError(case.image[0], "has no reference label to compare with", "Add its label, or choose another split.")
-        name = case.id if case.id in found else image_id(case)
-        if name not in found:
+        name = case.id if case.id in files else image_id(case)
+        if name not in files:
             remedy = f"Predict every case of split {names}."
             raise DataError(predictions / f"{name}.*", f"is missing: no prediction for case {case.id}", remedy)
-        pairs.append((case, found[name]))
+        pairs.append((case, files[name]))
     known = {name for case in dataset.cases for name in (case.id, image_id(case))}
-    for name, path in found.items():
+    for name, path in files.items():
         if name not in known:
             raise DataError(path, "belongs to no case of the data set", "Move it away, or name it as its case.")
     return pairs
 
 
 def _lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[list[Any]]:
-    """One line per case and class, with all fields of ``ClassMetrics``; undefined values are empty."""
+    """One line per case and class; undefined values are empty."""
     for row in rows:
-        values = (_defined(value) for value in asdict(row.metrics).values())
-        yield [row.case, row.patient, classes[row.metrics.class_id], *values]
+        own = row.metrics
+        masks = (own.class_id, own.kind, own.predicted, own.reference, own.overlap)
+        values = (_defined(own.values[name]) for name in METRICS)
+        yield [row.case, row.patient, classes[own.class_id], *masks, *values, own.unit]
 
 
 def markdown(summaries: Sequence[ClassSummary], classes: Sequence[str]) -> str:
     """The summaries as a Markdown table: mean, its interval, deviation and n of each metric, and the counts of empty masks."""
     unit = summaries[0].unit
-    columns = {"dice": "Dice", "iou": "IoU", "hd95": f"HD95 ({unit})", "assd": f"ASSD ({unit})", "hausdorff": f"HD ({unit})"}
-    header = ["class", "patients", *columns.values(), "both", "both empty", "missed", "false positive"]
+    columns = sorted(METRICS.values(), key=lambda metric: metric.bench is None)  # those of benches first
+    titles = [f"{metric.title} ({unit})" if metric.unit == "length" else metric.title for metric in columns]
+    header = ["class", "patients", *titles, "both", "both empty", "missed", "false positive"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     for summary in summaries:
-        cells = [_metric_cell(summary.metrics[name]) for name in columns]
+        cells = [_metric_cell(summary.metrics[metric.name]) for metric in columns]
         counts = [str(count) for count in summary.kinds.values()]
         name = _class_name(summary, classes).replace("|", "\\|")
         lines.append("| " + " | ".join([name, str(summary.patients), *cells, *counts]) + " |")
     return "\n".join(
-        ["# Evaluation", "", "mean ± standard deviation [95 % interval of the mean] (n)", "", *lines, "", _RULES, ""]
+        ["# Evaluation", "", "mean ± standard deviation [95 % interval of the mean] (n)", "", *lines, "", _rules(), ""]
+    )
+
+
+def _rules() -> str:
+    """What the numbers mean, and where they are undefined."""
+    by_need = {need: listed(m.title for m in METRICS.values() if m.needs == need) for need in ("masks", "surfaces")}
+    better = {end: listed(m.title for m in METRICS.values() if m.better == end) for end in ("high", "low")}
+    return " ".join(
+        (
+            *(f"{metric.title} is {metric.about}." for metric in METRICS.values()),
+            f"{by_need['masks']} are undefined where a class is in neither mask.",
+            f"{by_need['surfaces']} are defined only where it is in both.",
+            "Undefined values are left out of the means; n is the number of values in a mean.",
+            f"Better is a high {better['high']}, and a low {better['low']}.",
+            f"Intervals: 95 %, percentile bootstrap over patients, {RESAMPLES} resamples.",
+            "Over all classes the mean is the mean of the class means.",
+        )
     )
 
 
 def _predictions(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(folder, "is not a folder", "Give the folder that holds one prediction per case.")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if is_image(path)):
-        other = found.setdefault(stem(path), path)
-        if other is not path:
-            raise DataError(path, f"predicts the same case as {other.name}", "Keep one of the two.")
-    return found
+        first = files.setdefault(stem(path), path)
+        if first is not path:
+            raise DataError(path, f"predicts the same case as {first.name}", "Keep one of the two.")
+    return files
 
 
 def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Row]:
@@ -134,7 +149,7 @@ def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Ro
     if (prediction == IGNORE).any():
         raise DataError(path, f"holds the ignore value {dataset.ignore}", "Predict a class for every pixel.")
     metrics = case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)
-    return [Row(case.id, case.patient, each) for each in metrics]
+    return [Row(case.id, case.patient, own) for own in metrics]
 
 
 def _summary_json(
@@ -146,7 +161,7 @@ def _summary_json(
         "splits": list(splits),
         "cases": len({row.case for row in rows}),
         "mean_dice": _defined(mean_dice(rows)),
-        "rules": _RULES,
+        "rules": _rules(),
         "classes": [_class_json(summary, dataset.classes) for summary in summaries],
     }
 

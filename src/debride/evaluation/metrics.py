@@ -1,4 +1,4 @@
-"""Overlap and surface distances of one case, per class; pure NumPy.
+"""Metrics of one case, class by class: one table, METRICS, that evaluations, summaries and benches follow; pure NumPy.
 
 **Overlap.** For the voxel sets P (predicted) and R (reference) of a class: Dice = 2|P∩R| / (|P|+|R|), IoU = |P∩R| / |P∪R|.
 
@@ -17,13 +17,15 @@ surface-distance puts its points at voxel corners and weights them by surface ar
 
 **Pixels without a label.** Where the reference is ``IGNORE``, both masks count as outside, as beyond the image border.
 
-**Empty masks.** ``kind`` says which of the two masks hold the class. With neither ("both-empty") Dice and IoU are undefined;
-with one of the two ("missed", "false-positive") they are 0. Distances are defined only with both. Undefined is NaN.
+**Empty masks.** ``kind`` says which of the two masks hold the class. With neither ("both-empty") every metric is undefined.
+With one of the two ("missed", "false-positive") Dice and IoU are 0. Distances are defined only with both. Undefined is NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import edt
@@ -47,12 +49,146 @@ _KINDS: dict[tuple[bool, bool], Kind] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What a metric is made of: both masks of one class, of which at least one holds a voxel, in the smallest box around them.
+
+    ``predicted`` and ``reference`` (*S) are masks; voxels without a label are in neither. ``spacing`` has one entry per axis,
+    in mm, or 1 per pixel for an image without a spacing. ``distances`` are made when first asked for, and shared.
+    """
+
+    predicted: Mask
+    reference: Mask
+    spacing: tuple[float, ...]
+
+    @cached_property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of voxels of the prediction and of the reference."""
+        return int(np.count_nonzero(self.predicted)), int(np.count_nonzero(self.reference))
+
+    @cached_property
+    def overlap(self) -> int:
+        """The number of voxels in both."""
+        return int(np.count_nonzero(self.predicted & self.reference))
+
+    @cached_property
+    def distances(self) -> tuple[Distances, Distances]:
+        """From every surface voxel of the prediction to the reference's surface, and back: two lists, in ``spacing``'s unit.
+
+        Both masks must hold a voxel. The exact distance transform of each surface's complement (Meijster et al. 2000, in
+        ``edt``) is read at the other surface.
+        """
+        predicted, reference = _surface(self.predicted), _surface(self.reference)
+        return _distance_to(reference, self.spacing)[predicted], _distance_to(predicted, self.spacing)[reference]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric: how it is made, and what all that show it need to know.
+
+    ``of`` gives its value for a class of a case, NaN where it is undefined. With ``needs`` "masks" it is asked where one of the
+    masks holds the class, with "surfaces" where both do and distances are wanted; elsewhere it is undefined. ``name`` is its
+    name in files, ``title`` its column in summary.md, ``about`` what it is, as the end of a sentence "It is ...". A "share" is
+    shown as it is or in %, a "length" is in mm, or in pixels without a spacing, a "number" has no unit. ``bench`` is its column
+    in the tables of a bench, with ``digits`` decimal places; None leaves it out of benches.
+    """
+
+    name: str
+    title: str
+    about: str
+    of: Callable[[Pair], float]
+    needs: Literal["masks", "surfaces"]
+    unit: Literal["share", "length", "number"]
+    better: Literal["high", "low"]
+    bench: str | None = None
+    digits: int = 1
+
+
+def _dice(pair: Pair) -> float:
+    return 2 * pair.overlap / sum(pair.sizes)
+
+
+def _iou(pair: Pair) -> float:
+    return pair.overlap / (sum(pair.sizes) - pair.overlap)
+
+
+def _hausdorff(pair: Pair) -> float:
+    return max(float(distances.max()) for distances in pair.distances)
+
+
+def _hd95(pair: Pair) -> float:
+    return max(float(np.percentile(distances, 95)) for distances in pair.distances)
+
+
+def _assd(pair: Pair) -> float:
+    return float(np.concatenate(pair.distances).mean())
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="dice",
+            title="Dice",
+            about="twice the overlap over the sum of both masks",
+            of=_dice,
+            needs="masks",
+            unit="share",
+            better="high",
+            bench="Dice",
+        ),
+        Metric(
+            name="iou",
+            title="IoU",
+            about="intersection over union",
+            of=_iou,
+            needs="masks",
+            unit="share",
+            better="high",
+            bench="Jaccard",
+        ),
+        Metric(
+            name="hausdorff",
+            title="HD",
+            about="the Hausdorff distance, the largest from a surface voxel of one mask to the surface of the other",
+            of=_hausdorff,
+            needs="surfaces",
+            unit="length",
+            better="low",
+        ),
+        Metric(
+            name="hd95",
+            title="HD95",
+            about="the larger of the two directed 95th percentiles of the distances between surface voxels",
+            of=_hd95,
+            needs="surfaces",
+            unit="length",
+            better="low",
+            bench="HD95",
+        ),
+        Metric(
+            name="assd",
+            title="ASSD",
+            about="the average symmetric surface distance, the mean over both directions pooled",
+            of=_assd,
+            needs="surfaces",
+            unit="length",
+            better="low",
+            bench="ASSD",
+            digits=2,
+        ),
+    )
+}
+"""All metrics by name, in the order of their columns in files. A new one is a function and an entry here."""
+
+
 @dataclass(frozen=True)
 class ClassMetrics:
-    """The metrics of one foreground class in one case; NaN where a metric is undefined (see the module's rules).
+    """The metrics of one foreground class in one case.
 
-    ``predicted``, ``reference`` and ``overlap`` are numbers of voxels. ``dice`` and ``iou`` lie in [0, 1]. ``hausdorff``,
-    ``hd95`` and ``assd`` are in ``unit``: "mm", or "px" (pixels or voxels) for an image without a spacing.
+    ``predicted``, ``reference`` and ``overlap`` are numbers of voxels. ``values`` has every metric of ``METRICS`` by its name,
+    NaN where it is undefined (see the module's rules); lengths are in ``unit``: "mm", or "px" (pixels or voxels) for an image
+    without a spacing.
     """
 
     class_id: int
@@ -60,11 +196,7 @@ class ClassMetrics:
     predicted: int
     reference: int
     overlap: int
-    dice: float
-    iou: float
-    hausdorff: float
-    hd95: float
-    assd: float
+    values: dict[str, float]
     unit: Unit
 
 
@@ -78,7 +210,7 @@ def case_metrics(
     """The metrics of every foreground class 1..classes-1 of one case.
 
     ``prediction`` (*S) holds class ids 0..classes-1; ``reference`` (*S) the same and ``IGNORE``. ``spacing`` in mm has one
-    entry per axis in array order. Without ``distances`` the three surface distances are NaN and cost nothing.
+    entry per axis in array order. Without ``distances`` metrics that need surfaces are NaN and cost nothing.
     Raises DataError if shapes or spacing do not fit together, or if a labelled pixel holds an id outside 0..classes-1.
     """
     _check_grid(prediction.shape, reference.shape, spacing)
@@ -115,29 +247,14 @@ def _joint_box(boxes: tuple[Box | None, Box | None]) -> Box:
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*present, strict=True))
 
 
-def _class_metrics(class_id: int, p: Mask, r: Mask, spacing: tuple[float, ...] | None, distances: bool) -> ClassMetrics:
-    predicted, reference, overlap = (int(np.count_nonzero(mask)) for mask in (p, r, p & r))
-    kind = _KINDS[predicted > 0, reference > 0]
-    dice = iou = hausdorff = hd95 = assd = np.nan
-    if kind != "both-empty":
-        dice = 2 * overlap / (predicted + reference)
-        iou = overlap / (predicted + reference - overlap)
-    if kind == "both" and distances:
-        directed = _surface_distances(p, r, spacing or (1.0,) * p.ndim)
-        hausdorff = max(float(distance.max()) for distance in directed)
-        hd95 = max(float(np.percentile(distance, 95)) for distance in directed)
-        assd = float(np.concatenate(directed).mean())
-    unit: Unit = "px" if spacing is None else "mm"
-    return ClassMetrics(class_id, kind, predicted, reference, overlap, dice, iou, hausdorff, hd95, assd, unit)
-
-
-def _surface_distances(p: Mask, r: Mask, spacing: tuple[float, ...]) -> tuple[Distances, Distances]:
-    """From every surface voxel of p to the surface of r, and back; both masks hold at least one voxel.
-
-    The exact distance transform of each surface's complement (Meijster et al. 2000, in ``edt``) is read at the other surface.
-    """
-    surface_p, surface_r = _surface(p), _surface(r)
-    return _distance_to(surface_r, spacing)[surface_p], _distance_to(surface_p, spacing)[surface_r]
+def _class_metrics(
+    class_id: int, predicted: Mask, reference: Mask, spacing: tuple[float, ...] | None, distances: bool
+) -> ClassMetrics:
+    pair = Pair(predicted, reference, spacing or (1.0,) * predicted.ndim)
+    kind = _KINDS[pair.sizes[0] > 0, pair.sizes[1] > 0]
+    defined = {"masks": kind != "both-empty", "surfaces": kind == "both" and distances}
+    values = {name: metric.of(pair) if defined[metric.needs] else np.nan for name, metric in METRICS.items()}
+    return ClassMetrics(class_id, kind, *pair.sizes, pair.overlap, values, "px" if spacing is None else "mm")
 
 
 def _surface(mask: Mask) -> Mask:

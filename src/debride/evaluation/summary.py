@@ -15,14 +15,11 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from debride.evaluation.metrics import ClassMetrics, Kind, Unit
+from debride.evaluation.metrics import METRICS, ClassMetrics, Kind, Unit
 from debride.rng import generator
 from debride.types import DataError
 
 Floats = npt.NDArray[np.float64]
-
-METRICS = ("dice", "iou", "hausdorff", "hd95", "assd")
-"""The metrics that are summarised, by their names in ``ClassMetrics``."""
 
 RESAMPLES = 2000
 """Bootstrap resamples behind each interval."""
@@ -82,8 +79,8 @@ def summarise(rows: Sequence[Row], seed: int = 0) -> list[ClassSummary]:
         remedy = "Give every image a spacing, or evaluate them apart."
         raise DataError("metrics", "some distances are in mm and some in pixels", remedy)
     classes = sorted({row.metrics.class_id for row in rows})
-    each = [_class_summary(class_id, [row for row in rows if row.metrics.class_id == class_id], seed) for class_id in classes]
-    return [*each, _class_summary(None, rows, seed)]
+    by_class = [(class_id, [row for row in rows if row.metrics.class_id == class_id]) for class_id in classes]
+    return [_class_summary(class_id, own, seed) for class_id, own in (*by_class, (None, rows))]
 
 
 def mean_dice(rows: Iterable[Row]) -> float:
@@ -93,8 +90,8 @@ def mean_dice(rows: Iterable[Row]) -> float:
     """
     by_class: dict[int, list[float]] = {}
     for row in rows:
-        if not np.isnan(row.metrics.dice):
-            by_class.setdefault(row.metrics.class_id, []).append(row.metrics.dice)
+        if not np.isnan(dice := row.metrics.values["dice"]):
+            by_class.setdefault(row.metrics.class_id, []).append(dice)
     return float(np.mean([np.mean(values) for values in by_class.values()])) if by_class else float("nan")
 
 
@@ -104,7 +101,7 @@ def dice_by_rater(rows: Iterable[Row], raters: Mapping[str, str]) -> dict[str, f
     for row in rows:
         if row.case in raters:
             by_rater[raters[row.case]].append(row)
-    return {name: mean_dice(each) for name, each in by_rater.items()}
+    return {name: mean_dice(own) for name, own in by_rater.items()}
 
 
 def best(values: Sequence[float]) -> int:
@@ -133,15 +130,15 @@ def last_ten(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _class_summary(class_id: int | None, rows: Sequence[Row], seed: int) -> ClassSummary:
-    found = Counter(row.metrics.kind for row in rows)
+    counts = Counter(row.metrics.kind for row in rows)
     patients, patient = np.unique([row.patient for row in rows], return_inverse=True)
     classes, column = np.unique([row.metrics.class_id for row in rows], return_inverse=True)
     shape = (len(patients), len(classes))
     metrics = {}
     for name in METRICS:
-        values = np.array([getattr(row.metrics, name) for row in rows])
+        values = np.array([row.metrics.values[name] for row in rows])
         metrics[name] = _metric_summary(values, patient, column, shape, seed)
-    kinds: dict[Kind, int] = {kind: found[kind] for kind in get_args(Kind)}
+    kinds: dict[Kind, int] = {kind: counts[kind] for kind in get_args(Kind)}
     return ClassSummary(class_id, len(patients), kinds, rows[0].metrics.unit, metrics)
 
 
