@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from debride.types import DataError
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 NAMED = re.compile(r"`([a-z]\w*)`")
 """A setting's name within a message."""
+
+_SHOWN = 80
+"""Characters of a value up to which a message shows it."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def setting(
 ) -> Any:
     """A dataclass field with a default and a sentence that says what it is and, for a method, where its value comes from.
 
-    The bounds are those of a number, or of every entry of a tuple. None passes where a setting may be None. Neither NaN nor
-    infinity passes a bound.
+    With ``dataclasses.MISSING`` for a default the setting must be given. The bounds are those of a number, or of every entry of
+    a tuple. None passes where a setting may be None. Neither NaN nor infinity passes a bound.
     """
     metadata: dict[str, Any] = {"about": about}
     bounds = Bounds(above, least, below, most)
@@ -103,6 +106,10 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: object, given: 
     for name in values:
         if name not in known:
             raise DataError(where, f"has no setting {name!r}", f"Known settings: {', '.join(known) or 'none'}.")
+    for name, field in known.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            about = field.metadata.get("about", "which has no default")
+            raise DataError(where, f"has no {name}", f"Give {name}, {about}.")
     settings = cls(
         **{
             name: read_setting(value, known[name], hints[name], given.get(name, f"{where}: {name}"))
@@ -116,11 +123,11 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: object, given: 
 
 def check_bounds(settings: Any) -> None:
     """Raises DataError, naming class and setting, where settings made in Python hold a value out of range, a choice that does
-    not exist, or values that do not fit together."""
+    not exist, a word for true or false, or values that do not fit together."""
     cls = type(settings)
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        if "bounds" in field.metadata or typing.get_origin(hints[field.name]) is typing.Literal:
+        if "bounds" in field.metadata or hints[field.name] is bool or typing.get_origin(hints[field.name]) is typing.Literal:
             read_setting(getattr(settings, field.name), field, hints[field.name], f"{cls.__qualname__}.{field.name}")
     for conflict in _conflicts(settings):
         place = NAMED.sub(r"\1", conflict.where)
@@ -132,7 +139,9 @@ def read_setting(value: Any, field: dataclasses.Field[Any], hint: Any, where: ob
     converted = convert(value, hint, where)
     bounds: Bounds | None = field.metadata.get("bounds")
     if bounds is not None and not all(bounds.hold(number) for number in _numbers(converted)):
-        raise DataError(where, f"is {converted}", f"Give {_wanted(hint, bounds)}.")
+        raise DataError(
+            where, f"is {converted}" if len(str(converted)) < 80 else "is out of range", f"Give {_wanted(hint, bounds)}."
+        )
     return converted
 
 
@@ -163,20 +172,23 @@ def _conflicts(settings: object) -> Iterable[DataError]:
 
 
 def _placed(conflict: DataError, values: Mapping[str, Any], where: object, given: Mapping[str, str]) -> DataError:
-    """A conflict with the settings named by where they come from; those that were not set keep their names."""
-    first = NAMED.match(conflict.where)
-    from_file = first is not None and first[1] in values and first[1] not in given
+    """A conflict with its settings named by where they come from. It is one of ``where``, unless the setting to change, or all
+    that was set of those that it names, was given elsewhere."""
+    parts = (conflict.where, conflict.problem, conflict.remedy)
+    names = [name for part in parts for name in NAMED.findall(part)]
+    from_where = any(name in values and name not in given for name in names) or not any(name in given for name in names)
+    here = from_where and names[0] not in given
 
-    def name(found: re.Match[str]) -> str:
-        setting = found[1]
-        if setting in given:
-            return given[setting]
-        if setting not in values:
-            return found[0]
-        return setting if from_file else f"{setting} of {where}"
+    def called(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in given:
+            return given[name]
+        if here:
+            return name
+        return f"{name} of {where}" if name in values else found[0]
 
-    place, problem, remedy = (NAMED.sub(name, part) for part in (conflict.where, conflict.problem, conflict.remedy))
-    return DataError(f"{where}: {place}" if from_file else place, problem, remedy)
+    place, problem, remedy = (NAMED.sub(called, part) for part in parts)
+    return DataError(f"{where}: {place}" if here else place, problem, remedy)
 
 
 def convert(value: Any, hint: Any, where: object) -> Any:
@@ -187,9 +199,11 @@ def convert(value: Any, hint: Any, where: object) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     none = value is None or (isinstance(value, str) and value.lower() == "none")
     if origin in (typing.Union, types.UnionType):
-        if none:
+        if none and type(None) in arguments:
             return None
-        return convert(value, next(a for a in arguments if a is not type(None)), where)
+        options = [option for option in arguments if option is not type(None)]
+        mappings = [option for option in options if typing.get_origin(option) is Mapping]
+        return convert(value, (mappings if mappings and isinstance(value, Mapping) else options)[0], where)
     if origin is typing.Literal:
         text = value if value in arguments else str(value)
         if text not in arguments:

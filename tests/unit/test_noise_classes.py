@@ -21,6 +21,7 @@ from debride.noise.class_noises import (
     make_class_noise,
 )
 from debride.rng import derive, generator, uniforms
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 MATRIX = ((0.7, 0.3, 0.0), (0.0, 1.0, 0.0), (0.25, 0.25, 0.5))
@@ -276,25 +277,25 @@ def test_cifar100_goes_round_in_its_superclasses():
     ("name", "values", "says"),
     [
         ("pink", {}, "does not exist"),
-        ("symmetric", {"rate": -0.1}, "rate is -0.1"),
-        ("symmetric", {"rate": 1.1}, "rate is 1.1"),
+        ("symmetric", {"rate": -0.1}, "rate: is -0.1"),
+        ("symmetric", {"rate": 1.1}, "rate: is 1.1"),
         ("symmetric", {"rate": "half"}, "'half'"),
         ("symmetric", {"own": "perhaps"}, "'perhaps'"),
         ("symmetric", {"share": 0.5}, "no setting 'share'"),
-        ("asymmetric", {"rate": 2}, "rate is 2"),
-        ("asymmetric", {"map": "cifar"}, "map is 'cifar'"),
-        ("asymmetric", {"map": 3}, "map is 3"),
-        ("asymmetric", {"map": {"cat": "dog"}}, "no class id"),
-        ("asymmetric", {"map": {0: True}}, "no class id"),
+        ("asymmetric", {"rate": 2}, "rate: is 2"),
+        ("asymmetric", {"map": "cifar"}, "map: is 'cifar'"),
+        ("asymmetric", {"map": 3}, "map: is 3"),
+        ("asymmetric", {"map": {"cat": "dog"}}, "map: is 'cat'. Give a whole number"),
+        ("asymmetric", {"map": {0: True}}, "map: 0: is True. Give a whole number"),
         ("asymmetric", {"map": {0: 0}}, "changes no class"),
         ("asymmetric", {"map": {}}, "changes no class"),
-        ("transition", {}, "no matrix"),
-        ("transition", {"matrix": [[0.5, 0.5], [1]]}, "row 1 of the matrix has 1 entries"),
-        ("transition", {"matrix": [[0.5, 0.5], [0.9, 0.2]]}, "row 1 of the matrix sums to 1.1"),
-        ("transition", {"matrix": [[1.5, -0.5], [0, 1]]}, "an entry in row 0"),
-        ("instance", {"rate": 1.5}, "rate is 1.5"),
-        ("instance", {"spread": -1}, "spread is -1"),
-        ("instance", {"spread": 1.5}, "spread is 1.5"),
+        ("transition", {}, "noise transition: matrix: has no rows"),
+        ("transition", {"matrix": [[0.5, 0.5], [1]]}, "matrix: has 1 entries in row 1"),
+        ("transition", {"matrix": [[0.5, 0.5], [0.9, 0.2]]}, "matrix: has the sum 1.1 in row 1"),
+        ("transition", {"matrix": [[1.5, -0.5], [0, 1]]}, "matrix: is .* Give numbers from 0 to 1, each"),
+        ("instance", {"rate": 1.5}, "rate: is 1.5"),
+        ("instance", {"spread": -1}, "spread: is -1"),
+        ("instance", {"spread": 1.5}, "spread: is 1.5"),
     ],
 )
 def test_a_bad_parameter_is_refused(name, values, says):
@@ -303,8 +304,8 @@ def test_a_bad_parameter_is_refused(name, values, says):
 
 
 def test_own_must_be_true_or_false():
-    with pytest.raises(DataError, match="own is 1"):
-        Symmetric(0.5, own=1)
+    with pytest.raises(DataError, match=r"Symmetric\.own: is 1. Give true or false"):
+        check_bounds(Symmetric(0.5, own=1))
 
 
 @pytest.mark.parametrize(
@@ -357,9 +358,10 @@ def test_labels_from_a_file_are_among_the_noises():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({}, "noise file: does not name the file of labels"),
-        ({"key": "worse_label"}, "does not name the file of labels"),
-        ({"file": "a.csv", "key": "worse_label"}, "has a key, and a.csv is no .npz file"),
+        ({}, "noise file: has no file. Give file, the .csv, .npy or .npz file"),
+        ({"key": "worse_label"}, "noise file: has no file"),
+        ({"file": ""}, "noise file: file: does not name the file of labels"),
+        ({"file": "a.csv", "key": "worse_label"}, "key: is given, and a.csv is no .npz file"),
         ({"file": "a.csv", "rate": 0.5}, "has no setting 'rate'"),
     ],
 )

@@ -16,6 +16,7 @@ from debride.noise import NOISES, Coarse, make_noise, parameters
 from debride.noise.coarse import dilate, ellipse, ellipses, erode, rotate
 from debride.noise.strength import calibrate, label_dice
 from debride.rng import generator
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 OTHER = Coarse(kernels=(7, 11, 13, 17, 21), thresholds=(0.4, 0.6, 0.8, 0.9, 1.0))
@@ -264,17 +265,17 @@ def test_parameters_round_trip_also_through_json():
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
-        ({"angle": -1}, "angle is -1.0. Give a number of degrees from 0 to 180"),
-        ({"angle": 181}, "angle is 181"),
-        ({"morph": 1.5}, "morph is 1.5. Give a number from 0 to 1"),
-        ({"ellipse": -0.1}, "ellipse is -0.1"),
-        ({"least": -1}, "least is -1. Give a whole number of at least 0"),
-        ({"kernels": [0, 7, 9, 11, 13]}, "a kernel is 0. Give a whole number of at least 1"),
-        ({"kernels": [7, 9]}, "thresholds are .* for kernels .7, 9.. Give one for each kernel"),
-        ({"kernels": "none", "thresholds": "none"}, "thresholds are "),
-        ({"thresholds": [0.2, 0.1, 0.5, 0.7, 1]}, "thresholds are "),
-        ({"thresholds": [0.1, 0.2, 0.5, 0.7, 0.9]}, "thresholds are "),
-        ({"thresholds": [-0.1, 0.2, 0.5, 0.7, 1]}, "thresholds are "),
+        ({"angle": -1}, "angle: is -1.0. Give a number from 0 to 180"),
+        ({"angle": 181}, "angle: is 181"),
+        ({"morph": 1.5}, "morph: is 1.5. Give a number from 0 to 1"),
+        ({"ellipse": -0.1}, "ellipse: is -0.1"),
+        ({"least": -1}, "least: is -1. Give a whole number of at least 0"),
+        ({"kernels": [0, 7, 9, 11, 13]}, r"kernels: is \(0, 7, 9, 11, 13\). Give whole numbers of at least 1, each"),
+        ({"kernels": [7, 9]}, "thresholds: are .* for kernels .7, 9.. Give one for each kernel"),
+        ({"kernels": "none", "thresholds": "none"}, "thresholds: are "),
+        ({"thresholds": [0.2, 0.1, 0.5, 0.7, 1]}, "thresholds: are "),
+        ({"thresholds": [0.1, 0.2, 0.5, 0.7, 0.9]}, "thresholds: are "),
+        ({"thresholds": [-0.1, 0.2, 0.5, 0.7, 1]}, "thresholds: is .-0.1, "),
         ({"about": "corner"}, "is 'corner'. Choose one of image, object."),
     ],
 )
@@ -284,5 +285,5 @@ def test_bad_parameters_are_named(given_, message):
 
 
 def test_a_centre_that_does_not_exist_is_named():
-    with pytest.raises(DataError, match="about is 'corner'"):
-        Coarse(about="corner")
+    with pytest.raises(DataError, match=r"Coarse\.about: is 'corner'"):
+        check_bounds(Coarse(about="corner"))

@@ -198,11 +198,11 @@ def test_every_noise_is_built_by_name_and_bears_empty_labels(name):
         ("blur", {}, "does not exist. Choose one of markov, dilate-erode, "),
         ("flip", {"axis": 1}, "has no setting 'axis'. Known settings: none."),
         ("gaps", {"part": 1}, "has no setting 'part'. Known settings: share."),
-        ("gaps", {"share": 1.5}, "share is 1.5. Give a number from 0 to 1"),
+        ("gaps", {"share": 1.5}, "share: is 1.5. Give a number from 0 to 1"),
         ("missing", {"part": "all"}, "part: is 'all'. Choose one of object, class."),
-        ("extra", {"distance": -1}, "distance is -1. Give a whole number of at least 0"),
-        ("stray", {"slices": 0}, "slices is 0. Give a whole number of at least 1"),
-        ("shift", {"smallest": 30}, r"smallest \(30\) is above largest \(20\)"),
+        ("extra", {"distance": -1}, "distance: is -1. Give a whole number of at least 0"),
+        ("stray", {"slices": 0}, "slices: is 0. Give a whole number of at least 1"),
+        ("shift", {"smallest": 30}, "smallest: is 30, above largest, which is 20"),
     ],
 )
 def test_bad_names_and_parameters_are_named(name, given, message):

@@ -13,6 +13,7 @@ from scipy.ndimage import distance_transform_edt
 
 from debride.noise import S_DE, DilateErode, make_noise, parameters
 from debride.noise.morphology import dilate, erode
+from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 
@@ -130,11 +131,11 @@ def test_parameters_round_trip_and_bad_ones_are_named():
     assert make_noise("dilate-erode", **json.loads(json.dumps(parameters(in_mm)))) == in_mm
     with pytest.raises(DataError, match=r"noise dilate-erode: unit: is 'cm'. Choose one of px, mm"):
         make_noise("dilate-erode", unit="cm")
-    with pytest.raises(DataError, match="has the unit 'cm'"):
-        DilateErode(unit="cm")
-    with pytest.raises(DataError, match="moves outlines by 3 to 2 mm"):
-        DilateErode(3, 2, "mm")
-    with pytest.raises(DataError, match="moves outlines by -1"):
-        DilateErode(-1, 4)
-    with pytest.raises(DataError, match="moves outlines by 5 to 4"):
-        DilateErode(5, 4)
+    with pytest.raises(DataError, match=r"DilateErode.unit: is 'cm'"):
+        check_bounds(DilateErode(unit="cm"))
+    with pytest.raises(DataError, match=r"DilateErode.nearest: is 3, above `farthest`, which is 2"):
+        check_bounds(DilateErode(3, 2, "mm"))
+    with pytest.raises(DataError, match=r"nearest: is -1\.0. Give a number of at least 0"):
+        check_bounds(DilateErode(-1, 4))
+    with pytest.raises(DataError, match="nearest: is 5, above `farthest`, which is 4"):
+        check_bounds(DilateErode(5, 4))

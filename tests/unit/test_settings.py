@@ -175,7 +175,12 @@ def test_the_ends_of_a_range() -> None:
     ("values", "given", "says"),
     [
         ({"low": -1, "high": -2}, {}, "f: low: is -1.0, not less than high, which is -2.0. Lower low, or raise high."),
-        ({"high": -9}, {}, "`low`: is -4.0, not less than high of f, which is -9.0. Lower `low`, or raise high of f."),
+        ({"high": -9}, {}, "f: low: is -4.0, not less than high, which is -9.0. Lower low, or raise high."),
+        (
+            {"high": -9},
+            {"high": "--high"},
+            "`low`: is -4.0, not less than --high, which is -9.0. Lower `low`, or raise --high.",
+        ),
         (
             {"low": -1, "high": -2},
             {"low": "--low"},
@@ -206,6 +211,26 @@ def test_settings_made_in_python_are_checked_where_they_are_used() -> None:
         with pytest.raises(DataError) as raised:
             check_bounds(settings)
         assert str(raised.value).startswith(says)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Required:
+    path: str
+    file: str = setting(dataclasses.MISSING, "the labels")
+    either: str | Mapping[int, int] = setting("all", "a word or a map")
+
+
+def test_a_setting_without_a_default_must_be_given() -> None:
+    with pytest.raises(DataError, match=r"^here: has no path. Give path, which has no default.$"):
+        from_mapping(Required, {}, "here")
+    with pytest.raises(DataError, match=r"^here: has no file. Give file, the labels.$"):
+        from_mapping(Required, {"path": "x"}, "here")
+    assert from_mapping(Required, {"path": "x", "file": "y"}, "here") == Required(path="x", file="y")
+
+
+@pytest.mark.parametrize(("value", "expected"), [("none", "none"), ({"0": "1"}, {0: 1})])
+def test_a_word_or_a_map(value: Any, expected: Any) -> None:
+    assert from_mapping(Required, {"path": "x", "file": "y", "either": value}, "here").either == expected
 
 
 def test_ranges_in_words() -> None:

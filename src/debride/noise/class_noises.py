@@ -11,17 +11,16 @@ a lower rate chooses is part of what a higher one does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from debride.noise.per_class import check_probability
 from debride.rng import derive, generator, uniforms
-from debride.settings import from_mapping
+from debride.settings import from_mapping, setting
 from debride.types import IGNORE, DataError
 
 Classes = npt.NDArray[np.int64]
@@ -54,7 +53,7 @@ SUPERCLASSES = (
 )
 """The fine class ids of CIFAR-100's 20 superclasses (Krizhevsky 2009), the fine classes being numbered by the alphabet."""
 
-CIFAR100 = {one: group[(at + 1) % 5] for group in SUPERCLASSES for at, one in enumerate(group)}
+CIFAR100 = {given: group[(place + 1) % 5] for group in SUPERCLASSES for place, given in enumerate(group)}
 """Every class to the next one of its superclass, the last to the first (Patrini et al., CVPR 2017, Sec. 5)."""
 
 _NAMED = {"cifar10": (10, CIFAR10), "cifar100": (100, CIFAR100)}
@@ -66,18 +65,13 @@ _ROWS, _COLUMNS = 1024, 4096
 class Symmetric:
     """Exactly round(``rate`` N) of the N labelled cases get a class at random, each with the same chance.
 
-    ``rate`` in [0, 1]; halves are rounded to the even number. With ``own`` a case's own class is among those drawn from, so
+    Halves are rounded to the even number. With ``own`` a case's own class is among those drawn from, so
     that only (K - 1) / K of the chosen ones become wrong: DivideMix (Li et al., ICLR 2020), UNICON and DCD count "50 %" so.
     Without it all chosen ones do.
     """
 
-    rate: float = 0.5
-    own: bool = True
-
-    def __post_init__(self) -> None:
-        check_probability("symmetric", "rate", self.rate)
-        if not isinstance(self.own, bool):
-            raise DataError("noise symmetric", f"own is {self.own!r}", "Give true or false")
+    rate: float = setting(0.5, "share of the labelled cases that get a class at random", least=0, most=1)
+    own: bool = setting(True, "draw from all classes, a case's own among them; else from the others")
 
     def __call__(
         self, labels: Classes, classes: int, ids: Sequence[str], seed: int, images: npt.NDArray[Any] | None = None
@@ -96,24 +90,24 @@ class Symmetric:
 class Asymmetric:
     """Exactly round(``rate`` n) of the n cases of every class that the map names go to the one class that it gives.
 
-    ``rate`` in [0, 1], of each class on its own; halves are rounded to the even number. Classes without a place in the map
+    The rate is that of each class on its own; halves are rounded to the even number. Classes without a place in the map
     stay, so 40 % on "cifar10", where five of ten classes change, makes 20 % of the labels wrong. ``map`` is "cifar10" or
     "cifar100" (Patrini et al., CVPR 2017), "next" (class k to k + 1, the last to the first), or a class id for each of some
     class ids.
     """
 
-    rate: float = 0.4
-    map: Any = "cifar10"
+    rate: float = setting(0.4, "share of the cases of each class in the map that go to another", least=0, most=1)
+    map: str | Mapping[int, int] = setting(
+        "cifar10", "what becomes what: cifar10, cifar100, next, or class ids as {0: 1, 1: 0}"
+    )
 
-    def __post_init__(self) -> None:
-        check_probability("asymmetric", "rate", self.rate)
-        if isinstance(self.map, Mapping):
-            object.__setattr__(self, "map", {_class_id(one): _class_id(other) for one, other in self.map.items()})
-            if all(one == other for one, other in self.map.items()):
-                raise DataError("noise asymmetric", "map changes no class", "Give at least one class that becomes another")
-        elif self.map not in (*_NAMED, "next"):
-            remedy = f"Give {', '.join(_NAMED)}, next, or class ids as {{0: 1, 1: 0}}"
-            raise DataError("noise asymmetric", f"map is {self.map!r}", remedy)
+    def conflicts(self) -> Iterator[DataError]:
+        """A map that does not exist, or changes nothing."""
+        if isinstance(self.map, str) and self.map not in (*_NAMED, "next"):
+            remedy = f"Give {', '.join(_NAMED)}, next, or class ids as {{0: 1, 1: 0}}."
+            yield DataError("`map`", f"is {self.map!r}", remedy)
+        if isinstance(self.map, Mapping) and all(given == wrong for given, wrong in self.map.items()):
+            yield DataError("`map`", "changes no class", "Give at least one class that becomes another.")
 
     def __call__(
         self, labels: Classes, classes: int, ids: Sequence[str], seed: int, images: npt.NDArray[Any] | None = None
@@ -122,49 +116,49 @@ class Asymmetric:
         _check_classes("asymmetric", classes)
         first, _ = _draws(labels, ids, seed)
         noisy = labels.copy()
-        for one, other in self._pairs(classes).items():
-            if one != other:
-                noisy[_smallest(first, np.flatnonzero(labels == one), self.rate)] = other
+        for given, wrong in self._pairs(classes).items():
+            if given != wrong:
+                noisy[_smallest(first, np.flatnonzero(labels == given), self.rate)] = wrong
         return noisy
 
     def _pairs(self, classes: int) -> dict[int, int]:
         if self.map == "next":
-            return {one: (one + 1) % classes for one in range(classes)}
+            return {given: (given + 1) % classes for given in range(classes)}
         if isinstance(self.map, str):
             needed, pairs = _NAMED[self.map]
             if classes != needed:
                 problem = f"map {self.map} is for {needed} classes, the data set has {classes}"
                 raise DataError("noise asymmetric", problem, "Give map=next, or class ids as {0: 1, 1: 0}")
             return pairs
-        given: dict[int, int] = self.map
-        unknown = sorted({*given, *given.values()} - set(range(classes)))
+        pairs = dict(self.map)
+        unknown = sorted({*pairs, *pairs.values()} - set(range(classes)))
         if unknown:
             problem = f"map has the class {unknown[0]}, the data set has {classes} classes"
             raise DataError("noise asymmetric", problem, f"Give class ids from 0 to {classes - 1}")
-        return given
+        return pairs
 
 
 @dataclass(frozen=True)
 class Transition:
     """Every case draws its class on its own: ``matrix[i][j]`` is the probability that class i becomes class j.
 
-    The matrix is K x K with entries in [0, 1], and each row sums to one within 1e-6. The shares that result are random.
+    The matrix is K x K, and each row sums to one within 1e-6. The shares that result are random.
     """
 
-    matrix: tuple[tuple[float, ...], ...] = ()
+    matrix: tuple[tuple[float, ...], ...] = setting(
+        (), "a row of probabilities for each class: what its cases become", least=0, most=1
+    )
 
-    def __post_init__(self) -> None:
+    def conflicts(self) -> Iterator[DataError]:
+        """A matrix that is missing, not square, or whose rows do not sum to 1."""
         if not self.matrix:
-            raise DataError("noise transition", "has no matrix", "Give one row of probabilities for each class")
+            yield DataError("`matrix`", "has no rows", "Give one row of probabilities for each class.")
         for number, row in enumerate(self.matrix):
             if len(row) != len(self.matrix):
-                problem = f"row {number} of the matrix has {len(row)} entries, but there are {len(self.matrix)} rows"
-                raise DataError("noise transition", problem, "Give a square matrix")
-            for value in row:
-                check_probability("transition", f"an entry in row {number} of the matrix", value)
+                problem = f"has {len(row)} entries in row {number}, but there are {len(self.matrix)} rows"
+                yield DataError("`matrix`", problem, "Give a square matrix.")
             if abs(sum(row) - 1) > 1e-6:
-                problem = f"row {number} of the matrix sums to {sum(row):g}"
-                raise DataError("noise transition", problem, "Make every row sum to 1")
+                yield DataError("`matrix`", f"has the sum {sum(row):g} in row {number}", "Make every row sum to 1.")
 
     def __call__(
         self, labels: Classes, classes: int, ids: Sequence[str], seed: int, images: npt.NDArray[Any] | None = None
@@ -175,8 +169,8 @@ class Transition:
             raise DataError("noise transition", problem, "Give one row and one column for each class")
         first, _ = _draws(labels, ids, seed)
         noisy = labels.copy()
-        for one, row in enumerate(self.matrix):
-            cases = np.flatnonzero(labels == one)
+        for given, row in enumerate(self.matrix):
+            cases = np.flatnonzero(labels == given)
             noisy[cases] = _pick(np.broadcast_to(np.asarray(row, np.float64), (cases.size, classes)), first[cases])
         return noisy
 
@@ -185,19 +179,15 @@ class Transition:
 class Instance:
     """Noise that depends on the image (Xia et al., "Part-dependent label noise", NeurIPS 2020, Algorithm 2).
 
-    Every case has a flip rate q from the normal distribution of mean ``rate`` and standard deviation ``spread`` (both in
-    [0, 1]) truncated to [0, 1]. Its image (D) times a random matrix (D, K) of standard normal numbers, one matrix for each true
+    Every case has a flip rate q from the normal distribution of mean ``rate`` and standard deviation ``spread``
+    truncated to [0, 1]. Its image (D) times a random matrix (D, K) of standard normal numbers, one matrix for each true
     class, gives scores; the true class's becomes minus infinity; q times their softmax are the probabilities of the other
     classes, and 1 - q that of the true one. So a case's chance to be wrong is random, and its image decides which class it
     becomes. Where ``rate`` is within two or three ``spread`` of 0 or 1 the truncation moves the mean rate inwards.
     """
 
-    rate: float = 0.4
-    spread: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_probability("instance", "rate", self.rate)
-        check_probability("instance", "spread", self.spread)
+    rate: float = setting(0.4, "mean chance of a case to be wrong", least=0, most=1)
+    spread: float = setting(0.1, "standard deviation of that chance over the cases", least=0, most=1)
 
     def __call__(
         self, labels: Classes, classes: int, ids: Sequence[str], seed: int, images: npt.NDArray[Any] | None = None
@@ -214,19 +204,19 @@ class Instance:
         first, second = _draws(labels, ids, seed)
         flip = self._flip_rates(first)
         noisy = labels.copy()
-        for one in range(classes):
-            cases = np.flatnonzero(labels == one)
+        for given in range(classes):
+            cases = np.flatnonzero(labels == given)
             if not cases.size:
                 continue
-            scores = _project(images, cases, classes, generator(seed, "noise", "projection", one))
+            scores = _project(images, cases, classes, generator(seed, "noise", "projection", given))
             broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
             if broken.size:
                 problem = f"the image of {ids[cases[broken[0]]]} holds numbers that are not finite"
                 raise DataError("noise instance", problem, "Give finite numbers, best from 0 to 1")
-            scores[:, one] = -np.inf
+            scores[:, given] = -np.inf
             scores = np.exp(scores - scores.max(axis=1, keepdims=True))
             probability = flip[cases, None] * scores / scores.sum(axis=1, keepdims=True)
-            probability[:, one] = 1 - flip[cases]
+            probability[:, given] = 1 - flip[cases]
             noisy[cases] = _pick(probability, second[cases])
         return noisy
 
@@ -247,16 +237,17 @@ class FromFile:
     ``data.corrupt_classes`` reads it, for files are not known here.
     """
 
-    file: str
-    key: str | None = None
+    file: str = setting(MISSING, "the .csv, .npy or .npz file that holds the labels")
+    key: str | None = setting(None, "the array of an .npz file that holds the labels")
 
-    def __post_init__(self) -> None:
+    def conflicts(self) -> Iterator[DataError]:
+        """A file that is not named, or a key that is not for it."""
         if not self.file:
-            raise DataError("noise file", "does not name the file of labels", "Give file=labels.csv, or a .npy or .npz file.")
+            yield DataError("`file`", "does not name the file of labels", "Give file=labels.csv, or a .npy or .npz file.")
         if self.key == "":
-            raise DataError("noise file", "has an empty key", "Name the array of labels, or leave the key out.")
+            yield DataError("`key`", "is empty", "Name the array of labels, or leave the key out.")
         if self.key is not None and not self.file.lower().endswith(".npz"):
-            raise DataError("noise file", f"has a key, and {self.file} is no .npz file", "Leave the key out.")
+            yield DataError("`key`", f"is given, and {self.file} is no .npz file", "Leave the key out.")
 
 
 Simulated = Symmetric | Asymmetric | Transition | Instance
@@ -276,8 +267,6 @@ def make_class_noise(name: str, **parameters: Any) -> ClassNoise:
     value."""
     if name not in CLASS_NOISES:
         raise DataError(f"noise {name}", "does not exist", f"Choose one of {', '.join(CLASS_NOISES)}.")
-    if name == "file":
-        parameters = {"file": "", **parameters}
     return from_mapping(CLASS_NOISES[name], parameters, f"noise {name}")
 
 
@@ -290,15 +279,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def _class_id(value: object) -> int:
-    """A class id of a map; JSON has text where YAML has numbers."""
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise DataError("noise asymmetric", f"map has {value!r}, which is no class id", "Give class ids as {0: 1, 1: 0}")
 
 
 def _check_classes(noise: str, classes: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
-from debride.noise.per_class import Label, Mask, bounding_box, check_count, check_probability, per_class
+from debride.noise.per_class import Label, Mask, bounding_box, per_class
+from debride.settings import setting
 from debride.types import IGNORE, DataError
 
 PERCENT = 0.01
@@ -35,28 +37,24 @@ class Coarse:
     rotation; that of the image is what image libraries take. ``strength.calibrate`` finds the scale for a wanted Dice.
     """
 
-    angle: float = 20.0
-    morph: float = 0.5
-    kernels: tuple[int, ...] = (7, 14, 21, 28, 35)
-    thresholds: tuple[float, ...] = (0.1, 0.2, 0.5, 0.7, 1.0)
-    ellipse: float = 0.5
-    least: int = 300
-    about: Literal["image", "object"] = "image"
+    angle: float = setting(20.0, "largest rotation, in degrees", least=0, most=180)
+    morph: float = setting(0.5, "chance that a label is eroded or dilated", least=0, most=1)
+    kernels: tuple[int, ...] = setting((7, 14, 21, 28, 35), "sides of the square kernels, in pixels", least=1)
+    thresholds: tuple[float, ...] = setting(
+        (0.1, 0.2, 0.5, 0.7, 1.0), "a number drawn below one of them chooses its kernel", least=0, most=1
+    )
+    ellipse: float = setting(0.5, "chance that objects become ellipses", least=0, most=1)
+    least: int = setting(300, "pixels of a slice above which its object becomes an ellipse", least=0)
+    about: Literal["image", "object"] = setting(
+        "image", "what a label is turned about: the centre of the image, or of its objects"
+    )
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.angle <= 180:
-            raise DataError("noise coarse", f"angle is {self.angle}", "Give a number of degrees from 0 to 180")
-        check_probability("coarse", "morph", self.morph)
-        for side in self.kernels:
-            check_count("coarse", "a kernel", side, 1)
-        ascending = list(self.thresholds) == sorted(self.thresholds) and all(0 <= bound <= 1 for bound in self.thresholds)
+    def conflicts(self) -> Iterator[DataError]:
+        """Thresholds that do not choose one of the kernels for every number from 0 to below 1."""
+        ascending = list(self.thresholds) == sorted(self.thresholds)
         if not ascending or self.thresholds[-1:] != (1,) or len(self.thresholds) != len(self.kernels):
-            problem = f"thresholds are {self.thresholds} for kernels {self.kernels}"
-            raise DataError("noise coarse", problem, "Give one for each kernel, from 0 to 1, ascending, the last one 1")
-        check_probability("coarse", "ellipse", self.ellipse)
-        check_count("coarse", "least", self.least, 0)
-        if self.about not in ("image", "object"):
-            raise DataError("noise coarse", f"about is {self.about!r}", "Give 'image' or 'object'")
+            problem = f"are {self.thresholds} for `kernels` {self.kernels}"
+            yield DataError("`thresholds`", problem, "Give one for each kernel, ascending, the last one 1.")
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A noisy copy of a label (S); the classes of the turned label are put together by ``base.per_class``.

@@ -7,6 +7,7 @@ of the foreground pixels: a speck is hardly ever the choice. The *slices* of a v
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -16,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal
 
-from debride.noise.per_class import Label, Mask, bounding_box, check_count, check_probability, check_range
+from debride.noise.per_class import Label, Mask, bounding_box
+from debride.settings import setting
 from debride.types import IGNORE, DataError
 
 
@@ -24,11 +26,7 @@ from debride.types import IGNORE, DataError
 class Missing:
     """One object, or all of one class (``part``), becomes background."""
 
-    part: Literal["object", "class"] = "object"
-
-    def __post_init__(self) -> None:
-        if self.part not in ("object", "class"):
-            raise DataError("noise missing", f"part is {self.part!r}", "Give 'object' or 'class'")
+    part: Literal["object", "class"] = setting("object", "what is lost: one object, or all of one class")
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A copy of the label without the drawn object, or without a class drawn from those present with equal chance."""
@@ -43,15 +41,12 @@ class Missing:
 class Extra:
     """One object appears a second time, away from all others.
 
-    Along at least one axis it is more than ``distance`` (>= 0) pixels away from every object and ``IGNORE`` pixel. The place is
+    Along at least one axis it is more than ``distance`` pixels away from every object and ``IGNORE`` pixel. The place is
     drawn from all where the copy fits. Where there is none, the copy is thinned to every second, then every fourth pixel per
     axis. In a label without objects the copy is an ellipse of a random class, its half-axes 1/16 to 1/6 of the image.
     """
 
-    distance: int = 5
-
-    def __post_init__(self) -> None:
-        check_count("extra", "distance", self.distance, 0)
+    distance: int = setting(5, "pixels that stay free around the copy along one axis at least", least=0)
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A copy of the label with one object more."""
@@ -85,8 +80,8 @@ class Swap:
         result = label.copy()
         if present:
             first = rng.choice(present)
-            others = present if len(present) > 1 else range(1, classes)
-            second = rng.choice([value for value in others if value != first])
+            partners = present if len(present) > 1 else range(1, classes)
+            second = rng.choice([value for value in partners if value != first])
             result[label == first], result[label == second] = second, first
         return result
 
@@ -104,13 +99,12 @@ class Flip:
 class Gaps:
     """Slices between the first and the last with an object are emptied; volumes only.
 
-    ``share`` in [0, 1] is the part of them that is emptied, rounded up to whole slices.
+    ``share`` is the part of them that is emptied, rounded up to whole slices.
     """
 
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        check_probability("gaps", "share", self.share)
+    share: float = setting(
+        0.3, "share of the slices between the first and the last with an object that are emptied", least=0, most=1
+    )
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A copy of the label with empty slices; DataError for a 2D label."""
@@ -123,15 +117,12 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Stray:
-    """Slices (``slices`` >= 1) beyond the extent of the objects get the label of a slice with an object; volumes only.
+    """Slices (``slices`` of them) beyond the extent of the objects get the label of a slice with an object; volumes only.
 
     At least one empty slice stays between the objects and a stray slice.
     """
 
-    slices: int = 1
-
-    def __post_init__(self) -> None:
-        check_count("stray", "slices", self.slices, 1)
+    slices: int = setting(1, "slices beyond the objects that get a label", least=1)
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A copy of the label with stray slices, as many as there is room for; DataError for a 2D label."""
@@ -148,15 +139,17 @@ class Stray:
 class Shift:
     """The whole label is moved in the plane of a slice (the last two axes).
 
-    For each axis a length of ``smallest`` to ``largest`` pixels (>= 0) and a sign are drawn. What comes from outside the image
+    For each axis a length of ``smallest`` to ``largest`` pixels and a sign are drawn. What comes from outside the image
     is background.
     """
 
-    smallest: int = 10
-    largest: int = 20
+    smallest: int = setting(10, "least length of the shift along each axis, in pixels", least=0)
+    largest: int = setting(20, "largest length of the shift along each axis, in pixels", least=0)
 
-    def __post_init__(self) -> None:
-        check_range("shift", self.smallest, self.largest, least=0)
+    def conflicts(self) -> Iterator[DataError]:
+        """A range whose ends are exchanged."""
+        if self.smallest > self.largest:
+            yield DataError("`smallest`", f"is {self.smallest}, above `largest`, which is {self.largest}", "Exchange the two.")
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A moved copy of the label."""

@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 from scipy import ndimage
 
-from debride.noise.per_class import Label, Mask, bounding_box, check_count, check_probability, per_class
+from debride.noise.per_class import Label, Mask, bounding_box, per_class
+from debride.settings import setting
 
 _BLOCK = 32  # steps between two crops: long enough to pay for the crop, short enough for a narrow margin
 _SIGMA, _RADIUS = 2.0, 2  # the 5-tap Gaussian at the end
@@ -16,7 +17,7 @@ _SIGMA, _RADIUS = 2.0, 2  # the 5-tap Gaussian at the end
 
 @dataclass(frozen=True)
 class Markov:
-    """Boundary noise M(T, P, V): ``steps`` T >= 0, ``preference`` P and ``variance`` V in [0, 1].
+    """Boundary noise M(T, P, V): ``steps`` T, ``preference`` P and ``variance`` V.
 
     Each of T steps grows the object with probability P, else shrinks it. A growing step turns every background pixel that
     touches the object (4 neighbours in 2D, 6 in 3D) into object with probability V; a shrinking step does the opposite. At the
@@ -29,14 +30,9 @@ class Markov:
     Source: GSD-Net, section 4.3 and Table 3, after Yao et al., Learning to Segment from Noisy Annotations, ICLR 2023.
     """
 
-    steps: int = 200
-    preference: float = 0.2
-    variance: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_count("markov", "steps", self.steps, 0)
-        check_probability("markov", "preference", self.preference)
-        check_probability("markov", "variance", self.variance)
+    steps: int = setting(200, "steps of growing or shrinking, T", least=0)
+    preference: float = setting(0.2, "chance that a step grows the object, P", least=0, most=1)
+    variance: float = setting(0.05, "chance of each pixel at the outline to change in a step, V", least=0, most=1)
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A noisy copy of a label (S); classes are processed and put together by ``base.per_class``."""

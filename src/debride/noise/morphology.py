@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import edt
 import numpy as np
 
-from debride.noise.per_class import Label, Mask, check_probability, per_class
+from debride.noise.per_class import Label, Mask, per_class
+from debride.settings import setting
 from debride.types import IGNORE, DataError
 
-Unit = Literal["px", "mm"]
 Spacing = tuple[float, ...]
 
 STEP = 0.1
@@ -22,7 +23,7 @@ STEP = 0.1
 class DilateErode:
     """Boundary noise K(k1 - k2): all objects of a case are dilated or eroded, with equal chance, by one distance.
 
-    The distance is uniform between ``nearest`` and ``farthest`` (0 <= nearest <= farthest), drawn once per case, Euclidean
+    The distance is uniform between ``nearest`` and ``farthest``, drawn once per case, Euclidean
     between pixel centres, in pixels or, with the ``unit`` "mm", in millimetres by the label's spacing. The image border and
     ``IGNORE`` do not erode an object; one without a pixel further than that from the background is lost.
 
@@ -32,16 +33,15 @@ class DilateErode:
     ALC, section III.A: 3 to 15 voxels of 0.625 mm, here 1.875 to 9.375 mm, for spacings that differ.
     """
 
-    nearest: float = 9.0
-    farthest: float = 11.0
-    unit: Unit = "px"
+    nearest: float = setting(9.0, "least distance that outlines move", least=0)
+    farthest: float = setting(11.0, "largest distance that outlines move", least=0)
+    unit: Literal["px", "mm"] = setting("px", "pixels, or millimetres by the label's spacing")
 
-    def __post_init__(self) -> None:
-        if self.unit not in get_args(Unit):
-            raise DataError("noise dilate-erode", f"has the unit {self.unit!r}", f"Choose one of {', '.join(get_args(Unit))}.")
-        if not 0 <= self.nearest <= self.farthest < np.inf:
-            problem = f"moves outlines by {self.nearest} to {self.farthest} {'mm' if self.unit == 'mm' else 'pixels'}"
-            raise DataError("noise dilate-erode", problem, "Give nearest and farthest of at least 0, the smaller first.")
+    def conflicts(self) -> Iterator[DataError]:
+        """A range whose ends are exchanged."""
+        if self.nearest > self.farthest:
+            problem = f"is {self.nearest}, above `farthest`, which is {self.farthest}"
+            yield DataError("`nearest`", problem, "Give the smaller distance first.")
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A noisy copy of a label (S); classes are processed and put together by ``base.per_class``.
@@ -71,22 +71,22 @@ S_DE = DilateErode(9.0, 11.0)
 class MissingOrBoundary:
     """A case loses its whole label, with probability ``missing``, or its objects are dilated or eroded as by ``DilateErode``.
 
-    The distance is uniform from ``beta`` - ``spread`` to ``beta`` + ``spread`` pixels (0 <= spread <= beta), drawn once per
+    The distance is uniform from ``beta`` - ``spread`` to ``beta`` + ``spread`` pixels, drawn once per
     case. Which share alpha of the cases is corrupted is said by ``share`` of ``corrupt``.
 
     Source: Self-cleansing, section 3.2: alpha of 30, 50 or 70 %, beta 5 or 10, spread 3. The paper does not say how often
     either happens: half the cases lose their label, a quarter is dilated, a quarter eroded. Distances are Euclidean.
     """
 
-    beta: float = 10.0
-    spread: float = 3.0
-    missing: float = 0.5
+    beta: float = setting(10.0, "mean distance that outlines move, in pixels", least=0)
+    spread: float = setting(3.0, "largest difference from that mean, in pixels", least=0)
+    missing: float = setting(0.5, "chance that a case loses its whole label", least=0, most=1)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.spread <= self.beta < np.inf:
-            problem = f"moves outlines by {self.beta} +- {self.spread} pixels"
-            raise DataError("noise missing-boundary", problem, "Give a beta of at least spread, and both of at least 0.")
-        check_probability("missing-boundary", "missing", self.missing)
+    def conflicts(self) -> Iterator[DataError]:
+        """Distances below 0."""
+        if self.spread > self.beta:
+            problem = f"is {self.spread}, above `beta`, which is {self.beta}"
+            yield DataError("`spread`", problem, "Give a `beta` of at least `spread`.")
 
     def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
         """A noisy copy of a label (S); the first of its random numbers decides whether it is lost."""

@@ -1,4 +1,4 @@
-"""What the label simulators share: parameter checks, bounding boxes, and one rule for classes that claim the same pixel."""
+"""What the label simulators share: bounding boxes, and one rule for classes that claim the same pixel."""
 
 from __future__ import annotations
 
@@ -7,37 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-
-
-def check_count(noise: str, name: str, value: object, least: int) -> None:
-    """Raise DataError unless ``value`` is a whole number of at least ``least``."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise DataError(f"noise {noise}", f"{name} is {value!r}", f"Give a whole number of at least {least}")
-
-
-def check_range(noise: str, smallest: int, largest: int, least: int) -> None:
-    """Raise DataError unless ``least <= smallest <= largest``, all whole numbers."""
-    check_count(noise, "smallest", smallest, least)
-    check_count(noise, "largest", largest, least)
-    if smallest > largest:
-        raise DataError(f"noise {noise}", f"smallest ({smallest}) is above largest ({largest})", "Exchange the two")
-
-
-def check_probability(noise: str, name: str, value: object) -> None:
-    """Raise DataError unless ``value`` is a number in [0, 1]."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise DataError(f"noise {noise}", f"{name} is {value!r}", "Give a number from 0 to 1")
 
 
 def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
     """The slices of the smallest box around a non-empty mask, ``margin`` pixels wider on every side, cut at the border."""
     box = []
     for axis in range(mask.ndim):
-        at = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        at = np.flatnonzero(mask.any(axis=tuple(across for across in range(mask.ndim) if across != axis)))
         box.append(slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin))
     return tuple(box)
 

@@ -21,6 +21,7 @@ from debride.data.pixels import arrays
 from debride.data.pixels.images import suffix
 from debride.files import atomic_folder, new_folder, read_text, write_json, write_text
 from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
+from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 from debride.words import some
 
@@ -61,6 +62,8 @@ def corrupt_classes(
     that cannot be read or written.
     """
     assert dataset.task == "classification", dataset.task
+    if not isinstance(noise, FileLabels):
+        check_bounds(noise)
     out = new_folder(out, apart_from={"the data set": dataset.root})
     among = dataset.of(*splits)
     found = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise

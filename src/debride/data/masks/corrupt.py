@@ -15,6 +15,7 @@ from debride.files import write_json
 from debride.noise import NOISES, Coarse, DilateErode, Markov, Noise, parameters
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import derive, generator
+from debride.settings import check_bounds
 from debride.types import Case, DataError, Dataset, Geometry, Split
 
 SAMPLE = 50
@@ -41,6 +42,7 @@ def corrupt_dataset(
     one without. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that
     become empty stay so and are counted.
     """
+    check_bounds(noise)
     classes = len(dataset.classes)
     candidates = [case for case in dataset.cases if case.split in splits and case.label is not None and not case.trusted]
     if not candidates:
