@@ -14,8 +14,6 @@ from debride.audit.audit_config import AuditConfig
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_masks
 from debride.cli.options import Verbs, add_settings, given_settings
-from debride.files import exclusive
-from debride.progress import track
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
 from debride.types import DataError
@@ -85,6 +83,7 @@ def answer(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
     from debride.audit.passes import audit_dataset, check_output, claim_output
     from debride.data.rater_choice import image_id
+    from debride.files import exclusive
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
@@ -112,6 +111,7 @@ def answer(arguments: argparse.Namespace) -> int:
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
     """Writes raters/ in the folder of the audit, anew if an audit was cut off."""
     from debride.audit.raters.compare import audit_raters
+    from debride.progress import track
 
     out = arguments.out / "raters"
     if out.exists():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from debride.cli.options import Verbs, flag
-from debride.settings import bounds_of
+from debride.cli.options import Verbs
+from debride.plugins import registered
+
+if TYPE_CHECKING:
+    from debride.methods.table import MethodRow
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -20,47 +22,44 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Lists methods, networks and noise simulators, or describes one method."""
-    from debride.methods import METHODS
-    from debride.noise import NOISES
-    from debride.noise.class_noises import CLASS_NOISES
+    """Lists methods and noise simulators, or describes one method. Built-in ones are read from a table, not imported."""
+    from debride.methods import find_method
+    from debride.methods.page import page
+    from debride.methods.table import describe, read_table
 
+    table, name = read_table(), arguments.method
     if arguments.markdown:
-        from debride.methods.page import page
-
         print(page(), end="")
-        return 0
-    if arguments.method:
-        _describe(arguments.method)
-        return 0
-    print("Methods (`debride methods METHOD` for one of them)")
-    for name, cls in METHODS.items():
-        print(f"  {name:14} {cls.paper.title} ({cls.paper.authors}, {cls.paper.year})")
-    for title, noises in (("", NOISES), (" for classification", CLASS_NOISES)):
-        print(f"\nLabel noise{title} (`debride corrupt --noise NAME --set PARAMETER=VALUE`)")
-        for name, noise in noises.items():
-            print(f"  {name:14} {', '.join(f'{f.name}={_default(f)}' for f in dataclasses.fields(noise))}")
+    elif name:
+        _describe(name, table.methods[name] if name in table.methods else describe(find_method(name)))
+    else:
+        print("Methods (`debride methods METHOD` for one of them)")
+        for known, method in table.methods.items():
+            print(f"  {known:14} {method.title} ({method.authors}, {method.year})")
+        _list_registered("Methods", "debride.methods")
+        for title, noises in (("", table.noises), (" for classification", table.class_noises)):
+            print(f"\nLabel noise{title} (`debride corrupt --noise NAME --set PARAMETER=VALUE`)")
+            for known, settings in noises.items():
+                print(f"  {known:14} {', '.join(f'{setting.name}={setting.default}' for setting in settings)}")
+        _list_registered("Label noise", "debride.noises")
     return 0
 
 
-def _default(field: dataclasses.Field[Any]) -> object:
-    return "(required)" if field.default is dataclasses.MISSING else field.default
+def _list_registered(title: str, group: str) -> None:
+    """The names that installed packages bring, which are not imported for this."""
+    if names := registered(group):
+        print(f"\n{title} of installed packages\n  {', '.join(names)}")
 
 
-def _describe(name: str) -> None:
-    from debride.methods import find_method
-
-    method = find_method(name)
-    paper = method.paper
-    print(f"{name}: {paper.title}\n{paper.authors}, {paper.year}. {paper.reference}\nImplements: {paper.sections}")
-    print(f"For {' and '.join(sorted(method.tasks, reverse=True))}.")
-    print(f"Needs: {', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.")
+def _describe(name: str, method: MethodRow) -> None:
+    print(f"{name}: {method.title}\n{method.authors}, {method.year}. {method.reference}\nImplements: {method.sections}")
+    print(f"For {' and '.join(method.tasks)}.")
+    print(f"Needs: {', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.")
     print("\nOptions")
-    for field in dataclasses.fields(method.Config):
-        bounds = f" ({words})" if (words := bounds_of(field)) else ""
-        print(f"  {flag(field.name):18} {field.default!s:8} {field.metadata.get('about', '')}{bounds}")
-    print(
-        "\nDepartures from the paper, and choices where it is silent" if paper.deviations else "\nNo departures from the paper."
-    )
-    for deviation in paper.deviations:
+    for setting in method.settings:
+        words = f" ({setting.range})" if setting.range else ""
+        print(f"  {setting.flag:18} {setting.default:8} {setting.about}{words}")
+    silent = "\nDepartures from the paper, and choices where it is silent"
+    print(silent if method.deviations else "\nNo departures from the paper.")
+    for deviation in method.deviations:
         print(f"  - {deviation}")

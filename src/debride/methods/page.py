@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-from debride.methods import METHODS
-from debride.methods.base import Method
-from debride.settings import bounds_of
+from debride.methods.table import MethodRow, read_table
 
 
 def page() -> str:
     """All methods as Markdown: paper, needs, settings with their sources, departures."""
     head = "# Methods\n\nMade by `debride methods --markdown` from what the methods say of themselves.\n"
-    return head + "".join(_section(name, method) for name, method in METHODS.items())
+    return head + "".join(_section(name, method) for name, method in read_table().methods.items())
 
 
-def _section(name: str, method: type[Method]) -> str:
-    paper, hints = method.paper, get_type_hints(method.Config)
+def _section(name: str, method: MethodRow) -> str:
     lines = [
         f"\n## `{name}`\n",
-        f"{inspect.getdoc(method)}\n",
-        f"{paper.authors}: *{paper.title}*, {paper.year}. {paper.reference}. Implements: {paper.sections}.\n",
-        f"For {' and '.join(sorted(method.tasks, reverse=True))}. Needs "
-        f"{', '.join(sorted(paper.needs)) or 'images and labels only'}. Trusted cases are {paper.trusted}.\n",
+        f"{method.about}\n",
+        f"{method.authors}: *{method.title}*, {method.year}. {method.reference}. Implements: {method.sections}.\n",
+        f"For {' and '.join(method.tasks)}. Needs "
+        f"{', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.\n",
         "| option | default | range | what it is |\n|---|---|---|---|",
-        *(
-            f"| `--{field.name.replace('_', '-')}` | {field.default} | {_range(field, hints[field.name])} "
-            f"| {field.metadata['about']} |"
-            for field in dataclasses.fields(method.Config)
-        ),
+        *(f"| `{setting.flag}` | {setting.default} | {setting.range} | {setting.about} |" for setting in method.settings),
     ]
-    if paper.deviations:
+    if method.deviations:
         lines += [
             "\nDepartures from the paper, and choices where it is silent:\n",
-            *(f"- {deviation}" for deviation in paper.deviations),
+            *(f"- {deviation}" for deviation in method.deviations),
         ]
     return "\n".join(lines) + "\n"
-
-
-def _range(field: dataclasses.Field[Any], hint: Any) -> str:
-    """The values that a setting takes, in words: a range, or choices."""
-    choices = map(str, get_args(hint)) if get_origin(hint) is Literal else ()
-    return bounds_of(field) or ", ".join(choices)
