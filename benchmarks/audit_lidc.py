@@ -31,7 +31,8 @@ from debride.methods import METHODS
 from debride.noise.strength import label_dice
 from debride.progress import track
 from debride.training.config import TrainConfig
-from debride.training.fit import Job, choose_device
+from debride.training.job import Job
+from debride.training.launch import choose_device
 
 
 def cross_validated(own, cases, folder, seed):

@@ -46,7 +46,8 @@ from debride.noise.class_noises import make_class_noise
 from debride.refine.uniform import jensen_shannon
 from debride.settings import from_mapping
 from debride.training.config import ClassTrainConfig
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from debride.types import Dataset
 
 GRID = Path(__file__).with_name("classification.yaml")

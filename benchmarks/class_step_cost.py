@@ -41,7 +41,8 @@ from debride.networks import Network
 from debride.state import LabelState
 from debride.training.classification import ClassificationRun
 from debride.training.config import ClassTrainConfig
-from debride.training.fit import Job, make_method, place
+from debride.training.job import Job, make_method
+from debride.training.launch import place
 from debride.training.schedule import make_optimiser
 from debride.types import Case, Dataset
 
@@ -144,7 +145,7 @@ def rounds_of(
     )
     method = place(make_method(job, prepared.channels), fabric.device, 2)
     store = LabelState(method.fields(), prepared.shapes, folder / name)
-    run = ClassificationRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)  # type: ignore[arg-type]
+    run = ClassificationRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
     run.epoch = config.epochs - 1
     watch = Stopwatch(fabric.device)
     watch.watch(method, run)

@@ -46,8 +46,7 @@ def untrained_run(run: Path, classes: int, **settings: Any) -> None:
     from debride.methods import METHODS
     from debride.training.checkpoint import save_weights
     from debride.training.config import TrainConfig
-    from debride.training.description import describe
-    from debride.training.fit import Job, make_method
+    from debride.training.job import Job, describe, make_method
     from debride.types import Dataset
 
     job = Job(

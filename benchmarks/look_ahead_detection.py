@@ -46,7 +46,8 @@ from debride.methods.meta_dcseg import MetaDCSeg
 from debride.networks.network import Derivative, Scope
 from debride.noise import make_noise
 from debride.training.config import TrainConfig
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE, Dataset
 

@@ -94,7 +94,8 @@ def train(root: Path, method: str, patch: tuple[int, ...], batch_size: int, widt
     from debride.files import read_jsonl
     from debride.methods import METHODS
     from debride.training.config import TrainConfig
-    from debride.training.fit import Job, fit
+    from debride.training.fit import fit
+    from debride.training.job import Job
 
     torch.set_num_threads(1)
     config = TrainConfig(

@@ -34,7 +34,8 @@ from debride.methods.alc import ALC
 from debride.noise import make_noise
 from debride.refine.fusion import fused, surest, variance
 from debride.training.config import TrainConfig
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from debride.types import Dataset
 
 OUT = sys.stdout

@@ -36,7 +36,8 @@ from debride.methods.self_cleansing import GIVEN, SelfCleansing
 from debride.noise import make_noise
 from debride.refine.mixture import posterior_of_larger
 from debride.training.config import TrainConfig
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from debride.types import Dataset
 
 OUT = sys.stdout

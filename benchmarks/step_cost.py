@@ -37,10 +37,11 @@ from debride.methods.base import Method
 from debride.networks import Network
 from debride.state import LabelState
 from debride.training.config import TrainConfig
-from debride.training.fit import Job, make_method, place
+from debride.training.job import Job, make_method
+from debride.training.launch import place
 from debride.training.look_ahead import LookAhead
-from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
+from debride.training.segmentation import SegmentationRun
 from debride.types import Case, Dataset
 
 WARM_UP = 1
@@ -76,7 +77,7 @@ class Replaced(torch.autograd.Function):
 class Switch:
     """Makes the networks of a method ``real``, or replaces them by what they gave when they were last."""
 
-    def __init__(self, method: Method, run: TrainingRun) -> None:
+    def __init__(self, method: Method, run: SegmentationRun) -> None:
         self.real = True
         self.ahead: Ahead | None = None
         self.logits: list[Tensor] = []
@@ -157,7 +158,7 @@ def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, fo
     method = place(make_method(job, prepared.channels), fabric.device, dataset.ndim)
     prepared = prepare_maps(prepared, method.maps(), folder / "maps")
     store = LabelState(method.fields(), prepared.shapes, folder / name)
-    run = TrainingRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
+    run = SegmentationRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
     method.train()
     method.start_epoch(run)
     switch = Switch(method, run)

@@ -12,7 +12,8 @@ from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import open_dataset, trust
 from debride.methods import METHODS
 from debride.training.config import ClassTrainConfig, TrainConfig
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from tests.datasets import build_folder, build_nnunet_3d, build_npz
 from tests.methods_under_test import Remembering, RememberingTwice, TwoStreams
 

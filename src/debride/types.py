@@ -17,7 +17,7 @@ IGNORE = 255
 """Label value of a pixel without a label (the maximum of ``uint8``)."""
 
 Split = Literal["train", "val", "test"]
-Task = Literal["segmentation", "classification"]
+TaskName = Literal["segmentation", "classification"]
 Format = Literal["folder", "nnunet", "manifest", "npz", "classes", "table"]
 
 
@@ -86,7 +86,7 @@ class Dataset:
     ndim: int
     ignore: int | None = None
     values: dict[int, int] = field(default_factory=dict)
-    task: Task = "segmentation"
+    task: TaskName = "segmentation"
 
     def of(self, *splits: Split) -> tuple[Case, ...]:
         """The cases of the given splits, in order."""

@@ -12,11 +12,11 @@ from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.testing import QUICK_METHOD_CHECKS, SLOW_METHOD_CHECKS, Subject
 from debride.testing.method_checks import Check, check_learns, check_resumed_equals_uninterrupted
-from debride.types import Task
+from debride.types import TaskName
 
 METHODS.update(TEST_METHODS)
 NAMES = sorted(set(METHODS) - set(TEST_METHODS))
-SUBJECTS: list[tuple[str, Task]] = [(name, task) for name in NAMES for task in sorted(METHODS[name].tasks)]
+SUBJECTS: list[tuple[str, TaskName]] = [(name, task) for name in NAMES for task in sorted(METHODS[name].tasks)]
 
 LEARNING: dict[str, dict[str, Any]] = {
     "cl": {
@@ -26,7 +26,7 @@ LEARNING: dict[str, dict[str, Any]] = {
 """Settings with which a method learns an easy data set, where they are not its defaults."""
 
 
-def cases(checks: tuple[Check, ...], subjects: list[tuple[str, Task]], *marks: pytest.MarkDecorator) -> list[Any]:
+def cases(checks: tuple[Check, ...], subjects: list[tuple[str, TaskName]], *marks: pytest.MarkDecorator) -> list[Any]:
     """Every check of every subject; those of one subject follow each other, for they share its trainings."""
     return [
         pytest.param(name, task, check, id=f"{name}-{task}-{check.__name__.removeprefix('check_')}", marks=marks)
@@ -36,7 +36,7 @@ def cases(checks: tuple[Check, ...], subjects: list[tuple[str, Task]], *marks: p
 
 
 @pytest.fixture(scope="session")
-def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Task], Subject]:
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, TaskName], Subject]:
     """The methods whose trainings were begun; one at a time is kept."""
     return {}
 
@@ -49,7 +49,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, Task],
         *cases((check_resumed_equals_uninterrupted,), [(name, "segmentation") for name in TEST_METHODS], pytest.mark.slow),
     ],
 )
-def test_method(name: str, task: Task, check: Check, subjects: dict[tuple[str, Task], Subject], tmp_path: Path) -> None:
+def test_method(name: str, task: TaskName, check: Check, subjects: dict[tuple[str, TaskName], Subject], tmp_path: Path) -> None:
     key = name, task
     if check is check_learns and name in LEARNING:
         check(Subject(METHODS[name], task, tmp_path, METHODS[name].Config(**LEARNING[name])))

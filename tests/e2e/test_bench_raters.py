@@ -19,7 +19,8 @@ from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label
 from debride.data.rater_choice import choose_raters
 from debride.training.inference import segment
-from debride.training.predict import load_run, predict_case
+from debride.training.predict import load_run
+from debride.training.predict_masks import predict_case
 from debride.types import DataError
 
 RATERS = ["rater1", "rater2", "rater3"]

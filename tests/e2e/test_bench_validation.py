@@ -17,7 +17,8 @@ from debride.bench.grid import cells, make_grid, run_grid
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label
 from debride.training.inference import segment
-from debride.training.predict import load_run, predict_case
+from debride.training.predict import load_run
+from debride.training.predict_masks import predict_case
 from debride.types import DataError, Dataset
 
 Label = npt.NDArray[np.uint8]

@@ -300,7 +300,7 @@ def test_what_is_predicted_is_what_was_trained(debride: Command, trained: Path, 
 def train_until(step: int | None, words: list[str]) -> None:
     """A training in this process that is killed, as ``kill -9`` does, when it makes its batch number ``step``."""
     torch.set_num_threads(1)
-    plain, made = ClassificationRun._batch, 0
+    plain, made = ClassificationRun.make_batch, 0
 
     def batch(self: ClassificationRun, *arguments: Any) -> Batch:
         nonlocal made
@@ -309,7 +309,7 @@ def train_until(step: int | None, words: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return plain(self, *arguments)
 
-    ClassificationRun._batch = batch  # type: ignore[method-assign]
+    ClassificationRun.make_batch = batch  # type: ignore[method-assign]
     raise SystemExit(main(words))
 
 

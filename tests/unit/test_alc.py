@@ -25,7 +25,8 @@ from debride.methods import alc
 from debride.methods.alc import ALC
 from debride.methods.ce import CrossEntropy
 from debride.networks import build
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from debride.types import IGNORE
 
 TRUSTED = torch.tensor([True, False, False, True, False, False, False])

@@ -23,7 +23,8 @@ from debride.audit.predictions.sources import FolderPredictions, Prediction, Run
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label, write_probabilities
 from debride.training.fit import fit
-from debride.training.predict import load_run, predict_case, predict_whole, trained_on
+from debride.training.predict import load_run, trained_on
+from debride.training.predict_masks import predict_case, predict_whole
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 Array = npt.NDArray[Any]

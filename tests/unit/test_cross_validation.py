@@ -20,7 +20,7 @@ from debride.data.pixels.images import read_label
 from debride.files import content_hash
 from debride.methods import METHODS
 from debride.training.config import TrainConfig
-from debride.training.fit import Job
+from debride.training.job import Job
 from debride.types import Case, DataError, Dataset, Geometry
 
 

@@ -46,7 +46,8 @@ from debride.training.checkpoint import latest_state
 from debride.training.fit import fit
 from debride.training.inference import segment, sweep
 from debride.training.label_scores import cleansed_labels, merged
-from debride.training.predict import Trained, load_run
+from debride.training.predict import load_run
+from debride.training.trained import Trained
 from debride.types import Case, DataError, Dataset
 
 PICTURES = 3

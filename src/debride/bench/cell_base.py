@@ -21,9 +21,9 @@ from debride.methods import METHODS
 from debride.noise import Noise
 from debride.noise.class_noises import ClassNoise, FromFile
 from debride.settings import from_mapping
-from debride.training.config import config_class
-from debride.training.fit import Job
-from debride.types import DataError, Dataset, Split, Task
+from debride.training.job import Job
+from debride.training.task import TASKS
+from debride.types import DataError, Dataset, Split, TaskName
 
 RESULT = "result.json"
 """The file of a cell that says what it gave, or why it failed."""
@@ -56,7 +56,7 @@ class Cell:
     test_every: int
     last_ten: bool
     out: Path
-    task: Task = "segmentation"
+    task: TaskName = "segmentation"
 
     @property
     def folder(self) -> Path:
@@ -185,7 +185,7 @@ def corrupted_folder(cell: Cell, corrupt: Callable[[Path], object]) -> Path:
 def make_job(cell: Cell, given: Dataset, changed: float | None) -> Job:
     """The training of a cell, which keeps the weights of all epochs until they are tested. ``changed`` is what "measured"
     stands for among the method's settings; None where there is nothing to measure it by."""
-    config = from_mapping(config_class(cell.task), cell.training, f"cell {cell.folder.name}")
+    config = from_mapping(TASKS[cell.task].config, cell.training, f"cell {cell.folder.name}")
     if changed is None and "measured" in cell.method_config.values():
         raise DataError("a measured setting", "has nothing to be measured by with raters", "Give a number.")
     method_config = {key: changed if value == "measured" else value for key, value in cell.method_config.items()}

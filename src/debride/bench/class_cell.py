@@ -22,11 +22,12 @@ from debride.evaluation.summary import last_ten
 from debride.noise import Noise
 from debride.noise.class_noises import ClassNoise, FromFile
 from debride.settings import from_mapping
-from debride.training.classification import sweep_classes
-from debride.training.config import config_class
+from debride.training.class_sweep import sweep_classes
 from debride.training.fit import fit
-from debride.training.predict import Trained, load_run
+from debride.training.predict import load_run
 from debride.training.predict_classes import resizing
+from debride.training.task import TASKS
+from debride.training.trained import Trained
 from debride.types import DataError, Dataset, Split
 
 
@@ -88,7 +89,7 @@ def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
     assert not isinstance(noise, Noise)
 
     def images() -> npt.NDArray[np.uint8]:
-        size = from_mapping(config_class(cell.task), cell.training, f"cell {cell.folder.name}").image_size
+        size = from_mapping(TASKS[cell.task].config, cell.training, f"cell {cell.folder.name}").image_size
         prepared = prepare_classes(clean.of(*splits), size, cache_folder())
         return prepared.images(np.arange(len(prepared))).reshape(len(prepared), -1)
 

@@ -25,8 +25,8 @@ from debride.noise import NOISES, Noise, make_noise
 from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
 from debride.progress import track
 from debride.settings import from_mapping
-from debride.training.config import config_class
-from debride.types import DataError, Split, Task
+from debride.training.task import TASKS
+from debride.types import DataError, Split, TaskName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class GridSettings:
     """The plain entries of a grid file."""
 
     name: str = "bench"
-    task: Task = "segmentation"
+    task: TaskName = "segmentation"
     seeds: tuple[int, ...] = (0,)
     training: Mapping[str, Any] = field(default_factory=dict)
     test_every: int = 1
@@ -105,7 +105,7 @@ class Grid:
     noises, methods and seeds (all where it names none)."""
 
     name: str
-    task: Task
+    task: TaskName
     datasets: Mapping[str, DatasetEntry]
     noises: Mapping[str, NoiseEntry]
     methods: Mapping[str, MethodEntry]
@@ -271,7 +271,7 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _simulator(task: Task, entry: NoiseEntry) -> Noise | ClassNoise | None:
+def _simulator(task: TaskName, entry: NoiseEntry) -> Noise | ClassNoise | None:
     if entry.noise is None:
         return None
     if task == "segmentation":
@@ -324,7 +324,7 @@ def _check(grid: Grid, where: object) -> None:
             problem = f"has a measured setting, and nothing to measure it by with the raters of {cell.noise}"
             raise DataError(f"{where}, methods, {cell.name}", problem, "Give a number, or list cells without this pair.")
         here = f"{where}, training of {cell.dataset} and {cell.name}"
-        setup = from_mapping(config_class(cell.task), cell.training, here)
+        setup = from_mapping(TASKS[cell.task].config, cell.training, here)
         if cell.task == "segmentation":
             Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)
         elif setup.patch_size is not None or setup.spacing is not None:
@@ -362,7 +362,7 @@ def _marks_trusted(cell: Cell) -> bool | None:
         return None
 
 
-def _check_task(task: Task, noise: str | None, where: str) -> None:
+def _check_task(task: TaskName, noise: str | None, where: str) -> None:
     """Raises DataError for a noise of the other task than the grid's."""
     own, other = (NOISES, CLASS_NOISES) if task == "segmentation" else (CLASS_NOISES, NOISES)
     if noise in other and noise not in own:
@@ -371,7 +371,7 @@ def _check_task(task: Task, noise: str | None, where: str) -> None:
         raise DataError(where, problem, f"{instead} the grid, or choose one of {', '.join(own)}.")
 
 
-def _check_noise(task: Task, noise: NoiseEntry, where: str) -> None:
+def _check_noise(task: TaskName, noise: NoiseEntry, where: str) -> None:
     """Raises DataError for a noise that cannot be simulated, or whose entries do not fit together or the task."""
     if task == "classification" and noise != replace(noise, dice=None, share=1.0, raters=None):
         remedy = "Set the strength by the noise's own parameters, as rate."

@@ -142,7 +142,7 @@ def _predictions(
         runs = cross_validate(job, cases, arguments.folds)
         import torch
 
-        from debride.training.fit import choose_device
+        from debride.training.launch import choose_device
 
         found: Any = RunPredictions(runs, dataset, torch.device(choose_device(device)))
     else:
@@ -162,7 +162,7 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
     """The training of a cross-validation."""
     from debride.data.augmentation import Augmentation
     from debride.methods import find_method
-    from debride.training.fit import Job
+    from debride.training.job import Job
 
     sections = read_config(arguments.config)
     given = given_settings(arguments, TrainConfig, dest="train_")

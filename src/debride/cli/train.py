@@ -13,7 +13,7 @@ from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_settings, flag, given_settings
 from debride.settings import from_mapping
-from debride.types import DataError, Task
+from debride.types import DataError, TaskName
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -67,13 +67,14 @@ def answer(arguments: argparse.Namespace) -> int:
     """Trains a method: defaults, then the configuration file, then the options."""
     from debride.data.rater_choice import choose_raters
     from debride.methods import find_method
-    from debride.training.config import config_class
-    from debride.training.fit import Job, fit
+    from debride.training.fit import fit
+    from debride.training.job import Job
+    from debride.training.task import TASKS
 
     method = find_method(arguments.method)
     sections = read_config(arguments.config)
     dataset = open_from(arguments)
-    config = config_class(dataset.task)
+    config = TASKS[dataset.task].config
     given = {
         "training": (config, given_settings(arguments, config)),
         "augmentation": _augmentation(arguments, dataset.task),
@@ -122,7 +123,7 @@ def _named_method(parser: argparse.ArgumentParser, words: Sequence[str]) -> str 
     return next((word for word in candidates if METHODS.known(word)), None)
 
 
-def _augmentation(arguments: argparse.Namespace, task: Task) -> tuple[type[Any], dict[str, Any]]:
+def _augmentation(arguments: argparse.Namespace, task: TaskName) -> tuple[type[Any], dict[str, Any]]:
     """The settings of a task's augmentation, and those given; options of the other task's are refused."""
     from debride.data.augmentation import Augmentation, ClassAugmentation
 

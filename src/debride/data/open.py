@@ -19,7 +19,7 @@ from debride.data.rater_choice import image_id
 from debride.data.splits import split_by_patient
 from debride.files import read_text
 from debride.rng import derive
-from debride.types import Case, DataError, Dataset, Split, Task
+from debride.types import Case, DataError, Dataset, Split, TaskName
 
 MAX_INFERRED = 20
 """With more label values than this, classes are not inferred: such masks are more likely grey pictures."""
@@ -64,7 +64,7 @@ def open_dataset(
     if not layout.cases:
         raise DataError(root, "has no cases", "Check that it has images with labels, as PNG, JPEG, TIFF or NIfTI.")
     legend = layout.legend
-    task: Task = "classification" if layout.format in ("npz", "classes", "table") else "segmentation"
+    task: TaskName = "classification" if layout.format in ("npz", "classes", "table") else "segmentation"
     if not legend.classes and task == "segmentation":
         legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
     cases = [replace(case, patient=_patient(case, layout, patient_pattern, report)) for case in layout.cases]

@@ -241,10 +241,19 @@ class Method(nn.Module):
         they are more doubtful; None, by default, where it does not say."""
         return None
 
+    @classmethod
+    def refuses(cls, task: str, config: Any) -> DataError | None:
+        """Why the method, so configured, cannot be trained for a task; None where it can.
+
+        By default that is for ``tasks`` to say. Who asks knows the method's name and what there is instead: an empty ``where``
+        stands for the one, an empty ``remedy`` for the other.
+        """
+        return None if task in cls.tasks else DataError("", f"is not for {task}, which this data set is for", "")
+
     @property
     def look_ahead_cases(self) -> int:
         """How many trusted cases a look-ahead draws; 0 where the method, so configured, never looks ahead."""
-        return getattr(self.config, "trusted_batch", 0)
+        return 0
 
     @classmethod
     def relabels(cls, config: Any) -> bool:

@@ -25,7 +25,7 @@ from debride.methods.base import (
     untrusted,
 )
 from debride.settings import setting
-from debride.types import IGNORE
+from debride.types import IGNORE, DataError
 
 
 class CrossEntropy(Method):
@@ -55,6 +55,13 @@ class CrossEntropy(Method):
         cases: Literal["all", "trusted", "others"] = setting(
             "all", "Cases to train on: all (ALC's HL-Sup), the trusted (H-Sup), or, as methods that steer by these, the others"
         )
+
+    @classmethod
+    def refuses(cls, task: str, config: Config) -> DataError | None:
+        """Dice is a measure of masks."""
+        if config.dice and task != "segmentation":
+            return DataError("--dice", f"is for segmentation, and the data set is for {task}", "Leave it out.")
+        return super().refuses(task, config)
 
     def build(self, make_network: MakeNetwork) -> None:
         """One network, and the others of an ensemble."""

@@ -65,6 +65,12 @@ class DCDSegmentation(Method):
     centres: Tensor
     known: Tensor
 
+    @property
+    def look_ahead_cases(self) -> int:
+        """The trusted cases of every look-ahead."""
+        cases: int = self.config.trusted_batch
+        return cases
+
     def build(self, make_network: MakeNetwork) -> None:
         """The network, the centres (K, F) of the last epoch and the sums that the next ones are made of."""
         self.network = make_network()

@@ -53,6 +53,12 @@ class L2B(Method):
             "batch", "Over what alpha + beta has a mean of one: batch (as published), image or pixel"
         )
 
+    @property
+    def look_ahead_cases(self) -> int:
+        """The trusted cases of every look-ahead."""
+        cases: int = self.config.trusted_batch
+        return cases
+
     def plan(self, run: Run) -> tuple[Phase, ...]:
         """One pass over the cases that are trained on."""
         return (self.config.phase(run),)

@@ -109,6 +109,12 @@ class MetaDCSeg(Method):
 
     derivatives: Tensor
 
+    @property
+    def look_ahead_cases(self) -> int:
+        """The trusted cases of every look-ahead."""
+        cases: int = self.config.trusted_batch
+        return cases
+
     def build(self, make_network: MakeNetwork) -> None:
         """One network, the sum and number of the derivatives that eta is set by, and the boundary term."""
         self.network = make_network()

@@ -30,10 +30,11 @@ from debride.methods import METHODS
 from debride.methods.base import Method
 from debride.testing.toy_sets import LESSONS, TOYS, Toy
 from debride.training import checkpoint
-from debride.training.config import config_class
-from debride.training.fit import Job, fit, make_method
+from debride.training.fit import fit
+from debride.training.job import Job, make_method
 from debride.training.run import TrainingRun
-from debride.types import DataError, Task
+from debride.training.task import TASKS
+from debride.types import DataError, TaskName
 
 EPOCHS = 4
 """Of the training that most checks look at: the last ones are after every warm-up that is a part of the training."""
@@ -45,7 +46,7 @@ class Subject:
     ``config`` is an instance of the method's Config (None: the defaults).
     """
 
-    def __init__(self, method: type[Method], task: Task, folder: Path, config: Any = None) -> None:
+    def __init__(self, method: type[Method], task: TaskName, folder: Path, config: Any = None) -> None:
         self.method, self.task, self.folder = method, task, folder
         self.config = method.Config() if config is None else config
         self.name = name_of(method)
@@ -64,7 +65,7 @@ class Subject:
             dataset=open_dataset(data, trusted=listed),
             method=self.name,
             method_config=self.config if config is None else config,
-            config=config_class(toy.task)(**{**toy.settings, **settings}),
+            config=TASKS[toy.task].config(**{**toy.settings, **settings}),
             augmentation=toy.augmentation,
             out=data.with_name("run"),
             cache=data.with_name("cache"),
@@ -267,7 +268,7 @@ def stop_in_epoch(epoch: int, job: Job) -> None:
     """A training that ends at the first update of an epoch (counted from 1), as if its process was killed."""
     optimise = TrainingRun.optimise
 
-    def stop(run: TrainingRun, *arguments: Any, **more: Any) -> None:
+    def stop(run: TrainingRun[Any], *arguments: Any, **more: Any) -> None:
         if run.epoch + 1 == epoch:
             raise StoppedError
         optimise(run, *arguments, **more)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.files import write_json
-from debride.types import Task
+from debride.types import TaskName
 
 SPACING = (2.0, 1.5, 1.0)
 """Spacing in mm of the volumes, in array order (D, H, W)."""
@@ -31,7 +31,7 @@ class Toy:
     ``trusted`` of them are trusted. ``predicted`` gives the shape of one class's probabilities for an image (*S).
     """
 
-    task: Task
+    task: TaskName
     write: Callable[[Path], Sequence[str]]
     settings: Mapping[str, Any]
     augmentation: Augmentation | ClassAugmentation
@@ -126,7 +126,7 @@ PICTURES = {**BRIEF, "batch_size": 4, "network": "unet-small", "image_size": (32
 VOLUMES = {**BRIEF, "batch_size": 2, "network": "unet-small", "patch_size": (16, 16, 16)}
 CLASSES = {**BRIEF, "batch_size": 8, "network": "cnn"}
 
-TOYS: dict[Task, tuple[Toy, ...]] = {
+TOYS: dict[TaskName, tuple[Toy, ...]] = {
     "segmentation": (
         Toy(
             task="segmentation",
@@ -156,7 +156,7 @@ TOYS: dict[Task, tuple[Toy, ...]] = {
 }
 """The data sets of each task. All checks of a training are made on the first, the others are trained on and predicted."""
 
-LESSONS: dict[Task, Lesson] = {
+LESSONS: dict[TaskName, Lesson] = {
     "segmentation": Lesson(
         task="segmentation",
         write=functools.partial(write_pictures, n=18),

@@ -38,9 +38,9 @@ def load_weights(module: nn.Module, file: Path) -> None:
         ) from error
 
 
-def weights_file(run: Path, which: str) -> Path:
+def weights_file(run_folder: Path, which: str) -> Path:
     """The weights file of a run: "best", "last" or the number of an epoch."""
-    folder = run / "weights"
+    folder = run_folder / "weights"
     epochs = _by_epoch(folder.glob("epoch-*.safetensors"))
     if which == "last" and epochs:
         return epochs[-1]
@@ -54,7 +54,7 @@ def weights_file(run: Path, which: str) -> Path:
 
 
 def save_state(
-    run: Path,
+    run_folder: Path,
     epoch: int,
     method: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -66,8 +66,8 @@ def save_state(
 
     The state appears under its name in one move, so a kill at any moment leaves this one or the one before.
     """
-    save_weights(method, run / "weights" / f"epoch-{epoch:04d}.safetensors")
-    folder = run / "resume" / f"epoch-{epoch:04d}"
+    save_weights(method, run_folder / "weights" / f"epoch-{epoch:04d}.safetensors")
+    folder = run_folder / "resume" / f"epoch-{epoch:04d}"
     temporary = folder.with_name(folder.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
     save_weights(method, temporary / "weights.safetensors")
@@ -77,16 +77,16 @@ def save_state(
     write_json(temporary / "state.json", {**state, "epoch": epoch, "optimiser": numbers})
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-    for old in sorted((run / "resume").iterdir()):
+    for old in sorted((run_folder / "resume").iterdir()):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
-    for old in _by_epoch((run / "weights").glob("epoch-*.safetensors"))[: -max(keep, 1)]:
+    for old in _by_epoch((run_folder / "weights").glob("epoch-*.safetensors"))[: -max(keep, 1)]:
         old.unlink()
 
 
-def latest_state(run: Path) -> Path | None:
+def latest_state(run_folder: Path) -> Path | None:
     """The folder of the newest complete training state of a run."""
-    folders = [folder for folder in (run / "resume").glob("epoch-*") if folder.suffix != ".partial"]
+    folders = [folder for folder in (run_folder / "resume").glob("epoch-*") if folder.suffix != ".partial"]
     return _by_epoch(folders)[-1] if folders else None
 
 

@@ -1,10 +1,11 @@
-"""What a training for classification has of its own: its images, its batches, its validation."""
+"""Classifying: what a training on images with one class each has of its own."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,51 +14,134 @@ from lightning_fabric import Fabric
 
 from debride.batch import Batch
 from debride.data.augmentation import ClassAugmentation
-from debride.data.cache import cache_folder
 from debride.data.classes.class_cache import PreparedClasses, network_input, prepare_classes
 from debride.data.classes.class_loader import make_class_batch, read_classes
 from debride.data.formats.class_data import missing_labels
 from debride.data.loader import Raw, Selection, read_ahead
 from debride.methods.base import Look, Method, Swept
-from debride.networks.network import Network
+from debride.networks import WIDENING, Network, build_classifier
 from debride.progress import track
 from debride.rng import derive
-from debride.training.config import ClassTrainConfig
+from debride.training.class_sweep import sweep_classes
+from debride.training.config import ClassTrainConfig, TrainConfig
+from debride.training.predict_classes import predict_classes
 from debride.training.run import TrainingRun
-from debride.types import IGNORE, Case, DataError
-
-if TYPE_CHECKING:
-    from debride.training.fit import Job
+from debride.training.trained import Request, Trained
+from debride.types import IGNORE, Case, DataError, Dataset
 
 SEGMENTATION_ONLY = ("patch_size", "spacing", "crop", "intensity", "foreground")
 """Settings of a training that mean nothing here."""
 
-SWEPT = 256
-"""Images that pass through a network together where nothing is learnt."""
 
-
-class ClassificationRun(TrainingRun):
+class ClassificationRun(TrainingRun[PreparedClasses]):
     """A training on images with one class each."""
 
-    prepared: PreparedClasses  # type: ignore[assignment]
-    augmentation: ClassAugmentation  # type: ignore[assignment]
     least = 2  # for batch normalisation refuses a single image whose last features are one pixel
+
+    def set_views(self, augmentation: ClassAugmentation) -> None:
+        """How views are shifted, mirrored and changed."""
+        self.augmentation = augmentation
+
+    def raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
+        """The selected images of each batch, from disk, in order."""
+        return read_ahead(selections, lambda selection: read_classes(self.prepared, selection))
+
+    def make_batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
+        """The views of a raw batch, on the device."""
+        pairs = [(look.intensity, look.own_warp) for look in looks]
+        return make_class_batch(
+            raw, pairs, self.augmentation, self.store, self.is_trusted, derive(seed, "view"), self.fabric.device
+        )
 
     def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
         """Rows of the training set, un-augmented, in evaluation mode, batch by batch."""
         return sweep_classes(self.method, self.prepared, rows, self.fabric.device, network)
 
-    def _set_views(self, augmentation: Any) -> None:
-        self.augmentation = augmentation
 
-    def _raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
-        return read_ahead(selections, lambda selection: read_classes(self.prepared, selection))
+class Classification:
+    """The task of giving every image a class."""
 
-    def _batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
-        pairs = [(look.intensity, look.own_warp) for look in looks]
-        return make_class_batch(
-            raw, pairs, self.augmentation, self.store, self.is_trusted, derive(seed, "view"), self.fabric.device
-        )
+    config = ClassTrainConfig
+    augmentation = ClassAugmentation
+    measure = shown_measure = "accuracy"
+    predicted = "predictions"
+    cleanses = False
+    run = ClassificationRun
+
+    def refuse(self, dataset: Dataset, config: TrainConfig) -> None:
+        """Raises DataError for settings of segmentation, batches too small to normalise by, and classes that cannot be
+        learnt."""
+        usual = self.config()
+        for name in SEGMENTATION_ONLY:
+            if getattr(config, name) != getattr(usual, name):
+                flag = f"--{name.replace('_', '-')}"
+                raise DataError(flag, "is for segmentation", "Leave it out; --image-size resizes images.")
+        train = dataset.of("train")
+        if min(config.batch_size, len(train)) < 2 * config.devices:
+            problem = f"of {config.batch_size} for {len(train)} training images and {config.devices} process(es)"
+            raise DataError("--batch-size", problem, "Give each process two images or more: networks normalise by the batch.")
+        for split in ("train", "val"):
+            if missing := missing_labels(dataset, split):
+                raise missing
+        present = {case.target for case in train if case.target is not None}
+        if len(present) < 2:
+            named = ", ".join(dataset.classes[id] for id in present) or "none"
+            raise DataError(dataset.root, f"has training images of one class only ({named})", "Give images of two classes.")
+
+    def network(self, config: TrainConfig, ndim: int, channels: int, classes: int) -> Network:
+        """A freshly initialised network from images (B, C, H, W) to logits (B, K)."""
+        width = config.width * WIDENING.get(config.network, 1)
+        return build_classifier(config.network, in_channels=channels, classes=classes, width=width)
+
+    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path) -> tuple[PreparedClasses, PreparedClasses]:
+        """The training and the validation images; DataError where they differ in size or channels."""
+
+        def prepared(cases: tuple[Case, ...], name: str) -> PreparedClasses:
+            with track(f"preparing {name} images", len(cases)) as show:
+                return prepare_classes(cases, config.image_size, cache, lambda done, _: show(done))
+
+        train, val = prepared(dataset.of("train"), "training"), prepared(dataset.of("val"), "validation")
+        if len(val) and train.channels != val.channels:
+            problem = f"has training images of {train.channels} channels and validation images of {val.channels}"
+            raise DataError(dataset.root, problem, "Convert them to one kind.")
+        if len(val) and train.size != val.size:
+            raise DataError(dataset.root, "has validation images of another size than training images", "Give --image-size.")
+        return train, val
+
+    def with_extras(
+        self, train: PreparedClasses, method: Method, config: TrainConfig, cache: Path, show_progress: bool
+    ) -> PreparedClasses:
+        """The images as they are: maps and foreground are of pixels."""
+        return train
+
+    def refuse_prepared(self, train: PreparedClasses, method: Method, device: torch.device) -> None:
+        """Raises DataError where the method looks ahead at one image that cannot be normalised by itself."""
+        refuse_alone(method, train, device)
+
+    def description(self, train: PreparedClasses) -> dict[str, Any]:
+        """``working_size``: what images were resized to, or had."""
+        return {"working_size": list(train.size)}
+
+    def validate(self, method: Method, val: PreparedClasses, config: TrainConfig, fabric: Fabric) -> dict[str, Any]:
+        """The accuracy on the validation cases as labelled: {"accuracy", "cases"}, shared out among the processes."""
+        counts = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+        rows = np.arange(len(val))[fabric.global_rank :: fabric.world_size]
+        for swept in sweep_classes(method, val, rows, fabric.device):
+            labelled = swept.label != IGNORE
+            right = (swept.probability.argmax(dim=1) == swept.label) & labelled
+            counts += torch.stack((right.sum(), labelled.sum())).double()
+        if fabric.world_size > 1:
+            torch.distributed.all_reduce(counts)
+        right_count, labelled_count = counts.tolist()
+        return {"accuracy": right_count / labelled_count if labelled_count else None, "cases": len(val)}
+
+    def write_cleansed(self, out: Path, dataset: Dataset, run: TrainingRun[PreparedClasses]) -> None:
+        """Not called: ``cleanses`` says so."""
+        raise AssertionError("classes of a method's own are not written")
+
+    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
+        """Writes ``predictions.csv`` with a line for every image, and returns how many there are."""
+        return predict_classes(trained, source, out, request, device)
 
 
 @torch.no_grad()
@@ -84,76 +168,3 @@ def refuse_alone(method: Method, prepared: PreparedClasses, device: torch.device
                 f"has one image, of which the network leaves one pixel (at {size}) that cannot be normalised by the batch",
                 "Trust two training cases or more, with --trusted-batch 2 or more, or give larger images or another --network.",
             ) from error
-
-
-def prepare_class_sets(job: Job) -> tuple[PreparedClasses, PreparedClasses]:
-    """The training and the validation cases. Raises DataError for settings of segmentation, and cases that cannot be learnt."""
-    for name in SEGMENTATION_ONLY:
-        if getattr(job.config, name) != getattr(ClassTrainConfig(), name):
-            raise DataError(f"--{name.replace('_', '-')}", "is for segmentation", "Leave it out; --image-size resizes images.")
-    train, val = job.dataset.of("train"), job.dataset.of("val")
-    if not train:
-        raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")
-    if min(job.config.batch_size, len(train)) < 2 * job.config.devices:
-        problem = f"of {job.config.batch_size} for {len(train)} training images and {job.config.devices} process(es)"
-        raise DataError("--batch-size", problem, "Give each process two images or more: networks normalise by the batch.")
-    for split in ("train", "val"):
-        if missing := missing_labels(job.dataset, split):
-            raise missing
-    present = {case.target for case in train if case.target is not None}
-    if len(present) < 2:
-        named = ", ".join(job.dataset.classes[id] for id in present) or "none"
-        raise DataError(job.dataset.root, f"has training images of one class only ({named})", "Give images of two classes.")
-
-    def prepared(cases: tuple[Case, ...], name: str) -> PreparedClasses:
-        with track(f"preparing {name} images", len(cases)) as show:
-            return prepare_classes(cases, job.config.image_size, cache_folder(job.cache), lambda done, _: show(done))
-
-    sets = prepared(train, "training"), prepared(val, "validation")
-    if len(val) and sets[0].channels != sets[1].channels:
-        problem = f"has training images of {sets[0].channels} channels and validation images of {sets[1].channels}"
-        raise DataError(job.dataset.root, problem, "Convert them to one kind.")
-    if len(val) and sets[0].size != sets[1].size:
-        raise DataError(job.dataset.root, "has validation images of another size than training images", "Give --image-size.")
-    return sets
-
-
-@torch.no_grad()
-def sweep_classes(
-    method: Method,
-    prepared: PreparedClasses,
-    rows: npt.NDArray[np.int64],
-    device: torch.device,
-    network: Network | None = None,
-) -> Iterator[Swept]:
-    """Prepared images, un-augmented, with the probabilities (B, K) of a method in evaluation mode; with one ``network`` of the
-    method its own, and its features (B, F) where it has some."""
-    training = method.training
-    method.eval()
-    try:
-        for start in range(0, len(rows), SWEPT):
-            batch = rows[start : start + SWEPT]
-            image = network_input(torch.from_numpy(prepared.images(batch)).to(device))
-            label = torch.from_numpy(prepared.targets[batch]).to(device)
-            if network is None:
-                yield Swept(batch, image, label, method.predict(image))
-                continue
-            features = network.features(image)
-            assert network.head is not None  # it has features
-            yield Swept(batch, image, label, network.head(features).float().softmax(dim=1), features.float())
-    finally:
-        method.train(training)
-
-
-def validate_classes(method: Method, prepared: PreparedClasses, fabric: Fabric) -> dict[str, Any]:
-    """The accuracy on the validation cases as labelled: {"accuracy", "cases"}, shared out among the processes."""
-    counts = torch.zeros(2, dtype=torch.float64, device=fabric.device)
-    rows = np.arange(len(prepared))[fabric.global_rank :: fabric.world_size]
-    for swept in sweep_classes(method, prepared, rows, fabric.device):
-        labelled = swept.label != IGNORE
-        right = (swept.probability.argmax(dim=1) == swept.label) & labelled
-        counts += torch.stack((right.sum(), labelled.sum())).double()
-    if fabric.world_size > 1:
-        torch.distributed.all_reduce(counts)
-    right_count, labelled_count = counts.tolist()
-    return {"accuracy": right_count / labelled_count if labelled_count else None, "cases": len(prepared)}

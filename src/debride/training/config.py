@@ -8,7 +8,7 @@ from typing import Literal
 
 from debride.data.preparation import Preparation
 from debride.settings import setting
-from debride.types import DataError, Task
+from debride.types import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,3 @@ class ClassTrainConfig(TrainConfig):
     clip: float | None = setting(None, "largest gradient norm, or none", above=0)
     network: str = setting("preact-resnet18", "cnn, preact-resnet18, resnet50, or package.module:constructor")
     width: int = setting(16, "16 is preact-resnet18 and resnet50 as published, 64 channels at first", least=1)
-
-
-def config_class(task: Task) -> type[TrainConfig]:
-    """The settings of a training for a task."""
-    return ClassTrainConfig if task == "classification" else TrainConfig

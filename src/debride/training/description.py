@@ -1,58 +1,16 @@
-"""``run.json``: what a training was, enough to predict with it, to resume it and to repeat it."""
+"""``run.json``: what a training was, enough to predict with it and to resume it. ``job.describe`` says what is in it."""
 
 from __future__ import annotations
 
 import json
-import platform
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from debride.data.classes.class_cache import PreparedClasses
 from debride.types import DataError
-
-if TYPE_CHECKING:
-    from debride.data.cache import Prepared
-    from debride.methods.base import Method
-    from debride.training.fit import Job
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
 FREE_SETTINGS = ("device", "tensorboard", "keep_last")
-
-
-def describe(job: Job, train: Prepared | PreparedClasses, val: Prepared | PreparedClasses, method: Method) -> dict[str, Any]:
-    """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases
-    can be told. In classification ``working_size`` is what images were resized to, or had."""
-    dataset = job.dataset
-    description = {
-        "method": job.method,
-        "method_config": asdict(job.method_config),
-        "training": asdict(job.config),
-        "augmentation": asdict(job.augmentation),
-        "dataset_root": str(dataset.root),
-        "task": dataset.task,
-        "ndim": dataset.ndim,
-        "channels": train.channels,
-        "classes": list(dataset.classes),
-        "values": {str(raw): value for raw, value in dataset.values.items()},
-        "ignore": dataset.ignore,
-        "train": [train.fingerprint(row) for row in range(len(train))],
-        "val": [val.fingerprint(row) for row in range(len(val))],
-        "trusted": [case.id for case in train.cases if case.trusted],
-        "parameters": sum(p.numel() for p in method.parameters()),
-        "versions": {
-            "debride": version("debride"),
-            "torch": version("torch"),
-            "monai": version("monai"),
-            "python": platform.python_version(),
-        },
-    }
-    if isinstance(train, PreparedClasses):
-        description["working_size"] = train.size
-    plain: dict[str, Any] = json.loads(json.dumps(description))
-    return plain
 
 
 def same_training(file: Path, description: dict[str, Any]) -> None:

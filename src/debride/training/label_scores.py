@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from debride.data.cache import Box, cropped_shape, put_back, resize_label
+from debride.data.cache import Box, Prepared, cropped_shape, put_back, resize_label
 from debride.data.pixels.images import copy_image, read_label, suffix, write_label_like
 from debride.files import write_csv
 from debride.methods.base import Method, Swept
@@ -37,7 +37,7 @@ def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> No
     write_csv(out / "label_scores.csv", COLUMNS, lines)
 
 
-def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun) -> None:
+def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun[Prepared]) -> None:
     """Writes the labels that the method takes for right to ``cleansed/``, each process those of its own cases.
 
     A label that is trusted, or that the method does not change, is copied. In the others those pixels keep their class, at the

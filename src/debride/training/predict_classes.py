@@ -19,24 +19,20 @@ from debride.data.open import open_dataset, stop
 from debride.data.pixels.images import endings
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
-from debride.training.classification import sweep_classes
+from debride.training.class_sweep import sweep_classes
 from debride.training.description import read_description
-from debride.training.predict import Trained
+from debride.training.trained import Request, Trained
 from debride.types import Case, DataError, Split
 
 
-def predict_classes(
-    trained: Trained,
-    source: Path,
-    out: Path,
-    device: torch.device,
-    splits: Sequence[Split] = (),
-    open_options: Mapping[str, Any] | None = None,
-) -> int:
+def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
     """Writes ``predictions.csv`` to ``out`` with a line for every image of a data set's ``splits`` (its test cases, or all if
     it has none) or of a folder, and returns their number. Images are read and predicted batch by batch, resized to the size
     that was trained on; what that changed is said on standard error."""
-    cases = _cases(source, splits, open_options or {})
+    if request.probabilities or request.largest_component:
+        flag = "--probabilities" if request.probabilities else "--largest-component"
+        raise DataError(flag, "is for masks", "Leave it out: the table of predictions holds all probabilities.")
+    cases = _cases(source, request.splits, request.open_options)
     if not cases:
         raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(endings())}.")
     size, note = resizing(trained, cases)
@@ -58,11 +54,11 @@ def resizing(trained: Trained, cases: Sequence[Case]) -> tuple[tuple[int, ...] |
     """The size (H, W) that images must be resized to, that of the images trained on, and what is to be said of it: how many
     are. None for what is not needed."""
     size = tuple(map(int, read_description(trained.labels.root / "run.json")["working_size"]))
-    other = sum(count for each, count in image_sizes(cases).items() if each != size)
-    if not other:
+    resized = sum(count for own, count in image_sizes(cases).items() if own != size)
+    if not resized:
         return trained.config.image_size, None
     shown = "x".join(map(str, size))
-    return size, f"{other} of {len(cases)} images are resized to {shown}, the size of the images trained on."
+    return size, f"{resized} of {len(cases)} images are resized to {shown}, the size of the images trained on."
 
 
 def _probabilities(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from debride.batch import Batch
-from debride.data.augmentation import Augmentation
-from debride.data.cache import Prepared
-from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches, select
+from debride.data.loader import Raw, Selection, select
+from debride.data.prepared import PreparedCases
 from debride.methods.base import Look, Method, Phase, Swept
 from debride.networks.network import Derivative, Network, Scope
-from debride.progress import track
 from debride.rng import derive
 from debride.state import LabelState
-from debride.training import inference
 from debride.training.config import TrainConfig
 from debride.training.look_ahead import LookAhead
 from debride.training.schedule import learning_rate
@@ -31,18 +29,26 @@ from debride.types import IGNORE, DataError
 
 AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
+P = TypeVar("P", bound=PreparedCases)
 
-class TrainingRun:
-    """The state of one training in one process. Networks stay plain modules: gradients are averaged here, in ``optimise``."""
+
+class TrainingRun(ABC, Generic[P]):
+    """The state of one training in one process. Networks stay plain modules: gradients are averaged here, in ``optimise``.
+
+    A task says how its cases are read, seen and swept. ``augmentation`` holds the settings of its views.
+    """
+
+    least = 1
+    """Cases that every process needs of a batch: smaller batches are left out."""
 
     def __init__(
         self,
         fabric: Fabric,
         config: TrainConfig,
-        augmentation: Augmentation,
+        augmentation: Any,
         method: Method,
         optimiser: torch.optim.Optimizer,
-        prepared: Prepared,
+        prepared: P,
         store: LabelState,
     ) -> None:
         self.fabric, self.config = fabric, config
@@ -53,22 +59,29 @@ class TrainingRun:
         self.phase = ""
         self.is_trusted = np.array([case.trusted for case in prepared.cases])
         self.trusted = np.flatnonzero(self.is_trusted)
-        self._set_views(augmentation)
+        self.set_views(augmentation)
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16")
         self.generator = torch.Generator()
         self._share: Tensor | float = 1.0
         self._cases: npt.NDArray[np.int64] = np.array([], np.int64)
         self._logged: dict[str, list[Tensor]] = defaultdict(list)
 
-    least = 1
-    """Cases that every process needs of a batch: smaller batches are left out."""
-
-    def _set_views(self, augmentation: Augmentation) -> None:
+    @abstractmethod
+    def set_views(self, augmentation: Any) -> None:
         """How views are cut from images and changed."""
-        patch = self.config.patch_size
-        # A patch lies anywhere already: a shift would only bring in what is outside the region that was read.
-        self.augmentation = replace(augmentation, translate=0.0) if patch else augmentation
-        self.regions = Regions(patch, augmentation.reach, self.config.foreground if patch else 0.0)
+
+    @abstractmethod
+    def raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
+        """The selected cases of each batch, from disk, in order."""
+
+    @abstractmethod
+    def make_batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
+        """The views of a raw batch, on the device."""
+
+    @abstractmethod
+    def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
+        """Rows of the training set, un-augmented, in evaluation mode, batch by batch; with one ``network`` of the method its
+        own probabilities, and its features."""
 
     @property
     def learning_rate(self) -> float:
@@ -91,9 +104,9 @@ class TrainingRun:
         streams = [(everything if s.cases is None else s.cases, s.size or self.config.batch_size) for s in phase.streams]
         rank, world = self.fabric.global_rank, self.fabric.world_size
         selections = select(streams, derive(seed, "order"), rank, world, self.config.steps_per_epoch, self.least)
-        for raw in self._raw_batches(selections, derive(seed, "read")):
+        for raw in self.raw_batches(selections, derive(seed, "read")):
             self._seed_step()
-            batch = self._batch(raw, phase.looks, seed)
+            batch = self.make_batch(raw, phase.looks, seed)
             self._share = self._share_of(batch)
             self._cases = raw.selection.rows
             yield batch
@@ -139,21 +152,6 @@ class TrainingRun:
         summed: Tensor = total.to(values.device)
         return summed
 
-    def sweep(self, rows: npt.NDArray[np.int64], network: Network | None = None) -> Iterator[Swept]:
-        """Rows of the training set, un-augmented, in evaluation mode, batch by batch."""
-        config = self.config
-        patch, size, device = config.patch_size, config.batch_size, self.fabric.device
-        swept = inference.sweep(self.method, self.prepared, rows, patch, size, device, network)
-        if not self.fabric.is_global_zero:
-            yield from swept
-            return
-        done = 0
-        with track("looking at labels", len(rows)) as show:
-            for each in swept:
-                yield each
-                done += len(each.rows)
-                show(done)
-
     def trusted_batch(self, size: int) -> Batch:
         """A batch of ``size`` trusted cases (fewer if there are fewer), drawn anew for every step; each process draws its
         own."""
@@ -165,8 +163,8 @@ class TrainingRun:
             )
         seed = derive(self.config.seed, "trusted", self.epoch, self.step, self.fabric.global_rank)
         rows = np.random.default_rng(seed).choice(self.trusted, min(size, len(self.trusted)), replace=False)
-        (raw,) = self._raw_batches([Selection(rows, np.zeros_like(rows), rows)], derive(seed, "read"))
-        return self._batch(raw, (Look(),), seed)
+        (raw,) = self.raw_batches([Selection(rows, np.zeros_like(rows), rows)], derive(seed, "read"))
+        return self.make_batch(raw, (Look(),), seed)
 
     def look_ahead(self, network: Network, image: Tensor, scope: Scope, derivative: Derivative) -> LookAhead:
         """Passes images (B, C, *S) forward; the result can be asked what weights on their pixels would do to a trusted loss."""
@@ -198,23 +196,6 @@ class TrainingRun:
                 if buffer.is_floating_point():
                     dist.all_reduce(buffer)
                     buffer /= self.fabric.world_size
-
-    def _raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
-        return raw_batches(self.prepared, selections, self.regions, seed)
-
-    def _batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
-        pairs = [(look.intensity, look.own_warp) for look in looks]
-        return make_batch(
-            raw,
-            pairs,
-            self.augmentation,
-            self.store,
-            self.prepared,
-            self.regions,
-            self.is_trusted,
-            derive(seed, "view"),
-            self.fabric.device,
-        )
 
     def _seed_step(self) -> None:
         key = derive(self.config.seed, "step", self.epoch, self.step, self.fabric.global_rank)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from debride.rng import derive
-from debride.training.fit import Job, fit
+from debride.training.fit import fit
+from debride.training.job import Job
 from debride.types import Case, DataError
 
 

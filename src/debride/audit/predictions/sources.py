@@ -32,8 +32,10 @@ from debride.data.rater_choice import image_id
 from debride.files import content_hash, read_json
 from debride.training.checkpoint import weights_file
 from debride.training.description import read_description
-from debride.training.fit import choose_device
-from debride.training.predict import Trained, load_run, predict_whole, trained_on
+from debride.training.launch import choose_device
+from debride.training.predict import load_run, trained_on
+from debride.training.predict_masks import predict_whole
+from debride.training.trained import Trained
 from debride.types import Case, DataError, Dataset, Geometry
 from debride.words import some
 

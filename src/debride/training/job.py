@@ -1,0 +1,170 @@
+"""A training to be done: what it is, what speaks against it, and how it is written down."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from debride.data.cache import cache_folder
+from debride.data.prepared import PreparedCases
+from debride.files import keep_apart, new_folder, write_json
+from debride.methods import METHODS, find_method, methods_for
+from debride.methods.base import Method
+from debride.networks import Network
+from debride.rng import derive
+from debride.settings import check_bounds
+from debride.training.config import TrainConfig
+from debride.training.description import same_training
+from debride.training.task import TASKS, Task
+from debride.types import DataError, Dataset, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training to be done: picklable, so that several processes can start from it.
+
+    ``augmentation`` is of the class that the task of the data set has. ``cleansed`` asks for the labels that the method takes
+    for right.
+    """
+
+    dataset: Dataset
+    method: str
+    method_config: Any
+    config: TrainConfig
+    augmentation: Any
+    out: Path
+    cache: Path | None = None
+    resume: bool = False
+    cleansed: bool = False
+
+
+def make_method(job: Job, channels: int) -> Method:
+    """The method of a job with freshly initialised networks, the k-th seeded by (seed, "network", k)."""
+    task, dataset, made = TASKS[job.dataset.task], job.dataset, 0
+
+    def make_network() -> Network:
+        nonlocal made
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(job.config.seed, "network", made))
+            made += 1
+            return task.network(job.config, dataset.ndim, channels, len(dataset.classes))
+
+    with torch.random.fork_rng(devices=[]):  # for the parts that a method makes itself
+        torch.manual_seed(derive(job.config.seed, "method"))
+        return find_method(job.method)(job.method_config, make_network, len(dataset.classes))
+
+
+def refuse(job: Job, task: Task[Any]) -> None:
+    """Raises DataError for what can be told of a job before any image is read; warns of patients in several splits."""
+    method, train = find_method(job.method), job.dataset.of("train")
+    for settings in (job.config, job.method_config, job.augmentation):
+        check_bounds(settings)
+    _refuse_output(job)
+    if 0 < len(train) < job.config.devices:
+        raise DataError("--devices", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
+    refuse_method(job.method, job.dataset.task, job.method_config)
+    for given, fitting in ((job.config, task.config), (job.augmentation, task.augmentation)):
+        if type(given) is not fitting:
+            raise DataError("job", f"has a {type(given).__name__} for {job.dataset.task}", f"Give a {fitting.__name__}.")
+    _warn_of_leaks(job.dataset)
+    if "trusted" in method.paper.needs and not any(case.trusted for case in train):
+        remedy = "Name cases of the training split with verified labels by --trusted."
+        raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
+    if job.cleansed and not (task.cleanses and method.relabels(job.method_config)):
+        able = ", ".join(name for name, cls in METHODS.items() if cls.relabels(cls.Config()))
+        raise DataError(
+            "--cleansed", f"finds no labels of its own in {job.method} as it is set up", f"Methods that can: {able}."
+        )
+    if not train:
+        raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")
+    task.refuse(job.dataset, job.config)
+
+
+def refuse_method(name: str, task: str, config: Any, where: object = None) -> None:
+    """Raises what a method says against being trained for a task as it is configured (``Method.refuses``); ``where`` is the
+    place that names it."""
+    if refusal := find_method(name, where).refuses(task, config):
+        places = [str(place) for place in (where, refusal.where) if place]
+        remedy = refusal.remedy or f"Methods that are: {', '.join(methods_for(task))}."
+        raise DataError(", ".join(places) or f"method {name}", refusal.problem, remedy)
+
+
+def refuse_processes(job: Job, method: Method) -> None:
+    """Raises DataError for a method that several processes cannot train."""
+    config = job.config
+    if config.steps_per_epoch and config.devices > 1 and method.fields():
+        problem = f"lets a case come twice in an epoch, and {job.method} keeps label state that one process alone may change"
+        raise DataError("--steps-per-epoch", problem, "Use one process, or leave it out.")
+    if config.devices > 1 and method.one_process:
+        problem = f"is {config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
+        raise DataError("--devices", problem, "Use one process.")
+
+
+def record(job: Job, description: dict[str, Any]) -> None:
+    """Writes ``run.json``; where the job is to go on with a training, refuses one that was another."""
+    file = job.out / "run.json"
+    if job.resume:
+        same_training(file, description)
+    else:
+        write_json(file, description)
+
+
+def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method) -> dict[str, Any]:
+    """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases
+    can be told."""
+    dataset = job.dataset
+    description = {
+        "method": job.method,
+        "method_config": asdict(job.method_config),
+        "training": asdict(job.config),
+        "augmentation": asdict(job.augmentation),
+        "dataset_root": str(dataset.root),
+        "task": dataset.task,
+        "ndim": dataset.ndim,
+        "channels": train.channels,
+        "classes": list(dataset.classes),
+        "values": {str(raw): value for raw, value in dataset.values.items()},
+        "ignore": dataset.ignore,
+        "train": [train.fingerprint(row) for row in range(len(train))],
+        "val": [val.fingerprint(row) for row in range(len(val))],
+        "trusted": [case.id for case in train.cases if case.trusted],
+        "parameters": sum(p.numel() for p in method.parameters()),
+        "versions": {
+            "debride": version("debride"),
+            "torch": version("torch"),
+            "monai": version("monai"),
+            "python": platform.python_version(),
+        },
+        **TASKS[dataset.task].description(train),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(description))
+    return plain
+
+
+def _warn_of_leaks(dataset: Dataset) -> None:
+    """Says on standard error that patients are in several splits, where it is known who is who."""
+    splits: dict[str, set[Split]] = defaultdict(set)
+    for case in dataset.cases:
+        splits[case.patient].add(case.split)
+    if shared := [patient for patient, own in splits.items() if len(own) > 1]:
+        text = f"patient {shared[0]} and {len(shared) - 1} more are" if len(shared) > 1 else f"patient {shared[0]} is"
+        sys.stderr.write(f"debride: warning: {text} in several splits: results will look better than they are.\n")
+
+
+def _refuse_output(job: Job) -> None:
+    source = {"the data set": job.dataset.root}
+    keep_apart(cache_folder(job.cache), source)
+    remedy = "Choose another --out, or go on with this training with --resume."
+    new_folder(job.out, apart_from=source, may_go_on=job.resume, remedy=remedy)
+    if job.cleansed and (job.out / "cleansed").exists():
+        raise DataError(job.out / "cleansed", "exists already", "Move it away, or leave --cleansed out.")
+    if job.resume and not (job.out / "run.json").exists():
+        raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")

@@ -1,0 +1,128 @@
+"""``debride predict`` for segmentation: a finished run, applied to images, in their own format and geometry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
+from debride.data.formats.layout import by_stem
+from debride.data.open import open_dataset, stop
+from debride.data.pixels.images import endings, label_path, read_header, read_image, write_label, write_probabilities
+from debride.data.rater_choice import image_id
+from debride.progress import track
+from debride.training.inference import largest_components, segment, stitching_device
+from debride.training.inference import probabilities as class_probabilities
+from debride.training.trained import Request, Trained
+from debride.types import Case, DataError, Geometry, Split
+
+CHANNEL = re.compile(r"_\d{4}$")
+"""The end of a file name that nnU-Net gives to a channel."""
+
+
+def predict_masks(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
+    """Writes a mask for every image that is asked for, and returns their number (see ``predict_folder``)."""
+    cases = _cases(source, trained.channels, request.splits, request.open_options)
+    if not cases:
+        raise DataError(
+            source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(endings())}."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with track("predicting", len(cases)) as show:
+        for number, case in enumerate(cases):
+            probability, shape, box, geometry = _predict(trained, case, device)
+            ids = segment(probability, shape, box)
+            if request.probabilities:
+                write_probabilities(out / case.id, _whole(probability, shape, box))
+            del probability  # nor kept while the next one is predicted
+            mask = largest_components(ids) if request.largest_component else ids
+            write_label(label_path(out, case.id, case.image[0]), mask, trained.labels, geometry, case.image[0])
+            show(number + 1)
+    return len(cases)
+
+
+def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:
+    """Class probabilities (K, *S) of the working image of a read image (C, *S), which is cropped already, on the CPU."""
+    return _probabilities(trained, _working(trained, image, geometry), device)
+
+
+def _working(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry) -> torch.Tensor:
+    """The working image (C, *S) of a read image; raises DataError if the network was trained on others."""
+    if image.ndim - 1 != trained.labels.ndim:
+        problem = f"is {image.ndim - 1}D, the network was trained on {trained.labels.ndim}D images"
+        raise DataError("image", problem, "Give images as it was trained on.")
+    if image.shape[0] != trained.channels:
+        raise DataError(
+            "image", f"has {image.shape[0]} channels, the network was trained on {trained.channels}", "Give the same channels."
+        )
+    working, _ = working_image(image, geometry, trained.preparation)
+    return torch.from_numpy(working)
+
+
+def _probabilities(trained: Trained, working: torch.Tensor, device: torch.device) -> torch.Tensor:
+    home = stitching_device(device, trained.channels, trained.method.classes, tuple(working.shape[1:]))
+    probability = class_probabilities(trained.method, working[None].to(home), trained.config.patch_size, device)
+    return probability[0].cpu()
+
+
+def _predict(trained: Trained, case: Case, device: torch.device) -> tuple[torch.Tensor, tuple[int, ...], Box | None, Geometry]:
+    """Class probabilities (K, *S) of a case's working image, and the shape of its file, where it was cropped, and geometry."""
+    image, geometry = read_image(case.image)
+    shape: tuple[int, ...] = image.shape[1:]
+    box = crop_box(image) if trained.preparation.crop else None
+    try:
+        working = _working(trained, cropped(image, box), geometry)
+    except DataError as error:
+        raise DataError(case.image[0], error.problem, error.remedy) from error
+    del image  # a large volume is not kept while its windows are predicted
+    return _probabilities(trained, working, device), shape, box, geometry
+
+
+def _whole(probability: torch.Tensor, shape: tuple[int, ...], box: Box | None) -> npt.NDArray[np.float32]:
+    """Probabilities (K, *S) of a working image in its file's own shape (K, *shape); background where it was cropped."""
+    resized = resize(probability.float(), cropped_shape(shape, box)).numpy()
+    background = (np.arange(len(resized)) == 0).reshape(-1, *[1] * len(shape))
+    return put_back(resized, box, shape, background)
+
+
+def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+    """Class probabilities (K, *S) of a case in its image's own shape, background where that was cropped; float16 for volumes.
+
+    They are resized class by class, so that beside the network's output a volume takes 2 bytes per voxel and class.
+    """
+    probability, shape, box, _ = _predict(trained, case, device)
+    whole = np.empty((len(probability), *shape), np.float32 if len(shape) == 2 else np.float16)
+    for number, share in enumerate(probability):
+        inside = resize(share[None].float(), cropped_shape(shape, box))[0].numpy()
+        whole[number] = put_back(inside, box, shape, number == 0)
+    return whole
+
+
+def _cases(source: Path, channels: int, splits: Sequence[Split], open_options: Mapping[str, Any]) -> list[Case]:
+    """The images to predict, each once, whatever number of raters labelled it."""
+    if any((source / name).exists() for name in ("masks", "labelsTr", "manifest.csv")):
+        dataset = open_dataset(source, **open_options)
+        cases = dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
+        images = {image_id(case): case.image for case in cases}
+    else:
+        inner = [source / name for name in ("images", "imagesTs") if (source / name).is_dir()]
+        images = _images(inner[0] if inner else source, channels)
+    return [Case(name, image, None, name) for name, image in images.items()]
+
+
+def _images(folder: Path, channels: int) -> dict[str, tuple[Path, ...]]:
+    """The images of a plain folder. Its files are put together as nnU-Net names channels where that gives every image the
+    channels of the network: other files may end in four digits too."""
+    files = by_stem(folder, stop)
+    groups: dict[str, tuple[Path, ...]] = {}
+    for name, file in files.items():
+        groups[CHANNEL.sub("", name)] = (*groups.get(CHANNEL.sub("", name), ()), file)
+    if all(map(CHANNEL.search, files)) and all(sum(read_header(f).channels for f in g) == channels for g in groups.values()):
+        return groups
+    return {name: (file,) for name, file in files.items()}

@@ -1,0 +1,39 @@
+"""A run that can predict, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from debride.data.preparation import Preparation
+from debride.methods.base import Method
+from debride.training.config import TrainConfig
+from debride.types import Dataset, Split
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that can predict: the method with its weights, how images are prepared, and what its labels mean."""
+
+    method: Method
+    config: TrainConfig
+    channels: int
+    labels: Dataset
+
+    @property
+    def preparation(self) -> Preparation:
+        """How the run prepared its images."""
+        config = self.config
+        return Preparation(image_size=config.image_size, spacing=config.spacing, intensity=config.intensity, crop=config.crop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to predict, and how: the ``splits`` of a data set (its test cases, or all if it has none), how it is opened, and
+    for masks whether to write ``probabilities`` too, and each class's ``largest_component`` alone."""
+
+    splits: tuple[Split, ...] = ()
+    open_options: Mapping[str, Any] = field(default_factory=dict)
+    probabilities: bool = False
+    largest_component: bool = False
