@@ -15,7 +15,7 @@ class View:
 
     ``image`` (B, C, *S) float; ``label`` (B, *S) int64 with ``IGNORE``; ``warp`` maps the view's pixels to those of a
     region of the working images that starts at ``origin`` (B, dims), or to the whole images where it is None; ``fields``
-    are the LabelStore's per-pixel fields (B, ..., *S) carried through the same warp, class ids as int64; ``maps`` the method's
+    are the LabelState's per-pixel fields (B, ..., *S) carried through the same warp, class ids as int64; ``maps`` the method's
     maps (B, *S): lengths in pixels of the view, or int64 ids.
     """
 
@@ -31,7 +31,7 @@ class View:
 class Batch:
     """What a method's step receives: one or several views of the same B cases.
 
-    ``index`` (B,) int64 is the row of each case in the training set and in the LabelStore. ``stream`` (B,) int64 tells which of
+    ``index`` (B,) int64 is the row of each case in the training set and in the LabelState. ``stream`` (B,) int64 tells which of
     the plan's streams a case came from. ``trusted`` (B,) bool. ``cases`` holds per-case fields of the store (B, ...).
     The clean label behind a simulated corruption never enters a batch.
     """

@@ -2,7 +2,7 @@
 
 A run's folder holds ``weights/`` (best.safetensors and one file for each of the last epochs) and ``resume/epoch-NNNN/``
 with everything that a training needs to go on as if it had not stopped: weights, optimiser, gradient scaler, counters and
-the label state.
+the label state. A resumed training repeats the epoch that was cut off; nothing random in it depends on what happened before.
 """
 
 from __future__ import annotations

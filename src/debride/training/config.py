@@ -21,24 +21,24 @@ class TrainConfig:
     """
 
     epochs: int = setting(100, "passes over the training cases", least=1)
-    batch_size: int = setting(8, "cases per step, of all processes together", least=1)
+    batch_size: int = setting(8, "cases in a batch, of all processes together", least=1)
     trusted_per_batch: int | None = setting(
-        None, "trusted cases among them, for methods that ask for both kinds; a sixth by default (4 of 24 in ALC)", least=1
+        None, "trusted cases in a batch, for methods that ask for both kinds; a sixth by default (4 of 24 in ALC)", least=1
     )
     steps_per_epoch: int | None = setting(
-        None, "steps per epoch, for which cases come again; one pass over the cases by default", least=1
+        None, "steps of an epoch, in which cases come again; by default an epoch is one pass over the cases", least=1
     )
     learning_rate: float = setting(0.01, "the first learning rate", above=0)
     optimiser: Literal["sgd", "adamw"] = setting("sgd", "the optimiser")
-    momentum: float = setting(0.9, "of SGD", least=0)
-    weight_decay: float = setting(3e-5, "of the optimiser", least=0)
+    momentum: float = setting(0.9, "momentum of SGD", least=0)
+    weight_decay: float = setting(3e-5, "weight decay of the optimiser", least=0)
     schedule: Literal["constant", "polynomial", "step", "inverse"] = setting(
-        "polynomial", "of the learning rate; inverse is 20/(epoch+20)"
+        "polynomial", "how the learning rate falls; inverse is 20/(epoch+20)"
     )
     step_epochs: int = setting(50, "epochs between the drops of the step schedule", least=1)
-    step_factor: float = setting(0.1, "what the step schedule multiplies by", above=0)
+    step_factor: float = setting(0.1, "what the step schedule multiplies the learning rate by", above=0)
     clip: float | None = setting(12.0, "largest gradient norm, or none", above=0)
-    precision: Literal["32", "bf16", "16"] = setting("32", "of the forward passes; 16 and bf16 are mixed precision")
+    precision: Literal["32", "bf16", "16"] = setting("32", "precision of the forward passes; 16 and bf16 are mixed")
     network: str = setting(
         "unet",
         "unet, unet-small, unet++, residual-unet, vnet; for classification preact-resnet18 (default), cnn, resnet50; or "
@@ -49,13 +49,15 @@ class TrainConfig:
     patch_size: tuple[int, ...] | None = setting(
         None, "train on random patches of this shape, predict with a sliding window", least=1
     )
-    foreground: float = setting(0.33, "share of patches that are centred on foreground (nnU-Net)", least=0, most=1)
+    foreground: float = setting(0.33, "share of the patches that is centred on foreground (nnU-Net)", least=0, most=1)
     spacing: tuple[float, ...] | None = setting(None, "resample volumes to this spacing in mm (D H W)", above=0)
     intensity: str = setting(
         "zscore", "zscore, unit, clip:LOW:HIGH or percentile:LOW:HIGH; one for all channels, or one each with commas"
     )
-    crop: bool = setting(False, "cut away the border in which every channel is 0, as nnU-Net does; background there")
-    seed: int = setting(0, "of everything random")
+    crop: bool = setting(
+        False, "cut away the border in which every channel is 0, as nnU-Net does; it is predicted as background"
+    )
+    seed: int = setting(0, "seed of everything random")
     validate_every: int = setting(1, "epochs between validations", least=1)
     keep_last: int = setting(10, "weights of the last epochs that are kept", least=0)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to compute; auto is cuda where there is one")
@@ -79,9 +81,9 @@ class ClassTrainConfig(TrainConfig):
     """The settings of ``fit`` for classification: those of DCD's section 4.2, but for the number of
     epochs and the schedule (there some 350, with a tenth of the learning rate after every 120)."""
 
-    batch_size: int = setting(64, "images per step, of all processes together (DCD, section 4.2)", least=1)
+    batch_size: int = setting(64, "images in a batch, of all processes together (DCD, section 4.2)", least=1)
     learning_rate: float = setting(0.02, "the first learning rate (DCD, section 4.2)", above=0)
-    weight_decay: float = setting(5e-4, "of the optimiser (DCD, section 4.2)", least=0)
+    weight_decay: float = setting(5e-4, "weight decay of the optimiser (DCD, section 4.2)", least=0)
     clip: float | None = setting(None, "largest gradient norm, or none", above=0)
     network: str = setting("preact-resnet18", "cnn, preact-resnet18, resnet50, or package.module:constructor")
     width: int = setting(16, "16 is preact-resnet18 and resnet50 as published, 64 channels at first", least=1)

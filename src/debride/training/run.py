@@ -36,6 +36,10 @@ class TrainingRun(ABC, Generic[P]):
     """The state of one training in one process. Networks stay plain modules: gradients are averaged here, in ``optimise``.
 
     A task says how its cases are read, seen and swept. ``augmentation`` holds the settings of its views.
+
+    Of several processes each takes every n-th case of a batch. Gradients are weighted by each one's labelled pixels, so that a
+    mean over pixels is that of the whole batch. Selection by loss is per process. Batch normalisation sees each process's own
+    part of the batch, and running statistics are averaged after every epoch.
     """
 
     least = 1
