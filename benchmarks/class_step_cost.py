@@ -126,7 +126,7 @@ def random_images(folder: Path, count: int, size: int, trusted: int) -> Prepared
     np.save(file, np.random.default_rng(0).integers(0, 256, (count, 3, size, size), np.uint8))
     targets = np.arange(count) % CLASSES
     cases = tuple(
-        Case(f"train_{row}", (file,), None, f"train_{row}", trusted=row < trusted, target=int(targets[row]), row=row)
+        Case(f"{row}", (file,), None, f"{row}", trusted=row < trusted, target=int(targets[row]), row=row, array="train_images")
         for row in range(count)
     )
     return PreparedClasses(cases, 3, (size, size), file, targets)

@@ -18,7 +18,6 @@ IGNORE = 255
 
 Split = Literal["train", "val", "test"]
 TaskName = Literal["segmentation", "classification"]
-Format = Literal["folder", "nnunet", "manifest", "npz", "classes", "table"]
 
 
 class DataError(ValueError):
@@ -41,7 +40,8 @@ class Geometry:
     """Where the voxels of an array lie: spacing in mm per array axis, and the affine of the file it came from.
 
     ``spacing`` has one entry per spatial axis in array order; it is None where a file says nothing (PNG, JPEG).
-    ``affine`` is a 4x4 matrix as nested tuples (NIfTI only), kept to write predictions in the input's own geometry.
+    ``affine`` is a 4x4 matrix as nested tuples from voxel (x, y, z) to NIfTI's RAS coordinates in mm, kept to write predictions
+    in the input's own geometry.
     """
 
     spacing: tuple[float, ...] | None = None
@@ -54,8 +54,8 @@ class Case:
 
     ``id`` is unique in its data set; where several raters labelled an image it is ``image_id@rater``. ``image`` has one
     path per channel file, in order. ``label`` is None for an image to predict. ``trusted`` says that the label was
-    verified. In classification ``target`` is the class id (None: without a label) in place of ``label``, and ``row`` the
-    image's place in its split's array where one file holds them all.
+    verified. In classification ``target`` is the class id (None: without a label) in place of ``label``. Where one file holds
+    many images, ``array`` names the array that this one lies in, and ``row`` its place there.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Case:
     trusted: bool = False
     target: int | None = None
     row: int | None = None
+    array: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,11 @@ class Dataset:
 
     ``classes`` are names by class id, background first. ``ignore`` is the raw label value that means "no label", if there
     is one. ``values`` maps raw label values to class ids where they differ (``{0: 0, 255: 1}`` for binary PNG masks).
-    ``ndim`` is 2 or 3. Data sets for segmentation have the formats "folder", "nnunet" and "manifest"; those for
-    classification "npz" (one file of arrays, as MedMNIST's), "classes" (a folder for each class) and "table" (labels.csv).
+    ``ndim`` is 2 or 3. ``format`` names the folder layout (``data.formats``), which says the ``task``.
     """
 
     root: Path
-    format: Format
+    format: str
     classes: tuple[str, ...]
     cases: tuple[Case, ...]
     ndim: int

@@ -49,7 +49,7 @@ def probability(seed: int) -> np.ndarray:
 
 def dataset(targets: tuple[int, ...]) -> Dataset:
     cases = tuple(
-        Case(f"train_{row}", (), None, f"train_{row}", trusted=row == TRUSTED, target=target, row=row)
+        Case(f"train_{row}", (), None, f"train_{row}", trusted=row == TRUSTED, target=target, row=row, array="train_images")
         for row, target in enumerate(targets)
     )
     return Dataset(Path(), "npz", ("a", "b", "c"), cases, 2, task="classification")

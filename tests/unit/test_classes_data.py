@@ -12,7 +12,8 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json, save_png
 
 from debride.data.check import find_problems
-from debride.data.formats.class_data import classification_format, missing_labels
+from debride.data.classes.class_labels import missing_labels
+from debride.data.formats import detect_format
 from debride.data.open import open_dataset, subset, trust
 from debride.types import Case, DataError, Dataset
 
@@ -71,7 +72,7 @@ def test_npz(tmp_path: Path) -> None:
         assert (dataset.format, dataset.task, dataset.ndim, dataset.root) == ("npz", "classification", 2, root.resolve())
         assert dataset.classes == ("class_0", "class_1", "class_2") and dataset.ignore is None and dataset.values == {}
         assert {split: len(dataset.of(split)) for split in COUNTS} == COUNTS  # type: ignore[arg-type]
-        assert dataset.cases[9] == Case("val_00001", (file,), None, "val_00001", "val", target=1, row=1)
+        assert dataset.cases[9] == Case("val_00001", (file,), None, "val_00001", "val", target=1, row=1, array="val_images")
         for split, count in COUNTS.items():
             assert [case.target for case in dataset.of(split)] == [row % 3 for row in range(count)]  # type: ignore[arg-type]
             assert [case.row for case in dataset.of(split)] == list(range(count))  # type: ignore[arg-type]
@@ -479,9 +480,11 @@ def test_formats_are_told_apart(tmp_path: Path) -> None:
         tasks[format] = dataset.task
         assert dataset.format == format
         assert open_dataset(root, format=format).cases == dataset.cases
-        assert classification_format(root) == (format if dataset.task == "classification" else None)
+        detected = detect_format(root)
+        assert detected is not None and (detected.name, detected.task) == (format, dataset.task)
     assert tasks == {name: "classification" if name in ("npz", "classes", "table") else "segmentation" for name in built}
-    assert classification_format(build_nnunet_3d(tmp_path / "volumes")) is None
+    volumes = detect_format(build_nnunet_3d(tmp_path / "volumes"))
+    assert volumes is not None and volumes.task == "segmentation"
     for name in ("folder", "nnunet", "manifest"):
         shutil.copy(built["npz"] / "small.npz", built[name] / "features.npz")
         assert open_dataset(built[name]).format == name

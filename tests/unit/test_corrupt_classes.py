@@ -37,7 +37,8 @@ def npz(root: Path, compressed: bool = True, dtype: str = "u1", flat: bool = Fal
             id = f"{split}_{row:05d}"
             trusted = id in ("train_00003", "val_00001")
             file = (root / name,)
-            cases.append(Case(id, file, None, id, split, trusted=trusted, target=int(labels[row]), row=row))
+            array = f"{split}_images"
+            cases.append(Case(id, file, None, id, split, trusted=trusted, target=int(labels[row]), row=row, array=array))
     root.mkdir()
     (np.savez_compressed if compressed else np.savez)(root / name, **held)
     return Dataset(root / name, "npz", CLASSES, tuple(cases), 2, task="classification")

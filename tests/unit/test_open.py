@@ -302,7 +302,7 @@ def test_formats(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="known format"):
         open_dataset(tmp_path)
     root = build_folder(tmp_path)
-    with pytest.raises(DataError, match="npz, classes or table"):
+    with pytest.raises(DataError, match="classes, folder, manifest, nnunet, npz, table"):
         open_dataset(root, format="coco")
     build_manifest(root)
     assert open_dataset(root).format == "manifest"

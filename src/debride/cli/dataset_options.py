@@ -16,7 +16,7 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a data set is read."""
     group = parser.add_argument_group("data set")
     group.add_argument(
-        "--format", choices=["folder", "nnunet", "manifest", "npz", "classes", "table"], help="default: recognised by its files"
+        "--format", metavar="NAME", help="the layout of its files, as docs/data.md names them; default: recognised"
     )
     group.add_argument(
         "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"

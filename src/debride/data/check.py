@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from debride.data.classes.check_classes import check_classes
-from debride.data.formats.layout import Report
+from debride.data.formats import Report, find_format
 from debride.data.open import open_dataset
 from debride.data.pixels.images import Array, endings, files_of, is_image, read_image, read_label, same_spacing
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
@@ -55,14 +55,12 @@ def find_problems(path: Path | str, progress: Callable[[int, int], None] | None 
 
 def _check_folders(dataset: Dataset, report: Report) -> None:
     """Files in the folders of images and labels that are of no kind that is read."""
-    if dataset.format == "manifest":
-        return
     paths = [path for case in dataset.cases for path in (*case.image, *([case.label] if case.label else []))]
     belonging: set[Path] = set()
     for path in paths:
         with suppress(DataError):  # reading it will say what is wrong
             belonging.update(files_of([path]))
-    for folder in sorted({path.parent for path in paths}):
+    for folder in sorted(find_format(dataset.format).folders(dataset)):
         for path in sorted(folder.iterdir()):
             if path not in belonging and not is_image(path) and not path.name.startswith("."):
                 remedy = f"Convert it to {', '.join(endings())}, or move it away."

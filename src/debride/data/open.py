@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from debride.data.formats.class_data import classification_format, read_classes, several_arrays
-from debride.data.formats.layout import Layout, Legend, Report, read_folder, report_unknown
-from debride.data.formats.manifest import read_manifest
-from debride.data.formats.nnunet import read_nnunet
-from debride.data.pixels.images import read_header, read_values
+from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
+from debride.data.formats.dataset_json import report_unknown
+from debride.data.pixels.images import endings, read_header, read_values
 from debride.data.rater_choice import image_id
 from debride.data.splits import split_by_patient
 from debride.files import read_text
@@ -48,7 +47,7 @@ def open_dataset(
 ) -> Dataset:
     """Find the cases of a data set without reading their images.
 
-    ``format`` is one of ``types.Format`` (None: by the files found). Splits are taken from the data set's own files,
+    ``format`` names a layout of ``data.formats`` (None: by the files). Splits are taken from the data set's own files,
     from nnU-Net the given ``fold``, whose list may leave cases out. Without such files the patients are drawn by ``seed``, with
     ``val_fraction`` and ``test_fraction`` of them held out. A case's patient is what the data set says, else group 1 of the
     regular expression ``patient_pattern`` in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a
@@ -57,29 +56,38 @@ def open_dataset(
     """
     root = Path(path).resolve()
     if not root.exists():
-        raise DataError(root, "does not exist", "Give the folder of a data set, or a .npz file of images and classes.")
-    if not root.is_dir() and not (root.is_file() and root.suffix == ".npz"):
-        raise DataError(root, "is not a folder", "Give the folder of a data set, or a .npz file of images and classes.")
-    layout = _read_layout(root, format, fold, report)
+        raise DataError(root, "does not exist", _known_layouts())
+    known = find_format(format) if format else _format_of(root)
+    layout = known.read(root, report, fold=fold)
     if not layout.cases:
-        raise DataError(root, "has no cases", "Check that it has images with labels, as PNG, JPEG, TIFF or NIfTI.")
+        raise DataError(root, "has no cases", f"Check that it has images with labels, of the kinds {', '.join(endings())}.")
     legend = layout.legend
-    task: TaskName = "classification" if layout.format in ("npz", "classes", "table") else "segmentation"
-    if not legend.classes and task == "segmentation":
+    if not legend.classes:
         legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
     cases = [replace(case, patient=_patient(case, layout, patient_pattern, report)) for case in layout.cases]
     splits = _splits(layout, cases, seed, val_fraction, test_fraction, report)
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
     return Dataset(
         root=root,
-        format=layout.format,
+        format=known.name,
         classes=legend.classes,
         cases=tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits),
-        ndim=2 if task == "classification" else _ndim(cases, report),
+        ndim=_ndim(cases, report),
         ignore=legend.ignore,
         values=legend.values,
-        task=task,
+        task=known.task,
     )
+
+
+def dataset_or_images(source: Path, task: TaskName, options: Mapping[str, Any]) -> Dataset | Path:
+    """What is to be predicted in a folder: a data set for the task, opened with the ``options`` of ``open_dataset``, or else
+    the folder that holds plain images."""
+    layout = find_format(options["format"]) if options.get("format") else detect_format(source)
+    if layout is None:
+        return source
+    if layout.task == task and layout.labelled(source):
+        return open_dataset(source, **options)
+    return layout.images(source) or source
 
 
 def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
@@ -155,37 +163,24 @@ def _drawn_images(cases: Iterable[Case], seed: int, purpose: str) -> list[str]:
     return sorted({image_id(case) for case in cases}, key=lambda id: (derive(seed, purpose, id), id))
 
 
-def _read_layout(root: Path, format: str | None, fold: int, report: Report) -> Layout:
-    match format or _detect(root):
-        case "folder":
-            return read_folder(root, report)
-        case "manifest":
-            return read_manifest(root, report)
-        case "nnunet":
-            return read_nnunet(root, fold, report)
-        case "npz" | "classes" | "table" as kind:
-            return read_classes(root, kind, report)
-        case other:
-            raise DataError("format", f"is {other!r}", "Give folder, nnunet, manifest, npz, classes or table.")
+def _format_of(root: Path) -> Format:
+    """The layout of a data set by the files that it has."""
+    if layout := detect_format(root):
+        return layout
+    for layout in FORMATS.values():
+        if nearly := layout.near_miss(root):
+            raise nearly
+    problem = "is no data set of a known format" if root.is_dir() else "is not a folder"
+    raise DataError(root, problem, _known_layouts())
 
 
-def _detect(root: Path) -> str:
-    """The format of a data set by the files that it has."""
-    if found := classification_format(root):
-        return found
-    if (root / "manifest.csv").exists():
-        return "manifest"
-    if (root / "imagesTr").exists() or (root / "imagesTs").exists():
-        return "nnunet"
-    if (root / "images").exists() or (root / "masks").exists():
-        return "folder"
-    if root.is_dir() and (several := several_arrays(root)):
-        raise several
-    remedy = (
-        "Give a folder with images/ and masks/, with imagesTr/ and labelsTr/ (nnU-Net v2), or with manifest.csv; for "
-        "classification a .npz file, a folder of images for each class (perhaps within train/, val/, test/), or labels.csv."
-    )
-    raise DataError(root, "is no data set of a known format", remedy)
+def _known_layouts() -> str:
+    """What to give, in words."""
+    files: dict[str, list[str]] = {}
+    for layout in FORMATS.values():
+        files.setdefault(layout.task, []).append(layout.about)
+    lines = (f"for {task} " + ", or ".join(about) for task, about in sorted(files.items(), reverse=True))
+    return f"Give {'; '.join(lines)}."
 
 
 def _patient(case: Case, layout: Layout, pattern: str | None, report: Report) -> str:
@@ -242,8 +237,10 @@ def _names_in(path: Path) -> list[str]:
 
 
 def _ndim(cases: Sequence[Case], report: Report) -> int:
-    """The number of spatial axes of the first image that can be read."""
+    """The number of spatial axes of the first image that can be read; images with a class are planes."""
     for case in cases:
+        if case.array or case.target is not None:
+            return 2
         try:
             return len(read_header(case.image[0]).shape)
         except DataError as problem:

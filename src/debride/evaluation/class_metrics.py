@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.formats.class_data import missing_labels
+from debride.data.classes.class_labels import missing_labels
 from debride.evaluation.class_predictions import FILE, Floats, Numbers, read_predictions
 from debride.evaluation.summary import RESAMPLES
 from debride.files import atomic_folder, atomic_path, new_folder, write_csv, write_json, write_text

@@ -15,8 +15,8 @@ from lightning_fabric import Fabric
 from debride.batch import Batch
 from debride.data.augmentation import ClassAugmentation
 from debride.data.classes.class_cache import PreparedClasses, network_input, prepare_classes
+from debride.data.classes.class_labels import missing_labels
 from debride.data.classes.class_loader import make_class_batch, read_classes
-from debride.data.formats.class_data import missing_labels
 from debride.data.loader import Raw, Selection, read_ahead
 from debride.methods.base import Look, Method, Swept
 from debride.networks import WIDENING, Network, build_classifier

@@ -13,16 +13,15 @@ import torch
 
 from debride.data.cache import cache_folder
 from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepare_classes
-from debride.data.formats.class_data import classification_format
-from debride.data.formats.layout import by_stem
-from debride.data.open import open_dataset, stop
+from debride.data.formats.image_folders import by_stem
+from debride.data.open import dataset_or_images, stop
 from debride.data.pixels.images import endings
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.class_sweep import sweep_classes
 from debride.training.description import read_description
 from debride.training.trained import Request, Trained
-from debride.types import Case, DataError, Split
+from debride.types import Case, DataError, Dataset, Split
 
 
 def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
@@ -72,9 +71,8 @@ def _probabilities(
 
 
 def _cases(source: Path, splits: Sequence[Split], open_options: Mapping[str, Any]) -> tuple[Case, ...]:
-    if classification_format(source):
-        dataset = open_dataset(source, **open_options)
-        return dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
-    inner = source / "images"
-    files = by_stem(inner if inner.is_dir() else source, stop)
+    held = dataset_or_images(source, "classification", open_options)
+    if isinstance(held, Dataset):
+        return held.of(*splits) if splits else held.of("test") or held.cases
+    files = by_stem(held, stop)
     return tuple(Case(name, (file,), None, name) for name, file in files.items())

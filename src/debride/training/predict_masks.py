@@ -12,15 +12,15 @@ import numpy.typing as npt
 import torch
 
 from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
-from debride.data.formats.layout import by_stem
-from debride.data.open import open_dataset, stop
+from debride.data.formats.image_folders import by_stem
+from debride.data.open import dataset_or_images, stop
 from debride.data.pixels.images import endings, label_path, read_header, read_image, write_label, write_probabilities
 from debride.data.rater_choice import image_id
 from debride.progress import track
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.trained import Request, Trained
-from debride.types import Case, DataError, Geometry, Split
+from debride.types import Case, DataError, Dataset, Geometry, Split
 
 CHANNEL = re.compile(r"_\d{4}$")
 """The end of a file name that nnU-Net gives to a channel."""
@@ -106,13 +106,12 @@ def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDA
 
 def _cases(source: Path, channels: int, splits: Sequence[Split], open_options: Mapping[str, Any]) -> list[Case]:
     """The images to predict, each once, whatever number of raters labelled it."""
-    if any((source / name).exists() for name in ("masks", "labelsTr", "manifest.csv")):
-        dataset = open_dataset(source, **open_options)
-        cases = dataset.of(*splits) if splits else dataset.of("test") or dataset.cases
+    held = dataset_or_images(source, "segmentation", open_options)
+    if isinstance(held, Dataset):
+        cases = held.of(*splits) if splits else held.of("test") or held.cases
         images = {image_id(case): case.image for case in cases}
     else:
-        inner = [source / name for name in ("images", "imagesTs") if (source / name).is_dir()]
-        images = _images(inner[0] if inner else source, channels)
+        images = _images(held, channels)
     return [Case(name, image, None, name) for name, image in images.items()]
 
 

@@ -3,7 +3,6 @@ image."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from debride.audit.raters.rater_agreement import (
     rejected_labels,
 )
 from debride.data.copy import copy_dataset
-from debride.data.pixels.images import read_label, same_spacing, suffix
+from debride.data.pixels.images import read_label, same_spacing
 from debride.data.rater_choice import image_id
 from debride.files import new_folder, write_csv, write_json, write_text
 from debride.types import Case, DataError, Dataset, Geometry
@@ -148,28 +147,8 @@ def write_consensus(dataset: Dataset, out: Path, method: Method, progress: Progr
         return label if np.array_equal(found, label) else found
 
     copied = replace(dataset, cases=tuple(merged + unlabelled))
-    copy_dataset(copied, out, change, progress, _move_labels if dataset.format == "manifest" else None)
+    copy_dataset(copied, out, change, progress, name=lambda case: Path("labels", case.id))
     return performance
-
-
-def _move_labels(folder: Path) -> None:
-    """Renames the labels that a manifest names to labels/IMAGE: their old place has a rater's name."""
-    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    moved = folder / ".labels"
-    moved.mkdir()
-    for row in rows:
-        if row["label"]:
-            source = folder / row["label"]
-            source.rename(moved / (row["case"] + suffix(source)))
-            row["label"] = f"labels/{row['case']}{suffix(source)}"
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and path != moved and not any(path.iterdir()):
-            path.rmdir()
-    if (folder / "labels").exists():
-        raise DataError(folder, "has images in a folder labels", "Rename that folder of the data set.")
-    moved.rename(folder / "labels")
-    write_csv(folder / "manifest.csv", rows[0], (row.values() for row in rows))
 
 
 def _images(dataset: Dataset) -> dict[str, list[Case]]:

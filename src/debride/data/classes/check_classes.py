@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.classes.class_cache import image_sizes, working_size
-from debride.data.formats.class_data import SPLITS, missing_labels
-from debride.data.formats.layout import Report
+from debride.data.classes.class_labels import missing_labels
+from debride.data.formats import Report
+from debride.data.formats.dataset_json import SPLITS
 from debride.data.pixels import arrays
 from debride.data.pixels.images import read_image
 from debride.types import Case, DataError, Dataset
@@ -119,7 +120,7 @@ def _check_present(dataset: Dataset, report: Report) -> None:
 def _stray_id(dataset: Dataset, missing: list[int]) -> DataError | None:
     """The array, row and value of the class id that makes training images of ``missing`` ids necessary: the rarest one above a
     gap, else the rarest one that no training image has; None where classes have names, or lack images in all splits."""
-    if dataset.format != "npz" or dataset.classes != tuple(f"class_{id}" for id in range(len(dataset.classes))):
+    if not dataset.cases[0].array or dataset.classes != tuple(f"class_{id}" for id in range(len(dataset.classes))):
         return None
     rows: dict[int, list[Case]] = {}
     for case in dataset.cases:
@@ -132,7 +133,7 @@ def _stray_id(dataset: Dataset, missing: list[int]) -> DataError | None:
     id = min(sorted(suspects, reverse=True), key=lambda id: len(rows[id]))
     first = rows[id][0]
     lacking = f"there is no image of the {_ids(gap)}" if gap else "there is no training image of it"
-    problem = f"has the class {id} in {first.id.rpartition('_')[0]}_labels, row {first.row}, but {lacking}"
+    problem = f"has the class {id} in {arrays.labels_of(first.array or '')}, row {first.row}, but {lacking}"
     number = f"; {len(rows[id])} images have it" if len(rows[id]) > 1 else ""
     remedy = "Correct this id, or number the classes from 0 without a gap, each with training images."
     return DataError(first.image[0], problem + number, remedy)
@@ -152,12 +153,12 @@ def _ids(ids: list[int]) -> str:
 
 def _check_channels(dataset: Dataset, shapes: Collection[tuple[int, ...]], report: Report) -> None:
     """Images of different numbers of channels; ``shapes`` are those of files, (C, H, W); arrays are known by their headers."""
-    if dataset.format != "npz":
+    held = {(case.image[0], case.array): None for case in dataset.cases if case.array}
+    if not held:
         if len({shape[0] for shape in shapes}) > 1:
             report(DataError(dataset.root, "has images of different numbers of channels", "Convert them to one."))
         return
-    held = {(case.image[0], case.id.rpartition("_")[0]): None for case in dataset.cases}
-    channels = {f"{name}_images": (*arrays.header(file, f"{name}_images")[0], 1)[3] for file, name in held}
+    channels = {name: (*arrays.header(file, name)[0], 1)[3] for file, name in held}
     if len(set(channels.values())) > 1:
         counts = ", ".join(f"{count} in {name}" for name, count in channels.items())
         problem = f"has images of different numbers of channels: {counts}"
@@ -166,7 +167,7 @@ def _check_channels(dataset: Dataset, shapes: Collection[tuple[int, ...]], repor
 
 def _images(dataset: Dataset, report: Report) -> Iterator[tuple[Case, npt.NDArray[np.generic] | None]]:
     """Every case with its image, None where it cannot be read."""
-    if dataset.format == "npz" and dataset.cases:
+    if dataset.cases and dataset.cases[0].array:
         yield from _npz_images(dataset, report)
         return
     for case in dataset.cases:
@@ -178,12 +179,12 @@ def _images(dataset: Dataset, report: Report) -> Iterator[tuple[Case, npt.NDArra
 
 
 def _npz_images(dataset: Dataset, report: Report) -> Iterator[tuple[Case, npt.NDArray[np.generic]]]:
-    cases = {(case.id.partition("_")[0], case.row): case for case in dataset.cases}
+    cases = {(case.array, case.row): case for case in dataset.cases}
     path = dataset.cases[0].image[0]
-    for name in dict.fromkeys(split for split, _ in cases):
+    for name in dict.fromkeys(case.array for case in dataset.cases if case.array):
         start = 0
         try:
-            for piece in arrays.rows(path, f"{name}_images"):
+            for piece in arrays.rows(path, name):
                 for offset, image in enumerate(piece):
                     if case := cases.get((name, start + offset)):
                         yield case, image

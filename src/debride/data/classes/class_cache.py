@@ -79,9 +79,10 @@ def image_sizes(cases: Sequence[Case]) -> Counter[tuple[int, ...]]:
         if case.row is None:
             sizes[read_header(case.image[0]).shape] += 1
             continue
-        array = case.image[0], case.id.partition("_")[0]
+        assert case.array is not None, case.id
+        array = case.image[0], case.array
         if array not in held:
-            held[array] = arrays.header(array[0], f"{array[1]}_images")[0][1:3]
+            held[array] = arrays.header(*array)[0][1:3]
         sizes[held[array]] += 1
     return sizes
 
@@ -104,7 +105,9 @@ def prepare_classes(
         return PreparedClasses((), 0, (), folder, targets)
     sources = sorted({path for case in cases for path in case.image})
     number = {path: place for place, path in enumerate(sources)}
-    places = [(number[case.image[0]], case.id.partition("_")[0] if case.row is not None else "", case.row) for case in cases]
+    places = [
+        (number[case.image[0]], (case.array or "").removesuffix("_images"), case.row) for case in cases
+    ]  # as ever in keys
     files = sources if cases[0].row is not None else files_of(sources)
     key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places))
     file = folder / key[:2] / f"{key}.npy"
@@ -167,14 +170,13 @@ def _resized(images: npt.NDArray[np.uint8], size: tuple[int, ...] | None) -> npt
 
 def _npz_pieces(cases: Sequence[Case]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
     """The images of rows of .npz arrays, in the order in which the file holds them."""
-    groups: dict[tuple[Path, Split], dict[int, int]] = {}
+    groups: dict[tuple[Path, str], dict[int, int]] = {}
     for place, case in enumerate(cases):
-        assert case.row is not None
-        split: Split = case.id.partition("_")[0]  # type: ignore[assignment]  # the array that holds it, wherever it is used
-        groups.setdefault((case.image[0], split), {})[case.row] = place
-    for (path, split), wanted in groups.items():
+        assert case.row is not None and case.array is not None, case.id
+        groups.setdefault((case.image[0], case.array), {})[case.row] = place
+    for (path, array), wanted in groups.items():
         start = 0
-        for piece in arrays.rows(path, f"{split}_images"):
+        for piece in arrays.rows(path, array):
             here = np.array([row for row in range(start, start + len(piece)) if row in wanted], np.int64)
             if len(here):
                 images = piece[here - start].astype(np.uint8, copy=False)

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
-import struct
-import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.formats.class_data import SPLITS
+from debride.data.formats import find_format
+from debride.data.formats.layout import NewLabels
 from debride.data.pixels import arrays
-from debride.data.pixels.images import suffix
-from debride.files import atomic_folder, new_folder, read_text, write_json, write_text
+from debride.files import atomic_folder, new_folder, read_text, write_json
 from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 from debride.words import some
-
-COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
-"""The columns of the labels.csv that is written."""
-
-_LOCAL_HEADER = struct.Struct("<26xHH")
-"""The header before a member of a zip file, which ends with the lengths of the name and of the extra field that follow."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +64,13 @@ def corrupt_classes(
     noisy = _noisy(dataset, among, candidates, found, seed, features)
     said = found.source if isinstance(found, FileLabels) else found
     report = _report(dataset, candidates, noisy, said, seed, splits)
+    labels = NewLabels(
+        write=lambda case, target: target,
+        classes={case.id: noisy.get(case.id, case.target) for case in dataset.cases},
+        done=progress or (lambda done, total: None),
+    )
     with atomic_folder(out) as folder:
-        if dataset.format == "npz":
-            _write_npz(dataset, noisy, folder, progress)
-        else:
-            _write_table(dataset, noisy, folder, progress)
+        find_format(dataset.format).write(dataset, folder, labels)
         write_json(folder / "noise.json", report)
     return report
 
@@ -158,126 +150,6 @@ def _report(
     }
 
 
-def _write_npz(dataset: Dataset, noisy: Mapping[str, int], folder: Path, progress: Callable[[int, int], None] | None) -> None:
-    file = dataset.cases[0].image[0]
-    sizes = {split: arrays.header(file, f"{split}_images")[0][0] for split in SPLITS if f"{split}_images" in arrays.names(file)}
-    touched = {_array_of(case) for case in dataset.cases if noisy.get(case.id, case.target) != case.target}
-    labels = {f"{split}_labels": _relabelled(dataset, noisy, file, split) for split in touched}
-    _copy_npz(file, folder / file.name, labels, progress)
-    trusted = [case.id for case in dataset.cases if case.trusted]
-    patients = {case.id: case.patient for case in dataset.cases if case.patient != case.id}
-    people = {**({"patients": patients} if patients else {}), **({"trusted": trusted} if trusted else {})}
-    write_json(folder / "dataset.json", {"classes": list(dataset.classes), **people})
-    if trusted:
-        write_text(folder / "trusted.txt", "".join(f"{id}\n" for id in trusted))
-    if {(_array_of(case), case.row, case.split) for case in dataset.cases} != {
-        (split, row, split) for split, count in sizes.items() for row in range(count)
-    }:
-        ids = {split: [case.id for case in dataset.of(split)] for split in SPLITS}
-        write_json(folder / "splits.json", ids)
-
-
-def _relabelled(dataset: Dataset, noisy: Mapping[str, int], file: Path, split: str) -> npt.NDArray[np.generic]:
-    """The labels of an array's rows, in their dtype and shape, with the classes of ``noisy``."""
-    name = f"{split}_labels"
-    shape, dtype = arrays.header(file, name)
-    labels = arrays.array(file, name).reshape(-1).astype(dtype)
-    for case in dataset.cases:
-        if case.id in noisy and _array_of(case) == split:
-            if noisy[case.id] > np.iinfo(str(dtype)).max:
-                problem = f"holds {name} as {dtype}, too small for the class {noisy[case.id]}"
-                raise DataError(file, problem, "Save the labels as uint8 or int64.")
-            labels[case.row] = noisy[case.id]
-    return labels.reshape(shape)
-
-
-def _copy_npz(
-    source: Path,
-    target: Path,
-    changed: Mapping[str, npt.NDArray[np.generic]],
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """A copy of a .npz file with other arrays of some names; all else is copied as it is compressed."""
-    with _reading(source), zipfile.ZipFile(source) as archive, source.open("rb") as file:
-        members = {info.filename: info for info in archive.infolist()}
-        with zipfile.ZipFile(target, "w") as copy:
-            for number, (name, info) in enumerate(members.items(), start=1):
-                array = changed.get(name.removesuffix(".npy"))
-                if array is None:
-                    _copy_member(file, info, copy, source)
-                else:
-                    member = zipfile.ZipInfo(name, info.date_time)
-                    member.compress_type, member.external_attr = info.compress_type, info.external_attr
-                    with copy.open(member, "w") as stream:
-                        np.lib.format.write_array(stream, array, allow_pickle=False)
-                if progress:
-                    progress(number, len(members))
-
-
-def _copy_member(file: IO[bytes], info: zipfile.ZipInfo, copy: zipfile.ZipFile, source: Path) -> None:
-    """Appends a member of an open zip file to another without decompressing it, which zipfile has no function for."""
-    assert copy.fp is not None
-    member = zipfile.ZipInfo(info.filename, info.date_time)
-    member.compress_type, member.external_attr, member.CRC = info.compress_type, info.external_attr, info.CRC
-    member.compress_size, member.file_size = info.compress_size, info.file_size
-    file.seek(info.header_offset)
-    head = file.read(_LOCAL_HEADER.size)
-    if len(head) == _LOCAL_HEADER.size:
-        file.seek(sum(_LOCAL_HEADER.unpack(head)), io.SEEK_CUR)
-    copy.fp.seek(copy.start_dir)
-    member.header_offset = copy.start_dir
-    copy.fp.write(member.FileHeader())
-    left = info.compress_size
-    while left:
-        content = file.read(min(left, 1 << 24))
-        if not content:
-            raise DataError(source, f"ends inside {info.filename}", "Restore the file from its source.")
-        copy.fp.write(content)
-        left -= len(content)
-    copy.start_dir = copy.fp.tell()
-    copy.filelist.append(member)
-    copy.NameToInfo[member.filename] = member
-
-
-def _write_table(dataset: Dataset, noisy: Mapping[str, int], folder: Path, progress: Callable[[int, int], None] | None) -> None:
-    places = {case.id: _place(dataset, case) for case in dataset.cases}
-    if len(set(places.values())) < len(places):
-        raise DataError(dataset.root, "has cases whose names differ in / or . only", "Rename them: each becomes a file.")
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for number, case in enumerate(dataset.cases, start=1):
-            place = places[case.id]
-            _copy_image(case.image[0], folder / place)
-            target = noisy.get(case.id, case.target)
-            name = "" if target is None else dataset.classes[target]
-            writer.writerow([case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)])
-            if progress:
-                progress(number, len(dataset.cases))
-    write_json(folder / "dataset.json", {"classes": list(dataset.classes)})
-
-
-def _place(dataset: Dataset, case: Case) -> PurePosixPath:
-    """Where a case's image goes in the new folder: by its id, which may come from a table and must not lead out."""
-    place = PurePosixPath(case.id)
-    if place.is_absolute() or ".." in place.parts or not place.name:
-        raise DataError(dataset.root, f"has the case {case.id!r}, which is no file name", "Rename it in labels.csv.")
-    return PurePosixPath("images", case.id + suffix(case.image[0]))
-
-
-def _copy_image(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copyfile(source, target)
-    except (FileNotFoundError, PermissionError) as error:
-        raise DataError(source, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
-
-
-def _array_of(case: Case) -> str:
-    """The split in whose array a case of a .npz file is."""
-    return case.id.rpartition("_")[0]
-
-
 def _read_csv(dataset: Dataset, file: Path) -> dict[str, int]:
     ids, classes = {case.id for case in dataset.cases}, {name: number for number, name in enumerate(dataset.classes)}
     numbers = {str(number): number for number in classes.values()}
@@ -324,18 +196,9 @@ def _read_array(file: Path, key: str | None) -> npt.NDArray[np.int64]:
 def _rows(dataset: Dataset, file: Path, count: int) -> dict[str, int]:
     """Which of ``count`` labels in a file is that of a case, by the case's id."""
     train = dataset.of("train")
-    held = [case for case in dataset.cases if case.row is not None and _array_of(case) == "train"]
+    held = [case for case in dataset.cases if case.row is not None and case.array == "train_images"]
     if held and arrays.header(held[0].image[0], "train_images")[0][0] == count:
         return {case.id: case.row for case in held if case.row is not None}
     if count != len(train):
         raise DataError(file, f"holds {count} labels for {len(train)} training cases", "Give one for each, in their order.")
     return {case.id: row for row, case in enumerate(train)}
-
-
-@contextmanager
-def _reading(source: Path) -> Iterator[None]:
-    """Names the source for what may be wrong with it."""
-    try:
-        yield
-    except (zipfile.BadZipFile, FileNotFoundError) as error:
-        raise DataError(source, f"is no .npz file that can be read ({error})", "Restore the file from its source.") from None

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from debride.data.formats.layout import Layout, Report, read_legend, read_object, read_split_name
-from debride.files import read_text
-from debride.types import Case, DataError, Split
+from debride.data.formats.csv_rows import FLAGS, inside, records
+from debride.data.formats.dataset_json import legend_entries, read_legend, read_object, read_split_name, source_description
+from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
+from debride.data.pixels.images import suffix
+from debride.data.rater_choice import image_id
+from debride.files import write_json
+from debride.types import Case, DataError, Dataset, Split, TaskName
 
 COLUMNS = ("case", "patient", "image", "label", "rater", "split", "trusted")
 """The columns that debride knows; case, image and label are required, others are left alone."""
-
-FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
-"""What a column trusted may hold."""
 
 _UNFIT_FOR_FILES = frozenset('/\\:*?"<>|@\n\r\t\0')
 
@@ -29,51 +29,69 @@ class _Row:
     split: Split | None
 
 
-def read_manifest(root: Path, report: Report) -> Layout:
+class Manifest(Format):
     """manifest.csv with the columns case, image, label, perhaps patient, rater, split, trusted; dataset.json if it exists.
 
     Paths are relative to the manifest and stay in its folder; several channel files of an image are separated by ``;``. A row
     with a rater is the case ``case@rater``. Only a test case may have no label.
     """
-    path = root / "manifest.csv"
-    rows: dict[str, _Row] = {}
-    listed = False
-    for where, fields in _records(path, report):
-        listed = listed or "split" in fields
-        row = _read_row(root, where, fields, report)
-        if row and row.case.id in rows:
-            report(DataError(where, f"names the case {row.case.id} again", "Give each row its own case, or case and rater."))
-        elif row:
-            rows[row.case.id] = row
-    _report_conflicts(path, rows.values(), report)
-    description = read_object(root / "dataset.json", report)
-    return Layout(
-        format="manifest",
-        cases=tuple(row.case for row in rows.values()),
-        splits={id: row.split for id, row in rows.items() if row.split},
-        listed=listed,
-        patients={id: row.patient for id, row in rows.items() if row.patient},
-        trusted=frozenset(id for id, row in rows.items() if row.case.trusted),
-        legend=read_legend(root / "dataset.json", description, report),
-    )
 
+    name = "manifest"
+    task: TaskName = "segmentation"
+    about = "manifest.csv"
 
-def _records(path: Path, report: Report) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row as (where it stands, its fields by column); raises DataError if a required column is missing."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-    try:
-        missing = {"case", "image", "label"} - set(reader.fieldnames or ())
-        if missing:
-            problem = f"has no column {', '.join(sorted(missing))}"
-            raise DataError(f"{path}:1", problem, "Give at least the columns case, image, label, separated by commas.")
-        for fields in reader:
-            where = f"{path}:{reader.line_num}"
-            if None in fields or None in fields.values():
-                report(DataError(where, "has not as many fields as there are columns", "Give every row one field per column."))
-            else:
-                yield where, fields
-    except csv.Error as error:
-        report(DataError(f"{path}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line."))
+    def detects(self, root: Path) -> bool:
+        """By the file."""
+        return (root / "manifest.csv").exists()
+
+    def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
+        """As for all layouts."""
+        path = root / "manifest.csv"
+        rows: dict[str, _Row] = {}
+        listed = False
+        for where, fields in records(path, ("case", "image", "label"), report):
+            listed = listed or "split" in fields
+            row = _read_row(root, where, fields, report)
+            if row and row.case.id in rows:
+                remedy = "Give each row its own case, or case and rater."
+                report(DataError(where, f"names the case {row.case.id} again", remedy))
+            elif row:
+                rows[row.case.id] = row
+        _report_conflicts(path, rows.values(), report)
+        description = read_object(root / "dataset.json", report)
+        return Layout(
+            cases=tuple(row.case for row in rows.values()),
+            splits={id: row.split for id, row in rows.items() if row.split},
+            listed=listed,
+            patients={id: row.patient for id, row in rows.items() if row.patient},
+            trusted=frozenset(id for id, row in rows.items() if row.case.trusted),
+            legend=read_legend(root / "dataset.json", description, report),
+        )
+
+    def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
+        """As for all layouts; files keep their places, but for labels that are given another name."""
+
+        def place(case: Case, file: Path, kind: str) -> Path:
+            name = labels.name(case) if kind == "labels" else None
+            return file.relative_to(dataset.root) if name is None else name.with_name(name.name + suffix(file))
+
+        written = copy_cases(dataset, folder, labels, place)
+        write_json(folder / "dataset.json", {**source_description(dataset), **legend_entries(dataset)})
+        with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for case in dataset.cases:
+                writer.writerow(
+                    {
+                        "case": image_id(case),
+                        "patient": case.patient,
+                        "image": ";".join(path.relative_to(dataset.root).as_posix() for path in case.image),
+                        "label": written[case.id].as_posix() if case.label else "",
+                        "rater": case.rater or "",
+                        "split": case.split,
+                        "trusted": int(case.trusted),
+                    }
+                )
 
 
 def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) -> _Row | None:
@@ -98,22 +116,6 @@ def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) ->
         return None
     case = Case(f"{name}@{rater}" if rater else name, image, label, name, rater=rater, trusted=FLAGS[flag])
     return _Row(case, fields.get("patient", ""), split)
-
-
-def inside(root: Path, where: str, text: str, report: Report) -> Path:
-    """The file that a manifest names; reports one that is missing, or that is or leads outside the folder."""
-    path = root / text
-    parts = PurePath(text.replace("\\", "/"))
-    try:
-        inside = not parts.is_absolute() and ".." not in parts.parts and path.resolve().is_relative_to(root.resolve())
-        exists = path.is_file()
-    except (OSError, RuntimeError, ValueError):  # names too long, links in a circle, null bytes
-        inside, exists = True, False
-    if not inside:
-        report(DataError(where, f"names {text!r}, which leads out of the folder", "Copy the file into the manifest's folder."))
-    elif not exists:
-        report(DataError(where, f"names {text!r}, which does not exist", "Correct the path, or restore the file."))
-    return path
 
 
 def _report_conflicts(path: Path, rows: Iterable[_Row], report: Report) -> None:

@@ -3,58 +3,86 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from debride.data.formats.layout import (
+from debride.data.formats.dataset_json import (
     MAX_CLASSES,
-    Layout,
-    Legend,
-    Report,
-    by_stem,
-    image_files,
+    people_entries,
     read_people,
     read_splits,
-    report_unpaired,
+    source_description,
 )
+from debride.data.formats.image_folders import by_stem, image_files, report_unpaired
+from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report, case_folders, copy_cases
 from debride.data.pixels import PIXELS
 from debride.data.pixels.images import MAX_VALUE, read_header, stem, suffix
-from debride.files import read_json
-from debride.types import Case, DataError, Split
+from debride.files import read_json, write_json
+from debride.types import Case, DataError, Dataset, Split, TaskName
 
 
-def read_nnunet(root: Path, fold: int, report: Report) -> Layout:
-    """dataset.json, imagesTr, labelsTr, optionally imagesTs with or without labelsTs, and ``fold`` of splits_final.json.
+class NnUNet(Format):
+    """dataset.json, imagesTr, labelsTr, optionally imagesTs with or without labelsTs, and one fold of splits_final.json.
 
-    Cases of imagesTs are test cases. Labels that are regions are refused. Raises DataError where dataset.json cannot be used.
+    Cases of imagesTs are test cases. Labels that are regions are refused.
     """
-    path = root / "dataset.json"
-    description = read_json(path)
-    if not isinstance(description, dict):
-        raise DataError(path, "is not a JSON object", "Write it as nnU-Net v2 documents it.")
-    ending, channels = _read_files(path, description)
-    legend = _read_legend(path, description)
-    cases = _find_cases(root, "Tr", ending, channels, report)
-    known = {case.id for case in cases}
-    test = _find_cases(root, "Ts", ending, channels, report) if (root / "imagesTs").exists() else ()
-    for case in test:
-        if case.id in known:
-            report(DataError(case.image[0], "has the name of a case of imagesTr", "Give every case its own name."))
-    test = tuple(case for case in test if case.id not in known)
-    split_file = root / "splits_final.json"
-    splits: dict[str, Split] = {}
-    if split_file.exists():
-        splits = read_splits(split_file, _read_fold(split_file, fold), known, report)
-    patients, trusted = read_people(path, description, cases + test, report)
-    return Layout(
-        format="nnunet",
-        cases=cases + test,
-        splits={**splits, **{case.id: "test" for case in test}},
-        listed=split_file.exists(),
-        patients=patients,
-        trusted=trusted,
-        legend=legend,
-    )
+
+    name = "nnunet"
+    task: TaskName = "segmentation"
+    about = "imagesTr/ and labelsTr/ (nnU-Net v2)"
+
+    def detects(self, root: Path) -> bool:
+        """By either folder of images."""
+        return (root / "imagesTr").exists() or (root / "imagesTs").exists()
+
+    def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
+        """As for all layouts. Raises DataError where dataset.json cannot be used."""
+        path = root / "dataset.json"
+        description = read_json(path)
+        if not isinstance(description, dict):
+            raise DataError(path, "is not a JSON object", "Write it as nnU-Net v2 documents it.")
+        ending, channels = _read_files(path, description)
+        legend = _read_legend(path, description)
+        cases = _find_cases(root, "Tr", ending, channels, report)
+        known = {case.id for case in cases}
+        test = _find_cases(root, "Ts", ending, channels, report) if (root / "imagesTs").exists() else ()
+        for case in test:
+            if case.id in known:
+                report(DataError(case.image[0], "has the name of a case of imagesTr", "Give every case its own name."))
+        test = tuple(case for case in test if case.id not in known)
+        split_file = root / "splits_final.json"
+        splits: dict[str, Split] = {}
+        if split_file.exists():
+            splits = read_splits(split_file, _read_fold(split_file, fold), known, report)
+        patients, trusted = read_people(path, description, cases + test, report)
+        splits = {**splits, **{case.id: "test" for case in test}}
+        return Layout(cases + test, splits, split_file.exists(), patients, trusted, legend)
+
+    def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
+        """As for all layouts: the splits become fold 0, and test cases go to imagesTs."""
+        copy_cases(
+            dataset, folder, labels, lambda case, file, kind: Path(kind + ("Ts" if case.split == "test" else "Tr")) / file.name
+        )
+        write_json(
+            folder / "splits_final.json",
+            [{"train": [case.id for case in dataset.of("train")], "val": [case.id for case in dataset.of("val")]}],
+        )
+        count = len(dataset.of("train", "val"))
+        entries = {**source_description(dataset), "numTraining": count, **people_entries(dataset)}
+        write_json(folder / "dataset.json", entries)
+
+    def labelled(self, root: Path) -> bool:
+        """Whether there are labels to train on."""
+        return (root / "labelsTr").exists()
+
+    def images(self, root: Path) -> Path | None:
+        """imagesTs where it exists."""
+        return root / "imagesTs" if (root / "imagesTs").is_dir() else None
+
+    def folders(self, dataset: Dataset) -> Collection[Path]:
+        """The folders of images and labels."""
+        return case_folders(dataset)
 
 
 def _read_files(path: Path, description: dict[str, Any]) -> tuple[str, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -12,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.types import DataError
+
+_LOCAL_HEADER = struct.Struct("<26xHH")
+"""The header before a member of a zip file, which ends with the lengths of the name and of the extra field that follow."""
 
 _CHUNK = 1 << 24
 """Bytes that are decoded together."""
@@ -53,10 +58,74 @@ def rows(path: Path, name: str) -> Iterator[npt.NDArray[np.generic]]:
             yield np.frombuffer(content, dtype).reshape(count, *shape[1:])
 
 
+def labels_of(images: str) -> str:
+    """The name of the array with the labels of an array of images: train_labels of train_images."""
+    return f"{images.removesuffix('_images')}_labels"
+
+
+def copy(
+    source: Path,
+    target: Path,
+    changed: Mapping[str, npt.NDArray[np.generic]],
+    done: Callable[[int, int], None],
+) -> None:
+    """Copy a .npz file with other arrays of some names; all else is copied as it is compressed.
+
+    ``done`` receives the number of arrays done and their total.
+    """
+    with _reading(source), zipfile.ZipFile(source) as archive, source.open("rb") as file:
+        members = {info.filename: info for info in archive.infolist()}
+        with zipfile.ZipFile(target, "w") as copy:
+            for number, (name, info) in enumerate(members.items(), start=1):
+                array = changed.get(name.removesuffix(".npy"))
+                if array is None:
+                    _copy_member(file, info, copy, source)
+                else:
+                    member = zipfile.ZipInfo(name, info.date_time)
+                    member.compress_type, member.external_attr = info.compress_type, info.external_attr
+                    with copy.open(member, "w") as stream:
+                        np.lib.format.write_array(stream, array, allow_pickle=False)
+                done(number, len(members))
+
+
+def _copy_member(file: IO[bytes], info: zipfile.ZipInfo, copy: zipfile.ZipFile, source: Path) -> None:
+    """Appends a member of an open zip file to another without decompressing it, which zipfile has no function for."""
+    assert copy.fp is not None
+    member = zipfile.ZipInfo(info.filename, info.date_time)
+    member.compress_type, member.external_attr, member.CRC = info.compress_type, info.external_attr, info.CRC
+    member.compress_size, member.file_size = info.compress_size, info.file_size
+    file.seek(info.header_offset)
+    head = file.read(_LOCAL_HEADER.size)
+    if len(head) == _LOCAL_HEADER.size:
+        file.seek(sum(_LOCAL_HEADER.unpack(head)), io.SEEK_CUR)
+    copy.fp.seek(copy.start_dir)
+    member.header_offset = copy.start_dir
+    copy.fp.write(member.FileHeader())
+    left = info.compress_size
+    while left:
+        content = file.read(min(left, 1 << 24))
+        if not content:
+            raise DataError(source, f"ends inside {info.filename}", "Restore the file from its source.")
+        copy.fp.write(content)
+        left -= len(content)
+    copy.start_dir = copy.fp.tell()
+    copy.filelist.append(member)
+    copy.NameToInfo[member.filename] = member
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """Names the source for what may be wrong with it."""
+    try:
+        yield
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise DataError(source, f"is no .npz file that can be read ({error})", "Restore the file from its source.") from None
+
+
 def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
     present = archive.namelist()
     if f"{name}.npy" not in present:
-        others = ", ".join(each.removesuffix(".npy") for each in present[:10]) + (", ..." if len(present) > 10 else "")
+        others = ", ".join(member.removesuffix(".npy") for member in present[:10]) + (", ..." if len(present) > 10 else "")
         raise DataError(path, f"has no array {name}, but {others or 'no array at all'}", "Save it with numpy.savez.")
     return archive.open(f"{name}.npy")
 

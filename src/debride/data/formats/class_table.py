@@ -1,0 +1,118 @@
+"""A table labels.csv of images and their classes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from debride.data.formats.csv_rows import FLAGS, inside, records
+from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
+from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
+from debride.data.pixels.images import copy_image, suffix
+from debride.files import write_json
+from debride.types import IGNORE, Case, DataError, Dataset, Split, TaskName
+
+MAX_CLASSES = IGNORE
+"""Class ids fit in ``uint8`` beside ``IGNORE``."""
+
+COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
+"""The columns of the labels.csv that is written."""
+
+
+class ClassTable(Format):
+    """labels.csv with the columns image and class, perhaps case, split, patient, trusted; dataset.json may order the classes.
+
+    Paths are relative to the table and stay in its folder. A case is named by its ``case``, else by its image's path without
+    ending. A row without a class is for prediction only and belongs to the split test.
+    """
+
+    name = "table"
+    task: TaskName = "classification"
+    about = "labels.csv"
+
+    def detects(self, root: Path) -> bool:
+        """By the file."""
+        return (root / "labels.csv").exists()
+
+    def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
+        """As for all layouts."""
+        if not root.is_dir():
+            raise DataError(root, "is not a folder", "Give the folder, or leave the format out.")
+        path = root / "labels.csv"
+        rows: dict[str, tuple[Case, str, Split | None]] = {}
+        patients: dict[str, str] = {}
+        listed = False
+        for where, fields in records(path, ("image", "class"), report):
+            listed = listed or "split" in fields
+            problems: list[DataError] = []
+            image = inside(root, where, fields["image"].strip(), problems.append)
+            id = fields.get("case") or fields["image"].strip()[: -len(suffix(image)) or None]
+            split = read_split_name(where, fields["split"], problems.append) if "split" in fields else None
+            flag = fields.get("trusted", "").strip().lower()
+            if flag not in FLAGS:
+                problems.append(DataError(where, f"has trusted {flag!r}", "Write 1 or 0."))
+            if id in rows:
+                problems.append(DataError(where, f"names the case {id} again", "Give each row its own case."))
+            if not fields["class"].strip() and split != "test":
+                problems.append(DataError(where, "has no class", "Give one, or put the case in the split test."))
+            for problem in problems:
+                report(problem)
+            if not problems:
+                rows[id] = Case(id, (image,), None, id, trusted=FLAGS[flag]), fields["class"].strip(), split
+                if fields.get("patient"):
+                    patients[id] = fields["patient"]
+        description = read_object(root / "dataset.json", report)
+        classes = read_legend(root / "dataset.json", description, report).classes or tuple(
+            sorted({name for _, name, _ in rows.values() if name})
+        )
+        cases = tuple(_with_class(case, name, classes, path, report) for case, name, _ in rows.values())
+        if not 2 <= len(classes) <= MAX_CLASSES:
+            report(DataError(path, f"names {len(classes)} classes", f"Give 2 to {MAX_CLASSES}."))
+        return Layout(
+            cases,
+            {id: split for id, (_, _, split) in rows.items() if split},
+            listed,
+            patients,
+            frozenset(case.id for case in cases if case.trusted),
+            Legend(classes),
+        )
+
+    def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
+        """The images in a folder, and their classes in a table."""
+        write_table(dataset, folder, labels)
+
+
+def write_table(dataset: Dataset, folder: Path, labels: NewLabels) -> None:
+    """Write a data set of image files as a folder ``images`` with labels.csv and dataset.json."""
+    places = {case.id: _place(dataset, case) for case in dataset.cases}
+    if len(set(places.values())) < len(places):
+        raise DataError(dataset.root, "has cases whose names differ in / or . only", "Rename them: each becomes a file.")
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for number, case in enumerate(dataset.cases, start=1):
+            place = places[case.id]
+            copy_image(case.image[0], folder / place)
+            target = labels.classes[case.id]
+            name = "" if target is None else dataset.classes[target]
+            writer.writerow([case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)])
+            labels.done(number, len(dataset.cases))
+    write_json(folder / "dataset.json", {"classes": list(dataset.classes)})
+
+
+def _place(dataset: Dataset, case: Case) -> PurePosixPath:
+    """Where a case's image goes in the new folder: by its id, which may come from a table and must not lead out."""
+    place = PurePosixPath(case.id)
+    if place.is_absolute() or ".." in place.parts or not place.name:
+        raise DataError(dataset.root, f"has the case {case.id!r}, which is no file name", "Rename it in labels.csv.")
+    return PurePosixPath("images", case.id + suffix(case.image[0]))
+
+
+def _with_class(case: Case, name: str, classes: Sequence[str], path: Path, report: Report) -> Case:
+    if not name:
+        return case
+    if name not in classes:
+        report(DataError(path, f"gives {case.id} the class {name!r}", f"dataset.json knows {', '.join(classes[:10])}."))
+        return case
+    return Case(case.id, case.image, None, case.patient, trusted=case.trusted, target=classes.index(name))
