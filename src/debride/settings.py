@@ -179,13 +179,13 @@ def _placed(conflict: DataError, values: Mapping[str, Any], where: object, given
     from_where = any(name in values and name not in given for name in names) or not any(name in given for name in names)
     here = from_where and names[0] not in given
 
-    def called(found: re.Match[str]) -> str:
-        name = found[1]
+    def called(mention: re.Match[str]) -> str:
+        name = mention[1]
         if name in given:
             return given[name]
         if here:
             return name
-        return f"{name} of {where}" if name in values else found[0]
+        return f"{name} of {where}" if name in values else mention[0]
 
     place, problem, remedy = (NAMED.sub(called, part) for part in parts)
     return DataError(f"{where}: {place}" if here else place, problem, remedy)

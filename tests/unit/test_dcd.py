@@ -117,7 +117,7 @@ def test_alpha_and_beta_are_looked_ahead_for_and_kept_for_the_phases_network(par
     built = method(parts=parts, normalise=normalise, trusted_batch=7, scope="full", derivative="exact")
     built.centres = {"second": torch.randn(K, F)}
     run, batch = Run(built, "second"), batch_of([0, 3, 2, 6, 9])
-    built._weight(batch, run, built.second, SELECTED[batch.index])  # type: ignore[arg-type]
+    built.weight(batch, run, built.second, SELECTED[batch.index])  # type: ignore[arg-type]
     assert run.asked == [(built.second, "full", "exact"), 7]
     slow = [
         (a if parts != "pseudo" else 0.0, b if parts != "given" else 0.0)
@@ -215,7 +215,7 @@ def test_selected_images_weigh_by_their_distance_or_their_trust(kind: Any) -> No
     built.centres = {"first": torch.randn(K, F, generator=torch.Generator().manual_seed(0))}
     run, batch = Run(built), batch_of([0, 1, 2, 3, 5, 7])
     selected = SELECTED[batch.index]
-    found = built._weight(batch, run, built.first, selected)  # type: ignore[arg-type]
+    found = built.weight(batch, run, built.first, selected)  # type: ignore[arg-type]
     if kind == "none":
         assert found is None and not run.asked
         return
@@ -241,7 +241,7 @@ def test_without_meta_nothing_is_looked_ahead_at_and_given_labels_count() -> Non
     built = method(meta=False)
     built.centres = {"first": torch.randn(K, F)}
     run, batch = Run(built), batch_of([0, 2, 3, 5])
-    assert built._weight(batch, run, built.first, SELECTED[batch.index]) is not None  # type: ignore[arg-type]
+    assert built.weight(batch, run, built.first, SELECTED[batch.index]) is not None  # type: ignore[arg-type]
     assert (
         not run.asked and run.store.read("alpha", range(CASES)).eq(1).all() and run.store.read("beta", range(CASES)).eq(0).all()
     )

@@ -24,6 +24,7 @@ from debride.methods import METHODS
 from debride.methods.alc import ALC
 from debride.methods.base import two_kinds
 from debride.methods.mean_teacher import MeanTeacher
+from debride.settings import check_bounds
 from debride.training.config import TrainConfig
 from debride.training.fit import fit
 from debride.training.run import TrainingRun
@@ -248,13 +249,14 @@ def test_a_batch_of_one_case_has_no_room_for_both_kinds(name: str, tmp_path: Pat
 def test_settings_out_of_range_are_refused_by_name(make: Callable[..., Any], name: str, values: tuple[float, ...]) -> None:
     for value in values:
         with pytest.raises(DataError) as caught:
-            make(**{name: value})
-        assert caught.value.where == f"--{name.replace('_', '-')}"
+            check_bounds(make(**{name: value}))
+        assert caught.value.where.endswith(f"Config.{name}")
         assert str(value) in caught.value.problem and caught.value.remedy.endswith(".")
 
 
 def test_settings_at_the_ends_of_their_ranges_are_accepted() -> None:
-    ALC.Config(decay=0.0, noise=0.0, weight=0.0, ramp=0.0, passes=1, share=0.0, alpha=0.0, beta=0.0, at_once=1)
-    ALC.Config(ramp=1.0, share=1.0)
-    TrainConfig(foreground=0.0, steps_per_epoch=1, trusted_per_batch=7)
-    TrainConfig(foreground=1.0)
+    least = ALC.Config(decay=0.0, noise=0.0, weight=0.0, ramp=0.0, passes=1, share=0.0, alpha=0.0, beta=0.0, at_once=1)
+    for settings in (least, ALC.Config(ramp=1.0, share=1.0)):
+        check_bounds(settings)
+    check_bounds(TrainConfig(foreground=0.0, steps_per_epoch=1, trusted_per_batch=7))
+    check_bounds(TrainConfig(foreground=1.0))

@@ -556,8 +556,10 @@ def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str)
 
 
 def test_the_ends_of_ranges_are_taken() -> None:
-    MetaDCSeg.Config(meta_every=1, trusted_batch=1, boundary=0, dice=0, warm_up=0, edge_ratio=0, edge_threshold=1, tau=0.5)
-    MetaDCSeg.Config(warm_up=1, edge_ratio=1, edge_threshold=0)
+    check_bounds(
+        MetaDCSeg.Config(meta_every=1, trusted_batch=1, boundary=0, dice=0, warm_up=0, edge_ratio=0, edge_threshold=1, tau=0.5)
+    )
+    check_bounds(MetaDCSeg.Config(warm_up=1, edge_ratio=1, edge_threshold=0))
 
 
 # Small trainings

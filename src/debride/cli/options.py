@@ -70,9 +70,9 @@ def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
     """A message in which settings that are options of the parser are named by these: `` `batch_size` `` as --batch-size."""
     options = set(re.findall(r"^  (--[\w-]+)", parser.format_help(), re.MULTILINE))
 
-    def named(found: re.Match[str]) -> str:
-        option = flag(found[1])
-        return option if option in options else found[0]
+    def named(mention: re.Match[str]) -> str:
+        option = flag(mention[1])
+        return option if option in options else mention[0]
 
     return NAMED.sub(named, message)
 

@@ -33,8 +33,8 @@ class BoundaryDistance:
         if not outline.any():
             return np.full(source.shape, np.inf, np.float32)
         anisotropy = relative(spacing, source.ndim)
-        found: npt.NDArray[np.float32] = edt.edt(np.ascontiguousarray(~outline), anisotropy=anisotropy, black_border=False)
-        return found
+        distances: npt.NDArray[np.float32] = edt.edt(np.ascontiguousarray(~outline), anisotropy=anisotropy, black_border=False)
+        return distances
 
 
 def boundary(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

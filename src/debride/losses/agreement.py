@@ -37,5 +37,5 @@ def contradicted(first: Tensor, second: Tensor, label: Tensor) -> Tensor:
     scores = (full_precision(first).log_softmax(dim=1) + full_precision(second).log_softmax(dim=1)).detach()
     valid = label != IGNORE
     given = label.where(valid, 0)[:, None]
-    other = scores.scatter(1, given, -float("inf")).amax(dim=1)
-    return valid & (scores.gather(1, given)[:, 0] < other)
+    likeliest_other = scores.scatter(1, given, -float("inf")).amax(dim=1)
+    return valid & (scores.gather(1, given)[:, 0] < likeliest_other)

@@ -42,8 +42,8 @@ def weighted_centres(features: Tensor, regions: Tensor, gamma: Tensor) -> tuple[
 def centre_distance(features: Tensor, centres: Tensor, limit: float) -> Tensor:
     """|h - c_fg| |h - c_bg| / (|h - c_bd| + epsilon), at most ``limit`` (Eq. 11 and 46)."""
     pixels = features.flatten(2).transpose(1, 2).contiguous()
-    each = torch.cdist(pixels, centres.flatten(1, 2), compute_mode="donot_use_mm_for_euclid_dist")  # (B, P, C * 3)
-    distances = each.transpose(1, 2).reshape(*centres.shape[:3], *features.shape[2:])
+    to_centres = torch.cdist(pixels, centres.flatten(1, 2), compute_mode="donot_use_mm_for_euclid_dist")  # (B, P, C * 3)
+    distances = to_centres.transpose(1, 2).reshape(*centres.shape[:3], *features.shape[2:])
     ratio = distances[:, :, OBJECT] * distances[:, :, BACKGROUND] / (distances[:, :, BOUNDARY] + EPSILON)
     return ratio.clamp(max=limit)
 

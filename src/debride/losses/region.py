@@ -41,9 +41,9 @@ def hard_dice(predicted: Tensor, target: Tensor) -> Tensor:
     Pixels are counted over all foreground classes together; 0 where neither has any.
     """
     predicted, target = predicted.where(target != IGNORE, 0).flatten(1), target.where(target != IGNORE, 0).flatten(1)
-    both = ((predicted == target) & (target > 0)).sum(dim=1).double()
+    shared = ((predicted == target) & (target > 0)).sum(dim=1).double()
     total = (predicted > 0).sum(dim=1) + (target > 0).sum(dim=1)
-    return 1 - (2 * both / total.clamp(min=1)).where(total > 0, 1)
+    return 1 - (2 * shared / total.clamp(min=1)).where(total > 0, 1)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
 
 def prior_penalty(logits: Tensor) -> Tensor:
     """KL(uniform || mean prediction of the batch), a scalar in [0, inf) (L_reg, Eq. 11)."""
-    each = full_precision(logits).log_softmax(dim=1)
-    mean = each.logsumexp(dim=0) - math.log(len(logits))
+    log = full_precision(logits).log_softmax(dim=1)
+    mean = log.logsumexp(dim=0) - math.log(len(logits))
     return -(mean + math.log(logits.shape[1])).mean()
 
 
@@ -52,10 +52,10 @@ def contrastive(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     if not len(first):
         return first.sum() + second.sum()
     with torch.autocast(first.device.type, enabled=False):
-        both = full_precision(torch.cat((first, second)))
-        cosine = both @ both.T / temperature
-    itself = torch.eye(len(both), dtype=torch.bool, device=both.device)
-    partner = torch.arange(len(both), device=both.device).roll(len(first))
+        vectors = full_precision(torch.cat((first, second)))
+        cosine = vectors @ vectors.T / temperature
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    partner = torch.arange(len(vectors), device=vectors.device).roll(len(first))
     log = cosine.masked_fill(itself, -math.inf).log_softmax(dim=1)
     return -log.gather(1, partner[:, None]).mean()
 

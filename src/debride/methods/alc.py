@@ -11,15 +11,14 @@ from torch import Tensor
 from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import segmentation_loss
-from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
-from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.methods.base import Paper, Run
+from debride.methods.parts.teacher import DEVIATIONS, TeacherConfig, TeachingMethod, consistency, ramp_up
 from debride.refine.fusion import fused, surest, variance
 from debride.settings import setting
-from debride.state import LabelState
 from debride.types import IGNORE
 
 
-class ALC(Method):
+class ALC(TeachingMethod):
     """Trusted labels are learnt; of the others, those of the images that the teacher is surest of are replaced by what its
     perturbed passes agree on, and the rest are learnt as they were given."""
 
@@ -67,34 +66,25 @@ class ALC(Method):
         )
         divisor: Literal["cases", "printed"] = setting("cases", "Of Eq. 9: the cases summed over, or as printed one more")
 
-    def build(self, make_network: MakeNetwork) -> None:
-        """The student, and a teacher that begins as its copy."""
-        self.network = make_network()
-        self.teacher = Teacher(self.network)
-
-    def plan(self, run: Run) -> tuple[Phase, ...]:
-        """Batches of trusted and other cases."""
-        return two_kinds(run)
-
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The total loss (Eq. 11), term by term."""
-        config, other = self.config, ~batch.trusted
-        label, selected = batch.label, torch.zeros_like(other)
-        if other.any():
-            passes = self.teacher.passes(batch.image[other], config.passes, config.noise, config.at_once)  # Eq. 3
-            selected = selected.masked_scatter(other, self._selected(passes))
-            targets = label.masked_scatter(_wide(other, label), self._targets(passes, label[other]))
+        config, unverified = self.config, ~batch.trusted
+        label, selected = batch.label, torch.zeros_like(unverified)
+        if unverified.any():
+            passes = self.teacher.passes(batch.image[unverified], config.passes, config.noise, config.at_once)  # Eq. 3
+            selected = selected.masked_scatter(unverified, self._selected(passes))
+            targets = label.masked_scatter(_wide(unverified, label), self._targets(passes, label[unverified]))
             label = targets.where(_wide(selected, label) & (label != IGNORE), label)
         logits = full_precision(self.network(batch.image))
         loss = segmentation_loss(logits, label)
         terms = {"trusted": _mean(loss, batch.trusted)}  # Eq. 1
-        if other.any():
+        if unverified.any():
             rate = config.weight * ramp_up(run, config.ramp)
-            remaining = other & ~selected
+            remaining = unverified & ~selected
             one_more = int(config.divisor == "printed")
             terms["refined"] = rate * config.alpha * _mean(loss, selected)  # Eq. 8
             terms["given"] = rate * config.beta * _mean(loss, remaining, one_more)  # Eq. 9
-            terms["consistency"] = rate * consistency(logits[other].softmax(dim=1), passes.mean(dim=0))  # Eq. 10
+            terms["consistency"] = rate * consistency(logits[unverified].softmax(dim=1), passes.mean(dim=0))  # Eq. 10
         return terms
 
     def _selected(self, passes: Tensor) -> Tensor:
@@ -110,24 +100,6 @@ class ALC(Method):
         if self.config.targets == "refined":
             return fused(passes).max(dim=1).indices
         return (passes[0] if self.config.targets == "pass" else passes.mean(dim=0)).max(dim=1).indices
-
-    def step(self, batch: Batch, run: Run) -> None:
-        """One update of the student, after which the teacher follows."""
-        super().step(batch, run)
-        self.teacher.follow(self.network, run.step, self.config.decay)
-
-    def doubt(self, run: Run) -> Tensor:
-        """The mean cross-entropy of each case's given label."""
-        return label_losses(run)
-
-    @classmethod
-    def relabels(cls, config: Config) -> bool:
-        """Always."""
-        return True
-
-    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
-        """The predicted classes."""
-        return swept.probability.max(dim=1).indices
 
 
 def _wide(mask: Tensor, like: Tensor) -> Tensor:

@@ -168,11 +168,11 @@ def untrusted(run: Run) -> npt.NDArray[np.int64]:
 def two_kinds(run: Run) -> tuple[Phase, ...]:
     """One pass over the cases that are not trusted, with trusted ones in every batch (ALC, section III.B); trusted ones alone
     where there is no other. DataError where none is trusted."""
-    verified, others = trusted(run), np.setdiff1d(np.arange(run.cases), run.trusted)
-    if not len(others):
+    verified, unverified = trusted(run), np.setdiff1d(np.arange(run.cases), run.trusted)
+    if not len(unverified):
         return (Phase(streams=(Stream(verified),)),)
     few, many = run.kinds
-    return (Phase(streams=(Stream(others, many), Stream(verified, few))),)
+    return (Phase(streams=(Stream(unverified, many), Stream(verified, few))),)
 
 
 def first_after(part: float, run: Run) -> int:

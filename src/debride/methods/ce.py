@@ -76,8 +76,8 @@ class CrossEntropy(Method):
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean cross-entropy, or half of it and half of the mean Dice loss, summed over the networks."""
-        each = [self._terms(network(batch.image), batch.label) for network in (self.network, *self.others)]
-        return {name: torch.stack([terms[name] for terms in each]).sum() for name in each[0]}
+        networks_terms = [self._terms(network(batch.image), batch.label) for network in (self.network, *self.others)]
+        return {name: torch.stack([terms[name] for terms in networks_terms]).sum() for name in networks_terms[0]}
 
     def _terms(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
         ce = masked_mean(cross_entropy(logits, label), label != IGNORE)

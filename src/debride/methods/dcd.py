@@ -4,7 +4,7 @@ of the images whose labels a look ahead at trusted cases speaks for."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +14,16 @@ from torch.nn import functional as F
 
 from debride.batch import Batch
 from debride.losses.hardness import CentreSums, centre_distance, importance
-from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Stream, mean_probability, untrusted
+from debride.methods.base import LookAhead, MakeNetwork, Paper, Phase, Run, Stream, untrusted
+from debride.methods.parts.dividing import DividingMethod
 from debride.methods.parts.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
 from debride.methods.parts.semi_supervised import (
     DEVIATIONS,
-    LOOKS,
     NAMES,
     Division,
     UniformConfig,
-    contrast_term,
-    divergences,
-    divided_losses,
-    divided_phases,
     projections,
     uniform_division,
-    update,
-    warm_up_losses,
     warming_up,
 )
 from debride.networks.network import Network
@@ -39,10 +33,9 @@ from debride.state import Field
 from debride.types import IGNORE
 
 
-class DCD(Method):
+class DCD(DividingMethod):
     """Uniform selection and semi-supervised training, with cross-entropy weighted by dynamic centre distances."""
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     one_process = True
     paper = Paper(
         title="Meta-Learning Dynamic Center Distance: Hard Sample Mining for Learning with Noisy Labels",
@@ -108,11 +101,9 @@ class DCD(Method):
         derivative: Literal["exact", "difference"] = setting("exact", "By forward-mode, or from the difference of two passes")
 
     def build(self, make_network: MakeNetwork) -> None:
-        """Two networks with initialisations and projections of their own; divisions and centres follow from them."""
-        self.first = make_network()
-        self.second = make_network()
+        """Two networks, each with a projection; their centres follow from them."""
+        super().build(make_network)
         self.projections = projections((self.first, self.second), self.config.projection)
-        self.divisions: dict[str, Division] = {}
         self.centres: dict[str, Tensor] = {}
 
     @property
@@ -124,19 +115,16 @@ class DCD(Method):
         """alpha and beta of each case for both networks, and its last distance from its centre (0 before the first)."""
         return Field("alpha", "case", (2,), initial=1.0), Field("beta", "case", (2,)), Field("distance", "case", (2,))
 
-    def start_epoch(self, run: Run) -> None:
-        """Selects labels and makes the centres, after the warm-up, from one sweep with each network."""
-        if warming_up(self.config, run):
-            return
+    def divide(self, run: Run) -> dict[str, Division]:
+        """Selects labels as UNICON does, and makes the centres, from one sweep with each network."""
         chance, label = torch.zeros(2, run.cases, dtype=torch.float64), torch.zeros(run.cases, dtype=torch.int64)
         for number, (name, network) in enumerate(zip(NAMES, (self.first, self.second), strict=True)):
             self.centres[name] = self._sweep(run, number, network, chance[number], label)
         chance, label = run.summed(chance), run.summed(label)
         label[torch.from_numpy(run.trusted)] = IGNORE  # never selected
         if self.config.split == "mean":
-            self.divisions = dict.fromkeys(NAMES, self._division(chance.mean(dim=0), label))
-        else:
-            self.divisions = {name: self._division(chance[1 - number], label) for number, name in enumerate(NAMES)}
+            return dict.fromkeys(NAMES, self._division(chance.mean(dim=0), label))
+        return {name: self._division(chance[1 - number], label) for number, name in enumerate(NAMES)}
 
     def _sweep(self, run: Run, number: int, network: Network, chance: Tensor, label: Tensor) -> Tensor:
         """A network's centres (K, F) (Eq. 3); fills in the probability (N,) of each given label, and the labels (N,)."""
@@ -165,25 +153,9 @@ class DCD(Method):
         learnt = untrusted(run)
         if warming_up(self.config, run):
             return (Phase(streams=(Stream(learnt),)),)
-        phases = divided_phases(self.divisions, LOOKS)
-        return tuple(replace(phase, streams=_without(phase.streams, run.trusted)) for phase in phases)
+        return tuple(replace(phase, streams=_without(phase.streams, run.trusted)) for phase in super().plan(run))
 
-    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
-        """L_HF + lambda_u L_U + lambda_r L_R + lambda_c L_C of the phase's network (Eq. 11); in the warm-up cross-entropies."""
-        if run.phase not in NAMES:
-            return warm_up_losses((self.first, self.second), batch, self.config.penalise_confidence)
-        network, other = (self.first, self.second) if run.phase == NAMES[0] else (self.second, self.first)
-        division = self.divisions[run.phase]
-        selected = division.of(batch)[0]
-        terms = divided_losses(self.config, run, batch, network, other, division, self._weight(batch, run, network, selected))
-        return {**terms, "contrastive": contrast_term(self.config, batch, network, self.projections[run.phase], selected)}
-
-    def step(self, batch: Batch, run: Run) -> None:
-        """One update of the phase's network and its projection, or of both networks."""
-        learning = {name: [getattr(self, name), self.projections[name]] for name in NAMES}
-        update(run, self.loss(batch, run), learning, self.divisions)
-
-    def _weight(self, batch: Batch, run: Run, network: Network, selected: Tensor) -> Tensor | None:
+    def weight(self, batch: Batch, run: Run, network: Network, selected: Tensor) -> Tensor | None:
         """The weight (B,) of each image's cross-entropy: Gamma of the selected (Eq. 9), 1 of the others; None: all alike."""
         config, number = self.config, NAMES.index(run.phase)
         if config.weights == "none":
@@ -227,17 +199,9 @@ class DCD(Method):
 
     def _store(self, run: Run, batch: Batch, number: int, **values: Tensor) -> None:
         for name, value in values.items():
-            both = run.store.read(name, batch.index)
-            both[:, number] = value.detach().cpu()
-            run.store.write(name, batch.index, both)
-
-    def doubt(self, run: Run) -> Tensor:
-        """How far the mean prediction diverges from each given label."""
-        return divergences(run)[0]
-
-    def predict(self, image: Tensor) -> Tensor:
-        """The mean of both networks' probabilities (B, K)."""
-        return mean_probability((self.first, self.second), image)
+            stored = run.store.read(name, batch.index)
+            stored[:, number] = value.detach().cpu()
+            run.store.write(name, batch.index, stored)
 
 
 def _without(streams: tuple[Stream, ...], rows: npt.NDArray[np.int64]) -> tuple[Stream, ...]:

@@ -111,17 +111,17 @@ class DCDSegmentation(Method):
         target = torch.arange(self.classes, device=features.device).expand(len(features), -1)
         distance = centre_distance(features.flatten(0, 1), self.centres, target.flatten()).reshape(counted.shape)
         mean = masked_means(distance, counted)
-        gamma, some = torch.ones_like(mean), counted.any(dim=1)
-        gamma[some] = importance(mean[some], self.config.spread)
+        gamma, measured = torch.ones_like(mean), counted.any(dim=1)
+        gamma[measured] = importance(mean[measured], self.config.spread)
         return gamma
 
     def _remember(self, features: Tensor, shown: Tensor, trust: Tensor) -> None:
         """Adds a batch to the sums of the next centres (Eq. 3 and 7)."""
         image, target = shown.nonzero(as_tuple=True)
-        found = CentreSums.of(features[image, target], target, trust.detach()[image], self.classes)
-        self.sums += found.features
-        self.weights += found.weights
-        self.counts += found.counts
+        batch_sums = CentreSums.of(features[image, target], target, trust.detach()[image], self.classes)
+        self.sums += batch_sums.features
+        self.weights += batch_sums.weights
+        self.counts += batch_sums.counts
 
     def end_epoch(self, run: Run) -> None:
         """Makes the centres that the next epoch's distances are taken from."""

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from debride.batch import Batch
-from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, mean_probability
-from debride.methods.parts.semi_supervised import (
-    DEVIATIONS,
-    NAMES,
-    Division,
-    SemiSupervisedConfig,
-    divided_losses,
-    divided_phases,
-    update,
-    warm_up_losses,
-    warming_up,
-)
+from debride.methods.base import Look, MakeNetwork, Paper, Run
+from debride.methods.parts.dividing import DividingMethod
+from debride.methods.parts.semi_supervised import DEVIATIONS, NAMES, Division, SemiSupervisedConfig
 from debride.networks.network import Network
 from debride.refine.mixture import posterior_of_larger
 from debride.settings import setting
 from debride.types import IGNORE
 
 
-class DivideMix(Method):
+class DivideMix(DividingMethod):
     """Each network learns from the division that the other makes: MixMatch with refined and guessed labels."""
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     paper = Paper(
         title="DivideMix: Learning with Noisy Labels as Semi-supervised Learning",
         authors="Li, Socher, Hoi",
@@ -52,44 +40,22 @@ class DivideMix(Method):
             0.5, "Probability of being clean above which an image is labelled (Section 4.2)", least=0, below=1
         )
 
+    looks = (Look(), Look(own_warp=True))
+
     def build(self, make_network: MakeNetwork) -> None:
-        """Two networks with initialisations of their own; what the epoch's division is follows from them."""
-        self.first = make_network()
-        self.second = make_network()
+        """Two networks, of which a sweep gives the features too."""
+        super().build(make_network)
         for network in (self.first, self.second):
-            network.need_features()  # a sweep of one network gives them
-        self.divisions: dict[str, Division] = {}
+            network.need_features()
 
-    def start_epoch(self, run: Run) -> None:
-        """Divides the images, after the warm-up (co-divide, Section 3.1)."""
-        if not warming_up(self.config, run):
-            others = zip(NAMES, (self.second, self.first), strict=True)
-            self.divisions = {name: divide(*label_loss(run, other), self.config.threshold) for name, other in others}
-
-    def plan(self, run: Run) -> tuple[Phase, ...]:
-        """All images for both networks; after the warm-up a phase for each, with two weak views."""
-        if warming_up(self.config, run):
-            return (Phase(),)
-        return divided_phases(self.divisions, (Look(), Look(own_warp=True)))
-
-    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
-        """L_X + lambda_u L_U + lambda_r L_reg (Eq. 12) of the phase's network; in the warm-up both cross-entropies."""
-        if run.phase not in NAMES:
-            return warm_up_losses((self.first, self.second), batch, self.config.penalise_confidence)
-        network, other = (self.first, self.second) if run.phase == NAMES[0] else (self.second, self.first)
-        return divided_losses(self.config, run, batch, network, other, self.divisions[run.phase])
-
-    def step(self, batch: Batch, run: Run) -> None:
-        """One update of the phase's network, or of both."""
-        update(run, self.loss(batch, run), {name: [getattr(self, name)] for name in NAMES}, self.divisions)
+    def divide(self, run: Run) -> dict[str, Division]:
+        """Each network's division from the losses of the other (co-divide, Section 3.1)."""
+        guides = zip(NAMES, (self.second, self.first), strict=True)
+        return {name: divide(*label_loss(run, guide), self.config.threshold) for name, guide in guides}
 
     def doubt(self, run: Run) -> Tensor:
         """The loss of each given label, by the mean of both networks."""
         return label_loss(run)[0]
-
-    def predict(self, image: Tensor) -> Tensor:
-        """The mean of both networks' probabilities (B, K)."""
-        return mean_probability((self.first, self.second), image)
 
 
 def label_loss(run: Run, network: Network | None = None) -> tuple[Tensor, Tensor]:

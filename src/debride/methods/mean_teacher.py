@@ -9,12 +9,11 @@ from torch import Tensor
 from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import segmentation_loss
-from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, label_losses, two_kinds
-from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
-from debride.state import LabelState
+from debride.methods.base import Paper, Run
+from debride.methods.parts.teacher import DEVIATIONS, TeacherConfig, TeachingMethod, consistency, ramp_up
 
 
-class MeanTeacher(Method):
+class MeanTeacher(TeachingMethod):
     """The trusted loss, and from noisy views of the other cases a growing consistency with a moving average of the network."""
 
     paper = Paper(
@@ -38,41 +37,15 @@ class MeanTeacher(Method):
     class Config(TeacherConfig):
         """The teacher."""
 
-    def build(self, make_network: MakeNetwork) -> None:
-        """The student, and a teacher that begins as its copy."""
-        self.network = make_network()
-        self.teacher = Teacher(self.network)
-
-    def plan(self, run: Run) -> tuple[Phase, ...]:
-        """Batches of trusted and other cases."""
-        return two_kinds(run)
-
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The mean loss of the trusted cases (ALC, Eq. 1), and the consistency of the others."""
-        other = ~batch.trusted
-        taught = self.teacher.passes(batch.image[other], 1, self.config.noise, self.config.at_once)[0] if other.any() else None
+        config, unverified, taught = self.config, ~batch.trusted, None
+        if unverified.any():
+            taught = self.teacher.passes(batch.image[unverified], 1, config.noise, config.at_once)[0]
         logits = full_precision(self.network(batch.image))
         losses = segmentation_loss(logits[batch.trusted], batch.label[batch.trusted])
         terms = {"trusted": losses.sum() / max(1, len(losses))}
         if taught is not None:
-            rate = self.config.weight * ramp_up(run, self.config.ramp)
-            terms["consistency"] = rate * consistency(logits[other].softmax(dim=1), taught)
+            rate = config.weight * ramp_up(run, config.ramp)
+            terms["consistency"] = rate * consistency(logits[unverified].softmax(dim=1), taught)
         return terms
-
-    def step(self, batch: Batch, run: Run) -> None:
-        """One update of the student, after which the teacher follows."""
-        super().step(batch, run)
-        self.teacher.follow(self.network, run.step, self.config.decay)
-
-    def doubt(self, run: Run) -> Tensor:
-        """The mean cross-entropy of each case's given label."""
-        return label_losses(run)
-
-    @classmethod
-    def relabels(cls, config: Config) -> bool:
-        """Always: labels that were never learnt can be compared with what was."""
-        return True
-
-    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
-        """The predicted classes."""
-        return swept.probability.max(dim=1).indices

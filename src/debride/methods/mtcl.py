@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
-from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, Swept, two_kinds
-from debride.methods.parts.teacher import DEVIATIONS, Teacher, TeacherConfig, consistency, ramp_up
+from debride.methods.base import Paper, Run, Swept
+from debride.methods.parts.teacher import DEVIATIONS, TeacherConfig, TeachingMethod, consistency, ramp_up
 from debride.refine.confident import confidence_sums, confused, corrected, label_errors, thresholds
 from debride.settings import setting
 from debride.state import Field, LabelState
@@ -24,7 +24,7 @@ _NEVER = 2.0
 """A threshold that no probability reaches: nothing is changed."""
 
 
-class MTCL(Method):
+class MTCL(TeachingMethod):
     """Trusted labels as they are, other labels as the teacher refines them, and consistency with the teacher under noise."""
 
     paper = Paper(
@@ -77,45 +77,33 @@ class MTCL(Method):
         passes: int = setting(6, "Noisy passes that measure the teacher's uncertainty (public code)", least=1)
         dice: Literal["batch", "image"] = setting("batch", "Soft Dice of a batch as a whole (public code), or of each image")
 
-    def build(self, make_network: MakeNetwork) -> None:
-        """The student, and the teacher that follows it."""
-        self.network = make_network()
-        self.teacher = Teacher(self.network)
-
     def fields(self) -> tuple[Field, ...]:
         """The thresholds by which a case's errors were found, above 1 where nothing is to change."""
         return (Field("limits", "case", (self.classes,), initial=_NEVER),)
 
-    def plan(self, run: Run) -> tuple[Phase, ...]:
-        """Batches of trusted and other cases."""
-        return two_kinds(run)
-
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """L_s + lambda (L_con + beta L_refined)."""
-        config, other = self.config, ~batch.trusted
+        config, unverified = self.config, ~batch.trusted
         valid = batch.label != IGNORE
-        if other.any():  # before the student, whose graph takes the memory
-            image, label = batch.image[other], batch.label[other]
+        if unverified.any():  # before the student, whose graph takes the memory
+            image, label = batch.image[unverified], batch.label[unverified]
             clean = self.teacher.passes(image, 1, 0.0, config.at_once)[0]
             number = config.passes if config.refine == "uncertainty" else 1
             noisy = self.teacher.passes(image, number, config.noise, config.at_once)
             errors = label_errors(clean, label, config.prune)
-            run.log(flagged=masked_mean(errors.float(), valid[other]))
+            run.log(flagged=masked_mean(errors.float(), valid[unverified]))
         logits = full_precision(self.network(batch.image))
-        given = one_hot(batch.label[~other], self.classes)
-        terms = {"trusted": soft_loss(logits[~other], given, valid[~other], config.dice)}
-        if other.any():
+        given = one_hot(batch.label[~unverified], self.classes)
+        terms = {"trusted": soft_loss(logits[~unverified], given, valid[~unverified], config.dice)}
+        if unverified.any():
             weight = config.weight * ramp_up(run, config.ramp)
             target = refined(label, clean, errors * self._share(noisy))
-            agreement = consistency(logits[other].softmax(dim=1), noisy[0]) / self.classes
+            agreement = consistency(logits[unverified].softmax(dim=1), noisy[0]) / self.classes
             terms["consistency"] = weight * agreement
-            terms["refined"] = weight * config.other_weight * soft_loss(logits[other], target, valid[other], config.dice)
+            terms["refined"] = (
+                weight * config.other_weight * soft_loss(logits[unverified], target, valid[unverified], config.dice)
+            )
         return terms
-
-    def step(self, batch: Batch, run: Run) -> None:
-        """One update of the student, which the teacher then follows."""
-        super().step(batch, run)
-        self.teacher.follow(self.network, run.step, self.config.decay)
 
     def doubt(self, run: Run) -> Tensor:
         """The share of each case's labelled pixels that confident learning takes for errors: two sweeps."""
@@ -127,19 +115,14 @@ class MTCL(Method):
         shares = torch.zeros(run.cases, dtype=torch.float64)
         for swept in run.sweep(run.own):
             labelled = (swept.label != IGNORE).flatten(1).sum(dim=1)
-            found = _errors(swept, limits).flatten(1).sum(dim=1)
-            shares[swept.rows] = (found / labelled.clamp(min=1)).double().cpu()
+            errors = _errors(swept, limits).flatten(1).sum(dim=1)
+            shares[swept.rows] = (errors / labelled.clamp(min=1)).double().cpu()
         return run.summed(shares)
-
-    @classmethod
-    def relabels(cls, config: Config) -> bool:
-        """Always."""
-        return True
 
     def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The given labels with the predicted class where they are errors; those of trusted cases as they are."""
-        found = _errors(swept, store.read("limits", swept.rows))
-        return swept.label.where(~found, swept.probability.max(dim=1).indices)
+        errors = _errors(swept, store.read("limits", swept.rows))
+        return swept.label.where(~errors, swept.probability.max(dim=1).indices)
 
     def _share(self, noisy: Tensor) -> Tensor | float:
         """How far flagged labels move, from several passes (m, B, K, *S): a number or (B, *S), in [0, 1]."""
@@ -190,5 +173,5 @@ def soft_loss(logits: Tensor, target: Tensor, valid: Tensor, dice: Literal["batc
 
 def _errors(swept: Swept, limits: Tensor) -> Tensor:
     """The errors (B, *S) bool by the confident joint, from thresholds (K,) or of each case (B, K)."""
-    found = corrected(swept.probability, swept.label, limits) != swept.label
-    return found & confused(swept.probability, swept.label)
+    errors = corrected(swept.probability, swept.label, limits) != swept.label
+    return errors & confused(swept.probability, swept.label)

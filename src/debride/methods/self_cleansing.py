@@ -185,7 +185,7 @@ class SelfCleansing(Method):
         """The labels (B, *S) that the label cleansing module makes (section 2.3)."""
         predicted = _likeliest(swept)
         label = predicted if self.config.cleanse == "predictions" else self._alike(swept, predicted)
-        tidied = [tidy(each, self.classes, self.config.smallest) for each in label.byte().cpu().numpy()]
+        tidied = [tidy(ids, self.classes, self.config.smallest) for ids in label.byte().cpu().numpy()]
         return torch.from_numpy(np.stack(tidied))
 
     def _alike(self, swept: Swept, predicted: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class TriNet(Method):
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """Each network's mean cross-entropy over the pixels that the other two select, and over those of trusted cases."""
         logits = [network(batch.image) for network in (self.first, self.second, self.third)]
-        masks = self._selected([each.detach() for each in logits], batch, run)
+        masks = self._selected([output.detach() for output in logits], batch, run)
         trusted = _per_pixel(batch.trusted, batch.label) & (batch.label != IGNORE)
         return {
             name: masked_mean(cross_entropy(own, batch.label), mask | trusted)
@@ -100,9 +100,9 @@ class TriNet(Method):
         first, second, third = logits
         if self.config.rule == "joint":
             pairs = ((second, third), (first, third), (first, second))
-            return [self.small_loss(one, other, label, run)[1] for one, other in pairs]
+            return [self.small_loss(left, right, label, run)[1] for left, right in pairs]
         # A network paired with itself: twice its cross-entropy and no divergence.
-        a, b, c = (self.small_loss(each, each, label, run)[1] for each in logits)
+        a, b, c = (self.small_loss(output, output, label, run)[1] for output in logits)
         return [b & c, a & c, a & b]
 
 

@@ -53,8 +53,8 @@ class Network(nn.Module):
         """
         prefixes = {"full": ("",), "decoder": (*(f"trunk.{name}" for name in self.decoder), "head."), "head": ("head.",)}[scope]
         trainable = {name: value for name, value in self.named_parameters() if value.requires_grad}
-        found = {name: value for name, value in trainable.items() if name.startswith(prefixes)}
-        if not found or (scope == "decoder" and not any(name.startswith("trunk.") for name in found)):
+        parameters = {name: value for name, value in trainable.items() if name.startswith(prefixes)}
+        if not parameters or (scope == "decoder" and not any(name.startswith("trunk.") for name in parameters)):
             missing = "last layer" if scope == "head" else "decoder"
             raise DataError(
                 type(self.trunk).__name__,
@@ -62,7 +62,7 @@ class Network(nn.Module):
                 'Return debride.networks.adapt(module, last_layer="...", decoder=("...",)) from the constructor, or use '
                 "`scope` full.",
             )
-        return found
+        return parameters
 
     def need_features(self) -> None:
         """Raises DataError where the network does not say what its last layer is."""

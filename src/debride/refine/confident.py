@@ -142,8 +142,8 @@ def pruned(probability: Tensor, label: Tensor, cuts: Tensor, rule: Literal["clas
     below = _ranks(probability, label) <= cuts.to(probability)[index[:, 0]].movedim(-1, 1)
     by_class = below.gather(1, index)[:, 0]
     by_rate = below.scatter(1, index, False).any(dim=1)
-    found = {"class": by_class, "noise-rate": by_rate, "both": by_class & by_rate}[rule]
-    return found & (label != IGNORE)
+    errors = {"class": by_class, "noise-rate": by_rate, "both": by_class & by_rate}[rule]
+    return errors & (label != IGNORE)
 
 
 def label_errors(probability: Tensor, label: Tensor, rule: Rule, *, spare: bool = True) -> Tensor:
@@ -158,11 +158,11 @@ def label_errors(probability: Tensor, label: Tensor, rule: Rule, *, spare: bool 
     sums = confidence_sums(probability, label)
     limits = thresholds(sums)
     if rule == "joint":
-        found = corrected(probability, label, limits) != label
+        errors = corrected(probability, label, limits) != label
     else:
         numbers = prune_numbers(joint_estimate(confident_joint(probability, label, limits), sums[1]), sums[1])
-        found = pruned(probability, label, exact_cuts(probability, label, numbers), rule)
-    return found & wrong if spare else found
+        errors = pruned(probability, label, exact_cuts(probability, label, numbers), rule)
+    return errors & wrong if spare else errors
 
 
 def _confident(probability: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:

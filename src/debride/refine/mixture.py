@@ -29,21 +29,22 @@ def posterior_of_larger(values: npt.NDArray[np.floating], plain: bool = False) -
     if len(values) < 4 or spread < 1e-6:
         return none
     scaled = ((values - values.min()) / spread).astype(np.float64)[:, None]
-    one = GaussianMixture(1, reg_covar=_SPREAD).fit(scaled)
+    single = GaussianMixture(1, reg_covar=_SPREAD).fit(scaled)
     start: dict[str, Any] = {  # all of it: what is left out depends on the order of the values
         "weights_init": [0.5, 0.5],
         "means_init": [[0.0], [1.0]],
         "precisions_init": np.full((2, 1, 1), 4 / scaled.var()),
     }
-    two = GaussianMixture(2, **start, reg_covar=_SPREAD, tol=1e-6, max_iter=1000)
+    mixture = GaussianMixture(2, **start, reg_covar=_SPREAD, tol=1e-6, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last iteration's fit is good enough
-        two.fit(scaled)
-    if not plain and two.bic(scaled) >= one.bic(scaled):
+        mixture.fit(scaled)
+    if not plain and mixture.bic(scaled) >= single.bic(scaled):
         return none
-    larger = int(two.means_[:, 0].argmax())
+    larger = int(mixture.means_[:, 0].argmax())
     if plain:
-        own: npt.NDArray[np.float64] = two.predict_proba(scaled)[:, larger]
+        own: npt.NDArray[np.float64] = mixture.predict_proba(scaled)[:, larger]
         return own
-    posterior: npt.NDArray[np.float64] = two.predict_proba(scaled.clip(two.means_.min(), two.means_.max()))[:, larger]
+    within = scaled.clip(mixture.means_.min(), mixture.means_.max())
+    posterior: npt.NDArray[np.float64] = mixture.predict_proba(within)[:, larger]
     return posterior

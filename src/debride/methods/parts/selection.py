@@ -95,8 +95,8 @@ class SmallLoss(nn.Module):
         loss = joint_loss(first, second, label, self.config.agreement)
         if not self.config.per_class or self.config.foreground_share is not None:
             return loss, small_loss_mask(loss, valid, keep)
-        each = [small_loss_mask(loss, label == number, keep) for number in range(first.shape[1])]
-        return loss, torch.stack(each).any(dim=0)
+        selected = [small_loss_mask(loss, label == number, keep) for number in range(first.shape[1])]
+        return loss, torch.stack(selected).any(dim=0)
 
     def reading(self, run: Run) -> int | None:
         """The epoch in which tau is read; None where it is given."""
@@ -113,7 +113,7 @@ class SmallLoss(nn.Module):
     def end_epoch(self, run: Run) -> None:
         """Reads tau at the end of its epoch."""
         if run.epoch == self.reading(run):
-            found = self.counts[0] / self.counts[1].clamp(min=1)
+            contradicted_share = self.counts[0] / self.counts[1].clamp(min=1)
             share = self.config.foreground_share
-            self.tau.copy_(found.clamp(max=MOST_FOUND) if share is None else found * share)
+            self.tau.copy_(contradicted_share.clamp(max=MOST_FOUND) if share is None else contradicted_share * share)
             self.counts.zero_()

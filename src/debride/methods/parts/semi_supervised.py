@@ -154,7 +154,7 @@ def divided_phases(divisions: Mapping[str, Division], looks: tuple[Look, ...]) -
     phases = []
     for name, division in divisions.items():
         rows = [mask.nonzero()[:, 0].numpy().astype(np.int64) for mask in (division.selected, ~division.selected)]
-        phases.append(Phase(name, tuple(Stream(each) for each in rows if len(each)), looks))
+        phases.append(Phase(name, tuple(Stream(cases) for cases in rows if len(cases)), looks))
     return tuple(phases)
 
 
@@ -172,7 +172,7 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 @torch.no_grad()
 def refined_and_guessed(
     network: nn.Module,
-    other: nn.Module,
+    guide: nn.Module,
     views: Sequence[Tensor],
     label: Tensor,
     selected: Tensor,
@@ -189,8 +189,8 @@ def refined_and_guessed(
     w = trust[:, None].to(own)
     target = torch.where(selected[:, None], w * given + (1 - w) * own, own)
     if not bool(selected.all()):
-        with evaluating(other):
-            target[~selected] = (own[~selected] + _mean_prediction(other, [view[~selected] for view in views])) / 2
+        with evaluating(guide):
+            target[~selected] = (own[~selected] + _mean_prediction(guide, [view[~selected] for view in views])) / 2
     return sharpen(target, temperature)
 
 
@@ -234,7 +234,7 @@ def divided_losses(
     run: Run,
     batch: Batch,
     network: nn.Module,
-    other: nn.Module,
+    guide: nn.Module,
     division: Division,
     weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -242,7 +242,7 @@ def divided_losses(
     last two, which are the same where there are but two. ``weight`` (B,) as in ``mixed_losses``."""
     selected, trust = division.of(batch)
     weak, mixed = ([view.image for view in views] for views in (batch.views[:2], batch.views[-2:]))
-    target = refined_and_guessed(network, other, weak, batch.label, selected, trust, config.temperature)
+    target = refined_and_guessed(network, guide, weak, batch.label, selected, trust, config.temperature)
     terms = mixed_losses(network, mixed, target, selected, config.alpha, run.generator, weight)
     terms["unsupervised"] = unsupervised_weight(config, run) * terms["unsupervised"]
     terms["prior"] = config.lambda_r * terms["prior"]
@@ -323,5 +323,5 @@ def uniform_divisions(run: Run, first: Network, second: Network, classes: int, c
     """Both networks' divisions, by name: the same from one sweep, or each from the other network's own."""
     if config.split == "mean":
         return dict.fromkeys(NAMES, uniform_division(*divergences(run), classes, config))
-    others = zip(NAMES, (second, first), strict=True)
-    return {name: uniform_division(*divergences(run, other), classes, config) for name, other in others}
+    guides = zip(NAMES, (second, first), strict=True)
+    return {name: uniform_division(*divergences(run, guide), classes, config) for name, guide in guides}

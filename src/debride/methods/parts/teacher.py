@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from debride.batch import Batch
 from debride.losses.pixel import full_precision
-from debride.methods.base import Run
+from debride.methods.base import MakeNetwork, Method, Phase, Run, Swept, label_losses, two_kinds
 from debride.networks.network import Network
 from debride.settings import setting
+from debride.state import LabelState
 
 DEVIATIONS = (
     "In training the teacher normalises by its batch, as the published code of UA-MT does, and no pass changes its running "
@@ -71,15 +73,15 @@ class Teacher(nn.Module):
         """Moves weights and running statistics towards the student's: theta_t = g theta_t + (1 - g) theta_s after ``step``
         (from 0), with g = min(1 - 1 / (step + 1), ``decay``) (Tarvainen & Valpola, Eq. 1)."""
         rate = 1 - min(1 - 1 / (step + 1), decay)
-        own: list[Tensor] = list(self.network.parameters())
-        other: list[Tensor] = list(student.parameters())
-        for mine, theirs in zip(self.network.buffers(), student.buffers(), strict=True):
-            if mine.is_floating_point():
-                own.append(mine)
-                other.append(theirs)
+        moved: list[Tensor] = list(self.network.parameters())
+        targets: list[Tensor] = list(student.parameters())
+        for buffer, followed in zip(self.network.buffers(), student.buffers(), strict=True):
+            if buffer.is_floating_point():
+                moved.append(buffer)
+                targets.append(followed)
             else:
-                mine.copy_(theirs)
-        torch._foreach_lerp_(own, other, rate)
+                buffer.copy_(followed)
+        torch._foreach_lerp_(moved, targets, rate)
 
     @torch.no_grad()
     def passes(self, image: Tensor, number: int, noise: float, at_once: int | None) -> Tensor:
@@ -108,6 +110,38 @@ class Teacher(nn.Module):
             seen = seen + (noise * torch.randn_like(seen)).clamp_(-2 * noise, 2 * noise)
         probability = full_precision(self(seen)).softmax(dim=1)
         return probability.reshape(count, len(image), *probability.shape[1:])
+
+
+class TeachingMethod(Method):
+    """A student, which is trained and predicts, and a teacher that follows it after every step; batches of trusted and other
+    cases."""
+
+    def build(self, make_network: MakeNetwork) -> None:
+        """The student, and a teacher that begins as its copy."""
+        self.network = make_network()
+        self.teacher = Teacher(self.network)
+
+    def plan(self, run: Run) -> tuple[Phase, ...]:
+        """Batches of trusted and other cases."""
+        return two_kinds(run)
+
+    def step(self, batch: Batch, run: Run) -> None:
+        """One update of the student, after which the teacher follows."""
+        super().step(batch, run)
+        self.teacher.follow(self.network, run.step, self.config.decay)
+
+    def doubt(self, run: Run) -> Tensor:
+        """The mean cross-entropy of each case's given label."""
+        return label_losses(run)
+
+    @classmethod
+    def relabels(cls, config: TeacherConfig) -> bool:
+        """Always: labels that were not learnt can be compared with what was."""
+        return True
+
+    def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
+        """The predicted classes."""
+        return swept.probability.max(dim=1).indices
 
 
 def ramp_up(run: Run, part: float) -> float:
