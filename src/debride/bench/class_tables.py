@@ -169,9 +169,9 @@ def _highest_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequenc
 
     lines = lines_by_pair(pairs, rows, numbers, [PERCENT, PLAIN, PERCENT, POINTS, PLAIN])
     note = (
-        "In %. Highest (test): the largest test accuracy of the epochs that were tested, chosen on the test data themselves: "
-        "what much of the literature prints as best, and no estimate of what a new data set would give; last - highest in "
-        f"points; minutes of training per cell. {SPREAD}"
+        "In %. Highest (test): the largest test accuracy of the epochs that were tested. It is chosen on the test data "
+        "themselves, so it is no estimate of what a new data set would give. Much of the literature prints it as best. "
+        f"Last - highest is in points, minutes are of the training of a cell. {SPREAD}"
     )
     columns = ("highest (test)", "its epoch", "last", "last - highest", "minutes")
     return Table(dataset, "Highest test accuracy", note, columns, lines)
@@ -185,8 +185,8 @@ def _measures_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequen
         return [last["accuracy"], last["balanced_accuracy"], last["auroc"], last["ece"]] if last else [None] * 4
 
     note = (
-        "At the last epoch, in %. Balanced accuracy is the mean recall of the classes, AUROC the mean of each class against "
-        f"the rest (of two classes that of the second), ECE the expected calibration error of 15 bins. {SPREAD}"
+        "At the last epoch, in %. Balanced accuracy is the mean recall of the classes. AUROC is the mean of each class against "
+        f"the rest (of two classes that of the second). ECE is the expected calibration error of 15 bins. {SPREAD}"
     )
     columns = ("accuracy", "balanced accuracy", "AUROC", "ECE")
     lines = lines_by_pair(pairs, rows, numbers, [PERCENT] * 4)

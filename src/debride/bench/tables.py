@@ -195,8 +195,9 @@ def _recovery_table(dataset: str, noises: Iterable[str], methods: Iterable[str],
     best = dice(BASELINE, clean)
     lines = [(method, tuple(_recovery(best, dice(BASELINE, n), dice(method, n)) for n in noisy)) for method in methods]
     note = (
-        f"In %, (method - {BASELINE}) / ({BASELINE} on clean labels - {BASELINE}), mean of the last ten epochs, means over the "
-        f"seeds that all three have (their number); where clean labels gain at least {100 * SMALLEST_GAP:.0f} points of Dice."
+        f"(method - {BASELINE}) / ({BASELINE} on clean labels - {BASELINE}) in %, mean of the last ten epochs. Means over the "
+        "seeds that all three have (their number). Only where clean labels gain at least "
+        f"{100 * SMALLEST_GAP:.0f} points of Dice."
     )
     return [Table(dataset, "Recovery, last ten epochs", note, noisy, tuple(lines))]
 

@@ -142,7 +142,7 @@ def _suggestion(ranking: Ranking, counts: Mapping[str, int]) -> str:
         return "Look at the flagged cases and repair them (debride repair), then train with ce on the repaired labels."
     if main in ("missing", "empty", "gap", "boundary"):
         return (
-            "Many labels seem wrong: compare ce on the repaired labels with self-cleansing on the given ones, which replaces "
-            "labels that the network fits badly; in our benchmark of lost and displaced labels it gained most."
+            "Many labels seem wrong: compare ce on the repaired labels with self-cleansing on the given ones. Self-cleansing "
+            "replaces labels that the network fits badly. In our benchmark of lost and displaced labels it gained most."
         )
     return "Many labels seem wrong: repair what is flagged, and compare self-cleansing and gsd-net with ce."
