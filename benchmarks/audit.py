@@ -19,11 +19,11 @@ from pathlib import Path
 import cc3d
 import numpy as np
 
-from debride.audit.audit_config import AuditConfig
-from debride.audit.evidence.pieces import predicted_classes
-from debride.audit.findings.record import read_proposals, read_record
+from debride.audit import AuditConfig
+from debride.audit.evidence import predicted_classes
+from debride.audit.findings import read_proposals, read_record
 from debride.audit.passes import audit_dataset
-from debride.audit.predictions.sources import open_predictions
+from debride.audit.predictions import open_predictions
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.evaluation.detection import average_precision

@@ -16,12 +16,10 @@ import numpy as np
 import torch
 from audit import RIVALS, difference, rivals_of
 
-from debride.audit.audit_config import AuditConfig
+from debride.audit import AuditConfig
 from debride.audit.passes import audit_dataset
-from debride.audit.predictions.cross_validation import cross_validate
-from debride.audit.predictions.kept import KeptPredictions
-from debride.audit.predictions.sources import RunPredictions, open_predictions
-from debride.audit.raters.consensus import majority
+from debride.audit.predictions import KeptPredictions, RunPredictions, cross_validate, open_predictions
+from debride.audit.raters import majority
 from debride.data.augmentation import Augmentation
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label

@@ -21,9 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from debride.audit.raters.compare import audit_raters
-from debride.audit.raters.consensus import majority, staple
-from debride.audit.raters.rater_agreement import agreement, boundary_bias, rater_table
+from debride.audit.raters import agreement, audit_raters, boundary_bias, majority, rater_table, staple
 from debride.data.open import open_dataset, subset
 from debride.data.pixels.images import read_label
 from debride.noise.markov import boundary_process, smooth

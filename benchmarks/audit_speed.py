@@ -27,7 +27,7 @@ from cleanlab.segmentation.rank import get_label_quality_scores
 from PIL import Image
 from scipy import ndimage
 
-from debride.audit.evidence.scores import ThresholdSums, score_case
+from debride.audit.evidence import ThresholdSums, score_case
 
 CLASSES, SIZE = 4, 256
 

@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from debride.audit.audit_config import AuditConfig
+from debride.audit import AuditConfig
 from debride.audit.passes import audit_dataset
-from debride.audit.predictions.sources import open_predictions
-from debride.audit.repair.apply import repair
-from debride.audit.repair.decisions import parse_acceptance
+from debride.audit.predictions import open_predictions
+from debride.audit.repair import parse_acceptance, repair
 from debride.data.open import open_dataset
 
 

@@ -14,7 +14,7 @@ import pytest
 from debride.audit.evidence.pieces import find_pieces
 from debride.audit.evidence.whole import explain
 from debride.audit.findings.finding import Finding
-from debride.audit.findings.gather import find
+from debride.audit.gather import find
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]

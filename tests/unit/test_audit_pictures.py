@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from debride.audit.findings.finding import Finding
-from debride.audit.shown import pictures
-from debride.audit.shown.pictures import COLOURS, PANEL, crop, picture, picture_of
+from debride.audit.shown import finding_pictures as pictures
+from debride.audit.shown.finding_pictures import COLOURS, PANEL, crop, picture, picture_of
 from debride.types import IGNORE
 
 GAP = 4

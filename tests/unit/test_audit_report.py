@@ -13,7 +13,7 @@ import pytest
 from debride.audit.findings.finding import Finding, FindingKind
 from debride.audit.shown import charts as plots
 from debride.audit.shown.audit_report import KINDS, write_report
-from debride.audit.shown.pictures import picture
+from debride.audit.shown.finding_pictures import picture
 from debride.types import DataError
 
 EVIL = """<script>alert("x")</script>&'"""

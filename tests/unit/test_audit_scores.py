@@ -14,8 +14,9 @@ import torch
 from cleanlab.segmentation.rank import get_label_quality_scores
 from scipy import ndimage
 
-from debride.audit.evidence import scores
-from debride.audit.evidence.scores import CaseScore, ThresholdSums, outline_biases, score_case
+from debride.audit.evidence import outlines
+from debride.audit.evidence.outlines import outline_biases
+from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case
 from debride.refine.confident import confidence_sums, corrected, thresholds
 from debride.types import IGNORE, DataError
 
@@ -103,7 +104,7 @@ def slow_score(
         sure = given | {at for at in asked if confident[at] == c}
         off = [at for at in sure if confident[at] is not None and confident[at] != label[at]]
         found.append(
-            scores.ClassScore(
+            ClassScore(
                 class_id=c,
                 given=len(given),
                 predicted=len(mask),
@@ -163,7 +164,7 @@ def test_a_class_that_is_hardly_ever_given_much_has_a_small_threshold(size):
 )
 @pytest.mark.parametrize("pairs", [1 << 21, 0])
 def test_biases_are_in_mm_by_pairs_and_by_a_distance_transform(size, spacing, pairs, monkeypatch):
-    monkeypatch.setattr(scores, "PAIRS", pairs)
+    monkeypatch.setattr(outlines, "PAIRS", pairs)
     label, probability = case(size, 4, seed=1, ignored=True)
     limits = limits_of(label, probability)
     same(score_case(label, probability, limits, spacing), slow_score(label, probability, limits, spacing))
@@ -174,7 +175,7 @@ def test_biases_are_in_mm_by_pairs_and_by_a_distance_transform(size, spacing, pa
 def test_pieces_of_one_row_give_the_same(size, dtype, monkeypatch):
     label, probability = case(size, 4, dtype=dtype, ignored=True)
     whole = score_case(label, probability, limits_of(label, probability))
-    monkeypatch.setattr(scores, "PIECE", 2 * math.prod(size[1:]))
+    monkeypatch.setattr(outlines, "PIECE", 2 * math.prod(size[1:]))
     same(score_case(label, probability, limits_of(label, probability)), whole)
     assert whole.classes[0].bias == score_case(label, probability, limits_of(label, probability)).classes[0].bias
 
@@ -193,8 +194,8 @@ def test_objects_far_from_the_first_rows_have_the_same_bias():
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("pairs", [1 << 21, 0])
 def test_biases_of_many_pieces_and_of_outlines_near_and_far(size, spacing, ignored, pairs, monkeypatch):
-    monkeypatch.setattr(scores, "PIECE", 1)
-    monkeypatch.setattr(scores, "PAIRS", pairs)
+    monkeypatch.setattr(outlines, "PIECE", 1)
+    monkeypatch.setattr(outlines, "PAIRS", pairs)
     label, _ = case(size, 3, seed=2, ignored=ignored)
     predicted = np.roll(np.where(label == IGNORE, 0, label), 9, axis=0)
     predicted[label == IGNORE] = 0

@@ -14,7 +14,7 @@ import pytest
 
 from debride.audit.evidence.ranking import Ranking
 from debride.audit.evidence.scores import CaseScore, ClassScore
-from debride.audit.findings.overview import summarise_audit
+from debride.audit.overview import summarise_audit
 from debride.types import Case, Dataset
 
 NAN = math.nan

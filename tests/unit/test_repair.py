@@ -16,7 +16,7 @@ from tests.unit.test_audit_record import box, given_label, write_audit
 
 from debride import __version__
 from debride.audit.findings.finding import Finding
-from debride.audit.repair.apply import FOLDER, RECORD, apply_findings, repair, reverse
+from debride.audit.repair import FOLDER, RECORD, apply_findings, repair, reverse
 from debride.audit.repair.decisions import Acceptance, parse_acceptance, read_decisions
 from debride.data.check import find_problems
 from debride.data.open import open_dataset

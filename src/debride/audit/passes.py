@@ -6,11 +6,9 @@ then, when it is known what is usual, for scores and findings. Between cases som
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +17,41 @@ import numpy.typing as npt
 
 from debride import __version__
 from debride.audit.audit_config import AuditConfig
-from debride.audit.evidence.gains import evidence, thin
-from debride.audit.evidence.pieces import find_pieces, predicted_classes
-from debride.audit.evidence.ranking import Ranking, plant, rank
-from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case
-from debride.audit.evidence.whole import agreement
-from debride.audit.findings.finding import Finding
-from debride.audit.findings.gather import find
-from debride.audit.findings.overview import summarise_audit
-from debride.audit.predictions.sources import Predictions, warn_seen
-from debride.audit.shown.audit_report import write_report
-from debride.audit.shown.pictures import picture_of
-from debride.audit.shown.worklist import write_table, write_worklist
+from debride.audit.audit_folder import (
+    cell,
+    claim_output,
+    described,
+    make_room,
+    write_findings,
+    write_proposals,
+    write_scores,
+)
+from debride.audit.evidence import (
+    CaseScore,
+    Ranking,
+    ThresholdSums,
+    agreement,
+    evidence,
+    find_pieces,
+    plant,
+    predicted_classes,
+    rank,
+    score_case,
+    thin,
+)
+from debride.audit.findings import Finding, Label, Numbers
+from debride.audit.gather import find
+from debride.audit.overview import summarise_audit
+from debride.audit.predictions import Predictions, warn_seen
+from debride.audit.shown import picture_of, write_report, write_table, write_worklist
 from debride.data.pixels.images import hash_of, read_image, read_label
-from debride.files import TEMPORARY, atomic_path, new_folder, write_csv, write_json, write_text
+from debride.files import atomic_path, write_csv, write_json
 from debride.progress import track
 from debride.rng import derive, generator
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
-Label = npt.NDArray[np.uint8]
-
-MARKER = ".debride-audit"
-"""Marks a folder as that of an audit, from the start: only in such a folder is anything replaced."""
-
 SUSPECTED = 0.1
 """Least probability of being wrong with which cases.csv says of what kind, where there is no finding."""
-
-PARTS = ("audit.json", "proposals", "pictures", "worklist", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
-"""What an audit writes; the report is the last."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class _Read:
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _Kept:
     """What is kept of each case between the two passes."""
 
     evidence: dict[str, float]
@@ -80,7 +85,7 @@ class _Looked:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Judged:
     """What the second pass found: scores and findings by case, and the lines of the worklist."""
 
     scores: dict[str, CaseScore]
@@ -105,52 +110,52 @@ def audit_dataset(
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
     claim_output(dataset, out)
-    _make_room(out)
+    make_room(out)
     audit = _Audit(dataset, cases, predictions, config, out)
     sums = ThresholdSums(len(dataset.classes))
-    looked = _first_pass(audit, sums)
+    kept = _first_pass(audit, sums)
     ranking = rank(
-        [each.evidence for each in looked],
-        [each.planted for each in looked],
+        [numbers.evidence for numbers in kept],
+        [numbers.planted for numbers in kept],
         [case.patient for case in cases],
         config.seed,
         [case.trusted for case in cases],
     )
-    said = _second_pass(audit, ranking, _typical(looked), sums.thresholds())
-    return _write(audit, ranking, said)
+    judged = _second_pass(audit, ranking, _typical(kept), sums.thresholds())
+    return _write(audit, ranking, judged)
 
 
-def _first_pass(audit: _Audit, sums: ThresholdSums) -> list[_Looked]:
+def _first_pass(audit: _Audit, sums: ThresholdSums) -> list[_Kept]:
     """The evidence against every label, and against those with planted errors; ``sums`` is filled."""
     chosen = _planted_cases(audit.cases, audit.config)
-    looked: list[_Looked] = []
+    kept: list[_Kept] = []
     with track("looking at labels", len(audit.cases)) as show:
         for done, case in enumerate(audit.cases, start=1):
             read = _read(audit, case)
             sums.add(read.label, read.probability)
             with _naming(case):
-                looked.append(_look(read, audit.config.seed, case.id, case.id in chosen))
+                kept.append(_look(read, audit.config.seed, case.id, case.id in chosen))
             show(done)
-    return looked
+    return kept
 
 
-def _typical(looked: Sequence[_Looked]) -> float | None:
+def _typical(kept: Sequence[_Kept]) -> float | None:
     """The median agreement of labels that are not empty."""
-    reached = [each.agreement for each in looked if each.agreement is not None]
+    reached = [numbers.agreement for numbers in kept if numbers.agreement is not None]
     return float(np.median(reached)) if reached else None
 
 
-def _second_pass(audit: _Audit, ranking: Ranking, typical: float | None, thresholds: npt.NDArray[np.float64]) -> _Said:
+def _second_pass(audit: _Audit, ranking: Ranking, typical: float | None, thresholds: npt.NDArray[np.float64]) -> _Judged:
     """Scores and findings of every case, and the files of those that have findings: the most suspicious first, which get the
     pictures."""
-    said = _Said({}, {}, [])
+    judged = _Judged({}, {}, [])
     pictures = audit.config.pictures
     with track("looking for errors", len(audit.cases)) as show:
         for done, row in enumerate(ranking.order, start=1):
             case = audit.cases[row]
             read = _read(audit, case)
             spacing = read.geometry.spacing
-            said.scores[case.id] = score_case(read.label, read.probability, thresholds, spacing)
+            judged.scores[case.id] = score_case(read.label, read.probability, thresholds, spacing)
             with _naming(case):
                 findings, numbers, proposed = find(
                     case.id,
@@ -163,33 +168,33 @@ def _second_pass(audit: _Audit, ranking: Ranking, typical: float | None, thresho
                     typical=typical,
                     least=audit.config.least,
                 )
-            said.findings[case.id] = findings
+            judged.findings[case.id] = findings
             if findings:
-                _write_proposals(audit.out / "proposals" / f"{case.id}.npz", numbers, proposed)
-                said.worklist.extend(write_worklist(audit.out, case, findings, read.geometry, numbers, audit.dataset.classes))
+                write_proposals(audit.out / "proposals" / f"{case.id}.npz", numbers, proposed)
+                judged.worklist.extend(write_worklist(audit.out, case, findings, read.geometry, numbers, audit.dataset.classes))
                 _draw(audit.out, case, findings[:pictures], read, numbers, proposed)
                 pictures -= min(pictures, len(findings))
             show(done)
-    return said
+    return judged
 
 
-def _write(audit: _Audit, ranking: Ranking, said: _Said) -> dict[str, Any]:
+def _write(audit: _Audit, ranking: Ranking, judged: _Judged) -> dict[str, Any]:
     """Writes the tables, audit.json and the report, and returns the summary."""
     out, dataset, cases = audit.out, audit.dataset, audit.cases
     ranked = [cases[row] for row in ranking.order]
-    kinds = {case.id: _main_kind(said.findings[case.id], ranking, row) for row, case in enumerate(cases)}
-    _write_findings(out / "findings.jsonl", (finding for case in ranked for finding in said.findings[case.id]))
-    write_table(out, said.worklist)
-    _write_scores(out / "scores.csv", ranked, said.scores, dataset)
-    _write_cases(audit, ranking, said, kinds)
-    summary = summarise_audit(cases, ranking, said.scores, kinds, dataset, audit.config.seed)
+    kinds = {case.id: _main_kind(judged.findings[case.id], ranking, row) for row, case in enumerate(cases)}
+    write_findings(out / "findings.jsonl", (finding for case in ranked for finding in judged.findings[case.id]))
+    write_table(out, judged.worklist)
+    write_scores(out / "scores.csv", ranked, judged.scores, dataset)
+    _write_cases(audit, ranking, judged, kinds)
+    summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset, audit.config.seed)
     warning = warn_seen(audit.predictions, cases)
     summary["warnings"] += [warning] if warning else []
     write_json(
         out / "audit.json",
         {
             "version": __version__,
-            "dataset": _described(dataset),
+            "dataset": described(dataset),
             "predictions": {**audit.predictions.about, **({"warning": warning} if warning else {})},
             "settings": asdict(audit.config),
             "summary": summary,
@@ -200,19 +205,19 @@ def _write(audit: _Audit, ranking: Ranking, said: _Said) -> dict[str, Any]:
     return summary
 
 
-def _look(read: _Read, seed: int, case: str, planted: bool) -> _Looked:
+def _look(read: _Read, seed: int, case: str, planted: bool) -> _Kept:
     """The first pass of one case."""
     label, probability, predicted = read.label, read.probability, read.predicted
     labelled = bool(((label > 0) & (label != IGNORE)).any())
-    seen = thin(label, probability, predicted, read.geometry.spacing)
+    thinned = thin(label, probability, predicted, read.geometry.spacing)
 
     def against(given: Label) -> dict[str, float]:
-        numbers, pieces = find_pieces(given, seen.probability, seen.predicted, seen.spacing)
-        return evidence(given, seen.probability, seen.predicted, numbers, pieces, seen.spacing, seen.stands_for)
+        numbers, pieces = find_pieces(given, thinned.probability, thinned.predicted, thinned.spacing)
+        return evidence(given, thinned.probability, thinned.predicted, numbers, pieces, thinned.spacing, thinned.stands_for)
 
-    wrong = plant(seen.label, len(probability), generator(seed, "plant", case)) if planted else {}
-    return _Looked(
-        against(seen.label),
+    wrong = plant(thinned.label, len(probability), generator(seed, "plant", case)) if planted else {}
+    return _Kept(
+        against(thinned.label),
         {kind: against(given) for kind, given in wrong.items()},
         agreement(label, probability, predicted) if labelled else None,
     )
@@ -240,34 +245,6 @@ def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]
     return frozenset(order[: config.planted])
 
 
-def check_output(dataset: Dataset, out: Path, predictions: Path | None = None) -> None:
-    """Raises DataError as ``new_folder`` does, with the folder of ``predictions`` as a source, if one is given. An audit that
-    was cut off may go on."""
-    sources = {"the data set": dataset.root, **({"the folder of predictions": predictions} if predictions else {})}
-    new_folder(out, apart_from=sources, may_go_on=(out / MARKER).exists())
-    if (out / "audit.json").exists() and (out / "report.html").exists():
-        raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
-
-
-def claim_output(dataset: Dataset, out: Path) -> None:
-    """Makes the folder of an audit, if ``check_output`` allows it, and marks it as such."""
-    check_output(dataset, out)
-    write_text(out / MARKER, "")
-
-
-def _make_room(out: Path) -> None:
-    """Removes what an audit left that was cut off."""
-    for name in PARTS:
-        if (out / name).is_dir():
-            shutil.rmtree(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
-    for folder in (out, out / "predictions"):
-        for unfinished in folder.glob(f"{TEMPORARY}*"):
-            if unfinished.is_file():
-                unfinished.unlink()
-
-
 def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     """What a suspicious label is suspected of: its surest finding's kind, else what the evidence speaks of most."""
     if findings:
@@ -277,9 +254,7 @@ def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     return "boundary" if kind == "ragged" else kind
 
 
-def _draw(
-    out: Path, case: Case, findings: Sequence[Finding], read: _Read, numbers: npt.NDArray[np.uint16], proposed: Label
-) -> None:
+def _draw(out: Path, case: Case, findings: Sequence[Finding], read: _Read, numbers: Numbers, proposed: Label) -> None:
     """Writes pictures/CASE-NUMBER.png for each of the findings."""
     if not findings:
         return
@@ -290,31 +265,11 @@ def _draw(
             temporary.write_bytes(picture)
 
 
-def _write_proposals(path: Path, numbers: npt.NDArray[np.uint16], proposed: Label) -> None:
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, number=numbers, proposed=proposed)
-
-
-def _write_findings(path: Path, findings: Iterator[Finding]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(json.dumps(asdict(finding), ensure_ascii=False) + "\n" for finding in findings)
-
-
-def _write_scores(path: Path, cases: Sequence[Case], scores: dict[str, CaseScore], dataset: Dataset) -> None:
-    names = [field.name for field in fields(ClassScore)]
-    rows = (
-        [case.id, dataset.classes[score.class_id], *(_cell(getattr(score, name)) for name in names[1:])]
-        for case in cases
-        for score in scores[case.id].classes
-    )
-    write_csv(path, ["case", "class", *names[1:]], rows)
-
-
-def _write_cases(audit: _Audit, ranking: Ranking, said: _Said, kinds: dict[str, str]) -> None:
+def _write_cases(audit: _Audit, ranking: Ranking, judged: _Judged, kinds: dict[str, str]) -> None:
     rows = []
     for place, row in enumerate(ranking.order, start=1):
         case = audit.cases[row]
-        score = said.scores[case.id]
+        score = judged.scores[case.id]
         rows.append(
             {
                 "rank": place,
@@ -323,31 +278,15 @@ def _write_cases(audit: _Audit, ranking: Ranking, said: _Said, kinds: dict[str, 
                 "split": case.split,
                 "rater": case.rater or "",
                 "trusted": int(case.trusted),
-                "wrong": _cell(float(ranking.wrong[row])),
+                "wrong": cell(float(ranking.wrong[row])),
                 "flagged": int(ranking.flagged[row]),
                 "kind": kinds[case.id],
-                "findings": len(said.findings[case.id]),
-                "score": _cell(float(ranking.score[row])),
-                "dice": _cell(score.dice),
-                "self_confidence": _cell(score.softmin),
-                "surprise": _cell(score.surprise),
+                "findings": len(judged.findings[case.id]),
+                "score": cell(float(ranking.score[row])),
+                "dice": cell(score.dice),
+                "self_confidence": cell(score.softmin),
+                "surprise": cell(score.surprise),
                 "seen": {True: 1, False: 0, None: ""}[audit.predictions.seen(case)],
             }
         )
     write_csv(audit.out / "cases.csv", rows[0], (row.values() for row in rows))
-
-
-def _cell(value: float) -> str:
-    """A number, empty where it is not defined."""
-    return "" if value != value else str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def _described(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "root": str(dataset.root),
-        "format": dataset.format,
-        "classes": list(dataset.classes),
-        "ignore": dataset.ignore,
-        "values": {str(raw): id for raw, id in dataset.values.items()},
-        "ndim": dataset.ndim,
-    }

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debride.audit.audit_config import AuditConfig
+from debride.audit import AuditConfig
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_masks
 from debride.cli.options import Verbs, add_settings, given_settings
@@ -81,7 +81,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
-    from debride.audit.passes import audit_dataset, check_output, claim_output
+    from debride.audit.audit_folder import check_output, claim_output
+    from debride.audit.passes import audit_dataset
     from debride.data.rater_choice import image_id
     from debride.files import exclusive
 
@@ -110,7 +111,7 @@ def answer(arguments: argparse.Namespace) -> int:
 
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
     """Writes raters/ in the folder of the audit, anew if an audit was cut off."""
-    from debride.audit.raters.compare import audit_raters
+    from debride.audit.raters import audit_raters
     from debride.progress import track
 
     out = arguments.out / "raters"
@@ -131,9 +132,7 @@ def _predictions(
     arguments: argparse.Namespace, dataset: Dataset, cases: list[Case], config: AuditConfig
 ) -> tuple[Any, list[Case]]:
     """The predictions to audit by, and the cases that have one, in the order to look at them."""
-    from debride.audit.predictions.cross_validation import cross_validate
-    from debride.audit.predictions.kept import KeptPredictions
-    from debride.audit.predictions.sources import FolderPredictions, RunPredictions, open_predictions
+    from debride.audit.predictions import FolderPredictions, KeptPredictions, RunPredictions, cross_validate, open_predictions
 
     source = arguments.predictions or arguments.run_folder
     device = given_settings(arguments, TrainConfig, dest="train_").get("device", "auto")

@@ -41,8 +41,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
-    from debride.audit.repair.apply import repair, reverse
-    from debride.audit.repair.decisions import parse_acceptance
+    from debride.audit.repair import parse_acceptance, repair, reverse
 
     if arguments.reverse:
         if arguments.audit is not None or arguments.accept or arguments.decisions:

@@ -1,4 +1,30 @@
-"""What a prediction says against a label, as arrays and numbers: gains, pieces, whole-label mistakes, scores, ranking.
+"""What a prediction says against a label, as arrays and numbers. Nothing here reads a file.
 
-Nothing here reads a file.
+``pieces`` are where both disagree, ``gains`` say how much likelier other labels would be, ``whole`` looks for one mistake that
+explains a whole label, ``scores`` are label quality scores, and ``ranking`` makes a probability of it all.
 """
+
+from debride.audit.evidence.gains import evidence, thin
+from debride.audit.evidence.pieces import Piece, find_pieces, predicted_classes
+from debride.audit.evidence.ranking import RESAMPLES, Ranking, plant, rank
+from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case
+from debride.audit.evidence.whole import WholeLabel, agreement, explain
+
+__all__ = [
+    "RESAMPLES",
+    "CaseScore",
+    "ClassScore",
+    "Piece",
+    "Ranking",
+    "ThresholdSums",
+    "WholeLabel",
+    "agreement",
+    "evidence",
+    "explain",
+    "find_pieces",
+    "plant",
+    "predicted_classes",
+    "rank",
+    "score_case",
+    "thin",
+]

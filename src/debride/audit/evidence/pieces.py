@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from debride.audit.findings.finding import FindingKind
+from debride.audit.findings import FindingKind
 from debride.types import IGNORE, DataError
 
 Label = npt.NDArray[np.uint8]

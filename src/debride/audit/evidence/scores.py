@@ -9,17 +9,15 @@ softmin of the image alone. That rests on probabilities that sum to one, and kee
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
-import edt
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from debride.audit.evidence.gains import TEMPERATURE
+from debride.audit.evidence.outlines import outline_biases, row_pieces
 from debride.types import IGNORE, DataError
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -37,15 +35,6 @@ LEVELS = 32
 
 SMALLEST = 2.0**-24
 """The smallest float16 above 0: probabilities below count as that where their logarithm is taken."""
-
-PIECE = 1 << 18
-"""Pixels that are worked on at a time, or one slice of axis 0 where that has more."""
-
-PAIRS = 1 << 19
-"""Up to so many pairs of outline pixels are compared one by one; for more a distance transform is made."""
-
-REACH = 3
-"""An outline is looked for up to so many of the smallest steps away first, one less in 3D."""
 
 
 def _series(power: int) -> Reals:
@@ -105,7 +94,7 @@ class ThresholdSums:
 
     def add(self, label: Labels, probability: Floats) -> None:
         """Adds one case: its label (*S), with ``IGNORE``, and probabilities (K, *S)."""
-        for rows in _pieces(label.shape):
+        for rows in row_pieces(label.shape):
             labels, background = label[rows].reshape(-1), probability[0, rows].reshape(-1)
             marked = np.flatnonzero(labels != 0)
             given = labels.take(marked)
@@ -133,7 +122,7 @@ def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: S
     sums = _Sums(len(probability))
     predicted = np.zeros(label.shape, np.uint8)
     low, high = list(label.shape), [0] * label.ndim
-    for rows in _pieces(label.shape):
+    for rows in row_pieces(label.shape):
         box = sums.add(label[rows], probability[:, rows], thresholds, predicted[rows])
         for axis, (first, last) in enumerate(box):
             start = 0 if axis else rows.start
@@ -176,49 +165,6 @@ def expected_dice(reached: Counts, inside: Counts) -> tuple[Reals, Reals]:
     mean = dice.sum(axis=1) / LEVELS
     away = dice - mean[:, None]
     return mean, np.sqrt(np.einsum("ij,ij->i", away, away) / LEVELS)
-
-
-def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequence[float] | None = None) -> list[float]:
-    """How far each foreground class's outline in a label (*S) lies outside that in a prediction (*S), in units of ``spacing``.
-
-    The mean over the label's outline of the distance to the nearest pixel of the prediction's, negative inside the prediction:
-    0 where the two are equal. An outline is made of the pixels that have a neighbour of another class along an axis; neither
-    the image's edge nor a pixel without a label counts as one. NaN where label or prediction has no outline of the class.
-    """
-    steps, unknown = np.asarray(spacing or (1,) * label.ndim, np.float64), bool(label.size) and label.max() == IGNORE
-    shifts, lengths = _surroundings(tuple(steps.tolist()))
-    count, other_count, total = np.zeros((3, classes))
-    lost: list[tuple[npt.NDArray[Any], ...]] = []
-    targets: list[tuple[Labels, Places]] = []
-    for rows in _pieces(label.shape, 8 * REACH):
-        first, last = max(0, rows.start - REACH - 1), rows.stop + REACH + 1
-        maps = _outlines(label[first:last], predicted[first:last], unknown)
-        row = maps[0, 0].size
-        start = (rows.start - first + REACH) * row
-        inner = slice(start, start + (rows.stop - rows.start) * row)
-        ours, theirs, under = maps.reshape(3, -1)
-        own, target = (np.flatnonzero(outline[inner] != 0) + start for outline in (ours, theirs))
-        given, other = ours.take(own), theirs.take(target)
-        flat = shifts @ np.array(maps.strides[1:])
-        sign = np.where(under.take(own) == given, -1.0, 1.0)
-        parts = [_nearest(given[some], own[some], theirs, flat, lengths) for some in _pieces((own.size, flat.size))]
-        distance = np.concatenate([np.zeros(0), *parts])
-        far = np.flatnonzero(np.isinf(distance))
-        distance[far] = 0
-        count += np.bincount(given, minlength=classes)
-        other_count += np.bincount(other, minlength=classes)
-        total += np.bincount(given, distance * sign, minlength=classes)
-        lost.append((given[far], sign[far], own[far] + first * row))
-        targets.append((other, target + first * row))
-    wide = tuple(size + 2 * REACH for size in label.shape)
-    ids = {class_id for found, _, _ in lost for class_id in found.tolist()}
-    for class_id in ids & set(np.flatnonzero(other_count).tolist()):
-        signs, places = (np.concatenate([found[at][found[0] == class_id] for found in lost]) for at in (1, 2))
-        others = np.concatenate([at[found == class_id] for found, at in targets])
-        points, goals = (np.stack(np.unravel_index(at, wide), axis=1) for at in (places, others))
-        total[class_id] += signs @ _distances(points, goals, steps)
-    both = (count > 0) & (other_count > 0)
-    return [float(value) for value in np.divide(total, count, out=np.full(classes, np.nan), where=both)[1:]]
 
 
 class _Sums:
@@ -306,12 +252,6 @@ def _confident(p: Singles, thresholds: Reals) -> Labels:
     return found
 
 
-def _pieces(shape: tuple[int, ...], least: int = 1) -> Iterator[slice]:
-    """Slices of axis 0 of about ``PIECE`` pixels, and of at least so many."""
-    step = max(least, PIECE // max(1, int(np.prod(shape[1:]))))
-    return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
-
-
 def _tensor(values: Floats) -> torch.Tensor:
     """Values as a flat float32 tensor, which may share their memory; torch converts halves several times as fast as NumPy."""
     flat = values.reshape(-1)
@@ -338,59 +278,3 @@ def _box(mask: npt.NDArray[np.bool_], at: Places) -> list[tuple[int, int]]:
         mask = np.asarray(mask[slice(*box[-1])].any(axis=0))
         at = np.flatnonzero(mask)
     return box
-
-
-def _outlines(label: Labels, predicted: Labels, unknown: bool) -> Labels:
-    """A label's outlines, a prediction's (their classes, 0 elsewhere) and the prediction, with a rim of ``REACH`` zeros."""
-    known = label != IGNORE if unknown else None
-    both = np.stack((label, predicted))
-    edge = np.zeros(both.shape, bool)
-    for axis in range(1, both.ndim):
-        before = (slice(None),) * axis + (slice(None, -1),)
-        after = (slice(None),) * axis + (slice(1, None),)
-        other = both[before] != both[after]
-        if known is not None:
-            other &= known[before[1:]] & known[after[1:]]
-        edge[before] |= other
-        edge[after] |= other
-    found = np.zeros((3, *(size + 2 * REACH for size in label.shape)), np.uint8)
-    inner = found[(slice(None), *(slice(REACH, -REACH),) * label.ndim)]
-    np.multiply(both, edge.view(np.uint8), out=inner[:2])
-    inner[2] = predicted
-    return found
-
-
-@lru_cache(maxsize=64)
-def _surroundings(steps: tuple[float, ...]) -> tuple[Places, Reals]:
-    """The ways (m, axes) in pixels to all places near one, the shortest first, and their lengths (1 + m,), see ``_nearest``."""
-    reach = REACH if len(steps) < 3 else REACH - 1
-    ways = np.indices((2 * reach + 1,) * len(steps)).reshape(len(steps), -1).T - reach
-    length = np.sqrt(np.square(ways * steps).sum(axis=1))
-    order = np.argsort(length, kind="stable")
-    order = order[length[order] <= reach * min(steps)]
-    return ways[order], np.append(length[order], np.inf)[::-1]
-
-
-def _nearest(given: Labels, own: Places, seen: Labels, ways: Places, lengths: Reals) -> Reals:
-    """The distance (n,) from flat places (n,) to the nearest in ``seen`` of the class given there, infinite where none is near.
-
-    ``ways`` (m,) are flat, the shortest first, and ``lengths`` (1 + m,) theirs in reverse order after an infinite one.
-    """
-    found = (seen.take(own + ways[:, None]) == given).view(np.uint8)
-    found *= np.arange(len(ways), 0, -1, dtype=np.uint8)[:, None]
-    return np.asarray(lengths.take(found.max(axis=0)), np.float64)
-
-
-def _distances(points: Places, targets: Places, steps: Reals) -> Reals:
-    """The distance (n,) of each of the pixels (n, axes) to the nearest of others (m, axes), in units of ``steps`` (axes,)."""
-    if len(points) * len(targets) <= PAIRS:
-        square = np.zeros((len(points), len(targets)), np.float32)
-        for axis, step in enumerate(steps):
-            away = np.subtract.outer(*((places[:, axis] * step).astype(np.float32) for places in (points, targets)))
-            square += np.square(away, out=away)
-        return np.asarray(np.sqrt(square.min(axis=1)), np.float64)
-    low = np.minimum(points.min(axis=0), targets.min(axis=0))
-    field = np.ones(np.maximum(points.max(axis=0), targets.max(axis=0)) - low + 1, np.uint8)
-    field[tuple((targets - low).T)] = 0
-    distance = edt.edt(field, anisotropy=tuple(steps), black_border=False, parallel=1)
-    return np.asarray(distance[tuple((points - low).T)], np.float64)

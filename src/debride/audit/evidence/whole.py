@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import fft, optimize, special
 
 from debride.audit.evidence.pieces import predicted_classes
-from debride.audit.findings.finding import FindingKind
+from debride.audit.findings import FindingKind
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]

@@ -1,1 +1,9 @@
-"""One mistake of one label, as a person would count it: how it is put into words, written, and read back."""
+"""One mistake of one label, as a person would count it: a ``Finding``; and an audit's folder, read back with suspicion.
+
+What others accept, repair and show comes from here: ``read_record`` trusts nothing that it reads.
+"""
+
+from debride.audit.findings.finding import Finding, FindingKind
+from debride.audit.findings.record import KINDS, Label, Numbers, Record, check_belongs, read_proposals, read_record
+
+__all__ = ["KINDS", "Finding", "FindingKind", "Label", "Numbers", "Record", "check_belongs", "read_proposals", "read_record"]

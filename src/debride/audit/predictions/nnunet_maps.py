@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from debride.audit.evidence.pieces import predicted_classes
+from debride.audit.evidence import predicted_classes
 from debride.data.pixels import find_pixels, suffix
 from debride.data.pixels.arrays import names
 from debride.types import IGNORE, DataError, Geometry

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from debride.audit.evidence.pieces import predicted_classes
+from debride.audit.evidence import predicted_classes
 from debride.audit.predictions.nnunet_maps import (
     MAPS,
     SOME_FOLD,

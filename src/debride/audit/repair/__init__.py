@@ -1,1 +1,10 @@
-"""Which findings are accepted, and the new data set with their repairs."""
+"""Which findings are accepted, and a new data set with their repairs, or with the labels given before.
+
+``decisions`` are rules and a file of decisions, ``guard`` keeps what nobody asked to remove, ``kept_labels`` the given files.
+"""
+
+from debride.audit.repair.apply import apply_findings, repair, reverse
+from debride.audit.repair.decisions import Acceptance, parse_acceptance, read_decisions
+from debride.audit.repair.kept_labels import FOLDER, RECORD
+
+__all__ = ["FOLDER", "RECORD", "Acceptance", "apply_findings", "parse_acceptance", "read_decisions", "repair", "reverse"]

@@ -1,15 +1,8 @@
-"""``repair``: a copy of a data set with accepted proposals of an audit applied; ``reverse``: the given labels again.
-
-Nothing disappears without being asked for. An *object* is a connected component of one class of the given label (8 neighbours
-in 2D, 26 in 3D). It counts as removed where nothing is left of it, and by an *extra* or *stray* finding, which mean to take it
-away, where less than half of it is left. Only those two may remove one, and not the last of its class in a case, nor one of a
-class that few cases have. What a flip, shift or swap moves or renames is not removed, but no class may lose its last voxel.
-"""
+"""``repair``: a copy of a data set with accepted proposals of an audit applied; ``reverse``: the given labels again."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,34 +10,22 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import numpy as np
-import numpy.typing as npt
 
 from debride import __version__
-from debride.audit.findings.finding import Finding, FindingKind
-from debride.audit.findings.record import Label, Numbers, Record, check_belongs, read_proposals, read_record
+from debride.audit.findings import Finding, Label, Numbers, Record, check_belongs, read_proposals, read_record
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
+from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
+from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
 from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset
-from debride.data.pixels.images import copy_image, files_of, hash_of, read_label, stem
-from debride.files import new_folder, read_text, write_text
-from debride.types import IGNORE, Case, DataError, Dataset, Geometry
-
-RECORD = "repairs.jsonl"
-"""The file in a repaired data set that says what was done with every finding."""
-
-FOLDER = "repairs"
-"""The folder in a repaired data set with ``given/``, the label files that were changed, and ``before/``, the record of the
-repairs that its source had seen already."""
-
-REMOVES: frozenset[FindingKind] = frozenset({"extra", "stray"})
-MOVES: frozenset[FindingKind] = frozenset({"flip", "shift"})
+from debride.data.pixels.images import read_label
+from debride.files import new_folder, write_text
+from debride.types import IGNORE, Case, Dataset, Geometry
 
 LEAST_CASES, LEAST_SHARE = 5, 0.02
 """A class that fewer cases have, or a smaller share of them, is rare."""
 
-_ALLOW = "--allow-removal permits it"
 _TRUSTED = "its label is trusted; --trusted-too permits it"
 
 
@@ -91,12 +72,15 @@ def repair(
         if not chosen.get(case.id):
             return label
         numbers, proposed = read_proposals(audit, case.id, by_case[case.id], label.shape, len(record.classes))
-        repaired, told = apply_findings(label, numbers, proposed, chosen[case.id], record.classes, rare, accept.allow_removal)
-        outcomes.update({(case.id, number): outcome for number, outcome in told.items()})
-        return repaired if any(outcome.status == "applied" for outcome in told.values()) else label
+        repaired, reported = apply_findings(
+            label, numbers, proposed, chosen[case.id], record.classes, rare, accept.allow_removal
+        )
+        outcomes.update({(case.id, number): outcome for number, outcome in reported.items()})
+        return repaired if any(outcome.status == "applied" for outcome in reported.values()) else label
 
     def finish(folder: Path) -> None:
-        files = _keep_given(dataset, folder, {case for (case, _), told in outcomes.items() if told.status == "applied"})
+        applied = {case for (case, _), outcome in outcomes.items() if outcome.status == "applied"}
+        files = keep_given(dataset, folder, applied)
         lines = [_line(finding, record, verdicts, outcomes, trusted, files) for finding in record.findings]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         summary.update(_summary(lines))
@@ -121,10 +105,10 @@ def reverse(
     """
     dataset = open_dataset(repaired, format=format)
     new_folder(out, apart_from={"the data set": dataset.root})
-    given = _given(dataset)
+    given = given_files(dataset)
 
     def finish(folder: Path) -> None:
-        _carry(dataset.root / FOLDER / "before", folder)
+        carry(dataset.root / FOLDER / "before", folder)
 
     copy_dataset(dataset, out, lambda case, label, geometry: given.get(case.id, label), progress, finish)
     return {"cases": len(given)}
@@ -145,7 +129,7 @@ def apply_findings(
     would together remove an object the surest ones are applied. ``IGNORE`` keeps its place. ``rare`` are ids of rare classes.
     """
     result = label.copy()
-    guard = None if allow_removal else _Guard(label, classes, rare)
+    guard = None if allow_removal else Guard(label, classes, rare)
     outcomes: dict[int, Outcome] = {}
     for finding in sorted(findings, key=lambda finding: (-finding.confidence, finding.number)):
         inside = tuple(slice(*ends) for ends in finding.box)
@@ -163,108 +147,6 @@ def apply_findings(
     return result, outcomes
 
 
-class _Guard:
-    """Keeps account of what is left of a label's objects and classes while findings are applied one by one."""
-
-    def __init__(self, label: Label, classes: Sequence[str], rare: frozenset[int]) -> None:
-        self.classes, self.rare = classes, rare
-        self.regions, self.of_region, self.sizes = _objects(label)
-        self.left = self.sizes.copy()
-        self.gone = np.zeros(len(self.sizes), bool)
-        self.gone[0] = True
-        self.totals = _counts(label)
-
-    def objection(
-        self, kind: FindingKind, label: Label, inside: tuple[slice, ...], changed: npt.NDArray[np.bool_], new: Label
-    ) -> str:
-        """Why a change of the label as it stands may not be made; empty if it may, and then it is booked."""
-        before, after = label[inside][changed], new[changed]
-        totals = self.totals - _histogram(before) + _histogram(after)
-        vanished = np.flatnonzero((self.totals[1:IGNORE] > 0) & (totals[1:IGNORE] == 0)) + 1
-        if len(vanished):
-            return f"the class {self.classes[int(vanished[0])]} would vanish from the case; {_ALLOW}"
-        lost = np.bincount(self.regions[inside][changed], minlength=len(self.sizes))
-        left = self.left - lost
-        gone = self._removed(kind, lost, left, self.regions[inside][changed], after)
-        why = self._moved(kind, label, inside, changed, new) if kind in MOVES or kind == "swap" else ""
-        if kind not in MOVES:
-            why = why or self._objection_to(kind, gone)
-        if why:
-            return why
-        self.totals, self.left = totals, left
-        self.gone |= gone | (left <= 0)
-        return ""
-
-    def _removed(
-        self,
-        kind: FindingKind,
-        lost: npt.NDArray[np.intp],
-        left: npt.NDArray[np.int64],
-        regions: npt.NDArray[Any],
-        after: Label,
-    ) -> npt.NDArray[np.bool_]:
-        """Which objects a change would remove; one that is renamed altogether is not removed."""
-        gone = (lost > 0) & ~self.gone & (left <= 0)
-        if kind in REMOVES:
-            gone |= (lost > 0) & ~self.gone & (2 * left < self.sizes)
-        if kind == "swap":
-            gone &= np.bincount(regions[after != 0], minlength=len(self.sizes)) == 0
-        return gone
-
-    def _objection_to(self, kind: FindingKind, gone: npt.NDArray[np.bool_]) -> str:
-        for region in np.flatnonzero(gone):
-            value = int(self.of_region[region])
-            name = self.classes[value]
-            if kind not in REMOVES:
-                return f"an object of {name} of {self.sizes[region]} voxels would be removed, which {kind} is not for; {_ALLOW}"
-            if value in self.rare:
-                return f"an object of {name} would be removed, a class that few cases have; {_ALLOW}"
-            if not (~self.gone & ~gone & (self.of_region == value)).any():
-                return f"the only object of {name} in the case would be removed; {_ALLOW}"
-        return ""
-
-    def _moved(
-        self, kind: FindingKind, label: Label, inside: tuple[slice, ...], changed: npt.NDArray[np.bool_], new: Label
-    ) -> str:
-        """Whether a flip or shift loses an object of any class, or a swap one of a rare class."""
-        if kind == "swap" and not self.rare:
-            return ""
-        moved = label.copy()
-        moved[inside][changed] = new[changed]
-        before, after = (np.bincount(_objects(one)[1], minlength=IGNORE) for one in (label, moved))
-        for value in np.flatnonzero(after[1:] < before[1:]) + 1:
-            if kind in MOVES or value in self.rare:
-                return f"an object of {self.classes[int(value)]} would be lost in a {kind}; {_ALLOW}"
-        return ""
-
-
-def _objects(label: Label) -> tuple[npt.NDArray[Any], Label, npt.NDArray[np.int64]]:
-    """The objects of a label: their numbers from 1 (*S), and by number their class and size, both 0 for number 0."""
-    foreground = label.copy()
-    foreground[label == IGNORE] = 0
-    regions, count = cc3d.connected_components(foreground, connectivity=8 if label.ndim == 2 else 26, return_N=True)
-    of_region = np.zeros(count + 1, np.uint8)
-    sizes = np.zeros(count + 1, np.int64)
-    for plane, values in zip(regions, foreground, strict=True):
-        of_region[plane.ravel()] = values.ravel()
-        some = np.bincount(plane.ravel())
-        sizes[: len(some)] += some
-    sizes[0] = 0
-    return regions, of_region, sizes
-
-
-def _counts(label: Label) -> npt.NDArray[np.int64]:
-    """The number of voxels of each value 0 to 255, by slices: ``bincount`` needs eight bytes for each voxel it is given."""
-    totals = np.zeros(256, np.int64)
-    for plane in label:
-        totals += _histogram(plane)
-    return totals
-
-
-def _histogram(values: Label) -> npt.NDArray[np.int64]:
-    return np.bincount(values.ravel(), minlength=256)
-
-
 def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]]) -> frozenset[int]:
     """The classes that fewer cases have than ``least``. Labels are read until all have enough, and only where it matters."""
     labelled = [case.label for case in dataset.cases if case.label]
@@ -275,41 +157,9 @@ def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]]) 
     for path in labelled:
         if not rare:
             break
-        having += _counts(read_label(path, dataset)[0]) > 0
+        having += voxel_counts(read_label(path, dataset)[0]) > 0
         rare = frozenset(value for value in rare if having[value] < needed)
     return rare
-
-
-def _keep_given(dataset: Dataset, folder: Path, changed: set[str]) -> dict[str, dict[str, str]]:
-    """Copies the given labels of the changed cases into a new data set, with the record of earlier repairs; says what became of
-    each file: "label" before and after, its "given" copy, and the hashes "before" and "after"."""
-    place = folder / FOLDER
-    if place.exists() or (folder / RECORD).exists():
-        remedy = f"Rename what is named {FOLDER} or {RECORD} there."
-        raise DataError(dataset.root, "has a file of a case where the record of repairs goes", remedy)
-    _carry(dataset.root, place / "before")
-    now = {case.id: case.label for case in open_dataset(folder, format=dataset.format).cases if case.label}
-    files = {}
-    for case in dataset.cases:
-        if case.id in changed and case.label:
-            kept = place / "given" / f"{case.id}{case.label.name[len(stem(case.label)) :]}"
-            copy_image(case.label, kept)
-            files[case.id] = {
-                "label": now[case.id].relative_to(folder.resolve()).as_posix(),
-                "given_label": kept.relative_to(folder).as_posix(),
-                "before": hash_of([kept]),
-                "after": hash_of([now[case.id]]),
-            }
-    return files
-
-
-def _carry(source: Path, target: Path) -> None:
-    """Copies the record of a repair from one folder to another; nothing if there is none."""
-    if (source / RECORD).is_file():
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / RECORD, target / RECORD)
-        if (source / FOLDER).is_dir():
-            shutil.copytree(source / FOLDER, target / FOLDER)
 
 
 def _line(
@@ -353,43 +203,3 @@ def _summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "kinds": dict(Counter(line["kind"] for line in applied)),
         "guards": dict(Counter(line["why"] for line in lines if line["status"] == "guarded")),
     }
-
-
-def _given(dataset: Dataset) -> dict[str, Path]:
-    """The copies of the given labels by case, after the files were compared with the record of the repair."""
-    root = dataset.root
-    if not (root / RECORD).is_file():
-        raise DataError(root, f"has no {RECORD}", "Give a data set that `debride repair` wrote.")
-    lines: dict[str, dict[str, Any]] = {}
-    for number, text in enumerate(read_text(root / RECORD).split("\n"), start=1):
-        try:
-            line = json.loads(text) if text else {}
-            if line.get("status") == "applied":
-                case, expected = line["case"], {name: line[name] for name in ("label", "given_label", "before", "after")}
-                if lines.setdefault(case, expected) != expected or not _is_kept(root, expected["given_label"]):
-                    raise ValueError("its files cannot be these")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            remedy = "Restore this file: without it the repair cannot be reversed."
-            raise DataError(f"{root / RECORD}:{number}", f"is no line of a record of repairs ({error})", remedy) from None
-    kept_files = {path.relative_to(root).as_posix() for path in (root / FOLDER / "given").glob("*")}
-    named = files_of(root / line["given_label"] for line in lines.values())
-    unnamed = sorted(kept_files - {path.relative_to(root).as_posix() for path in named})
-    if unnamed:
-        remedy = "Restore this file: without it the repair cannot be reversed."
-        raise DataError(root / RECORD, f"does not name {unnamed[0]}: it is cut off", remedy)
-    labels = {case.id: case.label for case in dataset.cases}
-    for case, line in lines.items():
-        label, kept = labels.get(case), root / line["given_label"]
-        if label is None:
-            raise DataError(root, f"has no label of {case} any more, which was repaired", "Restore it.")
-        if hash_of([label]) != line["after"]:
-            remedy = "Take this change back, or go on from this data set without reversing."
-            raise DataError(label, "has changed since the repair", remedy)
-        if hash_of([kept]) != line["before"]:
-            raise DataError(kept, "is not the label that was given", "Restore it from the source data set.")
-    return {case: root / line["given_label"] for case, line in lines.items()}
-
-
-def _is_kept(root: Path, text: str) -> bool:
-    """Whether a path names a file directly in the folder of given labels."""
-    return Path(text).parent == Path(FOLDER) / "given" and (root / text).resolve().parent == root / FOLDER / "given"

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debride.audit.findings.finding import Finding, FindingKind
-from debride.audit.findings.record import KINDS, Record
+from debride.audit.findings import KINDS, Finding, FindingKind, Record
 from debride.files import read_text
 from debride.types import DataError
 

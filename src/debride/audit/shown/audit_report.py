@@ -19,10 +19,9 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from debride.audit.findings.finding import Finding
-from debride.audit.findings.record import read_record
+from debride.audit.findings import Finding, read_record
 from debride.audit.shown import charts as plots
-from debride.audit.shown import pictures
+from debride.audit.shown import finding_pictures
 from debride.files import read_text, write_text
 from debride.types import DataError
 
@@ -78,7 +77,7 @@ def render(audit: Path, limit: int = 200) -> str:
         total=len(findings),
         kinds={kind: KINDS.get(kind, "") for kind in dict.fromkeys(finding.kind for finding in findings)},
         classes={i: _class(classes, i) for i in sorted({finding.class_id for finding in shown})},
-        colours=pictures.COLOURS,
+        colours=finding_pictures.COLOURS,
         data={
             "key": hashlib.blake2b((audit / "findings.jsonl").read_bytes(), digest_size=8).hexdigest() if findings else "",
             "findings": [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.findings.finding import Finding
+from debride.audit.findings import Finding
 from debride.audit.shown.charts import COLOURS
 from debride.data.pixels.images import write_values
 from debride.files import write_csv, write_json, write_text

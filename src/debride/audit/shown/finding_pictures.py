@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw
 from skimage.measure import find_contours
 
-from debride.audit.findings.finding import Finding
+from debride.audit.findings import Finding
 from debride.types import IGNORE
 
 Labels = npt.NDArray[np.uint8]

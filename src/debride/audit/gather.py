@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from debride.audit.evidence.pieces import Piece, find_pieces
-from debride.audit.evidence.whole import WholeLabel, explain
-from debride.audit.findings.finding import Finding
+from debride.audit.evidence import Piece, WholeLabel, explain, find_pieces
+from debride.audit.findings import Finding
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.evidence.ranking import RESAMPLES, Ranking
-from debride.audit.evidence.scores import CaseScore
+from debride.audit.evidence import RESAMPLES, CaseScore, Ranking
 from debride.rng import generator
 from debride.types import Case, Dataset
 from debride.words import some
