@@ -8,7 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from debride.data.pixels.kind import Header, Pixels
+from debride.data.pixels.metaimage import MetaImage
 from debride.data.pixels.nifti import Nifti
+from debride.data.pixels.nrrd import Nrrd
 from debride.data.pixels.pictures import Jpeg, Pictures
 from debride.types import DataError
 
@@ -18,6 +20,8 @@ PIXELS: dict[str, Pixels] = {
         Pictures(),
         Jpeg(),
         Nifti(),
+        Nrrd(),
+        MetaImage(),
     )
 }
 """All kinds of image files by name."""
