@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from tests.datasets import build_folder
 
-from debride.bench import cell as cell_module
+from debride.bench import mask_cell as cell_module
 from debride.bench.grid import (
     Block,
     DatasetEntry,

@@ -354,8 +354,8 @@ def test_a_failed_cell_starts_afresh_on_data_that_were_mended(tmp_path: Path) ->
     ("changes", "message"),
     [
         ({"task": "detection"}, "detection"),
-        ({"noises": {"a": {"noise": "markov"}}}, "markov does not exist for classification.*Leave task: classification out of"),
-        ({"noises": {"a": {"noise": "markov", "dice": 0.8}}}, "Leave task: classification out of the grid.*symmetric"),
+        ({"noises": {"a": {"noise": "markov"}}}, "markov does not exist for classification.*Write task: segmentation in"),
+        ({"noises": {"a": {"noise": "markov", "dice": 0.8}}}, "Write task: segmentation in the grid.*symmetric"),
         ({"noises": {"a": {"noise": "blur"}}}, "noise blur: does not exist. Choose one of symmetric"),
         ({"noises": {"a": {"noise": "symmetric", "parameters": {"rat": 0.5}}}}, "has no setting 'rat'"),
         ({"noises": {"a": {"noise": "symmetric", "parameters": {"rate": 2}}}}, "rate"),
@@ -365,8 +365,8 @@ def test_a_failed_cell_starts_afresh_on_data_that_were_mended(tmp_path: Path) ->
         ({"noises": {"a": {"noise": "file"}}}, "does not name the file of labels"),
         ({"noises": {"a": {"noise": "file", "parameters": {"file": "a.csv", "key": "b"}}}}, "has a key, and a.csv is no .npz"),
         ({"noises": {"a": {"validation": "clean"}}}, "clean validation labels but no noise"),
-        ({"methods": {"alc": None}}, "alc is not for classification"),
-        ({"training": {"patch_size": [8, 8]}}, "has a patch_size or spacing"),
+        ({"methods": {"alc": None}}, "methods, alc: is not for classification.*Methods that are: ce"),
+        ({"training": {"patch_size": [8, 8]}}, "has a patch_size or spacing, which are not for classification"),
         ({"training": {"epochs": "many"}}, "epochs"),
         ({"augmentation": {"spatial_probability": 0.0}}, "has no setting 'spatial_probability'"),
         ({"augmentation": {"pad": 2}}, "--augment-pad"),
@@ -380,7 +380,7 @@ def test_mistakes_in_a_grid_are_named_before_anything_runs(changes: dict[str, An
 def test_grids_for_segmentation_refuse_what_is_for_classification(tmp_path: Path) -> None:
     raw = {"datasets": {"toy": {"path": str(tmp_path)}}, "noises": {"clean": None}, "methods": {"ce": None}}
     assert make_grid(raw, "grid").task == "segmentation"
-    message = "noise symmetric does not exist for segmentation, .*Add task: classification to the grid, or .*markov"
+    message = "noise symmetric does not exist for segmentation, .*Write task: classification in the grid, or .*markov"
     for more in ({}, {"augmentation": {"policy": "none"}}, {"training": {"network": "cnn"}}):
         with pytest.raises(DataError, match=message):
             make_grid({**raw, "noises": {"a": {"noise": "symmetric"}}, **more}, "grid")

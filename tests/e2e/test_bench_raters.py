@@ -13,7 +13,7 @@ import torch
 from tests.datasets import build_manifest
 from tests.e2e.conftest import Command
 
-from debride.bench import cell as cell_module
+from debride.bench import mask_cell as cell_module
 from debride.bench.grid import make_grid, run_grid
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label
@@ -80,7 +80,7 @@ def test_a_bench_with_raters(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
         return sweep(method, prepared, rows, *rest)
 
     monkeypatch.setattr(cell_module, "sweep", counted)
-    monkeypatch.setattr(cell_module, "_tidy", lambda run, epochs: None)
+    monkeypatch.setattr(cell_module, "tidy", lambda run, epochs: None)
     out = tmp_path / "out"
     run_grid(make_grid(grid_of(data), "grid"), out)
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]

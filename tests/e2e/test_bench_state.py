@@ -15,7 +15,7 @@ from PIL import Image
 from tests.datasets import build_folder, build_manifest
 from tests.methods_under_test import Remembering
 
-from debride.bench import cell as cell_module
+from debride.bench import mask_cell as cell_module
 from debride.bench.grid import cells, make_grid, run_grid
 from debride.bench.plots import heat
 from debride.data.open import open_dataset
@@ -30,7 +30,7 @@ SIDE = 32
 def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
     """The method that remembers, known by its name; and the label state of every cell stays where it was."""
     monkeypatch.setitem(METHODS, "remembering", Remembering)
-    monkeypatch.setattr(cell_module, "_tidy", lambda run, epochs: None)
+    monkeypatch.setattr(cell_module, "tidy", lambda run, epochs: None)
 
 
 def grid_of(data: Path, noises: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.datasets import build_manifest, build_nnunet_2d
 
-from debride.bench import cell as cell_module
+from debride.bench import mask_cell as cell_module
 from debride.bench.grid import cells, make_grid, run_grid
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label
@@ -73,7 +73,7 @@ def validation_dice(run: Path, epoch: int, clean: Dataset) -> float:
 def test_validation_labels_stay_clean_and_the_best_epoch_is_chosen_on_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell_module, "_tidy", lambda run, epochs: None)
+    monkeypatch.setattr(cell_module, "tidy", lambda run, epochs: None)
     out, grid = tmp_path / "out", make_grid(grid_of(tmp_path), "grid")
     run_grid(grid, out)
     rows = {row["noise"]: row for row in map(json.loads, (out / "results.jsonl").read_text().splitlines())}

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tests.datasets import build_folder, build_nnunet_3d, save_nifti, save_png
 
-from debride.bench.cell import _score
+from debride.bench.mask_cell import _score
 from debride.evaluation.evaluate import evaluate_folder
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row

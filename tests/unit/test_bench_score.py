@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from debride.bench.cell import _score
+from debride.bench.mask_cell import _score
 from debride.evaluation.metrics import case_metrics
 from debride.evaluation.summary import Row
 

@@ -15,7 +15,7 @@ import pytest
 from tests.datasets import build_folder
 from tests.unit.test_tables import row
 
-from debride.bench.cell import _score
+from debride.bench.mask_cell import _score
 from debride.bench.report import render
 from debride.bench.tables import markdown
 from debride.evaluation.evaluate import evaluate_folder

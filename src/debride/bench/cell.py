@@ -1,74 +1,18 @@
-"""One cell of a grid: corrupt labels or choose their raters, train, and measure on clean test labels."""
+"""One cell of a grid, of any task: run once, resumed where it was cut off, with its failure as its result."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from debride.bench.cell_base import (
-    RESULT,
-    Cell,
-    cell_row,
-    corrupted_folder,
-    failed_row,
-    finished,
-    has_failed,
-    make_job,
-    open_clean,
-    prepare_folder,
-)
-from debride.bench.cell_base import tidy as _tidy
-from debride.bench.class_cell import failed_classes, measure_classes
-from debride.bench.plots import heat, outlines
-from debride.bench.tables import Point, Row, Score, Spread
+from debride.bench.cell_base import RESULT, Cell, has_failed, prepare_folder
+from debride.bench.cell_kinds import CELL_KINDS
 from debride.bench.tabulate import CellRow
-from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
-from debride.data.masks.corrupt import corrupt_dataset
-from debride.data.open import open_dataset, trust
-from debride.data.pixels.images import read_image, read_label
-from debride.data.rater_choice import choose_raters, image_id
-from debride.evaluation.metrics import METRICS, case_metrics
-from debride.evaluation.summary import Row as CaseRow
-from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
 from debride.files import exclusive, read_json, write_json
-from debride.noise import Noise
-from debride.rng import derive
-from debride.state import LabelState
-from debride.training.checkpoint import latest_state
-from debride.training.fit import fit
-from debride.training.inference import segment, sweep
-from debride.training.label_scores import cleansed_labels, merged
-from debride.training.predict import load_run
-from debride.training.trained import Trained
-from debride.types import Case, DataError, Dataset
-
-PICTURES = 3
-"""Test cases and training cases that are shown of each cell."""
-
-
-@dataclass
-class _Measures:
-    """Test measures by epoch: Dice, Dice by rater, and all that the tables say of the best and the last epoch."""
-
-    dice: dict[int, float]
-    per_rater: dict[int, dict[str, float]]
-    scores: dict[int, Score]
-
-    def last_ten(self, last: int) -> Spread:
-        """Over the ten epochs that end with ``last``, or fewer."""
-        epochs = range(max(1, last - 9), last + 1)
-        mean, deviation = last_ten([self.dice[epoch] for epoch in epochs])
-        raters = self.per_rater[last]
-        per_rater = {name: last_ten([self.per_rater[epoch][name] for epoch in epochs])[0] for name in raters}
-        return {"dice": mean, "deviation": deviation, "per_rater": per_rater}
+from debride.types import DataError
 
 
 def run_cell(cell: Cell, threads: int | None) -> None:
@@ -93,197 +37,11 @@ def run_cell(cell: Cell, threads: int | None) -> None:
 
 def _row(cell: Cell, log: TextIO) -> CellRow:
     """What a cell gave, or why it failed."""
-    classify = cell.task == "classification"
-    failed = failed_classes if classify else _failed
+    kind = CELL_KINDS[cell.task]
     try:
-        return measure_classes(cell) if classify else _measure(cell)
+        return kind.measure(cell)
     except DataError as error:
-        return failed(cell, str(error))
+        return kind.failed(cell, str(error))
     except Exception as error:  # a mistake of ours or of a user's network: the other cells go on
         traceback.print_exception(error, file=log)
-        return failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
-
-
-def _measure(cell: Cell) -> Row:
-    clean = open_clean(cell)
-    given, report = _given_labels(cell, clean)
-    job = make_job(cell, given, _changed(given, report))
-    fit(job)
-    done = finished(cell, job)
-    measures = _test(job.out, clean, done.tested, done.marked, done.device)
-    trained = load_run(job.out, "last", done.device)
-    _pictures(cell, clean, given, trained, done.device)
-    _state_pictures(cell, clean, given, trained, job.out, done.device)
-    _tidy(job.out, done.marked)
-    return {
-        **cell_row(cell, given, done),
-        "label_dice": _label_dice(given, report),
-        "best": measures.scores.get(done.best) if done.best else None,
-        "last": measures.scores[done.last],
-        "last_ten": measures.last_ten(done.last) if cell.last_ten else None,
-        "curve": [_point(row, measures.dice.get(row["epoch"])) for row in done.metrics],
-    }
-
-
-def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
-    """The data set to train on: by the chosen raters, or corrupted once for all methods with the same noise and seed, with
-    what ``noise.json`` says of it. Trusted cases are spared, and validation cases where theirs are to be clean."""
-    if cell.raters is not None:
-        clean = choose_raters(clean, cell.raters, cell.seed)
-    if cell.trusted:
-        clean = trust(clean, cell.trusted, cell.seed)
-    noise, splits = cell.simulator, cell.corrupted_splits
-    if noise is None:
-        return clean, None
-    assert isinstance(noise, Noise)
-    options: dict[str, Any] = {"seed": cell.seed, "share": cell.share, "target_dice": cell.target_dice}
-    folder = corrupted_folder(cell, lambda own: corrupt_dataset(clean, own, noise, splits=splits, **options))
-    report = read_json(folder / "noise.json")
-    return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
-
-
-def _label_dice(given: Dataset, report: dict[str, Any] | None) -> float | None:
-    """The Dice of the training labels and the clean ones; where raters labelled there are no clean ones."""
-    if report:
-        dice: float = report["overall_dice"]
-        return dice
-    return None if _has_raters(given) else 1.0
-
-
-def _changed(given: Dataset, report: dict[str, Any] | None) -> float | None:
-    """The share of pixels whose label is changed; None where raters labelled."""
-    if report:
-        changed: float = report["overall_changed"]
-        return changed
-    return None if _has_raters(given) else 0.0
-
-
-def _has_raters(dataset: Dataset) -> bool:
-    return any(case.rater for case in dataset.of("train"))
-
-
-def _test(run: Path, clean: Dataset, epochs: set[int], marked: set[int], device: torch.device) -> _Measures:
-    """Measures a run after each of ``epochs``, with distances after the ``marked`` ones."""
-    cases = [case for case in clean.of("test") if case.label]
-    raters = {case.id: case.rater for case in cases if case.rater}
-    test = prepare(clean, cases, load_run(run, "last", device).preparation, cache_folder())
-    measures = _Measures({}, {}, {})
-    for epoch in sorted(epochs):
-        rows = _test_rows(load_run(run, str(epoch), device), test, clean, device, epoch in marked)
-        measures.dice[epoch] = mean_dice(rows)
-        measures.per_rater[epoch] = dice_by_rater(rows, raters)
-        if epoch in marked:
-            measures.scores[epoch] = _score(epoch, rows, measures.per_rater[epoch], clean.classes)
-    return measures
-
-
-def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.device, distances: bool) -> list[CaseRow]:
-    rows = []
-    for case, predicted, reference, spacing in _predictions(trained, test, clean, device):
-        for metrics in case_metrics(predicted, reference, len(clean.classes), spacing, distances):
-            rows.append(CaseRow(case.id, case.patient, metrics))  # noqa: PERF401
-    return rows
-
-
-def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Iterator[Any]:
-    """(case, predicted ids, reference ids, spacing) of labelled cases, in the labels' own geometry. An image is predicted
-    once, however many raters labelled it."""
-    rows: dict[str, list[int]] = {}
-    for row, case in enumerate(test.cases):
-        rows.setdefault(image_id(case), []).append(row)
-    once = np.array([each[0] for each in rows.values()])
-    for swept in sweep(trained.method, test, once, trained.config.patch_size, trained.config.batch_size, device):
-        for number, row in enumerate(swept.rows):
-            cases = [test.cases[each] for each in rows[image_id(test.cases[row])]]
-            predicted: npt.NDArray[np.uint8] | None = None
-            for case in cases:
-                assert case.label is not None
-                reference, geometry = read_label(case.label, clean)
-                if predicted is None:
-                    predicted = segment(swept.probability[number], reference.shape, test.box(int(row)))
-                yield case, predicted, reference, geometry.spacing
-
-
-def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes: tuple[str, ...]) -> Score:
-    *by_class, overall = summarise(rows)
-    means = {name: _known(overall.metrics[name].mean) for name, metric in METRICS.items() if metric.bench}
-    means["dice"] = mean_dice(rows)
-    score = {
-        "epoch": epoch,
-        **{name: mean for name, mean in means.items() if METRICS[name].unit == "share"},
-        "per_class": {classes[s.class_id or 0]: _known(s.metrics["dice"].mean) for s in by_class},
-        "per_rater": per_rater,
-        **{name: mean for name, mean in means.items() if METRICS[name].unit != "share"},
-        "counts": {str(kind): count for kind, count in overall.kinds.items()},
-    }
-    return cast("Score", score)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
-def _point(row: dict[str, Any], test_dice: float | None) -> Point:
-    val = row.get("val", {}).get("dice")
-    return {"epoch": row["epoch"], "train_loss": row["train"]["loss"], "val_dice": val, "test_dice": test_dice}
-
-
-def _pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, device: torch.device) -> None:
-    """PNGs of the same few images in every cell: test cases with clean and predicted outlines, training cases with the given
-    one too. Beside what a rater gave there is no clean outline."""
-    original = {case.id: case for case in clean.cases}
-    folder = cell.folder / "pictures"
-    folder.mkdir(exist_ok=True)
-    for split in ("train", "test"):
-        shown = {case.id: case for case in _shown(given.of(split))}
-        prepared = prepare(clean, [original[id] for id in shown], trained.preparation, cache_folder())
-        for case, predicted, reference, _ in _predictions(trained, prepared, clean, device):
-            masks = {"predicted": predicted}
-            if split == "test" or cell.raters is None:
-                masks["clean"] = reference
-            if split == "train":
-                masks["given"] = _label(shown[case.id], given)
-            (folder / f"{split}-{case.id}.png").write_bytes(outlines(read_image(case.image)[0], masks))
-
-
-def _state_pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, run: Path, device: torch.device) -> None:
-    """PNGs of what the method says of the labels after the last epoch, for the training cases that are shown: the label that it
-    takes for right, and its maps of the label state; with given and clean outlines, in a folder beside each case's picture."""
-    fields, state = trained.method.fields(), latest_state(run)
-    if not fields:
-        return
-    assert state is not None, "a training leaves its state"
-    original = {case.id: case for case in clean.cases}
-    train = given.of("train")
-    prepared = prepare(given, train, trained.preparation, cache_folder())
-    store = LabelState(fields, prepared.shapes, state / "labels", existing=True)
-    for case in _shown(train):
-        masks = {"given": _label(case, given)}
-        if cell.raters is None:
-            masks["clean"] = _label(original[case.id], clean)
-        folder, row = cell.folder / "pictures" / f"train-{case.id}", np.array([train.index(case)])
-        box, shape = prepared.box(int(row[0])), masks["given"].shape
-        folder.mkdir(exist_ok=True)
-        if trained.method.relabels(trained.method.config):
-            (swept,) = sweep(trained.method, prepared, row, trained.config.patch_size, 1, device)
-            (right,) = cleansed_labels(trained.method, swept, store)
-            cleansed = merged(masks["given"], prepared.label(int(row[0])), right, box)
-            (folder / "cleansed.png").write_bytes(outlines(read_image(case.image)[0], {**masks, "cleansed": cleansed}))
-        for name, values in trained.method.pictured(store, row).items():
-            shown = put_back(resize(values.float(), cropped_shape(shape, box))[0].numpy(), box, shape)
-            (folder / f"{name}.png").write_bytes(heat(shown, masks))
-
-
-def _label(case: Case, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    assert case.label is not None
-    return read_label(case.label, dataset)[0]
-
-
-def _shown(cases: Sequence[Case]) -> list[Case]:
-    """One labelled case of each of a few images, which images depending on their ids only."""
-    first = {image_id(case): case for case in reversed(cases) if case.label}
-    return [first[id] for id in sorted(first, key=lambda id: derive(0, "picture", id))[:PICTURES]]
-
-
-def _failed(cell: Cell, reason: str) -> Row:
-    return {**failed_row(cell, reason), "label_dice": None, "best": None, "last": None, "last_ten": None, "curve": []}
+        return kind.failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")

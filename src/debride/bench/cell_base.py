@@ -13,11 +13,10 @@ from typing import Any, Literal
 import torch
 
 from debride.bench.tabulate import CellRow
-from debride.data.augmentation import Augmentation, ClassAugmentation
 from debride.data.open import open_dataset, subset
 from debride.data.rater_choice import choose_raters
 from debride.files import LOCK, content_hash, read_json, read_jsonl, write_json
-from debride.methods import METHODS
+from debride.methods import find_method
 from debride.noise import Noise
 from debride.noise.class_noises import ClassNoise, FromFile
 from debride.settings import from_mapping
@@ -51,7 +50,7 @@ class Cell:
     method: str
     method_config: dict[str, Any]
     training: dict[str, Any]
-    augmentation: Augmentation | ClassAugmentation
+    augmentation: Any
     seed: int
     test_every: int
     last_ten: bool
@@ -66,11 +65,11 @@ class Cell:
     @property
     def settings(self) -> dict[str, Any]:
         """All that determines the result, as plain JSON: everything but where it is written, and the content of a file of
-        labels. Segmentation is not named, so that grids from before there was another task can be resumed."""
+        labels. The first task is not named, so that grids from before there was another can be resumed."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
         if isinstance(self.simulator, FromFile):
             plain["simulator"]["content"] = content_hash([Path(self.simulator.file)])
-        return plain if self.task == "classification" else {name: plain[name] for name in plain if name != "task"}
+        return {name: value for name, value in plain.items() if (name, value) != ("task", Cell.task)}
 
     @property
     def data_folder(self) -> Path:
@@ -90,13 +89,18 @@ class Finished:
     """A training that is done, and what its metrics say: the epoch of its ``best`` validation (None without validation cases),
     the ``last`` one, both as ``marked``, and the epochs to be ``tested``, which include them."""
 
-    run: Path
+    run_folder: Path
     metrics: list[dict[str, Any]]
     best: int | None
     last: int
     marked: set[int]
     tested: set[int]
     device: torch.device
+
+
+def expanded(path: str) -> Path:
+    """A path with its environment variables and ~ written out."""
+    return Path(os.path.expandvars(path)).expanduser()
 
 
 def open_clean(cell: Cell) -> Dataset:
@@ -189,15 +193,15 @@ def make_job(cell: Cell, given: Dataset, changed: float | None) -> Job:
     if changed is None and "measured" in cell.method_config.values():
         raise DataError("a measured setting", "has nothing to be measured by with raters", "Give a number.")
     method_config = {key: changed if value == "measured" else value for key, value in cell.method_config.items()}
-    run = cell.folder / "run"
+    run_folder = cell.folder / "run"
     return Job(
         dataset=given,
         method=cell.method,
-        method_config=from_mapping(METHODS[cell.method].Config, method_config, f"method {cell.name}"),
+        method_config=from_mapping(find_method(cell.method).Config, method_config, f"method {cell.name}"),
         config=replace(config, keep_last=config.epochs, tensorboard=False),
         augmentation=cell.augmentation,
-        out=run,
-        resume=(run / "run.json").exists(),
+        out=run_folder,
+        resume=(run_folder / "run.json").exists(),
     )
 
 
@@ -213,12 +217,12 @@ def finished(cell: Cell, job: Job) -> Finished:
     return Finished(job.out, metrics, best, last, marked, tested, device)
 
 
-def tidy(run: Path, epochs: set[int]) -> None:
+def tidy(run_folder: Path, epochs: set[int]) -> None:
     """Keeps the weights that the tables speak of."""
-    for file in (run / "weights").glob("epoch-*.safetensors"):
+    for file in (run_folder / "weights").glob("epoch-*.safetensors"):
         if int(file.stem.split("-")[1]) not in epochs:
             file.unlink()
-    shutil.rmtree(run / "resume", ignore_errors=True)
+    shutil.rmtree(run_folder / "resume", ignore_errors=True)
 
 
 def cell_row(cell: Cell, given: Dataset, done: Finished) -> CellRow:

@@ -42,7 +42,7 @@ def measure_classes(cell: Cell) -> ClassRow:
     found = _test(clean, done)
     accuracy = {epoch: each.accuracy for epoch, each in found.items()}
     highest = max(sorted(accuracy), key=accuracy.__getitem__)
-    tidy(done.run, done.marked)
+    tidy(done.run_folder, done.marked)
     return {
         **cell_row(cell, given, done),
         "validation_labels": _validation(cell, given, clean),
@@ -121,7 +121,7 @@ def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
     """The measures of a run after each epoch that is to be tested. Images are prepared once, as large as those trained on, and
     read batch by batch."""
     cases = [case for case in clean.of("test") if case.target is not None]
-    first = load_run(done.run, "last", done.device)
+    first = load_run(done.run_folder, "last", done.device)
     size, note = resizing(first, cases)
     if note:
         sys.stdout.write(f"{note}\n")  # the cell's log
@@ -130,7 +130,7 @@ def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
         problem = f"has test images of {test.channels} channels, training images have {first.channels}"
         raise DataError(clean.root, problem, "Convert them to one number of channels.")
     return {
-        epoch: measures(_probability(load_run(done.run, str(epoch), done.device), test, done), test.targets)
+        epoch: measures(_probability(load_run(done.run_folder, str(epoch), done.device), test, done), test.targets)
         for epoch in sorted(done.tested)
     }
 

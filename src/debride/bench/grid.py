@@ -8,23 +8,22 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 from debride.bench.cell import run_cell
-from debride.bench.cell_base import Cell, drop_stale, open_given
+from debride.bench.cell_base import Cell, drop_stale, expanded, open_given
+from debride.bench.cell_kinds import CELL_KINDS
 from debride.bench.results import write_report, write_tables
 from debride.bench.tabulate import CellRow
-from debride.data.augmentation import Augmentation, ClassAugmentation
-from debride.data.preparation import Preparation
 from debride.files import new_folder, read_yaml, write_json
-from debride.methods import METHODS
-from debride.noise import NOISES, Noise, make_noise
-from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
+from debride.methods import find_method
+from debride.noise.class_noises import FromFile
 from debride.progress import track
 from debride.settings import from_mapping
+from debride.training.job import refuse_method
 from debride.training.task import TASKS
 from debride.types import DataError, Split, TaskName
 
@@ -111,7 +110,7 @@ class Grid:
     methods: Mapping[str, MethodEntry]
     seeds: tuple[int, ...]
     training: Mapping[str, Any]
-    augmentation: Augmentation | ClassAugmentation
+    augmentation: Any
     cells: tuple[Block, ...]
     test_every: int = 1
     last_ten: bool = True
@@ -155,9 +154,6 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
     noises: dict[str, NoiseEntry] = entries("noises", NoiseEntry)
     for name, entry in noises.items():
         _check_task(settings.task, entry.noise, f"{where}, noises, {name}")
-    augmentation: type[Augmentation | ClassAugmentation] = Augmentation
-    if settings.task == "classification":
-        augmentation = ClassAugmentation
     grid = Grid(
         name=settings.name,
         task=settings.task,
@@ -166,7 +162,7 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
         methods=entries("methods", MethodEntry, default="method"),
         seeds=settings.seeds,
         training=settings.training,
-        augmentation=from_mapping(augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
+        augmentation=from_mapping(TASKS[settings.task].augmentation, raw.get("augmentation") or {}, f"{where}, augmentation"),
         cells=tuple(from_mapping(Block, block, f"{where}, cells") for block in blocks),
         test_every=settings.test_every,
         last_ten=settings.last_ten,
@@ -186,7 +182,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                 (dataset, noise, method, seed),
                 Cell(
                     dataset=dataset,
-                    path=_expanded(entry.path),
+                    path=expanded(entry.path),
                     open_options={
                         "format": entry.format,
                         "patient_pattern": entry.patient_pattern,
@@ -224,7 +220,7 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     finished cells are kept, a cell that was cut off goes on from its last epoch; so does one that failed, but afresh
     where its settings or data were mended.
     """
-    sources = {f"the data set {name}": _expanded(entry.path) for name, entry in grid.datasets.items()}
+    sources = {f"the data set {name}": expanded(entry.path) for name, entry in grid.datasets.items()}
     remedy = "Choose another --out, or go on with this grid with --resume."
     new_folder(out, apart_from=sources, may_go_on=resume, remedy=remedy)
     if jobs < 1:
@@ -271,18 +267,8 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _simulator(task: TaskName, entry: NoiseEntry) -> Noise | ClassNoise | None:
-    if entry.noise is None:
-        return None
-    if task == "segmentation":
-        return make_noise(entry.noise, **entry.parameters)
-    noise = make_class_noise(entry.noise, **entry.parameters)
-    return replace(noise, file=str(_expanded(noise.file))) if isinstance(noise, FromFile) else noise
-
-
-def _expanded(path: str) -> Path:
-    """A path with its environment variables and ~ written out."""
-    return Path(os.path.expandvars(path)).expanduser()
+def _simulator(task: TaskName, entry: NoiseEntry) -> Any:
+    return None if entry.noise is None else CELL_KINDS[task].simulator(entry.noise, entry.parameters)
 
 
 def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
@@ -304,31 +290,26 @@ def _check(grid: Grid, where: object) -> None:
     for name, noise in grid.noises.items():
         _check_noise(grid.task, noise, f"{where}, noises, {name}")
     for name, method in grid.methods.items():
-        if method.method not in METHODS:
-            problem = f"{method.method!r} is no method"
-            raise DataError(f"{where}, methods, {name}", problem, f"Choose one of {', '.join(METHODS)}.")
-        if grid.task not in METHODS[method.method].tasks:
-            able = ", ".join(name for name, each in METHODS.items() if grid.task in each.tasks)
-            problem = f"{method.method} is not for {grid.task}, which this grid is for"
-            raise DataError(f"{where}, methods, {name}", problem, f"Methods that are: {able}.")
+        here = f"{where}, methods, {name}"
         config = {key: value for key, value in method.config.items() if value != "measured"}
-        from_mapping(METHODS[method.method].Config, config, f"{where}, methods, {name}")
+        settings = from_mapping(find_method(method.method, here).Config, config, here)
+        refuse_method(method.method, grid.task, settings, here)
     for block in grid.cells:
         for axis, known in (("datasets", grid.datasets), ("noises", grid.noises), ("methods", grid.methods)):
             wrong = [name for name in getattr(block, axis) if name not in known]
             if wrong:
                 problem = f"names {', '.join(wrong)}, which is not among the {axis}"
                 raise DataError(f"{where}, cells", problem, "Correct the name.")
+    foreign = CELL_KINDS[grid.task].foreign_training
     for cell in cells(grid, Path()):
         if cell.raters is not None and "measured" in cell.method_config.values():
             problem = f"has a measured setting, and nothing to measure it by with the raters of {cell.noise}"
             raise DataError(f"{where}, methods, {cell.name}", problem, "Give a number, or list cells without this pair.")
         here = f"{where}, training of {cell.dataset} and {cell.name}"
         setup = from_mapping(TASKS[cell.task].config, cell.training, here)
-        if cell.task == "segmentation":
-            Preparation(image_size=setup.image_size, spacing=setup.spacing, intensity=setup.intensity)
-        elif setup.patch_size is not None or setup.spacing is not None:
-            raise DataError(here, "has a patch_size or spacing, which are for segmentation", "Leave them out.")
+        usual = TASKS[cell.task].config()
+        if any(getattr(setup, name) != getattr(usual, name) for name in foreign):
+            raise DataError(here, f"has a {_either(foreign)}, which are not for {grid.task}", "Leave them out.")
     _check_trusted(cells(grid, Path()), where)
 
 
@@ -337,7 +318,7 @@ def _check_trusted(todo: Sequence[Cell], where: object) -> None:
     where there are none. Opens only the data sets that this depends on; one that cannot be opened is left to its cells."""
     marked: dict[tuple[object, ...], bool | None] = {}
     for cell in todo:
-        needed = "trusted" in METHODS[cell.method].paper.needs
+        needed = "trusted" in find_method(cell.method).paper.needs
         if not (needed or cell.trusted):
             continue
         key = (cell.dataset, cell.raters, cell.seed if cell.raters else None)
@@ -363,19 +344,20 @@ def _marks_trusted(cell: Cell) -> bool | None:
 
 
 def _check_task(task: TaskName, noise: str | None, where: str) -> None:
-    """Raises DataError for a noise of the other task than the grid's."""
-    own, other = (NOISES, CLASS_NOISES) if task == "segmentation" else (CLASS_NOISES, NOISES)
-    if noise in other and noise not in own:
-        instead = "Add task: classification to" if task == "segmentation" else "Leave task: classification out of"
+    """Raises DataError for a noise of another task than the grid's."""
+    own = CELL_KINDS[task].noises
+    others = [name for name, kind in CELL_KINDS.items() if noise in kind.noises]
+    if others and noise not in own:
         problem = f"noise {noise} does not exist for {task}, which the grid is for"
-        raise DataError(where, problem, f"{instead} the grid, or choose one of {', '.join(own)}.")
+        raise DataError(where, problem, f"Write task: {others[0]} in the grid, or choose one of {', '.join(own)}.")
 
 
 def _check_noise(task: TaskName, noise: NoiseEntry, where: str) -> None:
     """Raises DataError for a noise that cannot be simulated, or whose entries do not fit together or the task."""
-    if task == "classification" and noise != replace(noise, dice=None, share=1.0, raters=None):
-        remedy = "Set the strength by the noise's own parameters, as rate."
-        raise DataError(where, "has a dice, share or raters, which are for segmentation", remedy)
+    foreign = CELL_KINDS[task].foreign_noise
+    if any(getattr(noise, name) != getattr(NoiseEntry(), name) for name in foreign):
+        remedy = "Set the strength by the noise's own parameters."
+        raise DataError(where, f"has a {_either(foreign)}, which are not for {task}", remedy)
     if noise.raters is not None and noise != NoiseEntry(raters=noise.raters):
         remedy = "Give raters alone, and the simulated noise an entry of its own."
         raise DataError(where, "has raters and settings of a simulated noise", remedy)
@@ -388,3 +370,8 @@ def _check_noise(task: TaskName, noise: NoiseEntry, where: str) -> None:
         raise DataError(where, "has clean validation labels but no noise", remedy)
     if not 0 < noise.share <= 1 or not (noise.dice is None or 0 < noise.dice < 1):
         raise DataError(where, "has a share or dice out of range", "Give numbers from 0 to 1.")
+
+
+def _either(names: Sequence[str]) -> str:
+    """Several names as prose: "a, b or c"."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
