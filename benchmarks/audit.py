@@ -89,7 +89,7 @@ def findings_precision(found, wrong):
 
 
 def difference(score, rival, wrong, patient, seed):
-    """The difference in average precision and its 95 % interval over patients."""
+    """The difference in average precision and its 95 % interval over patients; NaN where none is wrong."""
     rng, people = generator(seed, "audit"), np.unique(patient)
     rows = [np.flatnonzero(patient == each) for each in people]
     drawn = []
@@ -97,7 +97,8 @@ def difference(score, rival, wrong, patient, seed):
         some = np.concatenate([rows[at] for at in rng.integers(len(people), size=len(people))])
         if wrong[some].any():
             drawn.append(average_precision(score[some], wrong[some]) - average_precision(rival[some], wrong[some]))
-    return average_precision(score, wrong) - average_precision(rival, wrong), *np.quantile(drawn, [0.025, 0.975])
+    limits = np.quantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
+    return average_precision(score, wrong) - average_precision(rival, wrong), *limits
 
 
 def main() -> None:

@@ -33,9 +33,9 @@ from debride.training.job import Job
 from debride.training.launch import choose_device
 
 
-def cross_validated(own, cases, folder, seed):
+def cross_validated(own, cases, folder, seed, epochs):
     """The predictions of a cross-validation, kept in a folder."""
-    config = TrainConfig(image_size=(64, 64), epochs=8, keep_last=1, tensorboard=False, seed=seed)
+    config = TrainConfig(image_size=(64, 64), epochs=epochs, keep_last=1, tensorboard=False, seed=seed)
     job = Job(
         dataset=own,
         method="ce",
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rater", default="rater1")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=8, help="of each training (default: 8)")
     arguments = parser.parse_args()
     dataset = open_dataset(Path(os.environ["DEBRIDE_DATA"]) / "lidc")
     others: dict[str, list] = {}
@@ -66,7 +67,7 @@ def main() -> None:
     cases = [case for case in dataset.cases if case.rater == arguments.rater and image_id(case) in others]
     own = replace(dataset, cases=tuple(cases))
     if not arguments.predictions.exists():
-        cross_validated(own, cases, arguments.predictions, arguments.seed)
+        cross_validated(own, cases, arguments.predictions, arguments.seed, arguments.epochs)
     predictions = open_predictions(arguments.predictions, own, cases)
     if not (arguments.out / "report.html").exists():
         audit_dataset(own, cases, predictions, arguments.out, AuditConfig(pictures=20, seed=arguments.seed))

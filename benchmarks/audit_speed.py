@@ -135,7 +135,7 @@ def compare(folder: Path, count: int, repeats: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--fewer", type=int, default=200, help="cases that memory is measured with beside all of them")
+    parser.add_argument("--fewer", type=int, default=200, help="cases that memory is measured with beside all of them, or 0")
     parser.add_argument("--images", type=int, default=50, help="images in memory that the two libraries are compared on")
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--radius", type=float, default=36, help="of the objects in pixels")
@@ -155,7 +155,7 @@ def main() -> None:
         asked = np.mean([((label != 0) | (p[0] <= 63 / 64)).mean() for label, p in cases])
         shape = f"{arguments.cases} cases of {SIZE} x {SIZE}, {CLASSES} classes, {arguments.dtype}"
         print(f"{shape}; foreground {np.mean([label != 0 for label, _ in cases]):.1%} of the pixels, in question {asked:.1%}")
-        for count in (min(arguments.fewer, arguments.cases), arguments.cases):
+        for count in filter(None, (min(arguments.fewer, arguments.cases), arguments.cases)):
             command = [sys.executable, __file__, "--folder", name, "--stream", str(count)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             each = ", ".join(f"{key} {1e3 * found[key] / count:.2f}" for key in ("first", "second", "read"))

@@ -16,6 +16,8 @@ from debride.data.augmentation import Augmentation
 
 FEATURES = (16, 32, 64, 128, 128, 16)
 BATCHES = {"2D": (8, 3, (128, 128)), "3D": (2, 1, (64, 64, 64))}
+SMALLEST = {"2D": (1, 1, (32, 32)), "3D": (1, 1, (32, 32, 32))}
+"""Batches that show that everything works, and nothing of its speed."""
 
 
 def milliseconds(work: Callable[[int], object], repeats: int, device: str) -> float:
@@ -35,9 +37,9 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(kind: str, repeats: int, device: str) -> None:
-    """Prints one line of times for each part of the work on a batch of the given kind."""
-    batch, channels, shape = BATCHES[kind]
+def measure(kind: str, size: tuple[int, int, tuple[int, ...]], repeats: int, device: str) -> None:
+    """Prints one line of times for each part of the work on a batch of the given kind and size."""
+    batch, channels, shape = size
     rows = np.arange(batch)
     augmentation = Augmentation(spatial_probability=1.0)
     image = torch.randn(batch, channels, *shape, device=device)
@@ -76,11 +78,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--smallest", action="store_true", help="tiny batches, to see whether everything works")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, {arguments.threads} threads, median of {arguments.repeats}")
-    for kind in BATCHES:
-        measure(kind, arguments.repeats, arguments.device)
+    for kind, size in (SMALLEST if arguments.smallest else BATCHES).items():
+        measure(kind, size, arguments.repeats, arguments.device)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def predict(root: Path, threads: int, options: Sequence[str] = ()) -> None:
         sys.exit(code)
 
 
-def run_benchmark() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", type=int, nargs=3, default=[300, 512, 512], help="D H W (default: 300 512 512)")
     parser.add_argument("--classes", type=int, default=2, help="default: 2")
@@ -105,4 +105,4 @@ def run_benchmark() -> None:
 
 
 if __name__ == "__main__":
-    run_benchmark()
+    main()

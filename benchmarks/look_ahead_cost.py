@@ -34,13 +34,16 @@ RATE = 0.05
 SIZES = {"half": (8, 4, 128), "paper": (2, 2, 256)}
 """Training cases, trusted cases, side of an image: a trusted batch of half the size, and MetaDCSeg's 2 + 2 at 256 x 256."""
 
+SMALLEST = (1, 1, 32)
+"""A size that shows that everything works, and nothing of its cost."""
+
 
 class Setting:
     """A network and two batches of one size."""
 
-    def __init__(self, network: str, size: str, device: str) -> None:
+    def __init__(self, network: str, size: tuple[int, int, int], device: str) -> None:
         torch.manual_seed(0)
-        cases, trusted, side = SIZES[size]
+        cases, trusted, side = size
         net = build(network, ndim=2, in_channels=3, classes=2, width=16)
         self.network: Network = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.image, self.trusted = (torch.randn(number, 3, side, side, device=device) for number in (cases, trusted))
@@ -141,7 +144,7 @@ def memory(name: str, network: str, size: str, device: str, threads: int) -> flo
 
 def measure(network: str, size: str, device: str, threads: int) -> None:
     """Prints a line for each kind of step."""
-    setting = Setting(network, size, device)
+    setting = Setting(network, SIZES[size], device)
     rounds = [{name: milliseconds(step, setting) for name, step in STEPS.items()} for _ in range(ROUNDS)][1:]
     times = {name: min(taken[name] for taken in rounds) for name in STEPS}
     peaks = {name: memory(name, network, size, device, threads) for name in STEPS}
@@ -161,13 +164,19 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU (default: 1)")
+    parser.add_argument("--smallest", action="store_true", help="one tiny step of each kind, to see whether everything works")
     parser.add_argument("--peak-of", choices=list(STEPS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.peak_of:
-        print(peak(arguments.peak_of, Setting(arguments.networks[0], arguments.sizes[0], arguments.device)))
+        print(peak(arguments.peak_of, Setting(arguments.networks[0], SIZES[arguments.sizes[0]], arguments.device)))
         return
     print(f"torch {torch.__version__}")
+    if arguments.smallest:
+        setting = Setting("unet-small", SMALLEST, arguments.device)
+        for name, step in STEPS.items():
+            print(f"{name:20}{milliseconds(step, setting):8.0f} ms{peak(name, setting):8.0f} MB")
+        return
     for network in arguments.networks:
         for size in arguments.sizes:
             measure(network, size, arguments.device, arguments.threads)

@@ -5,6 +5,7 @@ Run ``python benchmarks/markov_speed.py``. With DEBRIDE_DATA set it also prints 
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Callable
@@ -49,10 +50,12 @@ def milliseconds(repeats: int, function: Callable[..., object], *values: object)
     return 1e3 * min(times)
 
 
-def print_speed() -> None:
+def print_speed(smallest: bool) -> None:
     masks = {f"256 x 256, radius {radius}": ellipsoid((256, 256), (radius, radius)) for radius in (15, 30, 50, 90)}
     masks["1024 x 1024, radius 60"] = ellipsoid((1024, 1024), (60, 60))
     masks["44 x 70 x 92, radii 14 20 24"] = ellipsoid((44, 70, 92), (14, 20, 24))
+    if smallest:
+        masks = {"32 x 32, radius 8": ellipsoid((32, 32), (8, 8))}
     print(f"{'T = 200':32}{'noise':>7}{'process':>10}{'+ smoothing':>13}{'whole image':>13}{'ratio':>8}")
     for name, mask in masks.items():
         for noise_name, noise in {"S_R": S_R, "S_E": S_E}.items():
@@ -80,7 +83,14 @@ def print_strength(data: Path, count: int = 100) -> None:
             print(f"{name:12}{noise_name:>16}  mean Dice {dice:.3f} over {len(labels)} labels")
 
 
-if __name__ == "__main__":
-    print_speed()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smallest", action="store_true", help="one tiny mask, to see whether everything works")
+    arguments = parser.parse_args()
+    print_speed(arguments.smallest)
     if "DEBRIDE_DATA" in os.environ:
         print_strength(Path(os.environ["DEBRIDE_DATA"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--trusted", type=float, default=0.1)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--steps", type=int, default=50, help="per epoch")
+    parser.add_argument("--patch", type=int, nargs=3, default=[40, 56, 56], help="default: 40 56 56")
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
@@ -137,7 +138,7 @@ def main() -> None:
             width=8,
             batch_size=4,
             trusted_per_batch=2,
-            patch_size=(40, 56, 56),
+            patch_size=tuple(arguments.patch),
             seed=arguments.seed,
             device="cpu",
             tensorboard=False,

@@ -31,8 +31,7 @@ from torch import Tensor, nn
 from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared
-from debride.data.masks.prepared_maps import prepare_maps
-from debride.methods import METHODS
+from debride.methods import METHODS, methods_for
 from debride.methods.base import Method
 from debride.networks import Network
 from debride.state import LabelState
@@ -42,6 +41,7 @@ from debride.training.launch import place
 from debride.training.look_ahead import LookAhead
 from debride.training.schedule import make_optimiser
 from debride.training.segmentation import SegmentationRun
+from debride.training.task import TASKS
 from debride.types import Case, Dataset
 
 WARM_UP = 1
@@ -52,6 +52,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "2D": {"shape": (128, 128), "channels": 3, "config": {"batch_size": 8, "network": "unet-small"}},
     "3D": {"shape": (80, 96, 96), "channels": 1, "config": {"batch_size": 2, "network": "unet", "patch_size": (64, 64, 64)}},
 }
+SMALLEST: dict[str, dict[str, Any]] = {
+    "2D": {"shape": (32, 32), "channels": 3, "config": {"batch_size": 2, "network": "unet-small"}},
+    "3D": {"shape": (32, 40, 40), "channels": 1, "config": {"batch_size": 2, "network": "unet", "patch_size": (32, 32, 32)}},
+}
+"""Settings that show that everything works, and nothing of its cost."""
 
 
 WHOLE_STEPS: dict[str, dict[str, Any]] = {
@@ -156,7 +161,7 @@ def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, fo
     settings, views = METHODS[name].Config(**WHOLE_STEPS.get(name, {})), Augmentation()
     job = Job(dataset=dataset, method=name, method_config=settings, config=config, augmentation=views, out=folder)
     method = place(make_method(job, prepared.channels), fabric.device, dataset.ndim)
-    prepared = prepare_maps(prepared, method.maps(), folder / "maps")
+    prepared = TASKS[dataset.task].with_extras(prepared, method, config, folder / "maps", False)
     store = LabelState(method.fields(), prepared.shapes, folder / name)
     run = SegmentationRun(fabric, config, views, method, make_optimiser(config, method.parameters()), prepared, store)
     method.train()
@@ -165,23 +170,27 @@ def steps(name: str, prepared: Prepared, config: TrainConfig, fabric: Fabric, fo
     for number, phase in enumerate(method.plan(run)):
         batches = run.batches(number, phase)
 
-        def step(batches: Iterator[Batch] = batches) -> float:
+        def step(batches: Iterator[Batch] = batches) -> float | None:
             started = now(fabric.device)
-            method.step(next(batches), run)
+            if (batch := next(batches, None)) is None:
+                return None
+            method.step(batch, run)
             return now(fabric.device) - started
 
-        for _ in range(run.steps // 2):
+        while True:
             switch.real, switch.logits = True, []
-            full = step()
+            if (full := step()) is None:
+                break
             switch.gradients = {parameter: parameter.grad for parameter in method.parameters() if parameter.grad is not None}
             switch.real = False
-            yield full, step()
+            if (outside := step()) is None:
+                break
+            yield full, outside
 
 
-def measure(kind: str, names: list[str], fabric: Fabric) -> None:
+def measure(kind: str, names: list[str], fabric: Fabric, settings: dict[str, Any], count: int, width: int = 16) -> None:
     """Prints one line for each method: ms of a step, of its networks and outside them."""
-    settings, count = SETTINGS[kind], PAIRS[kind]
-    config = TrainConfig(epochs=1, width=16, **settings["config"])
+    config = TrainConfig(epochs=1, width=width, **settings["config"])
     with tempfile.TemporaryDirectory() as folder:
         rows = TRUSTED + 2 * (WARM_UP + count) * config.batch_size
         prepared = prepared_cases(Path(folder), rows, settings["channels"], settings["shape"])
@@ -199,8 +208,10 @@ def measure(kind: str, names: list[str], fabric: Fabric) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="default: all; ce always")
+    known = methods_for("segmentation")
+    parser.add_argument("--methods", nargs="+", default=known, choices=known, help="default: all; ce always")
     parser.add_argument("--kinds", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--smallest", action="store_true", help="a tiny step of each, to see whether everything works")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU (default: 1)")
     arguments = parser.parse_args()
@@ -208,7 +219,11 @@ def main() -> None:
     fabric = Fabric(accelerator=arguments.device, devices=1)
     print(f"torch {torch.__version__}, {arguments.threads} threads")
     for kind in arguments.kinds:
-        measure(kind, ["ce", *(name for name in arguments.methods if name != "ce")], fabric)
+        names = ["ce", *(name for name in arguments.methods if name != "ce")]
+        if arguments.smallest:
+            measure(kind, names, fabric, SMALLEST[kind], 1, width=4)
+        else:
+            measure(kind, names, fabric, SETTINGS[kind], PAIRS[kind])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ contract. Checks of one subject share its trainings.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
 import io
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from debride.cli import make_parser
 from debride.data.open import open_dataset
-from debride.methods import METHODS
+from debride.methods import METHODS, find_method
 from debride.methods.base import Method
 from debride.testing.toy_sets import LESSONS, TOYS, Toy
 from debride.training import checkpoint
@@ -50,6 +49,12 @@ class Subject:
         self.method, self.task, self.folder = method, task, folder
         self.config = method.Config() if config is None else config
         self.name = name_of(method)
+        try:
+            importable = find_method(self.name) is method
+        except DataError as error:
+            raise AssertionError(f"{self.name}: {error}") from error
+        if not importable:
+            raise AssertionError(f"{self.name}: this name is that of another class")
 
     def fails(self, what: str) -> AssertionError:
         """The error that says what this method does wrong."""
@@ -109,8 +114,8 @@ def check_option_names_do_not_clash(subject: Subject) -> None:
     """The options of its settings have other names than those of a training."""
     try:
         make_parser(["train", subject.name, "data"])
-    except argparse.ArgumentError as error:
-        raise subject.fails(f"an option of its Config is one of `debride train` already: {error}") from error
+    except DataError as error:
+        raise subject.fails(f"an option of its Config clashes: {error}") from error
 
 
 def check_networks_start_apart(subject: Subject) -> None:

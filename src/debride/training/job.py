@@ -74,6 +74,9 @@ def refuse(job: Job, task: Task[Any]) -> None:
     for given, fitting in ((job.config, task.config), (job.augmentation, task.augmentation)):
         if type(given) is not fitting:
             raise DataError("job", f"has a {type(given).__name__} for {job.dataset.task}", f"Give a {fitting.__name__}.")
+    if job.config.devices > 1 and method.one_process:
+        problem = f"is {job.config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
+        raise DataError("--devices", problem, "Use one process.")
     _warn_of_leaks(job.dataset)
     if "trusted" in method.paper.needs and not any(case.trusted for case in train):
         remedy = "Name cases of the training split with verified labels by --trusted."
@@ -103,9 +106,6 @@ def refuse_processes(job: Job, method: Method) -> None:
     if config.steps_per_epoch and config.devices > 1 and method.fields():
         problem = f"lets a case come twice in an epoch, and {job.method} keeps label state that one process alone may change"
         raise DataError("--steps-per-epoch", problem, "Use one process, or leave it out.")
-    if config.devices > 1 and method.one_process:
-        problem = f"is {config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
-        raise DataError("--devices", problem, "Use one process.")
 
 
 def record(job: Job, description: dict[str, Any]) -> None:

@@ -1,0 +1,166 @@
+"""Every script in ``benchmarks/`` runs at its smallest, on generated data where it asks for real ones; its grids are read."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from benchmarks import audit_data
+from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json
+
+from debride.bench.grid import read_grid, run_grid
+from debride.cli import main
+from debride.data.open import open_dataset
+from debride.data.pixels.images import read_label
+from debride.methods import METHODS
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+ALONE: dict[str, list[str]] = {
+    "audit_lidc": ["{out}/predictions", "--out", "{out}/audit", "--epochs", "1"],
+    "audit_memory": ["--cases", "3", "--fewer", "0", "--volume", "16", "40", "40"],
+    "audit_raters": ["--images", "3"],
+    "audit_speed": ["--cases", "4", "--fewer", "0", "--images", "2", "--repeats", "1"],
+    "augment_cost": ["--repeats", "1", "--shape", "4", "3", "16", "16"],
+    "augment_speed": ["--repeats", "1", "--smallest"],
+    "large_volume": ["--shape", "12", "24", "24", "--patch", "16", "16", "16", "--folder", "{out}"],
+    "lidc_centres": ["{data}/lidc", "{out}/centres", "--side", "16"],
+    "look_ahead_cost": ["--smallest"],
+    "look_ahead_detection": ["--data", "Kvasir-SEG", "--epochs", "1", "--trusted", "0.3", "--scope", "head"],
+    "markov_speed": ["--smallest"],
+    "memory": [
+        *("--limit", "3000", "--times", "0.0002", "--cases", "2", "--shape", "16", "32", "32", "--small", "16", "32", "32"),
+        *("--patch", "16", "16", "16", "--folder", "{out}"),
+    ],
+    "refined_labels": ["--epochs", "1", "--steps", "1", "--trusted", "0.5", "--patch", "16", "16", "16"],
+    "self_cleansing_filter": ["--epochs", "2", "--every", "1", "--settled", "0.2"],
+    "step_cost": ["--smallest"],
+    "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1"],
+}
+"""The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
+
+CHAIN = {"audit_data", "audit", "audit_repair"}
+"""Scripts of which each reads what the one before it left."""
+
+OTHERS = {"label_scores", "class_selection", "class_step_cost"}
+"""Scripts with a test of their own, the last two in test_class_benchmarks.py."""
+
+
+def run_script(name: str, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    """The script's main, in this process, with its folder where Python searches."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / f"{name}.py"), *map(str, words)])
+    importlib.import_module(f"benchmarks.{name}").main()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small data sets with the names and layouts of the real ones that benchmarks ask for."""
+    root = tmp_path_factory.mktemp("real")
+    build_folder(root / "kvasir-seg", n=24, size=32)
+    acdc = build_nnunet_2d(root / "nnUNet_raw/Dataset102_ACDC", n=24)
+    for file in [*acdc.rglob("p*.png")]:
+        file.rename(file.with_name(file.name.replace("p", "patient", 1)))
+    splits = {
+        part: [name.replace("p", "patient", 1) for name in names]
+        for part, names in yaml.safe_load((acdc / "splits_final.json").read_text())[0].items()
+    }
+    save_json(acdc / "splits_final.json", [splits])
+    build_nnunet_3d(root / "nnUNet_raw/Dataset101_LeftAtrium", n=5, shape=(16, 16, 16), classes=2, channels=1)
+    build_manifest(root / "lidc", n=12, raters=4)
+    (root / "cifar10").mkdir()
+    (build_npz(root / "made", n=60, classes=10) / "small.npz").rename(root / "cifar10" / "cifar10_12k.npz")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def data_in_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEBRIDE_DATA", str(data))
+
+
+@pytest.fixture
+def methods() -> Iterator[None]:
+    """The methods are those of before: scripts put watched ones in their places."""
+    before = dict(METHODS)
+    yield
+    for name in [*METHODS]:
+        if name in before:
+            METHODS[name] = before[name]
+        else:
+            del METHODS[name]
+
+
+def test_every_script_has_a_test() -> None:
+    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*ALONE, *CHAIN, *OTHERS}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("methods")
+@pytest.mark.parametrize("name", ALONE)
+def test_a_script_runs_at_its_smallest(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_script(name, monkeypatch, *(word.format(data=data, out=tmp_path) for word in ALONE[name]))
+    printed = capsys.readouterr().out
+    assert printed or name == "lidc_centres"
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
+def test_errors_are_made_found_and_repaired(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong, predictions, source = tmp_path / "wrong", tmp_path / "predictions", data / "kvasir-seg"
+    run_script("audit_data", monkeypatch, "kvasir", wrong)
+    kinds = audit_data.SETS["kvasir"]["errors"]
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == list(kinds)
+    predictions.mkdir()
+    clean = open_dataset(source)
+    for case in clean.of("train", "val"):
+        assert case.label
+        label = read_label(case.label, clean)[0]
+        np.save(predictions / f"{case.id}.npy", np.where(np.stack([label == 0, label == 1]), 0.9, 0.1).astype(np.float16))
+    run_script("audit", monkeypatch, wrong, predictions, "--out", tmp_path / "audit", "--clean", source, "--planted", 10)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| S_R", "| S_E"))]
+    assert len(rows) == len(kinds)
+    repair = ["repair", wrong, tmp_path / "audit", "--out", tmp_path / "repaired", "--accept", "all"]
+    assert main([str(word) for word in repair]) == 0
+    capsys.readouterr()
+    run_script("audit_repair", monkeypatch, wrong, tmp_path / "repaired", source)
+    printed = capsys.readouterr().out
+    assert all(f"| {kind} |" in printed for kind in (*kinds, "none"))
+
+
+@pytest.mark.slow
+def test_label_scores_of_a_bench(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training: dict[str, Any] = {"epochs": 1, "network": "unet-small", "width": 4, "image_size": [32, 32], "device": "cpu"}
+    grid = {
+        "datasets": {"toy": {"path": str(data / "kvasir-seg")}},
+        "noises": {"S_DE": {"noise": "dilate-erode", "share": 0.5}},
+        "methods": {"cl": None},
+        "training": training,
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    run_grid(read_grid(tmp_path / "grid.yaml"), tmp_path / "out")
+    capsys.readouterr()
+    run_script("label_scores", monkeypatch, tmp_path / "out")
+    heads, row = capsys.readouterr().out.splitlines()
+    assert heads.split()[:2] == ["cell", "wrong"] and row.startswith("toy, S_DE, cl, seed-0")
+
+
+@pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_its_files_are_read(file: Path) -> None:
+    """Grids by ``debride bench``; the one that is none holds settings for ``debride audit --config``."""
+    if file.stem == "audit_atrium":
+        assert set(yaml.safe_load(file.read_text())) == {"training", "augmentation", "method"}
+        return
+    grid = read_grid(file)
+    assert grid.datasets and grid.methods
