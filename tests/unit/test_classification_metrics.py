@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from debride.evaluation.class_metrics import BINS, TITLES, intervals, measures
+from debride.evaluation.class_metrics import BINS, CLASS_METRICS, intervals, measures
 from debride.evaluation.summary import RESAMPLES
 from debride.types import IGNORE, DataError
 
@@ -77,9 +77,14 @@ def slow_measures(probability, label):
     }
 
 
+def value_of(found, name):
+    """A measure over all classes, or an array of those of each class."""
+    return found.values[name] if name in CLASS_METRICS else getattr(found, name)
+
+
 def assert_equal(found, expected):
     for name, value in expected.items():
-        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-12, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(value_of(found, name), value, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize(("classes", "decimals"), [(2, None), (2, 1), (4, None), (4, 1), (7, 2)])
@@ -101,21 +106,26 @@ def test_classes_that_do_not_occur_or_are_never_predicted():
 def test_measures_are_those_of_scikit_learn(decimals):
     probability, label = draw(300, 4, decimals=decimals)
     found, predicted = measures(probability, label), probability.argmax(axis=1)
-    assert found.accuracy == pytest.approx(reference.accuracy_score(label, predicted))
-    assert found.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(label, predicted))
+    assert found.values["accuracy"] == pytest.approx(reference.accuracy_score(label, predicted))
+    assert found.values["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(label, predicted))
     np.testing.assert_array_equal(found.confusion, reference.confusion_matrix(label, predicted))
     np.testing.assert_allclose(found.recall, reference.recall_score(label, predicted, average=None))
     np.testing.assert_allclose(found.precision, reference.precision_score(label, predicted, average=None))
     each = [reference.roc_auc_score(label == k, probability[:, k]) for k in range(4)]
     np.testing.assert_allclose(found.class_auroc, each)
-    assert found.auroc == pytest.approx(np.mean(each))
+    assert found.values["auroc"] == pytest.approx(np.mean(each))
 
 
 def test_of_two_classes_the_auroc_is_that_of_the_second():
     label = np.array([0, 1, 0, 1, 1])
     probability = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.2, 0.9]])
     found = measures(probability, label)
-    assert found.auroc == found.class_auroc[1] == pytest.approx(reference.roc_auc_score(label, probability[:, 1])) == 4 / 6
+    assert (
+        found.values["auroc"]
+        == found.class_auroc[1]
+        == pytest.approx(reference.roc_auc_score(label, probability[:, 1]))
+        == 4 / 6
+    )
     assert found.class_auroc[0] != found.class_auroc[1]
 
 
@@ -125,13 +135,13 @@ def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower():
     label = np.array([1, 0, 0])
     lower = 2 / 3 * abs(1 / 2 - (2 * edge - 0.03) / 2)
     upper = 1 / 3 * abs(1 - (edge + 0.03))
-    assert measures(probability, label).ece == pytest.approx(lower + upper)
+    assert measures(probability, label).values["ece"] == pytest.approx(lower + upper)
 
 
 def test_certain_and_right_is_perfect():
     label = np.array([0, 1, 2, 1])
     found = measures(np.eye(3)[label], label)
-    assert (found.accuracy, found.balanced_accuracy, found.auroc, found.ece) == (1, 1, 1, 0)
+    assert found.values == {"accuracy": 1, "balanced_accuracy": 1, "auroc": 1, "ece": 0}
 
 
 def test_of_equals_the_first_is_predicted():
@@ -143,7 +153,7 @@ def test_cases_without_a_label_are_left_out():
     patients = [f"p{n % 20}" for n in range(80)]
     kept = np.arange(80) % 3 > 0
     hidden = np.where(kept, label, IGNORE)
-    expected = {name: getattr(measures(probability[kept], label[kept]), name) for name in slow_measures(probability, label)}
+    expected = {name: value_of(measures(probability[kept], label[kept]), name) for name in slow_measures(probability, label)}
     assert_equal(measures(probability, hidden), expected)
     some = [patient for patient, keep in zip(patients, kept, strict=True) if keep]
     assert intervals(probability, hidden, patients) == intervals(probability[kept], label[kept], some)
@@ -151,7 +161,7 @@ def test_cases_without_a_label_are_left_out():
 
 def test_without_labels_all_is_undefined():
     found = measures(np.full((2, 3), 1 / 3, np.float32), np.full(2, IGNORE, np.uint8))
-    assert all(math.isnan(getattr(found, name)) for name in TITLES)
+    assert all(math.isnan(found.values[name]) for name in CLASS_METRICS)
     assert np.isnan([*found.recall, *found.precision, *found.class_auroc]).all()
     assert not found.confusion.any() and not found.support.any()
     bounds = intervals(np.full((2, 3), 1 / 3), np.full(2, IGNORE), ["a", "b"])
@@ -181,13 +191,13 @@ def test_intervals_are_those_of_measures_on_repeated_cases(monkeypatch):
     label[:3] = 2
     patients = [f"p{n % 5}" for n in range(24)]
     seen = []
-    weighted = classification._weighted
+    weighed = classification.Weighed
 
     def record(scores, ids, weights):
         seen.append(weights)
-        return weighted(scores, ids, weights)
+        return weighed(scores, ids, weights)
 
-    monkeypatch.setattr(classification, "_weighted", record)
+    monkeypatch.setattr(classification, "Weighed", record)
     monkeypatch.setattr(classification, "_BLOCK", 24 * 300)
     bounds = intervals(probability, label, patients, seed=3)
     monkeypatch.undo()
@@ -198,8 +208,8 @@ def test_intervals_are_those_of_measures_on_repeated_cases(monkeypatch):
     assert (first.sum(axis=1) == 5).all() and (first.mean(axis=0) == pytest.approx(1, abs=0.1))
     assert all((weights[:, n] == first[:, n % 5]).all() for n in range(24))
     found = [measures(np.repeat(probability, times, axis=0), np.repeat(label, times)) for times in weights.astype(int)]
-    for name in TITLES:
-        values = [getattr(each, name) for each in found]
+    for name in CLASS_METRICS:
+        values = [each.values[name] for each in found]
         assert bounds[name] == pytest.approx(np.nanquantile(values, [0.025, 0.975]), rel=1e-9), name
     drawn = {tuple(times) for times in first}
     assert len(drawn) > 100
@@ -219,7 +229,7 @@ def test_patients_are_drawn_and_not_cases():
     patients = np.empty(400, dtype=int)
     patients[order] = np.arange(400) // 40
     together = intervals(probability, label, [str(patient) for patient in patients])
-    accuracy = measures(probability, label).accuracy
+    accuracy = measures(probability, label).values["accuracy"]
     deviation = math.sqrt(accuracy * (1 - accuracy) / 400)
     assert alone["accuracy"] == pytest.approx((accuracy - 1.96 * deviation, accuracy + 1.96 * deviation), abs=0.01)
     assert together["accuracy"][1] - together["accuracy"][0] > 3 * (alone["accuracy"][1] - alone["accuracy"][0])
@@ -232,6 +242,6 @@ def test_intervals_depend_on_the_seed_and_not_on_the_order_of_cases():
     order = np.random.default_rng(1).permutation(60)
     shuffled = intervals(probability[order], label[order], [patients[n] for n in order])
     bounds = intervals(probability, label, patients)
-    for name in TITLES:
+    for name in CLASS_METRICS:
         assert shuffled[name] == pytest.approx(bounds[name])
     assert intervals(probability, label, patients, seed=1) != bounds

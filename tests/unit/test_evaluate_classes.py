@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from debride.evaluation.class_metrics import evaluate_classes, intervals, measures
+from debride.evaluation.class_metrics import intervals, measures
 from debride.evaluation.class_predictions import read_predictions, write_predictions
+from debride.evaluation.evaluate_classes import evaluate_classes
 from debride.types import IGNORE, Case, DataError, Dataset
 
 CLASSES = ("benign", 'one, "two"', "a|b")
@@ -182,7 +183,7 @@ def test_cases_are_matched_by_id_and_measured(task):
     label = np.array([case.target for case in dataset.of("test")])
     result = evaluate_classes(file, dataset, out)
     expected, given = measures(probabilities(), label), probabilities()
-    assert (result.confusion == expected.confusion).all() and result.auroc == expected.auroc
+    assert (result.confusion == expected.confusion).all() and result.values["auroc"] == expected.values["auroc"]
     assert rows_of(out / "cases.csv") == [
         {
             "case": name,
@@ -205,7 +206,7 @@ def test_the_summaries_say_what_was_measured(task):
     assert (found["splits"], found["cases"], found["patients"]) == (["test"], 12, 6)
     for name in ("accuracy", "balanced_accuracy", "auroc", "ece"):
         value, low, high = found["measures"][name].values()
-        assert (value, (low, high)) == (getattr(result, name), bounds[name])
+        assert (value, (low, high)) == (result.values[name], bounds[name])
         assert low < high
     assert [each["class"] for each in found["classes"]] == list(CLASSES)
     assert [each["cases"] for each in found["classes"]] == [5, 4, 3]
@@ -249,7 +250,7 @@ def test_many_classes_and_undefined_measures(tmp_path):
     dataset = data_set(tmp_path / "data", targets=(3,) * 12, classes=classes)
     write_predictions(tmp_path / "p.csv", IDS, probabilities(classes=40), classes)
     result = evaluate_classes(tmp_path / "p.csv", dataset, tmp_path / "out")
-    assert math.isnan(result.auroc)
+    assert math.isnan(result.values["auroc"])
     found = strict_json(tmp_path / "out" / "summary.json")
     assert found["measures"]["auroc"] == {"value": None, "low": None, "high": None}
     assert found["classes"][0]["recall"] is None
@@ -291,7 +292,7 @@ def test_predictions_must_be_those_of_the_split(task, tmp_path):
     write_predictions(other, [*IDS, "val"], probabilities(13), CLASSES)
     write_predictions(file, IDS, probabilities(13)[:-1], CLASSES)
     whole, own = evaluate_classes(other, dataset, out), evaluate_classes(file, dataset, out.with_name("own"))
-    assert whole.accuracy == own.accuracy and whole.confusion.sum() == len(IDS)  # another split's prediction is passed over
+    assert whole.values == own.values and whole.confusion.sum() == len(IDS)  # another split's prediction is passed over
 
 
 def test_places_and_cases_that_cannot_be_used_are_refused(task, tmp_path):

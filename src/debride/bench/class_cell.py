@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ def measure_classes(cell: Cell) -> ClassRow:
     fit(job)
     done = finished(cell, job)
     found = _test(clean, done)
-    accuracy = {epoch: each.accuracy for epoch, each in found.items()}
+    accuracy = {epoch: result.values["accuracy"] for epoch, result in found.items()}
     highest = max(sorted(accuracy), key=accuracy.__getitem__)
     tidy(done.run_folder, done.marked)
     return {
@@ -141,14 +141,13 @@ def _probability(trained: Trained, test: PreparedClasses, done: Finished) -> npt
     return np.concatenate([batch.probability.float().cpu().numpy() for batch in swept])
 
 
-def _score(epoch: int, found: Measures) -> ClassScore:
-    return {
+def _score(epoch: int, result: Measures) -> ClassScore:
+    score = {
         "epoch": epoch,
-        "accuracy": found.accuracy,
-        "balanced_accuracy": _known(found.balanced_accuracy),
-        "auroc": _known(found.auroc),
-        "ece": _known(found.ece),
+        "accuracy": result.values["accuracy"],
+        **{name: _known(value) for name, value in result.values.items() if name != "accuracy"},
     }
+    return cast("ClassScore", score)
 
 
 def _last_ten(accuracy: dict[int, float], last: int) -> ClassSpread:

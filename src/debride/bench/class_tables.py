@@ -7,7 +7,7 @@ test data, as the literature does, which flatters methods that are unstable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from debride.bench.tabulate import (
     BASELINE,
@@ -25,16 +25,15 @@ from debride.bench.tabulate import (
     summary,
     write_markdown,
 )
+from debride.evaluation.class_metrics import CLASS_METRICS
+from debride.words import listed
 
 
 class ClassScore(TypedDict):
-    """Test measures after one epoch, in 0..1 (see ``evaluation.classification``); None where one is undefined."""
+    """Test measures after one epoch: accuracy, and beside it all of ``CLASS_METRICS`` by their names; None where undefined."""
 
     epoch: int
     accuracy: float
-    balanced_accuracy: float | None
-    auroc: float | None
-    ece: float | None
 
 
 class Highest(TypedDict):
@@ -178,16 +177,15 @@ def _highest_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequenc
 
 
 def _measures_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[ClassRow]) -> Table:
-    """A line per method and noise: accuracy, balanced accuracy, AUROC and calibration error."""
+    """A line per method and noise: all measures, those that a row of an earlier version lacks left out."""
 
     def numbers(row: ClassRow) -> list[float | None]:
-        last = row["last"]
-        return [last["accuracy"], last["balanced_accuracy"], last["auroc"], last["ece"]] if last else [None] * 4
+        last = cast("dict[str, Any]", row["last"] or {})
+        return [last.get(name) for name in CLASS_METRICS]
 
-    note = (
-        "At the last epoch, in %. Balanced accuracy is the mean recall of the classes. AUROC is the mean of each class against "
-        f"the rest (of two classes that of the second). ECE is the expected calibration error of 15 bins. {SPREAD}"
-    )
-    columns = ("accuracy", "balanced accuracy", "AUROC", "ECE")
-    lines = lines_by_pair(pairs, rows, numbers, [PERCENT] * 4)
-    return Table(dataset, "Balanced accuracy, AUROC and calibration error, last epoch", note, columns, lines)
+    about = " ".join(metric.about for metric in CLASS_METRICS.values() if metric.about)
+    columns = tuple(metric.bench for metric in CLASS_METRICS.values())
+    named = listed(metric.title for name, metric in CLASS_METRICS.items() if name != "accuracy")
+    lines = lines_by_pair(pairs, rows, numbers, [PERCENT] * len(columns))
+    title = f"{named[0].upper()}{named[1:]}, last epoch"
+    return Table(dataset, title, f"At the last epoch, in %. {about} {SPREAD}", columns, lines)

@@ -25,8 +25,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Evaluates a folder of masks against the labels of a data set."""
-    from debride.evaluation.class_metrics import evaluate_classes
     from debride.evaluation.evaluate import evaluate_folder
+    from debride.evaluation.evaluate_classes import evaluate_classes
 
     dataset = open_from(arguments)
     measure = evaluate_classes if dataset.task == "classification" else evaluate_folder
