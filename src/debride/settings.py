@@ -121,17 +121,22 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: object, given: 
     return settings
 
 
-def check_bounds(settings: Any) -> None:
-    """Raises DataError, naming class and setting, where settings made in Python hold a value out of range, a choice that does
-    not exist, a word for true or false, or values that do not fit together."""
+def check_bounds(settings: Any, *, of_class: bool = True) -> None:
+    """Raises DataError where settings made in Python hold a value out of range, a choice that does not exist, a word for true
+    or false, or values that do not fit together. It names class and setting; with ``of_class`` off the setting alone."""
     cls = type(settings)
     hints = typing.get_type_hints(cls)
+
+    def place(name: str) -> str:
+        return f"{cls.__qualname__}.{name}" if of_class else f"`{name}`"
+
     for field in dataclasses.fields(cls):
-        if "bounds" in field.metadata or hints[field.name] is bool or typing.get_origin(hints[field.name]) is typing.Literal:
-            read_setting(getattr(settings, field.name), field, hints[field.name], f"{cls.__qualname__}.{field.name}")
+        hint = hints[field.name]
+        if "bounds" in field.metadata or hint is bool or typing.get_origin(hint) is typing.Literal:
+            read_setting(getattr(settings, field.name), field, hint, place(field.name))
     for conflict in _conflicts(settings):
-        place = NAMED.sub(r"\1", conflict.where)
-        raise DataError(f"{cls.__qualname__}.{place}", conflict.problem, conflict.remedy)
+        where = NAMED.sub(lambda mention: place(mention[1]), conflict.where)
+        raise DataError(where, conflict.problem, conflict.remedy)
 
 
 def read_setting(value: Any, field: dataclasses.Field[Any], hint: Any, where: object) -> Any:
@@ -139,9 +144,8 @@ def read_setting(value: Any, field: dataclasses.Field[Any], hint: Any, where: ob
     converted = convert(value, hint, where)
     bounds: Bounds | None = field.metadata.get("bounds")
     if bounds is not None and not all(bounds.hold(number) for number in _numbers(converted)):
-        raise DataError(
-            where, f"is {converted}" if len(str(converted)) < 80 else "is out of range", f"Give {_wanted(hint, bounds)}."
-        )
+        problem = f"is {converted}" if len(str(converted)) <= _SHOWN else "has an entry out of range"
+        raise DataError(where, problem, f"Give {_wanted(hint, bounds)}.")
     return converted
 
 

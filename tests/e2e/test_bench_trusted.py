@@ -127,7 +127,7 @@ def test_trust_draws_images_of_the_training_set_and_a_smaller_share_is_part_of_a
 def test_a_share_out_of_range_is_refused(share: float, tmp_path: Path) -> None:
     raw = grid_of(tmp_path)
     raw["datasets"]["toy"]["trusted"] = share
-    with pytest.raises(DataError, match=f"datasets, toy: has a trusted share of {share}"):
+    with pytest.raises(DataError, match=f"datasets, toy: trusted: is {share}"):
         make_grid(raw, "grid.yaml")
 
 

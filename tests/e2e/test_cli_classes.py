@@ -203,7 +203,10 @@ def test_check_names_each_problem(debride: Command, tmp_path: Path) -> None:
         (["corrupt", "DATA", "NEW", "--noise", "symmetric", "--set", "rate=2"], "rate"),
         (["corrupt", "DATA", "NEW", "--noise", "symmetric", "--dice", 0.7], "--dice: is for segmentation"),
         (["corrupt", "DATA", "NEW", "--noise", "symmetric", "--share", 0.5], "--share: is for segmentation"),
-        (["corrupt", "DATA", "NEW", "--noise", "file"], "noise file: does not name the file of labels"),
+        (
+            ["corrupt", "DATA", "NEW", "--noise", "file"],
+            "noise file: has no file. Give file, the .csv, .npy or .npz file",
+        ),
         (["predict", "RUN", "DATA", "--probabilities"], "--probabilities: is for masks"),
         (["predict", "RUN", "DATA", "--largest-component"], "--largest-component: is for masks"),
         (["predict", "RUN", "ABSENT"], "is no folder"),

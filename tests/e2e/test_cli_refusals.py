@@ -58,7 +58,7 @@ def contents(root: Path) -> dict[str, bytes]:
         (["--noise", "markov", "--set", "steps"], "'steps' is not NAME=VALUE"),
         (["--noise", "markov", "--set", "steps=many"], "steps: is 'many'. Give a whole number"),
         (["--noise", "markov", "--set", "steps=["], "steps=["),
-        (["--noise", "markov", "--set", "preference=2"], "preference is 2.0. Give a number from 0 to 1"),
+        (["--noise", "markov", "--set", "preference=2"], "preference: is 2.0. Give a number from 0 to 1"),
         (["--noise", "markov", "--share", "0"], "--share: is 0.0"),
         (["--noise", "markov", "--share", "nan"], "--share: is nan"),
         (["--noise", "markov", "--dice", "1.5"], "cannot be reached"),

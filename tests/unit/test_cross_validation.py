@@ -50,7 +50,7 @@ def test_folds_depend_on_the_seed_and_not_on_the_order() -> None:
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, 4])
 def test_folds_that_cannot_be_had_are_refused(folds: int) -> None:
-    with pytest.raises(DataError, match=f"--folds: is {folds}, and the cases are of 3 patient"):
+    with pytest.raises(DataError, match=f"`folds`: is {folds}, and the cases are of 3 patient"):
         fold_of_cases(cases_of(3), folds, 0)
 
 

@@ -224,7 +224,7 @@ def test_settings_out_of_range_are_refused(config: dict[str, Any], message: str)
 def test_without_trusted_cases_there_is_no_training(tmp_path: Path) -> None:
     job = small_job(tmp_path, "l2b")
     cases = tuple(dataclasses.replace(case, trusted=False) for case in job.dataset.cases)
-    with pytest.raises(DataError, match=r"method l2b: needs trusted training cases.*--trusted"):
+    with pytest.raises(DataError, match=r"method l2b: needs trusted training cases.*`trusted`"):
         fit(dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, cases=cases)))
 
 

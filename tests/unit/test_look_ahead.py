@@ -642,7 +642,7 @@ def test_a_layer_without_forward_mode_is_named_and_the_head_still_serves() -> No
     before = [parameter.detach().clone() for parameter in network.parameters()]
     for scope in ("full", "decoder"):
         state = torch.get_rng_state()
-        with pytest.raises(DataError, match=r"Sequential: has a layer without forward-mode differentiation .*--scope head"):
+        with pytest.raises(DataError, match=r"Sequential: has a layer without forward-mode differentiation .*`scope` head"):
             taken(network, scope)
         assert torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(ours, old) for ours, old in zip(network.parameters(), before, strict=True))

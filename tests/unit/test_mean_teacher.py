@@ -170,7 +170,7 @@ def test_without_a_trusted_case_it_says_what_to_do(name: str, tmp_path: Path) ->
     bare = replace(job.dataset, cases=tuple(replace(case, trusted=False) for case in job.dataset.cases))
     with pytest.raises(DataError, match="needs trusted training cases") as caught:
         fit(replace(job, dataset=bare))
-    assert "--trusted" in caught.value.remedy and not job.out.exists()
+    assert "`trusted`" in caught.value.remedy and not job.out.exists()
     planned = METHODS[name](job.method_config, lambda: small_network(2, 3), 3)
     with pytest.raises(DataError, match="`trusted`: names no case of the training set") as caught:
         planned.plan(SimpleNamespace(cases=3, trusted=np.array([], np.int64), kinds=(1, 2)))  # type: ignore[arg-type]
@@ -219,7 +219,7 @@ def test_a_sixth_of_a_batch_is_trusted_unless_told_otherwise(size: int, trusted:
 
 @pytest.mark.parametrize("name", ["alc", "mean-teacher"])
 def test_a_batch_of_one_case_has_no_room_for_both_kinds(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--batch-size: is 1, too few") as caught:
+    with pytest.raises(DataError, match="`batch_size`: is 1, too few") as caught:
         fit(small_job(tmp_path, name, batch_size=1))
     assert "at least 2" in caught.value.remedy
 

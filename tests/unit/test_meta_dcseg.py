@@ -604,5 +604,5 @@ def test_a_training_moves_the_weights_of_what_it_trains_on(
 def test_without_trusted_cases_there_is_no_training(tmp_path: Path) -> None:
     job = small_job(tmp_path, "meta-dcseg")
     cases = tuple(dataclasses.replace(case, trusted=False) for case in job.dataset.cases)
-    with pytest.raises(DataError, match=r"method meta-dcseg: needs trusted training cases.*--trusted"):
+    with pytest.raises(DataError, match=r"method meta-dcseg: needs trusted training cases.*`trusted`"):
         fit(dataclasses.replace(job, dataset=dataclasses.replace(job.dataset, cases=cases)))

@@ -514,17 +514,17 @@ def test_decisions_that_are_refused_by_line(tmp_path: Path, name: str, text: str
 @pytest.mark.parametrize(
     ("words", "options", "where", "message"),
     [
-        ([], {}, "--accept", "nothing"),
-        (["mising"], {}, "--accept", "Did you mean missing"),
-        (["everything"], {}, "--accept", "Give all"),
-        (["all"], {"only": ["d"]}, "--class", r"Give one of a \(1\), b \(2\), c \(3\)"),
-        (["all"], {"only": ["background"]}, "--class", "no class of objects"),
-        (["all"], {"only": ["0"]}, "--class", "no class of objects"),
-        (["all"], {"only": ["4"]}, "--class", "no class of objects"),
-        (["all"], {"confidence": 1.5}, "--confidence", "1.5"),
-        (["all"], {"severity": float("nan")}, "--severity", "nan"),
-        (["all"], {"rare": -1}, "--rare", "-1"),
-        ([], {"confidence": 0.9, "decisions": Path("x.csv")}, "--accept", "Add --accept all"),
+        ([], {}, "`accept`", "nothing"),
+        (["mising"], {}, "`accept`", "Did you mean missing"),
+        (["everything"], {}, "`accept`", "Give all"),
+        (["all"], {"only": ["d"]}, "`class`", r"Give one of a \(1\), b \(2\), c \(3\)"),
+        (["all"], {"only": ["background"]}, "`class`", "no class of objects"),
+        (["all"], {"only": ["0"]}, "`class`", "no class of objects"),
+        (["all"], {"only": ["4"]}, "`class`", "no class of objects"),
+        (["all"], {"confidence": 1.5}, "`confidence`", "1.5"),
+        (["all"], {"severity": float("nan")}, "`severity`", "nan"),
+        (["all"], {"rare": -1}, "`rare`", "-1"),
+        ([], {"confidence": 0.9, "decisions": Path("x.csv")}, "`accept`", "Add `accept` all"),
     ],
 )
 def test_words_that_are_refused(words: list[str], options: dict[str, Any], where: str, message: str) -> None:

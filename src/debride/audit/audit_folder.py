@@ -29,7 +29,7 @@ def check_output(dataset: Dataset, out: Path, predictions: Path | None = None) -
     sources = {"the data set": dataset.root, **({"the folder of predictions": predictions} if predictions else {})}
     new_folder(out, apart_from=sources, may_go_on=(out / MARKER).exists())
     if (out / "audit.json").exists() and (out / "report.html").exists():
-        raise DataError(out, "holds an audit already", "Choose another --out, or remove this folder.")
+        raise DataError(out, "holds an audit already", "Choose another `out`, or remove this folder.")
 
 
 def claim_output(dataset: Dataset, out: Path) -> None:

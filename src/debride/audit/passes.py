@@ -48,6 +48,7 @@ from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.files import atomic_path, write_csv, write_json
 from debride.progress import track
 from debride.rng import derive, generator
+from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 SUSPECTED = 0.1
@@ -107,8 +108,9 @@ def audit_dataset(
     caller keeps other processes from ``out``. Of an earlier audit that was cut off nothing is kept. Raises DataError for what
     cannot be read, for an ``out`` that holds something else, and where there is no case.
     """
+    check_bounds(config)
     if not cases:
-        raise DataError(dataset.root, "has no labelled case to audit", "Check --splits.")
+        raise DataError(dataset.root, "has no labelled case to audit", "Check `splits`.")
     claim_output(dataset, out)
     make_room(out)
     audit = _Audit(dataset, cases, predictions, config, out)

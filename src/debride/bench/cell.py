@@ -24,7 +24,7 @@ def run_cell(cell: Cell, threads: int | None) -> None:
     result, settings = cell.folder / RESULT, cell.folder / "cell.json"
     if not has_failed(cell):
         if settings.exists() and read_json(settings) != cell.settings:
-            raise DataError(cell.folder, "holds a cell with other settings", "Choose another --out, or remove this folder.")
+            raise DataError(cell.folder, "holds a cell with other settings", "Choose another `out`, or remove this folder.")
         if result.exists():
             return
     if threads is not None:

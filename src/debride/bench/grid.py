@@ -22,7 +22,7 @@ from debride.files import new_folder, read_yaml, write_json
 from debride.methods import find_method
 from debride.noise.class_noises import FromFile
 from debride.progress import track
-from debride.settings import from_mapping
+from debride.settings import from_mapping, setting
 from debride.training.job import refuse_method
 from debride.training.task import TASKS
 from debride.types import DataError, Split, TaskName
@@ -41,11 +41,17 @@ class DatasetEntry:
     path: str
     format: str | None = None
     patient_pattern: str | None = None
-    val_fraction: float = 0.2
-    test_fraction: float = 0.0
+    val_fraction: float = setting(0.2, "share of the patients to validate on, where there is no split", least=0, below=1)
+    test_fraction: float = setting(0.0, "share of the patients to test on, where there is no split", least=0, below=1)
     limit: Mapping[Split, int] = field(default_factory=dict)
-    trusted: float = 0.0
+    trusted: float = setting(0.0, "share of the training images that count as verified", least=0, below=1)
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    def conflicts(self) -> Iterator[DataError]:
+        """Shares that leave nothing to train on."""
+        if self.val_fraction + self.test_fraction >= 1:
+            problem = f"is {self.val_fraction}, and `test_fraction` {self.test_fraction}: nothing is left to train on"
+            yield DataError("`val_fraction`", problem, "Give two numbers that sum to less than 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +66,8 @@ class NoiseEntry:
 
     noise: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    dice: float | None = None
-    share: float = 1.0
+    dice: float | None = setting(None, "mean label Dice that the strength is chosen by", above=0, below=1)
+    share: float = setting(1.0, "share of the cases that are corrupted", above=0, most=1)
     validation: Literal["given", "clean"] = "given"
     raters: str | None = None
 
@@ -94,8 +100,13 @@ class GridSettings:
     task: TaskName = "segmentation"
     seeds: tuple[int, ...] = (0,)
     training: Mapping[str, Any] = field(default_factory=dict)
-    test_every: int = 1
+    test_every: int = setting(1, "epochs between measurements on the test cases", least=1)
     last_ten: bool = True
+
+    def conflicts(self) -> Iterator[DataError]:
+        """No training at all."""
+        if not self.seeds:
+            yield DataError("`seeds`", "are none", "Give seeds: [0].")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,10 +232,10 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     where its settings or data were mended.
     """
     sources = {f"the data set {name}": expanded(entry.path) for name, entry in grid.datasets.items()}
-    remedy = "Choose another --out, or go on with this grid with --resume."
+    remedy = "Choose another `out`, or go on with this grid with `resume`."
     new_folder(out, apart_from=sources, may_go_on=resume, remedy=remedy)
     if jobs < 1:
-        raise DataError("--jobs", f"is {jobs}", "Give a whole number of at least 1.")
+        raise DataError("`jobs`", f"is {jobs}", "Give a whole number of at least 1.")
     todo = cells(grid, out)
     labels = {Path(cell.simulator.file) for cell in todo if isinstance(cell.simulator, FromFile)}
     for path in sorted({*(cell.path for cell in todo), *labels}):
@@ -240,7 +251,7 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     rows = write_report(grid.name, todo, out)
     if all(row["failed"] for row in rows):
         reason = str(rows[0]["failed"]).removesuffix(".")
-        raise DataError(out, f"every cell failed, the first with: {reason}", "Mend the cause and use --resume.")
+        raise DataError(out, f"every cell failed, the first with: {reason}", "Mend the cause and use `resume`.")
     return rows
 
 
@@ -278,15 +289,6 @@ def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
 
 def _check(grid: Grid, where: object) -> None:
     """Builds every setting once, so that a mistake is reported before anything runs."""
-    if not grid.seeds or grid.test_every < 1:
-        raise DataError(where, "has no seeds, or a test_every below 1", "Give seeds: [0] and a test_every of at least 1.")
-    for name, entry in grid.datasets.items():
-        if min(entry.val_fraction, entry.test_fraction) < 0 or entry.val_fraction + entry.test_fraction >= 1:
-            problem = "has a val_fraction and test_fraction that leave nothing to train on, or one below 0"
-            raise DataError(f"{where}, datasets, {name}", problem, "Give two numbers from 0 that sum to less than 1.")
-        if not 0 <= entry.trusted < 1:
-            remedy = "Give trusted: a number from 0 to less than 1, of the training images."
-            raise DataError(f"{where}, datasets, {name}", f"has a trusted share of {entry.trusted}", remedy)
     for name, noise in grid.noises.items():
         _check_noise(grid.task, noise, f"{where}, noises, {name}")
     for name, method in grid.methods.items():
@@ -362,14 +364,15 @@ def _check_noise(task: TaskName, noise: NoiseEntry, where: str) -> None:
         remedy = "Give raters alone, and the simulated noise an entry of its own."
         raise DataError(where, "has raters and settings of a simulated noise", remedy)
     if noise.noise:
-        _simulator(task, noise)
+        try:
+            _simulator(task, noise)
+        except DataError as error:
+            raise DataError(f"{where}: {error.where}", error.problem, error.remedy) from error
     elif noise.dice is not None:
         raise DataError(where, "has a dice but no noise", "Name the noise.")
     elif noise.validation == "clean":
         remedy = "Name the simulated noise that the training labels alone get, or leave validation out."
         raise DataError(where, "has clean validation labels but no noise", remedy)
-    if not 0 < noise.share <= 1 or not (noise.dice is None or 0 < noise.dice < 1):
-        raise DataError(where, "has a share or dice out of range", "Give numbers from 0 to 1.")
 
 
 def _either(names: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ class CrossEntropy(Method):
     def refuses(cls, task: str, config: Config) -> DataError | None:
         """Dice is a measure of masks."""
         if config.dice and task != "segmentation":
-            return DataError("--dice", f"is for segmentation, and the data set is for {task}", "Leave it out.")
+            return DataError("`dice`", f"is for segmentation, and the data set is for {task}", "Leave it out.")
         return super().refuses(task, config)
 
     def build(self, make_network: MakeNetwork) -> None:

@@ -48,7 +48,7 @@ def weights_file(run_folder: Path, which: str) -> Path:
     if not file.exists():
         there = ", ".join(path.stem for path in sorted(folder.glob("*.safetensors"))) or "none"
         raise DataError(
-            file, "does not exist", f"Weights in this run: {there}. Train first, or choose one of them with --checkpoint."
+            file, "does not exist", f"Weights in this run: {there}. Train first, or choose one of them with `checkpoint`."
         )
     return file
 

@@ -74,12 +74,11 @@ class Classification:
         usual = self.config()
         for name in SEGMENTATION_ONLY:
             if getattr(config, name) != getattr(usual, name):
-                flag = f"--{name.replace('_', '-')}"
-                raise DataError(flag, "is for segmentation", "Leave it out; --image-size resizes images.")
+                raise DataError(f"`{name}`", "is for segmentation", "Leave it out; `image_size` resizes images.")
         train = dataset.of("train")
         if min(config.batch_size, len(train)) < 2 * config.devices:
             problem = f"of {config.batch_size} for {len(train)} training images and {config.devices} process(es)"
-            raise DataError("--batch-size", problem, "Give each process two images or more: networks normalise by the batch.")
+            raise DataError("`batch_size`", problem, "Give each process two images or more: networks normalise by the batch.")
         for split in ("train", "val"):
             if missing := missing_labels(dataset, split):
                 raise missing
@@ -105,7 +104,7 @@ class Classification:
             problem = f"has training images of {train.channels} channels and validation images of {val.channels}"
             raise DataError(dataset.root, problem, "Convert them to one kind.")
         if len(val) and train.size != val.size:
-            raise DataError(dataset.root, "has validation images of another size than training images", "Give --image-size.")
+            raise DataError(dataset.root, "has validation images of another size than training images", "Give `image_size`.")
         return train, val
 
     def with_extras(
@@ -166,5 +165,5 @@ def refuse_alone(method: Method, prepared: PreparedClasses, device: torch.device
             raise DataError(
                 "a batch of trusted cases",
                 f"has one image, of which the network leaves one pixel (at {size}) that cannot be normalised by the batch",
-                "Trust two training cases or more, with --trusted-batch 2 or more, or give larger images or another --network.",
+                "Trust two training cases or more, with `trusted_batch` 2 or more, or give larger images or another `network`.",
             ) from error

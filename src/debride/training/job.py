@@ -69,22 +69,22 @@ def refuse(job: Job, task: Task[Any]) -> None:
         check_bounds(settings)
     _refuse_output(job)
     if 0 < len(train) < job.config.devices:
-        raise DataError("--devices", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
+        raise DataError("`devices`", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
     refuse_method(job.method, job.dataset.task, job.method_config)
     for given, fitting in ((job.config, task.config), (job.augmentation, task.augmentation)):
         if type(given) is not fitting:
             raise DataError("job", f"has a {type(given).__name__} for {job.dataset.task}", f"Give a {fitting.__name__}.")
     if job.config.devices > 1 and method.one_process:
         problem = f"is {job.config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
-        raise DataError("--devices", problem, "Use one process.")
+        raise DataError("`devices`", problem, "Use one process.")
     _warn_of_leaks(job.dataset)
     if "trusted" in method.paper.needs and not any(case.trusted for case in train):
-        remedy = "Name cases of the training split with verified labels by --trusted."
+        remedy = "Name cases of the training split with verified labels by `trusted`."
         raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
     if job.cleansed and not (task.cleanses and method.relabels(job.method_config)):
         able = ", ".join(name for name, cls in METHODS.items() if cls.relabels(cls.Config()))
         raise DataError(
-            "--cleansed", f"finds no labels of its own in {job.method} as it is set up", f"Methods that can: {able}."
+            "`cleansed`", f"finds no labels of its own in {job.method} as it is set up", f"Methods that can: {able}."
         )
     if not train:
         raise DataError(job.dataset.root, "has no training cases", "Check the splits; `debride check` lists them.")
@@ -105,7 +105,7 @@ def refuse_processes(job: Job, method: Method) -> None:
     config = job.config
     if config.steps_per_epoch and config.devices > 1 and method.fields():
         problem = f"lets a case come twice in an epoch, and {job.method} keeps label state that one process alone may change"
-        raise DataError("--steps-per-epoch", problem, "Use one process, or leave it out.")
+        raise DataError("`steps_per_epoch`", problem, "Use one process, or leave it out.")
 
 
 def record(job: Job, description: dict[str, Any]) -> None:
@@ -162,9 +162,9 @@ def _warn_of_leaks(dataset: Dataset) -> None:
 def _refuse_output(job: Job) -> None:
     source = {"the data set": job.dataset.root}
     keep_apart(cache_folder(job.cache), source)
-    remedy = "Choose another --out, or go on with this training with --resume."
+    remedy = "Choose another `out`, or go on with this training with `resume`."
     new_folder(job.out, apart_from=source, may_go_on=job.resume, remedy=remedy)
     if job.cleansed and (job.out / "cleansed").exists():
-        raise DataError(job.out / "cleansed", "exists already", "Move it away, or leave --cleansed out.")
+        raise DataError(job.out / "cleansed", "exists already", "Move it away, or leave `cleansed` out.")
     if job.resume and not (job.out / "run.json").exists():
-        raise DataError(job.out, "holds no training to resume", "Leave --resume out to start one.")
+        raise DataError(job.out, "holds no training to resume", "Leave `resume` out to start one.")

@@ -21,9 +21,9 @@ def choose_device(name: str, number: int = 1) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise DataError("--device cuda", "finds no such GPU", "Use --device cpu or auto.")
+        raise DataError("`device` cuda", "finds no such GPU", "Use `device` cpu or auto.")
     if name == "cuda" and torch.cuda.device_count() < number:
-        raise DataError("--devices", f"asks for {number} GPUs, there are {torch.cuda.device_count()}", "Use fewer processes.")
+        raise DataError("`devices`", f"asks for {number} GPUs, there are {torch.cuda.device_count()}", "Use fewer processes.")
     return name
 
 

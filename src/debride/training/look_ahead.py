@@ -103,7 +103,7 @@ class LookAhead:
                 raise DataError(
                     type(self._network.trunk).__name__,
                     f"has a layer without forward-mode differentiation ({str(error).splitlines()[0]})",
-                    "Use --derivative difference, or --scope head, which needs the last layer only.",
+                    "Use `derivative` difference, or `scope` head, which needs the last layer only.",
                 ) from error
             tangent: Tensor | None = forward_mode.unpack_dual(logits).tangent  # type: ignore[no-untyped-call]
             return torch.zeros_like(logits) if tangent is None else full_precision(tangent)

@@ -29,8 +29,8 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
     it has none) or of a folder, and returns their number. Images are read and predicted batch by batch, resized to the size
     that was trained on; what that changed is said on standard error."""
     if request.probabilities or request.largest_component:
-        flag = "--probabilities" if request.probabilities else "--largest-component"
-        raise DataError(flag, "is for masks", "Leave it out: the table of predictions holds all probabilities.")
+        refused = "probabilities" if request.probabilities else "largest_component"
+        raise DataError(f"`{refused}`", "is for masks", "Leave it out: the table of predictions holds all probabilities.")
     cases = _cases(source, request.splits, request.open_options)
     if not cases:
         raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(endings())}.")

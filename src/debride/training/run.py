@@ -96,7 +96,7 @@ class TrainingRun(ABC, Generic[P]):
     def kinds(self) -> tuple[int, int]:
         """How many trusted and how many other cases make a batch of both; DataError where it has room for one kind only."""
         if self.config.batch_size < 2:
-            raise DataError("--batch-size", "is 1, too few for trusted and other cases in every batch", "Give at least 2.")
+            raise DataError("`batch_size`", "is 1, too few for trusted and other cases in every batch", "Give at least 2.")
         trusted = self.config.trusted_per_batch or max(1, round(self.config.batch_size / 6))
         return trusted, self.config.batch_size - trusted
 
@@ -161,7 +161,7 @@ class TrainingRun(ABC, Generic[P]):
         own."""
         if not len(self.trusted):
             raise DataError(
-                "--trusted",
+                "`trusted`",
                 "names no case of the training set",
                 "List cases whose labels were verified: the method needs some.",
             )
@@ -255,5 +255,5 @@ class TrainingRun(ABC, Generic[P]):
             raise DataError(
                 f"epoch {self.epoch + 1}, step {self.step + 1}",
                 f"the loss is {value} on the cases {names}",
-                "Lower --learning-rate or --clip, use --precision 32, or look at these cases with `debride check`.",
+                "Lower `learning_rate` or `clip`, use `precision` 32, or look at these cases with `debride check`.",
             )

@@ -89,7 +89,7 @@ class Segmentation:
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:
         """Raises DataError for patches of another number of axes than the images."""
         if config.patch_size is not None and len(config.patch_size) != dataset.ndim:
-            raise DataError("--patch-size", f"has {len(config.patch_size)} numbers", f"Give {dataset.ndim}, in array order.")
+            raise DataError("`patch_size`", f"has {len(config.patch_size)} numbers", f"Give {dataset.ndim}, in array order.")
 
     def network(self, config: TrainConfig, ndim: int, channels: int, classes: int) -> Network:
         """A freshly initialised network from images (B, C, *S) to logits (B, K, *S)."""
@@ -109,7 +109,7 @@ class Segmentation:
         if config.patch_size is None and len(set(train.shapes)) > 1:
             shapes = ", ".join(sorted({"x".join(map(str, shape)) for shape in train.shapes})[:4])
             raise DataError(
-                dataset.root, f"has images of different shapes ({shapes} ...)", "Give --image-size, or train on --patch-size."
+                dataset.root, f"has images of different shapes ({shapes} ...)", "Give `image_size`, or train on `patch_size`."
             )
         return train, val
 

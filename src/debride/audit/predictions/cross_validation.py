@@ -21,7 +21,7 @@ def fold_of_cases(cases: Sequence[Case], folds: int, seed: int) -> dict[str, int
     patients = sorted({case.patient for case in cases}, key=lambda patient: (derive(seed, "fold", patient), patient))
     if not 2 <= folds <= len(patients):
         problem = f"is {folds}, and the cases are of {len(patients)} patient(s)"
-        raise DataError("--folds", problem, "Give at least 2 folds, and no more than there are patients.")
+        raise DataError("`folds`", problem, "Give at least 2 folds, and no more than there are patients.")
     fold = {patient: at % folds for at, patient in enumerate(patients)}
     return {case.id: fold[case.patient] for case in cases}
 

@@ -21,6 +21,7 @@ from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.files import new_folder, write_text
+from debride.settings import check_bounds
 from debride.types import IGNORE, Case, Dataset, Geometry
 
 LEAST_CASES, LEAST_SHARE = 5, 0.02
@@ -54,6 +55,7 @@ def repair(
     the reasons of guards. Raises DataError if the audit is not of this data set or damaged, if an accepted finding's label
     changed since, and if ``out`` has content or lies in the data set or the audit.
     """
+    check_bounds(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_record(audit)
     verdicts = judge(record, accept)

@@ -13,6 +13,7 @@ from typing import Any
 
 from debride.audit.findings import KINDS, Finding, FindingKind, Record
 from debride.files import read_text
+from debride.settings import check_bounds, setting
 from debride.types import DataError
 
 _FORM = 'Write the columns case,number,decision, or JSON lines {"case": "case1", "number": 1, "decision": "accept"}.'
@@ -26,29 +27,25 @@ class Acceptance:
     """What may be repaired, and under which guards.
 
     A rule accepts findings of ``kinds`` (none: nothing by rule), of ``classes`` (class ids as ``Finding.class_id``; None: all),
-    with at least ``confidence`` and ``severity`` (0 to 1), with ``flagged`` those of flagged cases only. The file ``decisions``
+    with at least ``confidence`` and ``severity``, with ``flagged`` those of flagged cases only. The file ``decisions``
     overrides the rule for the findings that it names. ``allow_removal`` lets objects and classes disappear, ``trusted`` trusted
     cases change; ``rare`` is the number of cases below which a class is rare (None: 5, or 2 % of the cases if that is more).
     """
 
     kinds: frozenset[FindingKind] = frozenset()
     classes: frozenset[int] | None = None
-    confidence: float = 0.0
-    severity: float = 0.0
+    confidence: float = setting(0.0, "least confidence of a finding", least=0, most=1)
+    severity: float = setting(0.0, "least severity of a finding", least=0, most=1)
     flagged: bool = False
     decisions: Path | None = None
     allow_removal: bool = False
     trusted: bool = False
-    rare: int | None = None
+    rare: int | None = setting(None, "cases below which a class is rare; 0: no class is", least=0)
 
-    def __post_init__(self) -> None:
-        for name, value in (("--confidence", self.confidence), ("--severity", self.severity)):
-            if not 0 <= value <= 1:
-                raise DataError(name, f"is {value}", "Give a number from 0 to 1.")
+    def conflicts(self) -> Iterator[DataError]:
+        """Nothing that accepts a finding."""
         if not self.kinds and self.decisions is None:
-            raise DataError("--accept", "accepts nothing", f"Give all, some of {', '.join(KINDS)}, or a file of --decisions.")
-        if self.rare is not None and self.rare < 0:
-            raise DataError("--rare", f"is {self.rare}", "Give a number of cases, 0 for no class to be rare.")
+            yield DataError("`kinds`", "are none", f"Give some of {', '.join(KINDS)}, or a file of `decisions`.")
 
 
 @dataclass(frozen=True)
@@ -83,11 +80,13 @@ def parse_acceptance(
         if kind not in (*KINDS, "all"):
             near = difflib.get_close_matches(kind, KINDS, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Give all, or some of {', '.join(KINDS)}."
-            raise DataError("--accept", f"has {kind!r}, which is no kind of finding", hint)
+            raise DataError("`accept`", f"has {kind!r}, which is no kind of finding", hint)
     if not kinds and (only or confidence or severity or flagged):
-        problem = "is missing, and --class, --confidence, --severity and --flagged restrict what it accepts"
-        raise DataError("--accept", problem, "Add --accept all.")
-    return Acceptance(
+        problem = "is missing, and `class`, `confidence`, `severity` and `flagged` restrict what it accepts"
+        raise DataError("`accept`", problem, "Add `accept` all.")
+    if not kinds and decisions is None:
+        raise DataError("`accept`", "accepts nothing", f"Give all, some of {', '.join(KINDS)}, or a file of `decisions`.")
+    accept = Acceptance(
         kinds=frozenset(KINDS) if "all" in kinds else frozenset(kind for kind in KINDS if kind in kinds),
         classes=frozenset(_class_id(word, classes) for word in only) if only else None,
         confidence=confidence,
@@ -98,6 +97,8 @@ def parse_acceptance(
         trusted=trusted,
         rare=rare,
     )
+    check_bounds(accept, of_class=False)
+    return accept
 
 
 def judge(record: Record, accept: Acceptance) -> dict[tuple[str, int], Verdict]:
@@ -163,7 +164,7 @@ def _class_id(word: str, classes: Sequence[str]) -> int:
     if word.isdecimal() and 0 < int(word) < len(classes):
         return int(word)
     listed = ", ".join(f"{name} ({id})" for id, name in enumerate(classes) if id)
-    raise DataError("--class", f"has {word!r}, which is no class of objects", f"Give one of {listed}.")
+    raise DataError("`class`", f"has {word!r}, which is no class of objects", f"Give one of {listed}.")
 
 
 Row = tuple[int, Any, Any, Any]
