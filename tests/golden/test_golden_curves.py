@@ -32,6 +32,7 @@ def curve(name: str, root: Path) -> list[float]:
     return [row["train"]["loss"] for row in read_jsonl(job.out / "metrics.jsonl")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_curve(name: str, tmp_path: Path) -> None:
     found = curve(name, tmp_path)

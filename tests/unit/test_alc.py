@@ -228,6 +228,7 @@ def tiny(name: str, ndim: int = 3) -> Callable[[], nn.Module]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["stub", "unet-small", "vnet"])
 def test_labels_of_other_cases_reach_the_given_term_alone(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With garbage in place of them all else is the same bit for bit: terms, refined labels, and what the student learns."""

@@ -190,6 +190,7 @@ def test_objects_far_from_the_first_rows_have_the_same_bias():
     assert found.bias == pytest.approx(slow_score(label, probability, np.array([1.0, 0.5]), None).classes[0].bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "spacing"), [((70, 16), (0.7, 1.9)), ((30, 7, 8), (3.0, 0.8, 1.1))])
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("pairs", [1 << 21, 0])

@@ -153,6 +153,7 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-8) -> No
 # The gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "ndim", "norm"), CASES)
 def test_pixel_weights_have_the_gradient_of_double_backward(name: str, ndim: int, norm: Norm) -> None:
     network = network_of(name, ndim, norm)
@@ -168,6 +169,7 @@ def test_pixel_weights_have_the_gradient_of_double_backward(name: str, ndim: int
     assert (at_zero - found).abs().max() > 1e-6 * found.abs().max(), "the virtual step changes something"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ndim", "norm"),
     [("unet", 2, "instance"), ("unet-small", 2, "batch"), ("unet++", 2, "group"), ("unet", 3, "batch")],
@@ -187,6 +189,7 @@ def test_pixel_weights_have_the_gradient_of_finite_differences(name: str, ndim: 
         assert float(found[place]) == pytest.approx(slow.difference(weights, place, step=1e-4), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ndim", "norm"), [("unet", 2, "batch"), ("unet++", 2, "instance"), ("unet-small", 3, "batch")]
 )
