@@ -21,6 +21,7 @@ from debride.bench.tabulate import CellRow
 from debride.files import new_folder, read_yaml, write_json
 from debride.methods import find_method
 from debride.noise.class_noises import FromFile
+from debride.plugins import Trust
 from debride.progress import track
 from debride.settings import from_mapping, setting
 from debride.training.job import refuse_method
@@ -289,6 +290,8 @@ def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
 
 def _check(grid: Grid, where: object) -> None:
     """Builds every setting once, so that a mistake is reported before anything runs."""
+    for name, entry in grid.datasets.items():
+        Trust().admit(entry.format, f"{where}, datasets, {name}")
     for name, noise in grid.noises.items():
         _check_noise(grid.task, noise, f"{where}, noises, {name}")
     for name, method in grid.methods.items():

@@ -19,6 +19,13 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         "--format", metavar="NAME", help="the layout of its files, as docs/data.md names them; default: recognised"
     )
     group.add_argument(
+        "--pixels",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="kinds of image files of your own: package.module:Class",
+    )
+    group.add_argument(
         "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"
     )
     group.add_argument("--trusted", type=Path, metavar="FILE", help="ids of cases whose labels were verified, one per line")
@@ -50,7 +57,12 @@ def open_masks(arguments: argparse.Namespace) -> Dataset:
 
 
 def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of ``open_dataset`` that the options give."""
+    """The keyword arguments of ``open_dataset`` that the options give; kinds of files that they name are read from now on."""
+    if arguments.pixels:
+        from debride.data.pixels import use_pixels
+
+        for name in arguments.pixels:
+            use_pixels(name, "--pixels")
     return {
         "format": arguments.format,
         "patient_pattern": arguments.patient_pattern,

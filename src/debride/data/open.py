@@ -69,7 +69,7 @@ def open_dataset(
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
     return Dataset(
         root=root,
-        format=known.name,
+        format=format or known.name,
         classes=legend.classes,
         cases=tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits),
         ndim=_ndim(cases, report),

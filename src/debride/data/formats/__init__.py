@@ -14,6 +14,7 @@ from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Repor
 from debride.data.formats.manifest import Manifest
 from debride.data.formats.nnunet import NnUNet
 from debride.data.formats.npz import Npz
+from debride.plugins import load, load_registered, registered
 from debride.types import DataError
 
 FORMATS: dict[str, Format] = {
@@ -29,14 +30,26 @@ FORMATS: dict[str, Format] = {
 }
 """All layouts by name, in the order in which they are asked whether a folder is theirs."""
 
+GROUP = "debride.formats"
+"""The entry points by which installed packages register layouts of their own."""
+
 __all__ = ["FORMATS", "Format", "Layout", "Legend", "NewLabels", "Report", "detect_format", "find_format"]
 
 
-def find_format(name: str) -> Format:
-    """The layout of that name; DataError if there is none."""
-    if name not in FORMATS:
-        raise DataError("format", f"is {name!r}", f"Give one of {', '.join(sorted(FORMATS))}.")
-    return FORMATS[name]
+def find_format(name: str, where: object = "format") -> Format:
+    """The layout of that name: a built-in one, else what ``package.module:Class`` is, else what a package registers.
+
+    DataError, naming ``where`` the name stands, if there is none, and for what is no ``Format``.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    thing = load(name, where) if ":" in name else load_registered(GROUP, name, where)
+    if thing is None:
+        raise DataError(where, f"is {name!r}", f"Give one of {', '.join([*sorted(FORMATS), *registered(GROUP)])}.")
+    layout = thing() if isinstance(thing, type) else thing
+    if not isinstance(layout, Format):
+        raise DataError(where, f"is {name!r}, which is no Format", "See docs/how-to/format.md for what one is made of.")
+    return layout
 
 
 def detect_format(root: Path) -> Format | None:

@@ -12,6 +12,7 @@ from debride.data.pixels.metaimage import MetaImage
 from debride.data.pixels.nifti import Nifti
 from debride.data.pixels.nrrd import Nrrd
 from debride.data.pixels.pictures import Jpeg, Pictures
+from debride.plugins import load, load_registered, registered
 from debride.types import DataError
 
 PIXELS: dict[str, Pixels] = {
@@ -26,7 +27,10 @@ PIXELS: dict[str, Pixels] = {
 }
 """All kinds of image files by name."""
 
-__all__ = ["PIXELS", "Header", "Pixels", "add_pixels", "endings", "find_pixels", "is_image", "stem", "suffix"]
+GROUP = "debride.pixels"
+"""The entry points by which installed packages register kinds of their own."""
+
+__all__ = ["PIXELS", "Header", "Pixels", "add_pixels", "endings", "find_pixels", "is_image", "stem", "suffix", "use_pixels"]
 
 
 def find_pixels(path: Path) -> Pixels:
@@ -36,6 +40,20 @@ def find_pixels(path: Path) -> Pixels:
         if ending in kind.endings:
             return kind
     raise DataError(path, "is of a kind that is not read", f"Convert it to one of {', '.join(endings())}.")
+
+
+def use_pixels(name: str, where: object = "kind of file") -> None:
+    """Read and write files of a kind from outside the package from now on in this process: what ``package.module:Class`` is, or
+    what a package registers by the name. DataError, naming ``where`` the name stands, if there is no such kind."""
+    if name in PIXELS:
+        return
+    thing = load(name, where) if ":" in name else load_registered(GROUP, name, where)
+    if thing is None:
+        raise DataError(where, f"is {name!r}", f"Give one of {', '.join([*sorted(PIXELS), *registered(GROUP)])}.")
+    kind = thing() if isinstance(thing, type) else thing
+    if not isinstance(kind, Pixels):
+        raise DataError(where, f"is {name!r}, which is no Pixels", "See docs/how-to/pixels.md for what one is made of.")
+    add_pixels(kind)
 
 
 def add_pixels(kind: Pixels) -> None:
