@@ -185,7 +185,7 @@ def test_a_method_refuses_tasks_that_it_is_not_for() -> None:
 def test_cross_entropy_refuses_dice_of_classes() -> None:
     assert CrossEntropy.refuses("segmentation", CrossEntropy.Config(dice=True)) is None
     assert CrossEntropy.refuses("classification", CrossEntropy.Config(dice=False)) is None
-    with pytest.raises(DataError, match=r"^--dice: is for segmentation, and the data set is for classification. Leave it out"):
+    with pytest.raises(DataError, match=r"^`dice`: is for segmentation, and the data set is for classification. Leave it out"):
         refuse_method("ce", "classification", CrossEntropy.Config(dice=True))
 
 
@@ -195,7 +195,7 @@ def test_a_refusal_names_the_method_its_place_and_what_there_is_instead() -> Non
         refuse_method("elr", "segmentation", config)
     with pytest.raises(DataError, match=r"^a grid: is not for segmentation"):
         refuse_method("elr", "segmentation", config, "a grid")
-    with pytest.raises(DataError, match=r"^a grid, --dice: is for segmentation"):
+    with pytest.raises(DataError, match=r"^a grid: dice: is for segmentation"):
         refuse_method("ce", "classification", CrossEntropy.Config(dice=True), "a grid")
 
 

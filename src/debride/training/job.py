@@ -20,7 +20,7 @@ from debride.methods import METHODS, find_method, methods_for
 from debride.methods.base import Method
 from debride.networks import Network
 from debride.rng import derive
-from debride.settings import check_bounds
+from debride.settings import NAMED, check_bounds
 from debride.training.config import TrainConfig
 from debride.training.description import same_training
 from debride.training.task import TASKS, Task
@@ -95,9 +95,10 @@ def refuse_method(name: str, task: str, config: Any, where: object = None) -> No
     """Raises what a method says against being trained for a task as it is configured (``Method.refuses``); ``where`` is the
     place that names it."""
     if refusal := find_method(name, where).refuses(task, config):
-        places = [str(place) for place in (where, refusal.where) if place]
+        named = refusal.where if where is None else NAMED.sub(r"\1", refusal.where)  # in a file a setting has its plain name
+        places = [str(place) for place in (where, named) if place]
         remedy = refusal.remedy or f"Methods that are: {', '.join(methods_for(task))}."
-        raise DataError(", ".join(places) or f"method {name}", refusal.problem, remedy)
+        raise DataError(": ".join(places) or f"method {name}", refusal.problem, remedy)
 
 
 def refuse_processes(job: Job, method: Method) -> None:

@@ -36,7 +36,7 @@ GROUP = "debride.formats"
 __all__ = ["FORMATS", "Format", "Layout", "Legend", "NewLabels", "Report", "detect_format", "find_format"]
 
 
-def find_format(name: str, where: object = "format") -> Format:
+def find_format(name: str, where: object = "`format`") -> Format:
     """The layout of that name: a built-in one, else what ``package.module:Class`` is, else what a package registers.
 
     DataError, naming ``where`` the name stands, if there is none, and for what is no ``Format``.
