@@ -46,12 +46,12 @@ def find(
         return [_of_whole(case, label, whole, numbers, wrong, spacing)], numbers, proposed
     numbers, pieces = find_pieces(label, probability, predicted, spacing)
     sure = [(_confidence(piece, wrong, odds), number) for number, piece in enumerate(pieces, start=1)]
-    found = sorted((each for each in sure if each[0] >= least), key=lambda each: -each[0])
+    chosen = sorted((scored for scored in sure if scored[0] >= least), key=lambda scored: -scored[0])
     table = np.zeros(len(pieces) + 1, np.uint16)
-    table[[number for _, number in found]] = np.arange(1, len(found) + 1)
+    table[[number for _, number in chosen]] = np.arange(1, len(chosen) + 1)
     numbers = table[numbers]
     findings = [
-        _of_piece(case, at, pieces[number - 1], confidence, spacing) for at, (confidence, number) in enumerate(found, start=1)
+        _of_piece(case, at, pieces[number - 1], confidence, spacing) for at, (confidence, number) in enumerate(chosen, start=1)
     ]
     return findings, numbers, np.where(numbers > 0, predicted, np.uint8(0))
 

@@ -40,9 +40,9 @@ def summarise_audit(
     wrong, flagged = ranking.wrong[ranking.order].tolist(), ranking.flagged[ranking.order].tolist()
     people, person = np.unique([case.patient for case in cases], return_inverse=True)
     times = generator(seed, "summary").multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLES)
-    found = sorted({kinds[case.id] for case, flag in zip(cases, flagged, strict=True) if flag and kinds[case.id]})
+    named = sorted({kinds[case.id] for case, flag in zip(cases, flagged, strict=True) if flag and kinds[case.id]})
     shares = {}
-    for kind in found:
+    for kind in named:
         in_this_way = [value if kinds[case.id] == kind else 0.0 for case, value in zip(cases, wrong, strict=True)]
         doubted = np.where([case.trusted for case in cases], np.nan, in_this_way)
         shares[kind] = _mean(doubted, person, times)
@@ -53,7 +53,7 @@ def summarise_audit(
             [scores[case.id].classes[number].bias if use else np.nan for case, use in zip(cases, plain, strict=True)]
         )
         bias[name] = _mean(values, person, times)
-    counts = {kind: sum(flag and kinds[case.id] == kind for case, flag in zip(cases, flagged, strict=True)) for kind in found}
+    counts = {kind: sum(flag and kinds[case.id] == kind for case, flag in zip(cases, flagged, strict=True)) for kind in named}
     summary = {
         "cases": len(cases),
         "trusted": sum(case.trusted for case in cases),
@@ -120,16 +120,16 @@ def _mean(values: npt.NDArray[np.float64], person: npt.NDArray[np.intp], times: 
 
 def _noise(shares: Mapping[str, Sequence[float | None]], bias: Mapping[str, Sequence[float | None]]) -> list[str]:
     """The kinds of noise in words, the most frequent first."""
-    said = [
+    lines = [
         f"{kind}: {100 * (share or 0):.1f} % of the labels ({100 * (low or 0):.1f} to {100 * (high or 0):.1f} %)"
-        for kind, (share, low, high) in sorted(shares.items(), key=lambda each: -(each[1][0] or 0))
+        for kind, (share, low, high) in sorted(shares.items(), key=lambda entry: -(entry[1][0] or 0))
     ]
     for name, (mean, low, high) in bias.items():
         if mean is None or low is None or high is None:
             continue
         side = "outward" if low > 0 else "inward" if high < 0 else "to neither side"
-        said.append(f"outlines of {name} against the prediction: {side}, {mean:+.2f} ({low:+.2f} to {high:+.2f})")
-    return said
+        lines.append(f"outlines of {name} against the prediction: {side}, {mean:+.2f} ({low:+.2f} to {high:+.2f})")
+    return lines
 
 
 def _suggestion(ranking: Ranking, counts: Mapping[str, int]) -> str:

@@ -70,8 +70,8 @@ class Weighed:
     @cached_property
     def recall(self) -> Floats:
         """The recall of each class (R, K)."""
-        found = self.weights @ (self.member & self.hit[:, None]).astype(np.float64)
-        return ratio(found, self.weights @ self.member.astype(np.float64))
+        hits = self.weights @ (self.member & self.hit[:, None]).astype(np.float64)
+        return ratio(hits, self.weights @ self.member.astype(np.float64))
 
     @cached_property
     def class_auroc(self) -> Floats:

@@ -51,8 +51,8 @@ def read_predictions(file: Path, classes: Sequence[str]) -> tuple[list[str], Flo
     lines = _lines(file)
     header = next(lines, (0, []))[1]
     place = _places(file, header, classes)
-    seen: dict[str, int] = {}
-    found = []
+    lines_of: dict[str, int] = {}
+    rows = []
     for number, row in lines:
         where = f"{file}:{number}"
         if len(row) != len(header):
@@ -60,13 +60,13 @@ def read_predictions(file: Path, classes: Sequence[str]) -> tuple[list[str], Flo
         case, name, *texts = (row[at] for at in place)
         if not case:
             raise DataError(where, "has no case", "Write the id of the case that this line predicts.")
-        if case in seen:
-            raise DataError(where, f"predicts case {case}, as line {seen[case]} does", "Keep one of the two lines.")
-        seen[case] = number
-        found.append(_probabilities(where, name, texts, classes))
-    if not found:
+        if case in lines_of:
+            raise DataError(where, f"predicts case {case}, as line {lines_of[case]} does", "Keep one of the two lines.")
+        lines_of[case] = number
+        rows.append(_probabilities(where, name, texts, classes))
+    if not rows:
         raise DataError(file, "holds no prediction", "Write a line for each case.")
-    return list(seen), np.array(found)
+    return list(lines_of), np.array(rows)
 
 
 def _columns(classes: Sequence[str]) -> list[str]:

@@ -30,6 +30,6 @@ def average_precision(score: Scores, wrong: Wrong) -> float:
     if not positives:
         return float("nan")
     order = np.argsort(-score, kind="stable")
-    found, last = np.cumsum(wrong[order]), np.append(np.diff(score[order]) != 0, True)
-    found, passed = found[last], np.flatnonzero(last) + 1
-    return float((np.diff(found, prepend=0) * found / passed).sum() / positives)
+    caught, last = np.cumsum(wrong[order]), np.append(np.diff(score[order]) != 0, True)
+    caught, passed = caught[last], np.flatnonzero(last) + 1
+    return float((np.diff(caught, prepend=0) * caught / passed).sum() / positives)

@@ -77,16 +77,16 @@ def thin(
     if label.size <= VOXELS:
         return Thinned(label, probability, predicted, spacing, 1)
     marked = ((label != 0) & (label != IGNORE)) | (predicted != 0)
-    found = ndimage.find_objects(marked.view(np.uint8)) or [(slice(0, 1),) * label.ndim]
+    boxes = ndimage.find_objects(marked.view(np.uint8)) or [(slice(0, 1),) * label.ndim]
     box = [
-        slice(max(0, axis.start - MARGIN), min(axis.stop + MARGIN, n)) for axis, n in zip(found[0], label.shape, strict=True)
+        slice(max(0, axis.start - MARGIN), min(axis.stop + MARGIN, n)) for axis, n in zip(boxes[0], label.shape, strict=True)
     ]
     step = 1
     while np.prod([-(-(axis.stop - axis.start) // step) for axis in box]) > VOXELS:
         step += 1
-    seen = tuple(slice(axis.start, axis.stop, step) for axis in box)
+    strided = tuple(slice(axis.start, axis.stop, step) for axis in box)
     wide = None if spacing is None else tuple(length * step for length in spacing)
-    return Thinned(label[seen], probability[(slice(None), *seen)], predicted[seen], wide, step)
+    return Thinned(label[strided], probability[(slice(None), *strided)], predicted[strided], wide, step)
 
 
 def evidence(
@@ -104,7 +104,7 @@ def evidence(
     ``thin``.
     """
     known = label != IGNORE
-    ids, predicted = (np.where(known, each, np.uint8(0)) for each in (label, predicted))
+    ids, predicted = (np.where(known, values, np.uint8(0)) for values in (label, predicted))
     probability = probability.astype(np.float32, copy=False)
     logs = np.log(np.maximum(probability, FLOOR))
     logs[:, ~known] = 0  # whatever is said of a pixel without a label costs nothing
@@ -117,7 +117,7 @@ def evidence(
     confidence = np.exp(own[known])
     weight = np.exp((1 - confidence) / TEMPERATURE)
     dice = _dice(ids, predicted, len(probability))
-    found = {
+    gains = {
         "surprise": float(surprise.sum()),
         "prediction": float(lost.sum()),
         "piece": float(by_piece.max(initial=0)),
@@ -133,9 +133,9 @@ def evidence(
         "ragged": _ragged(ids),
         "window": float(ndimage.uniform_filter(surprise, WINDOW).max()) * WINDOW**label.ndim,
     }
-    found["shift"], found["shift-length"] = _shift(logs, ids)
-    found["grow"], found["shrink"] = _resized(logs, ids, own, spacing)
-    return {name: value if name in RELATIVE else value * stands_for for name, value in found.items()}
+    gains["shift"], gains["shift-length"] = _shift(logs, ids)
+    gains["grow"], gains["shrink"] = _resized(logs, ids, own, spacing)
+    return {name: value if name in RELATIVE else value * stands_for for name, value in gains.items()}
 
 
 def _of(logs: Floats, ids: Label) -> Floats:
@@ -184,11 +184,11 @@ def _resized(logs: Floats, ids: Label, own: Floats, spacing: Sequence[float] | N
     outside, nearest = ndimage.distance_transform_edt(~objects, sampling=units, return_indices=True)
     inside = edt.edt(np.ascontiguousarray(objects), anisotropy=tuple(units))
     gains = []
-    for distance, other in ((outside, _of(logs, ids[tuple(nearest)])), (inside, logs[0])):
+    for distance, likelihood in ((outside, _of(logs, ids[tuple(nearest)])), (inside, logs[0])):
         steps = distance / units.min() - 1e-5  # distances of single precision
         near = (distance > 0) & (steps <= STEPS[-1])
         ring = np.searchsorted(STEPS, steps[near])
-        gains.append(float(np.bincount(ring, (other - own)[near], len(STEPS)).cumsum().max(initial=0)))
+        gains.append(float(np.bincount(ring, (likelihood - own)[near], len(STEPS)).cumsum().max(initial=0)))
     return gains[0], gains[1]
 
 

@@ -44,26 +44,30 @@ def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequ
         row = maps[0, 0].size
         start = (rows.start - first + REACH) * row
         inner = slice(start, start + (rows.stop - rows.start) * row)
-        ours, theirs, under = maps.reshape(3, -1)
-        own, target = (np.flatnonzero(outline[inner] != 0) + start for outline in (ours, theirs))
-        given, other = ours.take(own), theirs.take(target)
+        label_outline, predicted_outline, under = maps.reshape(3, -1)
+        own, target = (np.flatnonzero(outline[inner] != 0) + start for outline in (label_outline, predicted_outline))
+        given, goal_classes = label_outline.take(own), predicted_outline.take(target)
         flat = shifts @ np.array(maps.strides[1:])
         sign = np.where(under.take(own) == given, -1.0, 1.0)
-        parts = [_nearest(given[some], own[some], theirs, flat, lengths) for some in row_pieces((own.size, flat.size))]
+        parts = [
+            _nearest(given[part], own[part], predicted_outline, flat, lengths) for part in row_pieces((own.size, flat.size))
+        ]
         distance = np.concatenate([np.zeros(0), *parts])
         far = np.flatnonzero(np.isinf(distance))
         distance[far] = 0
         count += np.bincount(given, minlength=classes)
-        other_count += np.bincount(other, minlength=classes)
+        other_count += np.bincount(goal_classes, minlength=classes)
         total += np.bincount(given, distance * sign, minlength=classes)
         lost.append((given[far], sign[far], own[far] + first * row))
-        targets.append((other, target + first * row))
+        targets.append((goal_classes, target + first * row))
     wide = tuple(size + 2 * REACH for size in label.shape)
-    ids = {class_id for found, _, _ in lost for class_id in found.tolist()}
+    ids = {class_id for classes_there, _, _ in lost for class_id in classes_there.tolist()}
     for class_id in ids & set(np.flatnonzero(other_count).tolist()):
-        signs, places = (np.concatenate([found[at][found[0] == class_id] for found in lost]) for at in (1, 2))
-        others = np.concatenate([at[found == class_id] for found, at in targets])
-        points, goals = (np.stack(np.unravel_index(at, wide), axis=1) for at in (places, others))
+        signs, places = (
+            np.concatenate([classes_there[at][classes_there[0] == class_id] for classes_there in lost]) for at in (1, 2)
+        )
+        goal_places = np.concatenate([at[classes_there == class_id] for classes_there, at in targets])
+        points, goals = (np.stack(np.unravel_index(at, wide), axis=1) for at in (places, goal_places))
         total[class_id] += signs @ _distances(points, goals, steps)
     both = (count > 0) & (other_count > 0)
     return [float(value) for value in np.divide(total, count, out=np.full(classes, np.nan), where=both)[1:]]
@@ -83,16 +87,16 @@ def _outlines(label: Labels, predicted: Labels, unknown: bool) -> Labels:
     for axis in range(1, both.ndim):
         before = (slice(None),) * axis + (slice(None, -1),)
         after = (slice(None),) * axis + (slice(1, None),)
-        other = both[before] != both[after]
+        differs = both[before] != both[after]
         if known is not None:
-            other &= known[before[1:]] & known[after[1:]]
-        edge[before] |= other
-        edge[after] |= other
-    found = np.zeros((3, *(size + 2 * REACH for size in label.shape)), np.uint8)
-    inner = found[(slice(None), *(slice(REACH, -REACH),) * label.ndim)]
+            differs &= known[before[1:]] & known[after[1:]]
+        edge[before] |= differs
+        edge[after] |= differs
+    maps = np.zeros((3, *(size + 2 * REACH for size in label.shape)), np.uint8)
+    inner = maps[(slice(None), *(slice(REACH, -REACH),) * label.ndim)]
     np.multiply(both, edge.view(np.uint8), out=inner[:2])
     inner[2] = predicted
-    return found
+    return maps
 
 
 @lru_cache(maxsize=64)
@@ -106,14 +110,14 @@ def _surroundings(steps: tuple[float, ...]) -> tuple[Places, Reals]:
     return ways[order], np.append(length[order], np.inf)[::-1]
 
 
-def _nearest(given: Labels, own: Places, seen: Labels, ways: Places, lengths: Reals) -> Reals:
+def _nearest(given: Labels, own: Places, outline: Labels, ways: Places, lengths: Reals) -> Reals:
     """The distance (n,) from flat places (n,) to the nearest in ``seen`` of the class given there, infinite where none is near.
 
     ``ways`` (m,) are flat, the shortest first, and ``lengths`` (1 + m,) theirs in reverse order after an infinite one.
     """
-    found = (seen.take(own + ways[:, None]) == given).view(np.uint8)
-    found *= np.arange(len(ways), 0, -1, dtype=np.uint8)[:, None]
-    return np.asarray(lengths.take(found.max(axis=0)), np.float64)
+    reached = (outline.take(own + ways[:, None]) == given).view(np.uint8)
+    reached *= np.arange(len(ways), 0, -1, dtype=np.uint8)[:, None]
+    return np.asarray(lengths.take(reached.max(axis=0)), np.float64)
 
 
 def _distances(points: Places, targets: Places, steps: Reals) -> Reals:

@@ -132,21 +132,21 @@ def _add_objects(
     differs: npt.NDArray[np.bool_],
 ) -> None:
     """Adds the objects of the label that the prediction has not, then those of the prediction that the label has not."""
-    for objects, own, other in ((_components(_known(given)), given, proposed), (_components(proposed), proposed, given)):
-        most = _most_frequent_elsewhere(objects, own, other)
+    for objects, own, opposite in ((_components(_known(given)), given, proposed), (_components(proposed), proposed, given)):
+        most = _most_frequent_elsewhere(objects, own, opposite)
         free = differs & (numbers == 0)
         if own is given:
             strays = _strays(objects, given, proposed, most)
-            found: dict[int, FindingKind] = {n: "swap" if most[n] > 0 else "stray" if n in strays else "extra" for n in most}
+            kind_of: dict[int, FindingKind] = {n: "swap" if most[n] > 0 else "stray" if n in strays else "extra" for n in most}
         else:
-            found = {n: "swap" if most[n] > 0 else "missing" for n in most}
-        _add(numbers, kinds, np.where(free, objects, 0), found.get)
+            kind_of = {n: "swap" if most[n] > 0 else "missing" for n in most}
+        _add(numbers, kinds, np.where(free, objects, 0), kind_of.get)
 
 
-def _most_frequent_elsewhere(objects: npt.NDArray[np.integer[Any]], own: Label, other: Label) -> dict[int, int]:
+def _most_frequent_elsewhere(objects: npt.NDArray[np.integer[Any]], own: Label, opposite: Label) -> dict[int, int]:
     """For each object that is hardly found on the other side, the class that most of it has there."""
-    inside = (objects > 0) & (other != IGNORE)
-    number, here, there = objects[inside], own[inside], other[inside]
+    inside = (objects > 0) & (opposite != IGNORE)
+    number, here, there = objects[inside], own[inside], opposite[inside]
     if not len(number):
         return {}
     objects_, width = int(objects.max()) + 1, int(max(here.max(), there.max())) + 1
@@ -165,13 +165,13 @@ def _strays(objects: npt.NDArray[np.integer[Any]], given: Label, proposed: Label
     if given.ndim != 3:
         return frozenset()
     predicted = {value: (proposed == value).any(axis=(1, 2)) for value in _foreground(given)}
-    found = set()
+    strays = set()
     for number, box in enumerate(ndimage.find_objects(objects), start=1):
         if number in candidates and box is not None:
             value = int(given[box][objects[box] == number][0])
             if predicted[value].any() and not predicted[value][box[0]].any():
-                found.add(number)
-    return frozenset(found)
+                strays.add(number)
+    return frozenset(strays)
 
 
 def _depth(
@@ -180,12 +180,12 @@ def _depth(
     """How far (*S) each remaining voxel lies beyond the other side's object: from the prediction's of its given class, or
     where it is given as background from the label's of its proposed class; negative there."""
     depth = np.zeros(given.shape, np.float32)
-    for sign, own, other in ((1, given, proposed), (-1, proposed, given)):
+    for sign, own, opposite in ((1, given, proposed), (-1, proposed, given)):
         places = rest if sign > 0 else rest & (given == 0)
         for value in _foreground(own):
             at = places & (own == value)
             if at.any():
-                distance = edt.edt(np.ascontiguousarray(other != value), anisotropy=tuple(units))
+                distance = edt.edt(np.ascontiguousarray(opposite != value), anisotropy=tuple(units))
                 depth[at] = sign * distance[at]
     return depth
 
@@ -227,16 +227,16 @@ def _add(
     kind_of: Callable[[int], FindingKind | None],
 ) -> None:
     """Numbers the components that are of a kind after those there are, in the order of their own numbers."""
-    seen = np.zeros(int(components.max()) + 1, bool)
+    present = np.zeros(int(components.max()) + 1, bool)
     for (part,) in _chunks(components):
-        seen[part] = True
-    found = [(number, kind) for number in np.flatnonzero(seen[1:]) + 1 if (kind := kind_of(int(number))) is not None]
-    _refuse_more(len(kinds) + len(found))
-    table = np.zeros(len(seen), np.uint16)
-    table[[number for number, _ in found]] = np.arange(len(found)) + len(kinds) + 1
+        present[part] = True
+    numbered = [(number, kind) for number in np.flatnonzero(present[1:]) + 1 if (kind := kind_of(int(number))) is not None]
+    _refuse_more(len(kinds) + len(numbered))
+    table = np.zeros(len(present), np.uint16)
+    table[[number for number, _ in numbered]] = np.arange(len(numbered)) + len(kinds) + 1
     for there, part in _chunks(numbers, components):
         there += table[part]
-    kinds.extend(kind for _, kind in found)
+    kinds.extend(kind for _, kind in numbered)
 
 
 def _measured(
@@ -257,7 +257,7 @@ def _measured(
     old, new = given[box][at], proposed[box][at]
     pair = np.bincount(old.astype(np.int64) * 256 + new).argmax()
     inside = probability[(slice(None), *box)][:, at].astype(np.float32)
-    each = np.arange(len(old))
+    voxel = np.arange(len(old))
     deep = depth[box][at]
     return Piece(
         kind=kind,
@@ -266,7 +266,7 @@ def _measured(
         box=tuple((axis.start + start, axis.stop + start) for axis, start in zip(box, offset, strict=True)),
         voxels=len(old),
         displacement=float(deep[np.abs(deep).argmax()]) if kind == "boundary" else None,
-        margin=float((inside[new, each] - inside[old, each]).mean()),
+        margin=float((inside[new, voxel] - inside[old, voxel]).mean()),
         share=float(len(old) / max(1, sizes[0][pair // 256], sizes[1][pair % 256])),
     )
 

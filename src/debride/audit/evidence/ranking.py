@@ -114,7 +114,7 @@ def plant(label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator) 
     if label.ndim == 3:
         noises |= {"gap": Gaps(), "stray": Stray(2)}
     wrong = {kind: noise(label, classes, rng) for kind, noise in noises.items()}
-    return {kind: each for kind, each in wrong.items() if (each != label).any()}
+    return {kind: given for kind, given in wrong.items() if (given != label).any()}
 
 
 def rank(
@@ -141,9 +141,9 @@ def rank(
     simulated: list[Doubles] = []
     for kind in (*kinds, "any"):
         own = _features(given, kind)
-        others = _features([planted[row][name] for name, row in where], kind)
+        planted_features = _features([planted[row][name] for name, row in where], kind)
         used = np.ones(len(where), bool) if kind == "any" else planted_kind == kind
-        fitted = _cross_fitted(own, others, used, fold, fold[planted_row])
+        fitted = _cross_fitted(own, planted_features, used, fold, fold[planted_row])
         most = np.quantile(fitted[1][used], SURE)
         odds[kind], in_planted = (np.minimum(each, most + BEYOND * (each - most)) for each in fitted)
         simulated.append(in_planted)
@@ -154,13 +154,13 @@ def rank(
         return Ranking(score, wrong, odds, 0.0, (0.0, 1.0), told_apart)
     if not doubted.any():
         return Ranking(score, wrong, odds, 0.0, (0.0, 0.0), told_apart)
-    some = score[doubted]
+    doubtful = score[doubted]
     # An error planted into a label that is wrong already stands out for two reasons: such labels count less.
-    wrong[doubted] = np.minimum(1.0, wrong_share(some, limit, weight) * _ratio(some, limit, weight))
+    wrong[doubted] = np.minimum(1.0, wrong_share(doubtful, limit, weight) * _ratio(doubtful, limit, weight))
     weight = weight * np.maximum(1e-3, 1 - wrong[planted_row])
-    share = wrong_share(some, limit, weight)
-    wrong[doubted] = np.minimum(1.0, share * _ratio(some, limit, weight))
-    interval = _interval(some, limit, weight, person[doubted], person[planted_row], seed)
+    share = wrong_share(doubtful, limit, weight)
+    wrong[doubted] = np.minimum(1.0, share * _ratio(doubtful, limit, weight))
+    interval = _interval(doubtful, limit, weight, person[doubted], person[planted_row], seed)
     return Ranking(score, wrong, odds, share, interval, told_apart)
 
 
@@ -184,12 +184,12 @@ def _features(evidence: Sequence[Evidence], kind: str) -> Doubles:
     columns = []
     for name in EXPLANATIONS[kind]:
         entry, _, divided = name.partition("/")
-        values = np.array([each[entry] for each in evidence])
+        values = np.array([values_of[entry] for values_of in evidence])
         if entry == "self-confidence":
             columns.append(-np.log(0.01 + values))
             continue
         if divided:
-            values = values / np.sqrt([each["uncertainty"] + 50 for each in evidence])
+            values = values / np.sqrt([values_of["uncertainty"] + 50 for values_of in evidence])
         columns.append(np.sign(values) * np.sqrt(np.abs(values)))
     return np.stack(columns, axis=1)
 
@@ -264,13 +264,13 @@ def _interval(
 ) -> tuple[float, float]:
     """The 95 % percentile interval of the share over bootstrap resamples of the patients."""
     rng, people = generator(seed, "share"), int(max(person.max(), planted_person.max())) + 1
-    rows, planted_rows = (_grouped(each, people) for each in (person, planted_person))
+    rows, planted_rows = (_grouped(people_of, people) for people_of in (person, planted_person))
     shares = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(people, size=people)
-        one, other = (np.concatenate([part[each] for each in drawn]) for part in (rows, planted_rows))
-        if len(one) and len(other):
-            shares.append(wrong_share(given[one], planted[other], weight[other]))
+        own, own_planted = (np.concatenate([part[people_of] for people_of in drawn]) for part in (rows, planted_rows))
+        if len(own) and len(own_planted):
+            shares.append(wrong_share(given[own], planted[own_planted], weight[own_planted]))
     low, high = np.quantile(shares, [0.025, 0.975])
     return float(low), float(high)
 

@@ -245,11 +245,11 @@ def _confident(p: Singles, thresholds: Reals) -> Labels:
     """One more than the likeliest class of p (K, n) among those that reach their threshold (K,), 0 where none does: (n,)."""
     reached = p >= thresholds.astype(np.float32)[:, None]
     marks = reached.view(np.uint8)
-    found: Labels = (marks * np.arange(1, len(p) + 1, dtype=np.uint8)[:, None]).max(axis=0)
+    class_above: Labels = (marks * np.arange(1, len(p) + 1, dtype=np.uint8)[:, None]).max(axis=0)
     several = np.flatnonzero(marks.sum(axis=0, dtype=np.uint8) > 1)
     if several.size:
-        found[several] = np.where(reached[:, several], p[:, several], np.float32(-1)).argmax(axis=0) + 1
-    return found
+        class_above[several] = np.where(reached[:, several], p[:, several], np.float32(-1)).argmax(axis=0) + 1
+    return class_above
 
 
 def _tensor(values: Floats) -> torch.Tensor:
@@ -265,8 +265,8 @@ def _total(values: Floats) -> float:
 
 def _gather(probability: Floats, at: Places) -> Singles:
     """The probabilities (K, *S) at flat places (n,) as float32 (K, n)."""
-    found = probability.reshape(len(probability), -1).take(at, axis=1, mode="clip")
-    return _tensor(found).numpy().reshape(found.shape)
+    gathered = probability.reshape(len(probability), -1).take(at, axis=1, mode="clip")
+    return _tensor(gathered).numpy().reshape(gathered.shape)
 
 
 def _box(mask: npt.NDArray[np.bool_], at: Places) -> list[tuple[int, int]]:

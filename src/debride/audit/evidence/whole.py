@@ -144,7 +144,7 @@ def explain(
     if ceiling - before < MIN_GAIN * reference:
         return None
     tried = [*_flips(case, placed), *_swaps(case, overlap, counts), *_shifts(case, placed, spacing)]
-    best = max(tried, key=lambda found: found.after + FLIP_FIRST * (found.kind == "flip"))
+    best = max(tried, key=lambda hypothesis: hypothesis.after + FLIP_FIRST * (hypothesis.kind == "flip"))
     gain, fit = (best.after - before) / reference, best.after / reference
     odds = np.dot(CONFIDENCE, (gain, fit, 1.0)) + ONE_CLASS * (np.count_nonzero(counts) == 1 and best.kind != "flip")
     confidence = float(special.expit(odds))
@@ -278,10 +278,11 @@ def _best_offset(case: _Case, placed: _Placed) -> tuple[int, ...]:
     The prediction is looked at in the box of its foreground with a margin, from which all offsets that overlap it are tried at
     once by their Fourier transforms; in boxes that are too large on a grid some times coarser, and then finer and finer.
     """
-    found = _box(case.predicted > 0)
-    assert found is not None
+    objects = _box(case.predicted > 0)
+    assert objects is not None
     box = tuple(
-        slice(max(0, at.start - MARGIN), min(size, at.stop + MARGIN)) for at, size in zip(found, case.label.shape, strict=True)
+        slice(max(0, at.start - MARGIN), min(size, at.stop + MARGIN))
+        for at, size in zip(objects, case.label.shape, strict=True)
     )
     sizes = np.array([at.stop - at.start for at in box])
     coarse = _coarseness(sizes + placed.part.shape)
@@ -355,8 +356,8 @@ def _refined(case: _Case, placed: _Placed, offset: tuple[int, ...], coarse: Coun
         centre = np.array(offset)
         for signs in product((-1, 0, 1), repeat=len(step)):
             tried = tuple((centre + signs * step).tolist())
-            if (found := score(tried)) > best:
-                offset, best = tried, found
+            if (reached := score(tried)) > best:
+                offset, best = tried, reached
     return offset
 
 
@@ -390,7 +391,7 @@ def _windows(placed: _Placed, shape: tuple[int, ...]) -> tuple[Box, Box]:
 def _box(mask: npt.NDArray[np.bool_]) -> Box | None:
     """The smallest box of a mask's voxels; None if it has none."""
     axes = range(mask.ndim)
-    along = [np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
+    along = [np.flatnonzero(mask.any(axis=tuple(across for across in axes if across != axis))) for axis in axes]
     return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in along) if len(along[0]) else None
 
 

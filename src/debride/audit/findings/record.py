@@ -90,7 +90,7 @@ def read_findings(path: Path, cases: Collection[str], classes: int, ndim: int) -
     if lines.pop():
         raise DataError(f"{path}:{len(lines) + 1}", "is cut off", _AGAIN)
     findings: list[Finding] = []
-    seen: set[tuple[str, int]] = set()
+    keys: set[tuple[str, int]] = set()
     for number, line in enumerate(lines, start=1):
         where = f"{path}:{number}"
         try:
@@ -101,9 +101,9 @@ def read_findings(path: Path, cases: Collection[str], classes: int, ndim: int) -
         if wrong:
             raise DataError(where, wrong, _AGAIN)
         finding = _finding(row)
-        if (finding.case, finding.number) in seen:
+        if (finding.case, finding.number) in keys:
             raise DataError(where, f"names finding {finding.number} of {finding.case} again", _AGAIN)
-        seen.add((finding.case, finding.number))
+        keys.add((finding.case, finding.number))
         findings.append(finding)
     return tuple(findings)
 
@@ -146,12 +146,12 @@ def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> N
     """Raises DataError unless the audit is of this data set, and the labels of ``cases`` are the files that it saw."""
     if dataset.task != "segmentation":
         raise DataError(dataset.root, "is a data set for classification", "Audits are of labels of pixels.")
-    told = record.about["dataset"]
+    described = record.about["dataset"]
     legend = {"classes": list(dataset.classes), "ndim": dataset.ndim, "ignore": dataset.ignore}
     legend["values"] = {str(raw): id for raw, id in dataset.values.items()}
     for name, value in legend.items():
-        if name in told and told[name] != value:
-            problem = f"is of a data set with {name} {told[name]!r}, {dataset.root.name} has {value!r}"
+        if name in described and described[name] != value:
+            problem = f"is of a data set with {name} {described[name]!r}, {dataset.root.name} has {value!r}"
             raise DataError(record.folder, problem, "Give the audit of this data set.")
     files = {case.id: case.label for case in dataset.cases if case.label}
     unknown = sorted(case for case in cases if case not in files)

@@ -67,9 +67,9 @@ def prediction_folders(folder: Path) -> list[tuple[str | None, Path]]:
     resolved = folder.resolve()
     folds = [(match[1], part) for part in (*sorted(resolved.iterdir()), resolved) if (match := _FOLD.fullmatch(part.name))]
     inner = ((fold, [part / name for name in _VALIDATION if (part / name).is_dir()]) for fold, part in folds)
-    found: list[tuple[str | None, Path]] = [(fold, folders[0]) for fold, folders in inner if folders]
-    if found:
-        return found
+    chosen: list[tuple[str | None, Path]] = [(fold, folders[0]) for fold, folders in inner if folders]
+    if chosen:
+        return chosen
     if resolved.name in _VALIDATION and (match := _FOLD.fullmatch(resolved.parent.name)):
         return [(match[1], folder)]
     named = resolved.parent if resolved.name == "postprocessed" else resolved
@@ -191,10 +191,10 @@ def _stored(path: Path) -> Array:
         return find_pixels(path).maps(path)[0]
     key = None
     if suffix(path) == ".npz":
-        found = names(path)
-        key = next((name for name in KEYS if name in found), None)
+        keys = names(path)
+        key = next((name for name in KEYS if name in keys), None)
         if key is None:
-            problem = f"has no array {' or '.join(KEYS)}, but {', '.join(found[:5]) or 'none at all'}"
+            problem = f"has no array {' or '.join(KEYS)}, but {', '.join(keys[:5]) or 'none at all'}"
             raise DataError(path, problem, "Save it as nnU-Net does: numpy.savez_compressed(file, probabilities=...).")
     try:
         loaded: Any = np.load(path, mmap_mode=None if key else "r", allow_pickle=False)
@@ -266,11 +266,11 @@ def _blocks(shape: tuple[int, ...], classes: int) -> Iterator[slice]:
 
 def _box_of_others(plane: Ids, value: int, margin: int) -> tuple[slice, slice] | None:
     """The part of a plane (H, W) that holds all that is not ``value``, with a margin; None if there is nothing."""
-    others = plane != value
-    found = [np.flatnonzero(others.any(axis=axis)) for axis in (1, 0)]
-    if not len(found[0]):
+    differs = plane != value
+    along = [np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0)]
+    if not len(along[0]):
         return None
-    rows, columns = (slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in found)
+    rows, columns = (slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in along)
     return rows, columns
 
 

@@ -101,8 +101,8 @@ class FolderPredictions:
         used = {names[case.id] for case in cases}
         extra = [name for name in files if name not in used]
         if self.missing and not (missing_ok and len(self.missing) < len(cases)):
-            others = f"; {len(extra)} others belong to no case ({some(extra)})" if extra else ""
-            problem = f"has no prediction for {len(self.missing)} of {len(cases)} cases ({some(self.missing)}){others}"
+            strangers = f"; {len(extra)} others belong to no case ({some(extra)})" if extra else ""
+            problem = f"has no prediction for {len(self.missing)} of {len(cases)} cases ({some(self.missing)}){strangers}"
             remedy = "Predict these too, under their names, choose the splits that are predicted, or audit only some cases."
             raise DataError(folder, problem, remedy)
         self._files = {case: _chosen(files[name]) for case, name in names.items() if name in files}
@@ -172,18 +172,20 @@ class RunPredictions:
 
     about: dict[str, Any]
 
-    def __init__(self, runs: Mapping[str, Path], dataset: Dataset, device: torch.device, checkpoint: str = "last") -> None:
-        self._runs, self._dataset, self._device, self._checkpoint = dict(runs), dataset, device, checkpoint
+    def __init__(
+        self, run_of_case: Mapping[str, Path], dataset: Dataset, device: torch.device, checkpoint: str = "last"
+    ) -> None:
+        self._runs, self._dataset, self._device, self._checkpoint = dict(run_of_case), dataset, device, checkpoint
         self._loaded: tuple[Path, Trained] | None = None
         self._weights: dict[Path, str] = {}
         folders = list(dict.fromkeys(self._runs.values()))
-        described = {run: read_description(run / "run.json") for run in folders}
-        for run, description in described.items():
-            _same_classes(run, description, dataset)
-        self._trained = {run: _Trained(trained_on(run, checkpoint), dataset) for run in folders}
+        described = {run_folder: read_description(run_folder / "run.json") for run_folder in folders}
+        for run_folder, description in described.items():
+            _same_classes(run_folder, description, dataset)
+        self._trained = {run_folder: _Trained(trained_on(run_folder, checkpoint), dataset) for run_folder in folders}
         self.about = {
             "source": "runs",
-            "runs": [str(run.resolve()) for run in folders],
+            "runs": [str(run_folder.resolve()) for run_folder in folders],
             "checkpoint": checkpoint,
             "methods": sorted({str(description["method"]) for description in described.values()}),
             "networks": sorted({str(description["training"].get("network")) for description in described.values()}),
@@ -192,11 +194,11 @@ class RunPredictions:
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case by its run's network; ``geometry`` is not looked at: the image's own counts."""
-        run = self._run(case)
-        if self._loaded is None or self._loaded[0] != run:
+        run_folder = self._run(case)
+        if self._loaded is None or self._loaded[0] != run_folder:
             self._loaded = None  # the last network goes before the next one comes
             gc.collect()
-            self._loaded = run, load_run(run, self._checkpoint, self._device)
+            self._loaded = run_folder, load_run(run_folder, self._checkpoint, self._device)
         probability = predict_whole(self._loaded[1], case, self._device)
         if probability.shape[1:] != shape:
             problem = f"has shape {probability.shape[1:]}, its label {shape}"
@@ -205,14 +207,14 @@ class RunPredictions:
 
     def made_by(self, case: Case) -> str:
         """A hash of the weights that predict a case."""
-        run = self._run(case)
-        if run not in self._weights:
-            self._weights[run] = content_hash([weights_file(run, self._checkpoint)])
-        return self._weights[run]
+        run_folder = self._run(case)
+        if run_folder not in self._weights:
+            self._weights[run_folder] = content_hash([weights_file(run_folder, self._checkpoint)])
+        return self._weights[run_folder]
 
     def order(self, cases: Sequence[Case]) -> list[Case]:
         """The cases grouped by run."""
-        place = {run: at for at, run in enumerate(dict.fromkeys(self._runs.values()))}
+        place = {run_folder: at for at, run_folder in enumerate(dict.fromkeys(self._runs.values()))}
         return sorted(cases, key=lambda case: place[self._run(case)])
 
     def seen(self, case: Case) -> bool | None:
@@ -241,37 +243,40 @@ def open_predictions(
     """The predictions in ``source``: a run, a folder of the runs of a cross-validation (each case by one that was not trained
     on it, if there is one), or else a folder of files (``FolderPredictions``)."""
     if (source / "run.json").exists():
-        runs = [source]
+        run_folders = [source]
     else:
-        runs = sorted((file.parent for file in source.glob("fold-*/run.json")), key=lambda run: (len(run.name), run.name))
-    if not runs:
+        run_folders = sorted(
+            (file.parent for file in source.glob("fold-*/run.json")),
+            key=lambda run_folder: (len(run_folder.name), run_folder.name),
+        )
+    if not run_folders:
         return FolderPredictions(source, dataset, cases, missing_ok=missing_ok)
-    trained = {run: _Trained(trained_on(run, checkpoint), dataset) for run in runs}
-    chosen = {case.id: min(runs, key=lambda run: trained[run].closeness(case)) for case in cases}
+    trained = {run_folder: _Trained(trained_on(run_folder, checkpoint), dataset) for run_folder in run_folders}
+    chosen = {case.id: min(run_folders, key=lambda run_folder: trained[run_folder].closeness(case)) for case in cases}
     return RunPredictions(chosen, dataset, torch.device(choose_device(device)), checkpoint)
 
 
 def warn_seen(predictions: Predictions, cases: Sequence[Case]) -> str | None:
     """What is to be said of cases whose labels the network may have learnt, errors and all; None if there is nothing."""
-    seen = Counter(predictions.seen(case) for case in cases)
+    counts = Counter(predictions.seen(case) for case in cases)
     of_patient = sum(predictions.seen(case) is False and predictions.seen_patient(case) is True for case in cases)
-    said = []
-    if seen[True]:
-        said.append(
-            f"The network was trained on the labels of {seen[True]} of these {len(cases)} cases: where it has learnt their "
+    sentences = []
+    if counts[True]:
+        sentences.append(
+            f"The network was trained on the labels of {counts[True]} of these {len(cases)} cases: where it has learnt their "
             "errors it does not find them. Audit with predictions of a cross-validation."
         )
-    if seen[None]:
-        said.append(
-            f"Nothing tells whether the network was trained on the labels of {seen[None]} of these {len(cases)} cases. If it "
+    if counts[None]:
+        sentences.append(
+            f"Nothing tells whether the network was trained on the labels of {counts[None]} of these {len(cases)} cases. If it "
             "was, it may have learnt their errors, and finds fewer: predictions of a cross-validation are better."
         )
     if of_patient:
-        said.append(
+        sentences.append(
             f"For {of_patient} of these {len(cases)} cases the network was trained on another image of the same patient, and "
             "may have learnt errors that they share."
         )
-    return " ".join(said) or None
+    return " ".join(sentences) or None
 
 
 class _Trained:
@@ -369,9 +374,9 @@ def _agree(a: Geometry, b: Geometry, shape: tuple[int, ...]) -> bool:
     return bool(np.abs(corners @ difference.T)[:, :3].max() <= 0.1 * smallest)
 
 
-def _same_classes(run: Path, description: dict[str, Any], dataset: Dataset) -> None:
+def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:
     """Refuses a run for another task, or with other classes than the data set's."""
-    where = run / "run.json"
+    where = run_folder / "run.json"
     if description.get("task", "segmentation") != "segmentation":
         raise DataError(where, "was trained for classification", "Give a run for segmentation.")
     classes = description["classes"]

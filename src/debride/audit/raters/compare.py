@@ -83,8 +83,8 @@ def audit_raters(
         raise DataError(dataset.root, "has no image with the labels of several raters", remedy)
     total = len(compared) + (len(images) if consensus else 0)
     rows: list[Agreement] = []
-    for done, found in enumerate(_agreements(dataset, compared), start=1):
-        rows += found
+    for done, agreements in enumerate(_agreements(dataset, compared), start=1):
+        rows += agreements
         if progress:
             progress(done, total)
     _write_rows(out / "agreement.csv", Agreement, rows)
@@ -130,10 +130,10 @@ def write_consensus(dataset: Dataset, out: Path, method: Method, progress: Progr
             return label
         labels, _ = _read_labels(cases, dataset)
         if method == "majority":
-            found = majority(labels, len(dataset.classes))
+            merged_label = majority(labels, len(dataset.classes))
         else:
             estimate = staple(labels, len(dataset.classes))
-            found = estimate.label
+            merged_label = estimate.label
             for (at, before), sensitivity in np.ndenumerate(estimate.sensitivity):
                 specificity = float(estimate.specificity[at, before])
                 line = Performance(
@@ -144,7 +144,7 @@ def write_consensus(dataset: Dataset, out: Path, method: Method, progress: Progr
                     specificity=specificity,
                 )
                 performance.append(line)
-        return label if np.array_equal(found, label) else found
+        return label if np.array_equal(merged_label, label) else merged_label
 
     copied = replace(dataset, cases=tuple(merged + unlabelled))
     copy_dataset(copied, out, change, progress, name=lambda case: Path("labels", case.id))
@@ -180,11 +180,11 @@ def _read_labels(cases: Sequence[Case], dataset: Dataset) -> tuple[Labels, Geome
     geometry = Geometry()
     for at, case in enumerate(cases):
         assert case.label is not None, case.id
-        label, found = read_label(case.label, dataset)
+        label, own_geometry = read_label(case.label, dataset)
         if labels is None:
-            labels, geometry = np.empty((len(cases), *label.shape), np.uint8), found
-        if label.shape != labels.shape[1:] or not same_spacing(geometry, found):
-            here, there = ((label.shape, found.spacing), (labels.shape[1:], geometry.spacing))
+            labels, geometry = np.empty((len(cases), *label.shape), np.uint8), own_geometry
+        if label.shape != labels.shape[1:] or not same_spacing(geometry, own_geometry):
+            here, there = ((label.shape, own_geometry.spacing), (labels.shape[1:], geometry.spacing))
             problem = f"has shape and spacing {here}, the label {cases[0].id} of the same image has {there}"
             raise DataError(case.label, problem, "Let the raters of an image label it on one grid.")
         labels[at] = label

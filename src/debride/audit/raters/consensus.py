@@ -59,9 +59,9 @@ def majority(labels: Labels, classes: int) -> Label:
     rows = max(1, _AT_ONCE // max(1, prod(inside.shape[2:])))
     for first in range(0, inside.shape[1], rows):
         votes = vote_counts(inside[:, first : first + rows], classes)
-        found = votes.argmax(axis=0).astype(np.uint8)
-        found[votes.max(axis=0) == 0] = IGNORE
-        result[box][first : first + rows] = found
+        winner = votes.argmax(axis=0).astype(np.uint8)
+        winner[votes.max(axis=0) == 0] = IGNORE
+        result[box][first : first + rows] = winner
     return result
 
 
@@ -77,20 +77,20 @@ def staple(labels: Labels, classes: int, margin: int = MARGIN) -> Staple:
     everything = joint_box(labels)
     inside = labels[(slice(None), *everything)]
     best = np.full(inside.shape[1:], 0.5 - _ROUNDING)
-    found = label[everything]
+    chosen = label[everything]
     for class_id in range(1, classes):
         masks = labels == class_id
         if not masks.any():
             continue
         wide = joint_box(masks, margin)
-        seen = labels[(slice(None), *wide)]
-        probability, p, q = binary_staple(seen == class_id, seen != IGNORE)
+        near = labels[(slice(None), *wide)]
+        probability, p, q = binary_staple(near == class_id, near != IGNORE)
         sensitivity[:, class_id - 1], specificity[:, class_id - 1] = p, q
         inner, outer = _overlap(wide, everything), _overlap(everything, wide)
         better = probability[inner] > best[outer]
-        found[outer][better] = class_id
+        chosen[outer][better] = class_id
         best[outer][better] = probability[inner][better]
-    found[(inside == IGNORE).all(axis=0)] = IGNORE
+    chosen[(inside == IGNORE).all(axis=0)] = IGNORE
     return Staple(label, sensitivity, specificity)
 
 
@@ -117,8 +117,8 @@ def binary_staple(masks: Mask, known: Mask | None = None) -> tuple[Floats, Float
     else:
         probability[everyone], sensitivity, specificity = _filter(votes)
     if not everyone.all():
-        some = ~everyone
-        probability[some] = _posterior(flat[:, some], valid[:, some], float(votes.mean()), sensitivity, specificity)
+        voted = ~everyone
+        probability[voted] = _posterior(flat[:, voted], valid[:, voted], float(votes.mean()), sensitivity, specificity)
     return probability.reshape(shape), sensitivity, specificity
 
 
@@ -135,15 +135,15 @@ def joint_box(labels: Labels | Mask, margin: int = 0) -> tuple[slice, ...]:
     axes = labels.ndim - 1
     anywhere: Any = labels.any(axis=0)
     for axis in range(axes):
-        at = np.flatnonzero(anywhere.any(axis=tuple(other for other in range(axes) if other != axis)))
+        at = np.flatnonzero(anywhere.any(axis=tuple(across for across in range(axes) if across != axis)))
         first, last = (int(at[0]), int(at[-1])) if at.size else (margin, -1 - margin)
         box.append(slice(max(0, first - margin), min(anywhere.shape[axis], last + 1 + margin)))
     return tuple(box)
 
 
-def _overlap(box: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[slice, ...]:
+def _overlap(box: tuple[slice, ...], second: tuple[slice, ...]) -> tuple[slice, ...]:
     """The part of a box that another covers, counted from the box's first voxel."""
-    pairs = zip(box, other, strict=True)
+    pairs = zip(box, second, strict=True)
     return tuple(slice(max(a.start, b.start) - a.start, min(a.stop, b.stop) - a.start) for a, b in pairs)
 
 
@@ -154,7 +154,7 @@ def _filter(votes: Mask) -> tuple[Floats, Floats, Floats]:
     staple = sitk.STAPLEImageFilter()
     staple.SetForegroundValue(1.0)
     staple.SetMaximumIterations(ITERATIONS)
-    found = staple.Execute([sitk.GetImageFromArray(each[None].view(np.uint8)) for each in votes])
+    found = staple.Execute([sitk.GetImageFromArray(vote[None].view(np.uint8)) for vote in votes])
     probability: Floats = sitk.GetArrayFromImage(found)[0]
     assert probability.dtype == np.float64, probability.dtype
     return probability, np.array(staple.GetSensitivity()), np.array(staple.GetSpecificity())
@@ -162,7 +162,7 @@ def _filter(votes: Mask) -> tuple[Floats, Floats, Floats]:
 
 def _posterior(votes: Mask, known: Mask, prior: float, sensitivity: Floats, specificity: Floats) -> Floats:
     """The probability (N,) by Bayes' rule from the votes (R, N) that are ``known`` (Warfield et al. 2004, Eq. 14 to 17)."""
-    p, q = (np.clip(each, _CERTAIN, 1 - _CERTAIN)[:, None] for each in (sensitivity, specificity))
+    p, q = (np.clip(rates, _CERTAIN, 1 - _CERTAIN)[:, None] for rates in (sensitivity, specificity))
     g = min(max(prior, _CERTAIN), 1 - _CERTAIN)
     for_object, against = np.log(np.where(votes, p, 1 - p)), np.log(np.where(votes, 1 - q, q))
     odds = np.log(g / (1 - g)) + np.where(known, for_object - against, 0).sum(axis=0)

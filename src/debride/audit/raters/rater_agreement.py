@@ -110,9 +110,9 @@ def agreement(
         top = votes == most
         alone = top.sum(axis=0, dtype=np.uint8) == 1
         for class_id in range(1, classes):
-            theirs = top[class_id] & known
-            certain = theirs & alone
-            references = (theirs,) if np.array_equal(theirs, certain) else (certain, theirs)
+            consensus = top[class_id] & known
+            certain = consensus & alone
+            references = (consensus,) if np.array_equal(consensus, certain) else (certain, consensus)
             measured = _compare((label == class_id) & known, references, spacing)
             row = Agreement(
                 image=image,
@@ -142,12 +142,12 @@ def boundary_bias(label: Mask, reference: Mask, spacing: Sequence[float] | None)
     if not joint.any():
         return float("nan")
     box = joint_box(joint[None], margin=1)
-    one, other = np.ascontiguousarray(label[box]), np.ascontiguousarray(reference[box])
-    surface_one, surface_other = _surface(one), _surface(other)
+    inner, inner_reference = np.ascontiguousarray(label[box]), np.ascontiguousarray(reference[box])
+    surface_one, surface_other = _surface(inner), _surface(inner_reference)
     if not (surface_one.any() and surface_other.any()):
         return float("nan")
-    away = _signed_mean(surface_one, other, surface_other, spacing)
-    back = _signed_mean(surface_other, one, surface_one, spacing)
+    away = _signed_mean(surface_one, inner_reference, surface_other, spacing)
+    back = _signed_mean(surface_other, inner, surface_one, spacing)
     return (away - back) / 2
 
 
@@ -166,7 +166,7 @@ def rater_table(rows: Iterable[Agreement], class_id: int | None = None, seed: in
     by_rater: dict[str, list[Agreement]] = {}
     for row in chosen:
         by_rater.setdefault(row.rater, []).append(row)
-    table = [_summary(rater, class_id, each, seed) for rater, each in by_rater.items()]
+    table = [_summary(rater, class_id, own, seed) for rater, own in by_rater.items()]
     table.sort(key=lambda line: (np.isnan(line.typical), line.typical, line.rater))
     return [replace(line, rank=rank) for rank, line in enumerate(table, start=1)]
 
@@ -183,7 +183,7 @@ def _compare(mask: Mask, references: Sequence[Mask], spacing: Sequence[float] | 
     sizes = [int(np.count_nonzero(reference)) for reference in references]
     dice = [_dice(mask, reference, voxels, size) for reference, size in zip(references, sizes, strict=True)]
     if len(references) > 1:
-        dice = [1.0 if np.isnan(each) else each for each in dice]
+        dice = [1.0 if np.isnan(value) else value for value in dice]
     size, mean = float(np.mean(sizes)), float(np.mean(dice))
     return {
         "voxels": voxels,
@@ -195,21 +195,21 @@ def _compare(mask: Mask, references: Sequence[Mask], spacing: Sequence[float] | 
     }
 
 
-def _dice(one: Mask, other: Mask, size_one: int, size_other: int) -> float:
+def _dice(first: Mask, second: Mask, size_one: int, size_other: int) -> float:
     both = size_one + size_other
-    return 2 * int(np.count_nonzero(one & other)) / both if both else float("nan")
+    return 2 * int(np.count_nonzero(first & second)) / both if both else float("nan")
 
 
 def _pairwise_dice(labels: Labels, classes: int) -> Floats:
     """The mean Dice (R, classes - 1) of each label (R, *S) to each other, where both have a label; NaN if all are empty."""
     dice = np.full((len(labels), len(labels), classes - 1), np.nan)
-    for one in range(len(labels)):
-        for other in range(one):
-            known = (labels[one] != IGNORE) & (labels[other] != IGNORE)
+    for row in range(len(labels)):
+        for column in range(row):
+            known = (labels[row] != IGNORE) & (labels[column] != IGNORE)
             for class_id in range(1, classes):
-                a, b = (labels[one] == class_id) & known, (labels[other] == class_id) & known
+                a, b = (labels[row] == class_id) & known, (labels[column] == class_id) & known
                 value = _dice(a, b, int(np.count_nonzero(a)), int(np.count_nonzero(b)))
-                dice[one, other, class_id - 1] = dice[other, one, class_id - 1] = value
+                dice[row, column, class_id - 1] = dice[column, row, class_id - 1] = value
     defined = ~np.isnan(dice)
     count = defined.sum(axis=1)
     mean: Floats = np.divide(np.where(defined, dice, 0).sum(axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
@@ -234,15 +234,19 @@ def _by_label(rows: Iterable[Agreement]) -> list[tuple[str, float, float]]:
     for row in rows:
         labels.setdefault((row.image, row.rater), []).append(row)
     return [
-        (each[0].patient, mean_of_defined([row.bias for row in each]), mean_of_defined([row.dice_to_others for row in each]))
-        for each in labels.values()
+        (
+            rows_of_label[0].patient,
+            mean_of_defined([row.bias for row in rows_of_label]),
+            mean_of_defined([row.dice_to_others for row in rows_of_label]),
+        )
+        for rows_of_label in labels.values()
     ]
 
 
 def _summary(rater: str, class_id: int | None, rows: Sequence[Agreement], seed: int) -> RaterSummary:
     labels = [label for label in _by_label(rows) if not np.isnan(label[2])]
     biased = [(patient, bias) for patient, bias, _ in labels if not np.isnan(bias)]
-    bias = np.array([each for _, each in biased])
+    bias = np.array([value for _, value in biased])
     low, high = _interval([patient for patient, _ in biased], bias, seed)
     return RaterSummary(
         rank=0,

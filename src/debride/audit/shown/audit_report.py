@@ -104,16 +104,16 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def summary(about: Mapping[str, Any], cases: Sequence[Mapping[str, str]], findings: Sequence[Finding]) -> dict[str, str]:
     """What the head of the report says in figures: heading to text."""
-    said = about.get("summary", {})
-    count = said.get("cases", len(cases))
-    flagged = said.get("flagged", sum(row.get("flagged") == "1" for row in cases))
-    trusted = said.get("trusted", 0)
+    totals = about.get("summary", {})
+    count = totals.get("cases", len(cases))
+    flagged = totals.get("flagged", sum(row.get("flagged") == "1" for row in cases))
+    trusted = totals.get("trusted", 0)
     lines = {"Cases": f"{count} labelled, {f'{trusted} of them trusted, ' if trusted else ''}{flagged} flagged"}
-    if (share := _finite(said.get("share_wrong"))) is not None:
-        low, high = (_finite(end) for end in (said.get("share_wrong_interval") or (None, None)))
+    if (share := _finite(totals.get("share_wrong"))) is not None:
+        low, high = (_finite(end) for end in (totals.get("share_wrong_interval") or (None, None)))
         between = f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)" if low is not None and high is not None else ""
         lines["Wrong labels"] = f"about {100 * share:.1f} % of the cases{' that are not trusted' if trusted else ''}{between}"
-    kinds = said.get("kinds") or Counter(row["kind"] for row in cases if row.get("kind"))
+    kinds = totals.get("kinds") or Counter(row["kind"] for row in cases if row.get("kind"))
     if kinds:
         lines["Cases by kind"] = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)
     lines["Findings"] = f"{len(findings)} in {len({finding.case for finding in findings})} cases"
@@ -124,14 +124,14 @@ def described(value: Any) -> dict[str, str]:
     """What a record says of something, as heading to text; lists and nested records are written on one line."""
     lines = value if isinstance(value, Mapping) else {"": value}
     left_out = ("warning", "warnings")
-    return {str(key).replace("_", " "): _one_line(each) for key, each in lines.items() if key not in left_out}
+    return {str(key).replace("_", " "): _one_line(item) for key, item in lines.items() if key not in left_out}
 
 
 def _one_line(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_one_line(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {_one_line(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(_one_line(each) for each in value)
+        return ", ".join(_one_line(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
@@ -139,11 +139,11 @@ def _one_line(value: Any) -> str:
 
 def _warnings(about: Mapping[str, Any]) -> list[str]:
     """All that stands under "warning" or "warnings" in audit.json, its summary and its predictions."""
-    found: list[str] = []
+    warnings: list[str] = []
     for part in (about, about.get("summary"), about.get("predictions")):
         for value in (part.get("warning"), part.get("warnings")) if isinstance(part, Mapping) else ():
-            found += [str(each) for each in ([value] if isinstance(value, str) else value or [])]
-    return list(dict.fromkeys(found))
+            warnings += [str(text) for text in ([value] if isinstance(value, str) else value or [])]
+    return list(dict.fromkeys(warnings))
 
 
 def _class(classes: Sequence[str], class_id: int) -> str:

@@ -137,7 +137,7 @@ def _png(
     spacing = spacing or (1.0, 1.0)
     shown = crop(box, changed.shape, spacing, whole)
     extent = [(past - first) * step for (first, past), step in zip(shown, spacing, strict=True)]
-    height, width = (max(8, round(PANEL * each / max(extent))) for each in extent)
+    height, width = (max(8, round(PANEL * length / max(extent))) for length in extent)
     plain = Image.fromarray(_grey_or_rgb(image, shown)).resize((width, height), Image.Resampling.BICUBIC)
     overlay = _overlay(labels, changed, shown, (width, height))
     both = Image.new("RGB", (2 * width + _GAP, height))
