@@ -16,6 +16,7 @@ from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_
 
 from debride.bench.grid import read_grid, run_grid
 from debride.cli import main
+from debride.data.classes import policies
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.methods import METHODS
@@ -85,8 +86,9 @@ def data_in_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def methods() -> Iterator[None]:
-    """The methods are those of before: scripts put watched ones in their places."""
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Methods and policies are those of before: scripts put others in their places."""
+    monkeypatch.setattr(policies, "CIFAR10", policies.CIFAR10)
     before = dict(METHODS)
     yield
     for name in [*METHODS]:
@@ -101,7 +103,7 @@ def test_every_script_has_a_test() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("methods")
+@pytest.mark.usefixtures("as_before")
 @pytest.mark.parametrize("name", ALONE)
 def test_a_script_runs_at_its_smallest(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
