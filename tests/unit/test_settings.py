@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
+from debride.cli import main
 from debride.cli.options import add_settings, given_settings
 from debride.data.augmentation import Augmentation
 from debride.methods import METHODS
@@ -292,3 +293,10 @@ def test_a_refusal_can_leave_a_process() -> None:
     error = copy.copy(DataError("file.png", "is empty", "Restore it."))
     assert isinstance(error, DataError) and str(error) == "file.png: is empty. Restore it."
     assert (error.where, error.problem, error.remedy) == ("file.png", "is empty", "Restore it.")
+
+
+def test_a_noise_says_what_its_parameters_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "markov"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "preference 0.2 chance that a step grows the object, P (from 0 to 1)" in shown
+    assert main(["methods", "flip"]) == 0

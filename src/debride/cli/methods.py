@@ -10,7 +10,7 @@ from debride.cli.options import Verbs
 from debride.plugins import registered
 
 if TYPE_CHECKING:
-    from debride.methods.table import MethodRow
+    from debride.methods.table import MethodRow, SettingRow
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -28,18 +28,23 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.methods.table import describe, read_table
 
     table, name = read_table(), arguments.method
+    noises = {**table.noises, **table.class_noises}
     if arguments.markdown:
         print(page(), end="")
+    elif name in noises:
+        print(f"{name}: label noise (`debride corrupt --noise {name} --set PARAMETER=VALUE`)\n\nParameters")
+        for setting in noises[name]:
+            _print_setting(setting.name, setting)
     elif name:
         _describe(name, table.methods[name] if name in table.methods else describe(find_method(name)))
     else:
-        print("Methods (`debride methods METHOD` for one of them)")
+        print("Methods (`debride methods NAME` for one of them, or for one of the noises)")
         for known, method in table.methods.items():
             print(f"  {known:14} {method.title} ({method.authors}, {method.year})")
         _list_registered("Methods", "debride.methods")
-        for title, noises in (("", table.noises), (" for classification", table.class_noises)):
+        for title, listed in (("", table.noises), (" for classification", table.class_noises)):
             print(f"\nLabel noise{title} (`debride corrupt --noise NAME --set PARAMETER=VALUE`)")
-            for known, settings in noises.items():
+            for known, settings in listed.items():
                 print(f"  {known:14} {', '.join(f'{setting.name}={setting.default}' for setting in settings)}")
         _list_registered("Label noise", "debride.noises")
     return 0
@@ -51,14 +56,18 @@ def _list_registered(title: str, group: str) -> None:
         print(f"\n{title} of installed packages\n  {', '.join(names)}")
 
 
+def _print_setting(name: str, setting: SettingRow) -> None:
+    words = f" ({setting.range})" if setting.range else ""
+    print(f"  {name:18} {setting.default:8} {setting.about}{words}")
+
+
 def _describe(name: str, method: MethodRow) -> None:
     print(f"{name}: {method.title}\n{method.authors}, {method.year}. {method.reference}\nImplements: {method.sections}")
     print(f"For {' and '.join(method.tasks)}.")
     print(f"Needs: {', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.")
     print("\nOptions")
     for setting in method.settings:
-        words = f" ({setting.range})" if setting.range else ""
-        print(f"  {setting.flag:18} {setting.default:8} {setting.about}{words}")
+        _print_setting(setting.flag, setting)
     silent = "\nDepartures from the paper, and choices where it is silent"
     print(silent if method.deviations else "\nNo departures from the paper.")
     for deviation in method.deviations:
