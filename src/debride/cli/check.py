@@ -23,7 +23,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 def answer(arguments: argparse.Namespace) -> int:
     """Prints every problem of a data set; 1 if there are any."""
     from debride.data.check import Problem, find_problems
-    from debride.data.classes.check_classes import class_counts, size_note
+    from debride.data.label_kinds import LABEL_KINDS
     from debride.data.open import open_dataset, unused_trusted
     from debride.progress import track
 
@@ -33,7 +33,7 @@ def answer(arguments: argparse.Namespace) -> int:
     dataset, note = None, None
     try:
         dataset = open_dataset(arguments.dataset, **options, report=lambda problem: None)
-        note = size_note(dataset)
+        note = LABEL_KINDS[dataset.task].note(dataset)
         if arguments.trusted is not None and (unused := unused_trusted(arguments.trusted, dataset)):
             problems.append(Problem(unused.where, unused.problem, unused.remedy))
     except DataError:
@@ -48,11 +48,7 @@ def answer(arguments: argparse.Namespace) -> int:
         return 1
     assert dataset is not None
     patients = len({case.patient for case in dataset.cases})
-    if dataset.task == "classification":
-        kind, counts = "images with a class each", class_counts(dataset)
-    else:
-        kind = f"{dataset.ndim}D"
-        counts = "cases: " + ", ".join(f"{len(dataset.of(split))} {split}" for split in ("train", "val", "test"))
-    classes = ", ".join(dataset.classes)
-    print(f"{arguments.dataset}: no problems. {dataset.format}, {kind}, classes {classes}; {counts}; {patients} patients.")
+    kind, classes = LABEL_KINDS[dataset.task], ", ".join(dataset.classes)
+    said = f"{dataset.format}, {kind.images(dataset)}, classes {classes}; {kind.counts(dataset)}; {patients} patients"
+    print(f"{arguments.dataset}: no problems. {said}.")
     return 0

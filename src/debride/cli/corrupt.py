@@ -42,10 +42,6 @@ def answer(arguments: argparse.Namespace) -> int:
     """Writes a noisy copy and says how noisy it is."""
     import yaml
 
-    from debride.data.masks.corrupt import corrupt_dataset
-    from debride.noise import make_noise
-    from debride.progress import track
-
     parameters = {}
     for word in arguments.set:
         name, equals, value = word.partition("=")
@@ -56,8 +52,15 @@ def answer(arguments: argparse.Namespace) -> int:
         except yaml.YAMLError as error:
             raise DataError("--set", f"{word!r} has a value that cannot be read", "Write it as steps=90.") from error
     dataset = open_from(arguments)
-    if dataset.task == "classification":
-        return _corrupt_classes(dataset, arguments, parameters)
+    return CORRUPTIONS[dataset.task](dataset, arguments, parameters)
+
+
+def _corrupt_masks(dataset: Dataset, arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
+    """Corrupts masks."""
+    from debride.data.masks.corrupt import corrupt_dataset
+    from debride.noise import make_noise
+    from debride.progress import track
+
     noise = make_noise(arguments.noise, **parameters)
     with track("corrupting", len(dataset.cases)) as show:
         report = corrupt_dataset(
@@ -80,7 +83,7 @@ def answer(arguments: argparse.Namespace) -> int:
 
 
 def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters: dict[str, Any]) -> int:
-    """The same for classes."""
+    """Corrupts classes."""
     from debride.data.classes.class_cache import flat_images
     from debride.data.classes.corrupt_classes import corrupt_classes
     from debride.noise.class_noises import make_class_noise
@@ -105,3 +108,7 @@ def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters
         f"{report['parameters']}; {len(report['trusted'])} trusted cases spared. Details: noise.json"
     )
     return 0
+
+
+CORRUPTIONS = {"segmentation": _corrupt_masks, "classification": _corrupt_classes}
+"""How labels are corrupted, by task."""

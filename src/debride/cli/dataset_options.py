@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from debride.types import DataError
-
 if TYPE_CHECKING:
     from debride.types import Dataset
 
@@ -48,11 +46,11 @@ def open_from(arguments: argparse.Namespace) -> Dataset:
 
 
 def open_masks(arguments: argparse.Namespace) -> Dataset:
-    """The data set that the arguments name, which must be one of masks."""
+    """The data set that the arguments name, which must be one that can be audited."""
+    from debride.audit.tasks import refuse_task
+
     dataset = open_from(arguments)
-    if dataset.task != "segmentation":
-        problem = "is a data set for classification; audit and repair are for masks"
-        raise DataError(dataset.root, problem, "Give one of images and masks.")
+    refuse_task(dataset.task, dataset.root)
     return dataset
 
 

@@ -24,12 +24,10 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Evaluates a folder of masks against the labels of a data set."""
-    from debride.evaluation.evaluate import evaluate_folder
-    from debride.evaluation.evaluate_classes import evaluate_classes
+    """Measures predictions against the labels of a data set."""
+    from debride.evaluation.evaluations import EVALUATIONS
 
     dataset = open_from(arguments)
-    measure = evaluate_classes if dataset.task == "classification" else evaluate_folder
-    measure(arguments.predictions, dataset, arguments.out, splits=tuple(arguments.splits))
+    EVALUATIONS[dataset.task](arguments.predictions, dataset, arguments.out, splits=tuple(arguments.splits))
     print((arguments.out / "summary.md").read_text())
     return 0

@@ -37,7 +37,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Predicts all images of a folder or data set."""
-    from debride.training.predict import predict_folder
+    from debride.training.predict import predict_folder, task_of
 
     count = predict_folder(
         arguments.run_folder,
@@ -50,6 +50,5 @@ def answer(arguments: argparse.Namespace) -> int:
         open_options=dataset_options(arguments),
         device=arguments.device,
     )
-    predicted = "predictions" if (arguments.out / "predictions.csv").exists() else "masks"
-    print(f"{arguments.out}: {count} {predicted}")
+    print(f"{arguments.out}: {count} {task_of(arguments.run_folder).predicted}")
     return 0

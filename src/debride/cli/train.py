@@ -18,7 +18,7 @@ from debride.types import DataError, TaskName
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    from debride.data.augmentation import Augmentation, ClassAugmentation
+    from debride.data.augmentation import AUGMENTATIONS
     from debride.training.config import TrainConfig
 
     parser = verbs.add_parser(
@@ -51,8 +51,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     )
     add_dataset_options(parser)
     add_settings(parser, TrainConfig, "training")
-    add_settings(parser, Augmentation, "augmentation", prefix="augment_")
-    add_settings(parser, ClassAugmentation, "augmentation for classification", prefix="augment_", dest="class_")
+    for task, augmentation in AUGMENTATIONS.items():
+        add_settings(parser, augmentation, f"augmentation for {task}", prefix="augment_", dest=f"{task}_")
     if method := _named_method(parser, words):
         from debride.methods import find_method
 
@@ -124,16 +124,13 @@ def _named_method(parser: argparse.ArgumentParser, words: Sequence[str]) -> str 
 
 
 def _augmentation(arguments: argparse.Namespace, task: TaskName) -> tuple[type[Any], dict[str, Any]]:
-    """The settings of a task's augmentation, and those given; options of the other task's are refused."""
-    from debride.data.augmentation import Augmentation, ClassAugmentation
+    """The settings of a task's augmentation, and those given; options of another task's are refused."""
+    from debride.data.augmentation import AUGMENTATIONS
 
-    given = {
-        "segmentation": (Augmentation, given_settings(arguments, Augmentation, prefix="augment_")),
-        "classification": (ClassAugmentation, given_settings(arguments, ClassAugmentation, prefix="augment_", dest="class_")),
-    }
-    for other, (_, values) in given.items():
-        if other != task and values:
+    given = {name: given_settings(arguments, cls, prefix="augment_", dest=f"{name}_") for name, cls in AUGMENTATIONS.items()}
+    for name, values in given.items():
+        if name != task and values:
             raise DataError(
-                flag(f"augment_{next(iter(values))}"), f"is for {other}, and the data set is for {task}", "Leave it out."
+                flag(f"augment_{next(iter(values))}"), f"is for {name}, and the data set is for {task}", "Leave it out."
             )
-    return given[task]
+    return AUGMENTATIONS[task], given[task]

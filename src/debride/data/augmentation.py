@@ -82,3 +82,7 @@ class ClassAugmentation:
         most=0.5,
     )
     mirror: bool = setting(True, "exchange left and right with probability 1/2")
+
+
+AUGMENTATIONS: dict[str, type[Any]] = {"segmentation": Augmentation, "classification": ClassAugmentation}
+"""The settings of views, by task."""

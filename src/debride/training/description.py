@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from debride.types import DataError
+from debride.types import DataError, TaskName
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
@@ -42,6 +42,12 @@ def read_description(file: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or "versions" not in description:
         raise DataError(file, "does not describe a training", "Give the folder that `debride train --out` wrote.")
     return description
+
+
+def task_name(description: dict[str, Any]) -> TaskName:
+    """What a run was trained for; runs from before there was more than segmentation do not say it."""
+    name: TaskName = description.get("task", "segmentation")
+    return name
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

@@ -14,9 +14,9 @@ from debride.networks import Network
 from debride.plugins import Trust
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
-from debride.training.description import read_description
+from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device, place
-from debride.training.task import TASKS, find_task
+from debride.training.task import TASKS, Task, find_task
 from debride.training.trained import Request, Trained
 from debride.types import Dataset, Split
 
@@ -25,8 +25,7 @@ def load_run(run_folder: Path, which: str, device: torch.device) -> Trained:
     """The method of a run with the weights "best", "last" or those of an epoch. Raises DataError if they are not there."""
     where = run_folder / "run.json"
     description = read_description(where)
-    name = description.get("task", "segmentation")  # which runs of earlier versions do not say
-    task = find_task(name, where)
+    name, task = task_name(description), find_task(task_name(description), where)
     config = from_mapping(task.config, description["training"], where)
     Trust().admit(description["method"], where)
     cls = find_method(description["method"], where)
@@ -42,6 +41,12 @@ def load_run(run_folder: Path, which: str, device: torch.device) -> Trained:
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
     return Trained(place(method, device, ndim).eval(), config, channels, labels)
+
+
+def task_of(run_folder: Path) -> Task[Any]:
+    """What a run was trained for. Raises DataError for a task that does not exist."""
+    where = run_folder / "run.json"
+    return find_task(task_name(read_description(where)), where)
 
 
 def trained_on(run_folder: Path, which: str) -> tuple[str, ...] | None:

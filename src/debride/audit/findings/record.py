@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.audit.findings.finding import Finding, FindingKind
+from debride.audit.tasks import refuse_task
 from debride.data.pixels.images import hash_of
 from debride.files import read_json, read_text
 from debride.types import IGNORE, DataError, Dataset
@@ -144,8 +145,7 @@ def read_proposals(
 
 def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> None:
     """Raises DataError unless the audit is of this data set, and the labels of ``cases`` are the files that it saw."""
-    if dataset.task != "segmentation":
-        raise DataError(dataset.root, "is a data set for classification", "Audits are of labels of pixels.")
+    refuse_task(dataset.task, dataset.root)
     described = record.about["dataset"]
     legend = {"classes": list(dataset.classes), "ndim": dataset.ndim, "ignore": dataset.ignore}
     legend["values"] = {str(raw): id for raw, id in dataset.values.items()}

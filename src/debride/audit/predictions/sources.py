@@ -26,12 +26,13 @@ from debride.audit.predictions.nnunet_maps import (
     shape_error,
     soften,
 )
+from debride.audit.tasks import refuse_task
 from debride.data.pixels import find_pixels
 from debride.data.pixels.images import is_image, read_header, read_label, read_values, same_spacing, stem, suffix
 from debride.data.rater_choice import image_id
 from debride.files import content_hash, read_json
 from debride.training.checkpoint import weights_file
-from debride.training.description import read_description
+from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device
 from debride.training.predict import load_run, trained_on
 from debride.training.predict_masks import predict_whole
@@ -377,8 +378,7 @@ def _agree(a: Geometry, b: Geometry, shape: tuple[int, ...]) -> bool:
 def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:
     """Refuses a run for another task, or with other classes than the data set's."""
     where = run_folder / "run.json"
-    if description.get("task", "segmentation") != "segmentation":
-        raise DataError(where, "was trained for classification", "Give a run for segmentation.")
+    refuse_task(task_name(description), where)
     classes = description["classes"]
     if len(classes) != len(dataset.classes) or (classes != list(dataset.classes) and set(classes) == set(dataset.classes)):
         problem = f"was trained on the classes {', '.join(classes)}, the data set has {', '.join(dataset.classes)}"

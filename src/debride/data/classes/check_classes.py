@@ -74,9 +74,7 @@ def class_counts(dataset: Dataset) -> str:
 
 def size_note(dataset: Dataset) -> str | None:
     """What training asks for where the images that it sees have several sizes; None where they have one, or a file cannot be
-    read, and for segmentation."""
-    if dataset.task != "classification":
-        return None
+    read."""
     try:
         sizes = sorted(image_sizes(dataset.of("train", "val")))
     except DataError:

@@ -51,7 +51,6 @@ def corrupt_classes(
     and their total. Raises DataError if ``out`` has content or lies in the source, if no case can be changed, and for files
     that cannot be read or written.
     """
-    assert dataset.task == "classification", dataset.task
     if not isinstance(noise, FileLabels):
         check_bounds(noise)
     out = new_folder(out, apart_from={"the data set": dataset.root})
