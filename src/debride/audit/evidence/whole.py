@@ -278,11 +278,10 @@ def _best_offset(case: _Case, placed: _Placed) -> tuple[int, ...]:
     The prediction is looked at in the box of its foreground with a margin, from which all offsets that overlap it are tried at
     once by their Fourier transforms; in boxes that are too large on a grid some times coarser, and then finer and finer.
     """
-    objects = _box(case.predicted > 0)
-    assert objects is not None
+    shown = _box(case.predicted > 0)
+    assert shown is not None
     box = tuple(
-        slice(max(0, at.start - MARGIN), min(size, at.stop + MARGIN))
-        for at, size in zip(objects, case.label.shape, strict=True)
+        slice(max(0, at.start - MARGIN), min(size, at.stop + MARGIN)) for at, size in zip(shown, case.label.shape, strict=True)
     )
     sizes = np.array([at.stop - at.start for at in box])
     coarse = _coarseness(sizes + placed.part.shape)
@@ -292,9 +291,9 @@ def _best_offset(case: _Case, placed: _Placed) -> tuple[int, ...]:
     weight = np.divide(1.0, counts + case.mass, out=np.zeros_like(case.mass), where=counts > 0)
     spectrum = np.zeros((*padded[:-1], padded[-1] // 2 + 1), np.complex64)
     for value in np.flatnonzero(weight).tolist():
-        shown = case.probability[value][box]
+        probability = case.probability[value][box]
         known = case.label[box] != IGNORE if case.ignores else None
-        there = fft.rfftn(_block_sums(shown, coarse, known), padded)
+        there = fft.rfftn(_block_sums(probability, coarse, known), padded)
         here = fft.rfftn(_block_sums(placed.part == value, coarse, None), padded)
         spectrum += np.float32(weight[value]) * there * here.conj()
     score = fft.irfftn(spectrum, padded)
