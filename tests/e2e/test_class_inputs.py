@@ -247,7 +247,7 @@ def test_labels_of_classes_are_neither_audited_nor_repaired(debride: Command, tm
     """Which is said before it is asked what to accept."""
     file = build_npz(tmp_path / "data", n=24) / "small.npz"
     answer = debride(*(file if word == "DATA" else word for word in words), "--out", tmp_path / "out")
-    assert answer.code == 2 and f"{file}: is a data set for classification; audit and repair are for masks" in answer.err
+    assert answer.code == 2 and f"{file}: is for classification; audit and repair are for segmentation" in answer.err
     assert not (tmp_path / "out").exists()
 
 
