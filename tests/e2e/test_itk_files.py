@@ -55,6 +55,7 @@ def test_a_copy_has_the_kind_and_place_of_its_source(ending: str, debride: Comma
     assert changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd"])
 def test_every_verb(ending: str, debride: Command, tmp_path: Path) -> None:
     root = converted(tmp_path / "data", ending)

@@ -29,19 +29,19 @@ def find_problems(path: Path | str, progress: Callable[[int, int], None] | None 
     ``options`` are those of ``open_dataset``. Every image and label is read, one case at a time; ``progress`` receives the
     number of cases done and their total. Nothing is raised for what is wrong with the data.
     """
-    found: dict[Problem, None] = {}
+    problems: dict[Problem, None] = {}
 
     def report(problem: DataError) -> None:
-        found.setdefault(Problem(problem.where, problem.problem, problem.remedy))
+        problems.setdefault(Problem(problem.where, problem.problem, problem.remedy))
 
     try:
         dataset = open_dataset(path, report=report, **options)
     except DataError as problem:
         report(problem)
-        return list(found)
+        return list(problems)
     _check_splits(dataset, report)
     LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None))
-    return list(found)
+    return list(problems)
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

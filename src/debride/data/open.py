@@ -145,17 +145,17 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop) -> L
             continue
         files.update(present)
         first.update({value: path for value in present if value not in first})
-    found = sorted(files)
-    if found in ([0, 1], [0, 255]):
-        return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in found else {})
-    if len(found) == 1:
-        report(DataError(root, f"has no label value but {found[0]}", _DESCRIBE))
-    elif found != list(range(len(found))) or len(found) > MAX_INFERRED:
-        rarest = min(reversed(found), key=files.__getitem__)
-        shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+    values = sorted(files)
+    if values in ([0, 1], [0, 255]):
+        return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in values else {})
+    if len(values) == 1:
+        report(DataError(root, f"has no label value but {values[0]}", _DESCRIBE))
+    elif values != list(range(len(values))) or len(values) > MAX_INFERRED:
+        rarest = min(reversed(values), key=files.__getitem__)
+        shown = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
         message = f"holds the label value {rarest}; the values of all labels are {shown}, which does not tell the classes"
         report(DataError(first[rarest], message, _DESCRIBE))
-    return Legend(("background", *(f"class_{i}" for i in range(1, max(2, min(len(found), MAX_INFERRED))))))
+    return Legend(("background", *(f"class_{i}" for i in range(1, max(2, min(len(values), MAX_INFERRED))))))
 
 
 def _drawn_images(cases: Iterable[Case], seed: int, purpose: str) -> list[str]:

@@ -42,11 +42,11 @@ def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int
         if image.size and image.min() == image.max():
             report(DataError(_name(case), f"has the same value {image.min()} everywhere", "Restore the image, or take it out."))
         content = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
-        other = seen.setdefault(content, case)
-        if other is not case:
+        first = seen.setdefault(content, case)
+        if first is not case:
             duplicates += 1
             if duplicates <= SHOWN:
-                report(DataError(_name(case), _duplicate(case, other, dataset), "Keep one of the two."))
+                report(DataError(_name(case), _duplicate(case, first, dataset), "Keep one of the two."))
     if duplicates > SHOWN:
         report(DataError(dataset.root, f"has {duplicates - SHOWN} more images twice", "Keep one of each."))
     _check_channels(dataset, shapes, report)

@@ -55,13 +55,13 @@ def corrupt_classes(
         check_bounds(noise)
     out = new_folder(out, apart_from={"the data set": dataset.root})
     among = dataset.of(*splits)
-    found = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise
-    named = found.labels if isinstance(found, FileLabels) else {case.id for case in among}
+    source = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise
+    named = source.labels if isinstance(source, FileLabels) else {case.id for case in among}
     candidates = [case for case in among if case.target is not None and not case.trusted and case.id in named]
     if not candidates:
         raise DataError(dataset.root, "has no case to corrupt", "Check `splits`, `trusted` and the file of labels.")
-    noisy = _noisy(dataset, among, candidates, found, seed, features)
-    said = found.source if isinstance(found, FileLabels) else found
+    noisy = _noisy(dataset, among, candidates, source, seed, features)
+    said = source.source if isinstance(source, FileLabels) else source
     report = _report(dataset, candidates, noisy, said, seed, splits)
     labels = NewLabels(
         write=lambda case, target: target,

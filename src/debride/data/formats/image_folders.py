@@ -21,9 +21,9 @@ def by_stem(folder: Path, report: Report) -> dict[str, Path]:
     """The image files of a folder by stem; reports a second file of one stem."""
     files: dict[str, Path] = {}
     for path in image_files(folder, report):
-        other = files.setdefault(stem(path), path)
-        if other != path:
-            report(DataError(path, f"has the same name as {other.name}", "Keep one of them, or rename one."))
+        first = files.setdefault(stem(path), path)
+        if first != path:
+            report(DataError(path, f"has the same name as {first.name}", "Keep one of them, or rename one."))
     return files
 
 

@@ -152,7 +152,9 @@ def _holds_all(image: tuple[Path, ...], channels: int) -> bool:
 
 def _read_fold(path: Path, fold: int) -> dict[str, Any]:
     folds = read_json(path)
-    if not isinstance(folds, list) or not all(isinstance(one, dict) and set(one) == {"train", "val"} for one in folds):
+    if not isinstance(folds, list) or not all(
+        isinstance(fold_lists, dict) and set(fold_lists) == {"train", "val"} for fold_lists in folds
+    ):
         raise DataError(path, "is not a list of folds", 'Write [{"train": ["case1"], "val": ["case2"]}].')
     if not 0 <= fold < len(folds):
         raise DataError(path, f"has no fold {fold}", f"Give a fold from 0 to {len(folds) - 1}.")
