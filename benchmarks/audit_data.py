@@ -13,7 +13,8 @@ from pathlib import Path
 from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset, subset
 from debride.files import write_json
-from debride.noise import S_E, S_R, Noise, make_noise
+from debride.noise import Noise, make_noise
+from debride.noise.markov import S_E, S_R
 from debride.noise.strength import label_dice
 from debride.progress import track
 from debride.rng import derive, generator

@@ -42,7 +42,7 @@ from debride.evaluation.detection import auroc
 from debride.methods import METHODS
 from debride.methods.ce import CrossEntropy
 from debride.methods.parts.semi_supervised import NAMES
-from debride.noise.class_noises import make_class_noise
+from debride.noise import make_class_noise
 from debride.refine.uniform import jensen_shannon
 from debride.settings import from_mapping
 from debride.training.config import ClassTrainConfig

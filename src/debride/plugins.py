@@ -8,7 +8,7 @@ so a short name in a file is as good as one on the command line.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import EntryPoint, entry_points
@@ -54,6 +54,32 @@ def _package(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value
 
 
+def find_outside(
+    name: str,
+    kind: str,
+    group: str,
+    built_in: Iterable[str],
+    lacks: Callable[[object], str],
+    where: object = None,
+) -> object:
+    """What a name from outside stands for: ``package.module:name``, or what an installed package registers in ``group``.
+
+    ``kind`` is what messages call such a thing; ``lacks`` says what it lacks to be one, empty where nothing. DataError, naming
+    ``where`` the name stands, for a name that does not exist, and for what is no such thing.
+    """
+    place = f"{kind} {name}" if where is None else where
+    thing = load(name, place) if ":" in name else load_registered(group, name, place)
+    if thing is None:
+        others = registered(group)
+        installed = f"; installed: {', '.join(others)}" if others else ""
+        remedy = f"Choose one of {', '.join(built_in)}{installed}; or name your own as package.module:name."
+        raise DataError(place, "does not exist" if where is None else f"{name!r} is no {kind}", remedy)
+    if lack := lacks(thing):
+        remedy = f"See docs/how-to/{kind}.md for what a {kind} is made of."
+        raise DataError(place, lack if where is None else f"{name} {lack}", remedy)
+    return thing
+
+
 class Registry(MutableMapping[str, T], Generic[T]):
     """The built-in things of one kind by name, each imported when it is first asked for.
 
@@ -95,20 +121,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """
         if name in self:
             return self[name]
-        place = f"{self.kind} {name}" if where is None else where
-        thing = load(name, place) if ":" in name else load_registered(self.group, name, place)
-        if thing is None:
-            others = registered(self.group)
-            installed = f"; installed: {', '.join(others)}" if others else ""
-            remedy = f"Choose one of {', '.join(self)}{installed}; or name your own as package.module:Class."
-            raise DataError(place, "does not exist" if where is None else f"{name!r} is no {self.kind}", remedy)
-        if lack := self.lacks(thing):
-            raise DataError(
-                place,
-                lack if where is None else f"{name} {lack}",
-                f"See docs/how-to/{self.kind}.md for what a {self.kind} is made of.",
-            )
-        return cast(T, thing)
+        return cast(T, find_outside(name, self.kind, self.group, self, self.lacks, where))
+
+    def name_of(self, thing: object) -> str:
+        """The name by which a class is found again: a built-in one's own, else its path."""
+        path = f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', '')}"
+        return next((name for name in self if self._paths[name] == path or self._loaded.get(name) is thing), path)
 
     def known(self, name: str) -> bool:
         """Whether a word is, or looks like, the name of such a thing; nothing is imported."""
@@ -139,3 +157,7 @@ class Trust:
         option = f", or name it again: {again} {name}" if again else ""
         problem = f"names {name}, a module that would be imported and run"
         raise DataError(where, problem, f"{remedy}{option}.")
+
+
+NOTHING = Trust()
+"""No module that a file names is imported."""

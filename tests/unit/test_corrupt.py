@@ -14,7 +14,10 @@ from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_j
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
-from debride.noise import NOISES, DilateErode, Markov, Missing, Noise, Shift, make_noise
+from debride.noise import NOISES, Noise, make_noise
+from debride.noise.errors import Missing, Shift
+from debride.noise.markov import Markov
+from debride.noise.morphology import DilateErode
 from debride.noise.strength import label_dice
 from debride.rng import generator
 from debride.types import IGNORE, DataError, Dataset
@@ -195,7 +198,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         ({"dataset": trusted}, "has no case to corrupt"),
         ({"share": 0}, "`share`: is 0"),
         ({"share": 1.01}, "`share`: is 1.01"),
-        ({"noise": Shift(), "target_dice": 0.8}, "`dice`: does not apply to Shift"),
+        ({"noise": Shift(), "target_dice": 0.8}, "`dice`: does not apply to shift"),
         ({"noise": DilateErode(1, 2, "mm"), "target_dice": 0.8}, "`dice`: does not apply to distances in mm"),
         ({"target_dice": 1.5}, "cannot be reached"),
     ):

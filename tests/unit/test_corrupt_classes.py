@@ -15,7 +15,8 @@ from PIL import Image
 
 from debride.data.classes.corrupt_classes import corrupt_classes, labels_from_file
 from debride.data.open import open_dataset
-from debride.noise.class_noises import Asymmetric, Instance, Symmetric, Transition, make_class_noise
+from debride.noise import make_class_noise
+from debride.noise.class_noises import Asymmetric, Instance, Symmetric, Transition
 from debride.types import IGNORE, Case, DataError, Dataset
 
 CLASSES = ("cyst", "node", "scar")

@@ -9,17 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import truncnorm
 
+from debride.noise import CLASS_NOISES, make_class_noise
 from debride.noise import class_noises as module
-from debride.noise.class_noises import (
-    CLASS_NOISES,
-    Asymmetric,
-    FromFile,
-    Instance,
-    Symmetric,
-    Transition,
-    class_parameters,
-    make_class_noise,
-)
+from debride.noise import parameters as class_parameters
+from debride.noise.class_noises import Asymmetric, FromFile, Instance, Symmetric, Transition
 from debride.rng import derive, generator, uniforms
 from debride.settings import check_bounds
 from debride.types import IGNORE, DataError

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from debride.noise import NOISES, Extra, Flip, Gaps, Missing, Shift, Stray, Swap, make_noise, parameters
+from debride.noise import NOISES, make_noise, parameters
+from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
 from debride.types import IGNORE, DataError
 
 SEEDS = range(25)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from debride.noise import S_E, S_R, Markov, make_noise
-from debride.noise.markov import boundary_process, smooth
+from debride.noise import make_noise
+from debride.noise.markov import S_E, S_R, Markov, boundary_process, smooth
 from debride.noise.per_class import per_class
 from debride.noise.strength import label_dice
 from debride.rng import generator

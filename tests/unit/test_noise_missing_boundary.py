@@ -16,7 +16,8 @@ from tests.datasets import build_folder
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
-from debride.noise import MissingOrBoundary, make_noise, parameters
+from debride.noise import make_noise, parameters
+from debride.noise.morphology import MissingOrBoundary
 from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
@@ -145,5 +146,5 @@ def test_a_share_of_a_data_set_is_corrupted(tmp_path: Path) -> None:
     assert report["emptied"] == sum(lost) and 0 < sum(lost) < len(lost)
     again = corrupt_dataset(dataset, tmp_path / "again", make_noise(report["noise"], **report["parameters"]), seed=1, share=0.5)
     assert again == report
-    with pytest.raises(DataError, match="does not apply to MissingOrBoundary"):
+    with pytest.raises(DataError, match="does not apply to missing-boundary"):
         corrupt_dataset(dataset, tmp_path / "no", noise, seed=1, target_dice=0.8)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from debride.noise import S_DE, DilateErode, make_noise, parameters
-from debride.noise.morphology import dilate, erode
+from debride.noise import make_noise, parameters
+from debride.noise.morphology import S_DE, DilateErode, dilate, erode
 from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 

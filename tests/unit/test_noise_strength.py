@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from debride.noise import S_E, S_R, DilateErode, Markov
-from debride.noise.morphology import dilate, erode
+from debride.noise.markov import S_E, S_R, Markov
+from debride.noise.morphology import DilateErode, dilate, erode
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import generator
 from debride.types import IGNORE, DataError
@@ -77,7 +77,7 @@ def test_unreachable_targets_say_what_can_be_reached():
         calibrate(S_R, discs(), 2, 0.9999, seed=0)
     with pytest.raises(DataError, match=r"Dice of 0\.05 cannot be reached. Give a value from 0\.[1-9]"):
         calibrate(Markov(1, 1.0, 0.5), discs(), 2, 0.05, seed=0)  # a full image still has some Dice
-    with pytest.raises(DataError, match="the label has no spacing"):
+    with pytest.raises(DataError, match="goes by the spacing of labels"):
         calibrate(DilateErode(1, 2, "mm"), discs(), 2, 0.8, seed=0)
     with pytest.raises(DataError, match="no label of the sample has foreground"):
         calibrate(S_R, [np.zeros((8, 8), np.uint8)], 2, 0.8, seed=0)

@@ -17,11 +17,14 @@ from debride.data.open import open_dataset, subset
 from debride.data.rater_choice import choose_raters
 from debride.files import LOCK, content_hash, read_json, read_jsonl, write_json
 from debride.methods import find_method
-from debride.noise import Noise
-from debride.noise.class_noises import ClassNoise, FromFile
+from debride.noise import ClassNoise, Noise
+from debride.noise.protocol import LabelFile
+from debride.plugins import Trust
 from debride.settings import from_mapping
 from debride.training.job import Job
+from debride.training.predict import load_run
 from debride.training.task import TASKS
+from debride.training.trained import Trained
 from debride.types import DataError, Dataset, Split, TaskName
 
 RESULT = "result.json"
@@ -63,12 +66,17 @@ class Cell:
         return self.out / "cells" / self.dataset / self.noise / self.name / f"seed-{self.seed}"
 
     @property
+    def label_file(self) -> LabelFile | None:
+        """The file of labels that stands in place of a simulated noise."""
+        return self.simulator.source if isinstance(self.simulator, ClassNoise) else None
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All that determines the result, as plain JSON: everything but where it is written, and the content of a file of
         labels. The first task is not named, so that grids from before there was another can be resumed."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
-        if isinstance(self.simulator, FromFile):
-            plain["simulator"]["content"] = content_hash([Path(self.simulator.file)])
+        if self.label_file:
+            plain["simulator"]["content"] = content_hash([Path(self.label_file.file)])
         return {name: value for name, value in plain.items() if (name, value) != ("task", Cell.task)}
 
     @property
@@ -96,6 +104,11 @@ class Finished:
     marked: set[int]
     tested: set[int]
     device: torch.device
+    trust: Trust
+
+    def load(self, which: str) -> Trained:
+        """The trained method with the weights "last" or of an epoch."""
+        return load_run(self.run_folder, which, self.device, self.trust)
 
 
 def expanded(path: str) -> Path:
@@ -214,7 +227,7 @@ def finished(cell: Cell, job: Job) -> Finished:
     if cell.last_ten:
         tested |= set(range(max(1, last - 9), last + 1))
     device = torch.device("cuda" if torch.cuda.is_available() and job.config.device != "cpu" else "cpu")
-    return Finished(job.out, metrics, best, last, marked, tested, device)
+    return Finished(job.out, metrics, best, last, marked, tested, device, job.trust)
 
 
 def tidy(run_folder: Path, epochs: set[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from debride.bench import class_tables, tables
@@ -13,8 +13,7 @@ from debride.bench.class_report import render_classes
 from debride.bench.mask_cell import failed_masks, gallery, measure_masks
 from debride.bench.report import Context, render
 from debride.bench.tabulate import CellRow
-from debride.noise import NOISES, make_noise
-from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, make_class_noise
+from debride.noise import CLASS_NOISES, NOISES, ClassNoise, make_class_noise, make_noise
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class CellKind:
 def _class_simulator(name: str, parameters: Mapping[str, Any]) -> ClassNoise:
     """A noise of classes; in the path of a file of labels environment variables are expanded."""
     noise = make_class_noise(name, **parameters)
-    return replace(noise, file=str(expanded(noise.file))) if isinstance(noise, FromFile) else noise
+    return noise.with_file(str(expanded(noise.source.file))) if noise.source else noise
 
 
 CELL_KINDS: dict[str, CellKind] = {

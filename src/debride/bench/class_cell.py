@@ -19,12 +19,10 @@ from debride.data.classes.corrupt_classes import FileLabels, corrupt_classes, la
 from debride.data.open import open_dataset, trust
 from debride.evaluation.class_metrics import Measures, measures
 from debride.evaluation.summary import last_ten
-from debride.noise import Noise
-from debride.noise.class_noises import ClassNoise, FromFile
+from debride.noise import ClassNoise
 from debride.settings import from_mapping
 from debride.training.class_sweep import sweep_classes
 from debride.training.fit import fit
-from debride.training.predict import load_run
 from debride.training.predict_classes import resizing
 from debride.training.task import TASKS
 from debride.training.trained import Trained
@@ -86,7 +84,7 @@ def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
     noise, splits = cell.simulator, cell.corrupted_splits
     if noise is None:
         return clean
-    assert not isinstance(noise, Noise)
+    assert isinstance(noise, ClassNoise)
 
     def images() -> npt.NDArray[np.uint8]:
         size = from_mapping(TASKS[cell.task].config, cell.training, f"cell {cell.folder.name}").image_size
@@ -95,8 +93,9 @@ def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
 
     def corrupt(own: Path) -> None:
         read: ClassNoise | FileLabels = noise
-        if isinstance(noise, FromFile):  # by its place among all images, of which ``limit`` may leave some out
-            read = labels_from_file(open_dataset(cell.path, **cell.open_options), Path(noise.file), noise.key)
+        if noise.source:  # by its place among all images, of which ``limit`` may leave some out
+            whole = open_dataset(cell.path, **cell.open_options)
+            read = labels_from_file(whole, Path(noise.source.file), noise.source.key)
         corrupt_classes(clean, own, read, seed=cell.seed, splits=splits, features=images)
 
     folder = corrupted_folder(cell, corrupt)
@@ -113,7 +112,7 @@ def _wrong(given: Dataset, clean: Dataset, split: Split = "train") -> float:
 
 def _validation(cell: Cell, given: Dataset, clean: Dataset) -> Literal["given", "clean"]:
     """The labels that the best epoch was chosen by: clean ones too where a file of labels changes no validation case."""
-    unchanged = isinstance(cell.simulator, FromFile) and not _wrong(given, clean, "val")
+    unchanged = cell.label_file is not None and not _wrong(given, clean, "val")
     return "clean" if unchanged else cell.validation
 
 
@@ -121,7 +120,7 @@ def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
     """The measures of a run after each epoch that is to be tested. Images are prepared once, as large as those trained on, and
     read batch by batch."""
     cases = [case for case in clean.of("test") if case.target is not None]
-    first = load_run(done.run_folder, "last", done.device)
+    first = done.load("last")
     size, note = resizing(first, cases)
     if note:
         sys.stdout.write(f"{note}\n")  # the cell's log
@@ -129,10 +128,7 @@ def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
     if test.channels != first.channels:
         problem = f"has test images of {test.channels} channels, training images have {first.channels}"
         raise DataError(clean.root, problem, "Convert them to one number of channels.")
-    return {
-        epoch: measures(_probability(load_run(done.run_folder, str(epoch), done.device), test, done), test.targets)
-        for epoch in sorted(done.tested)
-    }
+    return {epoch: measures(_probability(done.load(str(epoch)), test, done), test.targets) for epoch in sorted(done.tested)}
 
 
 def _probability(trained: Trained, test: PreparedClasses, done: Finished) -> npt.NDArray[np.float32]:

@@ -20,7 +20,6 @@ from debride.bench.results import write_report, write_tables
 from debride.bench.tabulate import CellRow
 from debride.files import new_folder, read_yaml, write_json
 from debride.methods import find_method
-from debride.noise.class_noises import FromFile
 from debride.plugins import Trust
 from debride.progress import track
 from debride.settings import from_mapping, setting
@@ -128,16 +127,19 @@ class Grid:
     last_ten: bool = True
 
 
-def read_grid(file: Path) -> Grid:
-    """Reads and checks a grid file; every mistake in it is a DataError that names the file and the entry."""
+def read_grid(file: Path, trust_code: bool = False) -> Grid:
+    """Reads and checks a grid file; every mistake in it is a DataError that names the file and the entry.
+
+    Without ``trust_code`` a method, noise, network or format that it names as ``package.module:name`` is refused.
+    """
     raw = read_yaml(file)
     if not isinstance(raw, dict):
         raise DataError(file, "is not a YAML mapping", "Give name, datasets, noises, methods, seeds and training.")
-    return make_grid(raw, file)
+    return make_grid(raw, file, trust_code)
 
 
-def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
-    """A grid from plain values, as a grid file holds them."""
+def make_grid(raw: Mapping[str, Any], where: object, trust_code: bool = False) -> Grid:
+    """A grid from plain values, as a grid file holds them; see ``read_grid``."""
     plain = ("name", "task", "seeds", "training", "test_every", "last_ten")
     known = {*plain, "datasets", "noises", "methods", "augmentation", "cells"}
     for name in raw:
@@ -179,8 +181,22 @@ def make_grid(raw: Mapping[str, Any], where: object) -> Grid:
         test_every=settings.test_every,
         last_ten=settings.last_ten,
     )
+    _admit(grid, where, Trust(everything=trust_code))
     _check(grid, where)
     return grid
+
+
+def _admit(grid: Grid, where: object, trust: Trust) -> None:
+    """Refuses modules that the grid names and nobody trusts, before anything is imported."""
+    trust.admit(grid.training.get("network"), f"{where}, training, network")
+    for name, dataset in grid.datasets.items():
+        trust.admit(dataset.format, f"{where}, datasets, {name}, format")
+        trust.admit(dataset.training.get("network"), f"{where}, datasets, {name}, training, network")
+    for name, noise in grid.noises.items():
+        trust.admit(noise.noise, f"{where}, noises, {name}")
+    for name, method in grid.methods.items():
+        trust.admit(method.method, f"{where}, methods, {name}")
+        trust.admit(method.training.get("network"), f"{where}, methods, {name}, training, network")
 
 
 def cells(grid: Grid, out: Path) -> list[Cell]:
@@ -238,7 +254,7 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     if jobs < 1:
         raise DataError("`jobs`", f"is {jobs}", "Give a whole number of at least 1.")
     todo = cells(grid, out)
-    labels = {Path(cell.simulator.file) for cell in todo if isinstance(cell.simulator, FromFile)}
+    labels = {Path(source.file) for cell in todo if (source := cell.label_file)}
     for path in sorted({*(cell.path for cell in todo), *labels}):
         if not path.exists():
             remedy = "Correct the path in the grid, or set the environment variable that it names."

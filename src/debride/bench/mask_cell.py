@@ -13,6 +13,7 @@ import torch
 
 from debride.bench.cell_base import (
     Cell,
+    Finished,
     cell_row,
     corrupted_folder,
     failed_row,
@@ -40,7 +41,6 @@ from debride.training.checkpoint import latest_state
 from debride.training.fit import fit
 from debride.training.inference import segment, sweep
 from debride.training.label_scores import cleansed_labels, merged
-from debride.training.predict import load_run
 from debride.training.trained import Trained
 from debride.types import Case, Dataset
 
@@ -72,8 +72,8 @@ def measure_masks(cell: Cell) -> Row:
     job = make_job(cell, given, _changed(given, report))
     fit(job)
     done = finished(cell, job)
-    measures = _test(job.out, clean, done.tested, done.marked, done.device)
-    trained = load_run(job.out, "last", done.device)
+    measures = _test(clean, done)
+    trained = done.load("last")
     _pictures(cell, clean, given, trained, done.device)
     _state_pictures(cell, clean, given, trained, job.out, done.device)
     tidy(job.out, done.marked)
@@ -101,7 +101,7 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     options: dict[str, Any] = {"seed": cell.seed, "share": cell.share, "target_dice": cell.target_dice}
     folder = corrupted_folder(cell, lambda own: corrupt_dataset(clean, own, noise, splits=splits, **options))
     report = read_json(folder / "noise.json")
-    return open_dataset(folder, patient_pattern=cell.open_options.get("patient_pattern")), report
+    return open_dataset(folder, format=clean.format, patient_pattern=cell.open_options.get("patient_pattern")), report
 
 
 def _label_dice(given: Dataset, report: dict[str, Any] | None) -> float | None:
@@ -124,17 +124,17 @@ def _has_raters(dataset: Dataset) -> bool:
     return any(case.rater for case in dataset.of("train"))
 
 
-def _test(run_folder: Path, clean: Dataset, epochs: set[int], marked: set[int], device: torch.device) -> _Measures:
-    """Measures a run after each of ``epochs``, with distances after the ``marked`` ones."""
+def _test(clean: Dataset, done: Finished) -> _Measures:
+    """Measures a run after each epoch that is to be tested, with distances after the marked ones."""
     cases = [case for case in clean.of("test") if case.label]
     raters = {case.id: case.rater for case in cases if case.rater}
-    test = prepare(clean, cases, load_run(run_folder, "last", device).preparation, cache_folder())
+    test = prepare(clean, cases, done.load("last").preparation, cache_folder())
     measures = _Measures({}, {}, {})
-    for epoch in sorted(epochs):
-        rows = _test_rows(load_run(run_folder, str(epoch), device), test, clean, device, epoch in marked)
+    for epoch in sorted(done.tested):
+        rows = _test_rows(done.load(str(epoch)), test, clean, done.device, epoch in done.marked)
         measures.dice[epoch] = mean_dice(rows)
         measures.per_rater[epoch] = dice_by_rater(rows, raters)
-        if epoch in marked:
+        if epoch in done.marked:
             measures.scores[epoch] = _score(epoch, rows, measures.per_rater[epoch], clean.classes)
     return measures
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from debride.audit import AuditConfig
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_masks
-from debride.cli.options import Verbs, add_settings, given_settings
+from debride.cli.options import Verbs, add_settings, add_trust, given_settings, trust_of
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
 from debride.types import DataError
@@ -75,6 +75,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     cross.add_argument("--config", type=Path, metavar="FILE", help="YAML with the sections training, augmentation, method")
     cross.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
     add_dataset_options(parser)
+    add_trust(parser)
     add_settings(parser, TrainConfig, "training", dest="train_", leave_out=("seed",))
     parser.set_defaults(answer=answer)
 
@@ -135,7 +136,8 @@ def _predictions(
     from debride.audit.predictions import FolderPredictions, KeptPredictions, RunPredictions, cross_validate, open_predictions
 
     source = arguments.predictions or arguments.run_folder
-    device = given_settings(arguments, TrainConfig, dest="train_").get("device", "auto")
+    given = given_settings(arguments, TrainConfig, dest="train_")
+    device = given.get("device", "auto")
     if source is None:
         job = _job(arguments, dataset, config)
         runs = cross_validate(job, cases, arguments.folds)
@@ -143,13 +145,14 @@ def _predictions(
 
         from debride.training.launch import choose_device
 
-        found: Any = RunPredictions(runs, dataset, torch.device(choose_device(device)))
+        found: Any = RunPredictions(runs, dataset, torch.device(choose_device(device)), trust=job.trust)
     else:
         if arguments.run_folder and not list(source.glob("run.json")) + list(source.glob("fold-*/run.json")):
             raise DataError(
                 source, "holds no training", "Give what `debride train --out` wrote, or a folder with --predictions."
             )
-        found = open_predictions(source, dataset, cases, device=device, missing_ok=arguments.partial)
+        trust = trust_of(arguments, arguments.method, given.get("network"))
+        found = open_predictions(source, dataset, cases, device=device, missing_ok=arguments.partial, trust=trust)
     if isinstance(found, FolderPredictions):
         missing = set(found.missing)
         return found, [case for case in cases if case.id not in missing]
@@ -167,11 +170,13 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
     given = given_settings(arguments, TrainConfig, dest="train_")
     method = find_method(arguments.method, "--method")
     training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
+    setup = from_mapping(TrainConfig, training, f"{arguments.config}: training")
+    trust_of(arguments, given.get("network")).admit(setup.network, f"{arguments.config}: training: network", "--network")
     return Job(
         dataset=dataset,
         method=arguments.method,
         method_config=from_mapping(method.Config, sections.get("method", {}), f"{arguments.config}: method"),
-        config=from_mapping(TrainConfig, training, f"{arguments.config}: training"),
+        config=setup,
         augmentation=from_mapping(Augmentation, sections.get("augmentation", {}), f"{arguments.config}: augmentation"),
         out=arguments.out / "cross-validation",
         cache=arguments.cache,

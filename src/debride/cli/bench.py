@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, add_trust
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -17,6 +17,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the grid in --out; finished cells are kept")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    add_trust(parser)
     parser.set_defaults(answer=answer)
 
 
@@ -25,7 +26,8 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.bench.grid import read_grid, run_grid
     from debride.bench.tabulate import name
 
-    rows = run_grid(read_grid(arguments.grid), arguments.out, resume=arguments.resume, jobs=arguments.jobs)
+    grid = read_grid(arguments.grid, arguments.trust_code)
+    rows = run_grid(grid, arguments.out, resume=arguments.resume, jobs=arguments.jobs)
     print(f"{arguments.out / 'table.md'}\n{arguments.out / 'report.html'}")
     failed = [row for row in rows if row["failed"]]
     for row in failed:

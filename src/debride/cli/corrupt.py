@@ -86,7 +86,7 @@ def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters
     """Corrupts classes."""
     from debride.data.classes.class_cache import flat_images
     from debride.data.classes.corrupt_classes import corrupt_classes
-    from debride.noise.class_noises import make_class_noise
+    from debride.noise import make_class_noise
     from debride.progress import track
 
     if arguments.dice is not None or arguments.share != 1:

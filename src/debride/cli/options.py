@@ -8,6 +8,7 @@ import re
 import typing
 from typing import Any
 
+from debride.plugins import Trust
 from debride.settings import NAMED, bounds_of, read_setting
 
 Verbs = Any
@@ -59,6 +60,22 @@ def given_settings(arguments: argparse.Namespace, cls: type[Any], prefix: str = 
         for field in dataclasses.fields(cls)
         if dest + prefix + field.name in values
     }
+
+
+def add_trust(parser: argparse.ArgumentParser, named: bool = False) -> None:
+    """The options by which a user trusts modules that files name; those to name them again where ``named``."""
+    group = parser.add_argument_group("code of your own")
+    group.add_argument(
+        "--trust-code", action="store_true", help="import and run the modules that files name as package.module:name"
+    )
+    if named:
+        group.add_argument("--method", metavar="PATH", help="trust this method of the run, as package.module:Class")
+        group.add_argument("--network", metavar="PATH", help="trust this network of the run, as package.module:constructor")
+
+
+def trust_of(arguments: argparse.Namespace, *named: str | None) -> Trust:
+    """Which code the arguments trust: all, or what was ``named`` on the command line."""
+    return Trust(arguments.trust_code, frozenset(name for name in named if name))
 
 
 def flag(name: str) -> str:

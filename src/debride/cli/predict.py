@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, add_trust, trust_of
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -32,6 +32,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     add_dataset_options(parser)
+    add_trust(parser, named=True)
     parser.set_defaults(answer=answer)
 
 
@@ -49,6 +50,7 @@ def answer(arguments: argparse.Namespace) -> int:
         splits=tuple(arguments.splits),
         open_options=dataset_options(arguments),
         device=arguments.device,
+        trust=trust_of(arguments, arguments.method, arguments.network),
     )
     print(f"{arguments.out}: {count} {task_of(arguments.run_folder).predicted}")
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_settings, flag, given_settings
+from debride.cli.options import Verbs, add_settings, add_trust, flag, given_settings, trust_of
 from debride.settings import from_mapping
 from debride.types import DataError, TaskName
 
@@ -50,6 +50,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="where images have several raters: all, sample (one for each image, drawn by --seed) or a name (default: all)",
     )
     add_dataset_options(parser)
+    add_trust(parser)
     add_settings(parser, TrainConfig, "training")
     for task, augmentation in AUGMENTATIONS.items():
         add_settings(parser, augmentation, f"augmentation for {task}", prefix="augment_", dest=f"{task}_")
@@ -89,6 +90,8 @@ def answer(arguments: argparse.Namespace) -> int:
         )
         for name, (cls, values) in given.items()
     }
+    trust = trust_of(arguments, given["training"][1].get("network"))
+    trust.admit(settings["training"].network, f"{arguments.config}: training: network", "--network")
     if "noise_rate" in method.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"][1]}:
         rate = settings["method"].noise_rate
         print(

@@ -83,8 +83,7 @@ def read_table() -> Table:
 def make_table() -> Table:
     """The table as the code says it: imports every method and every noise."""
     from debride.methods import METHODS
-    from debride.noise import NOISES
-    from debride.noise.class_noises import CLASS_NOISES
+    from debride.noise import CLASS_NOISES, NOISES
 
     return Table(
         methods={name: describe(method) for name, method in METHODS.items()},

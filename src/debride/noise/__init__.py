@@ -1,69 +1,115 @@
-"""Label noise: simulators that take a clean label and give a wrong one.
+"""Label noise: simulators that take a clean label and give a wrong one, of masks and of the classes of whole images.
 
-A simulator is a frozen dataclass of its parameters. ``noise(label, classes, rng)`` takes a label (S) in ``uint8``, 2D or 3D,
-the number of classes with the background, and a generator; it returns a new label and leaves ``IGNORE`` pixels as they are.
-All that is random comes from the generator: with ``rng.generator(seed, "noise", case_id)`` the parameters, the seed and the
-case replay a corruption. ``DilateErode`` takes a spacing too, which it needs where its distances are in millimetres.
+A noise is one module here and one line in ``NOISES`` or ``CLASS_NOISES``; ``protocol`` says what it is made of. Each is
+imported when it is asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import dataclasses
 from typing import Any
 
-from debride.noise.coarse import Coarse
-from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
-from debride.noise.markov import S_E, S_R, Markov
-from debride.noise.morphology import S_DE, DilateErode, MissingOrBoundary
+from debride.noise.protocol import ClassNoise, Noise
+from debride.plugins import Registry
 from debride.settings import from_mapping
-from debride.types import DataError
 
 __all__ = [
+    "CLASS_NOISES",
     "NOISES",
-    "S_DE",
-    "S_E",
-    "S_R",
-    "Coarse",
-    "DilateErode",
-    "Extra",
-    "Flip",
-    "Gaps",
-    "Markov",
-    "Missing",
-    "MissingOrBoundary",
+    "ClassNoise",
     "Noise",
-    "Shift",
-    "Stray",
-    "Swap",
+    "find_class_noise",
+    "find_noise",
+    "make_class_noise",
     "make_noise",
+    "name_of",
     "parameters",
 ]
 
-Noise = Markov | DilateErode | MissingOrBoundary | Coarse | Missing | Extra | Swap | Flip | Gaps | Stray | Shift
+GROUP = "debride.noises"
+"""The entry points by which installed packages bring noises, of masks and of classes."""
 
-NOISES: dict[str, type[Noise]] = {
-    "markov": Markov,
-    "dilate-erode": DilateErode,
-    "missing-boundary": MissingOrBoundary,
-    "coarse": Coarse,
-    "missing": Missing,
-    "extra": Extra,
-    "swap": Swap,
-    "flip": Flip,
-    "gaps": Gaps,
-    "stray": Stray,
-    "shift": Shift,
-}
+_OF_MASKS = ("needs_spacing", "sample", "strongest", "with_strength")
+_OF_CLASSES = ("needs_images", "source", "with_file")
+
+
+def _lacks(thing: object, names: tuple[str, ...], protocol: str) -> str:
+    """What something lacks to be a noise."""
+    if not (isinstance(thing, type) and dataclasses.is_dataclass(thing)):
+        return "is no dataclass of a noise's parameters"
+    defined = {name for cls in thing.__mro__ for name in vars(cls)}
+    missing = [
+        name for name in ("__call__", *names) if name not in defined or name in getattr(thing, "__abstractmethods__", ())
+    ]
+    return f"lacks {', '.join(missing)}: derive it from debride.noise.{protocol}" if missing else ""
+
+
+NOISES: Registry[type[Noise]] = Registry(
+    "noise",
+    GROUP,
+    lambda thing: _lacks(thing, _OF_MASKS, "Noise"),
+    {
+        "markov": "debride.noise.markov:Markov",
+        "dilate-erode": "debride.noise.morphology:DilateErode",
+        "missing-boundary": "debride.noise.morphology:MissingOrBoundary",
+        "coarse": "debride.noise.coarse:Coarse",
+        "missing": "debride.noise.errors:Missing",
+        "extra": "debride.noise.errors:Extra",
+        "swap": "debride.noise.errors:Swap",
+        "flip": "debride.noise.errors:Flip",
+        "gaps": "debride.noise.errors:Gaps",
+        "stray": "debride.noise.errors:Stray",
+        "shift": "debride.noise.errors:Shift",
+    },
+)
+
+CLASS_NOISES: Registry[type[ClassNoise]] = Registry(
+    "noise",
+    GROUP,
+    lambda thing: _lacks(thing, _OF_CLASSES, "ClassNoise"),
+    {
+        "symmetric": "debride.noise.class_noises:Symmetric",
+        "asymmetric": "debride.noise.class_noises:Asymmetric",
+        "transition": "debride.noise.class_noises:Transition",
+        "instance": "debride.noise.class_noises:Instance",
+        "file": "debride.noise.class_noises:FromFile",
+    },
+)
+
+
+def find_noise(name: str, where: object = None) -> type[Noise]:
+    """The noise of masks of a name, also one from outside: ``package.module:Class``, or a name that an installed package
+    registers. DataError, naming ``where`` the name stands, for one that does not exist or is no such noise."""
+    return NOISES.find(name, where)
+
+
+def find_class_noise(name: str, where: object = None) -> type[ClassNoise]:
+    """The same for noise among the classes of whole images."""
+    return CLASS_NOISES.find(name, where)
 
 
 def make_noise(name: str, **parameters: Any) -> Noise:
-    """The simulator of a name in ``NOISES`` with the given parameters; DataError for an unknown name, parameter or a bad
-    value."""
-    if name not in NOISES:
-        raise DataError(f"noise {name}", "does not exist", f"Choose one of {', '.join(NOISES)}.")
-    return from_mapping(NOISES[name], parameters, f"noise {name}")
+    """A noise of masks with the given parameters; DataError for an unknown name, parameter or a bad value."""
+    return from_mapping(find_noise(name), parameters, f"noise {name}")
 
 
-def parameters(noise: Noise) -> dict[str, Any]:
-    """The parameters of a simulator, as ``make_noise`` takes them and JSON gives them back (sequences as lists)."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(noise).items()}
+def make_class_noise(name: str, **parameters: Any) -> ClassNoise:
+    """A noise among classes with the given parameters; DataError for an unknown name, parameter or a bad value."""
+    return from_mapping(find_class_noise(name), parameters, f"noise {name}")
+
+
+def name_of(noise: Noise | ClassNoise) -> str:
+    """The name by which a noise is found again: a built-in one's own, else ``package.module:Class``."""
+    return (CLASS_NOISES if isinstance(noise, ClassNoise) else NOISES).name_of(type(noise))
+
+
+def parameters(noise: Noise | ClassNoise) -> dict[str, Any]:
+    """The parameters of a noise as they make it again, and JSON gives them back: sequences as lists, keys as text."""
+    plain: Any = noise  # a dataclass, which its protocol cannot say
+    return {name: _plain(value) for name, value in dataclasses.asdict(plain).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value

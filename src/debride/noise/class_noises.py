@@ -1,8 +1,6 @@
 """Noise among the classes of whole images: simulators that take clean class ids and give wrong ones, and labels from a file.
 
-A simulator is a frozen dataclass of its parameters. ``noise(labels, classes, ids, seed, images)`` takes class ids (N,) int64
-from 0 to ``classes`` - 1, the number of classes K, the ids of the N cases, a seed, and the images (N, D), which ``Instance``
-alone reads. It returns new class ids (N,) int64 and leaves ``IGNORE`` as it is. Every case has two random numbers by its id
+``Instance`` alone reads the images. Every case has two random numbers by its id
 and the seed, so the order of the cases does not matter. ``Transition`` and ``Instance`` decide on each case by these alone.
 ``Symmetric`` and ``Asymmetric`` choose an exact number of cases, as the literature does: those with the smallest first number.
 There a case may be chosen in place of another that is left out, but the class that a chosen case goes to is its own; and what
@@ -12,18 +10,18 @@ a lower rate chooses is part of what a higher one does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from debride.noise.protocol import Classes, ClassNoise, LabelFile
 from debride.rng import derive, generator, uniforms
-from debride.settings import from_mapping, setting
+from debride.settings import setting
 from debride.types import IGNORE, DataError
 
-Classes = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 
 CIFAR10 = {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}
@@ -62,7 +60,7 @@ _ROWS, _COLUMNS = 1024, 4096
 
 
 @dataclass(frozen=True)
-class Symmetric:
+class Symmetric(ClassNoise):
     """Exactly round(``rate`` N) of the N labelled cases get a class at random, each with the same chance.
 
     Halves are rounded to the even number. With ``own`` a case's own class is among those drawn from, so
@@ -87,7 +85,7 @@ class Symmetric:
 
 
 @dataclass(frozen=True)
-class Asymmetric:
+class Asymmetric(ClassNoise):
     """Exactly round(``rate`` n) of the n cases of every class that the map names go to the one class that it gives.
 
     The rate is that of each class on its own; halves are rounded to the even number. Classes without a place in the map
@@ -139,7 +137,7 @@ class Asymmetric:
 
 
 @dataclass(frozen=True)
-class Transition:
+class Transition(ClassNoise):
     """Every case draws its class on its own: ``matrix[i][j]`` is the probability that class i becomes class j.
 
     The matrix is K x K, and each row sums to one within 1e-6. The shares that result are random.
@@ -176,7 +174,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Instance:
+class Instance(ClassNoise):
     """Noise that depends on the image (Xia et al., "Part-dependent label noise", NeurIPS 2020, Algorithm 2).
 
     Every case has a flip rate q from the normal distribution of mean ``rate`` and standard deviation ``spread``
@@ -188,6 +186,11 @@ class Instance:
 
     rate: float = setting(0.4, "mean chance of a case to be wrong", least=0, most=1)
     spread: float = setting(0.1, "standard deviation of that chance over the cases", least=0, most=1)
+
+    @property
+    def needs_images(self) -> bool:
+        """The image decides which class a case becomes."""
+        return True
 
     def __call__(
         self, labels: Classes, classes: int, ids: Sequence[str], seed: int, images: npt.NDArray[Any] | None = None
@@ -230,7 +233,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class FromFile:
+class FromFile(ClassNoise):
     """No simulation: the labels that a file gives, such as those of human annotators (CIFAR-N).
 
     ``file`` is a .csv, .npy or .npz file, ``key`` the array of the last that holds the labels, needed where it has several.
@@ -240,6 +243,21 @@ class FromFile:
     file: str = setting(MISSING, "the .csv, .npy or .npz file that holds the labels")
     key: str | None = setting(None, "the array of an .npz file that holds the labels")
 
+    @property
+    def source(self) -> LabelFile:
+        """The file that the labels are read from."""
+        return LabelFile(self.file, self.key)
+
+    def with_file(self, file: str) -> FromFile:
+        """The labels of another file."""
+        return replace(self, file=file)
+
+    def __call__(
+        self, labels: Classes, classes: int, ids: Sequence[str], seed: int, images: npt.NDArray[Any] | None = None
+    ) -> Classes:
+        """Nothing is simulated: the labels stand in the file."""
+        raise TypeError(f"{self.file} must be read")
+
     def conflicts(self) -> Iterator[DataError]:
         """A file that is not named, or a key that is not for it."""
         if not self.file:
@@ -248,37 +266,6 @@ class FromFile:
             yield DataError("`key`", "is empty", "Name the array of labels, or leave the key out.")
         if self.key is not None and not self.file.lower().endswith(".npz"):
             yield DataError("`key`", f"is given, and {self.file} is no .npz file", "Leave the key out.")
-
-
-Simulated = Symmetric | Asymmetric | Transition | Instance
-ClassNoise = Simulated | FromFile
-
-CLASS_NOISES: dict[str, type[ClassNoise]] = {
-    "symmetric": Symmetric,
-    "asymmetric": Asymmetric,
-    "transition": Transition,
-    "instance": Instance,
-    "file": FromFile,
-}
-
-
-def make_class_noise(name: str, **parameters: Any) -> ClassNoise:
-    """The noise of a name in ``CLASS_NOISES`` with the given parameters; DataError for an unknown name, parameter or a bad
-    value."""
-    if name not in CLASS_NOISES:
-        raise DataError(f"noise {name}", "does not exist", f"Choose one of {', '.join(CLASS_NOISES)}.")
-    return from_mapping(CLASS_NOISES[name], parameters, f"noise {name}")
-
-
-def class_parameters(noise: ClassNoise) -> dict[str, Any]:
-    """The parameters of a simulator, as ``make_class_noise`` takes them and JSON gives them back."""
-    return {name: _plain(value) for name, value in asdict(noise).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _check_classes(noise: str, classes: int) -> None:

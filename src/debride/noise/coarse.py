@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from debride.noise.per_class import Label, Mask, bounding_box, per_class
+from debride.noise.per_class import Mask, bounding_box, per_class
+from debride.noise.protocol import Label, Noise, Spacing
 from debride.settings import setting
 from debride.types import IGNORE, DataError
 
@@ -19,7 +20,7 @@ PERCENT = 0.01
 
 
 @dataclass(frozen=True)
-class Coarse:
+class Coarse(Noise):
     """Rotation, then erosion or dilation, then ellipses, each drawn once per case; a volume is changed slice by slice.
 
     The label is turned by up to ``angle`` degrees (0 to 180) to either side, about the centre of the ``image`` or of the
@@ -56,7 +57,7 @@ class Coarse:
             problem = f"are {self.thresholds} for `kernels` {self.kernels}"
             yield DataError("`thresholds`", problem, "Give one for each kernel, ascending, the last one 1.")
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A noisy copy of a label (S); the classes of the turned label are put together by ``base.per_class``.
 
         Five random numbers in [0, 1) are drawn, in this order and whatever the parameters: angle, whether to erode or dilate
@@ -72,6 +73,15 @@ class Coarse:
             return ellipses(object_, self.least) & valid if replaces < self.ellipse else object_
 
         return per_class(rotate(label, self.angle * (2 * turn - 1), self.about), classes, simulate)
+
+    @property
+    def sample(self) -> int:
+        """Many labels: a few draws decide on each as a whole."""
+        return 200
+
+    def strongest(self, side: int) -> int:
+        """The per cent at which the smallest kernel is twice as wide as the longest side."""
+        return math.ceil(2 * side / min(self.kernels) / PERCENT)
 
     def with_strength(self, strength: int) -> Coarse:
         """The same noise with ``strength`` per cent of the angle (up to 180 degrees) and of the kernels (at least 1 pixel)."""

@@ -17,18 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal
 
-from debride.noise.per_class import Label, Mask, bounding_box
+from debride.noise.per_class import Mask, bounding_box
+from debride.noise.protocol import Label, Noise, Spacing
 from debride.settings import setting
 from debride.types import IGNORE, DataError
 
 
 @dataclass(frozen=True)
-class Missing:
+class Missing(Noise):
     """One object, or all of one class (``part``), becomes background."""
 
     part: Literal["object", "class"] = setting("object", "what is lost: one object, or all of one class")
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A copy of the label without the drawn object, or without a class drawn from those present with equal chance."""
         present = _present(label, classes)
         if not present:
@@ -38,7 +39,7 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Extra:
+class Extra(Noise):
     """One object appears a second time, away from all others.
 
     Along at least one axis it is more than ``distance`` pixels away from every object and ``IGNORE`` pixel. The place is
@@ -48,7 +49,7 @@ class Extra:
 
     distance: int = setting(5, "pixels that stay free around the copy along one axis at least", least=0)
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A copy of the label with one object more."""
         if _present(label, classes):
             original = _random_object(label, rng)
@@ -67,10 +68,10 @@ class Extra:
 
 
 @dataclass(frozen=True)
-class Swap:
+class Swap(Noise):
     """Two foreground classes are exchanged: two of those present, or the only one present and any other."""
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A copy of the label with two classes exchanged; DataError if the data set has only one foreground class."""
         if classes < 3:
             raise DataError(
@@ -87,16 +88,16 @@ class Swap:
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(Noise):
     """The label is mirrored left to right (along the last axis)."""
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A mirrored copy of the label."""
         return _rewrite(label, label[..., ::-1])
 
 
 @dataclass(frozen=True)
-class Gaps:
+class Gaps(Noise):
     """Slices between the first and the last with an object are emptied; volumes only.
 
     ``share`` is the part of them that is emptied, rounded up to whole slices.
@@ -106,7 +107,7 @@ class Gaps:
         0.3, "share of the slices between the first and the last with an object that are emptied", least=0, most=1
     )
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A copy of the label with empty slices; DataError for a 2D label."""
         between = _object_slices(label, "gaps")[1:-1]
         emptied = rng.choice(between, ceil(self.share * between.size), replace=False)
@@ -116,7 +117,7 @@ class Gaps:
 
 
 @dataclass(frozen=True)
-class Stray:
+class Stray(Noise):
     """Slices (``slices`` of them) beyond the extent of the objects get the label of a slice with an object; volumes only.
 
     At least one empty slice stays between the objects and a stray slice.
@@ -124,7 +125,7 @@ class Stray:
 
     slices: int = setting(1, "slices beyond the objects that get a label", least=1)
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A copy of the label with stray slices, as many as there is room for; DataError for a 2D label."""
         used = _object_slices(label, "stray")
         result = label.copy()
@@ -136,7 +137,7 @@ class Stray:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Noise):
     """The whole label is moved in the plane of a slice (the last two axes).
 
     For each axis a length of ``smallest`` to ``largest`` pixels and a sign are drawn. What comes from outside the image
@@ -151,7 +152,7 @@ class Shift:
         if self.smallest > self.largest:
             yield DataError("`smallest`", f"is {self.smallest}, above `largest`, which is {self.largest}", "Exchange the two.")
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A moved copy of the label."""
         moved = label
         for axis in (-2, -1):

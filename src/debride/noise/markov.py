@@ -8,15 +8,19 @@ from math import prod
 import numpy as np
 from scipy import ndimage
 
-from debride.noise.per_class import Label, Mask, bounding_box, per_class
+from debride.noise.per_class import Mask, bounding_box, per_class
+from debride.noise.protocol import Label, Noise, Spacing
 from debride.settings import setting
+
+MOST_STEPS = 4096
+"""Where the search for a strength ends."""
 
 _BLOCK = 32  # steps between two crops: long enough to pay for the crop, short enough for a narrow margin
 _SIGMA, _RADIUS = 2.0, 2  # the 5-tap Gaussian at the end
 
 
 @dataclass(frozen=True)
-class Markov:
+class Markov(Noise):
     """Boundary noise M(T, P, V): ``steps`` T, ``preference`` P and ``variance`` V.
 
     Each of T steps grows the object with probability P, else shrinks it. A growing step turns every background pixel that
@@ -34,13 +38,17 @@ class Markov:
     preference: float = setting(0.2, "chance that a step grows the object, P", least=0, most=1)
     variance: float = setting(0.05, "chance of each pixel at the outline to change in a step, V", least=0, most=1)
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A noisy copy of a label (S); classes are processed and put together by ``base.per_class``."""
 
         def simulate(object_: Mask, valid: Mask) -> Mask:
             return smooth(boundary_process(object_, valid, self.steps, self.preference, self.variance, rng), valid)
 
         return per_class(label, classes, simulate)
+
+    def strongest(self, side: int) -> int:
+        """Beyond these steps hardly any label changes further."""
+        return MOST_STEPS
 
     def with_strength(self, strength: int) -> Markov:
         """The same noise with another number of steps."""

@@ -9,18 +9,17 @@ from typing import Literal
 import edt
 import numpy as np
 
-from debride.noise.per_class import Label, Mask, per_class
+from debride.noise.per_class import Mask, per_class
+from debride.noise.protocol import Label, Noise, Spacing
 from debride.settings import setting
 from debride.types import IGNORE, DataError
-
-Spacing = tuple[float, ...]
 
 STEP = 0.1
 """Pixels (or mm) between two strengths of ``with_strength``."""
 
 
 @dataclass(frozen=True)
-class DilateErode:
+class DilateErode(Noise):
     """Boundary noise K(k1 - k2): all objects of a case are dilated or eroded, with equal chance, by one distance.
 
     The distance is uniform between ``nearest`` and ``farthest``, drawn once per case, Euclidean
@@ -58,6 +57,15 @@ class DilateErode:
         distance = rng.uniform(self.nearest, self.farthest)
         return per_class(label, classes, lambda object_, valid: change(object_, valid, distance, spacing))
 
+    @property
+    def needs_spacing(self) -> bool:
+        """Whether distances are in millimetres."""
+        return self.unit == "mm"
+
+    def strongest(self, side: int) -> int:
+        """The strength whose distance is the longest side."""
+        return round(side / STEP)
+
     def with_strength(self, strength: int) -> DilateErode:
         """The same noise with another nearest distance, in steps of ``STEP``; the farthest keeps its difference."""
         nearest = round(strength * STEP, 3)
@@ -68,7 +76,7 @@ S_DE = DilateErode(9.0, 11.0)
 
 
 @dataclass(frozen=True)
-class MissingOrBoundary:
+class MissingOrBoundary(Noise):
     """A case loses its whole label, with probability ``missing``, or its objects are dilated or eroded as by ``DilateErode``.
 
     The distance is uniform from ``beta`` - ``spread`` to ``beta`` + ``spread`` pixels, drawn once per
@@ -88,7 +96,7 @@ class MissingOrBoundary:
             problem = f"is {self.spread}, above `beta`, which is {self.beta}"
             yield DataError("`spread`", problem, "Give a `beta` of at least `spread`.")
 
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
         """A noisy copy of a label (S); the first of its random numbers decides whether it is lost."""
         if rng.random() < self.missing:
             return np.where(label == IGNORE, label, np.uint8(0))

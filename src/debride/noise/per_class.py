@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from debride.noise.protocol import Label
 from debride.types import IGNORE
 
-Label = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 

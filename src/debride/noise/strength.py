@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from debride.noise.coarse import PERCENT, Coarse
-from debride.noise.morphology import STEP, DilateErode
-from debride.noise.per_class import Label
+from debride.noise.protocol import Label, Noise
 from debride.rng import generator
 from debride.types import IGNORE, DataError
 
-_MOST_STEPS = 4096
-
-
-class Adjustable(Protocol):
-    """A noise whose strength is one whole number, from 0: ``Markov``, ``DilateErode`` or ``Coarse``."""
-
-    def __call__(self, label: Label, classes: int, rng: np.random.Generator) -> Label:
-        """A noisy copy of a label (S)."""
-
-    def with_strength(self, strength: int) -> Self:
-        """The same noise with another strength."""
-
-
-AnyAdjustable = TypeVar("AnyAdjustable", bound=Adjustable)
+AnyNoise = TypeVar("AnyNoise", bound=Noise)
 
 
 def label_dice(a: Label, b: Label, classes: int) -> float | None:
@@ -52,9 +36,7 @@ def changed_rate(a: Label, b: Label) -> float:
     return int(np.count_nonzero((a != b) & valid)) / max(1, int(np.count_nonzero(valid)))
 
 
-def calibrate(
-    noise: AnyAdjustable, labels: Sequence[Label], classes: int, target_dice: float, seed: int
-) -> tuple[AnyAdjustable, float]:
+def calibrate(noise: AnyNoise, labels: Sequence[Label], classes: int, target_dice: float, seed: int) -> tuple[AnyNoise, float]:
     """The noise with the strength whose Dice between clean and noisy labels is nearest to ``target_dice``, and that Dice.
 
     The strength is the number of steps of ``Markov`` (0 to 4096), the ``nearest`` distance of ``DilateErode`` in tenths of a
@@ -75,7 +57,10 @@ def calibrate(
         noisy = [simulator(label, classes, generator(seed, "calibrate", row)) for row, label in enumerate(labels)]
         return float(np.mean([label_dice(*pair, classes) for pair in zip(labels, noisy, strict=True)]))
 
-    least, most = 0, _most_strength(noise, max(max(label.shape) for label in labels))
+    least, most = 0, noise.strongest(max(max(label.shape) for label in labels))
+    if most is None or noise.needs_spacing:
+        problem = "goes by the spacing of labels" if noise.needs_spacing else "has no strength that is one number"
+        raise DataError(f"noise strength {noise}", problem, "Set its parameters instead")
     low, high = least, least + 1
     while dice(high) > target_dice and high < most:
         low, high = high, min(2 * high, most)
@@ -90,12 +75,3 @@ def calibrate(
         low, high = (middle, high) if dice(middle) > target_dice else (low, middle)
     strength = min(low, high, key=lambda strength: abs(dice(strength) - target_dice))
     return noise.with_strength(strength), dice(strength)
-
-
-def _most_strength(noise: Adjustable, side: int) -> int:
-    """Where the search ends for labels of at most ``side`` pixels: beyond it hardly anything can change."""
-    if isinstance(noise, DilateErode):
-        return round(side / STEP)
-    if isinstance(noise, Coarse):
-        return math.ceil(2 * side / min(noise.kernels) / PERCENT)
-    return _MOST_STEPS

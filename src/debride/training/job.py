@@ -19,6 +19,7 @@ from debride.files import keep_apart, new_folder, write_json
 from debride.methods import METHODS, find_method, methods_for
 from debride.methods.base import Method
 from debride.networks import Network
+from debride.plugins import Trust
 from debride.rng import derive
 from debride.settings import NAMED, check_bounds
 from debride.training.config import TrainConfig
@@ -44,6 +45,11 @@ class Job:
     cache: Path | None = None
     resume: bool = False
     cleansed: bool = False
+
+    @property
+    def trust(self) -> Trust:
+        """What the run of this job may name when it is loaded: the code that trained it."""
+        return Trust(named=frozenset({self.method, self.config.network}))
 
 
 def make_method(job: Job, channels: int) -> Method:

@@ -11,7 +11,7 @@ import torch
 from debride.files import new_folder
 from debride.methods import find_method
 from debride.networks import Network
-from debride.plugins import Trust
+from debride.plugins import NOTHING, Trust
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.description import read_description, task_name
@@ -21,13 +21,18 @@ from debride.training.trained import Request, Trained
 from debride.types import Dataset, Split
 
 
-def load_run(run_folder: Path, which: str, device: torch.device) -> Trained:
-    """The method of a run with the weights "best", "last" or those of an epoch. Raises DataError if they are not there."""
+def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = NOTHING) -> Trained:
+    """The method of a run with the weights "best", "last" or those of an epoch.
+
+    Raises DataError if they are not there, and where the run names a module, for its method or network, that ``trust`` does
+    not admit.
+    """
     where = run_folder / "run.json"
     description = read_description(where)
     name, task = task_name(description), find_task(task_name(description), where)
     config = from_mapping(task.config, description["training"], where)
-    Trust().admit(description["method"], where)
+    trust.admit(description["method"], where, "--method")
+    trust.admit(config.network, where, "--network")
     cls = find_method(description["method"], where)
     classes, ndim, channels = tuple(description["classes"]), description["ndim"], description["channels"]
 
@@ -73,6 +78,7 @@ def predict_folder(
     splits: Sequence[Split] = (),
     open_options: Mapping[str, Any] | None = None,
     device: str = "auto",
+    trust: Trust = NOTHING,
 ) -> int:
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and
     returns their number.
@@ -81,11 +87,11 @@ def predict_folder(
     ``largest_component`` every foreground class keeps its largest connected piece alone, in masks, not in ``probabilities``.
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
     one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows. Raises
-    DataError for ``out`` as ``new_folder`` does.
+    DataError for ``out`` as ``new_folder`` does, and for the run as ``load_run`` does.
     """
     chosen = torch.device(choose_device(device))
     new_folder(out, apart_from={"the folder of the images": source})
-    trained = load_run(run_folder, checkpoint, chosen)
+    trained = load_run(run_folder, checkpoint, chosen, trust)
     request = Request(
         splits=tuple(splits),
         open_options=open_options or {},

@@ -19,7 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from debride.noise import DilateErode, Extra, Flip, Gaps, Markov, Missing, Noise, Shift, Stray, Swap
+from debride.noise import Noise
+from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
+from debride.noise.markov import Markov
+from debride.noise.morphology import DilateErode
 from debride.rng import generator
 from debride.types import IGNORE
 

@@ -31,6 +31,7 @@ from debride.data.pixels import find_pixels
 from debride.data.pixels.images import is_image, read_header, read_label, read_values, same_spacing, stem, suffix
 from debride.data.rater_choice import image_id
 from debride.files import content_hash, read_json
+from debride.plugins import NOTHING, Trust
 from debride.training.checkpoint import weights_file
 from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device
@@ -174,8 +175,14 @@ class RunPredictions:
     about: dict[str, Any]
 
     def __init__(
-        self, run_of_case: Mapping[str, Path], dataset: Dataset, device: torch.device, checkpoint: str = "last"
+        self,
+        run_of_case: Mapping[str, Path],
+        dataset: Dataset,
+        device: torch.device,
+        checkpoint: str = "last",
+        trust: Trust = NOTHING,
     ) -> None:
+        self._trust = trust
         self._runs, self._dataset, self._device, self._checkpoint = dict(run_of_case), dataset, device, checkpoint
         self._loaded: tuple[Path, Trained] | None = None
         self._weights: dict[Path, str] = {}
@@ -199,7 +206,7 @@ class RunPredictions:
         if self._loaded is None or self._loaded[0] != run_folder:
             self._loaded = None  # the last network goes before the next one comes
             gc.collect()
-            self._loaded = run_folder, load_run(run_folder, self._checkpoint, self._device)
+            self._loaded = run_folder, load_run(run_folder, self._checkpoint, self._device, self._trust)
         probability = predict_whole(self._loaded[1], case, self._device)
         if probability.shape[1:] != shape:
             problem = f"has shape {probability.shape[1:]}, its label {shape}"
@@ -240,9 +247,10 @@ def open_predictions(
     device: str = "auto",
     checkpoint: str = "last",
     missing_ok: bool = False,
+    trust: Trust = NOTHING,
 ) -> FolderPredictions | RunPredictions:
     """The predictions in ``source``: a run, a folder of the runs of a cross-validation (each case by one that was not trained
-    on it, if there is one), or else a folder of files (``FolderPredictions``)."""
+    on it, if there is one), or else a folder of files (``FolderPredictions``). ``trust`` says which code runs may name."""
     if (source / "run.json").exists():
         run_folders = [source]
     else:
@@ -254,7 +262,7 @@ def open_predictions(
         return FolderPredictions(source, dataset, cases, missing_ok=missing_ok)
     trained = {run_folder: _Trained(trained_on(run_folder, checkpoint), dataset) for run_folder in run_folders}
     chosen = {case.id: min(run_folders, key=lambda run_folder: trained[run_folder].closeness(case)) for case in cases}
-    return RunPredictions(chosen, dataset, torch.device(choose_device(device)), checkpoint)
+    return RunPredictions(chosen, dataset, torch.device(choose_device(device)), checkpoint, trust)
 
 
 def warn_seen(predictions: Predictions, cases: Sequence[Case]) -> str | None:

@@ -16,7 +16,8 @@ from debride.data.formats import find_format
 from debride.data.formats.layout import NewLabels
 from debride.data.pixels import arrays
 from debride.files import atomic_folder, new_folder, read_text, write_json
-from debride.noise.class_noises import CLASS_NOISES, ClassNoise, FromFile, Instance, Simulated, class_parameters
+from debride.noise import ClassNoise, name_of, parameters
+from debride.noise.class_noises import FromFile
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 from debride.words import some
@@ -55,7 +56,9 @@ def corrupt_classes(
         check_bounds(noise)
     out = new_folder(out, apart_from={"the data set": dataset.root})
     among = dataset.of(*splits)
-    source = labels_from_file(dataset, Path(noise.file), noise.key) if isinstance(noise, FromFile) else noise
+    source = noise
+    if not isinstance(noise, FileLabels) and noise.source is not None:
+        source = labels_from_file(dataset, Path(noise.source.file), noise.source.key)
     named = source.labels if isinstance(source, FileLabels) else {case.id for case in among}
     candidates = [case for case in among if case.target is not None and not case.trusted and case.id in named]
     if not candidates:
@@ -100,14 +103,14 @@ def _noisy(
     dataset: Dataset,
     among: tuple[Case, ...],
     candidates: list[Case],
-    noise: Simulated | FileLabels,
+    noise: ClassNoise | FileLabels,
     seed: int,
     features: Callable[[], npt.NDArray[Any]] | None,
 ) -> dict[str, int]:
     """The new class id of every candidate, by its id."""
     if isinstance(noise, FileLabels):
         return {case.id: noise.labels[case.id] for case in candidates}
-    images = features() if features and isinstance(noise, Instance) else None
+    images = features() if features and noise.needs_images else None
     ids = [case.id for case in among]
     noisy: dict[str, int] = {}
     for split in sorted({case.split for case in candidates}):
@@ -135,8 +138,8 @@ def _report(
         if noisy[case.id] != case.target:
             changed[case.id] = [dataset.classes[case.target], dataset.classes[noisy[case.id]]]
     return {
-        "noise": next(name for name, kind in CLASS_NOISES.items() if kind is type(noise)),
-        "parameters": class_parameters(noise),
+        "noise": name_of(noise),
+        "parameters": parameters(noise),
         "seed": seed,
         "splits": sorted(splits),
         "count": len(dataset.cases),

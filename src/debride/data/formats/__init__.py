@@ -49,6 +49,7 @@ def find_format(name: str, where: object = "`format`") -> Format:
     layout = thing() if isinstance(thing, type) else thing
     if not isinstance(layout, Format):
         raise DataError(where, f"is {name!r}, which is no Format", "See docs/how-to/format.md for what one is made of.")
+    layout.name = name  # by which a data set of it finds it again
     return layout
 
 

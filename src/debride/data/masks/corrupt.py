@@ -12,14 +12,11 @@ import numpy.typing as npt
 from debride.data.copy import copy_dataset
 from debride.data.pixels.images import read_label
 from debride.files import write_json
-from debride.noise import NOISES, Coarse, DilateErode, Markov, Noise, parameters
+from debride.noise import NOISES, Noise, name_of, parameters
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import derive, generator
 from debride.settings import check_bounds
 from debride.types import Case, DataError, Dataset, Geometry, Split
-
-SAMPLE = 50
-"""Labels that a strength is calibrated on; four times as many for ``Coarse``, where a few draws decide on the whole label."""
 
 
 def corrupt_dataset(
@@ -77,7 +74,7 @@ def corrupt_dataset(
         dice = [record["dice"] for record in ordered.values() if record["dice"] is not None]
         changed = [record["changed"] for record in ordered.values()]
         return {
-            "noise": next(name for name, kind in NOISES.items() if kind is type(noise)),
+            "noise": name_of(noise),
             "parameters": parameters(noise),
             "seed": seed,
             "share": share,
@@ -100,22 +97,20 @@ def _noisy(
     noise: Noise, case: Case, label: npt.NDArray[np.uint8], classes: int, rng: np.random.Generator, geometry: Geometry
 ) -> npt.NDArray[np.uint8]:
     """A noisy copy of a case's label (S)."""
-    if not (isinstance(noise, DilateErode) and noise.unit == "mm"):
-        return noise(label, classes, rng)
-    if geometry.spacing is None:
-        remedy = "Convert the labels to NIfTI with their spacing, or give the noise unit=px."
+    if noise.needs_spacing and geometry.spacing is None:
+        remedy = "Convert the labels to NIfTI with their spacing, or give the noise distances in pixels (unit=px)."
         raise DataError(case.label, "says nothing of its spacing, which distances in mm need", remedy)
     return noise(label, classes, rng, geometry.spacing)
 
 
 def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: float, seed: int) -> Noise:
-    if not isinstance(noise, Markov | DilateErode | Coarse):
-        raise DataError("`dice`", f"does not apply to {type(noise).__name__}", "Give it with markov, dilate-erode or coarse.")
-    if isinstance(noise, DilateErode) and noise.unit == "mm":
+    if noise.strongest(1) is None:
+        able = ", ".join(name for name, kind in NOISES.items() if kind.strongest is not Noise.strongest)
+        raise DataError("`dice`", f"does not apply to {name_of(noise)}", f"Noises with a strength: {able}.")
+    if noise.needs_spacing:
         remedy = "Give nearest and farthest without `dice`, or unit=px."
         raise DataError("`dice`", "does not apply to distances in mm", remedy)
-    count = 4 * SAMPLE if isinstance(noise, Coarse) else SAMPLE
-    sample = _drawn(candidates, min(1.0, count / len(candidates)), derive(seed, "sample"))
+    sample = _drawn(candidates, min(1.0, noise.sample / len(candidates)), derive(seed, "sample"))
     labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]
     return calibrate(noise, labels, len(dataset.classes), target, seed)[0]
 
