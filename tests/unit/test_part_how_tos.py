@@ -1,4 +1,4 @@
-"""The examples of docs/how-to/method.md and verb.md, as they stand there."""
+"""The examples of docs/how-to/method.md, noise.md and verb.md, as they stand there."""
 
 from __future__ import annotations
 
@@ -39,3 +39,16 @@ def test_the_verb_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         exec(block, names)
     monkeypatch.setattr(cli, "VERBS", (*cli.VERBS, SimpleNamespace(add_parser=names["add_parser"])))
     names["test_patients"](build_folder(tmp_path / "scans"), capsys)
+
+
+def test_the_noise_corrupts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, test = blocks("noise.md")
+    names: dict[str, Any] = {}
+    exec(first + test, names)
+    names["test_salt"]()
+    (tmp_path / "my_noises.py").write_text(first)
+    monkeypatch.syspath_prepend(tmp_path)
+    scans = build_folder(tmp_path / "scans")
+    words = ["corrupt", str(scans), str(tmp_path / "noisy"), "--noise", "my_noises:Salt", "--set", "rate=0.05"]
+    assert cli.main(words) == 0
+    sys.modules.pop("my_noises")
