@@ -5,5 +5,14 @@ Both raise AssertionError, with a text that says what is broken, and need no tes
 """
 
 from debride.testing.method_checks import METHOD_CHECKS, QUICK_METHOD_CHECKS, SLOW_METHOD_CHECKS, Subject, check_method
+from debride.testing.noise_checks import NOISE_CHECKS, check_noise
 
-__all__ = ["METHOD_CHECKS", "QUICK_METHOD_CHECKS", "SLOW_METHOD_CHECKS", "Subject", "check_method"]
+__all__ = [
+    "METHOD_CHECKS",
+    "NOISE_CHECKS",
+    "QUICK_METHOD_CHECKS",
+    "SLOW_METHOD_CHECKS",
+    "Subject",
+    "check_method",
+    "check_noise",
+]

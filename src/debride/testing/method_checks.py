@@ -48,7 +48,7 @@ class Subject:
     def __init__(self, method: type[Method], task: TaskName, folder: Path, config: Any = None) -> None:
         self.method, self.task, self.folder = method, task, folder
         self.config = method.Config() if config is None else config
-        self.name = name_of(method)
+        self.name = METHODS.name_of(method)
         try:
             importable = find_method(self.name) is method
         except DataError as error:
@@ -249,14 +249,6 @@ def check_method(method: type[Method], *, config: Any = None, checks: Iterable[C
             for check in checks:
                 with redirect_stdout(io.StringIO()):
                     check(subject)
-
-
-def name_of(method: type[Method]) -> str:
-    """The name that a training knows a method by: a built-in one's own, else ``package.module:Class``."""
-    for name, known in METHODS.items():
-        if known is method:
-            return name
-    return f"{method.__module__}:{method.__qualname__}"
 
 
 def done(job: Job) -> Job:
