@@ -17,7 +17,6 @@ from tests.datasets import (
     build_manifest,
     build_nnunet_2d,
     build_nnunet_3d,
-    sample,
     save_json,
     save_nifti,
     save_png,
@@ -26,6 +25,7 @@ from tests.datasets import (
 from debride.data.check import find_problems
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label
+from debride.testing.toy_sets import nested_balls
 from debride.types import DataError
 
 Damage = Callable[[Path], object]
@@ -85,7 +85,9 @@ def copy(old: str, new: str) -> Damage:
 
 def volume(name: str, change: Callable[[Any], Any], spacing: tuple[float, ...] = (2.0, 1.5, 1.0)) -> Damage:
     def damage(root: Path) -> None:
-        save_nifti(root / name, change(sample(np.random.default_rng(9), (6, 16, 20), 3)[0].astype(np.float32) // 100), spacing)
+        save_nifti(
+            root / name, change(nested_balls(np.random.default_rng(9), (6, 16, 20), 3)[0].astype(np.float32) // 100), spacing
+        )
 
     return damage
 
