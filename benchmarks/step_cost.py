@@ -54,7 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 SMALLEST: dict[str, dict[str, Any]] = {
     "2D": {"shape": (32, 32), "channels": 3, "config": {"batch_size": 2, "network": "unet-small"}},
-    "3D": {"shape": (32, 40, 40), "channels": 1, "config": {"batch_size": 2, "network": "unet", "patch_size": (32, 32, 32)}},
+    "3D": {"shape": (16, 20, 20), "channels": 1, "config": {"batch_size": 2, "network": "unet-small", "patch_size": (16,) * 3}},
 }
 """Settings that show that everything works, and nothing of its cost."""
 

@@ -116,6 +116,9 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=4)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--one-process", action="store_true", help="no process for each peak of memory: to see whether everything works"
+    )
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -129,10 +132,13 @@ def main() -> None:
     rounds = [{name: milliseconds(action, gpu) for name, action in actions.items()} for _ in range(ROUNDS)][1:]
     times = {name: min(taken[name] for taken in rounds) for name in actions}
     child = [sys.executable, __file__, *sys.argv[1:], "--peak-of"]
-    peaks = {
-        name: float(subprocess.run([*child, name], capture_output=True, text=True, check=True).stdout.split()[-1])
-        for name in methods
-    }
+
+    def peak_of(name: str) -> float:
+        if args.one_process:
+            return peak(name, args)
+        return float(subprocess.run([*child, name], capture_output=True, text=True, check=True).stdout.split()[-1])
+
+    peaks = {name: peak_of(name) for name in methods}
     size = " x ".join(map(str, args.patch))
     batch = f"{args.trusted} + {args.others} patches of {size}"
     print(f"{args.network} of width {args.width}, {batch}, m = {args.passes}, {args.device}, {args.threads} threads")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from benchmarks import audit_data
+from benchmarks import audit_data, large_volume, memory
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json
 
 from debride.bench.grid import read_grid, run_grid
@@ -42,7 +44,7 @@ ALONE: dict[str, list[str]] = {
     "refined_labels": ["--epochs", "1", "--steps", "1", "--trusted", "0.5", "--patch", "16", "16", "16"],
     "self_cleansing_filter": ["--epochs", "2", "--every", "1", "--settled", "0.2"],
     "step_cost": ["--smallest"],
-    "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1"],
+    "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1", "--one-process"],
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
 
@@ -102,8 +104,16 @@ def test_every_script_has_a_test() -> None:
     assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*ALONE, *CHAIN, *OTHERS}
 
 
+@pytest.fixture
+def processes_that_have_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts that watch a process's memory start it from one that has imported already, which takes seconds."""
+    multiprocessing.set_forkserver_preload(["benchmarks.large_volume", "tests.training_jobs", "monai.networks.nets.basic_unet"])
+    for module in (memory, large_volume):
+        monkeypatch.setattr(module, "peak_of", functools.partial(memory.peak_of, start="forkserver"))
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("as_before")
+@pytest.mark.usefixtures("as_before", "processes_that_have_imported")
 @pytest.mark.parametrize("name", ALONE)
 def test_a_script_runs_at_its_smallest(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
