@@ -61,11 +61,13 @@ def find_outside(
     built_in: Iterable[str],
     lacks: Callable[[object], str],
     where: object = None,
+    page: str = "",
 ) -> object:
     """What a name from outside stands for: ``package.module:name``, or what an installed package registers in ``group``.
 
-    ``kind`` is what messages call such a thing; ``lacks`` says what it lacks to be one, empty where nothing. DataError, naming
-    ``where`` the name stands, for a name that does not exist, and for what is no such thing.
+    ``kind`` is what messages call such a thing, ``page`` the how-to on it where that has another name; ``lacks`` says what it
+    lacks to be one, empty where nothing. DataError, naming ``where`` the name stands, for a name that does not exist, and for
+    what is no such thing.
     """
     place = f"{kind} {name}" if where is None else where
     thing = load(name, place) if ":" in name else load_registered(group, name, place)
@@ -75,7 +77,7 @@ def find_outside(
         remedy = f"Choose one of {', '.join(built_in)}{installed}; or name your own as package.module:name."
         raise DataError(place, "does not exist" if where is None else f"{name!r} is no {kind}", remedy)
     if lack := lacks(thing):
-        remedy = f"See docs/how-to/{kind}.md for what a {kind} is made of."
+        remedy = f"See docs/how-to/{page or kind}.md for what a {kind} is made of."
         raise DataError(place, lack if where is None else f"{name} {lack}", remedy)
     return thing
 
@@ -85,16 +87,27 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     ``kind`` is what messages call one of them, ``group`` the entry points that bring others, ``paths`` where each is, as
     ``package.module:name``. ``lacks`` says what something from outside lacks to be one of the kind, empty where nothing. Names
-    from outside are found by ``find`` alone, never in place of a built-in one.
+    from outside are found by ``find`` alone, never in place of a built-in one. ``page`` is the how-to on the kind, where it has
+    another name. With ``made`` the things are objects: a class that a path names is made into one.
     """
 
-    def __init__(self, kind: str, group: str, lacks: Callable[[object], str], paths: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        lacks: Callable[[object], str],
+        paths: Mapping[str, str],
+        *,
+        page: str = "",
+        made: bool = False,
+    ) -> None:
         self.kind, self.group, self.lacks, self._paths = kind, group, lacks, dict(paths)
+        self._page, self._made = page, made
         self._loaded: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
         if name not in self._loaded:
-            self._loaded[name] = cast(T, _resolve(self._paths[name]))
+            self._loaded[name] = self._thing(_resolve(self._paths[name]))
         return self._loaded[name]
 
     def __setitem__(self, name: str, thing: T) -> None:
@@ -121,7 +134,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """
         if name in self:
             return self[name]
-        return cast(T, find_outside(name, self.kind, self.group, self, self.lacks, where))
+        return self._thing(find_outside(name, self.kind, self.group, self, self.lacks, where, self._page))
+
+    def _thing(self, thing: object) -> T:
+        return cast(T, thing() if self._made and isinstance(thing, type) else thing)
 
     def name_of(self, thing: object) -> str:
         """The name by which a class is found again: a built-in one's own, else its path."""

@@ -302,7 +302,7 @@ def test_formats(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="known format"):
         open_dataset(tmp_path)
     root = build_folder(tmp_path)
-    with pytest.raises(DataError, match="classes, folder, manifest, nnunet, npz, table"):
+    with pytest.raises(DataError, match="table, manifest, nnunet, folder, npz, classes"):
         open_dataset(root, format="coco")
     build_manifest(root)
     assert open_dataset(root).format == "manifest"

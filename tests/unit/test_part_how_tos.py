@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.datasets import build_folder
@@ -37,7 +37,8 @@ def test_the_verb_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, Any] = {}
     for block in blocks("verb.md"):
         exec(block, names)
-    monkeypatch.setattr(cli, "VERBS", (*cli.VERBS, SimpleNamespace(add_parser=names["add_parser"])))
+    monkeypatch.setitem(sys.modules, "debride.cli.patients", cast(ModuleType, SimpleNamespace(**names)))
+    monkeypatch.setattr(cli, "VERBS", (*cli.VERBS, "patients"))
     names["test_patients"](build_folder(tmp_path / "scans"), capsys)
 
 

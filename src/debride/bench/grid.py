@@ -306,8 +306,6 @@ def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
 
 def _check(grid: Grid, where: object) -> None:
     """Builds every setting once, so that a mistake is reported before anything runs."""
-    for name, entry in grid.datasets.items():
-        Trust().admit(entry.format, f"{where}, datasets, {name}")
     for name, noise in grid.noises.items():
         _check_noise(grid.task, noise, f"{where}, noises, {name}")
     for name, method in grid.methods.items():

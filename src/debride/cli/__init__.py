@@ -9,6 +9,7 @@ What it computes with it imports when it answers, so that ``--help`` is there at
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import tempfile
@@ -17,7 +18,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from debride import __version__
-from debride.cli import audit, bench, check, corrupt, demo, evaluate, methods, predict, repair, train
 from debride.cli.options import Verbs, with_flags
 from debride.types import DataError
 
@@ -32,8 +32,19 @@ class Verb(Protocol):
         """
 
 
-VERBS: tuple[Verb, ...] = (check, corrupt, train, predict, evaluate, methods, audit, repair, bench, demo)
-"""The verbs, in the order that ``--help`` lists them."""
+VERBS = (
+    "check",
+    "corrupt",
+    "train",
+    "predict",
+    "evaluate",
+    "methods",
+    "audit",
+    "repair",
+    "bench",
+    "demo",
+)
+"""The verbs, each by the module here that holds it, in the order that ``--help`` lists them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +83,8 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"debride {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for verb in VERBS:
+    for name in VERBS:
+        verb: Verb = importlib.import_module(f"{__name__}.{name}")
         verb.add_parser(verbs, words)
     for parser_of_verb in verbs.choices.values():
         parser_of_verb.set_defaults(parser=parser_of_verb)

@@ -7,9 +7,10 @@ imports no method, and so not torch: each is imported when it is asked for.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from debride.plugins import Registry
+from debride.types import TaskName
 
 if TYPE_CHECKING:
     from debride.methods.base import Method
@@ -27,9 +28,9 @@ def _lacks(thing: object) -> str:
         return "has no Config: a dataclass of its settings"
     if bare := [field.name for field in dataclasses.fields(thing.Config) if field.default is dataclasses.MISSING]:
         return f"has a Config with settings that have no default: {', '.join(bare)}"
-    unknown = set(thing.tasks) - {"segmentation", "classification"}
-    if unknown or not thing.tasks:
-        return f"has the tasks {set(thing.tasks) or 'none'}; there are segmentation and classification"
+    known = get_args(TaskName)
+    if not thing.tasks or not thing.tasks <= set(known):
+        return f"has the tasks {', '.join(sorted(thing.tasks)) or 'none'}; there are {' and '.join(known)}"
     return ""
 
 

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from debride.data.pixels import outside_pixels, use_pixels
 from debride.types import DataError
 
 M = TypeVar("M", bound=nn.Module)
@@ -46,15 +47,17 @@ def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, befo
     before()
     refusals = torch.multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        fabric.launch(functools.partial(_train_or_tell, train=train, refusals=refusals))
+        fabric.launch(functools.partial(_train_or_tell, train=train, refusals=refusals, pixels=outside_pixels()))
     except ProcessRaisedException:
         if refusals.empty():
             raise
         raise refusals.get() from None
 
 
-def _train_or_tell(fabric: Fabric, train: Callable[[Fabric], None], refusals: Any) -> None:
+def _train_or_tell(fabric: Fabric, train: Callable[[Fabric], None], refusals: Any, pixels: tuple[str, ...]) -> None:
     try:
+        for name in pixels:
+            use_pixels(name)
         train(fabric)
     except DataError as error:
         refusals.put(error)

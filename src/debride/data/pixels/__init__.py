@@ -8,29 +8,46 @@ from __future__ import annotations
 from pathlib import Path
 
 from debride.data.pixels.kind import Header, Pixels
-from debride.data.pixels.metaimage import MetaImage
-from debride.data.pixels.nifti import Nifti
-from debride.data.pixels.nrrd import Nrrd
-from debride.data.pixels.pictures import Jpeg, Pictures
-from debride.plugins import load, load_registered, registered
+from debride.plugins import Registry
 from debride.types import DataError
 
-PIXELS: dict[str, Pixels] = {
-    kind.name: kind
-    for kind in (
-        Pictures(),
-        Jpeg(),
-        Nifti(),
-        Nrrd(),
-        MetaImage(),
-    )
-}
+__all__ = [
+    "PIXELS",
+    "Header",
+    "Pixels",
+    "add_pixels",
+    "endings",
+    "find_pixels",
+    "is_image",
+    "outside_pixels",
+    "stem",
+    "suffix",
+    "use_pixels",
+]
+
+
+def _lacks(thing: object) -> str:
+    """What something lacks to be a kind of file."""
+    return "" if isinstance(thing() if isinstance(thing, type) else thing, Pixels) else "is no Pixels"
+
+
+PIXELS: Registry[Pixels] = Registry(
+    "kind of file",
+    "debride.pixels",
+    _lacks,
+    {
+        "picture": "debride.data.pixels.pictures:Pictures",
+        "jpeg": "debride.data.pixels.pictures:Jpeg",
+        "nifti": "debride.data.pixels.nifti:Nifti",
+        "nrrd": "debride.data.pixels.nrrd:Nrrd",
+        "metaimage": "debride.data.pixels.metaimage:MetaImage",
+    },
+    page="pixels",
+    made=True,
+)
 """All kinds of image files by name."""
 
-GROUP = "debride.pixels"
-"""The entry points by which installed packages register kinds of their own."""
-
-__all__ = ["PIXELS", "Header", "Pixels", "add_pixels", "endings", "find_pixels", "is_image", "stem", "suffix", "use_pixels"]
+_outside: list[str] = []
 
 
 def find_pixels(path: Path) -> Pixels:
@@ -45,15 +62,14 @@ def find_pixels(path: Path) -> Pixels:
 def use_pixels(name: str, where: object = "kind of file") -> None:
     """Read and write files of a kind from outside the package from now on in this process: what ``package.module:Class`` is, or
     what a package registers by the name. DataError, naming ``where`` the name stands, if there is no such kind."""
-    if name in PIXELS:
-        return
-    thing = load(name, where) if ":" in name else load_registered(GROUP, name, where)
-    if thing is None:
-        raise DataError(where, f"is {name!r}", f"Give one of {', '.join([*sorted(PIXELS), *registered(GROUP)])}.")
-    kind = thing() if isinstance(thing, type) else thing
-    if not isinstance(kind, Pixels):
-        raise DataError(where, f"is {name!r}, which is no Pixels", "See docs/how-to/pixels.md for what one is made of.")
-    add_pixels(kind)
+    if name not in PIXELS and name not in _outside:
+        add_pixels(PIXELS.find(name, where))
+        _outside.append(name)
+
+
+def outside_pixels() -> tuple[str, ...]:
+    """The names that ``use_pixels`` was asked for: what other processes that this one starts must ask for too."""
+    return tuple(_outside)
 
 
 def add_pixels(kind: Pixels) -> None:
