@@ -178,9 +178,9 @@ class LabelState:
         Raises DataError where the snapshot is incomplete or belongs to other fields or other images; then nothing is changed.
         """
         remedy = "Resume with the data set and the method that the run was started with, or start anew."
-        found = read_json(folder / _DESCRIPTION)
+        described = read_json(folder / _DESCRIPTION)
         for key, expected in self._description().items():
-            if not isinstance(found, dict) or found.get(key) != expected:
+            if not isinstance(described, dict) or described.get(key) != expected:
                 raise DataError(folder, f"this label state has other {key} than this run", remedy)
         for field in self._fields.values():
             source = folder / self._path(field).name

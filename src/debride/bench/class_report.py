@@ -85,7 +85,10 @@ def _noise(noise: str, rows: Sequence[ClassRow], dataset: str) -> dict[str, Any]
         "name": noise,
         "curves": uri("svg+xml", plots.curves(rows, dataset, noise, "accuracy")) if charted else None,
         "matrices": {
-            method: {"seeds": len(each), "uri": uri("svg+xml", confusion(mean_confusion(each), trained[0]["classes"]))}
-            for method, each in matrices.items()
+            method: {
+                "seeds": len(confusions),
+                "uri": uri("svg+xml", confusion(mean_confusion(confusions), trained[0]["classes"])),
+            }
+            for method, confusions in matrices.items()
         },
     }

@@ -80,7 +80,12 @@ def _dataset(dataset: str, rows: Sequence[Row], tables: Sequence[Table], gallery
         "tables": tables,
         "dots": uri("svg+xml", plots.dots(rows, dataset)) if plots.dotted(rows, dataset) else None,
         "noises": [
-            _noise(noise, rows, dataset, [each for each in gallery if (each["dataset"], each["noise"]) == (dataset, noise)])
+            _noise(
+                noise,
+                rows,
+                dataset,
+                [shot for shot in gallery if (shot["dataset"], shot["noise"]) == (dataset, noise)],
+            )
             for noise in dict.fromkeys(row["noise"] for row in own if not row["failed"])
         ],
     }
@@ -94,8 +99,8 @@ def _noise(noise: str, rows: Sequence[Row], dataset: str, gallery: Sequence[Pict
         "name": noise,
         "curves": uri("svg+xml", plots.curves(rows, dataset, noise)) if charted else None,
         "gallery": {
-            method: [{**each, "uri": uri("png", each["png"])} for each in gallery if each["method"] == method]
-            for method in dict.fromkeys(each["method"] for each in gallery)
+            method: [{**picture, "uri": uri("png", picture["png"])} for picture in gallery if picture["method"] == method]
+            for method in dict.fromkeys(picture["method"] for picture in gallery)
         },
     }
 

@@ -145,18 +145,18 @@ def _predictions(
 
         from debride.training.launch import choose_device
 
-        found: Any = RunPredictions(runs, dataset, torch.device(choose_device(device)), trust=job.trust)
+        predictions: Any = RunPredictions(runs, dataset, torch.device(choose_device(device)), trust=job.trust)
     else:
         if arguments.run_folder and not list(source.glob("run.json")) + list(source.glob("fold-*/run.json")):
             raise DataError(
                 source, "holds no training", "Give what `debride train --out` wrote, or a folder with --predictions."
             )
         trust = trust_of(arguments, arguments.method, given.get("network"))
-        found = open_predictions(source, dataset, cases, device=device, missing_ok=arguments.partial, trust=trust)
-    if isinstance(found, FolderPredictions):
-        missing = set(found.missing)
-        return found, [case for case in cases if case.id not in missing]
-    kept = KeptPredictions(found, arguments.out / "predictions", len(dataset.classes))
+        predictions = open_predictions(source, dataset, cases, device=device, missing_ok=arguments.partial, trust=trust)
+    if isinstance(predictions, FolderPredictions):
+        missing = set(predictions.missing)
+        return predictions, [case for case in cases if case.id not in missing]
+    kept = KeptPredictions(predictions, arguments.out / "predictions", len(dataset.classes))
     return kept, kept.order(cases)
 
 

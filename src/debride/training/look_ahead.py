@@ -74,8 +74,8 @@ class LookAhead:
         """The moved parameters after the virtual step (Eq. 21), as leaves."""
         values = [parameter.detach() for parameter in self._moved.values()]
         if virtual is not None:
-            found = torch.autograd.grad(virtual, list(self._moved.values()), retain_graph=True, materialize_grads=True)
-            slopes = self._average([each * self._share for each in found])
+            gradients = torch.autograd.grad(virtual, list(self._moved.values()), retain_graph=True, materialize_grads=True)
+            slopes = self._average([gradient * self._share for gradient in gradients])
             values = [value - learning_rate * slope for value, slope in zip(values, slopes, strict=True)]
         return {name: value.requires_grad_() for name, value in zip(self._moved, values, strict=True)}
 
@@ -83,8 +83,8 @@ class LookAhead:
         """The gradient of the trusted loss by the moved parameters, at theta'."""
         with torch.enable_grad():
             value = loss(self._call(stepped, self._network, image))
-        found = torch.autograd.grad(value, list(stepped.values()), materialize_grads=True)
-        return dict(zip(stepped, self._average(found), strict=True))
+        gradients = torch.autograd.grad(value, list(stepped.values()), materialize_grads=True)
+        return dict(zip(stepped, self._average(gradients), strict=True))
 
     def _forward_mode(self, direction: Mapping[str, Tensor]) -> Tensor:
         """The tangent of the training batch's logits at theta, where the parameters' tangent is ``direction``."""

@@ -298,7 +298,7 @@ def _chunks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]
     """Arrays of one shape, flat, ``CHUNK`` voxels at a time: indices take eight bytes each."""
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, CHUNK):
-        yield tuple(each[start : start + CHUNK] for each in flat)
+        yield tuple(values[start : start + CHUNK] for values in flat)
 
 
 def _joint_box(given: Label, proposed: Label) -> tuple[slice, ...] | None:

@@ -130,14 +130,14 @@ def rank(
     """Ranks N cases by the evidence against their given labels, and against those with planted errors (N, empty where none were
     planted). Where nothing was planted at all, no case is wrong, and nor is one of the ``trusted`` (N; none by default): what
     is learnt of right labels and of planted errors is learnt from these too."""
-    kinds = sorted({kind for each in planted for kind in each})
+    kinds = sorted({kind for errors in planted for kind in errors})
     people, person = np.unique(patients, return_inverse=True)
     doubted = ~np.asarray([False] * len(given) if trusted is None else trusted, bool)
     if not kinds:
         none = np.zeros(len(given))
         return Ranking(none, none, {}, 0.0, (0.0, 0.0), float("nan"))
     fold = generator(seed, "cross-fitting").permutation(len(people))[person] % FOLDS
-    where = [(kind, row) for kind in kinds for row, each in enumerate(planted) if kind in each]
+    where = [(kind, row) for kind in kinds for row, errors in enumerate(planted) if kind in errors]
     planted_row = np.array([row for _, row in where])
     planted_kind = np.array([kind for kind, _ in where])
     odds: dict[str, Doubles] = {}
@@ -148,7 +148,7 @@ def rank(
         used = np.ones(len(where), bool) if kind == "any" else planted_kind == kind
         fitted = _cross_fitted(own, planted_features, used, fold, fold[planted_row])
         most = np.quantile(fitted[1][used], SURE)
-        odds[kind], in_planted = (np.minimum(each, most + BEYOND * (each - most)) for each in fitted)
+        odds[kind], in_planted = (np.minimum(fit, most + BEYOND * (fit - most)) for fit in fitted)
         simulated.append(in_planted)
     score, limit = np.max(list(odds.values()), axis=0), np.max(simulated, axis=0)
     weight = _weights(planted_kind)

@@ -117,8 +117,8 @@ def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: S
     ``spacing`` is in mm per axis of S. Raises DataError where shapes disagree or the label has a class of K or more.
     """
     if probability.shape[1:] != label.shape or thresholds.shape != probability.shape[:1]:
-        found = f"probabilities have shape {probability.shape}, the label {label.shape}, the thresholds {thresholds.shape}"
-        raise DataError("scores", found, "Give probabilities (K, *S) on the label's own grid and K thresholds.")
+        problem = f"probabilities have shape {probability.shape}, the label {label.shape}, the thresholds {thresholds.shape}"
+        raise DataError("scores", problem, "Give probabilities (K, *S) on the label's own grid and K thresholds.")
     sums = _Sums(len(probability))
     predicted = np.zeros(label.shape, np.uint8)
     low, high = list(label.shape), [0] * label.ndim
@@ -129,18 +129,18 @@ def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: S
             low[axis], high[axis] = min(low[axis], start + first), max(high[axis], start + last)
     objects = tuple(slice(max(0, first - 1), last + 1) for first, last in zip(low, high, strict=True))
     expected, spread = expected_dice(sums.levels.sum(axis=1), sums.levels[:, 1])
-    given, found, common = sums.joint.sum(axis=1), sums.joint.sum(axis=0), sums.joint.diagonal()
+    given, foretold, common = sums.joint.sum(axis=1), sums.joint.sum(axis=0), sums.joint.diagonal()
     agreed, crossed = sums.sure.diagonal(), sums.weights.sum(axis=1) + sums.weights.sum(axis=2)
     crossed -= sums.weights.diagonal(axis1=1, axis2=2)
     claimed = sums.sure.sum(axis=0) - agreed
-    whole = np.stack((given + found, crossed[0], given + claimed))
+    whole = np.stack((given + foretold, crossed[0], given + claimed))
     part = np.stack((2 * common, crossed[1], sums.sure.sum(axis=1) - agreed + claimed))
     dice, own_confidence, confident = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     bias = np.array(outline_biases(label[objects], predicted[objects], len(probability), spacing))
-    columns = (given, found, dice, expected, spread, own_confidence, confident, bias)
+    columns = (given, foretold, dice, expected, spread, own_confidence, confident, bias)
     lines = zip(*(column[1 - len(probability) :].tolist() for column in columns), strict=True)
     scores = tuple(ClassScore(class_id, *line) for class_id, line in enumerate(lines, 1))
-    present = given[1:] + found[1:] > 0
+    present = given[1:] + foretold[1:] > 0
     return CaseScore(
         softmin=float(sums.image[1] / sums.image[0]) if sums.image[0] else float("nan"),
         surprise=sums.surprise / sums.asked if sums.asked else 0.0,

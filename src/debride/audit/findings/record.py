@@ -127,8 +127,8 @@ def read_proposals(
         raise DataError(path, f"proposes the class {proposed.max()}, of {classes} classes", _AGAIN)
     counts = np.zeros(np.iinfo(np.uint16).max + 1, np.int64)
     for plane in numbers:
-        each = np.bincount(plane.ravel())
-        counts[: len(each)] += each
+        of_plane = np.bincount(plane.ravel())
+        counts[: len(of_plane)] += of_plane
     known = {finding.number for finding in findings}
     unknown = sorted(set(np.flatnonzero(counts).tolist()) - known - {0})
     if unknown:

@@ -154,8 +154,8 @@ def _filter(votes: Mask) -> tuple[Floats, Floats, Floats]:
     staple = sitk.STAPLEImageFilter()
     staple.SetForegroundValue(1.0)
     staple.SetMaximumIterations(ITERATIONS)
-    found = staple.Execute([sitk.GetImageFromArray(vote[None].view(np.uint8)) for vote in votes])
-    probability: Floats = sitk.GetArrayFromImage(found)[0]
+    estimate = staple.Execute([sitk.GetImageFromArray(vote[None].view(np.uint8)) for vote in votes])
+    probability: Floats = sitk.GetArrayFromImage(estimate)[0]
     assert probability.dtype == np.float64, probability.dtype
     return probability, np.array(staple.GetSensitivity()), np.array(staple.GetSpecificity())
 

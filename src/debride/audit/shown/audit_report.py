@@ -82,13 +82,13 @@ def render(audit: Path, limit: int = 200) -> str:
             "key": hashlib.blake2b((audit / "findings.jsonl").read_bytes(), digest_size=8).hexdigest() if findings else "",
             "findings": [
                 {
-                    "case": each.case,
-                    "number": each.number,
-                    "kind": each.kind,
-                    "class": each.class_id,
-                    "confidence": each.confidence,
+                    "case": finding.case,
+                    "number": finding.number,
+                    "kind": finding.kind,
+                    "class": finding.class_id,
+                    "confidence": finding.confidence,
                 }
-                for each in shown
+                for finding in shown
             ],
         },
     )
@@ -166,9 +166,9 @@ def _charts(cases: Sequence[Mapping[str, str]], findings: Sequence[Finding], cla
         names = list(dict.fromkeys(_class(classes, i) for i in sorted({finding.class_id for finding in findings})))
         keys = {name: plots.COLOURS[i % len(plots.COLOURS)] for i, name in enumerate(names)}
         charts.append({"title": "Findings by kind and class", "svg": plots.kinds(ordered, names), "keys": keys})
-    moved = [each for each in findings if each.kind == "boundary" and _finite(each.displacement) is not None]
+    moved = [finding for finding in findings if finding.kind == "boundary" and _finite(finding.displacement) is not None]
     if moved:
-        values = [each.displacement for each in moved if each.displacement is not None]
+        values = [finding.displacement for finding in moved if finding.displacement is not None]
         svg = plots.displacement(values, _unit(moved[0]))
         keys = {"too far out": plots.COLOURS[1], "too far in": plots.COLOURS[0]}
         charts.append({"title": "Displacement of boundaries", "svg": svg, "keys": keys})
@@ -199,7 +199,7 @@ def _quality(scores: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     for name in dict.fromkeys(row[named] for row in scores):
         own = [row for row in scores if row[named] == name]
         values = [[value for row in own if (value := _finite(row[key])) is not None] for key in columns]
-        lines.append((name, len(own), [f"{statistics.median(each):.4g}" if each else "–" for each in values]))
+        lines.append((name, len(own), [f"{statistics.median(of_column):.4g}" if of_column else "–" for of_column in values]))
     return {"columns": [column.replace("_", " ") for column in columns], "lines": lines}
 
 

@@ -50,7 +50,7 @@ def foreground_voxels(label: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np
     step = max(1, SLAB // math.prod(label.shape[1:]))
     starts = range(0, len(label), step)
     counts = np.stack([np.bincount(label[at : at + step].ravel(), minlength=IGNORE + 1) for at in starts])
-    found = [np.zeros((0, 1 + label.ndim), np.int64)]
+    rows = [np.zeros((0, 1 + label.ndim), np.int64)]
     for value in range(1, IGNORE):
         before = np.append(0, np.cumsum(counts[:, value]))  # voxels of the class in earlier slabs
         if before[-1] == 0:
@@ -62,8 +62,8 @@ def foreground_voxels(label: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np
             if len(here):
                 positions = np.argwhere(label[at : at + step] == value)[here]
                 positions[:, 0] += at
-                found.append(np.concatenate((np.full((len(here), 1), value), positions), axis=1))
-    return np.concatenate(found).astype(np.int32)
+                rows.append(np.concatenate((np.full((len(here), 1), value), positions), axis=1))
+    return np.concatenate(rows).astype(np.int32)
 
 
 def pick(voxels: npt.NDArray[np.int32], draws: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
