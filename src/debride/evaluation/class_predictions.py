@@ -104,13 +104,13 @@ def _probabilities(where: str, name: str, texts: Sequence[str], classes: Sequenc
     if name not in classes:
         raise DataError(where, f"predicts the unknown class {name!r}", f"Use the data set's classes: {', '.join(classes)}.")
     values = []
-    for text, name in zip(texts, classes, strict=True):
+    for text, class_name in zip(texts, classes, strict=True):
         try:
             value = float(text)
         except ValueError:
             value = float("nan")
         if not isfinite(value) or not 0 <= value <= 1:
-            raise DataError(where, f"has {text!r} as the probability of {name}", "Write a number from 0 to 1.")
+            raise DataError(where, f"has {text!r} as the probability of {class_name}", "Write a number from 0 to 1.")
         values.append(value)
     if abs(sum(values) - 1) > _TOLERANCE:
         raise DataError(where, f"has probabilities that sum up to {sum(values):.6g}", "Write probabilities that sum up to 1.")
