@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import EntryPoint, entry_points
+from inspect import get_annotations
 from typing import Generic, TypeVar, cast
 
 from debride.types import DataError
@@ -82,6 +83,22 @@ def find_outside(
     return thing
 
 
+def lacks_of(base: type) -> Callable[[object], str]:
+    """What an object, or a class to make one of, lacks to be a ``base``: a function that says it, empty where nothing."""
+
+    def lacks(thing: object) -> str:
+        cls = thing if isinstance(thing, type) else type(thing)
+        if not issubclass(cls, base):
+            return f"is no {base.__name__}: derive it from {base.__module__}.{base.__name__}"
+        missing = [
+            *getattr(cls, "__abstractmethods__", ()),
+            *(name for name in get_annotations(base) if not hasattr(thing, name)),
+        ]
+        return f"lacks {', '.join(sorted(missing))}" if missing else ""
+
+    return lacks
+
+
 class Registry(MutableMapping[str, T], Generic[T]):
     """The built-in things of one kind by name, each imported when it is first asked for.
 
@@ -134,7 +151,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """
         if name in self:
             return self[name]
-        return self._thing(find_outside(name, self.kind, self.group, self, self.lacks, where, self._page))
+        outside = find_outside(name, self.kind, self.group, self, self.lacks, where, self._page)
+        try:
+            return self._thing(outside)
+        except Exception as error:  # whatever the user's class raises
+            place = f"{self.kind} {name}" if where is None else where
+            raise DataError(place, f"{name} cannot be made ({type(error).__name__}: {error})", "Correct that class.") from error
 
     def _thing(self, thing: object) -> T:
         return cast(T, thing() if self._made and isinstance(thing, type) else thing)

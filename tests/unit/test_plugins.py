@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from debride.data.formats import find_format
 from debride.methods import METHODS, find_method
 from debride.methods.ce import CrossEntropy
 from debride.plugins import Registry, Trust, is_path, load, registered
@@ -148,3 +149,46 @@ def test_trust_admits_what_the_user_named() -> None:
         Trust(named=frozenset({"mine:Method"})).admit("mine:Other", "run.json")
     with pytest.raises(DataError, match=r"--trust-code, or name it again: --method mine:Method\."):
         Trust().admit("mine:Method", "run.json", "--method")
+
+
+LAYOUTS = """
+from debride.data.formats import Format
+
+class Half(Format):
+    name = "half"
+
+    def detects(self, root):
+        return False
+
+class Whole(Half):
+    task, about = "segmentation", "nothing"
+
+    def read(self, root, report, *, fold=0): ...
+
+    def write(self, dataset, folder, labels): ...
+
+class Asks(Whole):
+    def __init__(self, root): ...
+
+class Other:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Half", r"own_layouts:Half lacks about, read, task, write\. See docs/how-to/format\.md"),
+        ("Other", r"own_layouts:Other is no Format: derive it from debride\.data\.formats\.layout\.Format"),
+        ("Asks", r"own_layouts:Asks cannot be made \(TypeError: .*'root'\)"),
+    ],
+)
+def test_what_is_no_layout_is_refused_with_what_it_lacks(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_layouts.py").write_text(LAYOUTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=says):
+        find_format(f"own_layouts:{name}")
+    assert find_format("own_layouts:Whole").task == "segmentation"
+    sys.modules.pop("own_layouts")

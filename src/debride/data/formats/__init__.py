@@ -8,20 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
-from debride.plugins import Registry
+from debride.plugins import Registry, lacks_of
 
 __all__ = ["FORMATS", "Format", "Layout", "Legend", "NewLabels", "Report", "detect_format", "find_format"]
-
-
-def _lacks(thing: object) -> str:
-    """What something lacks to be a layout."""
-    return "" if isinstance(thing() if isinstance(thing, type) else thing, Format) else "is no Format"
 
 
 FORMATS: Registry[Format] = Registry(
     "format",
     "debride.formats",
-    _lacks,
+    lacks_of(Format),
     {
         "table": "debride.data.formats.class_table:ClassTable",
         "manifest": "debride.data.formats.manifest:Manifest",

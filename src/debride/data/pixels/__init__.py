@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from debride.data.pixels.kind import Header, Pixels
-from debride.plugins import Registry
+from debride.plugins import Registry, lacks_of
 from debride.types import DataError
 
 __all__ = [
@@ -26,15 +26,10 @@ __all__ = [
 ]
 
 
-def _lacks(thing: object) -> str:
-    """What something lacks to be a kind of file."""
-    return "" if isinstance(thing() if isinstance(thing, type) else thing, Pixels) else "is no Pixels"
-
-
 PIXELS: Registry[Pixels] = Registry(
     "kind of file",
     "debride.pixels",
-    _lacks,
+    lacks_of(Pixels),
     {
         "picture": "debride.data.pixels.pictures:Pictures",
         "jpeg": "debride.data.pixels.pictures:Jpeg",
