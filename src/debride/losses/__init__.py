@@ -1,1 +1,5 @@
-"""Losses as pure functions: per pixel, per image, and what reduces and selects among them."""
+"""Losses as pure functions of tensors: per pixel, per region, between networks, and what reduces and selects among them.
+
+``pixel`` has cross-entropy and its robust forms, ``region`` Dice and T-loss, ``agreement`` what two networks share, ``centres``
+and ``hardness`` distances in feature space, ``semi`` what semi-supervised steps need, ``reduce`` means and small-loss selection.
+"""

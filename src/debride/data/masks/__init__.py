@@ -1,1 +1,5 @@
-"""What only data sets of masks need: simulated noise in copies, foreground voxels and maps of each case."""
+"""What only data sets of masks need.
+
+``check_masks`` and ``corrupt`` look at and change labels; ``foreground`` lists voxels that patches are placed on, and
+``prepared_maps`` keeps the maps that methods ask for.
+"""

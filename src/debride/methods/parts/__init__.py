@@ -1,1 +1,5 @@
-"""What several methods share: small-loss selection, weights by look-ahead, teachers, semi-supervised steps, boundaries."""
+"""What several methods share, so that each method's file reads beside its paper.
+
+``selection`` (small loss), ``meta_weights`` (weights by look-ahead), ``teacher`` (mean teachers), ``dividing`` and
+``semi_supervised`` (methods that divide the images), ``boundary`` (MetaDCSeg's second term).
+"""
