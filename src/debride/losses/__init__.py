@@ -1,5 +1,6 @@
 """Losses as pure functions of tensors: per pixel, per region, between networks, and what reduces and selects among them.
 
-``pixel`` has cross-entropy and its robust forms, ``region`` Dice and T-loss, ``agreement`` what two networks share, ``centres``
-and ``hardness`` distances in feature space, ``semi`` what semi-supervised steps need, ``reduce`` means and small-loss selection.
+``pixel`` has cross-entropy and its robust forms, ``region`` Dice and T-loss, ``agreement`` what two networks share.
+``centres`` and ``hardness`` measure distances of features, ``semi`` has the terms of semi-supervised steps, ``reduce`` means and
+small-loss selection.
 """
