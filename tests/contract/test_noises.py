@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
-from debride.noise import NOISES, Noise, make_noise
+from debride.noise import CLASS_NOISES, NOISES, Noise, make_noise
 from debride.noise.protocol import Label, Spacing
 from debride.testing import NOISE_CHECKS, check_noise
 from debride.testing.noise_checks import NoiseCheck
@@ -40,6 +41,43 @@ class Broken(Noise):
         elif self.rule == "ignored":
             copy[:] = 0
         return copy
+
+
+@dataclass(frozen=True)
+class Named(Broken):
+    """Breaks no rule by default."""
+
+    rule: str = "in a copy"
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
+        return np.where((label == 0) & (rng.random(label.shape) < 0.1), np.uint8(1), label)
+
+
+def test_a_class_is_checked_with_its_defaults() -> None:
+    made: list[object] = []
+    check_noise(Named, checks=[*NOISE_CHECKS, made.append])
+    assert made == [Named()]
+
+
+class Plain(Noise):
+    """No dataclass."""
+
+    def __call__(self, label: Label, classes: int, rng: np.random.Generator, spacing: Spacing | None = None) -> Label:
+        return label
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (Broken, r"Broken: has parameters without a default; give them: check_noise\(MyNoise\(parameter=value\)\)"),
+        (Plain, "Plain: is no dataclass"),
+        (Plain(), "Plain: is no dataclass"),
+        (CLASS_NOISES["symmetric"], r"Symmetric: lacks .*derive it from debride\.noise\.Noise"),
+    ],
+)
+def test_what_cannot_be_checked_is_told(thing: Any, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_noise(thing)
 
 
 @pytest.mark.parametrize(

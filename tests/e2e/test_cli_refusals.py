@@ -277,7 +277,8 @@ def test_evaluate_refuses(trained: Path, debride: Command, tmp_path: Path) -> No
 
 def test_methods_refuses_an_unknown_name(debride: Command) -> None:
     answer = debride("methods", "nothing")
-    assert answer.code == 2 and "method nothing: does not exist. Choose one of" in answer.err
+    assert answer.code == 2 and "method or noise nothing: does not exist. Choose one of ce, " in answer.err
+    assert "or one of the noises markov, " in answer.err and "symmetric" in answer.err
 
 
 @pytest.mark.parametrize("devices", [1, 2])

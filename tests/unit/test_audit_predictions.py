@@ -325,7 +325,7 @@ def test_masks_have_the_raw_values_of_the_data_set_or_class_ids(tmp_path: Path) 
         assert prediction.hard
         np.testing.assert_array_equal(prediction.probability.argmax(0), label)
     save_png(tmp_path / "2" / f"{dataset.cases[0].id}.png", label * np.uint8(7))
-    with pytest.raises(DataError, match="holds the values 7"):
+    with pytest.raises(DataError, match=r"holds the values 7.*Write predictions with the values"):
         predicted(only(dataset, tmp_path / "2"), dataset.cases[0], dataset)
 
 

@@ -14,7 +14,7 @@ from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_2
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label, write_label
 from debride.evaluation.evaluate import evaluate_folder
-from debride.evaluation.metrics import METRICS, case_metrics
+from debride.evaluation.metrics import METRICS, Metric, case_metrics
 from debride.types import IGNORE, DataError, Geometry
 
 
@@ -180,6 +180,54 @@ def test_unusable_predictions_are_refused_by_name(folder, damage):
         evaluate_folder(predictions, dataset, out)
     assert caught.value.where == str(where)
     assert not out.exists()
+
+
+def test_predictions_with_other_values_are_no_mistake_of_the_data_set(folder):
+    dataset, predictions, out = folder
+    name = dataset.of("test")[0].id
+    save_png(predictions / f"{name}.png", np.eye(32, dtype=np.uint8))
+    says = (
+        r"holds the values 1, which are not among its labels 0, 255\. Write predictions with the values of the data set's own"
+    )
+    with pytest.raises(DataError, match=says):
+        evaluate_folder(predictions, dataset, out)
+    truncated(predictions, name)
+    with pytest.raises(DataError) as caught:
+        evaluate_folder(predictions, dataset, out)
+    assert "Write predictions" not in str(caught.value)
+
+
+def growth(pair):
+    """The relative error of the volume, with its sign; infinite without a reference."""
+    predicted, reference = pair.sizes
+    return (predicted - reference) / reference if reference else math.inf
+
+
+def test_what_is_said_of_metrics_follows_from_their_table(folder, monkeypatch):
+    dataset, predictions, out = folder
+    lost = Metric(
+        name="lost", title="LR", about="lost", of=lambda _: 0.0, needs="reference", unit="share", better="low", bench="LR"
+    )
+    error = Metric(name="error", title="VE", about="signed", of=growth, needs="masks", unit="number", better="zero")
+    size = Metric(
+        name="size", title="Size", about="big", of=lambda pair: sum(pair.sizes), needs="masks", unit="number", better=None
+    )
+    for metric in (lost, error, size):
+        monkeypatch.setitem(METRICS, metric.name, metric)
+    first, second = dataset.of("test")
+    save_png(predictions / f"{first.id}.png", np.zeros((32, 32), np.uint8))
+    for case in (first, second):
+        save_png(case.label, np.zeros((32, 32), np.uint8))
+    evaluate_folder(predictions, dataset, out)
+    written = strict_json(out / "summary.json")
+    measured = written["classes"][0]["metrics"]
+    assert [measured[name]["n"] for name in ("error", "lost", "size")] == [0, 0, 1]
+    rules = written["rules"]
+    assert "VE and Size can be defined only where at least one mask holds the class." in rules
+    assert "LR can be defined only where the reference holds the class." in rules
+    assert "LR, lower is better. For VE, closer to zero is better. Intervals" in rules
+    header = next(line for line in (out / "summary.md").read_text().splitlines() if line.startswith("| class"))
+    assert header.index("ASSD") < header.index("LR") < header.index("HD (px)") < header.index("VE")
 
 
 def test_other_spacing_is_refused(tmp_path):

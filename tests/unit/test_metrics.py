@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 
-from debride.evaluation.metrics import case_metrics
+from debride.evaluation.metrics import METRICS, case_metrics
 from debride.types import IGNORE, DataError
 
 
@@ -177,6 +178,25 @@ def test_memory_order_and_integer_type_do_not_matter():
 def test_without_distances():
     mask = np.ones((3, 3), np.uint8)
     assert measured(one(mask, mask, distances=False)) == pytest.approx((1.0, 1.0, *[math.nan] * 3), nan_ok=True)
+
+
+@pytest.mark.parametrize(("needs", "kinds"), [("masks", "bmf"), ("reference", "bm"), ("surfaces", "b")])
+def test_a_metric_is_asked_for_where_it_can_be_defined(needs, kinds, monkeypatch):
+    asked = []
+    metric = replace(METRICS["dice"], name="new", of=lambda pair: asked.append(pair.sizes) or 1, needs=needs)
+    monkeypatch.setitem(METRICS, "new", metric)
+    values = [one([[p, 0]], [[r, 0]]).values["new"] for p, r in ((1, 1), (0, 1), (1, 0), (0, 0))]
+    assert [not math.isnan(value) for value in values] == [kind in kinds for kind in "bmfn"]
+    assert asked == [size for size, kind in (((1, 1), "b"), ((0, 1), "m"), ((1, 0), "f")) if kind in kinds]
+    one([[1, 0]], [[1, 0]], distances=False)
+    assert len(asked) == len(kinds) + (needs != "surfaces")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, np.float32("inf")])
+def test_what_is_not_finite_is_undefined(value, monkeypatch):
+    monkeypatch.setitem(METRICS, "dice", replace(METRICS["dice"], of=lambda pair: value))
+    metrics = one([[1, 0]], [[1, 0]])
+    assert math.isnan(metrics.values["dice"]) and metrics.values["iou"] == 1
 
 
 @pytest.mark.parametrize(

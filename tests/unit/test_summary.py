@@ -9,13 +9,13 @@ import statistics
 import numpy as np
 import pytest
 
-from debride.evaluation.metrics import ClassMetrics
+from debride.evaluation.metrics import METRICS, ClassMetrics
 from debride.evaluation.summary import Row, best, dice_by_rater, last, last_ten, mean_dice, summarise
 from debride.types import DataError
 
 
 def row(patient, dice, class_id=1, kind="both", hd95=math.nan, unit="px", case="case"):
-    values = {"dice": dice, "iou": dice / 2, "hausdorff": hd95, "hd95": hd95, "assd": hd95}
+    values = {**dict.fromkeys(METRICS, math.nan), "dice": dice, "iou": dice / 2, "hd95": hd95}
     metrics = ClassMetrics(class_id, kind, 0, 0, 0, values, unit)
     return Row(case, patient, metrics)
 

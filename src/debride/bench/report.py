@@ -12,7 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from debride.bench import plots
 from debride.bench.tables import Row, tables
 from debride.bench.tabulate import CellRow, Table, measured, name, rows_of
-from debride.evaluation.metrics import METRICS
+from debride.evaluation.metrics import METRICS, NEEDS
 
 
 class Picture(TypedDict):
@@ -45,7 +45,7 @@ def render(grid_name: str, rows: Sequence[Row], gallery: Iterable[Picture], cont
     ]
     colours = {mask: colour for mask, (colour, _) in plots.OUTLINES.items()}
     metrics = [metric for metric in METRICS.values() if metric.bench and metric.name != "dice"]
-    return fill("report.html", grid_name, rows, datasets, context, colours=colours, metrics=metrics)
+    return fill("report.html", grid_name, rows, datasets, context, colours=colours, metrics=metrics, needs=NEEDS)
 
 
 def fill(

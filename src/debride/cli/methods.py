@@ -15,29 +15,27 @@ if TYPE_CHECKING:
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("methods", help="what there is; one method's defaults and where each comes from")
-    parser.add_argument("method", nargs="?")
+    parser = verbs.add_parser("methods", help="what there is; defaults of one method or noise, and where each comes from")
+    parser.add_argument("method", nargs="?", metavar="NAME", help="a method or a noise; your own as package.module:Class")
     parser.add_argument("--markdown", action="store_true", help="all methods as the page of the documentation")
     parser.set_defaults(answer=answer)
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Lists methods and noise simulators, or describes one method. Built-in ones are read from a table, not imported."""
-    from debride.methods import find_method
+    """Lists methods and noises, or describes one of them. Built-in ones are read from a table, not imported."""
     from debride.methods.page import page
-    from debride.methods.table import describe, read_table
+    from debride.methods.table import MethodRow, find_row, read_table
 
-    table, name = read_table(), arguments.method
-    noises = {**table.noises, **table.class_noises}
     if arguments.markdown:
         print(page(), end="")
-    elif name in noises:
-        print(f"{name}: label noise (`debride corrupt --noise {name} --set PARAMETER=VALUE`)\n\nParameters")
-        for setting in noises[name]:
-            _print_setting(setting.name, setting)
-    elif name:
-        _describe(name, table.methods[name] if name in table.methods else describe(find_method(name)))
+    elif arguments.method:
+        row = find_row(arguments.method)
+        if isinstance(row, MethodRow):
+            _describe(arguments.method, row)
+        else:
+            _describe_noise(arguments.method, row)
     else:
+        table = read_table()
         print("Methods (`debride methods NAME` for one of them, or for one of the noises)")
         for known, method in table.methods.items():
             print(f"  {known:14} {method.title} ({method.authors}, {method.year})")
@@ -59,6 +57,12 @@ def _list_registered(title: str, group: str) -> None:
 def _print_setting(name: str, setting: SettingRow) -> None:
     words = f" ({setting.range})" if setting.range else ""
     print(f"  {name:18} {setting.default:8} {setting.about}{words}")
+
+
+def _describe_noise(name: str, parameters: tuple[SettingRow, ...]) -> None:
+    print(f"{name}: label noise (`debride corrupt --noise {name} --set PARAMETER=VALUE`)\n\nParameters")
+    for setting in parameters:
+        _print_setting(setting.name, setting)
 
 
 def _describe(name: str, method: MethodRow) -> None:

@@ -8,10 +8,11 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
 from debride.data.pixels.images import is_image, read_label, same_spacing, stem
 from debride.data.rater_choice import image_id
-from debride.evaluation.metrics import METRICS, case_metrics
+from debride.evaluation.metrics import METRICS, NEEDS, Better, Metric, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
 from debride.files import atomic_folder, new_folder, write_csv, write_json, write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Split
@@ -19,6 +20,8 @@ from debride.words import listed
 
 _BEFORE = ("case", "patient", "class", "class_id", "kind", "predicted", "reference", "overlap")
 """Columns of cases.csv that come before the metrics."""
+
+_BETTER: dict[Better, str] = {"high": "higher", "low": "lower", "zero": "closer to zero"}
 
 
 def evaluate_folder(
@@ -111,19 +114,22 @@ def markdown(summaries: Sequence[ClassSummary], classes: Sequence[str]) -> str:
 
 def _rules() -> str:
     """What the numbers mean, and where they are undefined."""
-    by_need = {need: listed(m.title for m in METRICS.values() if m.needs == need) for need in ("masks", "surfaces")}
-    better = {end: listed(m.title for m in METRICS.values() if m.better == end) for end in ("high", "low")}
+    asked = {where.words: [metric for metric in METRICS.values() if metric.needs == need] for need, where in NEEDS.items()}
+    better = {word: [metric for metric in METRICS.values() if metric.better == end] for end, word in _BETTER.items()}
     return " ".join(
         (
             *(f"{metric.title} is {metric.about}." for metric in METRICS.values()),
-            f"{by_need['masks']} are undefined where a class is in neither mask.",
-            f"{by_need['surfaces']} are defined only where it is in both.",
+            *(f"{_titles(metrics)} can be defined only where {words}." for words, metrics in asked.items() if metrics),
             "Undefined values are left out of the means; n is the number of values in a mean.",
-            f"Better is a high {better['high']}, and a low {better['low']}.",
+            *(f"For {_titles(metrics)}, {word} is better." for word, metrics in better.items() if metrics),
             f"Intervals: 95 %, percentile bootstrap over patients, {RESAMPLES} resamples.",
             "Over all classes the mean is the mean of the class means.",
         )
     )
+
+
+def _titles(metrics: Iterable[Metric]) -> str:
+    return listed(metric.title for metric in metrics)
 
 
 def _predictions(folder: Path) -> dict[str, Path]:
@@ -139,7 +145,7 @@ def _predictions(folder: Path) -> dict[str, Path]:
 
 def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Row]:
     assert case.label is not None  # match_predictions refuses cases without a label
-    prediction, geometry = read_label(path, dataset)
+    prediction, geometry = read_predicted(path, dataset)
     reference, expected = read_label(case.label, dataset)
     remedy = f"Predict on the grid of {case.label}."
     if prediction.shape != reference.shape:

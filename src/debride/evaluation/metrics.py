@@ -18,7 +18,8 @@ surface-distance puts its points at voxel corners and weights them by surface ar
 **Pixels without a label.** Where the reference is ``IGNORE``, both masks count as outside, as beyond the image border.
 
 **Empty masks.** ``kind`` says which of the two masks hold the class. With neither ("both-empty") every metric is undefined.
-With one of the two ("missed", "false-positive") Dice and IoU are 0. Distances are defined only with both. Undefined is NaN.
+With one of the two ("missed", "false-positive") Dice and IoU are 0. Distances are defined only with both. Undefined is NaN;
+what is not finite counts as undefined.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any, Literal
 
 import edt
@@ -36,6 +38,8 @@ from scipy.ndimage import binary_erosion, find_objects
 from debride.types import IGNORE, DataError
 
 Kind = Literal["both", "both-empty", "missed", "false-positive"]
+Need = Literal["masks", "reference", "surfaces"]
+Better = Literal["high", "low", "zero"]
 Unit = Literal["mm", "px"]
 Mask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]
@@ -63,7 +67,7 @@ class Pair:
 
     @cached_property
     def sizes(self) -> tuple[int, int]:
-        """Numbers of voxels of the prediction and of the reference."""
+        """Numbers of voxels: of the prediction, then of the reference. One of them may be 0."""
         return int(np.count_nonzero(self.predicted)), int(np.count_nonzero(self.reference))
 
     @cached_property
@@ -82,24 +86,41 @@ class Pair:
         return _distance_to(reference, self.spacing)[predicted], _distance_to(predicted, self.spacing)[reference]
 
 
+@dataclass(frozen=True)
+class Where:
+    """The ``kinds`` of mask pairs that a metric is asked for, and the same in words, as the end of a sentence "where ..."."""
+
+    kinds: frozenset[Kind]
+    words: str
+
+
+NEEDS: dict[Need, Where] = {
+    "masks": Where(frozenset({"both", "missed", "false-positive"}), "at least one mask holds the class"),
+    "reference": Where(frozenset({"both", "missed"}), "the reference holds the class"),
+    "surfaces": Where(frozenset({"both"}), "both masks hold the class"),
+}
+"""Where a metric is asked for, by what it needs. Elsewhere it is undefined."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """One metric: how it is made, and what all that show it need to know.
 
-    ``of`` gives its value for a class of a case, NaN where it is undefined. With ``needs`` "masks" it is asked where one of the
-    masks holds the class, with "surfaces" where both do and distances are wanted; elsewhere it is undefined. ``name`` is its
-    name in files, ``title`` its column in summary.md, ``about`` what it is, as the end of a sentence "It is ...". A "share" is
-    shown as it is or in %, a "length" is in mm, or in pixels without a spacing, a "number" has no unit. ``bench`` is its column
-    in the tables of a bench, with ``digits`` decimal places; None leaves it out of benches.
+    ``of`` gives its value for a class of a case, NaN where it is undefined. It is asked for where ``NEEDS`` says, with
+    "surfaces" only if distances are wanted; only then may it use ``Pair.distances``. ``name`` is its name in files, ``title``
+    its column in summary.md, ``about`` what it is, as the end of a sentence "It is ...". A "share" is shown as it is or in %,
+    a "length" is in mm, or in pixels without a spacing, a "number" has no unit. ``better`` says which values are good: high
+    ones, low ones, or those near zero; None where no value is better than another. ``bench`` is its column in the tables of a
+    bench, with ``digits`` decimal places; None leaves it out of benches.
     """
 
     name: str
     title: str
     about: str
     of: Callable[[Pair], float]
-    needs: Literal["masks", "surfaces"]
+    needs: Need
     unit: Literal["share", "length", "number"]
-    better: Literal["high", "low"]
+    better: Better | None
     bench: str | None = None
     digits: int = 1
 
@@ -252,9 +273,15 @@ def _class_metrics(
 ) -> ClassMetrics:
     pair = Pair(predicted, reference, spacing or (1.0,) * predicted.ndim)
     kind = _KINDS[pair.sizes[0] > 0, pair.sizes[1] > 0]
-    defined = {"masks": kind != "both-empty", "surfaces": kind == "both" and distances}
-    values = {name: metric.of(pair) if defined[metric.needs] else np.nan for name, metric in METRICS.items()}
+    asked = {need for need, where in NEEDS.items() if kind in where.kinds and (distances or need != "surfaces")}
+    values = {name: _value(metric, pair) if metric.needs in asked else np.nan for name, metric in METRICS.items()}
     return ClassMetrics(class_id, kind, *pair.sizes, pair.overlap, values, "px" if spacing is None else "mm")
+
+
+def _value(metric: Metric, pair: Pair) -> float:
+    """The metric's value as a plain number; one that is not finite, which files cannot hold, is undefined."""
+    value = float(metric.of(pair))
+    return value if isfinite(value) else np.nan
 
 
 def _surface(mask: Mask) -> Mask:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+from debride.plugins import load, load_registered, registered
 from debride.settings import bounds_of
+from debride.types import DataError
 
 if TYPE_CHECKING:
     from debride.methods.base import Method
@@ -90,6 +92,59 @@ def make_table() -> Table:
         noises={name: _settings(noise) for name, noise in NOISES.items()},
         class_noises={name: _settings(noise) for name, noise in CLASS_NOISES.items()},
     )
+
+
+def find_row(name: str) -> MethodRow | tuple[SettingRow, ...]:
+    """What a method says of itself, or the parameters of a noise: from the table, else from the class that the name stands for.
+
+    That is ``package.module:Class``, what an installed package registers, or what was added since the table was written.
+    DataError for a name that does not exist, and for what is neither a method nor a noise.
+    """
+    table = read_table()
+    for rows in (table.methods, table.noises, table.class_noises):
+        if name in rows:
+            return rows[name]
+    return _row_of_code(name)
+
+
+def _row_of_code(name: str) -> MethodRow | tuple[SettingRow, ...]:
+    from debride.methods import METHODS
+    from debride.noise import CLASS_NOISES, NOISES, ClassNoise, Noise
+
+    if name in METHODS:
+        return describe(METHODS[name])
+    for noises in (NOISES, CLASS_NOISES):
+        if name in noises:
+            return _settings(noises[name])
+    thing = _outside(name)
+    for noises, protocol in ((NOISES, Noise), (CLASS_NOISES, ClassNoise)):
+        if protocol in getattr(thing, "__mro__", ()) or not noises.lacks(thing):
+            return _settings(noises.find(name))
+    from debride.methods.base import Method  # asks for torch, which what comes before does not
+
+    if Method in getattr(thing, "__mro__", ()):
+        return describe(METHODS.find(name))
+    remedy = "See docs/how-to/method.md and docs/how-to/noise.md for what they are made of."
+    raise DataError(name, "is neither a method nor a noise", remedy)
+
+
+def _outside(name: str) -> object:
+    from debride.methods import METHODS
+    from debride.noise import CLASS_NOISES, NOISES
+
+    place, groups = f"method or noise {name}", (METHODS.group, NOISES.group)
+    if ":" in name:
+        return load(name, place)
+    for group in groups:
+        if (thing := load_registered(group, name, place)) is not None:
+            return thing
+    outside = ", ".join(other for group in groups for other in registered(group))
+    installed = f"; installed: {outside}" if outside else ""
+    remedy = (
+        f"Choose one of {', '.join(METHODS)}, or one of the noises {', '.join((*NOISES, *CLASS_NOISES))}{installed}; "
+        "or name your own as package.module:name."
+    )
+    raise DataError(place, "does not exist", remedy)
 
 
 def write_table(table: Table, file: Path) -> None:

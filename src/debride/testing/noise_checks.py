@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from debride.noise import Noise
+from debride.noise import NOISES, Noise
 from debride.noise.protocol import Label
 from debride.rng import generator
 from debride.testing.toy_sets import nested_balls
@@ -96,7 +96,22 @@ NOISE_CHECKS: tuple[NoiseCheck, ...] = (
 """All checks of a noise."""
 
 
-def check_noise(noise: Noise, *, checks: Iterable[NoiseCheck] = NOISE_CHECKS) -> None:
-    """Runs the contract on a noise with its parameters: AssertionError says what is broken. Takes a second."""
+def check_noise(noise: Noise | type[Noise], *, checks: Iterable[NoiseCheck] = NOISE_CHECKS) -> None:
+    """Runs the contract on a noise with its parameters, or on a class with its defaults: AssertionError says what is broken.
+
+    Takes a second.
+    """
+    cls = noise if isinstance(noise, type) else type(noise)
+    if lack := NOISES.lacks(cls):
+        raise AssertionError(f"{cls.__qualname__}: {lack}")
+    made = _with_defaults(noise) if isinstance(noise, type) else noise
     for check in checks:
-        check(noise)
+        check(made)
+
+
+def _with_defaults(cls: type[Noise]) -> Noise:
+    try:
+        return cls()
+    except TypeError as error:
+        problem = "has parameters without a default; give them: check_noise(MyNoise(parameter=value))"
+        raise AssertionError(f"{cls.__qualname__}: {problem} ({error})") from error

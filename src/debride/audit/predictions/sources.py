@@ -27,8 +27,9 @@ from debride.audit.predictions.nnunet_maps import (
     soften,
 )
 from debride.audit.tasks import refuse_task
+from debride.data.masks.predicted import read_predicted
 from debride.data.pixels import find_pixels
-from debride.data.pixels.images import is_image, read_header, read_label, read_values, same_spacing, stem, suffix
+from debride.data.pixels.images import is_image, read_header, read_values, same_spacing, stem, suffix
 from debride.data.rater_choice import image_id
 from debride.files import content_hash, read_json
 from debride.plugins import NOTHING, Trust
@@ -130,7 +131,7 @@ class FolderPredictions:
         path, mask = self._files[case.id]
         classes = len(self._dataset.classes)
         if not is_map(path):
-            ids, own = read_label(path, _with_ids(self._dataset))
+            ids, own = read_predicted(path, _with_ids(self._dataset))
             if ids.shape != shape:
                 raise shape_error(path, ids.shape, shape)
             _same_grid(path, own, case, shape, geometry)
