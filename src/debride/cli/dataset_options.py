@@ -55,7 +55,14 @@ def open_masks(arguments: argparse.Namespace) -> Dataset:
 
 
 def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of ``open_dataset`` that the options give; kinds of files that they name are read from now on."""
+    """The keyword arguments of ``open_dataset`` that the options give; kinds of files that they name are read from now on.
+
+    DataError for a layout or a kind of file that does not exist.
+    """
+    if arguments.format:
+        from debride.data.formats import find_format
+
+        find_format(arguments.format, "--format")
     if arguments.pixels:
         from debride.data.pixels import use_pixels
 
