@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import EntryPoint, entry_points
 from inspect import get_annotations
+from pathlib import PurePath
 from typing import Generic, TypeVar, cast
 
 from debride.types import DataError
@@ -24,15 +25,35 @@ REMEDY = "Install the package, or put its folder on PYTHONPATH (PYTHONPATH=. for
 
 def load(path: str, where: object) -> object:
     """The object that ``package.module:name`` names; its module is searched where Python searches. DataError, naming ``where``
-    the path stands, where it cannot be imported."""
+    the path stands, where it cannot be imported, and where the module has no such name."""
+    module, _, name = path.partition(":")
     try:
-        return _resolve(path)
+        home = importlib.import_module(module)
     except Exception as error:  # whatever the user's module raises
-        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
-        raise DataError(where, f"cannot import {path!r} ({kind}{error})", REMEDY) from error
+        raise _not_imported(path, where, error) from error
+    try:
+        return reduce(getattr, name.split("."), home)
+    except AttributeError as error:
+        file = getattr(home, "__file__", None) or "a folder"
+        problem = f"cannot import {path!r} ({module} has no {name})"
+        raise DataError(where, problem, f"Correct the name; the module was read from {file}.") from error
+    except Exception as error:  # a module may import its parts when they are asked for
+        raise _not_imported(path, where, error) from error
+
+
+def _not_imported(path: str, where: object, error: Exception) -> DataError:
+    """What is wrong with a path whose module raised the error, or is none."""
+    module, _, name = path.partition(":")
+    if module.endswith(".py") or "/" in module or "\\" in module:
+        own = f"{PurePath(module).stem}:{name}"
+        remedy = f"Give a module, not a file: {own}, with its folder on PYTHONPATH (PYTHONPATH=. for the current one)."
+        return DataError(where, f"cannot import {path!r}", remedy)
+    kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+    return DataError(where, f"cannot import {path!r} ({kind}{error})", REMEDY)
 
 
 def _resolve(path: str) -> object:
+    """The object of a built-in path: a mistake there is the house's own."""
     module, _, name = path.partition(":")
     return reduce(getattr, name.split("."), importlib.import_module(module))
 

@@ -196,7 +196,7 @@ def test_check_names_each_problem(debride: Command, tmp_path: Path) -> None:
         (["train", "ce", "DATA", "--augment-pad", 0.7], "--augment-pad: is 0.7. Give a number from 0 to 0.5"),
         (["train", "ce", "DATA", "--format", "classes"], "is not a folder"),
         (["train", "ce", "DATA", "--format", "folder"], "is no folder"),
-        (["train", "ce", "ABSENT"], "does not exist. Give the folder of a data set, or a .npz file"),
+        (["train", "ce", "ABSENT"], "absent.npz: does not exist. Check the path."),
         (["check", "DATA", "--format", "unknown"], "--format"),
         (["corrupt", "DATA", "NEW", "--noise", "markov"], "noise markov: does not exist. Choose one of symmetric"),
         (["corrupt", "SEGMENTED", "NEW", "--noise", "symmetric"], "noise symmetric: does not exist"),

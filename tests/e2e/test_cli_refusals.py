@@ -98,7 +98,7 @@ def test_corrupt_without_a_case_to_corrupt(debride: Command, tmp_path: Path) -> 
     ("words", "says"),
     [
         (["nothing", "DATA"], "method nothing: does not exist. Choose one of ce, gce"),
-        (["ce", "nowhere"], "nowhere: does not exist"),
+        (["ce", "nowhere"], "nowhere: does not exist. Check the path."),
         (["ce", "DATA", "--q", "0.5"], "unrecognized arguments: --q"),
         (["ce", "DATA", "--learning-rat", "0.1"], "unrecognized arguments: --learning-rat"),
         (["ce", "DATA", "--learning-rate", "fast"], "--learning-rate: is 'fast'. Give a number"),
@@ -213,13 +213,15 @@ def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path, monkey
         )
     save_png(tmp_path / "damaged" / "a.png", np.eye(32, dtype=np.uint8))
     (tmp_path / "damaged" / "a.png").write_bytes(b"damaged")
-    save_json(tmp_path / "no images" / "a.json", 1)
+    for ending in (".json", ".dat"):
+        save_json(tmp_path / "no images" / f"a{ending}", 1)
     before = contents(trained)
     for words, says in (
         ([run, tmp_path / "grey"], f"{tmp_path}/grey/a.png: has 1 channels, the network was trained on 3"),
         ([run, tmp_path / "volumes"], f"{tmp_path}/volumes/a_0000.nii.gz: "),
         ([run, tmp_path / "damaged"], f"{tmp_path}/damaged/a.png: cannot be decoded"),
-        ([run, tmp_path / "no images"], "holds no images"),
+        ([run, tmp_path / "no images"], "holds no images, and is no data set for segmentation of a known layout. Give a"),
+        ([run, tmp_path / "no images"], "or name the layout of the data set by --format. Not read as images: .dat; name"),
         ([run, tmp_path / "nowhere"], f"{tmp_path}/nowhere: is no folder"),
         ([tmp_path / "nowhere", pictures], f"{tmp_path}/nowhere/run.json: does not exist"),
         ([tmp_path / "grey" / "a.png", pictures], "a.png/run.json: does not exist"),

@@ -91,8 +91,8 @@ def pairs(tmp_path: Path) -> Path:
         disc = (rows - 12 - number) ** 2 + (columns - 16) ** 2 < 64
         Image.fromarray((disc * 150 + 50).astype(np.uint8)).save(folder / "image.png")
         Image.fromarray(disc.astype(np.uint8)).save(folder / "label.png")
-    (root / "classes.txt").write_text("background\ndisc")
-    (root / "test.txt").write_text("case6\ncase7")
+    (root / "pairs.json").write_text(json.dumps({"classes": ["background", "disc"]}))
+    (root / "splits.json").write_text(json.dumps({"test": ["case6", "case7"]}))
     return root
 
 
@@ -215,3 +215,15 @@ def test_a_grid_that_is_trusted_runs_in_several_processes(toy: Path, debride: Co
     file.write_text(yaml.safe_dump(grid(toy, methods=methods, noises={"own": {"noise": NOISE}})))
     done = succeeded(debride("bench", file, "--out", tmp_path / "bench", "--jobs", "2", "--trust-code"))
     assert "table.md" in done
+
+
+@pytest.mark.parametrize("named_by", ["its path", "a registered name"])
+def test_a_grid_reads_a_layout(named_by: str, pairs: Path, debride: Command, mark: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "grid.yaml", tmp_path / "bench"
+    layout, trust = (LAYOUT, ["--trust-code"]) if named_by == "its path" else ("pairs", [])
+    file.write_text(yaml.safe_dump(grid(pairs, datasets={"own": {"path": str(pairs), "format": layout}})))
+    if trust:
+        refused(debride("bench", file, "--out", out), mark, "grid.yaml, datasets, own, format", LAYOUT)
+    succeeded(debride("bench", file, "--out", out, *trust))
+    (result,) = (json.loads(line) for line in (out / "results.jsonl").read_text().splitlines())
+    assert result["dataset"] == "own" and not result["failed"]

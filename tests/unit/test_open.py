@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_png
 
+from debride.data.formats import FORMATS
 from debride.data.open import infer_legend, open_dataset, subset, unused_trusted
 from debride.data.pixels.images import read_label
 from debride.types import IGNORE, Case, DataError, Dataset
@@ -302,7 +303,7 @@ def test_formats(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="known format"):
         open_dataset(tmp_path)
     root = build_folder(tmp_path)
-    with pytest.raises(DataError, match="table, manifest, nnunet, folder, npz, classes"):
+    with pytest.raises(DataError, match=f"'coco' is no format. Choose one of {', '.join(FORMATS)};"):
         open_dataset(root, format="coco")
     build_manifest(root)
     assert open_dataset(root).format == "manifest"

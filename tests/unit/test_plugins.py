@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from debride.data.formats import find_format
+from debride.data import pixels
+from debride.data.formats import FORMATS, find_format
+from debride.data.pixels import PIXELS, find_pixels, outside_pixels, use_pixels
 from debride.methods import METHODS, find_method
 from debride.methods.ce import CrossEntropy
 from debride.plugins import Registry, Trust, is_path, load, registered
@@ -42,23 +44,20 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on Python's path with a module own_methods, and an installed package that registers three names."""
     (tmp_path / "own_methods.py").write_text(OWN)
     (tmp_path / "broken_methods.py").write_text("raise ValueError('broken here')")
-    install(
-        tmp_path,
-        "own",
-        "better = own_methods:Good\nce = own_methods:Good\nbroken = broken_methods:Any\nbare = own_methods:Bare",
-    )
+    names = "better = own_methods:Good\nce = own_methods:Good\nbroken = broken_methods:Any\nbare = own_methods:Bare"
+    install(tmp_path, "own", names)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     for name in ("own_methods", "broken_methods"):
         sys.modules.pop(name, None)
 
 
-def install(folder: Path, package: str, methods: str) -> None:
-    """What an installer writes of a package that registers methods."""
+def install(folder: Path, package: str, names: str, group: str = "debride.methods") -> None:
+    """What an installer writes of a package that registers names."""
     info = folder / f"{package}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[debride.methods]\n{methods}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{names}\n")
 
 
 def test_a_class_is_found_by_its_path(own: Path) -> None:
@@ -84,7 +83,10 @@ def test_two_packages_with_one_name_are_told_apart(own: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("own_methods:Missing", r"method own_methods:Missing: cannot import .* no attribute 'Missing'.*PYTHONPATH"),
+        ("own_methods:Missing", r"cannot import .* \(own_methods has no Missing\)\. Correct the name.*own_methods\.py"),
+        ("sys:Missing", r"method sys:Missing: cannot import 'sys:Missing' \(sys has no Missing\)"),
+        ("./own_methods.py:Good", r"cannot import '\./own_methods\.py:Good'\. Give a module, not a file: own_methods:Good"),
+        ("own_methods.py:Good", r"cannot import 'own_methods\.py:Good'\. Give a module, not a file: own_methods:Good"),
         ("no_such.module:Class", r"cannot import 'no_such\.module:Class' \(No module named 'no_such'\)\. Install"),
         ("broken_methods:Any", r"cannot import 'broken_methods:Any' \(ValueError: broken here\)"),
         ("broken", r"method broken: cannot import 'broken_methods:Any' \(ValueError: broken here\)"),
@@ -192,3 +194,45 @@ def test_what_is_no_layout_is_refused_with_what_it_lacks(
         find_format(f"own_layouts:{name}")
     assert find_format("own_layouts:Whole").task == "segmentation"
     sys.modules.pop("own_layouts")
+
+
+def test_a_registered_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_layouts.py").write_text(LAYOUTS)
+    install(tmp_path, "own", "whole = own_layouts:Whole\nfolder = own_layouts:Whole\nother = own_layouts:Other", FORMATS.group)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_format("folder") is FORMATS["folder"] and "own_layouts" not in sys.modules, "a built-in name is never taken"
+    layout = find_format("whole")
+    assert type(layout).__name__ == "Whole" and layout.name == "whole" and "whole" not in FORMATS
+    with pytest.raises(DataError, match=r"^--format: other is no Format"):
+        find_format("other", "--format")
+    with pytest.raises(DataError, match=r"'none' is no format\..*; installed: folder, other, whole; or"):
+        find_format("none")
+    sys.modules.pop("own_layouts")
+
+
+KINDS = """
+from debride.data.pixels.pictures import Pictures
+
+class Own(Pictures):
+    name, endings = "own", (".own",)
+"""
+
+
+def test_a_registered_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_kinds.py").write_text(KINDS)
+    install(tmp_path, "own", "mine = own_kinds:Own\nnifti = own_kinds:Own", PIXELS.group)
+    monkeypatch.syspath_prepend(tmp_path)
+    known = outside_pixels()
+    use_pixels("nifti")
+    assert "own_kinds" not in sys.modules and outside_pixels() == known, "a built-in name is never taken"
+    with pytest.raises(DataError, match="is of a kind that is not read"):
+        find_pixels(Path("a.own"))
+    monkeypatch.setattr(pixels, "_outside", [])
+    try:
+        use_pixels("mine")
+        assert type(find_pixels(Path("a.own"))).__name__ == "Own" and outside_pixels() == ("mine",)
+    finally:
+        PIXELS.pop("own", None)
+    sys.modules.pop("own_kinds")
+    with pytest.raises(DataError, match=r"^--pixels: 'none' is no kind of file\..*; installed: mine, nifti; or"):
+        use_pixels("none", "--pixels")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, with_flags
 from debride.types import DataError
 
 
@@ -39,8 +39,9 @@ def answer(arguments: argparse.Namespace) -> int:
     except DataError:
         if not problems:
             raise
-    for problem in problems:
-        print(f"{problem.file}: {problem.problem}. {problem.remedy}")
+    if problems:
+        lines = (f"{problem.file}: {problem.problem}. {problem.remedy}" for problem in problems)
+        print(with_flags("\n".join(lines), arguments.parser))
     if note:
         print(f"Note: {note}")
     if problems:

@@ -13,12 +13,14 @@ import numpy as np
 
 from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
 from debride.data.formats.dataset_json import report_unknown
+from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
 from debride.data.rater_choice import image_id
 from debride.data.splits import split_by_patient
 from debride.files import read_text
 from debride.rng import derive
 from debride.types import Case, DataError, Dataset, Split, TaskName
+from debride.words import some
 
 MAX_INFERRED = 20
 """With more label values than this, classes are not inferred: such masks are more likely grey pictures."""
@@ -56,11 +58,12 @@ def open_dataset(
     """
     root = Path(path).resolve()
     if not root.exists():
-        raise DataError(root, "does not exist", _known_layouts())
+        raise DataError(root, "does not exist", "Check the path.")
     known = find_format(format) if format else _format_of(root)
     layout = known.read(root, report, fold=fold)
     if not layout.cases:
-        raise DataError(root, "has no cases", f"Check that it has images with labels, of the kinds {', '.join(endings())}.")
+        remedy = f"Check that it has images with labels, of the kinds {', '.join(endings())}."
+        raise DataError(root, "has no cases", remedy + _unread(root))
     legend = layout.legend
     if not legend.classes:
         legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
@@ -88,6 +91,14 @@ def dataset_or_images(source: Path, task: TaskName, options: Mapping[str, Any]) 
     if layout.task == task and layout.labelled(source):
         return open_dataset(source, **options)
     return layout.images(source) or source
+
+
+def nothing_to_predict(source: Path, task: TaskName) -> DataError:
+    """What is wrong with a folder, or a data set, that holds no image to predict."""
+    layout = detect_format(source)
+    unknown = "" if layout and layout.task == task else f", and is no data set for {task} of a known layout"
+    remedy = f"Give a folder with files of the kinds {', '.join(endings())}, or name the layout of the data set by `format`."
+    return DataError(source, f"holds no images{unknown}", remedy + _unread(source))
 
 
 def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
@@ -181,6 +192,12 @@ def _known_layouts() -> str:
         files.setdefault(layout.task, []).append(layout.about)
     lines = (f"for {task} " + ", or ".join(about) for task, about in sorted(files.items(), reverse=True))
     return f"Give {'; '.join(lines)}."
+
+
+def _unread(root: Path) -> str:
+    """A sentence on the files that are of no kind of image; empty where there are none."""
+    unread = unread_endings(root)
+    return f" Not read as images: {some(unread, 3)}; name a kind of your own by `pixels`." if unread else ""
 
 
 def _patient(case: Case, layout: Layout, pattern: str | None, report: Report) -> str:

@@ -14,8 +14,7 @@ import torch
 from debride.data.cache import cache_folder
 from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepare_classes
 from debride.data.formats.image_folders import by_stem
-from debride.data.open import dataset_or_images, stop
-from debride.data.pixels.images import endings
+from debride.data.open import dataset_or_images, nothing_to_predict, stop
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.class_sweep import sweep_classes
@@ -33,7 +32,7 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
         raise DataError(f"`{refused}`", "is for masks", "Leave it out: the table of predictions holds all probabilities.")
     cases = _cases(source, request.splits, request.open_options)
     if not cases:
-        raise DataError(source, "holds no images", f"Give a data set, or a folder with files of kinds {', '.join(endings())}.")
+        raise nothing_to_predict(source, "classification")
     size, note = resizing(trained, cases)
     if note:
         sys.stderr.write(f"debride: {note}\n")

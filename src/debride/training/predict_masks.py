@@ -13,8 +13,8 @@ import torch
 
 from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
 from debride.data.formats.image_folders import by_stem
-from debride.data.open import dataset_or_images, stop
-from debride.data.pixels.images import endings, label_path, read_header, read_image, write_label, write_probabilities
+from debride.data.open import dataset_or_images, nothing_to_predict, stop
+from debride.data.pixels.images import label_path, read_header, read_image, write_label, write_probabilities
 from debride.data.rater_choice import image_id
 from debride.progress import track
 from debride.training.inference import largest_components, segment, stitching_device
@@ -30,9 +30,7 @@ def predict_masks(trained: Trained, source: Path, out: Path, request: Request, d
     """Writes a mask for every image that is asked for, and returns their number (see ``predict_folder``)."""
     cases = _cases(source, trained.channels, request.splits, request.open_options)
     if not cases:
-        raise DataError(
-            source, "holds no images", f"Give a data set, or a folder with files of these kinds: {', '.join(endings())}."
-        )
+        raise nothing_to_predict(source, "segmentation")
     out.mkdir(parents=True, exist_ok=True)
     with track("predicting", len(cases)) as show:
         for number, case in enumerate(cases):

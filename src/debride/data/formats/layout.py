@@ -108,17 +108,30 @@ def copy_cases(
     labels: NewLabels,
     place: Callable[[Case, Path, Literal["images", "labels"]], Path],
 ) -> dict[str, Path]:
-    """Write the images and masks of a data set's cases into ``folder``, each where ``place`` says, relative to it.
+    """Write the images and masks of a data set's cases into ``folder``, each where ``place`` says.
 
-    Returns the paths of the masks relative to ``folder``, by case id. Raises DataError for two masks of one name.
+    ``place`` receives a case, one of its files in the data set, and which of the two it is; it returns a path relative to
+    ``folder``. Returns the paths of the masks relative to ``folder``, by case id. Raises DataError for two masks of one name,
+    and for a ``place`` that leaves ``folder`` or puts two files at one path.
     """
     written: dict[str, Path] = {}
     images: set[Path] = set()
+    sources: dict[Path, Path] = {}
+
+    def target(case: Case, file: Path, kind: Literal["images", "labels"]) -> Path:
+        path = Path(place(case, file, kind))
+        if path.is_absolute() or ".." in path.parts:
+            raise _misplaced(dataset, f"puts {file} outside the new folder, at {path}", "Return a path relative to it.")
+        first = sources.setdefault(path, file)
+        if first != file:
+            raise _misplaced(dataset, f"puts {first} and {file} at the same path {path}", "Give each file a path of its own.")
+        return folder / path
+
     for number, case in enumerate(dataset.cases, start=1):
         for file in case.image:
-            images.add(copy_image(file, folder / place(case, file, "images")))
+            images.add(copy_image(file, target(case, file, "images")))
         if case.label:
-            written[case.id] = labels.write(case, folder / place(case, case.label, "labels"))
+            written[case.id] = labels.write(case, target(case, case.label, "labels"))
         labels.done(number, len(dataset.cases))
     if len(set(written.values())) < len(written):
         problem = "would hold two labels of one name: JPEG becomes PNG"
@@ -127,6 +140,10 @@ def copy_cases(
         shared = min(images & set(written.values())).relative_to(folder)
         raise DataError(dataset.root, f"has an image where the label {shared} goes", "Rename that image.")
     return {case: path.relative_to(folder) for case, path in written.items()}
+
+
+def _misplaced(dataset: Dataset, problem: str, remedy: str) -> DataError:
+    return DataError(f"layout {dataset.format}", f"its place() {problem}", remedy)
 
 
 def case_folders(dataset: Dataset) -> Collection[Path]:

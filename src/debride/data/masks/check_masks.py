@@ -12,6 +12,7 @@ import numpy as np
 
 from debride.data.formats import Report, find_format
 from debride.data.pixels.images import Array, endings, files_of, is_image, read_image, read_label, same_spacing
+from debride.data.rater_choice import image_id
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 
@@ -69,7 +70,7 @@ def _check_image(case: Case, image: Array, seen: dict[bytes, Case], report: Repo
         content.update(plane.tobytes())
     other = seen.setdefault(content.digest(), case)
     if other.image != case.image:
-        problem = f"has the same pixels as {other.image[0].name}"
+        problem = f"has the same pixels as {image_id(other)}"
         if other.split != case.split:
             problem += f", which is in another split ({case.split} and {other.split})"
         report(DataError(case.image[0], problem, "Keep one of the two."))

@@ -5,6 +5,8 @@ Nothing outside this room names an ending or a decoder. ``PIXELS`` lists the kin
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 from debride.data.pixels.kind import Header, Pixels
@@ -22,6 +24,7 @@ __all__ = [
     "outside_pixels",
     "stem",
     "suffix",
+    "unread_endings",
     "use_pixels",
 ]
 
@@ -41,6 +44,12 @@ PIXELS: Registry[Pixels] = Registry(
     made=True,
 )
 """All kinds of image files by name."""
+
+MANY = 10_000
+"""So many files are looked at to say what kinds a folder holds."""
+
+NOTES = frozenset({".csv", ".html", ".json", ".md", ".py", ".txt", ".yaml", ".yml", ".zip"})
+"""Endings of files that stand beside images and are none."""
 
 _outside: list[str] = []
 
@@ -80,6 +89,14 @@ def add_pixels(kind: Pixels) -> None:
 def endings() -> tuple[str, ...]:
     """All endings of files that are read, in lower case."""
     return tuple(ending for kind in PIXELS.values() for ending in kind.endings)
+
+
+def unread_endings(folder: Path) -> list[str]:
+    """The endings of files in a folder and below that may be images of a kind that is not read, the most frequent first."""
+    files = (path for path in islice(folder.rglob("*"), MANY) if not path.name.startswith("."))
+    strange = (path for path in files if not is_image(path) and path.is_file())
+    counts = Counter(path.suffix for path in strange if path.suffix and path.suffix.lower() not in NOTES)
+    return sorted(counts, key=lambda ending: (-counts[ending], ending))
 
 
 def is_image(path: Path) -> bool:
