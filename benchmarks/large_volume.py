@@ -97,7 +97,7 @@ def main() -> None:
         print(f"{'peak, in MB':24}{'stitching':>11}{'resident':>11}{'seconds':>11}")
         base = peak_of(import_only, args.width)
         print(f"{'imports and network':24}{'':>11}{base.resident:>11.0f}{base.seconds:>11.0f}", flush=True)
-        seen = peak_of(predict, root, args.threads, ["--device", "cpu", *options])
+        seen = peak_of(predict, root, args.threads, ["--device", "cpu", "--trust-code", *options])
         voxels = math.prod(round(n / mm) for n, mm in zip(args.shape, args.spacing or (1, 1, 1), strict=True))
         stitching = 4 * (1 + args.classes + 1) * voxels / MB
         name = f"predict, {args.classes} classes"

@@ -1,9 +1,16 @@
 """One thread: tests run beside each other, and sums in one order are the same everywhere. The home folder is left alone."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+
+from debride.data.formats import FORMATS
+from debride.data.pixels import PIXELS
+from debride.methods import METHODS
+from debride.noise import CLASS_NOISES, NOISES
+from debride.plugins import Registry
 
 torch.set_num_threads(1)
 
@@ -13,3 +20,15 @@ def cache_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEBRIDE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, NOISES, CLASS_NOISES, FORMATS, PIXELS)
+
+
+@pytest.fixture(autouse=True)
+def what_a_test_registers_goes_with_it() -> Iterator[None]:
+    before = [set(registry) for registry in REGISTRIES]
+    yield
+    for registry, names in zip(REGISTRIES, before, strict=True):
+        for name in set(registry) - names:
+            del registry[name]

@@ -14,22 +14,26 @@ from debride.testing import QUICK_METHOD_CHECKS, SLOW_METHOD_CHECKS, Subject
 from debride.testing.method_checks import Check, check_learns, check_resumed_equals_uninterrupted
 from debride.types import TaskName
 
-METHODS.update(TEST_METHODS)
-NAMES = sorted(set(METHODS) - set(TEST_METHODS))
+NAMES = sorted(METHODS)
 SUBJECTS: list[tuple[str, TaskName]] = [(name, task) for name in NAMES for task in sorted(METHODS[name].tasks)]
 
-LEARNING: dict[str, dict[str, Any]] = {
-    "cl": {
-        "warm_up": 0.5
-    },  # corrects labels once: not before the network knows them, which a tenth of 120 steps is too few for
-}
+# "cl" corrects labels once: not before the network knows them, which a tenth of 120 steps is too few for.
+LEARNING: dict[str, dict[str, Any]] = {"cl": {"warm_up": 0.5}}
 """Settings with which a method learns an easy data set, where they are not its defaults."""
+
+ONE_OF_A_KIND = {"ce", "co-teaching", "meta-dcseg", "self-cleansing", "alc", "dcd"}
+"""Methods that always show that they learn: a loss, a selection, weights, cleansing, a teacher, a division. The others do so
+before a release: such a training takes ten times as long as all other checks of a method."""
 
 
 def cases(checks: tuple[Check, ...], subjects: list[tuple[str, TaskName]], *marks: pytest.MarkDecorator) -> list[Any]:
     """Every check of every subject; those of one subject follow each other, for they share its trainings."""
+
+    def marked(name: str, check: Check) -> list[pytest.MarkDecorator]:
+        return [*marks, *([pytest.mark.system] if check is check_learns and name not in ONE_OF_A_KIND else [])]
+
     return [
-        pytest.param(name, task, check, id=f"{name}-{task}-{check.__name__.removeprefix('check_')}", marks=marks)
+        pytest.param(name, task, check, id=f"{name}-{task}-{check.__name__.removeprefix('check_')}", marks=marked(name, check))
         for name, task in subjects
         for check in checks
     ]
@@ -56,7 +60,7 @@ def test_method(name: str, task: TaskName, check: Check, subjects: dict[tuple[st
         return
     if key not in subjects:
         subjects.clear()
-        subjects[key] = Subject(METHODS[name], task, tmp_path)
+        subjects[key] = Subject(TEST_METHODS.get(name) or METHODS[name], task, tmp_path)
     check(subjects[key])
 
 

@@ -42,7 +42,9 @@ def bytes_per_voxel(root: Path, classes: int, options: tuple[str, ...] = (), **s
         make_volume(root / name / "images" / "volume.nii.gz", shape)
         network = "tests.e2e.test_large_volume:pointwise"
         untrained_run(root / name / "run", classes, network=network, patch_size=PATCH, **settings)
-        peaks.append(peak_of(predict, root / name, 1, ("--device", "cpu", *options), start="forkserver").resident)
+        peaks.append(
+            peak_of(predict, root / name, 1, ("--device", "cpu", "--network", network, *options), start="forkserver").resident
+        )
         assert (root / name / "masks" / "volume.nii.gz").exists()
     return (peaks[1] - peaks[0]) * MB / (VOXELS - math.prod(SMALL))
 

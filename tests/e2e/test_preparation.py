@@ -13,7 +13,7 @@ from tests.e2e.conftest import Command
 from tests.unit.test_inference import pieces_by_hand
 from torch import nn
 
-from debride.bench import cell
+from debride.bench import mask_cell
 from debride.data.cache import prepare
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_label, read_values
@@ -60,7 +60,7 @@ def test_a_cropped_training_predicts_whole_images(spacing: list[object], data: P
     dataset = open_dataset(data)
     trained = load_run(tmp_path / "run", "best", torch.device("cpu"))
     test = prepare(dataset, dataset.of("val"), trained.preparation, tmp_path / "cache")
-    measured = list(cell._predictions(trained, test, dataset, torch.device("cpu")))
+    measured = list(mask_cell._predictions(trained, test, dataset, torch.device("cpu")))
     assert len(measured) == len(test) > 0
     for case, predicted, reference, _ in measured:
         found = read_label(tmp_path / "masks" / f"{case.id}.nii.gz", dataset)[0]
@@ -129,6 +129,7 @@ def test_the_largest_component_alone(debride: Command, tmp_path: Path) -> None:
     words = [data, "--out", tmp_path / "run", *SMALL, *network, "--image-size", 32, 32]
     assert debride("train", "ce", *words).code == 0
     words = ["predict", tmp_path / "run", data, "--splits", "train", "val", "test", "--probabilities"]
+    words += ["--network", "tests.e2e.test_preparation:pointwise"]
     assert debride(*words, "--out", tmp_path / "all").code == 0
     assert debride(*words, "--out", tmp_path / "largest", "--largest-component").code == 0
     dataset: Dataset = open_dataset(data)

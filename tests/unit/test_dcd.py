@@ -316,5 +316,5 @@ def test_labels_of_trusted_cases_steer_and_are_not_learnt(config: dict[str, Any]
 
 
 def test_several_processes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="devices: is 2, and dcd keeps label state"):
+    with pytest.raises(DataError, match="`devices`: is 2, and dcd keeps label state"):
         fit(small_class_job(tmp_path, "dcd", devices=2))

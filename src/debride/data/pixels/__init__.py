@@ -51,7 +51,7 @@ MANY = 10_000
 NOTES = frozenset({".csv", ".html", ".json", ".md", ".py", ".txt", ".yaml", ".yml", ".zip"})
 """Endings of files that stand beside images and are none."""
 
-_outside: list[str] = []
+_outside: dict[str, Pixels] = {}
 
 
 def find_pixels(path: Path) -> Pixels:
@@ -66,14 +66,15 @@ def find_pixels(path: Path) -> Pixels:
 def use_pixels(name: str, where: object = "kind of file") -> None:
     """Read and write files of a kind from outside the package from now on in this process: what ``package.module:Class`` is, or
     what a package registers by the name. DataError, naming ``where`` the name stands, if there is no such kind."""
-    if name not in PIXELS and name not in _outside:
-        add_pixels(PIXELS.find(name, where))
-        _outside.append(name)
+    if name not in PIXELS:
+        kind = PIXELS.find(name, where)
+        add_pixels(kind)
+        _outside[name] = kind
 
 
 def outside_pixels() -> tuple[str, ...]:
     """The names that ``use_pixels`` was asked for: what other processes that this one starts must ask for too."""
-    return tuple(_outside)
+    return tuple(name for name, kind in _outside.items() if PIXELS.get(kind.name) is kind)
 
 
 def add_pixels(kind: Pixels) -> None:
