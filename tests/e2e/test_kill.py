@@ -28,7 +28,10 @@ def run_until(seconds: float | None, root: Path, method: str, out: str, resume: 
     run_job(small_job(root, method, out=out, resume=resume, epochs=EPOCHS, trusted=trusted))
 
 
-@pytest.mark.parametrize("method", ["ce", "co-teaching", "remembering", "remembering-twice"])
+BEFORE_A_RELEASE = [pytest.param(name, marks=pytest.mark.system) for name in ("ce", "co-teaching", "remembering")]
+
+
+@pytest.mark.parametrize("method", [*BEFORE_A_RELEASE, "remembering-twice"])
 def test_killed_ten_times(method: str, tmp_path: Path) -> None:
     """One network and two, with and without label state; kill moments are drawn over the length of a training."""
     context = multiprocessing.get_context("forkserver")

@@ -49,13 +49,14 @@ def bytes_per_voxel(root: Path, classes: int, options: tuple[str, ...] = (), **s
     return (peaks[1] - peaks[0]) * MB / (VOXELS - math.prod(SMALL))
 
 
-@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("crop", [False, pytest.param(True, marks=pytest.mark.system)])
 def test_a_volume_of_two_classes(crop: bool, tmp_path: Path) -> None:
     """16 bytes; a copy of the file that is not given back would be 18, one in float32 20."""
     found = bytes_per_voxel(tmp_path, 2, ("--largest-component",), crop=crop)
     assert 14 < found < 17.5
 
 
+@pytest.mark.system
 def test_a_volume_that_was_resampled(tmp_path: Path) -> None:
     """Four classes at an eighth of the voxels take 2 bytes, and 11 each by itself in the file's size; all together, 24."""
     found = bytes_per_voxel(tmp_path, 4, spacing=(2.0, 2.0, 2.0))

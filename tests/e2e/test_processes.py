@@ -20,7 +20,7 @@ from debride.methods.self_cleansing import SelfCleansing
 from debride.training.fit import fit
 
 
-@pytest.mark.parametrize("method", ["ce", "gce"])
+@pytest.mark.parametrize("method", ["ce", pytest.param("gce", marks=pytest.mark.system)])
 def test_two_processes_equal_one(method: str, tmp_path: Path) -> None:
     """Instance normalisation: each image's statistics are its own, so the gradients are the same sums in another order.
 
@@ -61,6 +61,7 @@ def test_two_processes_look_ahead_as_one(tmp_path: Path) -> None:
     assert np.corrcoef(state[1][moved].ravel(), state[2][moved].ravel())[0, 1] > 0.9
 
 
+@pytest.mark.system
 def test_two_processes_cleanse_as_one(tmp_path: Path) -> None:
     """Each sweeps half of the cases, and the mixtures are fitted to the losses of all: the same labels are replaced by the same
     ones, and with the Dice of each image the loss curve is the same too."""

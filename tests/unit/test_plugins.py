@@ -227,7 +227,7 @@ def test_a_registered_kind_of_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "own_kinds" not in sys.modules and outside_pixels() == known, "a built-in name is never taken"
     with pytest.raises(DataError, match="is of a kind that is not read"):
         find_pixels(Path("a.own"))
-    monkeypatch.setattr(pixels, "_outside", [])
+    monkeypatch.setattr(pixels, "_outside", {})
     try:
         use_pixels("mine")
         assert type(find_pixels(Path("a.own"))).__name__ == "Own" and outside_pixels() == ("mine",)

@@ -178,8 +178,8 @@ def _source(cell: Cell) -> dict[str, str]:
     """A hash of what corrupted data depends on beside the settings: the cases, and the size and date of each of their files."""
     cases = open_dataset(cell.path, **cell.open_options).cases
     files = {file for case in cases for file in (*case.image, *([case.label] if case.label else []))}
-    found = {file: file.stat() for file in files | {cell.path} if file.is_file()}
-    dates = sorted((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in found.items())
+    stats = {file: file.stat() for file in files | {cell.path} if file.is_file()}
+    dates = sorted((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats.items())
     return {"files": content_hash([], cases, dates)}
 
 

@@ -37,8 +37,8 @@ def measure_classes(cell: Cell) -> ClassRow:
     job = make_job(cell, given, wrong)
     fit(job)
     done = finished(cell, job)
-    found = _test(clean, done)
-    accuracy = {epoch: result.values["accuracy"] for epoch, result in found.items()}
+    by_epoch = _test(clean, done)
+    accuracy = {epoch: result.values["accuracy"] for epoch, result in by_epoch.items()}
     highest = max(sorted(accuracy), key=accuracy.__getitem__)
     tidy(done.run_folder, done.marked)
     return {
@@ -47,11 +47,11 @@ def measure_classes(cell: Cell) -> ClassRow:
         "task": "classification",
         "classes": list(clean.classes),
         "wrong_labels": wrong,
-        "best": _score(done.best, found[done.best]) if done.best else None,
-        "last": _score(done.last, found[done.last]),
+        "best": _score(done.best, by_epoch[done.best]) if done.best else None,
+        "last": _score(done.last, by_epoch[done.last]),
         "highest": {"epoch": highest, "accuracy": accuracy[highest]},
         "last_ten": _last_ten(accuracy, done.last) if cell.last_ten else None,
-        "confusion": found[done.last].confusion.tolist(),
+        "confusion": by_epoch[done.last].confusion.tolist(),
         "curve": [_point(row, accuracy.get(row["epoch"])) for row in done.metrics],
     }
 

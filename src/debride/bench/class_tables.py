@@ -108,13 +108,13 @@ def _dataset_tables(dataset: str, rows: Sequence[ClassRow], ordered: Sequence[Cl
     accuracy: list[Table] = []
     differences: list[Table] = []
     for rule, (title, meaning) in rules.items():
-        found = {(m, n): _accuracy(rows, rule, m, n) for m in methods for n in noises}
-        if rule != "last" and not any(found.values()):
+        scores = {(m, n): _accuracy(rows, rule, m, n) for m in methods for n in noises}
+        if rule != "last" and not any(scores.values()):
             continue  # no cell was measured so
-        failed = {key: sum(bool(row["failed"]) for row in rows if (row["method"], row["noise"]) == key) for key in found}
-        lines = _grid(methods, noises, found, failed, PERCENT)
+        failed = {key: sum(bool(row["failed"]) for row in rows if (row["method"], row["noise"]) == key) for key in scores}
+        lines = _grid(methods, noises, scores, failed, PERCENT)
         accuracy.append(Table(dataset, f"Test accuracy, {title}", f"In %, {meaning}. {SPREAD}", noises, (labels, *lines)))
-        paired = {(m, n): _paired(found[m, n], found.get((BASELINE, n), {})) for m, n in found if m != BASELINE}
+        paired = {(m, n): _paired(scores[m, n], scores.get((BASELINE, n), {})) for m, n in scores if m != BASELINE}
         if any(paired.values()):
             note = f"In points of accuracy, {meaning}; paired, over the seeds that both have. {SPREAD}"
             others = [method for method in methods if method != BASELINE]
@@ -134,7 +134,7 @@ def _chosen_on(rows: Iterable[ClassRow]) -> str:
 def _accuracy(rows: Iterable[ClassRow], rule: Rule, method: str, noise: str) -> dict[int, float]:
     """Test accuracy by seed of the cells that did not fail."""
     own = [row for row in rows if (row["method"], row["noise"]) == (method, noise) and not row["failed"]]
-    return {row["seed"]: found["accuracy"] for row in own if (found := row[rule]) is not None}
+    return {row["seed"]: score["accuracy"] for row in own if (score := row[rule]) is not None}
 
 
 def _paired(method: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:

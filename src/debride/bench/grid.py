@@ -150,15 +150,15 @@ def make_grid(raw: Mapping[str, Any], where: object, trust_code: bool = False) -
             raise DataError(where, f"has no {name}", f"Give {name}: with a name and settings for each.")
 
     def entries(key: str, cls: type[Any], default: str | None = None) -> dict[str, Any]:
-        found = {}
+        named = {}
         for name, value in raw[key].items():
             here = f"{where}, {key}, {name}"
             if Path(str(name)).name != str(name):
                 raise DataError(here, "is no name for a folder", "Leave slashes and dots out.")
             if value is not None and not isinstance(value, dict):
                 raise DataError(here, "is not a mapping", "Write its settings as NAME: VALUE below it.")
-            found[str(name)] = from_mapping(cls, {**({default: str(name)} if default else {}), **(value or {})}, here)
-        return found
+            named[str(name)] = from_mapping(cls, {**({default: str(name)} if default else {}), **(value or {})}, here)
+        return named
 
     rest = {name: raw[name] for name in plain if raw.get(name) is not None}
     blocks = raw.get("cells") or [{}]
@@ -201,12 +201,12 @@ def _admit(grid: Grid, where: object, trust: Trust) -> None:
 
 def cells(grid: Grid, out: Path) -> list[Cell]:
     """The cells of a grid in the order of its blocks, each once."""
-    found: dict[tuple[Any, ...], Cell] = {}
+    by_place: dict[tuple[Any, ...], Cell] = {}
     for block in grid.cells:
         for dataset, noise, method, seed in _product(grid, block):
             entry, noise_entry, chosen = grid.datasets[dataset], grid.noises[noise], grid.methods[method]
             training = {**grid.training, **entry.training, **chosen.training, "seed": seed}
-            found.setdefault(
+            by_place.setdefault(
                 (dataset, noise, method, seed),
                 Cell(
                     dataset=dataset,
@@ -237,7 +237,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     task=grid.task,
                 ),
             )
-    return list(found.values())
+    return list(by_place.values())
 
 
 def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> Sequence[CellRow]:

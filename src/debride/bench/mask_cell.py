@@ -153,10 +153,10 @@ def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch
     rows: dict[str, list[int]] = {}
     for row, case in enumerate(test.cases):
         rows.setdefault(image_id(case), []).append(row)
-    once = np.array([each[0] for each in rows.values()])
+    once = np.array([of_image[0] for of_image in rows.values()])
     for swept in sweep(trained.method, test, once, trained.config.patch_size, trained.config.batch_size, device):
         for number, row in enumerate(swept.rows):
-            cases = [test.cases[each] for each in rows[image_id(test.cases[row])]]
+            cases = [test.cases[at] for at in rows[image_id(test.cases[row])]]
             predicted: npt.NDArray[np.uint8] | None = None
             for case in cases:
                 assert case.label is not None
@@ -264,7 +264,7 @@ def gallery(cells: Sequence[Cell]) -> Iterator[Picture]:
         seen.add(key)
         for file in sorted((cell.folder / "pictures").glob("*.png")):
             split, case = file.stem.split("-", 1)
-            maps = {each: f"{each.stem}, " for each in sorted(file.with_suffix("").glob("*.png"))}
+            maps = {picture: f"{picture.stem}, " for picture in sorted(file.with_suffix("").glob("*.png"))}
             for picture, named in {file: "", **maps}.items():
                 yield {
                     "dataset": cell.dataset,

@@ -182,8 +182,8 @@ def _outline(axes: Axes, mask: npt.NDArray[np.uint8], colour: str, width: float)
 
 def _by_epoch(row: Any, measure: Measure) -> dict[int, float]:
     """A test measure of a row by epoch, of the epochs that were tested."""
-    found = {point["epoch"]: point[f"test_{measure.lower()}"] for point in row["curve"]}
-    return {epoch: value for epoch, value in found.items() if measured(value)}
+    curve = {point["epoch"]: point[f"test_{measure.lower()}"] for point in row["curve"]}
+    return {epoch: value for epoch, value in curve.items() if measured(value)}
 
 
 def _of_last_ten(row: Any, measure: Measure) -> float | None:

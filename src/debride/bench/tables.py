@@ -246,7 +246,7 @@ def _class_table(dataset: str, chosen: str, pairs: Iterable[tuple[str, str]], ro
     if not classes:
         return []
     shown, mean, of_class = (classes, "mean ", " by class") if len(classes) > 1 else ((), "", "")
-    columns = tuple(f"{name}{epoch}" for name in (*(f"{each} " for each in shown), mean) for epoch in ("best", "last"))
+    columns = tuple(f"{name}{epoch}" for name in (*(f"{known} " for known in shown), mean) for epoch in ("best", "last"))
 
     def numbers(row: Row) -> list[float | None]:
         best, last = row["best"], row["last"]
@@ -280,8 +280,8 @@ def _rater_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[
 
 def _label_line(noises: Sequence[str], rows: Sequence[Row]) -> tuple[str, tuple[str, ...]]:
     """How good the training labels are: their Dice against the clean ones, by noise."""
-    found = [summary(row["label_dice"] for row in rows if row["noise"] == noise) for noise in noises]
-    return "training labels", tuple("–" if entry is None else f"{100 * entry.mean:.1f}" for entry in found)
+    dices = [summary(row["label_dice"] for row in rows if row["noise"] == noise) for noise in noises]
+    return "training labels", tuple("–" if entry is None else f"{100 * entry.mean:.1f}" for entry in dices)
 
 
 def _group(rows: Sequence[Row], baseline: Sequence[Row]) -> Group:
@@ -301,8 +301,8 @@ def _group(rows: Sequence[Row], baseline: Sequence[Row]) -> Group:
 
 def _dice(rows: Iterable[Row], rule: Rule) -> dict[int, float]:
     """Test Dice by seed of the cells that did not fail."""
-    return {row["seed"]: found["dice"] for row in rows if not row["failed"] and (found := row[rule]) is not None}
+    return {row["seed"]: score["dice"] for row in rows if not row["failed"] and (score := row[rule]) is not None}
 
 
 def _summaries(values: Mapping[Rule, Iterable[float | None]]) -> dict[Rule, Summary]:
-    return {rule: found for rule, each in values.items() if (found := summary(each)) is not None}
+    return {rule: spread for rule, numbers in values.items() if (spread := summary(numbers)) is not None}

@@ -119,7 +119,7 @@ def lines_by_pair(
         if own:
             failed = sum(row["failed"] is not None for row in own)
             columns = zip(zip(*map(numbers, own), strict=True), styles, strict=True)
-            lines.append((f"{method}, {noise}", tuple(cell_text(summary(each), failed, style) for each, style in columns)))
+            lines.append((f"{method}, {noise}", tuple(cell_text(summary(values), failed, style) for values, style in columns)))
     return tuple(lines)
 
 
