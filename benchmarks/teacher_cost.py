@@ -145,7 +145,8 @@ def main() -> None:
     print(f"{'':20}{'ms':>8}{'ratio':>7}{'MB':>8}{'ratio':>7}")
     for name, taken in times.items():
         print(f"{name:20}{taken:8.0f}{taken / times['supervised']:7.2f}", end="")
-        print(f"{peaks[name]:8.0f}{peaks[name] / peaks['supervised']:7.2f}" if name in peaks else "")
+        ratio = peaks[name] / peaks["supervised"] if peaks.get("supervised") and name in peaks else float("nan")
+        print(f"{peaks[name]:8.0f}{ratio:7.2f}" if name in peaks else "")
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ def test_methods_refuses_an_unknown_name(debride: Command) -> None:
     assert "or one of the noises markov, " in answer.err and "symmetric" in answer.err
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.system)])
 def test_a_loss_that_is_not_finite_names_step_and_cases(devices: int, trained: Path, debride: Command, tmp_path: Path) -> None:
     words = [*SMALL, *IN_PLANE, "--learning-rate", 1e30, "--clip", "none", "--devices", devices]
     answer = debride("train", "ce", trained / "data", "--out", tmp_path / "run", *words)

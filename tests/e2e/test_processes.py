@@ -88,6 +88,7 @@ def test_two_processes_cleanse_as_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], atol=0.02)
 
 
+@pytest.mark.system
 def test_two_processes_correct_labels_as_one(tmp_path: Path) -> None:
     """The thresholds are those of all cases: before any step both relabel the same pixels."""
     torch.set_num_threads(1)
