@@ -62,8 +62,8 @@ class DividingMethod(Method):
         return (Phase(),) if warming_up(self.config, run) else divided_phases(self.divisions, self.looks)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
-        """L_X + lambda_u L_U + lambda_r L_reg of the phase's network, and lambda_c L_C with projections; in the warm-up both
-        cross-entropies."""
+        """L_X + lambda_u L_U + lambda_r L_reg of the phase's network (DivideMix, Eq. 12), and lambda_c L_C with projections
+        (UNICON; DCD, Eq. 11, where ``weight`` makes L_HF of L_X); in the warm-up both cross-entropies."""
         if run.phase not in NAMES:
             return warm_up_losses((self.first, self.second), batch, self.config.penalise_confidence)
         network, guide = (self.first, self.second) if run.phase == NAMES[0] else (self.second, self.first)
