@@ -10,6 +10,7 @@ from debride.data.formats import FORMATS
 from debride.data.pixels import PIXELS
 from debride.methods import METHODS
 from debride.noise import CLASS_NOISES, NOISES
+from debride.notes import take_notes
 from debride.plugins import Registry
 
 torch.set_num_threads(1)
@@ -26,9 +27,10 @@ REGISTRIES: tuple[Registry[Any], ...] = (METHODS, NOISES, CLASS_NOISES, FORMATS,
 
 
 @pytest.fixture(autouse=True)
-def what_a_test_registers_goes_with_it() -> Iterator[None]:
+def what_a_test_registers_or_notes_goes_with_it() -> Iterator[None]:
     before = [set(registry) for registry in REGISTRIES]
     yield
     for registry, names in zip(REGISTRIES, before, strict=True):
         for name in set(registry) - names:
             del registry[name]
+    take_notes()

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from debride import __version__
 from debride.cli.options import Verbs, with_flags
+from debride.notes import tell_notes
 from debride.types import DataError
 
 
@@ -51,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code; never lets a traceback through."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _answer(words)
+        try:
+            code = _answer(words)
+        finally:
+            tell_notes()
         sys.stdout.flush()
         return code
     except DataError as error:

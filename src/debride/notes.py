@@ -1,0 +1,30 @@
+"""What a user should know of files that were read otherwise than they are stored: said once for each kind of thing."""
+
+from __future__ import annotations
+
+import sys
+
+_noted: dict[str, tuple[str, set[int]]] = {}
+"""By what is said: the first file, and hashes of all."""
+
+
+def note(where: object, said: str) -> None:
+    """Note something of a file or a case, to be said at the end of the work. ``said`` goes on the file's name, and is the same
+    for all files of which the same is true: "is stored in another orientation than its image, and is read turned"."""
+    _noted.setdefault(said, (str(where), set()))[1].add(hash(str(where)))
+
+
+def take_notes() -> list[str]:
+    """What was noted since the last call, a sentence for each kind: its first file, and how many more there are."""
+    sentences = [
+        f"{first} {said}" + (f" (and {len(hashes) - 1} more like it)" if len(hashes) > 1 else "") + "."
+        for said, (first, hashes) in _noted.items()
+    ]
+    _noted.clear()
+    return sentences
+
+
+def tell_notes() -> None:
+    """Say on standard error what was noted."""
+    for sentence in take_notes():
+        sys.stderr.write(f"debride: note: {sentence}\n")
