@@ -54,8 +54,10 @@ class Case:
 
     ``id`` is unique in its data set; where several raters labelled an image it is ``image_id@rater``. ``image`` has one
     path per channel file, in order. ``label`` is None for an image to predict. ``trusted`` says that the label was
-    verified. In classification ``target`` is the class id (None: without a label) in place of ``label``. Where one file holds
-    many images, ``array`` names the array that this one lies in, and ``row`` its place there.
+    verified. ``annotated`` are the ids of the classes that were drawn in this case (None: all); 0 is among them where what is
+    labelled background is certain to be none of the others. ``groups`` are pairs of a name ("site") and a value that the case
+    shares with others. In classification ``target`` is the class id (None: without a label) in place of ``label``. Where one
+    file holds many images, ``array`` names the array that this one lies in, and ``row`` its place there.
     """
 
     id: str
@@ -68,6 +70,12 @@ class Case:
     target: int | None = None
     row: int | None = None
     array: str | None = None
+    annotated: tuple[int, ...] | None = None
+    groups: tuple[tuple[str, str], ...] = ()
+
+    def drew(self, class_id: int) -> bool:
+        """Whether every pixel of a foreground class is labelled so in this case."""
+        return self.annotated is None or class_id in self.annotated
 
 
 @dataclass(frozen=True)

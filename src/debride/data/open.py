@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
+from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
@@ -67,7 +68,11 @@ def open_dataset(
     legend = layout.legend
     if not legend.classes:
         legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
-    cases = [replace(case, patient=_patient(case, layout, patient_pattern, report)) for case in layout.cases]
+    cases = [
+        replace(case, patient=_patient(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
+        for case in layout.cases
+    ]
+    cases = with_annotated(cases, layout.annotated, legend.classes, report)
     splits = _splits(layout, cases, seed, val_fraction, test_fraction, report)
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
     return Dataset(

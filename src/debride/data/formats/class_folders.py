@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from debride.data.formats.about_cases import read_about_cases
 from debride.data.formats.class_table import MAX_CLASSES, write_table
 from debride.data.formats.dataset_json import SPLIT_NAMES, read_object, read_people
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
@@ -66,7 +67,8 @@ class ClassFolders(Format):
             splits = {id: split for id, split in splits.items() if split != "train"}
         if not 2 <= len(classes) <= MAX_CLASSES:
             report(DataError(root, f"has {len(classes)} folders of classes", f"Give 2 to {MAX_CLASSES}."))
-        return Layout(tuple(cases.values()), splits, listed, patients, trusted, Legend(classes))
+        groups = read_about_cases(root / "dataset.json", description, cases, report).groups
+        return Layout(tuple(cases.values()), splits, listed, patients, trusted, Legend(classes), groups=groups)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """The images in a folder, and their classes in a table: as ``ClassTable`` has them."""

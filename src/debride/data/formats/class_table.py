@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from debride.data.formats.about_cases import AboutCases, about_columns, about_fields
 from debride.data.formats.csv_rows import FLAGS, inside, records
 from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
@@ -21,7 +22,8 @@ COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
 
 
 class ClassTable(Format):
-    """labels.csv with the columns image and class, perhaps case, split, patient, trusted; dataset.json may order the classes.
+    """labels.csv with the columns image and class, perhaps case, split, patient, trusted and groups; dataset.json may order the
+    classes.
 
     Paths are relative to the table and stay in its folder. A case is named by its ``case``, else by its image's path without
     ending. A row without a class is for prediction only and belongs to the split test.
@@ -42,6 +44,7 @@ class ClassTable(Format):
         path = root / "labels.csv"
         rows: dict[str, tuple[Case, str, Split | None]] = {}
         patients: dict[str, str] = {}
+        about = AboutCases()
         listed = False
         for where, fields in records(path, ("image", "class"), report):
             listed = listed or "split" in fields
@@ -60,6 +63,7 @@ class ClassTable(Format):
                 report(problem)
             if not problems:
                 rows[id] = Case(id, (image,), None, id, trusted=FLAGS[flag]), fields["class"].strip(), split
+                about.add(id, where, fields)
                 if fields.get("patient"):
                     patients[id] = fields["patient"]
         description = read_object(root / "dataset.json", report)
@@ -76,6 +80,7 @@ class ClassTable(Format):
             patients,
             frozenset(case.id for case in cases if case.trusted),
             Legend(classes),
+            groups=about.groups,
         )
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
@@ -90,13 +95,16 @@ def write_table(dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         raise DataError(dataset.root, "has cases whose names differ in / or . only", "Rename them: each becomes a file.")
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        groups = about_columns(dataset)
+        writer.writerow([*COLUMNS, *groups])
         for number, case in enumerate(dataset.cases, start=1):
             place = places[case.id]
             copy_image(case.image[0], folder / place)
             target = labels.classes[case.id]
             name = "" if target is None else dataset.classes[target]
-            writer.writerow([case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)])
+            about = about_fields(case, dataset)
+            own = [case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)]
+            writer.writerow([*own, *(about[column] for column in groups)])
             labels.done(number, len(dataset.cases))
     write_json(folder / "dataset.json", {"classes": list(dataset.classes)})
 

@@ -20,6 +20,9 @@ from debride.words import some
 MAX_CLASSES = 254
 """Class ids fit in ``uint8`` beside ``IGNORE`` and the mark of values without a class."""
 
+WRITTEN_ANEW = ("patients", "trusted", "annotated", "groups", "values", "ignore")
+"""Entries of a dataset.json that a copy gets from the data set as it was opened."""
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -121,10 +124,10 @@ def report_unknown(where: object, names: Iterable[str], known: Collection[str], 
 
 
 def source_description(dataset: Dataset) -> dict[str, Any]:
-    """The dataset.json of a data set's folder without what is written anew: legend, patients and trust."""
+    """The dataset.json of a data set's folder without what is written anew: legend and what is said of single cases."""
     path = dataset.root / "dataset.json"
     description = read_json(path) if path.exists() else {}
-    return {name: value for name, value in description.items() if name not in ("patients", "trusted", "values", "ignore")}
+    return {name: value for name, value in description.items() if name not in WRITTEN_ANEW}
 
 
 def legend_entries(dataset: Dataset) -> dict[str, Any]:

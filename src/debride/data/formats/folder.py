@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from debride.data.formats.about_cases import about_entries, read_about_cases
 from debride.data.formats.dataset_json import (
     legend_entries,
     people_entries,
@@ -48,14 +49,15 @@ class Folder(Format):
         description = read_object(root / "dataset.json", report)
         patients, trusted = read_people(root / "dataset.json", description, cases, report)
         legend = read_legend(root / "dataset.json", description, report)
-        return Layout(cases, splits, bool(lists), patients, trusted, legend)
+        about = read_about_cases(root / "dataset.json", description, {case.id for case in cases}, report)
+        return Layout(cases, splits, bool(lists), patients, trusted, legend, about.annotated, about.groups)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """As for all layouts; files keep their places."""
         copy_cases(dataset, folder, labels, lambda case, file, kind: file.relative_to(dataset.root))
         write_json(folder / "splits.json", split_lists(dataset))
-        entries = {**source_description(dataset), **legend_entries(dataset), **people_entries(dataset)}
-        write_json(folder / "dataset.json", entries)
+        about = {**people_entries(dataset), **about_entries(dataset)}
+        write_json(folder / "dataset.json", {**source_description(dataset), **legend_entries(dataset), **about})
 
     def labelled(self, root: Path) -> bool:
         """Whether there are masks."""

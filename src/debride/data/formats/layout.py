@@ -14,6 +14,12 @@ from debride.types import Case, DataError, Dataset, Split, TaskName
 Report = Callable[[DataError], None]
 """Receives a problem: raises it, or collects it so that one pass finds all."""
 
+Named = tuple[str, tuple[str, ...]]
+"""Where the annotated classes of a case stand, and their names."""
+
+Groups = tuple[tuple[str, str], ...]
+"""Names and values of a case's groups, as in ``Case``."""
+
 
 @dataclass(frozen=True)
 class Legend:
@@ -28,9 +34,9 @@ class Legend:
 class Layout:
     """What the files of a data set say, before patients and splits are settled.
 
-    Cases have their image's id as patient, and split "train". ``splits`` and ``patients`` go by case id. ``listed`` says that
-    the files give a list of splits: cases that it leaves out are not used. Without one their split is drawn. The ``legend`` of
-    masks is inferred from their values where it is empty.
+    Cases have their image's id as patient, and split "train". ``splits``, ``patients``, ``annotated`` and ``groups`` go by case
+    id. ``listed`` says that the files give a list of splits: cases that it leaves out are not used. Without one their split is
+    drawn. The ``legend`` of masks is inferred from their values where it is empty.
     """
 
     cases: tuple[Case, ...]
@@ -39,6 +45,8 @@ class Layout:
     patients: dict[str, str] = field(default_factory=dict)
     trusted: frozenset[str] = frozenset()
     legend: Legend = field(default_factory=Legend)
+    annotated: Mapping[str, Named] = field(default_factory=dict)
+    groups: Mapping[str, Groups] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Format(ABC):
     @abstractmethod
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """Write the cases of a data set of this layout into the empty ``folder`` with other labels, so that it opens as the
-        same cases with the same splits, patients, trust and classes."""
+        same cases with the same splits, patients, groups, trust, annotated classes and legend."""
 
     def near_miss(self, root: Path) -> DataError | None:
         """What keeps a folder of no known layout from being of this one, where that can be told."""

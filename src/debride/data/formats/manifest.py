@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debride.data.formats.about_cases import AboutCases, about_columns, about_fields, read_about_cases
 from debride.data.formats.csv_rows import FLAGS, inside, records
 from debride.data.formats.dataset_json import legend_entries, read_legend, read_object, read_split_name, source_description
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
@@ -17,7 +18,8 @@ from debride.files import write_json
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
 COLUMNS = ("case", "patient", "image", "label", "rater", "split", "trusted")
-"""The columns that debride knows; case, image and label are required, others are left alone."""
+"""The columns that debride knows; case, image and label are required. Those of ``about_cases`` follow where a
+case has them; others are left alone."""
 
 _UNFIT_FOR_FILES = frozenset('/\\:*?"<>|@\n\r\t\0')
 
@@ -30,7 +32,8 @@ class _Row:
 
 
 class Manifest(Format):
-    """manifest.csv with the columns case, image, label, perhaps patient, rater, split, trusted; dataset.json if it exists.
+    """manifest.csv with the columns case, image, label, perhaps patient, rater, split, trusted, annotated and groups;
+    dataset.json if it exists.
 
     Paths are relative to the manifest and stay in its folder; several channel files of an image are separated by ``;``. A row
     with a rater is the case ``case@rater``. Only a test case may have no label.
@@ -48,6 +51,7 @@ class Manifest(Format):
         """As for all layouts."""
         path = root / "manifest.csv"
         rows: dict[str, _Row] = {}
+        about = AboutCases()
         listed = False
         for where, fields in records(path, ("case", "image", "label"), report):
             listed = listed or "split" in fields
@@ -57,8 +61,10 @@ class Manifest(Format):
                 report(DataError(where, f"names the case {row.case.id} again", remedy))
             elif row:
                 rows[row.case.id] = row
+                about.add(row.case.id, where, fields)
         _report_conflicts(path, rows.values(), report)
         description = read_object(root / "dataset.json", report)
+        beside = read_about_cases(root / "dataset.json", description, rows, report)
         return Layout(
             cases=tuple(row.case for row in rows.values()),
             splits={id: row.split for id, row in rows.items() if row.split},
@@ -66,6 +72,8 @@ class Manifest(Format):
             patients={id: row.patient for id, row in rows.items() if row.patient},
             trusted=frozenset(id for id, row in rows.items() if row.case.trusted),
             legend=read_legend(root / "dataset.json", description, report),
+            annotated={**beside.annotated, **about.annotated},
+            groups={**beside.groups, **about.groups},
         )
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
@@ -78,7 +86,7 @@ class Manifest(Format):
         written = copy_cases(dataset, folder, labels, place)
         write_json(folder / "dataset.json", {**source_description(dataset), **legend_entries(dataset)})
         with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, (*COLUMNS, *about_columns(dataset)), "", "ignore", lineterminator="\n")
             writer.writeheader()
             for case in dataset.cases:
                 writer.writerow(
@@ -90,6 +98,7 @@ class Manifest(Format):
                         "rater": case.rater or "",
                         "split": case.split,
                         "trusted": int(case.trusted),
+                        **about_fields(case, dataset),
                     }
                 )
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from debride.data.formats.about_cases import about_entries, read_about_cases
 from debride.data.formats.dataset_json import (
     MAX_CLASSES,
     people_entries,
@@ -57,7 +58,9 @@ class NnUNet(Format):
             splits = read_splits(split_file, _read_fold(split_file, fold), known, report)
         patients, trusted = read_people(path, description, cases + test, report)
         splits = {**splits, **{case.id: "test" for case in test}}
-        return Layout(cases + test, splits, split_file.exists(), patients, trusted, legend)
+        about = read_about_cases(path, description, {case.id for case in cases + test}, report)
+        listed = split_file.exists()
+        return Layout(cases + test, splits, listed, patients, trusted, legend, about.annotated, about.groups)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """As for all layouts: the splits become fold 0, and test cases go to imagesTs."""
@@ -69,8 +72,8 @@ class NnUNet(Format):
             [{"train": [case.id for case in dataset.of("train")], "val": [case.id for case in dataset.of("val")]}],
         )
         count = len(dataset.of("train", "val"))
-        entries = {**source_description(dataset), "numTraining": count, **people_entries(dataset)}
-        write_json(folder / "dataset.json", entries)
+        about = {**people_entries(dataset), **about_entries(dataset)}
+        write_json(folder / "dataset.json", {**source_description(dataset), "numTraining": count, **about})
 
     def labelled(self, root: Path) -> bool:
         """Whether there are labels to train on."""

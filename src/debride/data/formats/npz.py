@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.formats.about_cases import about_entries, read_about_cases
 from debride.data.formats.dataset_json import (
     SPLITS,
     people_entries,
@@ -28,8 +29,8 @@ _REMEDY = "Give train_images (N, H, W) or (N, H, W, 3) uint8 and train_labels (N
 
 
 class Npz(Format):
-    """One file with the arrays {train,val,test}_{images,labels}. In a folder of it, dataset.json may name classes, patients and
-    trusted cases, and splits.json the cases of each split: those that it leaves out are not used.
+    """One file with the arrays {train,val,test}_{images,labels}. In a folder of it, dataset.json may name classes, patients,
+    groups and trusted cases, and splits.json the cases of each split: those that it leaves out are not used.
 
     Cases are named by split and row. A split without arrays is drawn from the training cases, as for other formats. Images
     without an array of labels are cases without a class.
@@ -76,19 +77,21 @@ class Npz(Format):
         patients, trusted = read_people(beside, description, cases, report)
         number = 1 + max((case.target for case in cases if case.target is not None), default=0)
         legend = _legend(file if root.is_file() else beside, description, number, "train_labels" in present, report)
-        return Layout(tuple(cases), splits, listed, patients, trusted, legend)
+        groups = read_about_cases(beside, description, {case.id for case in cases}, report).groups
+        return Layout(tuple(cases), splits, listed, patients, trusted, legend, groups=groups)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """The file with other labels in their type and shape; all else in it is copied as it is compressed.
 
-        Beside it lie dataset.json (classes, patients, trusted), trusted.txt where cases are trusted, and splits.json where
-        cases have been left out or have another split than their array's.
+        Beside it lie dataset.json (classes, patients, groups, trusted), trusted.txt where cases are trusted, and splits.json
+        where cases have been left out or have another split than their array's.
         """
         file = dataset.cases[0].image[0]
         touched = {case.array: None for case in dataset.cases if labels.classes[case.id] != case.target}
         changed = {labels_of(name): _relabelled(dataset, labels.classes, file, name) for name in touched if name}
         arrays.copy(file, folder / file.name, changed, labels.done)
-        write_json(folder / "dataset.json", {"classes": list(dataset.classes), **people_entries(dataset)})
+        about = {**people_entries(dataset), **about_entries(dataset)}
+        write_json(folder / "dataset.json", {"classes": list(dataset.classes), **about})
         trusted = [case.id for case in dataset.cases if case.trusted]
         if trusted:
             write_text(folder / "trusted.txt", "".join(f"{id}\n" for id in trusted))

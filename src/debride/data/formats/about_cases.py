@@ -1,0 +1,118 @@
+"""What the files of a data set say of single cases beside their labels: the classes that were drawn, and groups.
+
+In dataset.json these are ``"annotated": {"case1": ["liver"]}`` and ``"groups": {"site": {"case1": "A"}}``, in a table the
+columns ``annotated`` (names separated by ``;`` or ``|``), ``site``, ``scanner`` and ``protocol``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from debride.data.formats.dataset_json import report_unknown
+from debride.data.formats.layout import Groups, Named, Report
+from debride.types import Case, DataError, Dataset
+
+GROUPS = ("site", "scanner", "protocol")
+"""The groups of cases that files may name, beside patients."""
+
+_FORM = 'Write {"annotated": {"case1": ["liver"]}}, with the names of classes.'
+
+
+@dataclass(frozen=True)
+class AboutCases:
+    """By case id: the ``annotated`` classes as they are named, and ``groups``."""
+
+    annotated: dict[str, Named] = field(default_factory=dict)
+    groups: dict[str, Groups] = field(default_factory=dict)
+
+    def add(self, id: str, where: str, fields: Mapping[str, str]) -> None:
+        """Take what a row of a table says of a case."""
+        names = tuple(name.strip() for name in re.split("[;|]", fields.get("annotated", "")) if name.strip())
+        if names:
+            self.annotated[id] = (where, names)
+        if groups := tuple((name, fields[name].strip()) for name in GROUPS if fields.get(name, "").strip()):
+            self.groups[id] = groups
+
+
+def read_about_cases(path: Path, description: dict[str, Any], known: Collection[str], report: Report) -> AboutCases:
+    """What a dataset.json says of the cases whose ids are ``known``; its problems are reported."""
+    annotated, groups = description.get("annotated", {}), description.get("groups", {})
+    if not isinstance(annotated, dict) or not all(_is_names(names) for names in annotated.values()):
+        report(DataError(path, '"annotated" does not map case ids to lists of classes', _FORM))
+        annotated = {}
+    shape = isinstance(groups, dict) and all(isinstance(of_case, dict) for of_case in groups.values())
+    if not shape or not all(isinstance(value, str) for of_case in groups.values() for value in of_case.values()):
+        problem = '"groups" does not map names of groups to case ids and values'
+        report(DataError(path, problem, 'Write {"groups": {"site": {"case1": "A"}}}.'))
+        groups = {}
+    for name in groups.keys() - set(GROUPS):
+        report(DataError(path, f'"groups" has the name {name!r}', f"Groups are {', '.join(GROUPS)}."))
+    report_unknown(path, [*annotated, *(id for of_case in groups.values() for id in of_case)], known, report)
+    by_case: dict[str, Groups] = {}
+    for name in GROUPS:
+        for id, value in groups.get(name, {}).items():
+            if value.strip():
+                by_case[id] = (*by_case.get(id, ()), (name, value.strip()))
+    return AboutCases({id: (str(path), tuple(str(name).strip() for name in names)) for id, names in annotated.items()}, by_case)
+
+
+def with_annotated(cases: Iterable[Case], annotated: Mapping[str, Named], classes: Sequence[str], report: Report) -> list[Case]:
+    """The cases with the ids of their annotated classes; names and ids of classes that do not exist are reported."""
+    ids = {name: class_id for class_id, name in enumerate(classes)}
+
+    def drawn(id: str) -> tuple[int, ...] | None:
+        where, names = annotated[id]
+        found = {ids[name] if name in ids else _as_id(name, classes) for name in names}
+        unknown = [name for name in names if name not in ids and _as_id(name, classes) is None]
+        if unknown or not names:
+            near = difflib.get_close_matches(unknown[0], classes, n=3, cutoff=0.5) if unknown else []
+            remedy = f"Did you mean {', '.join(near)}?" if near else f"Classes are {', '.join(classes[:10])}."
+            problem = f"names {unknown[0]!r} as annotated in {id}, which is no class" if unknown else f"names no class of {id}"
+            report(DataError(where, problem, remedy))
+            return None
+        known = sorted(class_id for class_id in found if class_id is not None)
+        return None if set(known) >= set(range(1, len(classes))) else tuple(known)
+
+    return [replace(case, annotated=drawn(case.id)) if case.id in annotated else case for case in cases]
+
+
+def about_entries(dataset: Dataset) -> dict[str, Any]:
+    """What ``read_about_cases`` reads, for a dataset.json; without what no case has."""
+    annotated = {case.id: _names(case, dataset) for case in dataset.cases if case.annotated is not None}
+    groups: dict[str, dict[str, str]] = {}
+    for case in dataset.cases:
+        for name, value in case.groups:
+            groups.setdefault(name, {})[case.id] = value
+    return {**({"annotated": annotated} if annotated else {}), **({"groups": groups} if groups else {})}
+
+
+def about_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The columns of a table that hold what is said of any case."""
+    named = {name for case in dataset.cases for name, _ in case.groups}
+    partly = any(case.annotated is not None for case in dataset.cases)
+    return (*(("annotated",) if partly else ()), *(name for name in GROUPS if name in named))
+
+
+def about_fields(case: Case, dataset: Dataset) -> dict[str, str]:
+    """The fields of a case in these columns."""
+    annotated = "" if case.annotated is None else ";".join(_names(case, dataset))
+    return {"annotated": annotated, **dict.fromkeys(GROUPS, ""), **dict(case.groups)}
+
+
+def _names(case: Case, dataset: Dataset) -> list[str]:
+    """The annotated classes by name, and by id where a name could not be read from a table again."""
+    names = (dataset.classes[id] for id in case.annotated or ())
+    return [str(dataset.classes.index(name)) if set(name) & set(";|") or name != name.strip() else name for name in names]
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) or type(name) is int for name in value)
+
+
+def _as_id(name: str, classes: Sequence[str]) -> int | None:
+    return int(name) if name.isascii() and name.isdecimal() and len(name) < 4 and int(name) < len(classes) else None
