@@ -7,27 +7,34 @@ import errno
 import hashlib
 import json
 import os
-import secrets
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from debride.temporaries import temporary_file, temporary_folder
 from debride.types import DataError
 
-TEMPORARY = ".tmp-"
-"""How the names of files begin that are being written."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, None)  # None: NumPy's error where a disk is full
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ)
 
-LOCK = ".lock"
-"""The file that ``exclusive`` leaves in a folder."""
+_UNWRITABLE = {*_FULL, *_NOT_ALLOWED, *_IN_THE_WAY}
+"""What a user can mend."""
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, None}
-"""What a user can mend. NumPy reports a disk that is full without a number; a file may stand where a folder should be."""
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turns what keeps a user's disk from being written into DataError, which names ``target``; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        remedy = "Free space there, or choose a folder that has space and that you may write to."
+        if error.errno in _IN_THE_WAY:
+            remedy = "Move away what stands there, or choose another folder."
+        raise DataError(target, f"cannot be written ({error.strerror or error})", remedy) from error
 
 
 @contextmanager
@@ -37,16 +44,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     The file is flushed to the disk before it is moved, and removed if the block fails. Missing parent folders are made.
     Raises DataError naming ``target`` if the disk is full or the folder is not writable.
     """
-    temporary = _beside(target)
-    with _writing(target):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with writing(target), temporary_file(target) as temporary:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
 
 
 @contextmanager
@@ -56,95 +58,13 @@ def atomic_files(target: Path) -> Iterator[Path]:
     When the block ends without an error, what was written there is flushed to the disk and moved: other files first, the one
     that names them last. Raises DataError as ``atomic_path`` does.
     """
-    with _writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target.parent) as folder:
-            path = Path(folder) / target.name
-            yield path
-            for file in (*sorted(beside for beside in Path(folder).iterdir() if beside != path), path):
-                with file.open("rb+") as opened:
-                    os.fsync(opened.fileno())
-                file.replace(target.parent / file.name)
-
-
-@contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
-
-    ``target`` must be absent or empty, as ``new_folder`` sees to. Raises DataError as ``atomic_path`` does.
-    """
-    temporary = _beside(target)
-    with _writing(target):
-        try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            if target.exists():
-                _remove_empty(target)
-            temporary.replace(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing to a folder for as long as the block lasts; ends with the process, however that ends.
-
-    Raises DataError if another process holds the folder.
-    """
-    lock = FileLock(folder / LOCK)
-    with _writing(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            remedy = "Wait for it to end, or choose another folder."
-            raise DataError(folder, "is being written by another process", remedy) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_empty(folder: Path) -> bool:
-    """Whether a folder is absent or holds nothing; the lock of ``exclusive`` and what a killed process was writing do not
-    count."""
-    return not folder.exists() or all(entry.name.startswith((LOCK, TEMPORARY)) for entry in folder.iterdir())
-
-
-def new_folder(
-    out: Path,
-    *,
-    apart_from: Mapping[str, Path] = MappingProxyType({}),
-    may_go_on: bool = False,
-    remedy: str = "Choose a new folder, or remove this one.",
-) -> Path:
-    """The resolved path of a folder that results may be written to; it is not made yet.
-
-    ``apart_from`` names the sources ("the data set") that the folder must neither lie in nor hold. ``may_go_on`` permits
-    content: the caller has seen that it is work of its own that was cut off. ``remedy`` is for a folder with content.
-    Raises DataError for a file in the way, also as a parent; for a folder with content, but for what ``is_empty`` leaves out;
-    and for one that is not apart.
-    """
-    folder = keep_apart(out, apart_from)
-    for name, source in apart_from.items():
-        if source.resolve().is_relative_to(folder):
-            raise DataError(out, f"holds {name}", "Choose a folder apart from it: a source is never changed.")
-    for place in (out, *out.parents):
-        if place.exists() and not place.is_dir():
-            problem = "is a file" if place == out else f"cannot be a folder: {place} is a file"
-            raise DataError(out, problem, "Choose another folder.")
-    if not may_go_on and not is_empty(folder):
-        raise DataError(out, "is not empty", remedy)
-    return folder
-
-
-def keep_apart(folder: Path, sources: Mapping[str, Path]) -> Path:
-    """The resolved path of a folder; DataError if it lies in one of the sources, which are named as in ``new_folder``."""
-    resolved = folder.resolve()
-    for name, source in sources.items():
-        if resolved.is_relative_to(source.resolve()):
-            raise DataError(folder, f"lies in {name}", "Choose a folder outside it: a source is never changed.")
-    return resolved
+    with writing(target), temporary_folder(target) as folder:
+        path = folder / target.name
+        yield path
+        for file in (*sorted(beside for beside in folder.iterdir() if beside != path), path):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+            file.replace(target.parent / file.name)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -200,7 +120,7 @@ def read_yaml(path: Path) -> Any:
 def append_jsonl(path: Path, row: Any) -> None:
     """Append one value as a line of JSON and flush it to the disk; what a killed process left of a line is cut off first."""
     line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
             file.truncate(_end_of_last_line(path))
@@ -241,21 +161,6 @@ def content_hash(paths: Iterable[Path], *extra: object) -> str:
     return digest.hexdigest()
 
 
-def _beside(target: Path) -> Path:
-    return target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}-{target.name}")
-
-
-def _remove_empty(folder: Path) -> None:
-    """Removes a folder and what ``is_empty`` leaves out; DataError if another process is writing to it."""
-    if any(folder.iterdir()):
-        with exclusive(folder):
-            for entry in folder.iterdir():
-                if entry.name.startswith(TEMPORARY):
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        (folder / LOCK).unlink(missing_ok=True)
-    folder.rmdir()
-
-
 def _end_of_last_line(path: Path) -> int:
     """Position after the last newline, searched from the end in blocks."""
     with path.open("rb") as file:
@@ -268,14 +173,3 @@ def _end_of_last_line(path: Path) -> int:
                 return start + newline + 1
             end = start
     return 0
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        remedy = "Free space there, or choose a folder that has space and that you may write to."
-        raise DataError(target, f"cannot be written ({error.strerror or error})", remedy) from error

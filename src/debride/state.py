@@ -21,7 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.files import atomic_folder, read_json, write_json
+from debride.files import read_json, write_json
+from debride.folders import atomic_folder
 from debride.types import DataError
 from debride.warp import Warp
 

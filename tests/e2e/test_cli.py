@@ -22,7 +22,8 @@ from tests.e2e.conftest import Command
 from debride.cli import main
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label, read_values
-from debride.files import LOCK, read_jsonl
+from debride.files import read_jsonl
+from debride.folders import LOCK
 from debride.methods import METHODS
 from debride.noise import NOISES
 from debride.noise.strength import changed_rate, label_dice

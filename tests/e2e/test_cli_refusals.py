@@ -21,7 +21,8 @@ from tests.methods_under_test import Remembering
 from tests.training_jobs import same, weights
 
 from debride.cli import main
-from debride.files import exclusive, read_jsonl
+from debride.files import read_jsonl
+from debride.folders import exclusive
 from debride.methods import METHODS
 from debride.methods.ce import CrossEntropy
 from debride.training.run import TrainingRun

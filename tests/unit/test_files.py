@@ -8,21 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from debride.files import (
-    LOCK,
-    TEMPORARY,
-    append_jsonl,
-    atomic_folder,
-    atomic_path,
-    content_hash,
-    exclusive,
-    new_folder,
-    read_json,
-    read_jsonl,
-    write_csv,
-    write_json,
-    write_text,
-)
+from debride.files import append_jsonl, atomic_path, content_hash, read_json, read_jsonl, write_csv, write_json, write_text
+from debride.folders import LOCK, atomic_folder, exclusive, new_folder
+from debride.temporaries import TEMPORARY
 from debride.types import DataError
 
 

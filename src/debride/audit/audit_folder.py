@@ -13,7 +13,9 @@ import numpy as np
 
 from debride.audit.evidence import CaseScore, ClassScore
 from debride.audit.findings import Finding, Label, Numbers
-from debride.files import TEMPORARY, atomic_path, new_folder, write_csv, write_text
+from debride.files import atomic_path, write_csv, write_text
+from debride.folders import new_folder
+from debride.temporaries import TEMPORARY
 from debride.types import Case, DataError, Dataset
 
 MARKER = ".debride-audit"

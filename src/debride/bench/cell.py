@@ -11,7 +11,8 @@ import torch
 from debride.bench.cell_base import RESULT, Cell, has_failed, prepare_folder
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.bench.tabulate import CellRow
-from debride.files import exclusive, read_json, write_json
+from debride.files import read_json, write_json
+from debride.folders import exclusive
 from debride.types import DataError
 
 

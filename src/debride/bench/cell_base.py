@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +16,14 @@ import torch
 from debride.bench.tabulate import CellRow
 from debride.data.open import open_dataset, subset
 from debride.data.rater_choice import choose_raters
-from debride.files import LOCK, content_hash, read_json, read_jsonl, write_json
+from debride.files import content_hash, read_json, read_jsonl, write_json
+from debride.folders import LOCK
 from debride.methods import find_method
 from debride.noise import ClassNoise, Noise
 from debride.noise.protocol import LabelFile
 from debride.plugins import Trust
 from debride.settings import from_mapping
+from debride.temporaries import temporary_folder
 from debride.training.job import Job
 from debride.training.predict import load_run
 from debride.training.task import TASKS
@@ -188,14 +191,12 @@ def corrupted_folder(cell: Cell, corrupt: Callable[[Path], object]) -> Path:
     record of the files that it was made of."""
     folder = cell.data_folder
     if not folder.exists():
-        own = folder.with_name(f"{folder.name}-{os.getpid()}")
         source = _source(cell)
-        corrupt(own)
-        write_json(own / SOURCE, source)
-        try:
-            own.rename(folder)
-        except OSError:  # another cell was quicker: what it wrote is the same
-            shutil.rmtree(own)
+        with temporary_folder(folder) as temporary:
+            corrupt(temporary / folder.name)
+            write_json(temporary / folder.name / SOURCE, source)
+            with suppress(OSError):  # another cell was quicker: what it wrote is the same
+                (temporary / folder.name).rename(folder)
     return folder
 
 

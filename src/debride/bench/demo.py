@@ -7,7 +7,7 @@ from pathlib import Path
 from debride.bench.grid import make_grid, run_grid
 from debride.bench.phantom import write_phantoms
 from debride.data.check import find_problems
-from debride.files import new_folder
+from debride.folders import new_folder
 from debride.types import DataError
 
 GRID = {

@@ -18,7 +18,8 @@ from debride.bench.cell_base import Cell, drop_stale, expanded, open_given
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.bench.results import write_report, write_tables
 from debride.bench.tabulate import CellRow
-from debride.files import new_folder, read_yaml, write_json
+from debride.files import read_yaml, write_json
+from debride.folders import new_folder
 from debride.methods import find_method
 from debride.plugins import Trust
 from debride.progress import track

@@ -17,7 +17,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from debride.data.pixels.images import write_values
-from debride.files import atomic_folder, new_folder, write_json
+from debride.files import write_json
+from debride.folders import atomic_folder, new_folder
 from debride.rng import generator
 from debride.types import DataError, Geometry
 

@@ -85,7 +85,7 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.audit.audit_folder import check_output, claim_output
     from debride.audit.passes import audit_dataset
     from debride.data.rater_choice import image_id
-    from debride.files import exclusive
+    from debride.folders import exclusive
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")

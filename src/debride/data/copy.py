@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from debride.data.formats import NewLabels, find_format
 from debride.data.pixels.images import copy_image, read_label, stem, suffix, write_label_like
-from debride.files import atomic_folder, new_folder
+from debride.folders import atomic_folder, new_folder
 from debride.types import Case, Dataset, Geometry
 
 Label = npt.NDArray[np.uint8]

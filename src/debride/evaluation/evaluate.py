@@ -14,7 +14,8 @@ from debride.data.pixels.images import is_image, read_label, same_spacing, stem
 from debride.data.rater_choice import image_id
 from debride.evaluation.metrics import METRICS, NEEDS, Better, Metric, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
-from debride.files import atomic_folder, new_folder, write_csv, write_json, write_text
+from debride.files import write_csv, write_json, write_text
+from debride.folders import atomic_folder, new_folder
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 from debride.words import listed
 

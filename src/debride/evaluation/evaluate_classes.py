@@ -14,7 +14,8 @@ from debride.data.classes.class_labels import missing_labels
 from debride.evaluation.class_metrics import CLASS_METRICS, Ids, Measures, intervals, measures, ratio
 from debride.evaluation.class_predictions import FILE, Floats, read_predictions
 from debride.evaluation.summary import RESAMPLES
-from debride.files import atomic_folder, atomic_path, new_folder, write_csv, write_json, write_text
+from debride.files import atomic_path, write_csv, write_json, write_text
+from debride.folders import atomic_folder, new_folder
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 

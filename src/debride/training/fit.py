@@ -16,7 +16,8 @@ from lightning_fabric import Fabric
 
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
-from debride.files import append_jsonl, exclusive, read_jsonl, write_text
+from debride.files import append_jsonl, read_jsonl, write_text
+from debride.folders import exclusive
 from debride.methods.base import Method, Phase
 from debride.progress import track
 from debride.state import LabelState

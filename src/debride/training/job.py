@@ -15,7 +15,8 @@ import torch
 
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
-from debride.files import keep_apart, new_folder, write_json
+from debride.files import write_json
+from debride.folders import keep_apart, new_folder
 from debride.methods import METHODS, find_method, methods_for
 from debride.methods.base import Method
 from debride.networks import Network

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from debride.files import new_folder
+from debride.folders import new_folder
 from debride.methods import find_method
 from debride.networks import Network
 from debride.plugins import NOTHING, Trust

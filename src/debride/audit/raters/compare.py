@@ -23,7 +23,8 @@ from debride.audit.raters.rater_agreement import (
 from debride.data.copy import copy_dataset
 from debride.data.pixels.images import read_label, same_spacing
 from debride.data.rater_choice import image_id
-from debride.files import new_folder, write_csv, write_json, write_text
+from debride.files import write_csv, write_json, write_text
+from debride.folders import new_folder
 from debride.types import Case, DataError, Dataset, Geometry
 
 __all__ = [

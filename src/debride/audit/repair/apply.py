@@ -20,7 +20,8 @@ from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files,
 from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
-from debride.files import new_folder, write_text
+from debride.files import write_text
+from debride.folders import new_folder
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, Dataset, Geometry
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from debride.data.formats import find_format
 from debride.data.formats.layout import NewLabels
 from debride.data.pixels import arrays
-from debride.files import atomic_folder, new_folder, read_text, write_json
+from debride.files import read_text, write_json
+from debride.folders import atomic_folder, new_folder
 from debride.noise import ClassNoise, name_of, parameters
 from debride.noise.class_noises import FromFile
 from debride.settings import check_bounds

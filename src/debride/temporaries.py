@@ -1,0 +1,116 @@
+"""Files and folders while they are written: how they are named, and how those that a killed process left are told and removed.
+
+Each is held by a lock that ends with its process, however that ends. One that nobody holds is an orphan.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows: nothing is held, and nothing is taken for an orphan
+    _locks: Any = None
+else:
+    _locks = _fcntl
+
+TEMPORARY = ".tmp-"
+"""How the names of files and folders begin that are being written."""
+
+_ENDINGS = 24  # characters of the target's name that are kept: its endings, so that the name is never too long for a file
+
+
+@contextmanager
+def temporary_file(target: Path) -> Iterator[Path]:
+    """An empty file beside ``target``, with its endings, that is removed when the block ends, if it is still there.
+
+    Missing parent folders are made, and orphans beside it are removed, once for each folder in a process.
+    """
+    with _held(target, lambda path: path.touch(exist_ok=False)) as path:
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target`` that is removed when the block ends, if it is still there; the rest as for a file."""
+    with _held(target, Path.mkdir) as path:
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_orphans(folder: Path) -> None:
+    """Removes what killed processes were writing in a folder, not in those within it.
+
+    What cannot be locked or removed is left, as on some network disks.
+    """
+    with os.scandir(folder) as entries:
+        paths = [Path(entry) for entry in entries if entry.name.startswith(TEMPORARY) and not entry.is_symlink()]
+    for path in paths:
+        is_folder = path.is_dir()
+        lock = _lock(path, os.O_RDONLY if is_folder else os.O_RDWR, alone=True)
+        if lock is None:
+            continue
+        try:
+            if is_folder:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:
+            continue
+        finally:
+            os.close(lock)
+
+
+@functools.lru_cache(maxsize=4096)
+def _tidied(folder: Path) -> Path:
+    """The folder without orphans: those of processes that are killed later are left to the next process."""
+    remove_orphans(folder)
+    return folder
+
+
+@contextmanager
+def _held(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """A new path beside ``target``, made by ``make``, that no other process takes for an orphan while the block lasts."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _tidied(target.parent)
+    while True:
+        path = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}{target.name[-_ENDINGS:]}")
+        make(path)
+        lock = _lock(path, os.O_RDONLY, alone=False)
+        if path.exists():  # else another process took it for an orphan before it was locked
+            break
+        if lock is not None:
+            os.close(lock)
+    try:
+        yield path
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: Path, mode: int, alone: bool) -> int | None:
+    """A descriptor that holds a lock on a file or folder until it is closed; None where that cannot be had."""
+    if _locks is None:
+        return None
+    try:
+        descriptor = os.open(path, mode | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        _locks.flock(descriptor, _locks.LOCK_NB | (_locks.LOCK_EX if alone else _locks.LOCK_SH))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
