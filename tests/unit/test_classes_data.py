@@ -442,7 +442,7 @@ def test_unfit_rows(tmp_path: Path, row: str, problem: str) -> None:
     ("text", "problem"),
     [
         ("", "has no column class, image"),
-        ("image;class\n", "has no column class, image"),
+        ("image:class\n", "has no column class, image"),
         ("case,class\nx,a\n", "has no column image"),
         ('"image,class\n', "is not valid CSV"),
         ("image,class\n", "has no cases|names 0 classes"),

@@ -14,6 +14,8 @@ import numpy as np
 from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
 from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
+from debride.data.formats.names import plain
+from debride.data.links import unfetched
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
 from debride.data.rater_choice import image_id
@@ -59,7 +61,7 @@ def open_dataset(
     """
     root = Path(path).resolve()
     if not root.exists():
-        raise DataError(root, "does not exist", "Check the path.")
+        raise unfetched(root) or DataError(root, "does not exist", "Check the path.")
     known = find_format(format) if format else _format_of(root)
     layout = known.read(root, report, fold=fold)
     if not layout.cases:
@@ -255,7 +257,9 @@ def _read_trusted(path: Path | None, known: Collection[str], report: Report) -> 
 
 
 def _names_in(path: Path) -> list[str]:
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if problem := unfetched(path):
+        raise problem
+    return [plain(line, path) for line in read_text(path).splitlines() if line.strip()]
 
 
 def _ndim(cases: Sequence[Case], report: Report) -> int:

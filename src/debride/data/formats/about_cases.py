@@ -15,6 +15,7 @@ from typing import Any
 
 from debride.data.formats.dataset_json import report_unknown
 from debride.data.formats.layout import Groups, Named, Report
+from debride.data.formats.names import plain
 from debride.types import Case, DataError, Dataset
 
 GROUPS = ("site", "scanner", "protocol")
@@ -52,6 +53,8 @@ def read_about_cases(path: Path, description: dict[str, Any], known: Collection[
         groups = {}
     for name in groups.keys() - set(GROUPS):
         report(DataError(path, f'"groups" has the name {name!r}', f"Groups are {', '.join(GROUPS)}."))
+    annotated = {plain(id, path): names for id, names in annotated.items()}
+    groups = {name: {plain(id, path): value for id, value in of_case.items()} for name, of_case in groups.items()}
     report_unknown(path, [*annotated, *(id for of_case in groups.values() for id in of_case)], known, report)
     by_case: dict[str, Groups] = {}
     for name in GROUPS:

@@ -8,6 +8,7 @@ from debride.data.formats.about_cases import read_about_cases
 from debride.data.formats.class_table import MAX_CLASSES, write_table
 from debride.data.formats.dataset_json import SPLIT_NAMES, read_object, read_people
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
+from debride.data.formats.names import plain
 from debride.data.pixels.images import endings, is_image, suffix
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
@@ -42,7 +43,7 @@ class ClassFolders(Format):
             report(DataError(root, beside, f"Move those away, or name them as splits: {', '.join(SPLIT_NAMES)}."))
         by_split = [(split, sub) for top, split in of_splits.items() for sub in _folders_in(top)]
         folders: list[tuple[Split | None, Path]] = [*by_split] if of_splits else [(None, top) for top in tops]
-        classes = tuple(sorted({folder.name for _, folder in folders}))
+        classes = tuple(sorted({plain(folder.name, folder) for _, folder in folders}))
         cases: dict[str, Case] = {}
         splits: dict[str, Split] = {}
         for split, folder in folders:
@@ -51,13 +52,13 @@ class ClassFolders(Format):
                     if not image.name.startswith("."):
                         report(_unread(image))
                     continue
-                id = str(image.relative_to(root))[: -len(suffix(image))]
+                id = plain(str(image.relative_to(root))[: -len(suffix(image))], image)
                 if id in cases:
                     report(
                         DataError(image, f"has the same name as {cases[id].image[0].name}", "Keep one of them, or rename one.")
                     )
                     continue
-                cases[id] = Case(id, (image,), None, id, target=classes.index(folder.name))
+                cases[id] = Case(id, (image,), None, id, target=classes.index(plain(folder.name, folder)))
                 if split:
                     splits[id] = split
         description = read_object(root / "dataset.json", report)

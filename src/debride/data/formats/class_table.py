@@ -10,6 +10,8 @@ from debride.data.formats.about_cases import AboutCases, about_columns, about_fi
 from debride.data.formats.csv_rows import FLAGS, inside, records
 from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
+from debride.data.formats.names import plain
+from debride.data.links import is_named
 from debride.data.pixels.images import copy_image, suffix
 from debride.files import write_json
 from debride.types import IGNORE, Case, DataError, Dataset, Split, TaskName
@@ -35,7 +37,7 @@ class ClassTable(Format):
 
     def detects(self, root: Path) -> bool:
         """By the file."""
-        return (root / "labels.csv").exists()
+        return is_named(root / "labels.csv")
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts."""
@@ -49,23 +51,23 @@ class ClassTable(Format):
         for where, fields in records(path, ("image", "class"), report):
             listed = listed or "split" in fields
             problems: list[DataError] = []
-            image = inside(root, where, fields["image"].strip(), problems.append)
-            id = fields.get("case") or fields["image"].strip()[: -len(suffix(image)) or None]
+            image = inside(root, where, fields["image"], problems.append)
+            id = plain(fields.get("case") or _path_in(root, image)[: -len(suffix(image)) or None], where)
             split = read_split_name(where, fields["split"], problems.append) if "split" in fields else None
-            flag = fields.get("trusted", "").strip().lower()
+            flag = fields.get("trusted", "").lower()
             if flag not in FLAGS:
                 problems.append(DataError(where, f"has trusted {flag!r}", "Write 1 or 0."))
             if id in rows:
                 problems.append(DataError(where, f"names the case {id} again", "Give each row its own case."))
-            if not fields["class"].strip() and split != "test":
+            if not fields["class"] and split != "test":
                 problems.append(DataError(where, "has no class", "Give one, or put the case in the split test."))
             for problem in problems:
                 report(problem)
             if not problems:
-                rows[id] = Case(id, (image,), None, id, trusted=FLAGS[flag]), fields["class"].strip(), split
+                rows[id] = Case(id, (image,), None, id, trusted=FLAGS[flag]), plain(fields["class"], where), split
                 about.add(id, where, fields)
                 if fields.get("patient"):
-                    patients[id] = fields["patient"]
+                    patients[id] = plain(fields["patient"], where)
         description = read_object(root / "dataset.json", report)
         classes = read_legend(root / "dataset.json", description, report).classes or tuple(
             sorted({name for _, name, _ in rows.values() if name})
@@ -115,6 +117,10 @@ def _place(dataset: Dataset, case: Case) -> PurePosixPath:
     if place.is_absolute() or ".." in place.parts or not place.name:
         raise DataError(dataset.root, f"has the case {case.id!r}, which is no file name", "Rename it in labels.csv.")
     return PurePosixPath("images", case.id + suffix(case.image[0]))
+
+
+def _path_in(root: Path, image: Path) -> str:
+    return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()
 
 
 def _with_class(case: Case, name: str, classes: Sequence[str], path: Path, report: Report) -> Case:

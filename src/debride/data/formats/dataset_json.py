@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from debride.data.formats.layout import Legend, Report
+from debride.data.formats.names import plain
+from debride.data.links import is_there
 from debride.data.pixels.images import MAX_VALUE
 from debride.files import read_json
 from debride.types import Case, DataError, Dataset, Split
@@ -35,7 +37,7 @@ SPLIT_NAMES: dict[str, Split] = {
 def read_object(path: Path, report: Report) -> dict[str, Any]:
     """A JSON object; empty if there is no such file or, reported, no such object in it."""
     try:
-        value = read_json(path) if path.exists() else {}
+        value = read_json(path) if is_there(path) else {}
     except DataError as problem:
         report(problem)
         return {}
@@ -81,6 +83,8 @@ def read_people(
     if not isinstance(trusted, list) or not all(isinstance(name, str) for name in trusted):
         report(DataError(path, '"trusted" is not a list of case ids', 'Write {"trusted": ["case1", "case2"]}.'))
         trusted = []
+    patients = {plain(id, path): plain(patient, path) for id, patient in patients.items()}
+    trusted = [plain(id, path) for id in trusted]
     report_unknown(path, [*patients, *trusted], {case.id for case in cases}, report)
     return patients, frozenset(trusted)
 
@@ -93,6 +97,7 @@ def read_splits(path: Path, lists: dict[str, Any], known: Collection[str], repor
             report(DataError(path, f"{name!r} is not a list of case ids", 'Write {"train": ["case1"], "val": [], "test": []}.'))
             continue
         split = read_split_name(path, name, report)
+        ids = [plain(id, path) for id in ids]
         report_unknown(path, ids, known, report)
         twice = [id for id in ids if splits.setdefault(id, split) != split]
         if twice:
@@ -108,7 +113,7 @@ def read_splits(path: Path, lists: dict[str, Any], known: Collection[str], repor
 
 def read_split_name(where: object, name: str | None, report: Report) -> Split:
     """The split of that name; reports an unknown one, and takes it as "train"."""
-    split = SPLIT_NAMES.get((name or "").lower())
+    split = SPLIT_NAMES.get((name or "").strip().lower())
     if split is None:
         report(DataError(where, f"has the split {name!r}", f"Use one of {', '.join(SPLIT_NAMES)}."))
     return split or "train"
@@ -126,7 +131,7 @@ def report_unknown(where: object, names: Iterable[str], known: Collection[str], 
 def source_description(dataset: Dataset) -> dict[str, Any]:
     """The dataset.json of a data set's folder without what is written anew: legend and what is said of single cases."""
     path = dataset.root / "dataset.json"
-    description = read_json(path) if path.exists() else {}
+    description = read_json(path) if is_there(path) else {}
     return {name: value for name, value in description.items() if name not in WRITTEN_ANEW}
 
 

@@ -19,6 +19,7 @@ from debride.data.formats.dataset_json import (
 )
 from debride.data.formats.image_folders import by_stem, report_unpaired
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
+from debride.data.links import is_named, is_there
 from debride.files import write_json
 from debride.types import Case, DataError, Dataset, TaskName
 
@@ -32,7 +33,7 @@ class Folder(Format):
 
     def detects(self, root: Path) -> bool:
         """By either folder."""
-        return (root / "images").exists() or (root / "masks").exists()
+        return is_named(root / "images") or is_named(root / "masks")
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts."""
@@ -61,11 +62,11 @@ class Folder(Format):
 
     def labelled(self, root: Path) -> bool:
         """Whether there are masks."""
-        return (root / "masks").exists()
+        return is_there(root / "masks")
 
     def images(self, root: Path) -> Path | None:
         """images/ where it exists."""
-        return root / "images" if (root / "images").is_dir() else None
+        return root / "images" if is_there(root / "images") else None
 
     def folders(self, dataset: Dataset) -> Collection[Path]:
         """images/ and masks/."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from debride.data.formats.layout import Report
-from debride.data.pixels import is_image, stem
+from debride.data.formats.names import name_of
+from debride.data.links import unfetched
+from debride.data.pixels import is_image
 from debride.types import DataError
 
 
@@ -21,7 +23,7 @@ def by_stem(folder: Path, report: Report) -> dict[str, Path]:
     """The image files of a folder by stem; reports a second file of one stem."""
     files: dict[str, Path] = {}
     for path in image_files(folder, report):
-        first = files.setdefault(stem(path), path)
+        first = files.setdefault(name_of(path), path)
         if first != path:
             report(DataError(path, f"has the same name as {first.name}", "Keep one of them, or rename one."))
     return files
@@ -30,6 +32,6 @@ def by_stem(folder: Path, report: Report) -> dict[str, Path]:
 def image_files(folder: Path, report: Report) -> list[Path]:
     """The files of a folder that are images by their suffix, sorted; reports a folder that does not exist."""
     if not folder.is_dir():
-        report(DataError(folder, "is no folder", "Make the folder, or check the path of the data set."))
+        report(unfetched(folder) or DataError(folder, "is no folder", "Make the folder, or check the path of the data set."))
         return []
     return [path for path in sorted(folder.iterdir()) if is_image(path)]

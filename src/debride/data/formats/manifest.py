@@ -12,6 +12,8 @@ from debride.data.formats.about_cases import AboutCases, about_columns, about_fi
 from debride.data.formats.csv_rows import FLAGS, inside, records
 from debride.data.formats.dataset_json import legend_entries, read_legend, read_object, read_split_name, source_description
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
+from debride.data.formats.names import plain
+from debride.data.links import is_named
 from debride.data.pixels.images import suffix
 from debride.data.rater_choice import image_id
 from debride.files import write_json
@@ -45,7 +47,7 @@ class Manifest(Format):
 
     def detects(self, root: Path) -> bool:
         """By the file."""
-        return (root / "manifest.csv").exists()
+        return is_named(root / "manifest.csv")
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts."""
@@ -105,7 +107,7 @@ class Manifest(Format):
 
 def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) -> _Row | None:
     """What one row says, or None if something about it was reported."""
-    name, rater = fields["case"], fields.get("rater") or None
+    name, rater = plain(fields["case"], where), plain(fields.get("rater", ""), where) or None
     problems = [
         DataError(where, f"has the name {part!r}", "Use names that can be file names, without @.")
         for part in (name, rater or "-")
@@ -116,7 +118,7 @@ def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) ->
     split = read_split_name(where, fields["split"], problems.append) if "split" in fields else None
     if label is None and split != "test":
         problems.append(DataError(where, "has no label", "Give one, or put the case in the split test."))
-    flag = fields.get("trusted", "").strip().lower()
+    flag = fields.get("trusted", "").lower()
     if flag not in FLAGS:
         problems.append(DataError(where, f"has trusted {flag!r}", "Write 1 or 0."))
     for problem in problems:
@@ -124,7 +126,7 @@ def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) ->
     if problems:
         return None
     case = Case(f"{name}@{rater}" if rater else name, image, label, name, rater=rater, trusted=FLAGS[flag])
-    return _Row(case, fields.get("patient", ""), split)
+    return _Row(case, plain(fields.get("patient", ""), where), split)
 
 
 def _report_conflicts(path: Path, rows: Iterable[_Row], report: Report) -> None:

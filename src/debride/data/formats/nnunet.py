@@ -17,6 +17,8 @@ from debride.data.formats.dataset_json import (
 )
 from debride.data.formats.image_folders import by_stem, image_files, report_unpaired
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report, case_folders, copy_cases
+from debride.data.formats.names import plain
+from debride.data.links import is_named, is_there
 from debride.data.pixels import PIXELS
 from debride.data.pixels.images import MAX_VALUE, read_header, stem, suffix
 from debride.files import read_json, write_json
@@ -35,11 +37,13 @@ class NnUNet(Format):
 
     def detects(self, root: Path) -> bool:
         """By either folder of images."""
-        return (root / "imagesTr").exists() or (root / "imagesTs").exists()
+        return is_named(root / "imagesTr") or is_named(root / "imagesTs")
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts. Raises DataError where dataset.json cannot be used."""
         path = root / "dataset.json"
+        if not is_there(path):
+            raise DataError(path, "is missing", "Write it as nnU-Net v2 documents it: channel_names, labels, file_ending.")
         description = read_json(path)
         if not isinstance(description, dict):
             raise DataError(path, "is not a JSON object", "Write it as nnU-Net v2 documents it.")
@@ -47,19 +51,19 @@ class NnUNet(Format):
         legend = _read_legend(path, description)
         cases = _find_cases(root, "Tr", ending, channels, report)
         known = {case.id for case in cases}
-        test = _find_cases(root, "Ts", ending, channels, report) if (root / "imagesTs").exists() else ()
+        test = _find_cases(root, "Ts", ending, channels, report) if is_there(root / "imagesTs") else ()
         for case in test:
             if case.id in known:
                 report(DataError(case.image[0], "has the name of a case of imagesTr", "Give every case its own name."))
         test = tuple(case for case in test if case.id not in known)
         split_file = root / "splits_final.json"
         splits: dict[str, Split] = {}
-        if split_file.exists():
+        listed = is_there(split_file)
+        if listed:
             splits = read_splits(split_file, _read_fold(split_file, fold), known, report)
         patients, trusted = read_people(path, description, cases + test, report)
         splits = {**splits, **{case.id: "test" for case in test}}
         about = read_about_cases(path, description, {case.id for case in cases + test}, report)
-        listed = split_file.exists()
         return Layout(cases + test, splits, listed, patients, trusted, legend, about.annotated, about.groups)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
@@ -77,11 +81,11 @@ class NnUNet(Format):
 
     def labelled(self, root: Path) -> bool:
         """Whether there are labels to train on."""
-        return (root / "labelsTr").exists()
+        return is_there(root / "labelsTr")
 
     def images(self, root: Path) -> Path | None:
         """imagesTs where it exists."""
-        return root / "imagesTs" if (root / "imagesTs").is_dir() else None
+        return root / "imagesTs" if is_there(root / "imagesTs") else None
 
     def folders(self, dataset: Dataset) -> Collection[Path]:
         """The folders of images and labels."""
@@ -130,10 +134,10 @@ def _find_cases(root: Path, part: str, ending: str, channels: int, report: Repor
                 DataError(path, "is not named as nnU-Net names images", f"Name it CASE_0000{ending}, 0000 being its channel.")
             )
         else:
-            files.setdefault(match[1], {})[int(match[2])] = path
+            files.setdefault(plain(match[1], path), {})[int(match[2])] = path
     images = {name: tuple(path for _, path in sorted(numbered.items())) for name, numbered in files.items()}
     labels: dict[str, Path] = {}
-    if part == "Tr" or (root / f"labels{part}").exists():
+    if part == "Tr" or is_there(root / f"labels{part}"):
         labels = by_stem(root / f"labels{part}", report)
         report_unpaired({name: paths[0] for name, paths in images.items()}, labels, report)
     for name, numbered in files.items():

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.links import unfetched
 from debride.types import DataError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -147,7 +148,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except FileNotFoundError as error:
-        raise DataError(path, "does not exist", "Give the path of a .npz file.") from error
+        raise unfetched(path) or DataError(path, "does not exist", "Give the path of a .npz file.") from error
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: encrypted
         if isinstance(error, DataError):
             raise

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.links import unfetched
 from debride.types import DataError, Geometry
 
 Array = npt.NDArray[Any]
@@ -97,7 +98,7 @@ class Pixels(ABC):
 def decoding(path: Path) -> Iterator[None]:
     """Turns what a decoder raises into DataError: for damaged files Pillow, nibabel and zlib raise a dozen unrelated kinds."""
     if not path.is_file():
-        raise DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
+        raise unfetched(path) or DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
     if path.stat().st_size == 0:
         raise DataError(path, "is empty", "Restore the file from its source.")
     try:
@@ -106,7 +107,9 @@ def decoding(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         message = str(error).replace(str(path), path.name)
-        raise DataError(path, f"cannot be decoded ({message})", "Restore the file from its source, it is damaged.") from error
+        raise unfetched(path) or DataError(
+            path, f"cannot be decoded ({message})", "Restore the file from its source, it is damaged."
+        ) from error
 
 
 def fitting_type(stored: np.dtype[Any], values: Array) -> np.dtype[Any]:

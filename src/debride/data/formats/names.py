@@ -1,0 +1,45 @@
+"""Names of cases, patients and files as they are compared: without spaces around them, in one Unicode form."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from debride.data.pixels import stem
+from debride.notes import note
+
+
+def plain(text: str, where: object) -> str:
+    """A name without spaces around it and in Unicode's composed form (NFC). macOS writes letters with accents as two signs, and
+    other systems as one: a name that changes so is noted."""
+    stripped = text.strip()
+    composed = unicodedata.normalize("NFC", stripped)
+    if composed != stripped:
+        note(where, "has letters of two signs in its name (Unicode NFD), which are read as one (NFC)")
+    return composed
+
+
+def name_of(path: Path) -> str:
+    """What a file of a case is named: ``plain``, without its ending."""
+    return plain(stem(path), path)
+
+
+def same_file(path: Path) -> Path:
+    """The file of this name, or else the one in its folder whose name differs in its Unicode form only."""
+    if path.exists() or path.name.isascii() or not path.parent.is_dir():
+        return path
+    wanted = unicodedata.normalize("NFC", path.name)
+    return next((file for file in path.parent.iterdir() if unicodedata.normalize("NFC", file.name) == wanted), path)
+
+
+def meeting(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that are one where a file system does not tell capitals from small letters."""
+    first: dict[str, str] = {}
+    pairs = ((first.setdefault(name.casefold(), name), name) for name in names)
+    return [(a, b) for a, b in pairs if a != b]
+
+
+def stripped_all(names: Collection[str], where: object) -> list[str]:
+    """The names as ``plain`` has them."""
+    return [plain(name, where) for name in names]
