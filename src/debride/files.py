@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from debride.escapes import shielded
+from debride.strict import parse_json
 from debride.temporaries import temporary_file, temporary_folder
 from debride.types import DataError
 
@@ -79,42 +82,39 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a table as UTF-8 CSV with plain newlines atomically; of ``rows`` one is in memory at a time."""
+    """Write a table as UTF-8 CSV with plain newlines atomically, without formulas (``escapes.shielded``); of ``rows`` one is in
+    memory at a time."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer = csv.writer(_PlainLines(file))
+        writer.writerows([shielded(value) for value in row] for row in itertools.chain([header], rows))
+
+
+class _PlainLines:
+    """Ends the lines of a csv.writer by a newline alone. Only one that ends them otherwise quotes a carriage return."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(f"{line[:-2]}\n")
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark; raises DataError if it cannot be read as such."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(path, "is not UTF-8 text", "Save it with UTF-8 encoding.") from None
-    except OSError as error:
-        raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+    """The text of a UTF-8 file, with or without a byte order mark; raises DataError if it cannot be read as such, and for what
+    is no file, such as a folder or a pipe that nobody writes to."""
+    return _decoded(_content(path), path)
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file; raises DataError naming the line that is not JSON."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}", f"is not valid JSON ({error.msg})", "Correct this line.") from None
+def read_json(path: Path, *, undefined: bool = False) -> Any:
+    """The value of a JSON file, read as ``strict.parse_json`` says; DataError naming the line, or the name, that is wrong."""
+    return parse_json(read_text(path), path, undefined=undefined)
 
 
 def read_yaml(path: Path) -> Any:
-    """The value of a YAML file; raises DataError naming the line that is not YAML."""
-    import yaml
+    """The value of a YAML file, read as ``strict_yaml`` says; DataError naming the line that is wrong."""
+    from debride.strict_yaml import parse_yaml
 
-    try:
-        return yaml.safe_load(read_text(path))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DataError(f"{path}:{line}", f"is not valid YAML ({error.problem})", "Correct this line.") from None
-    except yaml.YAMLError:
-        raise DataError(path, "is not valid YAML", "Correct or replace the file.") from None
+    return parse_yaml(read_text(path), path)
 
 
 def append_jsonl(path: Path, row: Any) -> None:
@@ -129,21 +129,18 @@ def append_jsonl(path: Path, row: Any) -> None:
             os.fsync(file.fileno())
 
 
-def read_jsonl(path: Path) -> list[Any]:
-    """The values of a file of JSON lines; empty if there is no file.
+def read_jsonl(path: Path, *, undefined: bool = False) -> list[Any]:
+    """The values of a file of JSON lines, each read as ``strict.parse_json`` says; empty if there is no file.
 
     A last line without its newline was being written when its process was killed, and is left out. Any other line that is not
     JSON raises DataError naming file and line.
     """
     if not path.exists():
         return []
-    rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(f"{path}:{number}", f"is not valid JSON ({error})", "Remove or correct this line.") from None
-    return rows
+    lines = _content(path).split(b"\n")[:-1]
+    return [
+        parse_json(_decoded(line, path), path, line=number, undefined=undefined) for number, line in enumerate(lines, start=1)
+    ]
 
 
 def content_hash(paths: Iterable[Path], *extra: object) -> str:
@@ -159,6 +156,25 @@ def content_hash(paths: Iterable[Path], *extra: object) -> str:
         except OSError as error:
             raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        special = path.exists() and not path.is_file()
+        if not special:
+            return path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+    except ValueError:  # a null byte in the path
+        raise DataError(path, "is no name of a file", "Correct the name.") from None
+    raise DataError(path, "is no file", "Give a file in its place.")
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise DataError(path, "is not UTF-8 text", "Save it with UTF-8 encoding.") from None
 
 
 def _end_of_last_line(path: Path) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from debride.escapes import one_line
+
 _noted: dict[str, tuple[str, set[int]]] = {}
 """By what is said: the first file, and hashes of all."""
 
@@ -27,4 +29,4 @@ def take_notes() -> list[str]:
 def tell_notes() -> None:
     """Say on standard error what was noted."""
     for sentence in take_notes():
-        sys.stderr.write(f"debride: note: {sentence}\n")
+        sys.stderr.write(f"debride: note: {one_line(sentence)}\n")

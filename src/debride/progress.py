@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from debride.escapes import beneath, one_line
+
 PLAIN_SECONDS = 10.0
 """Where there is no terminal, a line is printed at most this often."""
 
@@ -21,11 +23,12 @@ def track(description: str, total: int | None) -> Iterator[Callable[[int], None]
         yield _plain(description, total)
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total)
+    with Progress(*columns, console=Console(file=beneath(sys.stderr)), transient=True) as bar:
+        task = bar.add_task(escape(one_line(description)), total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
@@ -36,7 +39,7 @@ def _plain(description: str, total: int | None) -> Callable[[int], None]:
         nonlocal last
         if time.monotonic() - last >= PLAIN_SECONDS:
             last = time.monotonic()
-            sys.stderr.write(f"{description}: {done}{'' if total is None else f'/{total}'}\n")
+            sys.stderr.write(f"{one_line(description)}: {done}{'' if total is None else f'/{total}'}\n")
             sys.stderr.flush()
 
     return show

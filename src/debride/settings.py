@@ -10,8 +10,8 @@ Messages name a setting in backticks: `` `batch_size` ``. Where it came from a f
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from debride.types import DataError
+from debride.words import short
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class Bounds:
     def hold(self, number: float) -> bool:
         """Whether a number is finite and in the range."""
         return (
-            math.isfinite(number)
+            abs(number) <= sys.float_info.max
             and (self.above is None or number > self.above)
             and (self.least is None or number >= self.least)
             and (self.below is None or number < self.below)
@@ -101,11 +102,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: object, given: 
     fit together.
     """
     given = given or {}
+    if not isinstance(values, Mapping):
+        raise DataError(where, f"is {_shown(values)}", "Write NAME: VALUE pairs.")
     hints = typing.get_type_hints(cls)
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for name in values:
         if name not in known:
-            raise DataError(where, f"has no setting {name!r}", f"Known settings: {', '.join(known) or 'none'}.")
+            raise DataError(where, f"has no setting {_shown(name)}", f"Known settings: {', '.join(known) or 'none'}.")
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             about = field.metadata.get("about", "which has no default")
@@ -144,9 +147,18 @@ def read_setting(value: Any, field: dataclasses.Field[Any], hint: Any, where: ob
     converted = convert(value, hint, where)
     bounds: Bounds | None = field.metadata.get("bounds")
     if bounds is not None and not all(bounds.hold(number) for number in _numbers(converted)):
-        problem = f"is {converted}" if len(str(converted)) <= _SHOWN else "has an entry out of range"
+        shown = _shown(converted)
+        problem = f"is {shown}" if len(shown) < _SHOWN else "has an entry out of range"
         raise DataError(where, problem, f"Give {_wanted(hint, bounds)}.")
     return converted
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it."""
+    try:
+        return short(repr(value), _SHOWN)
+    except (ValueError, RecursionError):  # a number of thousands of digits; what nests too deep
+        return f"a {type(value).__name__}"
 
 
 def _numbers(value: Any) -> list[float]:
@@ -211,13 +223,13 @@ def convert(value: Any, hint: Any, where: object) -> Any:
     if origin is typing.Literal:
         text = value if value in arguments else str(value)
         if text not in arguments:
-            raise DataError(where, f"is {value!r}", f"Choose one of {', '.join(map(str, arguments))}.")
+            raise DataError(where, f"is {_shown(value)}", f"Choose one of {', '.join(map(str, arguments))}.")
         return text
     if origin is Mapping:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise DataError(where, f"is {value!r}", "Write NAME: VALUE pairs.")
+            raise DataError(where, f"is {_shown(value)}", "Write NAME: VALUE pairs.")
         return {
             convert(key, arguments[0], where): convert(item, arguments[1], f"{where}: {key}") for key, item in value.items()
         }
@@ -237,9 +249,9 @@ def _scalar(value: Any, kind: type, where: object) -> Any:
     if kind is bool:
         if isinstance(value, bool):
             return value
-        if str(value).lower() in ("true", "yes", "false", "no"):
-            return str(value).lower() in ("true", "yes")
-        raise DataError(where, f"is {value!r}", "Give true or false.")
+        if str(value).lower() in ("true", "yes", "on", "false", "no", "off"):
+            return str(value).lower() in ("true", "yes", "on")
+        raise DataError(where, f"is {_shown(value)}", "Give true or false.")
     if kind is str and isinstance(value, str):
         return value
     if kind in (int, float) and not isinstance(value, bool):
@@ -247,7 +259,7 @@ def _scalar(value: Any, kind: type, where: object) -> Any:
         if number == number and (kind is float or isinstance(number, int) or number.is_integer()):
             return kind(number)
     raise DataError(
-        where, f"is {value!r}", f"Give {'a whole number' if kind is int else 'a number' if kind is float else 'text'}."
+        where, f"is {_shown(value)}", f"Give {'a whole number' if kind is int else 'a number' if kind is float else 'text'}."
     )
 
 

@@ -14,3 +14,8 @@ def listed(names: Iterable[str]) -> str:
     """All names as prose: "a", "a and b", "a, b and c"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def short(text: str, most: int = 60) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= most else text[: most - 1] + "…"

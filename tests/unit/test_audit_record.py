@@ -140,10 +140,10 @@ def edit_line(audit: Path, at: int, /, **values: Any) -> None:
         ({"box": [[0, 3], [-1, 4]]}, "box"),
         ({"box": [[0, 3], [0.0, 4]]}, "box"),
         ({"severity": 1.5}, "severity 1.5"),
-        ({"confidence": float("nan")}, "confidence nan"),
+        ({"confidence": float("nan")}, "holds NaN"),
         ({"confidence": "1"}, "confidence '1'"),
         ({"volume": "much"}, "volume"),
-        ({"displacement": float("inf")}, "displacement"),
+        ({"displacement": float("inf")}, "holds Infinity"),
     ],
 )
 def test_findings_that_cannot_be(tmp_path: Path, values: dict[str, Any], message: str) -> None:

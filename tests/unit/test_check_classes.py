@@ -238,7 +238,11 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (root / "test" / "a" / "0.png").symlink_to(root / "nowhere")
     constant = change(root, "classes", "test", 3, np.zeros((6, 6, 3), np.uint8))
     lines = said(root)
-    for name, problem in (("train/a/0.png", "is empty"), ("train/b/1.png", "cannot be decoded"), ("test/a/0.png", "is a link to")):
+    for name, problem in (
+        ("train/a/0.png", "is empty"),
+        ("train/b/1.png", "cannot be decoded"),
+        ("test/a/0.png", "is a link to"),
+    ):
         assert any(line.startswith(f"{root / name}: {problem}") for line in lines), (name, lines)
     assert any(line.startswith(f"{root / 'val/a/volume.nii.gz'}: is 3D") for line in lines)
     assert any(line.startswith(f"{constant}: has the same value 0") for line in lines)

@@ -11,6 +11,7 @@ import torch
 from debride.bench.cell_base import RESULT, Cell, has_failed, prepare_folder
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.bench.tabulate import CellRow
+from debride.escapes import showing
 from debride.files import read_json, write_json
 from debride.folders import exclusive
 from debride.types import DataError
@@ -32,7 +33,7 @@ def run_cell(cell: Cell, threads: int | None) -> None:
         torch.set_num_threads(threads)
     with exclusive(cell.folder):
         prepare_folder(cell)
-        with (cell.folder / "log.txt").open("a") as log, redirect_stdout(log):
+        with (cell.folder / "log.txt").open("a") as log, redirect_stdout(showing(log)):
             write_json(result, _row(cell, log))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple, TypedDict, TypeGuard, TypeVar
 
+from debride.escapes import markdown
+
 BASELINE = "ce"
 """The method that every other one is compared with: plain cross-entropy."""
 
@@ -130,21 +132,16 @@ def write_markdown(tables: Iterable[Table], rows: Iterable[CellRow]) -> str:
     for table in tables:
         if table.dataset != headed:
             headed = table.dataset
-            parts.append(f"## {headed}")
-        parts.append(f"### {table.title}\n\n{table.note}")
+            parts.append(f"## {markdown(headed)}")
+        parts.append(f"### {markdown(table.title)}\n\n{table.note}")
         lines = [
             ["method", *table.columns],
             ["---"] * (len(table.columns) + 1),
             *([method, *cells] for method, cells in table.lines),
         ]
-        parts.append("\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines))
+        parts.append("\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines))
     failures = [row for row in rows if row["failed"]]
     if failures:
         parts.append("## Failed cells")
-        parts.append("\n".join(f"- {_escape(name(row))}: {_escape(str(row['failed']))}" for row in failures))
+        parts.append("\n".join(f"- {markdown(name(row))}: {markdown(str(row['failed']))}" for row in failures))
     return "\n\n".join(parts) + "\n"
-
-
-def _escape(text: str) -> str:
-    """Text inside a Markdown table cell."""
-    return " ".join(text.replace("|", "\\|").split())

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from debride import __version__
 from debride.cli.options import Verbs, with_flags
+from debride.escapes import one_line, shown_output
 from debride.notes import tell_notes
 from debride.types import DataError
 
@@ -49,8 +50,12 @@ VERBS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code; never lets a traceback through."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Runs one verb and returns its exit code; never lets a traceback through, nor what would steer the terminal."""
+    with shown_output():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: list[str]) -> int:
     try:
         try:
             code = _answer(words)
@@ -59,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except DataError as error:
-        print(f"debride: {error}", file=sys.stderr)
+        print(f"debride: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("debride: interrupted; what was complete is kept.", file=sys.stderr)
@@ -107,7 +112,7 @@ def _answer(words: Sequence[str]) -> int:
     try:
         return int(arguments.answer(arguments))
     except DataError as error:
-        print(f"debride: {with_flags(str(error), arguments.parser)}", file=sys.stderr)
+        print(f"debride: {with_flags(one_line(str(error)), arguments.parser)}", file=sys.stderr)
         return 2
 
 

@@ -14,6 +14,7 @@ from debride.audit import AuditConfig
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_masks
 from debride.cli.options import Verbs, add_settings, add_trust, given_settings, trust_of
+from debride.escapes import unshielded
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
 from debride.types import DataError
@@ -195,6 +196,6 @@ def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
         print(f"  Warning: {line}")
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
         for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
-            print(f"  {row['case']}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
+            print(f"  {unshielded(row['case'])}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
     print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
     print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")

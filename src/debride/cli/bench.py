@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.options import Verbs, add_trust
+from debride.escapes import one_line
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -31,7 +32,7 @@ def answer(arguments: argparse.Namespace) -> int:
     print(f"{arguments.out / 'table.md'}\n{arguments.out / 'report.html'}")
     failed = [row for row in rows if row["failed"]]
     for row in failed:
-        print(f"failed: {name(row)}: {row['failed']}", file=sys.stderr)
+        print(one_line(f"failed: {name(row)}: {row['failed']}"), file=sys.stderr)
     if failed:
         print(f"debride: {len(failed)} of {len(rows)} cells failed. Mend the cause and use --resume.", file=sys.stderr)
     return 1 if failed else 0

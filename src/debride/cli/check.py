@@ -9,6 +9,7 @@ from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
 from debride.cli.options import Verbs, with_flags
+from debride.escapes import one_line
 from debride.types import DataError
 
 
@@ -40,7 +41,7 @@ def answer(arguments: argparse.Namespace) -> int:
         if not problems:
             raise
     if problems:
-        lines = (f"{problem.file}: {problem.problem}. {problem.remedy}" for problem in problems)
+        lines = (one_line(f"{problem.file}: {problem.problem}. {problem.remedy}") for problem in problems)
         print(with_flags("\n".join(lines), arguments.parser))
     if note:
         print(f"Note: {note}")

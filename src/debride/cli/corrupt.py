@@ -40,17 +40,20 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Writes a noisy copy and says how noisy it is."""
-    import yaml
+    from debride.strict_yaml import parse_yaml
 
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for word in arguments.set:
         name, equals, value = word.partition("=")
         if not equals:
             raise DataError("--set", f"{word!r} is not NAME=VALUE", "Write it as steps=90.")
+        if name in parameters:
+            raise DataError("--set", f"gives {name} twice", "Keep one of the two.")
         try:
-            parameters[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise DataError("--set", f"{word!r} has a value that cannot be read", "Write it as steps=90.") from error
+            parameters[name] = parse_yaml(value, "the value")
+        except DataError as error:
+            problem = f"{word!r} cannot be read: the value {error.problem}"
+            raise DataError("--set", problem, "Write it as steps=90.") from error
     dataset = open_from(arguments)
     return CORRUPTIONS[dataset.task](dataset, arguments, parameters)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.escapes import unshielded
 from debride.files import read_text, write_csv
 from debride.types import DataError
 
@@ -79,7 +80,7 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         for row in reader:
             if row:
-                yield reader.line_num, row
+                yield reader.line_num, [unshielded(cell) for cell in row]
     except csv.Error as error:
         raise DataError(f"{file}:{reader.line_num}", f"is not valid CSV ({error})", "Correct this line.") from None
 

@@ -8,6 +8,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from debride import escapes
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
 from debride.data.pixels.images import is_image, read_label, same_spacing, stem
@@ -106,7 +107,7 @@ def markdown(summaries: Sequence[ClassSummary], classes: Sequence[str]) -> str:
     for summary in summaries:
         cells = [_metric_cell(summary.metrics[metric.name]) for metric in columns]
         counts = [str(count) for count in summary.kinds.values()]
-        name = _class_name(summary, classes).replace("|", "\\|")
+        name = escapes.markdown(_class_name(summary, classes))
         lines.append("| " + " | ".join([name, str(summary.patients), *cells, *counts]) + " |")
     return "\n".join(
         ["# Evaluation", "", "mean ± standard deviation [95 % interval of the mean] (n)", "", *lines, "", _rules(), ""]

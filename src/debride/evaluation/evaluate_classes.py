@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from debride.data.classes.class_labels import missing_labels
+from debride.escapes import markdown
 from debride.evaluation.class_metrics import CLASS_METRICS, Ids, Measures, intervals, measures, ratio
 from debride.evaluation.class_predictions import FILE, Floats, read_predictions
 from debride.evaluation.summary import RESAMPLES
@@ -120,7 +121,7 @@ def _table(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> list[str]:
 def _cell(value: Any) -> str:
     if value is None:
         return "undefined"
-    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.3f}" if isinstance(value, float) else markdown(str(value))
 
 
 def _confusion_png(confusion: Ids, classes: Sequence[str]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -18,7 +17,9 @@ import numpy.typing as npt
 from debride.audit.findings.finding import Finding, FindingKind
 from debride.audit.tasks import refuse_task
 from debride.data.pixels.images import hash_of
+from debride.escapes import unshielded
 from debride.files import read_json, read_text
+from debride.strict import parse_json
 from debride.types import IGNORE, DataError, Dataset
 from debride.words import some
 
@@ -94,10 +95,7 @@ def read_findings(path: Path, cases: Collection[str], classes: int, ndim: int) -
     keys: set[tuple[str, int]] = set()
     for number, line in enumerate(lines, start=1):
         where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(where, f"is not valid JSON ({error})", _AGAIN) from None
+        row = parse_json(line, path, line=number)
         wrong = _wrong(row, cases, classes, ndim) if isinstance(row, dict) else "is not a JSON object"
         if wrong:
             raise DataError(where, wrong, _AGAIN)
@@ -188,7 +186,7 @@ def _read_cases(path: Path, labels: Collection[str]) -> tuple[frozenset[str], di
         if missing:
             raise DataError(f"{path}:1", f"has no column {', '.join(sorted(missing))}", _AGAIN)
         for row in reader:
-            case, flag, count = row["case"], row["flagged"], row["findings"]
+            case, flag, count = unshielded(row["case"] or ""), row["flagged"], row["findings"]
             where = f"{path}:{reader.line_num}"
             if case not in labels or case in counts:
                 raise DataError(where, f"names {case!r}, which audit.json does not name, or for a second time", _AGAIN)

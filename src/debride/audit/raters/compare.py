@@ -23,6 +23,7 @@ from debride.audit.raters.rater_agreement import (
 from debride.data.copy import copy_dataset
 from debride.data.pixels.images import read_label, same_spacing
 from debride.data.rater_choice import image_id
+from debride.escapes import markdown
 from debride.files import write_csv, write_json, write_text
 from debride.folders import new_folder
 from debride.types import Case, DataError, Dataset, Geometry
@@ -240,8 +241,8 @@ def _page(summary: dict[str, Any], tables: Sequence[RaterSummary], classes: Sequ
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for line in tables:
-        name = "all" if line.class_id is None else classes[line.class_id].replace("|", "\\|")
+        name = "all" if line.class_id is None else markdown(classes[line.class_id])
         interval = f"{line.low:+.2f} to {line.high:+.2f}"
         numbers = f"{line.bias:+.2f} {line.unit} | {interval} | {line.spread:.2f} | {line.typical:.2f} | {line.dice:.3f}"
-        lines.append(f"| {name} | {line.rank} | {line.rater} | {line.labels} | {numbers} | {line.rejected} |")
+        lines.append(f"| {name} | {line.rank} | {markdown(line.rater)} | {line.labels} | {numbers} | {line.rejected} |")
     return "\n".join([*lines, ""])

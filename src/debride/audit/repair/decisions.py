@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from debride.audit.findings import KINDS, Finding, FindingKind, Record
+from debride.escapes import unshielded
 from debride.files import read_text
 from debride.settings import check_bounds, setting
+from debride.strict import parse_json
 from debride.types import DataError
 
 _FORM = 'Write the columns case,number,decision, or JSON lines {"case": "case1", "number": 1, "decision": "accept"}.'
@@ -181,7 +182,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             if None in row or None in row.values():
                 problem = "has not as many fields as there are columns"
                 raise DataError(f"{path}:{reader.line_num}", problem, "Give every row one field per column.")
-            yield reader.line_num, row["case"], row["number"].strip(), row["decision"].strip().lower()
+            yield reader.line_num, unshielded(row["case"]), row["number"].strip(), row["decision"].strip().lower()
     except csv.Error as error:
         raise DataError(f"{path}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line.") from None
 
@@ -190,10 +191,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     for line, text in enumerate(read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{line}", f"is not valid JSON ({error})", _FORM) from None
+        row = parse_json(text, path, line=line)
         if not isinstance(row, dict) or not {"case", "number", "decision"} <= row.keys():
             raise DataError(f"{path}:{line}", "is not an object with case, number and decision", _FORM)
         yield line, row["case"], row["number"], row["decision"]

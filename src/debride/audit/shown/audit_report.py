@@ -22,6 +22,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from debride.audit.findings import Finding, read_record
 from debride.audit.shown import charts as plots
 from debride.audit.shown import finding_pictures
+from debride.escapes import unshielded
 from debride.files import read_text, write_text
 from debride.types import DataError
 
@@ -97,7 +98,8 @@ def render(audit: Path, limit: int = 200) -> str:
 def read_table(path: Path) -> list[dict[str, str]]:
     """The lines of a CSV file by its headings; raises DataError if it cannot be read."""
     try:
-        return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        rows = csv.DictReader(io.StringIO(read_text(path), newline=""), restkey="", restval="")
+        return [{name: unshielded(text) for name, text in row.items() if name} for row in rows]
     except csv.Error as error:
         raise DataError(path, f"is not valid CSV ({error})", "Run `debride audit` again.") from None
 

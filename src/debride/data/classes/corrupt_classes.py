@@ -15,6 +15,7 @@ import numpy.typing as npt
 from debride.data.formats import find_format
 from debride.data.formats.layout import NewLabels
 from debride.data.pixels import arrays
+from debride.escapes import unshielded
 from debride.files import read_text, write_json
 from debride.folders import atomic_folder, new_folder
 from debride.noise import ClassNoise, name_of, parameters
@@ -164,7 +165,11 @@ def _read_csv(dataset: Dataset, file: Path) -> dict[str, int]:
     labels: dict[str, int] = {}
     try:
         for fields in reader:
-            where, id, name = f"{file}:{reader.line_num}", fields["case"], (fields["class"] or "").strip()
+            where, id, name = (
+                f"{file}:{reader.line_num}",
+                unshielded(fields["case"] or ""),
+                unshielded((fields["class"] or "").strip()),
+            )
             if id not in ids:
                 raise DataError(where, f"names the case {id}, unknown in this data set", "Use the ids of the data set's cases.")
             if id in labels:

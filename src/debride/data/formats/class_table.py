@@ -13,6 +13,7 @@ from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Repor
 from debride.data.formats.names import plain
 from debride.data.links import is_named
 from debride.data.pixels.images import copy_image, suffix
+from debride.escapes import shielded
 from debride.files import write_json
 from debride.types import IGNORE, Case, DataError, Dataset, Split, TaskName
 
@@ -106,7 +107,8 @@ def write_table(dataset: Dataset, folder: Path, labels: NewLabels) -> None:
             name = "" if target is None else dataset.classes[target]
             about = about_fields(case, dataset)
             own = [case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)]
-            writer.writerow([*own, *(about[column] for column in groups)])
+            row = [*own, *(about[column] for column in groups)]
+            writer.writerow([shielded(value) for value in row])
             labels.done(number, len(dataset.cases))
     write_json(folder / "dataset.json", {"classes": list(dataset.classes)})
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from debride.data.formats.layout import Report
 from debride.data.formats.names import plain, same_file
 from debride.data.links import unfetched
+from debride.escapes import shielded, unshielded
 from debride.notes import note
 from debride.types import DataError
 
@@ -58,7 +59,8 @@ class Table:
 
     def with_cells(self, row: Row, changed: Mapping[str, str]) -> Row:
         """A row with other cells in some columns; the other cells keep their text."""
-        cells = [changed.get(name, cell) if name else cell for name, cell in zip(self.columns, row.cells, strict=False)]
+        known = {name: shielded(text) for name, text in changed.items()}
+        cells = [known.get(name, cell) if name else cell for name, cell in zip(self.columns, row.cells, strict=False)]
         return Row(row.where, {**row.fields, **changed}, cells, self.line(cells))
 
     def content(self, rows: Sequence[Row], added: Mapping[str, Sequence[str]]) -> bytes:
@@ -70,7 +72,9 @@ class Table:
             head = "".join(head.splitlines(keepends=True)[:-1]) + self.line([*names, *added])
             width = len(names)
             padded = [[*row.cells, *[""] * (width - len(row.cells))][:width] for row in rows]
-            lines = [self.line([*cells, *(values[at] for values in added.values())]) for at, cells in enumerate(padded)]
+            lines = [
+                self.line([*cells, *(shielded(values[at]) for values in added.values())]) for at, cells in enumerate(padded)
+            ]
         return self.mark + "".join((head, *lines)).encode(self.encoding)
 
 
@@ -107,7 +111,7 @@ def read_table(path: Path, required: Sequence[str], report: Report) -> Table:
             if len(cells) < named or any(cell.strip() for cell in cells[len(columns) :]):
                 report(DataError(where, "has not as many fields as there are columns", "Give every row one field per column."))
                 continue
-            fields = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
+            fields = {name: unshielded(cell.strip()) for name, cell in zip(columns, cells, strict=False) if name}
             rows.append(Row(where, fields, cells, own))
     except csv.Error as error:
         report(DataError(f"{path}:{start + 1 + reader.line_num}", f"is not valid CSV ({error})", "Correct this line."))

@@ -16,6 +16,7 @@ from debride.data.formats.names import plain
 from debride.data.links import is_named
 from debride.data.pixels.images import suffix
 from debride.data.rater_choice import image_id
+from debride.escapes import shielded
 from debride.files import write_json
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
@@ -91,18 +92,17 @@ class Manifest(Format):
             writer = csv.DictWriter(file, (*COLUMNS, *about_columns(dataset)), "", "ignore", lineterminator="\n")
             writer.writeheader()
             for case in dataset.cases:
-                writer.writerow(
-                    {
-                        "case": image_id(case),
-                        "patient": case.patient,
-                        "image": ";".join(path.relative_to(dataset.root).as_posix() for path in case.image),
-                        "label": written[case.id].as_posix() if case.label else "",
-                        "rater": case.rater or "",
-                        "split": case.split,
-                        "trusted": int(case.trusted),
-                        **about_fields(case, dataset),
-                    }
-                )
+                row = {
+                    "case": image_id(case),
+                    "patient": case.patient,
+                    "image": ";".join(path.relative_to(dataset.root).as_posix() for path in case.image),
+                    "label": written[case.id].as_posix() if case.label else "",
+                    "rater": case.rater or "",
+                    "split": case.split,
+                    "trusted": int(case.trusted),
+                    **about_fields(case, dataset),
+                }
+                writer.writerow({name: shielded(value) for name, value in row.items()})
 
 
 def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) -> _Row | None:
