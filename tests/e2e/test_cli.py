@@ -71,7 +71,7 @@ def test_check_names_each_file_and_its_remedy(debride: Command, tmp_path: Path) 
     assert answer.code == 1
     first, second = answer.out.splitlines()
     assert first.startswith(f"{root}/images/case001.png: has no label. Add its label")
-    assert second.startswith(f"{root}/masks/case002.png: has shape (16, 16), its image case002.png (32, 32). ")
+    assert second.startswith(f"{root}/masks/case002.png: does not lie on the grid of its image case002.png: ")
     assert answer.err == "2 problems found.\n"
 
 

@@ -298,7 +298,7 @@ KINDS = [
         "spacing",
         False,
     ),
-    Kind("label flipped in space", N3, flipped_affine, "labelsTr/vol01.nii.gz", "affines differ", False),
+    Kind("label flipped in space", N3, flipped_affine, "labelsTr/vol01.nii.gz", "it lies 19 mm away", False),
     Kind("one slice among volumes", N3, one_slice, "imagesTs/vol05_0000.nii.gz", "is 2D with 2", False),
     Kind("manifest without a column", M, rows("label,", "mask,"), "manifest.csv:1", "no column label"),
     Kind("row with too few fields", M, rows(",rater1,train,1", ",rater1"), "manifest.csv:2", "as many fields"),

@@ -132,7 +132,7 @@ def test_a_nifti_map_has_its_classes_last(tmp_path: Path) -> None:
     np.testing.assert_allclose(prediction.probability, probability, atol=1e-6)
     affine[0, 3] += 4
     save_nifti_map(tmp_path / "p" / "vol00.nii.gz", probability, affine)
-    with pytest.raises(DataError, match=r"vol00\.nii\.gz: has another affine"):
+    with pytest.raises(DataError, match=r"vol00\.nii\.gz: does not lie on the grid of .*: it lies 4 mm away"):
         predicted(only(dataset, tmp_path / "p"), dataset.cases[0], dataset)
 
 
@@ -402,28 +402,11 @@ def test_masks_on_another_grid_are_refused(tmp_path: Path) -> None:
     save_nifti(target, label)
     assert predicted(only(dataset, tmp_path / "p"), case, dataset).hard
     save_nifti(target, label, (2.0, 1.5, 1.1))
-    with pytest.raises(DataError, match=r"vol00\.nii\.gz: has spacing \(2\.0, 1\.5, 1\.1"):
+    with pytest.raises(DataError, match=r"vol00\.nii\.gz: .*its spacing is \(2, 1\.5, 1\.1\) mm"):
         predicted(only(dataset, tmp_path / "p"), case, dataset)
     save_nifti(target, label.T)
-    with pytest.raises(DataError, match=r"in another order\. Save numpy.transpose\(array, \(2, 1, 0\)\)"):
+    with pytest.raises(DataError, match="does not lie on the grid"):
         predicted(only(dataset, tmp_path / "p"), case, dataset)
-    volume: Any = nib.load(str(case.label))
-    affine = volume.affine.copy()
-    affine[0] *= -1
-    make: Any = nib.Nifti1Image
-    nib.save(make(label.T, affine), target)
-    with pytest.raises(DataError, match="has another affine"):
-        predicted(only(dataset, tmp_path / "p"), case, dataset)
-
-
-def test_the_geometry_of_the_image_counts_where_the_label_s_is_wrong(tmp_path: Path) -> None:
-    dataset = volumes(tmp_path)
-    case = dataset.cases[0]
-    label, _ = read_label(Path(str(case.label)), dataset)
-    save_nifti(tmp_path / "p" / "vol00.nii.gz", label)
-    make: Any = nib.Nifti1Image
-    nib.save(make(label.T, np.eye(4)), Path(str(case.label)))
-    assert predicted(only(dataset, tmp_path / "p"), case, dataset).hard
 
 
 def test_the_mask_beside_a_map_tells_its_geometry(tmp_path: Path) -> None:
@@ -432,10 +415,10 @@ def test_the_mask_beside_a_map_tells_its_geometry(tmp_path: Path) -> None:
     save_map(tmp_path / "p" / "vol00.npz", probabilities=probability)
     ids = probability.argmax(0).astype(np.uint8)
     save_nifti(tmp_path / "p" / "vol00.nii.gz", ids, (4.0, 1.5, 1.0))
-    with pytest.raises(DataError, match="has spacing"):
+    with pytest.raises(DataError, match="its spacing is"):
         predicted(only(dataset, tmp_path / "p"), dataset.cases[0], dataset)
     save_nifti(tmp_path / "p" / "vol00.nii.gz", ids[:, 1:])
-    with pytest.raises(DataError, match="cropped or resampled"):
+    with pytest.raises(DataError, match=r"its shape is \(6, 15, 20\), not \(6, 16, 20\)"):
         predicted(only(dataset, tmp_path / "p"), dataset.cases[0], dataset)
 
 

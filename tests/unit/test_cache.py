@@ -218,7 +218,7 @@ def test_a_label_of_another_shape_is_refused_even_where_an_equal_one_was_prepare
         with pytest.raises(DataError) as raised:
             prepared(dataset, tmp_path / folder, image_size=(16, 16))
         assert raised.value.where == str(dataset.cases[0].label)
-        assert raised.value.problem == "has shape (32, 32), its image (40, 40)"
+        assert raised.value.problem == "does not lie on the grid of its image case000.png: its shape is (32, 32), not (40, 40)"
 
 
 def test_images_of_different_kinds_are_refused(tmp_path: Path) -> None:

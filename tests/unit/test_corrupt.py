@@ -13,7 +13,7 @@ from tests.datasets import build_folder, build_manifest, build_nnunet_3d, save_j
 
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label
+from debride.data.pixels.images import read_label, read_values
 from debride.noise import NOISES, Noise, make_noise
 from debride.noise.errors import Missing, Shift
 from debride.noise.markov import Markov
@@ -159,7 +159,8 @@ def test_millimetres_go_by_the_spacing_of_each_label(tmp_path: Path) -> None:
     dataset = open_dataset(root)
     for case in dataset.of("train", "val"):
         assert case.label is not None
-        save_nifti(case.label, read_label(case.label, dataset)[0], spacings[case.id])
+        for path in (*case.image, case.label):
+            save_nifti(path, read_values(path)[0], spacings[case.id])
     noise = DilateErode(1.0, 4.0, "mm")
     report, labels = corrupted(dataset, tmp_path / "noisy", noise)
     assert report["parameters"] == {"nearest": 1.0, "farthest": 4.0, "unit": "mm"}

@@ -42,9 +42,11 @@ from debride.audit.evidence import (
 from debride.audit.findings import Finding, Label, Numbers
 from debride.audit.gather import find
 from debride.audit.overview import summarise_audit
-from debride.audit.predictions import Predictions, warn_seen
+from debride.audit.predictions import Predictions, onto_label, warn_seen
 from debride.audit.shown import picture_of, write_report, write_table, write_worklist
+from debride.data.pairs import check_pair
 from debride.data.pixels.images import hash_of, read_image, read_label
+from debride.data.same_grid import Grid, turned
 from debride.files import atomic_path, write_csv, write_json
 from debride.progress import track
 from debride.rng import derive, generator
@@ -236,6 +238,7 @@ def _naming(case: Case) -> Iterator[None]:
 
 def _read(audit: _Audit, case: Case) -> _Read:
     assert case.label is not None  # cases without one are not audited
+    check_pair(case)
     label, geometry = read_label(case.label, audit.dataset)
     probability = audit.predictions.of(case, label.shape, geometry).probability
     return _Read(label, probability, predicted_classes(probability), geometry)
@@ -260,7 +263,9 @@ def _draw(out: Path, case: Case, findings: Sequence[Finding], read: _Read, numbe
     """Writes pictures/CASE-NUMBER.png for each of the findings."""
     if not findings:
         return
-    image, _ = read_image(case.image)
+    image, geometry = read_image(case.image)
+    how = onto_label(Grid(image.shape[1:], geometry), case.image[0], case, read.label.shape, read.geometry)
+    image = turned(image, how)
     for finding in findings:
         picture = picture_of(finding, image, read.label, read.predicted, numbers, proposed, read.geometry.spacing)
         with atomic_path(out / "pictures" / f"{case.id}-{finding.number}.png") as temporary:

@@ -28,7 +28,8 @@ from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, trust
-from debride.data.pixels.images import read_image, read_label
+from debride.data.pairs import image_grid, read_label_on
+from debride.data.pixels.images import read_image
 from debride.data.rater_choice import choose_raters, image_id
 from debride.evaluation.metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row as CaseRow
@@ -148,7 +149,7 @@ def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.d
 
 
 def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Iterator[Any]:
-    """(case, predicted ids, reference ids, spacing) of labelled cases, in the labels' own geometry. An image is predicted
+    """(case, predicted ids, reference ids, spacing) of labelled cases, in their images' own geometry. An image is predicted
     once, however many raters labelled it."""
     rows: dict[str, list[int]] = {}
     for row, case in enumerate(test.cases):
@@ -159,11 +160,11 @@ def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch
             cases = [test.cases[at] for at in rows[image_id(test.cases[row])]]
             predicted: npt.NDArray[np.uint8] | None = None
             for case in cases:
-                assert case.label is not None
-                reference, geometry = read_label(case.label, clean)
+                grid = image_grid(case)
+                reference = read_label_on(case, clean, grid)
                 if predicted is None:
                     predicted = segment(swept.probability[number], reference.shape, test.box(int(row)))
-                yield case, predicted, reference, geometry.spacing
+                yield case, predicted, reference, grid.geometry.spacing
 
 
 def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes: tuple[str, ...]) -> Score:
@@ -239,8 +240,7 @@ def _state_pictures(
 
 
 def _label(case: Case, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    assert case.label is not None
-    return read_label(case.label, dataset)[0]
+    return read_label_on(case, dataset, image_grid(case))
 
 
 def _shown(cases: Sequence[Case]) -> list[Case]:

@@ -20,8 +20,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from debride.data.pairs import channel_turns, image_grid, label_turn
 from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.data.preparation import Preparation, intensity_rules, read_rule
+from debride.data.same_grid import Grid, turned
 from debride.files import atomic_path, write_json
 from debride.geometry.pixel_map import PixelMap
 from debride.settings import check_bounds
@@ -114,7 +116,8 @@ def prepare(
     boxes: list[Box | None] = []
     channels = 0
     for number, case in enumerate(cases):
-        image_file, meta = _prepare_image(case, preparation, folder)
+        grid = image_grid(case)
+        image_file, meta = _prepare_image(case, grid, preparation, folder)
         channels = channels or meta["channels"]
         if meta["channels"] != channels:
             raise DataError(
@@ -127,8 +130,7 @@ def prepare(
             raise DataError(case.image[0], problem, "Take this case out, or convert it.")
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
         boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta.get("box") else None)
-        original = tuple(meta["original_shape"])
-        labels.append(_prepare_label(dataset, case, original, boxes[-1], shapes[-1], folder) if case.label else None)
+        labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder) if case.label else None)
         if progress:
             progress(number + 1, len(cases))
     return Prepared(tuple(cases), channels, tuple(shapes), tuple(spacings), tuple(images), tuple(labels), boxes=tuple(boxes))
@@ -187,10 +189,14 @@ def working_image(
         raise DataError(where, problem, "Give one rule for all channels, or one per channel separated by commas.")
     target = working_shape(shape, geometry, preparation)
     resized = resize(_normalise(torch.from_numpy(image.astype(np.float32)), rules), target)
-    spacing = geometry.spacing
-    if spacing:
-        spacing = tuple(float(mm * old / new) for mm, old, new in zip(spacing, shape, target, strict=True))
-    return resized.numpy(), spacing
+    return resized.numpy(), working_spacing(geometry, shape, target)
+
+
+def working_spacing(geometry: Geometry, shape: tuple[int, ...], working: tuple[int, ...]) -> tuple[float, ...] | None:
+    """The spacing in mm of an image of the given shape after resizing; None if it has none."""
+    if geometry.spacing is None:
+        return None
+    return tuple(float(mm * old / new) for mm, old, new in zip(geometry.spacing, shape, working, strict=True))
 
 
 def working_shape(shape: tuple[int, ...], geometry: Geometry, preparation: Preparation) -> tuple[int, ...]:
@@ -241,11 +247,13 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
     return resized
 
 
-def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
-    key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *(["crop"] if preparation.crop else []))
+def _prepare_image(case: Case, grid: Grid, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
+    turns = [how for how in channel_turns(case) if how.changes]
+    unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else [])]
+    key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *unusual)
     file = folder / key[:2] / f"{key}.npy"
     meta_file = file.with_suffix(".json")
-    if not (file.exists() and meta_file.exists()):
+    if not (file.exists() and meta_file.exists() and _fits(json.loads(meta_file.read_text()), grid)):
         image, geometry = read_image(case.image)
         box = crop_box(image) if preparation.crop else None
         working, spacing = working_image(cropped(image, box), geometry, preparation, case.image[0])
@@ -262,25 +270,30 @@ def _prepare_image(case: Case, preparation: Preparation, folder: Path) -> tuple[
     return file, described
 
 
-def _prepare_label(
-    dataset: Dataset, case: Case, original: tuple[int, ...], box: Box | None, shape: tuple[int, ...], folder: Path
-) -> Path:
+def _prepare_label(dataset: Dataset, case: Case, grid: Grid, box: Box | None, shape: tuple[int, ...], folder: Path) -> Path:
     assert case.label is not None
+    how = label_turn(case, grid)
     meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
-    key = hash_of([case.label], "label", FORMAT_VERSION, original, shape, *meaning, *([box] if box else []))
+    unusual = [*([box] if box else []), *([repr(how)] if how.changes else [])]
+    key = hash_of([case.label], "label", FORMAT_VERSION, grid.shape, shape, *meaning, *unusual)
     file = folder / key[:2] / f"{key}.npy"
     if not file.exists():
-        label, _ = read_label(case.label, dataset)
-        if label.shape != original:
-            raise DataError(
-                case.label, f"has shape {label.shape}, its image {original}", "Image and mask must have the same shape."
-            )
+        label = turned(read_label(case.label, dataset)[0], how)
         inside = cropped(label, box)
         save_array(file, resize_label(inside, shape))
         lost = _foreground(label) - _foreground(inside)
         if lost:
             sys.stderr.write(f"debride: {case.label}: {lost} foreground pixels lie where the image is 0 and was cropped.\n")
     return file
+
+
+def _fits(meta: dict[str, Any], grid: Grid) -> bool:
+    """Whether an entry was made of an image with this shape and spacing: an earlier version may have read another one."""
+    box = tuple((start, stop) for start, stop in meta["box"]) if meta.get("box") else None
+    spacing = working_spacing(grid.geometry, cropped_shape(grid.shape, box), tuple(meta["shape"]))
+    stored = tuple(meta["spacing"]) if meta["spacing"] else None
+    same = stored == spacing or (stored is not None and spacing is not None and np.allclose(stored, spacing, rtol=1e-6))
+    return tuple(meta["original_shape"]) == grid.shape and same
 
 
 def save_array(file: Path, array: npt.NDArray[np.generic]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.formats import NewLabels, find_format
+from debride.data.pairs import check_pair
 from debride.data.pixels.images import copy_image, read_label, stem, suffix, write_label_like
 from debride.folders import atomic_folder, new_folder
 from debride.types import Case, Dataset, Geometry
@@ -35,7 +36,7 @@ def copy_dataset(
     that are not part of a case are not copied. ``out`` appears when it is complete. ``progress`` receives the number of cases
     done and their total; ``finish`` the complete folder, before it appears under its name, to add a record. ``name`` is where
     the copy's labels go, without ending, in layouts that leave it free. Raises DataError if ``out`` has content or lies in the
-    source, if a file cannot be read, and if the disk is full.
+    source, if a file cannot be read, if a label does not lie on the grid of its image, and if the disk is full.
     """
     out = new_folder(out, apart_from={"the data set": dataset.root})
 
@@ -51,6 +52,7 @@ def copy_dataset(
 
 
 def _write_label(dataset: Dataset, case: Case, source: Path, target: Path, change: Change) -> Path:
+    check_pair(case, "stays so")
     ids, geometry = read_label(source, dataset)
     changed = change(case, ids, geometry)
     if isinstance(changed, Path):

@@ -11,8 +11,9 @@ from typing import Any
 from debride import escapes
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
-from debride.data.pixels.images import is_image, read_label, same_spacing, stem
+from debride.data.pixels.images import is_image, read_label, stem
 from debride.data.rater_choice import image_id
+from debride.data.same_grid import Grid, turn_onto, turned
 from debride.evaluation.metrics import METRICS, NEEDS, Better, Metric, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
 from debride.files import write_csv, write_json, write_text
@@ -39,10 +40,11 @@ def evaluate_folder(
     """Compare the predictions in a folder with a data set's labels; writes cases.csv, summary.json and summary.md to ``out``.
 
     A prediction is named by its case (``CASE.png``, ``CASE.nii.gz``), with the label values of the data set. Where several
-    raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. Distances are in the reference's
-    spacing. One case is in memory at a time; ``progress`` is called with the number of cases done.
-    Raises DataError naming the file for a prediction that is missing, given twice, unreadable, of another shape or spacing, or
-    without a case in ``splits``; and for ``out`` as ``new_folder`` does.
+    raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. A prediction in another
+    orientation is turned to lie as its reference, in whose spacing distances are. One case is in memory at a time;
+    ``progress`` is called with the number of cases done.
+    Raises DataError naming the file for a prediction that is missing, given twice, unreadable, on another grid, or without a
+    case in ``splits``; and for ``out`` as ``new_folder`` does.
     """
     dataset = reference if isinstance(reference, Dataset) else open_dataset(reference)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of predictions": predictions})
@@ -149,11 +151,8 @@ def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Ro
     assert case.label is not None  # match_predictions refuses cases without a label
     prediction, geometry = read_predicted(path, dataset)
     reference, expected = read_label(case.label, dataset)
-    remedy = f"Predict on the grid of {case.label}."
-    if prediction.shape != reference.shape:
-        raise DataError(path, f"has shape {prediction.shape}, its reference {reference.shape}", remedy)
-    if not same_spacing(geometry, expected):
-        raise DataError(path, f"has spacing {geometry.spacing}, its reference {expected.spacing}", remedy)
+    own, grid = Grid(prediction.shape, geometry), Grid(reference.shape, expected)
+    prediction = turned(prediction, turn_onto(own, grid, path, "its reference", case.label))
     if (prediction == IGNORE).any():
         raise DataError(path, f"holds the ignore value {dataset.ignore}", "Predict a class for every pixel.")
     metrics = case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from debride.data.cache import Box, Prepared, cropped_shape, put_back, resize_label
+from debride.data.pairs import image_grid, label_turn
 from debride.data.pixels.images import copy_image, read_label, suffix, write_label_like
+from debride.data.same_grid import turned, unturned
 from debride.files import write_csv
 from debride.methods.base import Method, Swept
 from debride.refine.mixture import posterior_of_larger
@@ -89,5 +91,6 @@ def _write(
     if (right == working).all():
         copy_image(case.label, target)
         return
-    given, _ = read_label(case.label, dataset)
-    write_label_like(case.label, merged(given, working, right, box), dataset, target)
+    given, how = read_label(case.label, dataset)[0], label_turn(case, image_grid(case))
+    cleansed = merged(turned(given, how), working, right, box)
+    write_label_like(case.label, unturned(cleansed, how), dataset, target)

@@ -11,6 +11,7 @@ from debride.audit.predictions.sources import (
     Prediction,
     Predictions,
     RunPredictions,
+    onto_label,
     open_predictions,
     warn_seen,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Predictions",
     "RunPredictions",
     "cross_validate",
+    "onto_label",
     "open_predictions",
     "warn_seen",
 ]

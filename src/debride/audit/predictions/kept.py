@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from debride.audit.predictions.nnunet_maps import read_map
-from debride.audit.predictions.sources import Prediction, RunPredictions
+from debride.audit.predictions.sources import Prediction, RunPredictions, onto_label
+from debride.data.pairs import image_grid
 from debride.data.pixels.images import hash_of
 from debride.files import atomic_path
 from debride.types import Case, Geometry
@@ -26,7 +27,8 @@ class KeptPredictions:
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case, from the disk if it is there."""
         path = self._folder / f"{case.id}.npz"
-        stamp = hash_of(case.image, self._source.made_by(case))
+        how = onto_label(image_grid(case), case.image[0], case, shape, geometry)
+        stamp = hash_of(case.image, self._source.made_by(case), *([repr(how)] if how.changes else []))
         if _stamp(path) != stamp:
             probability = self._source.of(case, shape, geometry).probability
             steps = np.empty(probability.shape, np.uint8)

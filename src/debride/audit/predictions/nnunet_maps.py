@@ -21,7 +21,8 @@ from scipy.ndimage import gaussian_filter
 from debride.audit.evidence import predicted_classes
 from debride.data.pixels import find_pixels, suffix
 from debride.data.pixels.arrays import names
-from debride.types import IGNORE, DataError, Geometry
+from debride.data.same_grid import Grid
+from debride.types import IGNORE, DataError
 
 Array = npt.NDArray[Any]
 Ids = npt.NDArray[np.uint8]
@@ -85,9 +86,12 @@ def is_map(path: Path) -> bool:
     return suffix(path) in MAPS or find_pixels(path).layers(path) > 1
 
 
-def map_geometry(path: Path) -> Geometry:
-    """Spacing and affine of a file of probabilities; nothing is known of an array's."""
-    return Geometry() if suffix(path) in MAPS else find_pixels(path).maps(path)[1]
+def map_grid(path: Path, shape: tuple[int, ...]) -> Grid:
+    """Where a file of probabilities lies; of an array nothing is known but that it should have the label's shape."""
+    if suffix(path) in MAPS:
+        return Grid(shape)
+    maps, geometry = find_pixels(path).maps(path)
+    return Grid(maps.shape[1:], geometry)
 
 
 def read_map(path: Path, classes: int, shape: tuple[int, ...]) -> tuple[Array, bool]:

@@ -6,7 +6,6 @@ import gc
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,18 +18,19 @@ from debride.audit.predictions.nnunet_maps import (
     MAPS,
     SOME_FOLD,
     is_map,
-    map_geometry,
+    map_grid,
     mirrored,
     prediction_folders,
     read_map,
-    shape_error,
     soften,
 )
 from debride.audit.tasks import refuse_task
 from debride.data.masks.predicted import read_predicted
+from debride.data.pairs import image_grid
 from debride.data.pixels import find_pixels
-from debride.data.pixels.images import is_image, read_header, read_values, same_spacing, stem, suffix
+from debride.data.pixels.images import is_image, read_header, read_values, stem, suffix
 from debride.data.rater_choice import image_id
+from debride.data.same_grid import Grid, Turn, turn_onto, turned
 from debride.files import content_hash, read_json
 from debride.plugins import NOTHING, Trust
 from debride.training.checkpoint import weights_file
@@ -132,25 +132,18 @@ class FolderPredictions:
         classes = len(self._dataset.classes)
         if not is_map(path):
             ids, own = read_predicted(path, _with_ids(self._dataset))
-            if ids.shape != shape:
-                raise shape_error(path, ids.shape, shape)
-            _same_grid(path, own, case, shape, geometry)
-            return Prediction(soften(ids, classes), True)
-        if mask:
-            header = read_header(mask)
-            if header.shape != shape:
-                raise shape_error(mask, header.shape, shape)
-            _same_grid(mask, header.geometry, case, shape, geometry)
-        probability, hard = read_map(path, classes, shape)
-        if not mask:
-            _same_grid(path, map_geometry(path), case, shape, geometry)
+            how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
+            return Prediction(soften(turned(ids, how), classes), True)
+        grid = read_header(mask).grid if mask else map_grid(path, shape)
+        how = onto_label(grid, mask or path, case, shape, geometry)
+        probability, hard = read_map(path, classes, grid.shape)
         turn = mirrored(probability, _foreground(mask, self._dataset)) if mask else None
         if turn:
             remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
             raise DataError(path, f"lies otherwise than its mask {mask and mask.name}: it would agree if {turn}", remedy)
         if hard:
             probability = soften(predicted_classes(probability), classes)
-        return Prediction(probability, hard)
+        return Prediction(turned(probability, how), hard)
 
     def seen(self, case: Case) -> bool | None:
         """False for a case of nnU-Net's cross-validation, True in ``fold_all``; else as predictions.json says."""
@@ -202,17 +195,14 @@ class RunPredictions:
         }
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
-        """The prediction of a case by its run's network; ``geometry`` is not looked at: the image's own counts."""
+        """The prediction of a case by its run's network, turned to lie as the label where the image lies otherwise."""
         run_folder = self._run(case)
         if self._loaded is None or self._loaded[0] != run_folder:
             self._loaded = None  # the last network goes before the next one comes
             gc.collect()
             self._loaded = run_folder, load_run(run_folder, self._checkpoint, self._device, self._trust)
-        probability = predict_whole(self._loaded[1], case, self._device)
-        if probability.shape[1:] != shape:
-            problem = f"has shape {probability.shape[1:]}, its label {shape}"
-            raise DataError(case.image[0], problem, "Image and label must have the same shape.")
-        return Prediction(probability, False)
+        how = onto_label(image_grid(case), case.image[0], case, shape, geometry)
+        return Prediction(turned(predict_whole(self._loaded[1], case, self._device), how), False)
 
     def made_by(self, case: Case) -> str:
         """A hash of the weights that predict a case."""
@@ -358,30 +348,10 @@ def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
     return ~np.isin(read_values(mask)[0], background)
 
 
-def _same_grid(path: Path, own: Geometry, case: Case, shape: tuple[int, ...], geometry: Geometry) -> None:
-    """Refuses a prediction that lies elsewhere than its label and than its image, from which nnU-Net takes the geometry."""
-    if _agree(own, geometry, shape):
-        return
-    header = read_header(case.image[0])
-    if header.shape == shape and _agree(own, header.geometry, shape):
-        return
-    remedy = "Predict on the label's grid, or correct the header of this file or of the label."
-    if not same_spacing(own, geometry):
-        raise DataError(path, f"has spacing {own.spacing}, its label {geometry.spacing}", remedy)
-    raise DataError(path, f"has another affine (origin or orientation) than its label and image of case {case.id}", remedy)
-
-
-def _agree(a: Geometry, b: Geometry, shape: tuple[int, ...]) -> bool:
-    """Whether two geometries have the same spacing, and put every corner of a grid within a tenth of a voxel at one place."""
-    if not same_spacing(a, b):
-        return False
-    if a.affine is None or b.affine is None:
-        return True
-    difference = np.asarray(a.affine) - np.asarray(b.affine)
-    ends = [(0, length - 1) for length in shape[::-1]] + [(0,)] * (3 - len(shape))
-    corners = np.array([(*corner, 1.0) for corner in product(*ends)])
-    smallest = float(np.linalg.norm(np.asarray(b.affine)[:3, : len(shape)], axis=0).min())
-    return bool(np.abs(corners @ difference.T)[:, :3].max() <= 0.1 * smallest)
+def onto_label(own: Grid, path: Path, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Turn:
+    """How what lies on the grid of a file is turned to lie as the label of its case, whose shape and geometry are given."""
+    assert case.label is not None, case.id
+    return turn_onto(own, Grid(shape, geometry), path, "its label", case.label)
 
 
 def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:

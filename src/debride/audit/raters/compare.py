@@ -21,8 +21,10 @@ from debride.audit.raters.rater_agreement import (
     rejected_labels,
 )
 from debride.data.copy import copy_dataset
-from debride.data.pixels.images import read_label, same_spacing
+from debride.data.pairs import check_pair, read_label_on
+from debride.data.pixels.images import read_label
 from debride.data.rater_choice import image_id
+from debride.data.same_grid import Grid
 from debride.escapes import markdown
 from debride.files import write_csv, write_json, write_text
 from debride.folders import new_folder
@@ -177,20 +179,16 @@ def _agreements(dataset: Dataset, images: dict[str, list[Case]]) -> Iterator[lis
 
 
 def _read_labels(cases: Sequence[Case], dataset: Dataset) -> tuple[Labels, Geometry]:
-    """The labels (R, *S) of an image's cases."""
-    labels: Labels | None = None
-    geometry = Geometry()
-    for at, case in enumerate(cases):
-        assert case.label is not None, case.id
-        label, own_geometry = read_label(case.label, dataset)
-        if labels is None:
-            labels, geometry = np.empty((len(cases), *label.shape), np.uint8), own_geometry
-        if label.shape != labels.shape[1:] or not same_spacing(geometry, own_geometry):
-            here, there = ((label.shape, own_geometry.spacing), (labels.shape[1:], geometry.spacing))
-            problem = f"has shape and spacing {here}, the label {cases[0].id} of the same image has {there}"
-            raise DataError(case.label, problem, "Let the raters of an image label it on one grid.")
-        labels[at] = label
-    assert labels is not None
+    """The labels (R, *S) of an image's cases, as the first of them lies."""
+    for case in cases:
+        check_pair(case)
+    path = cases[0].label
+    assert path is not None, cases[0].id
+    first, geometry = read_label(path, dataset)
+    labels: Labels = np.empty((len(cases), *first.shape), np.uint8)
+    labels[0] = first
+    for at, case in enumerate(cases[1:], start=1):
+        labels[at] = read_label_on(case, dataset, Grid(first.shape, geometry), "the first rater's label", path)
     return labels, geometry
 
 

@@ -11,9 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from debride.data.formats import Report, find_format
-from debride.data.pixels.images import Array, endings, files_of, is_image, read_image, read_label, same_spacing
+from debride.data.masks.unusual_grids import note_unusual
+from debride.data.pairs import ITS_IMAGE
+from debride.data.pixels.images import (
+    FIRST_CHANNEL,
+    Array,
+    endings,
+    files_of,
+    is_image,
+    read_header,
+    read_image,
+    read_label,
+)
 from debride.data.rater_choice import image_id
-from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+from debride.data.same_grid import Grid, turn_onto
+from debride.types import IGNORE, Case, DataError, Dataset
 
 
 def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
@@ -46,18 +58,21 @@ def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int]
     kinds: dict[tuple[int, int], list[Path]] = defaultdict(list)
     seen: dict[bytes, Case] = {}
     present: set[int] = set()
+    grids: dict[Path, Grid] = {}
     for number, case in enumerate(dataset.cases, start=1):
+        _check_grids(case, grids, report)
         try:
-            image, geometry = read_image(case.image)
+            image, _ = read_image(case.image)
         except DataError as problem:
             report(problem)
-            image, geometry = None, Geometry()
+            image = None
         if image is not None:
             kinds[image.ndim - 1, len(image)].append(case.image[0])
             _check_image(case, image, seen, report)
         if case.label:
-            present |= _check_label(dataset, case, case.label, image, geometry, report)
+            present |= _check_label(dataset, case.label, report)
         progress(number, len(dataset.cases))
+    note_unusual(grids)
     _check_kinds(kinds, report)
     _check_present(dataset, present, report)
 
@@ -76,23 +91,30 @@ def _check_image(case: Case, image: Array, seen: dict[bytes, Case], report: Repo
         report(DataError(case.image[0], problem, "Keep one of the two."))
 
 
-def _check_label(dataset: Dataset, case: Case, path: Path, image: Array | None, geometry: Geometry, report: Report) -> set[int]:
-    """The class ids in a label, after comparing it with its image, which is None if it cannot be read."""
+def _check_grids(case: Case, grids: dict[Path, Grid], report: Report) -> None:
+    """Headers that contradict themselves, and channels and labels that do not lie as the first channel, whose grid is kept."""
+    first = case.image[0]
+    for path in (*case.image, *([case.label] if case.label else [])):
+        of = FIRST_CHANNEL if path in case.image else ITS_IMAGE
+        try:
+            header = read_header(path)
+            for problem in header.contradictions:
+                report(problem)
+            if path == first:
+                grids[first] = header.grid
+            elif first in grids:
+                turn_onto(header.grid, grids[first], path, of, first)
+        except DataError as problem:
+            report(problem)
+
+
+def _check_label(dataset: Dataset, path: Path, report: Report) -> set[int]:
+    """The class ids in a label; none if it cannot be read."""
     try:
-        label, own = read_label(path, dataset)
+        label, _ = read_label(path, dataset)
     except DataError as problem:
         report(problem)
         return set()
-    name = case.image[0].name
-    wrong = ""
-    if image is not None and label.shape != image.shape[1:]:
-        wrong = f"has shape {label.shape}, its image {name} {image.shape[1:]}"
-    elif image is not None and not same_spacing(own, geometry):
-        wrong = f"has spacing {own.spacing} mm, its image {name} {geometry.spacing}"
-    elif own.affine and geometry.affine and not np.allclose(own.affine, geometry.affine, atol=1e-2):
-        wrong = f"lies elsewhere in space than its image {name}: their affines differ"
-    if wrong:
-        report(DataError(path, wrong, "Image and label must lie on one grid: export the label again, with the image's header."))
     return set(np.unique(label).tolist()) - {IGNORE}
 
 

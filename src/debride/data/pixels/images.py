@@ -1,6 +1,6 @@
 """Images and labels from files of any kind, as arrays of C, *S and of class ids *S, and labels back into files.
 
-S = H W or D H W, x last; spacing is in that order. Nothing is resampled or reoriented.
+S = H W or D H W, x last; spacing is in that order. Nothing is resampled, and nothing turned but channels to the first of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from debride.data.pixels import Header, endings, find_pixels, is_image, stem, suffix
 from debride.data.pixels.kind import Array
+from debride.data.same_grid import Grid, turn_onto, turned
 from debride.files import atomic_files, atomic_path, content_hash
 from debride.types import IGNORE, DataError, Dataset, Geometry
 
@@ -31,7 +32,6 @@ __all__ = [
     "read_label",
     "read_layers",
     "read_values",
-    "same_spacing",
     "stem",
     "suffix",
     "write_label",
@@ -42,6 +42,9 @@ __all__ = [
 
 MAX_VALUE = 65534
 """The largest raw label value that a class or *ignore* may have."""
+
+FIRST_CHANNEL = "the first channel"
+"""What the first of several channel files is to the others."""
 
 _UNKNOWN = 254
 """Marks raw values without a class while a label is mapped; class ids are below it."""
@@ -59,21 +62,16 @@ def read_image(paths: Sequence[Path]) -> tuple[Array, Geometry]:
     """One image (C, *S) from one file per channel, or from one colour file, with its geometry.
 
     Integers keep their type, every kind of float becomes float32; alpha is dropped. An uncompressed volume of one channel is
-    memory-mapped, so that a crop of it can be read alone. Raises DataError for a file that cannot be read, a palette image,
-    values that are NaN or infinite, and channel files that differ in shape or spacing.
+    memory-mapped, so that a crop of it can be read alone. Channel files are turned to lie as the first. Raises DataError for a
+    file that cannot be read, a palette image, values that are NaN or infinite, and channel files that lie on other grids.
     """
-    planes, geometry = _read_channels(paths[0])
-    channels = [planes]
+    first, geometry = _read_channels(paths[0])
+    channels = [first]
     for path in paths[1:]:
-        planes, other = _read_channels(path)
-        if planes.shape[1:] != channels[0].shape[1:]:
-            problem = f"has shape {planes.shape[1:]}, the first channel {paths[0].name} has {channels[0].shape[1:]}"
-            raise DataError(path, problem, "Export all channels of a case on one grid.")
-        if not same_spacing(geometry, other):
-            problem = f"has spacing {other.spacing}, the first channel {paths[0].name} has {geometry.spacing}"
-            raise DataError(path, problem, "Export all channels of a case on one grid.")
-        channels.append(planes)
-    return channels[0] if len(channels) == 1 else np.concatenate(channels), geometry
+        planes, own = _read_channels(path)
+        how = turn_onto(Grid(planes.shape[1:], own), Grid(first.shape[1:], geometry), path, FIRST_CHANNEL, paths[0])
+        channels.append(turned(planes, how))
+    return first if len(channels) == 1 else np.concatenate(channels), geometry
 
 
 def read_values(path: Path) -> tuple[Array, Geometry]:
@@ -179,13 +177,6 @@ def write_probabilities(path: Path, probabilities: npt.NDArray[np.float32]) -> P
     with atomic_path(path) as temporary:
         np.save(temporary, probabilities.astype(np.float32, copy=False), allow_pickle=False)
     return path
-
-
-def same_spacing(a: Geometry, b: Geometry) -> bool:
-    """Whether two geometries have the same spacing within a thousandth, or at least one has none."""
-    if a.spacing is None or b.spacing is None:
-        return True
-    return len(a.spacing) == len(b.spacing) and np.allclose(a.spacing, b.spacing, rtol=1e-3, atol=0)
 
 
 def _read_channels(path: Path) -> tuple[Array, Geometry]:

@@ -18,8 +18,12 @@ import numpy as np
 from debride.data.pixels.kind import Array, Header, Pixels, decoding
 from debride.types import DataError, Geometry
 
-ENDINGS = (".nrrd", ".mha", ".mhd")
-"""How the names of files end whose geometry SimpleITK knows, and can copy without rounding."""
+UNITS = {
+    **{"mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0, "millimetres": 1.0},
+    **{"um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometers": 1e-3},
+    **{"nm": 1e-6, "cm": 10.0, "m": 1e3, "meter": 1e3, "meters": 1e3},
+}
+"""Millimetres by the names of units that headers have."""
 
 _RESTORE = "Restore the file from its source, it is damaged."
 
@@ -33,7 +37,8 @@ _FLIP = np.diag([-1.0, -1.0, 1.0])
 @dataclass(frozen=True)
 class Stored:
     """How the numbers of an image lie in a file: its ``axes``, the fastest first, their type with its byte order, where they
-    begin in ``file``, and how they are compressed (``wbits`` of zlib; None: not at all). ``spaced``: there is a spacing."""
+    begin in ``file``, and how they are compressed (``wbits`` of zlib; None: not at all). ``spaced``: there is a spacing;
+    ``placed``: there is an origin or direction too. ``mm``: how long a unit of both is."""
 
     axes: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -41,6 +46,8 @@ class Stored:
     start: int
     wbits: int | None
     spaced: bool
+    placed: bool
+    mm: float = 1.0
 
 
 class ItkPixels(Pixels):
@@ -84,12 +91,12 @@ class ItkPixels(Pixels):
         return self.image(path)
 
     def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
-        """Write numbers (*S), compressed, on the grid of ``like`` where that is of such a kind, else where ``geometry`` says.
+        """Write numbers (*S), compressed, on the grid of ``like`` where that is of this kind, else where ``geometry`` says.
 
         Without ``like`` a plane becomes a volume of one slice, as the affine describes it.
         """
         itk = _itk()
-        if like is not None and like.name.lower().endswith(ENDINGS):
+        if like is not None and like.name.lower().endswith(self.endings) and self.parsed(like).mm == 1:
             information = _information(like)
             flat = values.ndim == 2 and information.GetDimension() == 3
             image = itk.GetImageFromArray(np.ascontiguousarray(values[None] if flat else values))
@@ -144,16 +151,17 @@ def _channels_and_shape(path: Path, stored: Stored, information: Any) -> tuple[i
 def _geometry(path: Path, stored: Stored, information: Any, ndim: int) -> Geometry:
     spacing = np.asarray(information.GetSpacing(), float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
-        raise DataError(path, f"has the voxel spacing {tuple(spacing)} mm", "Export it again with its true spacing.")
-    if not stored.spaced:
-        return Geometry()
+        raise DataError(path, f"has the voxel spacing {tuple(spacing)}", "Export it again with its true spacing.")
+    spacing = spacing * stored.mm
+    lengths = tuple(float(length) for length in spacing[:ndim][::-1]) if stored.spaced else None
+    if not stored.placed:
+        return Geometry(lengths)
     axes = len(spacing)
     affine = np.eye(4)
     affine[:axes, :axes] = np.asarray(information.GetDirection()).reshape(axes, axes) * spacing
-    affine[:axes, 3] = information.GetOrigin()
+    affine[:axes, 3] = np.asarray(information.GetOrigin()) * stored.mm
     affine[:3] = _FLIP @ affine[:3]
-    rows = tuple(tuple(float(number) for number in row) for row in affine)
-    return Geometry(tuple(float(length) for length in spacing[:ndim][::-1]), rows)
+    return Geometry(lengths, tuple(tuple(float(number) for number in row) for row in affine))
 
 
 def _place(image: Any, geometry: Geometry) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.links import unfetched
+from debride.data.same_grid import Grid
 from debride.types import DataError, Geometry
 
 Array = npt.NDArray[Any]
@@ -22,12 +23,18 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True)
 class Header:
     """What a file says before its pixels are decoded: shape (*S), number of channels, geometry, and whether a pixel is one bit,
-    black or white."""
+    black or white; and ``contradictions``, what is to be said where it says something in two ways."""
 
     shape: tuple[int, ...]
     channels: int
     geometry: Geometry
     one_bit: bool = False
+    contradictions: tuple[DataError, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        """Shape and place."""
+        return Grid(self.shape, self.geometry)
 
 
 class Pixels(ABC):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.pixels.itk import ItkPixels, Stored, packed
+from debride.data.pixels.itk import UNITS, ItkPixels, Stored, packed
 from debride.data.pixels.kind import Array, decoding, fitting_type
 from debride.types import DataError
 
@@ -17,6 +17,9 @@ _TYPES = {
     **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8"},
     **{"MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
 }
+
+_PLACE = ("Offset", "Origin", "Position", "TransformMatrix", "Orientation", "Rotation")
+"""The fields that say where an image lies."""
 
 _LONGEST = 1 << 20
 """Bytes of a header that are looked through for its end."""
@@ -65,6 +68,8 @@ class MetaImage(ItkPixels):
             start=0 if data else sum(map(len, text.lines)),
             wbits=15 if text.yes("CompressedData") else None,
             spaced="ElementSpacing" in fields or "ElementSize" in fields,
+            placed=any(name in fields for name in _PLACE),
+            mm=UNITS.get(fields.get("DistanceUnits", "").lower(), 1.0),
         )
 
     def write_like(self, source: Path, values: Array, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""NIfTI, compressed or not, through nibabel. The voxel axes (x, y, z) are transposed to D H W; nothing is reoriented."""
+"""NIfTI, compressed or not, through nibabel. The voxel axes (x, y, z) are transposed to D H W."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from debride.data.pixels.kind import Array, Header, Pixels, decoding, fitting_type
+from debride.data.pixels.nifti_place import contradictions, geometry_of, header_at, placed_as
 from debride.types import DataError, Geometry
 
 
@@ -21,7 +22,9 @@ class Nifti(Pixels):
     def header(self, path: Path) -> Header:
         """As for all kinds."""
         volume = _opened(path)
-        return Header(_shape(path, volume)[::-1], 1, _geometry(path, volume))
+        shape = _shape(path, volume)
+        geometry = geometry_of(path, volume.header, shape)
+        return Header(shape[::-1], 1, geometry, contradictions=contradictions(path, volume.header, shape))
 
     def image(self, path: Path) -> tuple[Array, Geometry]:
         """As for all kinds, with one channel."""
@@ -35,17 +38,20 @@ class Nifti(Pixels):
         with decoding(path):
             stored = _stored(volume)
         kind = np.dtype(np.float32) if stored.dtype.kind == "f" else stored.dtype.newbyteorder("=")
-        return stored.astype(kind, copy=False).reshape(shape, order="A").T, _geometry(path, volume)
+        return stored.astype(kind, copy=False).reshape(shape, order="A").T, geometry_of(path, volume.header, shape)
 
     def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
-        """Write numbers (*S) with the geometry's affine, else its spacing; a plane gets a third axis of length 1."""
+        """Write numbers (*S); a plane gets a third axis of length 1. Of ``like``, if it is NIfTI, the place is copied as it is
+        stored, else qform and sform say both where ``geometry`` lies."""
         import nibabel as nib
 
-        voxels = values.T
         make_volume: Any = nib.Nifti1Image
-        volume = make_volume(voxels[..., None] if values.ndim == 2 else voxels, _affine(geometry))
-        volume.header.set_xyzt_units("mm")
-        nib.save(volume, path)
+        header = header_at(geometry, values.shape)
+        if like is not None and like.name.lower().endswith(self.endings):
+            image = _opened(like)
+            make_volume, header = type(image), placed_as(image.header)
+        header.set_data_dtype(values.dtype)
+        nib.save(make_volume((values if values.ndim == 3 else values[None]).T, None, header), path)
 
     def write_like(self, source: Path, values: Array, target: Path) -> None:
         """As for all kinds."""
@@ -73,9 +79,8 @@ class Nifti(Pixels):
             raise DataError(path, f"has the axes {shape}", "Save probabilities as (x, y, z, class).")
         with decoding(path):
             stored = _stored(volume)
-        planar = shape[2] == 1
-        zooms = tuple(float(zoom) for zoom in volume.header.get_zooms()[: 2 if planar else 3])
-        return stored.reshape((*shape[:3], shape[-1]), order="A").T, Geometry(zooms[::-1], _rows(volume))
+        geometry = geometry_of(path, volume.header, shape[:2] if shape[2] == 1 else shape[:3])
+        return stored.reshape((*shape[:3], shape[-1]), order="A").T, geometry
 
 
 def _opened(path: Path) -> Any:
@@ -104,21 +109,3 @@ def _shape(path: Path, volume: Any) -> tuple[int, ...]:
     if len(shape) not in (2, 3) or 0 in shape:
         raise DataError(path, f"has the axes {volume.shape}", "Export one file of 2 or 3 axes per channel.")
     return shape
-
-
-def _geometry(path: Path, volume: Any) -> Geometry:
-    zooms = tuple(float(zoom) for zoom in volume.header.get_zooms()[: len(_shape(path, volume))])
-    if not all(np.isfinite(zoom) and zoom > 0 for zoom in zooms):
-        raise DataError(path, f"has the voxel spacing {zooms} mm", "Export it again with its true spacing.")
-    return Geometry(zooms[::-1], _rows(volume))
-
-
-def _rows(volume: Any) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(number) for number in row) for row in volume.affine)
-
-
-def _affine(geometry: Geometry) -> Array:
-    if geometry.affine is not None:
-        return np.asarray(geometry.affine)
-    spacing = (geometry.spacing or (1.0, 1.0))[::-1]
-    return np.diag([*spacing, *[1.0] * (4 - len(spacing))])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.pixels.itk import ItkPixels, Stored, packed
+from debride.data.pixels.itk import UNITS, ItkPixels, Stored, packed
 from debride.data.pixels.kind import Array, decoding, fitting_type
 from debride.types import DataError
 
@@ -67,6 +67,8 @@ class Nrrd(ItkPixels):
             start=sum(map(len, text.lines)),
             wbits=None if encoding == "raw" else 31,
             spaced="spacings" in fields or "space directions" in fields,
+            placed="space directions" in fields,
+            mm=_unit(path, fields.get("space units") or fields.get("units", "")),
         )
 
     def write_like(self, source: Path, values: Array, target: Path) -> None:
@@ -82,6 +84,16 @@ class Nrrd(ItkPixels):
             name = _NAMES[kind.str[1:]][0].encode()
             lines = [lines[0], b"type: " + name + end, b"endian: little" + end, *kept]
         target.write_bytes(b"".join(lines) + packed(values, kind, stored.wbits))
+
+
+def _unit(path: Path, field: str) -> float:
+    """The millimetres of the unit that a field names in quotation marks for each axis; those without one are passed over."""
+    named = {word.strip().lower() for word in field.split('"')[1::2]} - {"", "none", "???"}
+    unknown = sorted(named - UNITS.keys())
+    if unknown or len({UNITS[name] for name in named}) > 1:
+        problem = f"has lengths in the unit {unknown[0]!r}" if unknown else "has lengths in several units"
+        raise DataError(path, problem, f"Save it in one of {', '.join(UNITS)}.")
+    return UNITS[named.pop()] if named else 1.0
 
 
 def _read(path: Path) -> _Text:
