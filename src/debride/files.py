@@ -22,6 +22,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, None)  # None: NumP
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ)
 
+_BLOCK = 1 << 20
+
 _UNWRITABLE = {*_FULL, *_NOT_ALLOWED, *_IN_THE_WAY}
 """What a user can mend."""
 
@@ -68,6 +70,23 @@ def atomic_files(target: Path) -> Iterator[Path]:
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
             file.replace(target.parent / file.name)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Give a file so many bytes on the disk, zeros behind what it holds: a map of a file without room would end the process.
+
+    Raises DataError as ``atomic_path`` does.
+    """
+    with writing(path), path.open("ab+") as file:
+        missing = size - file.seek(0, os.SEEK_END)
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        except (AttributeError, OSError) as error:  # no such call on Windows, or not on this file system
+            if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            for start in range(0, missing, _BLOCK):
+                file.write(bytes(min(_BLOCK, missing - start)))
+        file.truncate(size)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.files import read_json, write_json
+from debride.files import read_json, reserve, write_json, writing
 from debride.folders import atomic_folder
 from debride.types import DataError
 from debride.warp import Warp
@@ -71,7 +71,8 @@ class LabelState:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="debride-labels-"))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         if existing:
             return
@@ -188,7 +189,9 @@ class LabelState:
             if not source.is_file() or source.stat().st_size != self._bytes(field):
                 raise DataError(source, f"the file does not have the {self._bytes(field)} bytes of its field", remedy)
         for field in self._fields.values():
-            shutil.copyfile(folder / self._path(field).name, self._path(field))
+            with writing(self._path(field)):
+                shutil.copyfile(folder / self._path(field).name, self._path(field))
+            reserve(self._path(field), self._bytes(field))
 
     def _description(self) -> dict[str, Any]:
         kept = ("name", "per", "channels", "dtype", "initial")
@@ -204,10 +207,10 @@ class LabelState:
 
     def _create(self, field: Field) -> None:
         count = int(self._starts[field.per][-1]) * math.prod(field.channels) if field.initial else 0
-        with self._path(field).open("wb") as file:
+        with writing(self._path(field)), self._path(field).open("wb") as file:
             for start in range(0, count, _CHUNK):
                 file.write(np.full(min(_CHUNK, count - start), field.initial, field.dtype).data)
-            file.truncate(self._bytes(field))
+        reserve(self._path(field), self._bytes(field))
 
     def _map(self, field: Field) -> npt.NDArray[Any]:
         """The whole field as a flat array in its file; pages enter memory when touched and leave it with the array."""

@@ -88,7 +88,7 @@ def _given_classes(cell: Cell, clean: Dataset) -> Dataset:
 
     def images() -> npt.NDArray[np.uint8]:
         size = from_mapping(TASKS[cell.task].config, cell.training, f"cell {cell.folder.name}").image_size
-        prepared = prepare_classes(clean.of(*splits), size, cache_folder())
+        prepared = prepare_classes(clean.of(*splits), size, cache_folder(clean.root))
         return prepared.images(np.arange(len(prepared))).reshape(len(prepared), -1)
 
     def corrupt(own: Path) -> None:
@@ -124,7 +124,7 @@ def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
     size, note = resizing(first, cases)
     if note:
         sys.stdout.write(f"{note}\n")  # the cell's log
-    test = prepare_classes(cases, size, cache_folder())
+    test = prepare_classes(cases, size, cache_folder(clean.root))
     if test.channels != first.channels:
         problem = f"has test images of {test.channels} channels, training images have {first.channels}"
         raise DataError(clean.root, problem, "Convert them to one number of channels.")

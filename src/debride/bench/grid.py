@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import os
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-from debride.bench.cell import run_cell
 from debride.bench.cell_base import Cell, drop_stale, expanded, open_given
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.bench.results import write_report, write_tables
+from debride.bench.run_cells import run_cells
 from debride.bench.tabulate import CellRow
+from debride.data.cache import cache_folder
 from debride.files import read_yaml, write_json
 from debride.folders import new_folder
 from debride.methods import find_method
@@ -252,6 +249,8 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
     sources = {f"the data set {name}": expanded(entry.path) for name, entry in grid.datasets.items()}
     remedy = "Choose another `out`, or go on with this grid with `resume`."
     new_folder(out, apart_from=sources, may_go_on=resume, remedy=remedy)
+    for entry in grid.datasets.values():
+        cache_folder(expanded(entry.path))
     if jobs < 1:
         raise DataError("`jobs`", f"is {jobs}", "Give a whole number of at least 1.")
     todo = cells(grid, out)
@@ -262,8 +261,8 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
             raise DataError(path, "does not exist", remedy)
     drop_stale(todo)
     write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
-    with track(f"bench {grid.name}", len(todo)) as show:
-        for done, _ in enumerate(_run(todo, jobs)):
+    with track(f"bench {grid.name}", len(todo)) as show, closing(run_cells(todo, jobs)) as running:
+        for done, _ in enumerate(running):
             write_tables(todo, out)
             show(done + 1)
     rows = write_report(grid.name, todo, out)
@@ -271,29 +270,6 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
         reason = str(rows[0]["failed"]).removesuffix(".")
         raise DataError(out, f"every cell failed, the first with: {reason}", "Mend the cause and use `resume`.")
     return rows
-
-
-def _run(todo: list[Cell], jobs: int) -> Iterator[None]:
-    """Runs the cells, sharing the processor among ``jobs`` processes, and yields after each."""
-    if jobs == 1:
-        for cell in todo:
-            run_cell(cell, None)
-            yield
-        return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _end_with, (os.getpid(),)) as pool:
-        yield from (future.result() for future in as_completed([pool.submit(run_cell, cell, threads) for cell in todo]))
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process soon after the one that started it was killed: no training goes on unseen."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _simulator(task: TaskName, entry: NoiseEntry) -> Any:

@@ -129,7 +129,7 @@ def _test(clean: Dataset, done: Finished) -> _Measures:
     """Measures a run after each epoch that is to be tested, with distances after the marked ones."""
     cases = [case for case in clean.of("test") if case.label]
     raters = {case.id: case.rater for case in cases if case.rater}
-    test = prepare(clean, cases, done.load("last").preparation, cache_folder())
+    test = prepare(clean, cases, done.load("last").preparation, cache_folder(clean.root))
     measures = _Measures({}, {}, {})
     for epoch in sorted(done.tested):
         rows = _test_rows(done.load(str(epoch)), test, clean, done.device, epoch in done.marked)
@@ -199,7 +199,7 @@ def _pictures(cell: Cell, clean: Dataset, given: Dataset, trained: Trained, devi
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
         shown = {case.id: case for case in _shown(given.of(split))}
-        prepared = prepare(clean, [original[id] for id in shown], trained.preparation, cache_folder())
+        prepared = prepare(clean, [original[id] for id in shown], trained.preparation, cache_folder(clean.root))
         for case, predicted, reference, _ in _predictions(trained, prepared, clean, device):
             masks = {"predicted": predicted}
             if split == "test" or cell.raters is None:
@@ -220,7 +220,7 @@ def _state_pictures(
     assert state is not None, "a training leaves its state"
     original = {case.id: case for case in clean.cases}
     train = given.of("train")
-    prepared = prepare(given, train, trained.preparation, cache_folder())
+    prepared = prepare(given, train, trained.preparation, cache_folder(clean.root))
     store = LabelState(fields, prepared.shapes, state / "labels", existing=True)
     for case in _shown(train):
         masks = {"given": _label(case, given)}

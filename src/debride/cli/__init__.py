@@ -1,7 +1,7 @@
 """The command line: ``debride VERB``. It wires things together and computes nothing.
 
 Exit codes: 0 done; 1 problems were found by ``check``, by ``audit --fail-on``, or in cells of ``bench``; 2 unusable input
-or arguments; 3 a mistake of debride's own; 130 interrupted.
+or arguments; 3 a mistake of debride's own; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 A verb is one module here and one entry of ``VERBS``: its ``add_parser`` adds its options, and sets what answers them.
 What it computes with it imports when it answers, so that ``--help`` is there at once.
 """
@@ -11,16 +11,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from debride import __version__
 from debride.cli.options import Verbs, with_flags
 from debride.escapes import one_line, shown_output
 from debride.notes import tell_notes
+from debride.stopping import Stopped, stoppable
 from debride.types import DataError
 
 
@@ -58,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     try:
         try:
-            code = _answer(words)
+            with stoppable():
+                code = _answer(words)
         finally:
             tell_notes()
         sys.stdout.flush()
@@ -66,9 +70,10 @@ def _run(words: list[str]) -> int:
     except DataError as error:
         print(f"debride: {one_line(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("debride: interrupted; what was complete is kept.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        with suppress(OSError):  # of a terminal that was closed
+            print(f"debride: {f'ended by {stop}' if str(stop) else 'interrupted'}; what was complete is kept.", file=sys.stderr)
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:  # the reader has seen enough: what is left has nowhere to go, not even at the interpreter's end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -7,7 +7,6 @@ memory-mapped when they are read: memory does not grow with the number of cases.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +19,12 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from debride.data.cache_entry import entry, mapped
 from debride.data.pairs import channel_turns, image_grid, label_turn
 from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.same_grid import Grid, turned
-from debride.files import atomic_path, write_json
+from debride.folders import keep_apart
 from debride.geometry.pixel_map import PixelMap
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
@@ -65,7 +65,7 @@ class Prepared:
 
     def image(self, row: int) -> npt.NDArray[np.float32]:
         """The working image of a row, memory-mapped read-only."""
-        image: npt.NDArray[np.float32] = np.load(self.image_files[row], mmap_mode="r", allow_pickle=False)
+        image: npt.NDArray[np.float32] = mapped(self.image_files[row])
         return image
 
     def label(self, row: int) -> npt.NDArray[np.uint8]:
@@ -73,7 +73,7 @@ class Prepared:
         file = self.label_files[row]
         if file is None:
             raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
-        label: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+        label: npt.NDArray[np.uint8] = mapped(file)
         return label
 
     def box(self, row: int) -> Box | None:
@@ -86,18 +86,23 @@ class Prepared:
         file = self.foreground_files[row]
         if file is None:
             return np.zeros((0, 1 + len(self.shapes[row])), np.int32)
-        voxels: npt.NDArray[np.int32] = np.load(file, mmap_mode="r", allow_pickle=False)
+        voxels: npt.NDArray[np.int32] = mapped(file)
         return voxels
 
     def map(self, name: str, row: int) -> npt.NDArray[np.generic]:
         """A map of a row (*S), memory-mapped read-only."""
-        values: npt.NDArray[np.generic] = np.load(self.map_files[name][row], mmap_mode="r", allow_pickle=False)
+        values: npt.NDArray[np.generic] = mapped(self.map_files[name][row])
         return values
 
 
-def cache_folder(chosen: Path | None = None) -> Path:
-    """Where prepared cases go: the given folder, else $DEBRIDE_CACHE, else ~/.cache/debride."""
-    return chosen or Path(os.environ.get("DEBRIDE_CACHE") or Path.home() / ".cache" / "debride")
+def cache_folder(source: Path, chosen: Path | None = None) -> Path:
+    """Where prepared cases of a data set go: the given folder, else $DEBRIDE_CACHE, else ~/.cache/debride.
+
+    Raises DataError for a folder in the data set, which is ``source``.
+    """
+    folder = chosen or Path(os.environ.get("DEBRIDE_CACHE") or Path.home() / ".cache" / "debride")
+    keep_apart(folder, {"the data set": source})
+    return folder
 
 
 def prepare(
@@ -129,7 +134,7 @@ def prepare(
             problem = f"is {len(shapes[-1])}D, others are {len(shapes[0])}D"
             raise DataError(case.image[0], problem, "Take this case out, or convert it.")
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
-        boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta.get("box") else None)
+        boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta["box"] else None)
         labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder) if case.label else None)
         if progress:
             progress(number + 1, len(cases))
@@ -252,22 +257,20 @@ def _prepare_image(case: Case, grid: Grid, preparation: Preparation, folder: Pat
     unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else [])]
     key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *unusual)
     file = folder / key[:2] / f"{key}.npy"
-    meta_file = file.with_suffix(".json")
-    if not (file.exists() and meta_file.exists() and _fits(json.loads(meta_file.read_text()), grid)):
+
+    def make() -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         image, geometry = read_image(case.image)
         box = crop_box(image) if preparation.crop else None
         working, spacing = working_image(cropped(image, box), geometry, preparation, case.image[0])
-        meta = {
+        return working, {
             "channels": working.shape[0],
             "shape": list(working.shape[1:]),
             "original_shape": list(image.shape[1:]),
             "box": box,
             "spacing": list(spacing) if spacing else None,
         }
-        save_array(file, working)
-        write_json(meta_file, meta)
-    described: dict[str, Any] = json.loads(meta_file.read_text())
-    return file, described
+
+    return file, entry(file, make)
 
 
 def _prepare_label(dataset: Dataset, case: Case, grid: Grid, box: Box | None, shape: tuple[int, ...], folder: Path) -> Path:
@@ -277,29 +280,18 @@ def _prepare_label(dataset: Dataset, case: Case, grid: Grid, box: Box | None, sh
     unusual = [*([box] if box else []), *([repr(how)] if how.changes else [])]
     key = hash_of([case.label], "label", FORMAT_VERSION, grid.shape, shape, *meaning, *unusual)
     file = folder / key[:2] / f"{key}.npy"
-    if not file.exists():
+
+    def make() -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+        assert case.label is not None
         label = turned(read_label(case.label, dataset)[0], how)
         inside = cropped(label, box)
-        save_array(file, resize_label(inside, shape))
         lost = _foreground(label) - _foreground(inside)
         if lost:
             sys.stderr.write(f"debride: {case.label}: {lost} foreground pixels lie where the image is 0 and was cropped.\n")
+        return resize_label(inside, shape), {}
+
+    entry(file, make)
     return file
-
-
-def _fits(meta: dict[str, Any], grid: Grid) -> bool:
-    """Whether an entry was made of an image with this shape and spacing: an earlier version may have read another one."""
-    box = tuple((start, stop) for start, stop in meta["box"]) if meta.get("box") else None
-    spacing = working_spacing(grid.geometry, cropped_shape(grid.shape, box), tuple(meta["shape"]))
-    stored = tuple(meta["spacing"]) if meta["spacing"] else None
-    same = stored == spacing or (stored is not None and spacing is not None and np.allclose(stored, spacing, rtol=1e-6))
-    return tuple(meta["original_shape"]) == grid.shape and same
-
-
-def save_array(file: Path, array: npt.NDArray[np.generic]) -> None:
-    """Writes an entry of the cache, whole or not at all."""
-    with atomic_path(file) as temporary:
-        np.save(temporary, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _foreground(label: npt.NDArray[np.uint8]) -> int:

@@ -3,23 +3,35 @@
 A run's folder holds ``weights/`` (best.safetensors and one file for each of the last epochs) and ``resume/epoch-NNNN/``
 with everything that a training needs to go on as if it had not stopped: weights, optimiser, gradient scaler, counters and
 the label state. A resumed training repeats the epoch that was cut off; nothing random in it depends on what happened before.
+Weights and states carry checksums, so that a changed bit is found when they are loaded; those from before there were any load
+without.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
-from debride.files import atomic_path, read_json, write_json
+from debride.files import atomic_path, content_hash, read_json, write_json, writing
 from debride.state import LabelState
 from debride.types import DataError
+
+CHECKSUM = "blake2b"
+"""The entry of a weights file's metadata that holds the hash of its tensors."""
+
+CHECKSUMS = "checksums.json"
+"""The file of a training state that holds the hashes of those without one of their own."""
+
+_RESTORE = "Restore it from a copy, choose other weights by `checkpoint`, or train again."
 
 
 def save_weights(module: nn.Module, file: Path) -> None:
@@ -28,8 +40,11 @@ def save_weights(module: nn.Module, file: Path) -> None:
 
 
 def load_weights(module: nn.Module, file: Path) -> None:
-    """Loads what ``save_weights`` wrote; a file of another network is refused by name."""
-    tensors = _load(file)
+    """Loads what ``save_weights`` wrote. Raises DataError for a file that is damaged, of another network, or not finite."""
+    tensors, parameters = _load(file), {name for name, _ in module.named_parameters()}
+    for name, tensor in tensors.items():
+        if tensor.isnan().any() or (name in parameters and tensor.isinf().any()):
+            raise DataError(file, f"holds weights that are not finite ({name})", _RESTORE)
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
@@ -39,17 +54,21 @@ def load_weights(module: nn.Module, file: Path) -> None:
 
 
 def weights_file(run_folder: Path, which: str) -> Path:
-    """The weights file of a run: "best", "last" or the number of an epoch."""
+    """The weights file of a run: "best", "last" or the number of an epoch. Raises DataError where the run does not have it."""
     folder = run_folder / "weights"
     epochs = _by_epoch(folder.glob("epoch-*.safetensors"))
+    there = ", ".join(path.stem for path in sorted(folder.glob("*.safetensors"))) or "none"
+    if which not in ("best", "last") and not which.isdecimal():
+        raise DataError(
+            f"`checkpoint` {which}", "is neither best, last nor an epoch's number", f"Weights in this run: {there}."
+        )
     if which == "last" and epochs:
         return epochs[-1]
     file = folder / (f"epoch-{int(which):04d}.safetensors" if which.isdecimal() else f"{which}.safetensors")
     if not file.exists():
-        there = ", ".join(path.stem for path in sorted(folder.glob("*.safetensors"))) or "none"
-        raise DataError(
-            file, "does not exist", f"Weights in this run: {there}. Train first, or choose one of them with `checkpoint`."
-        )
+        other = "Use `checkpoint` last: a run without validation cases has no best epoch." if which == "best" and epochs else ""
+        remedy = other or "Train first, or choose one of them by `checkpoint`."
+        raise DataError(file, "does not exist", f"Weights in this run: {there}. {remedy}")
     return file
 
 
@@ -75,8 +94,10 @@ def save_state(
     _save(tensors, temporary / "optimiser.safetensors")
     store.snapshot(temporary / "labels")
     write_json(temporary / "state.json", {**state, "epoch": epoch, "optimiser": numbers})
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    write_json(temporary / CHECKSUMS, _checksums(temporary))
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
     for old in sorted((run_folder / "resume").iterdir()):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
@@ -86,12 +107,20 @@ def save_state(
 
 def latest_state(run_folder: Path) -> Path | None:
     """The folder of the newest complete training state of a run."""
-    folders = [folder for folder in (run_folder / "resume").glob("epoch-*") if folder.suffix != ".partial"]
-    return _by_epoch(folders)[-1] if folders else None
+    folders = _by_epoch((run_folder / "resume").glob("epoch-*"))
+    return folders[-1] if folders else None
 
 
 def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelState) -> dict[str, Any]:
-    """Brings method, optimiser and label state back to what ``save_state`` saw, and returns its counters."""
+    """Brings method, optimiser and label state back to what ``save_state`` saw, and returns its counters.
+
+    Raises DataError for a state that is damaged, before anything is changed.
+    """
+    if (folder / CHECKSUMS).exists():
+        expected, found = read_json(folder / CHECKSUMS), _checksums(folder)
+        if wrong := [name for name in {**expected, **found} if found.get(name) != expected.get(name)]:
+            remedy = f"Restore {folder} from a copy. Without that folder the training begins anew."
+            raise DataError(folder / wrong[0], "is damaged: it is not what was written", remedy)
     load_weights(method, folder / "weights.safetensors")
     state: dict[str, Any] = read_json(folder / "state.json")
     entries: dict[int, dict[str, Any]] = {}
@@ -104,8 +133,9 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
 
 
 def _by_epoch(paths: Iterable[Path]) -> list[Path]:
-    """Files or folders named epoch-NUMBER, in order of their numbers."""
-    return sorted(paths, key=lambda path: int(path.name.split(".")[0].split("-")[1]))
+    """Files or folders named epoch-NUMBER, in order of their numbers; others are left out."""
+    numbered = ((re.match(r"epoch-(\d+)(\.safetensors)?$", path.name), path) for path in paths)
+    return [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match)]
 
 
 def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, float | None]]:
@@ -123,11 +153,34 @@ def _optimiser_state(optimiser: torch.optim.Optimizer) -> tuple[dict[str, torch.
 def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
     """Written by Python, whose error for a full disk ``atomic_path`` knows; safetensors' own is only a text."""
     with atomic_path(file) as temporary:
-        temporary.write_bytes(save(tensors))
+        temporary.write_bytes(save(tensors, {CHECKSUM: _checksum(tensors)}))
 
 
 def _load(file: Path) -> dict[str, torch.Tensor]:
+    if not file.is_file():
+        raise DataError(file, "is missing, or is no file", _RESTORE)
     try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise DataError(file, f"cannot be read ({error})", "Resume from another checkpoint or train again.") from error
+        with safe_open(file, framework="pt") as opened:
+            expected = (opened.metadata() or {}).get(CHECKSUM)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except Exception as error:  # of the file system, safetensors and torch, unrelated kinds
+        raise DataError(file, f"cannot be read ({error})", _RESTORE) from error
+    if expected is not None and expected != _checksum(tensors):
+        raise DataError(file, "is damaged: its weights are not those that were written", _RESTORE)
+    return tensors
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """A hash of names, kinds, shapes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """The hash of every file in a training state that does not carry its own, by its name there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".safetensors")
+    files = [path for path in files if path.name != CHECKSUMS]
+    return {path.relative_to(folder).as_posix(): content_hash([path]) for path in files}

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
-from debride.files import append_jsonl, read_jsonl, write_text
+from debride.files import append_jsonl, read_jsonl, write_text, writing
 from debride.folders import exclusive
 from debride.methods.base import Method, Phase
 from debride.progress import track
@@ -42,12 +42,12 @@ def fit(job: Job) -> None:
     refuse(job, task)
     accelerator = choose_device(job.config.device, job.config.devices)
     with exclusive(job.out):
-        prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.cache))
+        prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache))
         launch(functools.partial(_train, job=job, task=task), accelerator, job.config.devices, before=prepare)
 
 
 def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
-    config, cache = job.config, cache_folder(job.cache)
+    config, cache = job.config, cache_folder(job.dataset.root, job.cache)
     train, val = task.prepare(job.dataset, config, cache)
     method = make_method(job, train.channels)
     refuse_processes(job, method)
@@ -153,7 +153,7 @@ def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any],
 def _tensorboard(out: Path, row: dict[str, Any]) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    with SummaryWriter(str(out / "tensorboard")) as writer:
+    with writing(out / "tensorboard"), SummaryWriter(str(out / "tensorboard")) as writer:
         scalars = {f"train/{name}": value for name, value in row["train"].items()}
         scalars |= {f"val/{name}": value for name, value in row.get("val", {}).items() if isinstance(value, float)}
         for name, value in {**scalars, "learning_rate": row["learning_rate"]}.items():

@@ -16,7 +16,7 @@ import torch
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
 from debride.files import write_json
-from debride.folders import keep_apart, new_folder
+from debride.folders import new_folder
 from debride.methods import METHODS, find_method, methods_for
 from debride.methods.base import Method
 from debride.networks import Network
@@ -169,7 +169,7 @@ def _warn_of_leaks(dataset: Dataset) -> None:
 
 def _refuse_output(job: Job) -> None:
     source = {"the data set": job.dataset.root}
-    keep_apart(cache_folder(job.cache), source)
+    cache_folder(job.dataset.root, job.cache)
     remedy = "Choose another `out`, or go on with this training with `resume`."
     new_folder(job.out, apart_from=source, may_go_on=job.resume, remedy=remedy)
     if job.cleansed and (job.out / "cleansed").exists():

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from debride.data.pixels import outside_pixels, use_pixels
+from debride.stopping import ending_processes, stoppable
 from debride.types import DataError
+
+STOPPED = 130
+"""The exit code of a process that was told to stop."""
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -47,18 +52,28 @@ def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, befo
     before()
     refusals = torch.multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        fabric.launch(functools.partial(_train_or_tell, train=train, refusals=refusals, pixels=outside_pixels()))
+        with ending_processes():
+            fabric.launch(functools.partial(_train_or_tell, train=train, refusals=refusals, pixels=outside_pixels()))
     except ProcessRaisedException:
         if refusals.empty():
             raise
         raise refusals.get() from None
+    except ProcessExitedException as error:
+        if error.exit_code == STOPPED:
+            raise KeyboardInterrupt from None
+        problem = f"was ended from outside ({error.signal_name or f'exit code {error.exit_code}'})"
+        remedy = "Go on with `resume`, with smaller batches or fewer `devices` if there was not enough memory."
+        raise DataError("a process of the training", problem, remedy) from None
 
 
 def _train_or_tell(fabric: Fabric, train: Callable[[Fabric], None], refusals: Any, pixels: tuple[str, ...]) -> None:
     try:
-        for name in pixels:
-            use_pixels(name)
-        train(fabric)
+        with stoppable():
+            for name in pixels:
+                use_pixels(name)
+            train(fabric)
     except DataError as error:
         refusals.put(error)
         raise
+    except KeyboardInterrupt:  # which torch would take for the end of the work
+        os._exit(STOPPED)

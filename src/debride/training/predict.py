@@ -40,8 +40,6 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
         return task.network(config, ndim, channels, len(classes))
 
     method = cls(from_mapping(cls.Config, description["method_config"], where), make_network, len(classes))
-    if which == "best" and not (run_folder / "weights" / "best.safetensors").exists():
-        which = "last"
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
@@ -60,9 +58,10 @@ def trained_on(run_folder: Path, which: str) -> tuple[str, ...] | None:
     The validation cases are among them for "best": their labels chose its epoch.
     """
     description = read_description(run_folder / "run.json")
-    best = which == "best" and (run_folder / "weights" / "best.safetensors").exists()
     try:
-        return tuple(str(fingerprint[0]) for part in ("train", "val")[: 1 + best] for fingerprint in description[part])
+        return tuple(
+            str(fingerprint[0]) for part in ("train", "val")[: 1 + (which == "best")] for fingerprint in description[part]
+        )
     except (KeyError, TypeError, IndexError):
         return None
 

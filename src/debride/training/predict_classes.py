@@ -37,7 +37,7 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
     if note:
         sys.stderr.write(f"debride: {note}\n")
     with track("preparing images", len(cases)) as show:
-        prepared = prepare_classes(cases, size, cache_folder(), lambda done, _: show(done))
+        prepared = prepare_classes(cases, size, cache_folder(source), lambda done, _: show(done))
     if prepared.channels != trained.channels:
         problem = f"holds images of {prepared.channels} channels, the network was trained on {trained.channels}"
         raise DataError(source, problem, "Give the same channels.")

@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from debride.data.cache import cache_folder, resize
+from debride.data.cache_entry import mapped, written_entry
 from debride.data.pixels import arrays
 from debride.data.pixels.images import files_of, read_header, read_image
-from debride.files import atomic_path, content_hash
+from debride.files import content_hash, reserve
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 FORMAT_VERSION = 2  # 1: one-bit images were 0 and 1
@@ -44,7 +46,7 @@ class PreparedClasses:
     def images(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Images (B, C, H, W) of rows, read from disk."""
         if not self._mapped:
-            self._mapped.append(np.load(self.file, mmap_mode="r", allow_pickle=False))
+            self._mapped.append(mapped(self.file))
         read: npt.NDArray[np.uint8] = self._mapped[0][rows]
         return read
 
@@ -111,11 +113,14 @@ def prepare_classes(
     files = sources if cases[0].row is not None else files_of(sources)
     key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places))
     file = folder / key[:2] / f"{key}.npy"
-    if not file.exists():
+
+    def write(temporary: Path) -> dict[str, Any]:
         pieces = _npz_pieces(cases) if cases[0].row is not None else _file_pieces(cases)
-        with atomic_path(file) as temporary:
-            _write(temporary, pieces, cases, image_size, progress)
-    shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+        _write(temporary, pieces, cases, image_size, progress)
+        return {}
+
+    written_entry(file, write)
+    shape = mapped(file).shape
     return PreparedClasses(tuple(cases), int(shape[1]), tuple(map(int, shape[2:])), file, targets)
 
 
@@ -137,7 +142,7 @@ def _write(
                 np.lib.format.write_array_header_1_0(opened, header)
                 start, size_in_bytes = opened.tell(), len(cases) * resized[0].size
                 _refuse_full_disk(target.parent, size_in_bytes)
-                opened.truncate(start + size_in_bytes)
+            reserve(target, start + size_in_bytes)
             array = np.memmap(target, np.uint8, "r+", start, (len(cases), *resized.shape[1:]))
         if resized.shape[1:] != array.shape[1:]:
             raise DataError(
@@ -198,6 +203,6 @@ def _shape(images: npt.NDArray[np.generic]) -> str:
 
 def flat_images(dataset: Dataset, splits: Collection[Split]) -> npt.NDArray[np.uint8]:
     """The images of the splits' cases, in order, one row each (N, C H W), mapped from the cache."""
-    prepared = prepare_classes([case for case in dataset.cases if case.split in splits], None, cache_folder())
-    mapped: npt.NDArray[np.uint8] = np.load(prepared.file, mmap_mode="r", allow_pickle=False)
-    return mapped.reshape(len(mapped), -1)
+    prepared = prepare_classes([case for case in dataset.cases if case.split in splits], None, cache_folder(dataset.root))
+    images: npt.NDArray[np.uint8] = mapped(prepared.file)
+    return images.reshape(len(images), -1)

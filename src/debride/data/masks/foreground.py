@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.cache import Prepared, save_array
+from debride.data.cache import Prepared
+from debride.data.cache_entry import entry
 from debride.rng import generator
 from debride.types import IGNORE
 
@@ -34,12 +37,15 @@ def prepare_foreground(
         assert label_file is not None, "training cases have labels"
         name = f"{label_file.stem}-foreground-{VOXELS}"
         file = folder / name[:2] / f"{name}.npy"
-        if not file.exists():
-            save_array(file, foreground_voxels(prepared.label(row), label_file.stem))
+        entry(file, functools.partial(_made, prepared, row, label_file.stem))
         files.append(file)
         if progress:
             progress(row + 1, len(prepared))
     return replace(prepared, foreground_files=tuple(files))
+
+
+def _made(prepared: Prepared, row: int, name: str) -> tuple[npt.NDArray[np.int32], dict[str, Any]]:
+    return foreground_voxels(prepared.label(row), name), {}
 
 
 def foreground_voxels(label: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.int32]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from debride.data.cache import Prepared, save_array
+import numpy.typing as npt
+
+from debride.data.cache import Prepared
+from debride.data.cache_entry import entry
 from debride.files import content_hash
 from debride.geometry.pixel_map import PixelMap
 
@@ -36,7 +40,10 @@ def _made(prepared: Prepared, row: int, pixel_map: PixelMap, folder: Path) -> Pa
     stem = source.stem if source else ""
     key = content_hash([], "map", stem, type(pixel_map).__module__, repr(pixel_map), pixel_map.version, prepared.spacings[row])
     file = folder / key[:2] / f"{key}.npy"
-    if not file.exists():
+
+    def make() -> tuple[npt.NDArray[Any], dict[str, Any]]:
         array = prepared.image(row) if pixel_map.source == "image" else prepared.label(row)
-        save_array(file, pixel_map(array, prepared.spacings[row]))
+        return pixel_map(array, prepared.spacings[row]), {}
+
+    entry(file, make)
     return file
