@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -15,7 +15,7 @@ from debride.stopping import end_with, ending_processes, stoppable
 from debride.types import DataError
 
 
-def run_cells(todo: Sequence[Cell], jobs: int) -> Iterator[None]:
+def run_cells(todo: Sequence[Cell], jobs: int) -> Generator[None]:
     """Runs the cells, sharing the processor among ``jobs`` processes, and yields after each.
 
     Close it where it is not run to its end: then its processes end too. Raises DataError where one was killed.

@@ -38,8 +38,8 @@ def entry(file: Path, make: Callable[[], tuple[Array, dict[str, Any]]]) -> dict[
 
 def written_entry(file: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """``entry`` with an array that ``write`` writes to a file, as one that does not fit into memory."""
-    if (about := _known(file)) is not None:
-        return about
+    if (known := _known(file)) is not None:
+        return known
     _make_way(file)
     with atomic_path(file) as temporary:
         about: dict[str, Any] = json.loads(json.dumps(write(temporary)))  # as it will be read
