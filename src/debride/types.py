@@ -84,7 +84,10 @@ class Dataset:
 
     ``classes`` are names by class id, background first. ``ignore`` is the raw label value that means "no label", if there
     is one. ``values`` maps raw label values to class ids where they differ (``{0: 0, 255: 1}`` for binary PNG masks).
-    ``ndim`` is 2 or 3. ``format`` names the folder layout (``data.formats``), which says the ``task``.
+    ``ndim`` is 2 or 3. ``format`` names the folder layout (``data.formats``), which says the ``task``. ``fold`` is the list of
+    splits that was taken, and ``rest`` the cases that it leaves out: they belong to a copy, and nothing else uses them. None
+    stands for a part of a data set, whose copy has its cases alone. ``lent`` are ids of cases that an option says are trusted,
+    and not the data set.
     """
 
     root: Path
@@ -95,6 +98,9 @@ class Dataset:
     ignore: int | None = None
     values: dict[int, int] = field(default_factory=dict)
     task: TaskName = "segmentation"
+    fold: int = 0
+    rest: tuple[Case, ...] | None = None
+    lent: frozenset[str] = frozenset()
 
     def of(self, *splits: Split) -> tuple[Case, ...]:
         """The cases of the given splits, in order."""

@@ -174,7 +174,7 @@ def test_nnunet_one_colour_file_for_three_channels(tmp_path: Path) -> None:
         {"labels": {"background": 0}},
         {"labels": {"background": 1, "part": 0}},
         {"labels": {"background": 0, "a": 1, "b": 1}},
-        {"labels": {"background": 0, "a": "1"}},
+        {"labels": {"background": 0, "a": "one"}},
         {"labels": {"background": 0, "a": -1}},
         {"labels": None},
         {"file_ending": ".jpg"},
@@ -327,7 +327,7 @@ def test_subset_is_seeded_nested_and_independent_of_order(tmp_path: Path) -> Non
     shuffled = replace(dataset, cases=tuple(random.Random(0).sample(dataset.cases, len(dataset.cases))))
     assert {case.id for case in subset(shuffled, {"train": 3}, 1).of("train")} == set(ids)
     assert len({tuple(case.id for case in subset(dataset, {"train": 3}, seed).of("train")) for seed in range(5)}) > 1
-    assert subset(dataset, {"train": 99}, 1) == dataset
+    assert subset(dataset, {"train": 99}, 1) == replace(dataset, rest=None)
     with pytest.raises(DataError, match="at least 1"):
         subset(dataset, {"val": 0}, 1)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -616,7 +615,7 @@ def edited(name: str, edit: Callable[[str], str]) -> Callable[[Path], None]:
         ),
         (lambda out: (out / FOLDER / "given" / "case002.png").unlink(), f"{FOLDER}/given/case002.png", "cannot be read"),
         (lambda out: (out / RECORD).unlink(), "", "has no repairs.jsonl"),
-        (lambda out: shutil.copyfile(out / "splits.json", out / RECORD), f"{RECORD}:1", "no line of a record"),
+        (lambda out: (out / RECORD).write_text("{\n}\n"), f"{RECORD}:1", "no line of a record"),
         (lambda out: (out / RECORD).write_text(""), RECORD, "cut off"),
         (edited(RECORD, lambda text: text[:-9]), f"{RECORD}:4", "no line of a record"),
         (edited(RECORD, lambda text: text.replace("/given/", "/../")), f"{RECORD}:1", "cannot be these"),

@@ -18,6 +18,7 @@ from debride.data.check import find_problems
 from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset, subset
 from debride.data.pixels.images import read_image, read_label
+from debride.notes import take_notes
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 Label = npt.NDArray[np.uint8]
@@ -100,12 +101,18 @@ def test_a_subset_is_written_with_just_its_cases(tmp_path: Path, build: Callable
     assert not [problem for problem in find_problems(tmp_path / "out") if "fewer" not in problem.problem]
 
 
-def test_patients_and_trusted_of_options_are_kept(tmp_path: Path) -> None:
+def test_patients_of_options_are_kept_and_trust_of_options_is_not(tmp_path: Path) -> None:
+    """Who is trusted is a person's word in a file beside the data set, and not the data set's own."""
     trusted = tmp_path / "trusted.txt"
     trusted.write_text("p01_s0\n")
-    source = open_dataset(build_nnunet_2d(tmp_path / "source"), patient_pattern="^(p..)", trusted=trusted)
+    root = build_nnunet_2d(tmp_path / "source")
+    save_json(root / "dataset.json", {**json.loads((root / "dataset.json").read_text()), "trusted": ["p00_s0"]})
+    source = open_dataset(root, patient_pattern="^(p..)", trusted=trusted)
+    take_notes()
     copy_dataset(source, tmp_path / "out", same)
-    assert relative(open_dataset(tmp_path / "out")) == relative(source)
+    assert any("does not mark the cases that `trusted` named" in said for said in take_notes())
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["trusted"] == ["p00_s0"]
+    assert relative(open_dataset(tmp_path / "out", trusted=trusted)) == relative(source)  # what the note says to do
     again = subset(open_dataset(tmp_path / "out"), {"train": 1}, 3)
     copy_dataset(again, tmp_path / "again", same)
     assert relative(open_dataset(tmp_path / "again")) == relative(again)
@@ -117,7 +124,7 @@ def test_another_fold_and_drawn_test_cases_are_kept(tmp_path: Path) -> None:
     save_json(root / "splits_final.json", [folds[0], {"train": folds[0]["val"], "val": folds[0]["train"]}])
     source = open_dataset(root, fold=1)
     copy_dataset(source, tmp_path / "out", same)
-    assert relative(open_dataset(tmp_path / "out")) == relative(source)
+    assert relative(open_dataset(tmp_path / "out", fold=1)) == relative(source)
 
     shutil.rmtree(root / "imagesTs")
     shutil.rmtree(root / "labelsTs")

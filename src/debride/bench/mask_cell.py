@@ -27,7 +27,7 @@ from debride.bench.report import Picture
 from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
 from debride.data.masks.corrupt import corrupt_dataset
-from debride.data.open import open_dataset, trust
+from debride.data.open import reopened, trust
 from debride.data.pairs import image_grid, read_label_on
 from debride.data.pixels.images import read_image
 from debride.data.rater_choice import choose_raters, image_id
@@ -102,7 +102,7 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     options: dict[str, Any] = {"seed": cell.seed, "share": cell.share, "target_dice": cell.target_dice}
     folder = corrupted_folder(cell, lambda own: corrupt_dataset(clean, own, noise, splits=splits, **options))
     report = read_json(folder / "noise.json")
-    return open_dataset(folder, format=clean.format, patient_pattern=cell.open_options.get("patient_pattern")), report
+    return reopened(clean, folder), report
 
 
 def _label_dice(given: Dataset, report: dict[str, Any] | None) -> float | None:

@@ -86,7 +86,15 @@ def open_dataset(
         ignore=legend.ignore,
         values=legend.values,
         task=known.task,
+        fold=fold,
+        rest=tuple(case for case in cases if case.id not in splits),
+        lent=frozenset(verified - layout.trusted),
     )
+
+
+def reopened(dataset: Dataset, copy: Path) -> Dataset:
+    """A copy of a data set, opened as that was."""
+    return open_dataset(copy, format=dataset.format, fold=dataset.fold)
 
 
 def dataset_or_images(source: Path, task: TaskName, options: Mapping[str, Any]) -> Dataset | Path:
@@ -120,7 +128,7 @@ def subset(dataset: Dataset, limits: Mapping[Split, int], seed: int) -> Dataset:
             raise DataError(f"limit of {split}", f"is {limit}", "Give a number of images of at least 1.")
         kept[split] = set(_drawn_images(dataset.of(split), seed, "subset")[:limit])
     cases = (case for case in dataset.cases if case.split not in kept or image_id(case) in kept[case.split])
-    return replace(dataset, cases=tuple(cases))
+    return replace(dataset, cases=tuple(cases), rest=None)
 
 
 def trust(dataset: Dataset, share: float, seed: int) -> Dataset:
@@ -132,7 +140,7 @@ def trust(dataset: Dataset, share: float, seed: int) -> Dataset:
     images = _drawn_images(dataset.of("train"), seed, "trusted")
     kept = set(images[: max(1, min(round(share * len(images)), len(images) - 1))])
     cases = (replace(case, trusted=image_id(case) in kept) if case.split == "train" else case for case in dataset.cases)
-    return replace(dataset, cases=tuple(cases))
+    return replace(dataset, cases=tuple(cases), lent=frozenset())
 
 
 def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:

@@ -27,7 +27,7 @@ from debride.audit.predictions.nnunet_maps import (
 from debride.audit.tasks import refuse_task
 from debride.data.masks.predicted import read_predicted
 from debride.data.pairs import image_grid
-from debride.data.pixels import find_pixels
+from debride.data.pixels import find_pixels, is_hidden
 from debride.data.pixels.images import is_image, read_header, read_values, stem, suffix
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
@@ -311,7 +311,7 @@ def _image_of(id: str, own: Mapping[str, Case]) -> str:
 
 
 def _is_prediction(path: Path) -> bool:
-    return (is_image(path) or suffix(path) in MAPS) and not path.name.startswith(".") and path.is_file()
+    return (is_image(path) or suffix(path) in MAPS) and not is_hidden(path) and path.is_file()
 
 
 def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,8 @@ def reverse(
     DataError if the folder has no record of a repair, or not all that belongs to it, and if a repaired label, or the copy of a
     given one, changed since the repair.
     """
-    dataset = open_dataset(repaired, format=format)
+    opened = open_dataset(repaired, format=format)
+    dataset = replace(opened, cases=(*opened.cases, *(opened.rest or ())), rest=())  # of all folds
     new_folder(out, apart_from={"the data set": dataset.root})
     given = given_files(dataset)
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from debride.data.open import open_dataset
+from debride.data.open import reopened
+from debride.data.pixels import is_hidden
 from debride.data.pixels.images import copy_image, files_of, hash_of, stem
 from debride.files import read_text
 from debride.types import DataError, Dataset
@@ -28,7 +29,7 @@ def keep_given(dataset: Dataset, folder: Path, changed: set[str]) -> dict[str, d
         remedy = f"Rename what is named {FOLDER} or {RECORD} there."
         raise DataError(dataset.root, "has a file of a case where the record of repairs goes", remedy)
     carry(dataset.root, place / "before")
-    now = {case.id: case.label for case in open_dataset(folder, format=dataset.format).cases if case.label}
+    now = {case.id: case.label for case in reopened(dataset, folder).cases if case.label}
     files = {}
     for case in dataset.cases:
         if case.id in changed and case.label:
@@ -68,7 +69,7 @@ def given_files(dataset: Dataset) -> dict[str, Path]:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             remedy = "Restore this file: without it the repair cannot be reversed."
             raise DataError(f"{root / RECORD}:{number}", f"is no line of a record of repairs ({error})", remedy) from None
-    kept_files = {path.relative_to(root).as_posix() for path in (root / FOLDER / "given").glob("*")}
+    kept_files = {path.relative_to(root).as_posix() for path in (root / FOLDER / "given").glob("*") if not is_hidden(path)}
     named = files_of(root / line["given_label"] for line in lines.values())
     unnamed = sorted(kept_files - {path.relative_to(root).as_posix() for path in named})
     if unnamed:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.formats import find_format
+from debride.data.copy import write_copy
 from debride.data.formats.layout import NewLabels
 from debride.data.pixels import arrays
 from debride.escapes import unshielded
 from debride.files import read_text, write_json
-from debride.folders import atomic_folder, new_folder
+from debride.folders import new_folder
 from debride.noise import ClassNoise, name_of, parameters
 from debride.noise.class_noises import FromFile
 from debride.settings import check_bounds
@@ -56,7 +56,7 @@ def corrupt_classes(
     """
     if not isinstance(noise, FileLabels):
         check_bounds(noise)
-    out = new_folder(out, apart_from={"the data set": dataset.root})
+    new_folder(out, apart_from={"the data set": dataset.root})
     among = dataset.of(*splits)
     source = noise
     if not isinstance(noise, FileLabels) and noise.source is not None:
@@ -73,9 +73,7 @@ def corrupt_classes(
         classes={case.id: noisy.get(case.id, case.target) for case in dataset.cases},
         done=progress or (lambda done, total: None),
     )
-    with atomic_folder(out) as folder:
-        find_format(dataset.format).write(dataset, folder, labels)
-        write_json(folder / "noise.json", report)
+    write_copy(dataset, out, labels, lambda folder: write_json(folder / "noise.json", report))
     return report
 
 

@@ -9,6 +9,7 @@ from debride.data.formats.class_table import MAX_CLASSES, write_table
 from debride.data.formats.dataset_json import SPLIT_NAMES, read_object, read_people
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
 from debride.data.formats.names import plain
+from debride.data.pixels import is_hidden
 from debride.data.pixels.images import endings, is_image, suffix
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
@@ -49,7 +50,7 @@ class ClassFolders(Format):
         for split, folder in folders:
             for image in sorted(folder.iterdir()):
                 if not is_image(image) or image.is_dir():
-                    if not image.name.startswith("."):
+                    if not is_hidden(image):
                         report(_unread(image))
                     continue
                 id = plain(str(image.relative_to(root))[: -len(suffix(image))], image)
@@ -101,4 +102,4 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _folders_in(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not is_hidden(folder))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from debride.data.formats.about_cases import AboutCases, about_columns, about_fields
-from debride.data.formats.csv_rows import FLAGS, inside, records
+from debride.data.formats.carried import file_cells, table_content, write_description
+from debride.data.formats.csv_rows import FLAGS, inside, read_table, records
 from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
 from debride.data.formats.names import plain
@@ -19,6 +20,9 @@ from debride.types import IGNORE, Case, DataError, Dataset, Split, TaskName
 
 MAX_CLASSES = IGNORE
 """Class ids fit in ``uint8`` beside ``IGNORE``."""
+
+REQUIRED = ("image", "class")
+"""The columns that a table has."""
 
 COLUMNS = ("case", "image", "class", "split", "patient", "trusted")
 """The columns of the labels.csv that is written."""
@@ -49,11 +53,11 @@ class ClassTable(Format):
         patients: dict[str, str] = {}
         about = AboutCases()
         listed = False
-        for where, fields in records(path, ("image", "class"), report):
+        for where, fields in records(path, REQUIRED, report):
             listed = listed or "split" in fields
             problems: list[DataError] = []
             image = inside(root, where, fields["image"], problems.append)
-            id = plain(fields.get("case") or _path_in(root, image)[: -len(suffix(image)) or None], where)
+            id = _id_of(fields, root, where)
             split = read_split_name(where, fields["split"], problems.append) if "split" in fields else None
             flag = fields.get("trusted", "").lower()
             if flag not in FLAGS:
@@ -87,8 +91,26 @@ class ClassTable(Format):
         )
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
-        """The images in a folder, and their classes in a table."""
-        write_table(dataset, folder, labels)
+        """As for all layouts; images keep their places."""
+        table = read_table(dataset.root / "labels.csv", REQUIRED, lambda problem: None)
+        rows = {_id_of(row.fields, dataset.root, row.where): row for row in table.rows}
+        changed = []
+        for number, case in enumerate(dataset.cases, start=1):
+            place, target = case.image[0].relative_to(dataset.root), labels.classes[case.id]
+            copy_image(case.image[0], folder / place)
+            cells = file_cells(dataset, rows[case.id], {"image": [place]}, separator="")
+            if target is not None and target != case.target:
+                cells["class"] = dataset.classes[target]
+            changed.append((case, rows[case.id], cells))
+            labels.done(number, len(dataset.cases))
+        (folder / "labels.csv").write_bytes(table_content(table, changed))
+        write_description(dataset, folder, people=False)
+
+
+def _id_of(fields: dict[str, str], root: Path, where: str) -> str:
+    """The name of a row's case."""
+    image = inside(root, where, fields["image"], lambda problem: None)
+    return plain(fields.get("case") or _path_in(root, image)[: -len(suffix(image)) or None], where)
 
 
 def write_table(dataset: Dataset, folder: Path, labels: NewLabels) -> None:

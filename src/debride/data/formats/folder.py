@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from debride.data.formats.about_cases import about_entries, read_about_cases
+from debride.data.formats.about_cases import read_about_cases
+from debride.data.formats.carried import write_description, write_split_lists
 from debride.data.formats.dataset_json import (
-    legend_entries,
-    people_entries,
     quoted,
     read_legend,
     read_object,
     read_people,
     read_splits,
-    source_description,
-    split_lists,
 )
 from debride.data.formats.image_folders import by_stem, report_unpaired
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
 from debride.data.links import is_named, is_there
-from debride.files import write_json
 from debride.types import Case, DataError, Dataset, TaskName
 
 
@@ -56,9 +52,8 @@ class Folder(Format):
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """As for all layouts; files keep their places."""
         copy_cases(dataset, folder, labels, lambda case, file, kind: file.relative_to(dataset.root))
-        write_json(folder / "splits.json", split_lists(dataset))
-        about = {**people_entries(dataset), **about_entries(dataset)}
-        write_json(folder / "dataset.json", {**source_description(dataset), **legend_entries(dataset), **about})
+        write_split_lists(dataset, folder)
+        write_description(dataset, folder)
 
     def labelled(self, root: Path) -> bool:
         """Whether there are masks."""

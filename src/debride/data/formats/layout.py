@@ -116,7 +116,7 @@ def copy_cases(
     labels: NewLabels,
     place: Callable[[Case, Path, Literal["images", "labels"]], Path],
 ) -> dict[str, Path]:
-    """Write the images and masks of a data set's cases into ``folder``, each where ``place`` says.
+    """Write the images and masks of a data set's cases into ``folder``, each where ``place`` says; those of ``rest`` too.
 
     ``place`` receives a case, one of its files in the data set, and which of the two it is; it returns a path relative to
     ``folder``. Returns the paths of the masks relative to ``folder``, by case id. Raises DataError for two masks of one name,
@@ -135,12 +135,13 @@ def copy_cases(
             raise _misplaced(dataset, f"puts {first} and {file} at the same path {path}", "Give each file a path of its own.")
         return folder / path
 
-    for number, case in enumerate(dataset.cases, start=1):
+    cases = (*dataset.cases, *(dataset.rest or ()))
+    for number, case in enumerate(cases, start=1):
         for file in case.image:
             images.add(copy_image(file, target(case, file, "images")))
         if case.label:
             written[case.id] = labels.write(case, target(case, case.label, "labels"))
-        labels.done(number, len(dataset.cases))
+        labels.done(number, len(cases))
     if len(set(written.values())) < len(written):
         problem = "would hold two labels of one name: JPEG becomes PNG"
         raise DataError(folder, problem, "Rename labels that differ in suffix only.")
@@ -154,6 +155,7 @@ def _misplaced(dataset: Dataset, problem: str, remedy: str) -> DataError:
     return DataError(f"layout {dataset.format}", f"its place() {problem}", remedy)
 
 
-def case_folders(dataset: Dataset) -> Collection[Path]:
+def case_folders(dataset: Dataset) -> set[Path]:
     """The folders that hold the images and masks of the cases."""
-    return {path.parent for case in dataset.cases for path in (*case.image, *([case.label] if case.label else []))}
+    cases = (*dataset.cases, *(dataset.rest or ()))
+    return {path.parent for case in cases for path in (*case.image, *([case.label] if case.label else []))}

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debride.data.formats.about_cases import AboutCases, about_columns, about_fields, read_about_cases
-from debride.data.formats.csv_rows import FLAGS, inside, records
-from debride.data.formats.dataset_json import legend_entries, read_legend, read_object, read_split_name, source_description
+from debride.data.formats.about_cases import AboutCases, read_about_cases
+from debride.data.formats.carried import file_cells, table_content, write_description
+from debride.data.formats.csv_rows import FLAGS, Row, inside, read_table, records
+from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
 from debride.data.formats.names import plain
 from debride.data.links import is_named
 from debride.data.pixels.images import suffix
-from debride.data.rater_choice import image_id
-from debride.escapes import shielded
-from debride.files import write_json
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
-COLUMNS = ("case", "patient", "image", "label", "rater", "split", "trusted")
-"""The columns that debride knows; case, image and label are required. Those of ``about_cases`` follow where a
-case has them; others are left alone."""
+REQUIRED = ("case", "image", "label")
+"""The columns that a manifest has; patient, rater, split, trusted and more are known, others are left alone."""
 
 _UNFIT_FOR_FILES = frozenset('/\\:*?"<>|@\n\r\t\0')
 
@@ -56,7 +52,7 @@ class Manifest(Format):
         rows: dict[str, _Row] = {}
         about = AboutCases()
         listed = False
-        for where, fields in records(path, ("case", "image", "label"), report):
+        for where, fields in records(path, REQUIRED, report):
             listed = listed or "split" in fields
             row = _read_row(root, where, fields, report)
             if row and row.case.id in rows:
@@ -87,27 +83,31 @@ class Manifest(Format):
             return file.relative_to(dataset.root) if name is None else name.with_name(name.name + suffix(file))
 
         written = copy_cases(dataset, folder, labels, place)
-        write_json(folder / "dataset.json", {**source_description(dataset), **legend_entries(dataset)})
-        with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, (*COLUMNS, *about_columns(dataset)), "", "ignore", lineterminator="\n")
-            writer.writeheader()
-            for case in dataset.cases:
-                row = {
-                    "case": image_id(case),
-                    "patient": case.patient,
-                    "image": ";".join(path.relative_to(dataset.root).as_posix() for path in case.image),
-                    "label": written[case.id].as_posix() if case.label else "",
-                    "rater": case.rater or "",
-                    "split": case.split,
-                    "trusted": int(case.trusted),
-                    **about_fields(case, dataset),
-                }
-                writer.writerow({name: shielded(value) for name, value in row.items()})
+        write_description(dataset, folder, people=False)
+        table = read_table(dataset.root / "manifest.csv", REQUIRED, lambda problem: None)
+        rows: dict[str, Row] = {}
+        for row in table.rows:
+            name, rater = _names(row.fields, row.where)
+            rows[f"{name}@{rater}" if rater else name] = row
+            rows.setdefault(name, row)
+        changed = []
+        for case in dataset.cases:
+            files = {
+                "image": [path.relative_to(dataset.root) for path in case.image],
+                "label": [written[case.id]] if case.label else [],
+            }
+            changed.append((case, rows[case.id], file_cells(dataset, rows[case.id], files)))
+        (folder / "manifest.csv").write_bytes(table_content(table, changed))
+
+
+def _names(fields: dict[str, str], where: str) -> tuple[str, str | None]:
+    """The image and the rater of a row."""
+    return plain(fields["case"], where), plain(fields.get("rater", ""), where) or None
 
 
 def _read_row(root: Path, where: str, fields: dict[str, str], report: Report) -> _Row | None:
     """What one row says, or None if something about it was reported."""
-    name, rater = plain(fields["case"], where), plain(fields.get("rater", ""), where) or None
+    name, rater = _names(fields, where)
     problems = [
         DataError(where, f"has the name {part!r}", "Use names that can be file names, without @.")
         for part in (name, rater or "-")

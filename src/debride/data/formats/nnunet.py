@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from debride.data.formats.about_cases import about_entries, read_about_cases
-from debride.data.formats.dataset_json import (
-    MAX_CLASSES,
-    people_entries,
-    read_people,
-    read_splits,
-    source_description,
-)
+from debride.data.formats.about_cases import read_about_cases
+from debride.data.formats.carried import write_description, write_folds
+from debride.data.formats.dataset_json import read_people, read_splits
 from debride.data.formats.image_folders import by_stem, image_files, report_unpaired
-from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report, case_folders, copy_cases
+from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
 from debride.data.formats.names import plain
+from debride.data.formats.nnunet_folders import not_raw
+from debride.data.formats.nnunet_json import listed_cases, read_files, read_fold, read_nnunet_json, read_nnunet_legend
 from debride.data.links import is_named, is_there
-from debride.data.pixels import PIXELS
-from debride.data.pixels.images import MAX_VALUE, read_header, stem, suffix
-from debride.files import read_json, write_json
+from debride.data.pixels.images import read_header, stem, suffix
+from debride.files import read_json
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
 
 class NnUNet(Format):
     """dataset.json, imagesTr, labelsTr, optionally imagesTs with or without labelsTs, and one fold of splits_final.json.
 
-    Cases of imagesTs are test cases. Labels that are regions are refused.
+    Training cases may be listed in dataset.json ("dataset") in place of imagesTr and labelsTr. Cases of imagesTs are test
+    cases. Labels that are regions are refused.
     """
 
     name = "nnunet"
@@ -36,20 +34,26 @@ class NnUNet(Format):
     about = "imagesTr/ and labelsTr/ (nnU-Net v2)"
 
     def detects(self, root: Path) -> bool:
-        """By either folder of images."""
-        return is_named(root / "imagesTr") or is_named(root / "imagesTs")
+        """By either folder of images, by a dataset.json that lists the training cases, and by what else nnU-Net makes."""
+        own = is_named(root / "imagesTr") or is_named(root / "imagesTs") or _lists_cases(root / "dataset.json")
+        return own or not_raw(root) is not None
+
+    def near_miss(self, root: Path) -> DataError | None:
+        """That a folder is a part of such a data set."""
+        if root.name not in ("imagesTr", "labelsTr", "imagesTs", "labelsTs") or not (root.parent / "dataset.json").exists():
+            return None
+        return DataError(root, "is a part of a data set of nnU-Net", f"Give the whole: {root.parent}.")
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts. Raises DataError where dataset.json cannot be used."""
         path = root / "dataset.json"
-        if not is_there(path):
-            raise DataError(path, "is missing", "Write it as nnU-Net v2 documents it: channel_names, labels, file_ending.")
-        description = read_json(path)
-        if not isinstance(description, dict):
-            raise DataError(path, "is not a JSON object", "Write it as nnU-Net v2 documents it.")
-        ending, channels = _read_files(path, description)
-        legend = _read_legend(path, description)
-        cases = _find_cases(root, "Tr", ending, channels, report)
+        if problem := not_raw(root):
+            raise problem
+        description = read_nnunet_json(path)
+        ending, channels = read_files(path, description)
+        legend = read_nnunet_legend(path, description)
+        listed_in = listed_cases(path, description, len(channels), report)
+        cases = _find_cases(root, "Tr", ending, channels, report) if listed_in is None else listed_in
         known = {case.id for case in cases}
         test = _find_cases(root, "Ts", ending, channels, report) if is_there(root / "imagesTs") else ()
         for case in test:
@@ -60,28 +64,36 @@ class NnUNet(Format):
         splits: dict[str, Split] = {}
         listed = is_there(split_file)
         if listed:
-            splits = read_splits(split_file, _read_fold(split_file, fold), known, report)
+            splits = read_splits(split_file, read_fold(split_file, fold), known, report)
+        elif fold:
+            report(DataError(split_file, f"does not exist, and fold {fold} is asked for", "Add it, or leave the fold out."))
         patients, trusted = read_people(path, description, cases + test, report)
         splits = {**splits, **{case.id: "test" for case in test}}
         about = read_about_cases(path, description, {case.id for case in cases + test}, report)
         return Layout(cases + test, splits, listed, patients, trusted, legend, about.annotated, about.groups)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
-        """As for all layouts: the splits become fold 0, and test cases go to imagesTs."""
-        copy_cases(
-            dataset, folder, labels, lambda case, file, kind: Path(kind + ("Ts" if case.split == "test" else "Tr")) / file.name
-        )
-        write_json(
-            folder / "splits_final.json",
-            [{"train": [case.id for case in dataset.of("train")], "val": [case.id for case in dataset.of("val")]}],
-        )
-        count = len(dataset.of("train", "val"))
-        about = {**people_entries(dataset), **about_entries(dataset)}
-        write_json(folder / "dataset.json", {**source_description(dataset), "numTraining": count, **about})
+        """As for all layouts: all folds, with the cases that this one leaves out; test cases go to imagesTs."""
+        lists = read_json(dataset.root / "dataset.json").get("dataset")
+
+        def place(case: Case, file: Path, kind: str) -> Path:
+            own = file.relative_to(dataset.root)
+            if case.split != "test":
+                return own if lists is not None else Path(f"{kind}Tr", file.name)
+            return own if own.parts[0] == f"{kind}Ts" else Path(f"{kind}Ts", _test_name(case, file, kind))
+
+        copy_cases(dataset, folder, labels, place)
+        write_folds(dataset, folder)
+        trained = [*dataset.of("train", "val"), *(dataset.rest or ())]
+        moved = any(case.image[0].parent.name != "imagesTs" for case in dataset.of("test"))
+        entries: dict[str, Any] = {"numTraining": len(trained)} if moved or dataset.rest is None else {}
+        if lists is not None:
+            entries["dataset"] = {case.id: _entry(case, dataset.root) for case in trained}
+        write_description(dataset, folder, legend=False, entries=entries)
 
     def labelled(self, root: Path) -> bool:
-        """Whether there are labels to train on."""
-        return is_there(root / "labelsTr")
+        """Whether there are labels to train on, or there is something to say of the folder."""
+        return is_there(root / "labelsTr") or _lists_cases(root / "dataset.json") or not_raw(root) is not None
 
     def images(self, root: Path) -> Path | None:
         """imagesTs where it exists."""
@@ -92,39 +104,28 @@ class NnUNet(Format):
         return case_folders(dataset)
 
 
-def _read_files(path: Path, description: dict[str, Any]) -> tuple[str, int]:
-    """File ending and number of channels."""
-    ending, channels = description.get("file_ending"), description.get("channel_names")
-    fit = [known for kind in PIXELS.values() if not kind.lossy for known in kind.endings]
-    if ending not in fit:
-        raise DataError(path, f'"file_ending" is {ending!r}', f"Convert the files to one of {', '.join(fit)}.")
-    if not isinstance(channels, dict) or not channels:
-        raise DataError(path, 'has no "channel_names"', 'Write {"channel_names": {"0": "MRI"}} as nnU-Net v2 does.')
-    return ending, len(channels)
+def _lists_cases(path: Path) -> bool:
+    """Whether a dataset.json lists the files of cases."""
+    try:
+        description = read_json(path) if path.is_file() else {}
+    except DataError:
+        return False
+    return isinstance(description, dict) and {"dataset", "channel_names"} <= description.keys()
 
 
-def _read_legend(path: Path, description: dict[str, Any]) -> Legend:
-    """Classes in the order of their values; "ignore" is the label of that name."""
-    labels: Any = description.get("labels")
-    problem = ""
-    if not isinstance(labels, dict) or "background" not in labels:
-        problem, remedy = 'has no "labels" with a background', "Write names to values as v2 does; v1 has values to names."
-    elif any(isinstance(value, list) for value in labels.values()):
-        problem, remedy = "defines regions (lists of label values)", "Give each class one value: regions are not supported."
-    elif not all(type(value) is int and 0 <= value <= MAX_VALUE for value in labels.values()):
-        problem, remedy = f'"labels" has values that are not whole numbers from 0 to {MAX_VALUE}', "Correct them."
-    elif len(set(labels.values())) < len(labels) or labels["background"] != 0:
-        problem, remedy = '"labels" has a value twice, or a background other than 0', "Give each class its own value."
-    elif not 2 <= len(labels) - ("ignore" in labels) <= MAX_CLASSES:
-        problem, remedy = "names no class beside the background, or too many", f"Name 2 to {MAX_CLASSES} classes."
-    if problem:
-        raise DataError(path, problem, remedy)
-    classes = sorted(labels.keys() - {"ignore"}, key=labels.__getitem__)
-    values = {labels[name]: id for id, name in enumerate(classes)}
-    return Legend(tuple(classes), labels.get("ignore"), {} if list(values) == list(range(len(classes))) else values)
+def _entry(case: Case, root: Path) -> dict[str, Any]:
+    """A case as "dataset" lists it."""
+    assert case.label is not None, case.id
+    images = [path.relative_to(root).as_posix() for path in case.image]
+    return {"images": images, "label": case.label.relative_to(root).as_posix()}
 
 
-def _find_cases(root: Path, part: str, ending: str, channels: int, report: Report) -> tuple[Case, ...]:
+def _test_name(case: Case, file: Path, kind: str) -> str:
+    """What a file of a training case is named among the test cases."""
+    return f"{case.id}_{case.image.index(file):04d}{suffix(file)}" if kind == "images" else f"{case.id}{suffix(file)}"
+
+
+def _find_cases(root: Path, part: str, ending: str, channels: tuple[int, ...], report: Report) -> tuple[Case, ...]:
     """The cases of imagesTr or imagesTs with their labels; test cases without one if there is no labelsTs."""
     files: dict[str, dict[int, Path]] = {}
     for path in image_files(root / f"images{part}", report):
@@ -140,13 +141,22 @@ def _find_cases(root: Path, part: str, ending: str, channels: int, report: Repor
     if part == "Tr" or is_there(root / f"labels{part}"):
         labels = by_stem(root / f"labels{part}", report)
         report_unpaired({name: paths[0] for name, paths in images.items()}, labels, report)
+    wanted = _usual(files.values(), channels)
     for name, numbered in files.items():
-        if sorted(numbered) != list(range(channels)) and not _holds_all(images[name], channels):
-            problem = f"stands with the channels {sorted(numbered)}, dataset.json names {channels}"
-            report(DataError(images[name][0], problem, f"Give each case the files _0000 to _{channels - 1:04d}."))
+        if tuple(sorted(numbered)) != wanted and not _holds_all(images[name], len(channels)):
+            problem = f"stands with the channels {sorted(numbered)}, dataset.json names {len(channels)}"
+            names = ", ".join(f"_{number:04d}" for number in wanted)
+            report(DataError(images[name][0], problem, f"Give each case the files {names}, or take this one away."))
             del images[name]
     unlabelled = part == "Ts" and not labels
     return tuple(Case(name, images[name], labels.get(name), name) for name in sorted(images) if unlabelled or name in labels)
+
+
+def _usual(files: Collection[dict[int, Path]], channels: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers of the channels of each case: as dataset.json names them, or as many others that all cases have, as nnU-Net
+    takes them in their order."""
+    counts = Counter(tuple(sorted(numbered)) for numbered in files)
+    return next(iter(counts)) if len(counts) == 1 and len(next(iter(counts))) == len(channels) else channels
 
 
 def _holds_all(image: tuple[Path, ...], channels: int) -> bool:
@@ -155,14 +165,3 @@ def _holds_all(image: tuple[Path, ...], channels: int) -> bool:
         return len(image) == 1 and read_header(image[0]).channels == channels
     except DataError:
         return False
-
-
-def _read_fold(path: Path, fold: int) -> dict[str, Any]:
-    folds = read_json(path)
-    if not isinstance(folds, list) or not all(
-        isinstance(fold_lists, dict) and set(fold_lists) == {"train", "val"} for fold_lists in folds
-    ):
-        raise DataError(path, "is not a list of folds", 'Write [{"train": ["case1"], "val": ["case2"]}].')
-    if not 0 <= fold < len(folds):
-        raise DataError(path, f"has no fold {fold}", f"Give a fold from 0 to {len(folds) - 1}.")
-    return dict(folds[fold])

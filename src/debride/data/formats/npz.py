@@ -8,20 +8,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.formats.about_cases import about_entries, read_about_cases
+from debride.data.formats.about_cases import read_about_cases
+from debride.data.formats.carried import write_description, write_split_lists
 from debride.data.formats.dataset_json import (
     SPLITS,
-    people_entries,
     read_legend,
     read_object,
     read_people,
     read_splits,
-    split_lists,
 )
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
-from debride.data.pixels import arrays
+from debride.data.pixels import arrays, is_hidden
 from debride.data.pixels.arrays import labels_of
-from debride.files import write_json, write_text
+from debride.files import write_text
 from debride.types import IGNORE, Case, DataError, Dataset, Split, TaskName
 from debride.words import some
 
@@ -90,8 +89,7 @@ class Npz(Format):
         touched = {case.array: None for case in dataset.cases if labels.classes[case.id] != case.target}
         changed = {labels_of(name): _relabelled(dataset, labels.classes, file, name) for name in touched if name}
         arrays.copy(file, folder / file.name, changed, labels.done)
-        about = {**people_entries(dataset), **about_entries(dataset)}
-        write_json(folder / "dataset.json", {"classes": list(dataset.classes), **about})
+        write_description(dataset, folder)
         trusted = [case.id for case in dataset.cases if case.trusted]
         if trusted:
             write_text(folder / "trusted.txt", "".join(f"{id}\n" for id in trusted))
@@ -102,7 +100,7 @@ class Npz(Format):
             for row in range(arrays.header(file, f"{split}_images")[0][0])
         }
         if {(case.array, case.row, case.split) for case in dataset.cases} != whole:
-            write_json(folder / "splits.json", split_lists(dataset))
+            write_split_lists(dataset, folder)
 
 
 def _relabelled(dataset: Dataset, classes: Mapping[str, int | None], file: Path, images: str) -> npt.NDArray[np.generic]:
@@ -170,7 +168,7 @@ def _legend(where: Path, description: dict[str, object], number: int, trainable:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix == ".npz" and not file.name.startswith("."))
+    return sorted(file for file in folder.iterdir() if file.suffix == ".npz" and not is_hidden(file))
 
 
 def _has_images(file: Path) -> bool:

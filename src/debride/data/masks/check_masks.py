@@ -13,6 +13,7 @@ import numpy as np
 from debride.data.formats import Report, find_format
 from debride.data.masks.unusual_grids import note_unusual
 from debride.data.pairs import ITS_IMAGE
+from debride.data.pixels import is_hidden
 from debride.data.pixels.images import (
     FIRST_CHANNEL,
     Array,
@@ -48,7 +49,7 @@ def _check_folders(dataset: Dataset, report: Report) -> None:
             belonging.update(files_of([path]))
     for folder in sorted(find_format(dataset.format).folders(dataset)):
         for path in sorted(folder.iterdir()):
-            if path not in belonging and not is_image(path) and not path.name.startswith("."):
+            if path not in belonging and not is_image(path) and not is_hidden(path):
                 remedy = f"Convert it to {', '.join(endings())}, or move it away."
                 report(DataError(path, "is of a kind that is not read", remedy))
 

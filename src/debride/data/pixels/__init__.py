@@ -20,6 +20,7 @@ __all__ = [
     "add_pixels",
     "endings",
     "find_pixels",
+    "is_hidden",
     "is_image",
     "outside_pixels",
     "stem",
@@ -50,6 +51,9 @@ MANY = 10_000
 
 NOTES = frozenset({".csv", ".html", ".json", ".md", ".py", ".txt", ".yaml", ".yml", ".zip"})
 """Endings of files that stand beside images and are none."""
+
+UNSEEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"})
+"""Names of files and folders that Windows, macOS and their archives leave, in small letters."""
 
 _outside: dict[str, Pixels] = {}
 
@@ -94,15 +98,20 @@ def endings() -> tuple[str, ...]:
 
 def unread_endings(folder: Path) -> list[str]:
     """The endings of files in a folder and below that may be images of a kind that is not read, the most frequent first."""
-    files = (path for path in islice(folder.rglob("*"), MANY) if not path.name.startswith("."))
+    files = (path for path in islice(folder.rglob("*"), MANY) if not is_hidden(path))
     strange = (path for path in files if not is_image(path) and path.is_file())
     counts = Counter(path.suffix for path in strange if path.suffix and path.suffix.lower() not in NOTES)
     return sorted(counts, key=lambda ending: (-counts[ending], ending))
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is one that systems leave unseen, and no part of any data: all verbs pass over it."""
+    return path.name.startswith(".") or path.name.lower() in UNSEEN
+
+
 def is_image(path: Path) -> bool:
     """Whether a file has an ending that is read; hidden files do not count."""
-    return suffix(path) in endings() and not path.name.startswith(".")
+    return suffix(path) in endings() and not is_hidden(path)
 
 
 def suffix(path: Path) -> str:
