@@ -16,6 +16,9 @@ from typing import Literal
 IGNORE = 255
 """Label value of a pixel without a label (the maximum of ``uint8``)."""
 
+GROUPS = ("site", "scanner", "protocol")
+"""The groups of cases, beside patients, that files may name."""
+
 Split = Literal["train", "val", "test"]
 TaskName = Literal["segmentation", "classification"]
 

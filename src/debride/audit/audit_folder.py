@@ -66,12 +66,13 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
 
 
 def write_scores(path: Path, cases: Sequence[Case], scores: Mapping[str, CaseScore], dataset: Dataset) -> None:
-    """scores.csv, a line for each case and foreground class."""
+    """scores.csv, a line for each case and foreground class that was drawn in it."""
     names = [field.name for field in fields(ClassScore)]
     rows = (
         [case.id, dataset.classes[score.class_id], *(cell(getattr(score, name)) for name in names[1:])]
         for case in cases
         for score in scores[case.id].classes
+        if case.drew(score.class_id)
     )
     write_csv(path, ["case", "class", *names[1:]], rows)
 

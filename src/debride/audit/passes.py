@@ -44,9 +44,11 @@ from debride.audit.gather import find
 from debride.audit.overview import summarise_audit
 from debride.audit.predictions import Predictions, onto_label, warn_seen
 from debride.audit.shown import picture_of, write_report, write_table, write_worklist
+from debride.data.masks.annotated import as_drawn, of_undrawn
 from debride.data.pairs import check_pair
 from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.data.same_grid import Grid, turned
+from debride.evaluation.by_group import GroupColumns
 from debride.files import atomic_path, write_csv, write_json
 from debride.progress import track
 from debride.rng import derive, generator
@@ -138,7 +140,7 @@ def _first_pass(audit: _Audit, sums: ThresholdSums) -> list[_Kept]:
             read = _read(audit, case)
             sums.add(read.label, read.probability)
             with _naming(case):
-                kept.append(_look(read, audit.config.seed, case.id, case.id in chosen))
+                kept.append(_look(read, audit.config.seed, case, case.id in chosen))
             show(done)
     return kept
 
@@ -209,7 +211,7 @@ def _write(audit: _Audit, ranking: Ranking, judged: _Judged) -> dict[str, Any]:
     return summary
 
 
-def _look(read: _Read, seed: int, case: str, planted: bool) -> _Kept:
+def _look(read: _Read, seed: int, case: Case, planted: bool) -> _Kept:
     """The first pass of one case."""
     label, probability, predicted = read.label, read.probability, read.predicted
     labelled = bool(((label > 0) & (label != IGNORE)).any())
@@ -219,10 +221,12 @@ def _look(read: _Read, seed: int, case: str, planted: bool) -> _Kept:
         numbers, pieces = find_pieces(given, thinned.probability, thinned.predicted, thinned.spacing)
         return evidence(given, thinned.probability, thinned.predicted, numbers, pieces, thinned.spacing, thinned.stands_for)
 
-    wrong = plant(thinned.label, len(probability), generator(seed, "plant", case)) if planted else {}
+    wrong = plant(thinned.label, len(probability), generator(seed, "plant", case.id)) if planted else {}
+    if case.annotated is not None:  # nobody draws these by mistake
+        wrong = {kind: np.where(of_undrawn(case, given), thinned.label, given) for kind, given in wrong.items()}
     return _Kept(
         against(thinned.label),
-        {kind: against(given) for kind, given in wrong.items()},
+        {kind: against(given) for kind, given in wrong.items() if (given != thinned.label).any()},
         agreement(label, probability, predicted) if labelled else None,
     )
 
@@ -241,6 +245,7 @@ def _read(audit: _Audit, case: Case) -> _Read:
     check_pair(case)
     label, geometry = read_label(case.label, audit.dataset)
     probability = audit.predictions.of(case, label.shape, geometry).probability
+    label, probability = as_drawn(case, label, probability)
     return _Read(label, probability, predicted_classes(probability), geometry)
 
 
@@ -273,7 +278,7 @@ def _draw(out: Path, case: Case, findings: Sequence[Finding], read: _Read, numbe
 
 
 def _write_cases(audit: _Audit, ranking: Ranking, judged: _Judged, kinds: dict[str, str]) -> None:
-    rows = []
+    rows, groups = [], GroupColumns(audit.cases)
     for place, row in enumerate(ranking.order, start=1):
         case = audit.cases[row]
         score = judged.scores[case.id]
@@ -294,6 +299,7 @@ def _write_cases(audit: _Audit, ranking: Ranking, judged: _Judged, kinds: dict[s
                 "self_confidence": cell(score.softmin),
                 "surprise": cell(score.surprise),
                 "seen": {True: 1, False: 0, None: ""}[audit.predictions.seen(case)],
+                **dict(zip(groups.names, groups.cells(case.id), strict=True)),
             }
         )
     write_csv(audit.out / "cases.csv", rows[0], (row.values() for row in rows))

@@ -39,6 +39,7 @@ class DatasetEntry:
     path: str
     format: str | None = None
     patient_pattern: str | None = None
+    split_by: str | None = None
     val_fraction: float = setting(0.2, "share of the patients to validate on, where there is no split", least=0, below=1)
     test_fraction: float = setting(0.0, "share of the patients to test on, where there is no split", least=0, below=1)
     limit: Mapping[Split, int] = field(default_factory=dict)
@@ -214,6 +215,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                         "patient_pattern": entry.patient_pattern,
                         "val_fraction": entry.val_fraction,
                         "test_fraction": entry.test_fraction,
+                        **({"split_by": entry.split_by} if entry.split_by else {}),
                     },
                     limit=dict(entry.limit),
                     trusted=entry.trusted,

@@ -26,6 +26,7 @@ from debride.bench.plots import heat, outlines
 from debride.bench.report import Picture
 from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
+from debride.data.masks.annotated import for_training
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import reopened, trust
 from debride.data.pairs import image_grid, read_label_on
@@ -33,7 +34,7 @@ from debride.data.pixels.images import read_image
 from debride.data.rater_choice import choose_raters, image_id
 from debride.evaluation.metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row as CaseRow
-from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, summarise
+from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, rows_of, summarise
 from debride.files import read_json
 from debride.noise import Noise
 from debride.rng import derive
@@ -143,8 +144,7 @@ def _test(clean: Dataset, done: Finished) -> _Measures:
 def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.device, distances: bool) -> list[CaseRow]:
     rows = []
     for case, predicted, reference, spacing in _predictions(trained, test, clean, device):
-        for metrics in case_metrics(predicted, reference, len(clean.classes), spacing, distances):
-            rows.append(CaseRow(case.id, case.patient, metrics))  # noqa: PERF401
+        rows += rows_of(case, case_metrics(predicted, reference, len(clean.classes), spacing, distances))
     return rows
 
 
@@ -220,7 +220,7 @@ def _state_pictures(
     assert state is not None, "a training leaves its state"
     original = {case.id: case for case in clean.cases}
     train = given.of("train")
-    prepared = prepare(given, train, trained.preparation, cache_folder(clean.root))
+    prepared = for_training(prepare(given, train, trained.preparation, cache_folder(clean.root)))
     store = LabelState(fields, prepared.shapes, state / "labels", existing=True)
     for case in _shown(train):
         masks = {"given": _label(case, given)}
@@ -232,7 +232,7 @@ def _state_pictures(
         if trained.method.relabels(trained.method.config):
             (swept,) = sweep(trained.method, prepared, row, trained.config.patch_size, 1, device)
             (right,) = cleansed_labels(trained.method, swept, store)
-            cleansed = merged(masks["given"], prepared.label(int(row[0])), right, box)
+            cleansed = merged(masks["given"], prepared.label(int(row[0])), right, box, case)
             (folder / "cleansed.png").write_bytes(outlines(read_image(case.image)[0], {**masks, "cleansed": cleansed}))
         for name, values in trained.method.pictured(store, row).items():
             shown = put_back(resize(values.float(), cropped_shape(shape, box))[0].numpy(), box, shape)

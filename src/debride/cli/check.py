@@ -24,6 +24,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 def answer(arguments: argparse.Namespace) -> int:
     """Prints every problem of a data set; 1 if there are any."""
     from debride.data.check import Problem, find_problems
+    from debride.data.formats.about_cases import about_words
     from debride.data.label_kinds import LABEL_KINDS
     from debride.data.open import open_dataset, unused_trusted
     from debride.progress import track
@@ -52,5 +53,5 @@ def answer(arguments: argparse.Namespace) -> int:
     patients = len({case.patient for case in dataset.cases})
     kind, classes = LABEL_KINDS[dataset.task], ", ".join(dataset.classes)
     said = f"{dataset.format}, {kind.images(dataset)}, classes {classes}; {kind.counts(dataset)}; {patients} patients"
-    print(f"{arguments.dataset}: no problems. {said}.")
+    print(f"{arguments.dataset}: no problems. {'; '.join([said, *about_words(dataset)])}.")
     return 0

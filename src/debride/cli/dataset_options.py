@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from debride.types import GROUPS
+
 if TYPE_CHECKING:
     from debride.types import Dataset
 
@@ -34,6 +36,11 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="X",
         help="share of the patients to test on, where the files name no split (default: 0)",
+    )
+    group.add_argument(
+        "--split-by",
+        choices=GROUPS,
+        help="draw splits by this group in place of patients, who stay whole: all cases of a site, say, are in one split",
     )
     group.add_argument("--split-seed", type=int, default=0, metavar="N", help="seed of the splits that are drawn (default: 0)")
 
@@ -75,4 +82,5 @@ def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "fold": arguments.fold,
         "seed": arguments.split_seed,
         "test_fraction": arguments.test_fraction,
+        "split_by": arguments.split_by,
     }

@@ -42,7 +42,8 @@ Box = tuple[tuple[int, int], ...]
 class Prepared:
     """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm
     (None: unknown), the ``maps`` that were made of them, their files by name (``data.maps``), and where images were cropped
-    their ``boxes`` (empty: nowhere)."""
+    their ``boxes`` (empty: nowhere). ``certain`` has a table (256,) for each row, which its label is read through (None, or
+    empty: as it is)."""
 
     cases: tuple[Case, ...]
     channels: int
@@ -54,27 +55,35 @@ class Prepared:
     map_files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     foreground_files: tuple[Path | None, ...] = ()
     boxes: tuple[Box | None, ...] = ()
+    certain: tuple[npt.NDArray[np.uint8] | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def fingerprint(self, row: int) -> list[object]:
         """What a case was trained as: its id, and the cache's names of its image and label."""
-        label = self.label_files[row]
-        return [self.cases[row].id, self.image_files[row].stem, label.stem if label else None]
+        label, partly = self.label_files[row], self.partly(row)
+        return [self.cases[row].id, self.image_files[row].stem, label.stem if label else None, *([partly] if partly else [])]
+
+    def partly(self, row: int) -> str:
+        """What tells the label of a row that is read through a table from the one in its file; empty where it is the same."""
+        table = self.certain[row] if self.certain else None
+        return "" if table is None else "of-" + ".".join(str(value) for value in np.flatnonzero(table != IGNORE))
 
     def image(self, row: int) -> npt.NDArray[np.float32]:
         """The working image of a row, memory-mapped read-only."""
         image: npt.NDArray[np.float32] = mapped(self.image_files[row])
         return image
 
-    def label(self, row: int) -> npt.NDArray[np.uint8]:
-        """The working label of a row, memory-mapped read-only."""
+    def label(self, row: int, part: tuple[slice, ...] = ()) -> npt.NDArray[np.uint8]:
+        """The working label of a row, or a part of it, memory-mapped read-only unless there is a table that it is read
+        through."""
         file = self.label_files[row]
         if file is None:
             raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
-        label: npt.NDArray[np.uint8] = mapped(file)
-        return label
+        label: npt.NDArray[np.uint8] = mapped(file)[part]
+        table = self.certain[row] if self.certain else None
+        return label if table is None else table[label]
 
     def box(self, row: int) -> Box | None:
         """Where the working image of a row lay in its file; None if it is all of it."""

@@ -122,7 +122,7 @@ def read(prepared: Prepared, selection: Selection, regions: Regions, seed: int) 
         start = np.zeros(len(shape), np.int64) if origin is None else origin[number]
         source, target = overlap(start, shape, prepared.shapes[row])
         image[number][(slice(None), *target)] = prepared.image(row)[(slice(None), *source)]
-        label[number][target] = prepared.label(row)[source]
+        label[number][target] = prepared.label(row, source)
         for name, values in maps.items():
             values[number][target] = prepared.map(name, row)[source]
     return Raw(

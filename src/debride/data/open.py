@@ -19,7 +19,7 @@ from debride.data.links import unfetched
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
 from debride.data.rater_choice import image_id
-from debride.data.splits import split_by_patient
+from debride.data.splits import joined, split_by_patient
 from debride.files import read_text
 from debride.rng import derive
 from debride.types import Case, DataError, Dataset, Split, TaskName
@@ -48,16 +48,18 @@ def open_dataset(
     val_fraction: float = 0.2,
     test_fraction: float = 0.0,
     trusted: Path | None = None,
+    split_by: str | None = None,
     report: Report = stop,
 ) -> Dataset:
     """Find the cases of a data set without reading their images.
 
     ``format`` names a layout of ``data.formats`` (None: by the files). Splits are taken from the data set's own files,
     from nnU-Net the given ``fold``, whose list may leave cases out. Without such files the patients are drawn by ``seed``, with
-    ``val_fraction`` and ``test_fraction`` of them held out. A case's patient is what the data set says, else group 1 of the
-    regular expression ``patient_pattern`` in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a
-    line, beside those that the data set marks. Where no dataset.json names the classes, all labels are read once to infer
-    them. Raises DataError for the first problem; a ``report`` that collects problems receives each, and the rest is opened.
+    ``val_fraction`` and ``test_fraction`` of them held out; with ``split_by``, one of ``GROUPS``, its values are drawn, and
+    patients stay whole. A case's patient is what the data set says, else group 1 of the regular expression ``patient_pattern``
+    in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a line, beside those that the data set
+    marks. Where no dataset.json names the classes, all labels are read once to infer them. Raises DataError for the first
+    problem; a ``report`` that collects problems receives each, and the rest is opened.
     """
     root = Path(path).resolve()
     if not root.exists():
@@ -75,7 +77,7 @@ def open_dataset(
         for case in layout.cases
     ]
     cases = with_annotated(cases, layout.annotated, legend.classes, report)
-    splits = _splits(layout, cases, seed, val_fraction, test_fraction, report)
+    splits = _splits(layout, cases, seed, val_fraction, test_fraction, split_by, report)
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
     return Dataset(
         root=root,
@@ -235,25 +237,49 @@ def _patient(case: Case, layout: Layout, pattern: str | None, report: Report) ->
 
 
 def _splits(
-    layout: Layout, cases: Sequence[Case], seed: int, val_fraction: float, test_fraction: float, report: Report
+    layout: Layout,
+    cases: Sequence[Case],
+    seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    split_by: str | None,
+    report: Report,
 ) -> dict[str, Split]:
-    """The split of each case that has one: as the files say, and drawn by patient where they are silent."""
+    """The split of each case that has one: as the files say, and drawn by patient or group where they are silent."""
     splits = dict(layout.splits)
     rest = [case for case in cases if case.id not in splits]
     if test_fraction > 0 and (layout.listed or not rest) and "test" not in splits.values():
         problem = "is given, but the data set's files say the split of every case, and none is a test case"
         report(DataError("test fraction", problem, "Name test cases there, or set it to 0."))
+    if split_by is not None and (layout.listed or not rest):
+        problem = "is given, but the data set's files say the split of every case"
+        report(DataError("`split_by`", problem, "Leave it out, or take the splits out of the files."))
     if rest and not layout.listed:
         if test_fraction > 0 and "test" in splits.values():
             report(DataError("test fraction", "is given, but the data set has test cases of its own", "Set it to 0."))
         fractions: dict[Split, float] = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
         try:
-            drawn = split_by_patient([case.patient for case in rest], fractions, seed)
+            drawn = split_by_patient(_units(rest, split_by), fractions, seed, split_by or "patient")
         except DataError as problem:
             report(problem)
             drawn = ["train"] * len(rest)
         splits.update(zip((case.id for case in rest), drawn, strict=True))
     return splits
+
+
+def _units(cases: Sequence[Case], split_by: str | None) -> list[str]:
+    """What the splits are drawn from, for each case: its patient, or its value of a group; DataError where one has none."""
+    patients = [case.patient for case in cases]
+    if split_by is None:
+        return patients
+    values = [dict(case.groups).get(split_by, "") for case in cases]
+    lacking = [case.id for case, value in zip(cases, values, strict=True) if not value]
+    if lacking:
+        known = sorted({name for case in cases for name, _ in case.groups})
+        remedy = f"Groups that cases have: {', '.join(known)}." if known else "Name it in a column, or in dataset.json."
+        remedy = f"Name the {split_by} of every case." if len(lacking) < len(cases) else remedy
+        raise DataError("`split_by`", f"is {split_by}, which {some(lacking)} has not", remedy)
+    return joined(patients, values)
 
 
 def _read_trusted(path: Path | None, known: Collection[str], report: Report) -> set[str]:

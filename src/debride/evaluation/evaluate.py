@@ -14,8 +14,9 @@ from debride.data.open import open_dataset
 from debride.data.pixels.images import is_image, read_label, stem
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto, turned
+from debride.evaluation.by_group import GroupColumns, group_lines
 from debride.evaluation.metrics import METRICS, NEEDS, Better, Metric, case_metrics
-from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, summarise
+from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, rows_of, summarise
 from debride.files import write_csv, write_json, write_text
 from debride.folders import atomic_folder, new_folder
 from debride.types import IGNORE, Case, DataError, Dataset, Split
@@ -41,8 +42,9 @@ def evaluate_folder(
 
     A prediction is named by its case (``CASE.png``, ``CASE.nii.gz``), with the label values of the data set. Where several
     raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. A prediction in another
-    orientation is turned to lie as its reference, in whose spacing distances are. One case is in memory at a time;
-    ``progress`` is called with the number of cases done.
+    orientation is turned to lie as its reference, in whose spacing distances are. Classes that were not drawn in a case have
+    no row there. Where cases name groups, these are columns and tables too. One case is in memory at a time; ``progress`` is
+    called with the number of cases done.
     Raises DataError naming the file for a prediction that is missing, given twice, unreadable, on another grid, or without a
     case in ``splits``; and for ``out`` as ``new_folder`` does.
     """
@@ -55,10 +57,14 @@ def evaluate_folder(
         if progress is not None:
             progress(done)
     summaries = summarise(rows, seed)
+    groups = GroupColumns([case for case, _ in pairs])
+    tables = _group_tables(groups, rows, dataset.classes)
     with atomic_folder(out) as folder:
-        write_csv(folder / "cases.csv", (*_BEFORE, *METRICS, "unit"), _lines(rows, dataset.classes))
-        write_json(folder / "summary.json", _summary_json(summaries, rows, dataset, predictions, splits))
-        write_text(folder / "summary.md", markdown(summaries, dataset.classes))
+        lines = ([*line, *groups.cells(line[0])] for line in _lines(rows, dataset.classes))
+        write_csv(folder / "cases.csv", (*_BEFORE, *METRICS, "unit", *groups.names), lines)
+        summary = _summary_json(summaries, rows, dataset, predictions, splits)
+        write_json(folder / "summary.json", {**summary, **({"groups": tables} if tables else {})})
+        write_text(folder / "summary.md", "\n".join([markdown(summaries, dataset.classes), *group_lines(tables)]))
     return summaries
 
 
@@ -88,6 +94,21 @@ def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Spli
         if name not in known:
             raise DataError(path, "belongs to no case of the data set", "Move it away, or name it as its case.")
     return pairs
+
+
+def _group_tables(groups: GroupColumns, rows: Sequence[Row], classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The mean Dice by group, a line for each value: over all classes, and of each."""
+
+    def line(value: str, cases: Sequence[Case]) -> dict[str, Any]:
+        ids = {case.id for case in cases}
+        own = [row for row in rows if row.case in ids]
+        of_class = {
+            classes[id]: _defined(mean_dice(row for row in own if row.metrics.class_id == id)) for id in range(1, len(classes))
+        }
+        counts = {"cases": len(ids), "patients": len({case.patient for case in cases})}
+        return {"value": value, **counts, "Dice": _defined(mean_dice(own)), **(of_class if len(classes) > 2 else {})}
+
+    return {name: [line(value, cases) for value, cases in values.items()] for name, values in groups.values().items()}
 
 
 def _lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[list[Any]]:
@@ -156,7 +177,7 @@ def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Ro
     if (prediction == IGNORE).any():
         raise DataError(path, f"holds the ignore value {dataset.ignore}", "Predict a class for every pixel.")
     metrics = case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)
-    return [Row(case.id, case.patient, own) for own in metrics]
+    return rows_of(case, metrics)
 
 
 def _summary_json(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from debride.data.classes.class_labels import missing_labels
 from debride.escapes import markdown
+from debride.evaluation.by_group import GroupColumns, group_lines
 from debride.evaluation.class_metrics import CLASS_METRICS, Ids, Measures, intervals, measures, ratio
 from debride.evaluation.class_predictions import FILE, Floats, read_predictions
 from debride.evaluation.summary import RESAMPLES
@@ -38,11 +39,13 @@ def evaluate_classes(
     bounds = intervals(probability, label, patients, seed)
     about = {"predictions": str(file), "reference": str(dataset.root), "splits": list(splits), "cases": len(cases)}
     summary = {**about, "patients": len(set(patients)), **_summary(result, bounds, dataset.classes)}
+    groups = GroupColumns(cases)
+    tables = _group_tables(groups, dict(zip((case.id for case in cases), probability.argmax(axis=1) == label, strict=True)))
     with atomic_folder(out) as folder:
-        lines = _lines_of_cases(cases, label, probability, dataset.classes)
-        write_csv(folder / "cases.csv", ("case", "true", "predicted", "probability_of_true"), lines)
-        write_json(folder / "summary.json", summary)
-        write_text(folder / "summary.md", _markdown(summary))
+        lines = ([*line, *groups.cells(line[0])] for line in _lines_of_cases(cases, label, probability, dataset.classes))
+        write_csv(folder / "cases.csv", ("case", "true", "predicted", "probability_of_true", *groups.names), lines)
+        write_json(folder / "summary.json", {**summary, **({"groups": tables} if tables else {})})
+        write_text(folder / "summary.md", "\n".join([_markdown(summary), *group_lines(tables)]))
         with atomic_path(folder / "confusion.png") as temporary:
             temporary.write_bytes(_confusion_png(result.confusion, dataset.classes))
     return result
@@ -74,6 +77,16 @@ def _match(file: Path, cases: Sequence[Case], dataset: Dataset, splits: Sequence
     if strange := [name for name in ids if name not in known]:
         raise DataError(file, f"predicts {strange[0]}, no case of the data set", "Remove its line, or name it as its case.")
     return probability[[row[case.id] for case in cases]]
+
+
+def _group_tables(groups: GroupColumns, right: Mapping[str, np.bool_]) -> dict[str, list[dict[str, Any]]]:
+    """The accuracy by group, a line for each value; ``right`` says by id which cases were predicted rightly."""
+
+    def line(value: str, cases: Sequence[Case]) -> dict[str, Any]:
+        counts = {"cases": len(cases), "patients": len({case.patient for case in cases})}
+        return {"value": value, **counts, "accuracy": float(np.mean([right[case.id] for case in cases]))}
+
+    return {name: [line(value, cases) for value, cases in values.items()] for name, values in groups.values().items()}
 
 
 def _lines_of_cases(cases: Sequence[Case], label: Ids, probability: Floats, classes: Sequence[str]) -> Iterator[list[Any]]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from debride.evaluation.metrics import METRICS, ClassMetrics, Kind, Unit
 from debride.rng import generator
-from debride.types import DataError
+from debride.types import Case, DataError
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,6 +62,11 @@ class ClassSummary:
     kinds: dict[Kind, int]
     unit: Unit
     metrics: dict[str, MetricSummary]
+
+
+def rows_of(case: Case, metrics: Iterable[ClassMetrics]) -> list[Row]:
+    """The metrics of a case's classes as rows, without the classes that were not drawn in it: theirs are undefined."""
+    return [Row(case.id, case.patient, own) for own in metrics if case.drew(own.class_id)]
 
 
 def summarise(rows: Sequence[Row], seed: int = 0) -> list[ClassSummary]:

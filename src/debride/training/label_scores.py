@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from debride.data.cache import Box, Prepared, cropped_shape, put_back, resize_label
+from debride.data.masks.annotated import of_undrawn
 from debride.data.pairs import image_grid, label_turn
 from debride.data.pixels.images import copy_image, read_label, suffix, write_label_like
 from debride.data.same_grid import turned, unturned
@@ -43,7 +44,8 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun[Prepared]) -> N
     """Writes the labels that the method takes for right to ``cleansed/``, each process those of its own cases.
 
     A label that is trusted, or that the method does not change, is copied. In the others those pixels keep their class, at the
-    file's resolution, on which the method agrees with it, and no pixel without a label gets one; where the image was cropped,
+    file's resolution, on which the method agrees with it, and no pixel without a label gets one; no pixel leaves or enters a
+    class that was not drawn in its case; where the image was cropped,
     foreground becomes background. Formats and geometry are those of the given labels, with PNG in place of JPEG. The folder
     appears when it is complete.
     """
@@ -55,7 +57,8 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun[Prepared]) -> N
     for swept in run.sweep(run.own):
         for row, right in zip(swept.rows, cleansed_labels(run.method, swept, run.store), strict=True):
             case, working = run.prepared.cases[row], run.prepared.label(row)
-            _write(partial, case, dataset, working, working if case.trusted else right, run.prepared.box(row))
+            kept = case.trusted | (working == IGNORE)
+            _write(partial, case, dataset, working, np.where(kept, working, right), run.prepared.box(row))
     run.fabric.barrier()
     if run.fabric.is_global_zero:
         partial.replace(out / "cleansed")
@@ -68,14 +71,21 @@ def cleansed_labels(method: Method, swept: Swept, store: LabelState) -> npt.NDAr
 
 
 def merged(
-    given: npt.NDArray[np.uint8], working: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8], box: Box | None = None
+    given: npt.NDArray[np.uint8],
+    working: npt.NDArray[np.uint8],
+    right: npt.NDArray[np.uint8],
+    box: Box | None = None,
+    case: Case | None = None,
 ) -> npt.NDArray[np.uint8]:
     """A given label (*T) with what was changed of its working copy (*S): ``right`` where it differs from ``working``, and
-    background outside the ``box`` that it was cropped to."""
+    background outside the ``box`` that it was cropped to. Nothing leaves or enters a class that its ``case`` did not draw."""
     shape = cropped_shape(given.shape, box)
     changed = put_back(resize_label((right != working).astype(np.uint8), shape), box, given.shape, outside=1).astype(bool)
     new = put_back(resize_label(right, shape), box, given.shape)
-    return np.where(changed & (given != IGNORE) & (new != IGNORE), new, given)
+    changed &= (given != IGNORE) & (new != IGNORE)
+    if case is not None:
+        changed &= ~of_undrawn(case, given, new)
+    return np.where(changed, new, given)
 
 
 def _write(
@@ -92,5 +102,5 @@ def _write(
         copy_image(case.label, target)
         return
     given, how = read_label(case.label, dataset)[0], label_turn(case, image_grid(case))
-    cleansed = merged(turned(given, how), working, right, box)
+    cleansed = merged(turned(given, how), working, right, box, case)
     write_label_like(case.label, unturned(cleansed, how), dataset, target)

@@ -16,6 +16,7 @@ from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared, prepare
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches
+from debride.data.masks.annotated import for_training, refuse_unlearnable
 from debride.data.masks.foreground import prepare_foreground
 from debride.data.masks.prepared_maps import prepare_maps
 from debride.data.preparation import Preparation
@@ -87,7 +88,9 @@ class Segmentation:
     run = SegmentationRun
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:
-        """Raises DataError for patches of another number of axes than the images."""
+        """Raises DataError for patches of another number of axes than the images, and where some class or the background is
+        certain in no training case."""
+        refuse_unlearnable(dataset)
         if config.patch_size is not None and len(config.patch_size) != dataset.ndim:
             raise DataError("`patch_size`", f"has {len(config.patch_size)} numbers", f"Give {dataset.ndim}, in array order.")
 
@@ -105,7 +108,7 @@ class Segmentation:
             with track(f"preparing {name} cases", len(cases)) as show:
                 return prepare(dataset, cases, preparation, cache, lambda done, _: show(done))
 
-        train, val = prepared(dataset.of("train"), "training"), prepared(dataset.of("val"), "validation")
+        train, val = for_training(prepared(dataset.of("train"), "training")), prepared(dataset.of("val"), "validation")
         if config.patch_size is None and len(set(train.shapes)) > 1:
             shapes = ", ".join(sorted({"x".join(map(str, shape)) for shape in train.shapes})[:4])
             raise DataError(

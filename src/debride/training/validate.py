@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
@@ -41,12 +42,18 @@ def mean_dice(counts: Tensor) -> tuple[float | None, list[float | None]]:
     return (sum(present) / len(present) if present else None), per_class
 
 
+def drawn_classes(prepared: Prepared, rows: npt.NDArray[np.int64], classes: int) -> Tensor:
+    """Whether each foreground class was drawn in a case (B, K - 1, 1): without counts it is undefined there."""
+    return torch.tensor([[[prepared.cases[row].drew(number)] for number in range(1, classes)] for row in rows])
+
+
 def validate(method: Method, prepared: Prepared, config: TrainConfig, fabric: Fabric) -> dict[str, Any]:
     """Dice on the validation cases, shared out among the processes: {"dice", "per_class", "cases"}."""
     counts = torch.zeros(len(prepared), method.classes - 1, 3, dtype=torch.float64, device=fabric.device)
     rows = np.arange(len(prepared))[fabric.global_rank :: fabric.world_size]
     for swept in sweep(method, prepared, rows, config.patch_size, config.batch_size, fabric.device):
-        counts[torch.from_numpy(swept.rows)] = overlap_counts(swept.probability.argmax(1), swept.label, method.classes)
+        found = overlap_counts(swept.probability.argmax(1), swept.label, method.classes)
+        counts[torch.from_numpy(swept.rows)] = found * drawn_classes(prepared, swept.rows, method.classes).to(found)
     if fabric.world_size > 1:
         dist.all_reduce(counts)
     dice, per_class = mean_dice(counts.cpu())

@@ -167,7 +167,7 @@ def _images(dataset: Dataset) -> dict[str, list[Case]]:
 def _agreements(dataset: Dataset, images: dict[str, list[Case]]) -> Iterator[list[Agreement]]:
     for image, cases in images.items():
         labels, geometry = _read_labels(cases, dataset)
-        yield agreement(
+        rows = agreement(
             labels,
             [_name(case) for case in cases],
             len(dataset.classes),
@@ -176,12 +176,16 @@ def _agreements(dataset: Dataset, images: dict[str, list[Case]]) -> Iterator[lis
             split=cases[0].split,
             spacing=geometry.spacing,
         )
+        yield [row for row in rows if cases[0].drew(row.class_id)]
 
 
 def _read_labels(cases: Sequence[Case], dataset: Dataset) -> tuple[Labels, Geometry]:
     """The labels (R, *S) of an image's cases, as the first of them lies."""
     for case in cases:
         check_pair(case)
+        if case.annotated != cases[0].annotated:
+            problem = f"has other annotated classes than {cases[0].id}, of the same image"
+            raise DataError(case.label, problem, "Compare raters who drew the same classes: leave the others out.")
     path = cases[0].label
     assert path is not None, cases[0].id
     first, geometry = read_label(path, dataset)

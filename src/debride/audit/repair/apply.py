@@ -18,6 +18,7 @@ from debride.audit.repair.decisions import Acceptance, Verdict, judge
 from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
 from debride.data.copy import copy_dataset
+from debride.data.masks.annotated import of_undrawn
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.files import write_text
@@ -75,6 +76,8 @@ def repair(
         if not chosen.get(case.id):
             return label
         numbers, proposed = read_proposals(audit, case.id, by_case[case.id], label.shape, len(record.classes))
+        if case.annotated is not None:  # an audit may be older than what is said of the case
+            numbers = np.where(of_undrawn(case, label, proposed), np.uint16(0), numbers)
         repaired, reported = apply_findings(
             label, numbers, proposed, chosen[case.id], record.classes, rare, accept.allow_removal
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +17,8 @@ from typing import Any
 from debride.data.formats.dataset_json import report_unknown
 from debride.data.formats.layout import Groups, Named, Report
 from debride.data.formats.names import plain
-from debride.types import Case, DataError, Dataset
-
-GROUPS = ("site", "scanner", "protocol")
-"""The groups of cases that files may name, beside patients."""
+from debride.types import GROUPS, Case, DataError, Dataset
+from debride.words import some
 
 _FORM = 'Write {"annotated": {"case1": ["liver"]}}, with the names of classes.'
 
@@ -105,6 +104,21 @@ def about_fields(case: Case, dataset: Dataset) -> dict[str, str]:
     """The fields of a case in these columns."""
     annotated = "" if case.annotated is None else ";".join(_names(case, dataset))
     return {"annotated": annotated, **dict.fromkeys(GROUPS, ""), **dict(case.groups)}
+
+
+def about_words(dataset: Dataset) -> list[str]:
+    """In words, in how many cases each class was drawn, where not in all, and how many cases each value of a group has."""
+    cases, words = dataset.cases, []
+    if any(case.annotated is not None for case in cases):
+        drawn = (f"{name} in {sum(case.drew(id) for case in cases)}" for id, name in enumerate(dataset.classes))
+        words.append(f"annotated, of {len(cases)} cases: {', '.join(drawn)}")
+    for name in GROUPS:
+        counts = Counter(value for case in cases for own, value in case.groups if own == name)
+        if counts:
+            lacking = len(cases) - counts.total()
+            shown = [f"{value} {count}" for value, count in sorted(counts.items())] + ([f"none {lacking}"] if lacking else [])
+            words.append(f"{name}: {some(shown, 10)}")
+    return words
 
 
 def _names(case: Case, dataset: Dataset) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from debride.data.formats import Report, find_format
+from debride.data.masks.annotated import refuse_unlearnable
 from debride.data.masks.unusual_grids import note_unusual
 from debride.data.pairs import ITS_IMAGE
 from debride.data.pixels import is_hidden
@@ -26,12 +27,17 @@ from debride.data.pixels.images import (
 )
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto
+from debride.notes import note
 from debride.types import IGNORE, Case, DataError, Dataset
 
 
 def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
     """Reports files that are not read, images and labels that do not fit together, and classes that no label has."""
     _check_folders(dataset, report)
+    try:
+        refuse_unlearnable(dataset)
+    except DataError as problem:
+        report(problem)
     _check_cases(dataset, report, progress)
 
 
@@ -71,7 +77,7 @@ def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int]
             kinds[image.ndim - 1, len(image)].append(case.image[0])
             _check_image(case, image, seen, report)
         if case.label:
-            present |= _check_label(dataset, case.label, report)
+            present |= _check_label(dataset, case, case.label, report)
         progress(number, len(dataset.cases))
     note_unusual(grids)
     _check_kinds(kinds, report)
@@ -109,14 +115,17 @@ def _check_grids(case: Case, grids: dict[Path, Grid], report: Report) -> None:
             report(problem)
 
 
-def _check_label(dataset: Dataset, path: Path, report: Report) -> set[int]:
+def _check_label(dataset: Dataset, case: Case, path: Path, report: Report) -> set[int]:
     """The class ids in a label; none if it cannot be read."""
     try:
         label, _ = read_label(path, dataset)
     except DataError as problem:
         report(problem)
         return set()
-    return set(np.unique(label).tolist()) - {IGNORE}
+    present = set(np.unique(label).tolist()) - {IGNORE}
+    if extra := [dataset.classes[id] for id in sorted(present) if id and not case.drew(id)]:
+        note(path, f"has pixels of {', '.join(extra)}, which is not among the annotated classes: they are not learnt")
+    return present
 
 
 def _check_kinds(kinds: dict[tuple[int, int], list[Path]], report: Report) -> None:

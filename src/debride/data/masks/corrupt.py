@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.copy import copy_dataset
+from debride.data.masks.annotated import of_undrawn, without_undrawn
 from debride.data.pixels.images import read_label
 from debride.files import write_json
 from debride.noise import NOISES, Noise, name_of, parameters
@@ -37,7 +38,8 @@ def corrupt_dataset(
     The simulators count pixels, so each case's shape is recorded: drawn at another resolution the same parameters are of
     another strength; ``DilateErode`` in millimetres goes by the spacing of the label's file instead, and raises DataError for
     one without. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that
-    become empty stay so and are counted.
+    become empty stay so and are counted. Nothing leaves or enters a class that was not drawn in its case, and Dice and shares
+    of changed pixels are without these classes.
     """
     check_bounds(noise)
     classes = len(dataset.classes)
@@ -57,14 +59,17 @@ def corrupt_dataset(
             if case.split in splits:
                 untouched.append(_foreground(label))
             return label
-        noisy = _noisy(noise, case, label, classes, generator(seed, "noise", case.id), geometry)
+        drawn = without_undrawn(case, label)
+        noisy = _noisy(noise, case, drawn, classes, generator(seed, "noise", case.id), geometry)
+        if case.annotated is not None:
+            noisy = np.where(of_undrawn(case, noisy), drawn, noisy)
         records[case.id] = {
-            "dice": label_dice(label, noisy, classes),
-            "changed": changed_rate(label, noisy),
-            "emptied": bool(_foreground(label) and not _foreground(noisy)),
+            "dice": label_dice(drawn, noisy, classes),
+            "changed": changed_rate(drawn, noisy),
+            "emptied": bool(_foreground(drawn) and not _foreground(noisy)),
             "shape": list(label.shape),
         }
-        return noisy
+        return noisy if case.annotated is None else np.where(of_undrawn(case, label), label, noisy)
 
     def record(folder: Path) -> None:
         write_json(folder / "noise.json", report())
@@ -111,7 +116,7 @@ def _calibrated(noise: Noise, dataset: Dataset, candidates: list[Case], target: 
         remedy = "Give nearest and farthest without `dice`, or unit=px."
         raise DataError("`dice`", "does not apply to distances in mm", remedy)
     sample = _drawn(candidates, min(1.0, noise.sample / len(candidates)), derive(seed, "sample"))
-    labels = [read_label(case.label, dataset)[0] for case in sample if case.label is not None]
+    labels = [without_undrawn(case, read_label(case.label, dataset)[0]) for case in sample if case.label is not None]
     return calibrate(noise, labels, len(dataset.classes), target, seed)[0]
 
 

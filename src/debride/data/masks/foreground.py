@@ -35,7 +35,7 @@ def prepare_foreground(
             files.append(None)
             continue
         assert label_file is not None, "training cases have labels"
-        name = f"{label_file.stem}-foreground-{VOXELS}"
+        name = "-".join(filter(None, (label_file.stem, "foreground", str(VOXELS), prepared.partly(row))))
         file = folder / name[:2] / f"{name}.npy"
         entry(file, functools.partial(_made, prepared, row, label_file.stem))
         files.append(file)
