@@ -17,6 +17,12 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser("check", help="what is wrong with the files, each with the file and the remedy")
     parser.add_argument("dataset", type=Path)
+    parser.add_argument(
+        "--write-checksums",
+        action="store_true",
+        help="where nothing is wrong, list the checksums of all files in B2SUMS in the data set's folder, or renew the list; "
+        "every verb verifies the files by it from then on",
+    )
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
@@ -29,7 +35,7 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.data.open import open_dataset, unused_trusted
     from debride.progress import track
 
-    options = dataset_options(arguments)
+    options = {**dataset_options(arguments), "checksums": not arguments.write_checksums}
     with track("checking", None) as show:
         problems = find_problems(arguments.dataset, **options, progress=lambda done, _: show(done))
     dataset, note = None, None
@@ -47,11 +53,16 @@ def answer(arguments: argparse.Namespace) -> int:
     if note:
         print(f"Note: {note}")
     if problems:
-        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.", file=sys.stderr)
+        written = " No checksums were written." if arguments.write_checksums else ""
+        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.{written}", file=sys.stderr)
         return 1
     assert dataset is not None
     patients = len({case.patient for case in dataset.cases})
     kind, classes = LABEL_KINDS[dataset.task], ", ".join(dataset.classes)
     said = f"{dataset.format}, {kind.images(dataset)}, classes {classes}; {kind.counts(dataset)}; {patients} patients"
     print(f"{arguments.dataset}: no problems. {'; '.join([said, *about_words(dataset)])}.")
+    if arguments.write_checksums:
+        from debride.data.checksums import write_checksums
+
+        print(f"{write_checksums(dataset)}: written; `b2sum --check` reads it too.")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.checksums import write_for_copy
 from debride.data.formats import NewLabels, find_format
 from debride.data.others import carry_others
 from debride.data.pairs import check_pair
@@ -55,9 +56,9 @@ def write_copy(dataset: Dataset, out: Path, labels: NewLabels, finish: Callable[
     Splits, patients, trust and the meaning of the labels are written as they are in ``dataset``, so that ``out`` opens as the
     same cases (nnU-Net data sets with the same fold); but for cases that an option alone says are trusted. What the source
     already says so stays as it stands there. Cases that a fold leaves out are copied as they are, and so are other files that
-    lie in the folder itself (``others``). ``out`` appears when it is complete; ``finish`` receives the complete folder, before
-    it appears under its name, to add a record. Raises DataError if ``out`` has content or lies in the source, if a file cannot
-    be read, and if the disk is full.
+    lie in the folder itself (``others``). Where the source has checksums the copy gets a list of its own. ``out`` appears when
+    it is complete; ``finish`` receives the complete folder, before it appears under its name, to add a record. Raises DataError
+    if ``out`` has content or lies in the source, if a file cannot be read, and if the disk is full.
     """
     out = new_folder(out, apart_from={"the data set": dataset.root})
     own = tuple(replace(case, trusted=case.trusted and case.id not in dataset.lent) for case in dataset.cases)
@@ -66,6 +67,7 @@ def write_copy(dataset: Dataset, out: Path, labels: NewLabels, finish: Callable[
         carry_others(dataset, folder)
         if finish:
             finish(folder)
+        write_for_copy(dataset.root, folder)
     if dataset.lent:
         note(out, "does not mark the cases that `trusted` named: name that file again where the copy is read")
     if dataset.rest:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from debride.data.checksums import report_unlisted, verify
 from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
 from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
@@ -49,6 +50,7 @@ def open_dataset(
     test_fraction: float = 0.0,
     trusted: Path | None = None,
     split_by: str | None = None,
+    checksums: bool = True,
     report: Report = stop,
 ) -> Dataset:
     """Find the cases of a data set without reading their images.
@@ -58,14 +60,18 @@ def open_dataset(
     ``val_fraction`` and ``test_fraction`` of them held out; with ``split_by``, one of ``GROUPS``, its values are drawn, and
     patients stay whole. A case's patient is what the data set says, else group 1 of the regular expression ``patient_pattern``
     in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a line, beside those that the data set
-    marks. Where no dataset.json names the classes, all labels are read once to infer them. Raises DataError for the first
+    marks. Where no dataset.json names the classes, all labels are read once to infer them. With ``checksums`` files are
+    verified by the data set's list, where it has one. Raises DataError for the first
     problem; a ``report`` that collects problems receives each, and the rest is opened.
     """
     root = Path(path).resolve()
     if not root.exists():
         raise unfetched(root) or DataError(root, "does not exist", "Check the path.")
+    listed = verify(root, report) if checksums else None
     known = find_format(format) if format else _format_of(root)
     layout = known.read(root, report, fold=fold)
+    if listed is not None:
+        report_unlisted(root, layout.cases, listed, report)
     if not layout.cases:
         remedy = f"Check that it has images with labels, of the kinds {', '.join(endings())}."
         raise DataError(root, "has no cases", remedy + _unread(root))
