@@ -40,11 +40,11 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the voxels of an array lie: spacing in mm per array axis, and the affine of the file it came from.
+    """Where the voxels of an array lie, in mm whatever the unit of the file it came from.
 
-    ``spacing`` has one entry per spatial axis in array order; it is None where a file says nothing (PNG, JPEG).
-    ``affine`` is a 4x4 matrix as nested tuples from voxel (x, y, z) to NIfTI's RAS coordinates in mm, kept to write predictions
-    in the input's own geometry.
+    ``spacing`` has one entry per spatial axis in array order; it is None where a file says nothing (PNG, JPEG). ``affine`` is a
+    4x4 matrix as nested tuples from voxel (x, y, z) to NIfTI's RAS coordinates, None where a file does not say its place.
+    ``data.same_grid`` compares them.
     """
 
     spacing: tuple[float, ...] | None = None

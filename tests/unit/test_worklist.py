@@ -137,7 +137,7 @@ def test_a_nifti_of_one_slice_has_files(tmp_path):
 def test_a_volume_without_an_affine_uses_its_spacing(tmp_path):
     number, findings = volume()
     lines = write_worklist(tmp_path, case(), findings, Geometry((4.0, 2.0, 0.5)), number, CLASSES)
-    assert [float(lines[0][key]) for key in COLUMNS[-3:]] == [4 * 0.5, 3 * 2.0, 1 * 4.0]
+    assert [float(lines[0][key]) for key in COLUMNS[-3:]] == [-4 * 0.5, -3 * 2.0, 1 * 4.0], "where ITK places it"
 
 
 def test_nothing_is_written_for_a_case_without_findings(tmp_path):

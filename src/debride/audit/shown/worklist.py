@@ -80,11 +80,12 @@ def label(finding: Finding, classes: Sequence[str]) -> str:
 
 
 def world(geometry: Geometry) -> npt.NDArray[np.float64]:
-    """The 4x4 matrix from voxel (x, y, z) to RAS coordinates in mm: the file's own, or one of its spacing alone."""
+    """The 4x4 matrix from voxel (x, y, z) to RAS coordinates in mm: the file's own, or as ITK's viewers place a file that says
+    its spacing alone, to the left and to the back."""
     if geometry.affine is not None:
         return np.asarray(geometry.affine, np.float64)
     spacing = (geometry.spacing or (1.0, 1.0, 1.0))[::-1]
-    return np.diag([*spacing, *[1.0] * (4 - len(spacing))])
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*spacing, *[1.0] * (4 - len(spacing))])
 
 
 def centre(finding: Finding, number_map: npt.NDArray[np.uint16]) -> tuple[int, ...]:

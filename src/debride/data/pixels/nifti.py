@@ -88,6 +88,8 @@ def _opened(path: Path) -> Any:
 
     with decoding(path):
         volume: Any = nib.load(path, mmap="r")  # not nibabel's "c": writable pages would count as the process's own memory
+        if not isinstance(volume, nib.Nifti1Image):
+            raise DataError(path, f"is no volume but a {type(volume).__name__}", "Export it as plain NIfTI.")
         stored = volume.get_data_dtype()
         if stored.kind not in "iuf":
             raise DataError(path, f"holds voxels of type {stored}", "Export it with one real number per voxel.")
