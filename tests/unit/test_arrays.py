@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +68,49 @@ def test_a_reader_that_stops_early_leaves_no_open_file(tmp_path: Path) -> None:
     file.unlink()
 
 
-def test_the_header_alone_is_read(tmp_path: Path) -> None:
-    """An array whose content is missing still has a header."""
+@pytest.mark.parametrize("read", [arrays.header, arrays.described, arrays.array])
+def test_a_header_that_claims_more_than_the_file_holds(read: Callable[..., Any], tmp_path: Path) -> None:
     file = archive(tmp_path / "a.npz", member(np.zeros((100, 10), np.uint8))[:200])
-    assert arrays.header(file, "a") == ((100, 10), np.dtype(np.uint8))
-    with pytest.raises(DataError, match="ends inside the array a"):
-        arrays.array(file, "a")
+    with pytest.raises(DataError, match=r"ends inside the array a: its header says uint8 of shape \(100, 10\)"):
+        read(file, "a")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000), }",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-1,), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1,",
+        "{'descr': open('x'), 'shape': (1,), }",
+        "{'descr': '<q99', 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': 3, 'fortran_order': 0, 'shape': 'x', }",
+        "'''",
+        "(" * 500,
+        "\0\0",
+        "",
+    ],
+)
+def test_headers_that_are_no_literals(said: str, tmp_path: Path) -> None:
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(said) + 1) + said.encode() + b"\n" + bytes(64)
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.npy: (cannot be read|holds no)"):
+        arrays.load(tmp_path / "a.npy")
+    file = archive(tmp_path / "a.npz", content)
+    for read in (arrays.header, arrays.described, arrays.array):
+        with pytest.raises(DataError, match=r"a\.npz"):
+            read(file, "a")
+
+
+def test_arrays_without_an_element(tmp_path: Path) -> None:
+    file = archive(tmp_path / "a.npz", member(np.zeros((10**15, 0), np.uint8)))
+    assert arrays.array(file, "a").shape == (10**15, 0)
 
 
 def test_a_second_piece_that_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "_CHUNK", 10)
     content = member(np.zeros((4, 10), np.uint8))
     pieces = arrays.rows(archive(tmp_path / "a.npz", content[:-5]), "a")
-    for _ in range(3):
-        next(pieces)
     with pytest.raises(DataError, match="ends inside the array a"):
         next(pieces)
 

@@ -238,14 +238,14 @@ DAMAGES = {
     "truncated npy": "cannot be read",
     "headless npy": "cannot be read",
     "truncated npz": "no .npz file that can be read",
-    "damaged npz": "cannot be read",
+    "damaged npz": "can be read",
     "truncated nii": "cannot be decoded",
     "other key npz": "has no array probabilities or softmax, but logits",
     "text npz": "no .npz file that can be read",
-    "junk npz": "holds no array",
+    "junk npz": "can be read",
     "zip npy": "holds no array",
     "object npy": "cannot be read",
-    "object npz": "cannot be read",
+    "object npz": "Python objects",
 }
 
 

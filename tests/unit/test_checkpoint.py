@@ -42,7 +42,8 @@ class Training:
         self.store.add("seen", [0, 1], torch.ones(2))
 
     def save(self, run: Path, epoch: int, keep: int = 10) -> None:
-        save_state(run, epoch, self.network, self.optimiser, self.store, {"step": 10 * epoch, "best": {"dice": None}}, keep)
+        state = {"step": 10 * epoch, "best": {"dice": None}, "scaler": {}}
+        save_state(run, epoch, self.network, self.optimiser, self.store, state, keep)
 
 
 def parts(training: Training) -> dict[str, torch.Tensor]:

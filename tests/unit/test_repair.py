@@ -615,9 +615,9 @@ def edited(name: str, edit: Callable[[str], str]) -> Callable[[Path], None]:
         ),
         (lambda out: (out / FOLDER / "given" / "case002.png").unlink(), f"{FOLDER}/given/case002.png", "cannot be read"),
         (lambda out: (out / RECORD).unlink(), "", "has no repairs.jsonl"),
-        (lambda out: (out / RECORD).write_text("{\n}\n"), f"{RECORD}:1", "no line of a record"),
+        (lambda out: (out / RECORD).write_text("{\n}\n"), f"{RECORD}:1", "is not valid JSON"),
         (lambda out: (out / RECORD).write_text(""), RECORD, "cut off"),
-        (edited(RECORD, lambda text: text[:-9]), f"{RECORD}:4", "no line of a record"),
+        (edited(RECORD, lambda text: text[:-9]), f"{RECORD}:4", "is not valid JSON"),
         (edited(RECORD, lambda text: text.replace("/given/", "/../")), f"{RECORD}:1", "cannot be these"),
         (edited(RECORD, lambda text: text.replace("repairs/given/", "/etc/")), f"{RECORD}:1", "cannot be these"),
         (

@@ -92,7 +92,7 @@ def test_a_flipped_bit_of_a_training_state_is_found(tmp_path: Path, name: str) -
     for parameter in module.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
-    save_state(tmp_path / "run", 1, module, optimiser, store, {"step": 1}, 1)
+    save_state(tmp_path / "run", 1, module, optimiser, store, {"step": 1, "best": {}, "scaler": {}}, 1)
     folder = tmp_path / "run" / "resume" / "epoch-0001"
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(flipped(folder / name, 8 * len(whole) - 9))

@@ -13,17 +13,19 @@ from typing import Any, Literal
 
 import torch
 
-from debride.bench.tabulate import CellRow
+from debride.bench.tabulate import AnyRow, CellRow
 from debride.data.open import open_dataset, subset
 from debride.data.rater_choice import choose_raters
-from debride.files import content_hash, read_json, read_jsonl, write_json
+from debride.files import content_hash, read_json, write_json
 from debride.folders import LOCK
 from debride.methods import find_method
 from debride.noise import ClassNoise, Noise
 from debride.noise.protocol import LabelFile
 from debride.plugins import Trust
+from debride.records import read_as
 from debride.settings import from_mapping
 from debride.temporaries import temporary_folder
+from debride.training.counters import read_metrics
 from debride.training.job import Job
 from debride.training.predict import load_run
 from debride.training.task import TASKS
@@ -139,7 +141,16 @@ def open_given(cell: Cell) -> Dataset:
 def has_failed(cell: Cell) -> bool:
     """Whether the result of a cell says that it failed."""
     result = cell.folder / RESULT
-    return result.exists() and bool(read_json(result)["failed"])
+    return result.exists() and read_result(cell, CellRow)["failed"] is not None
+
+
+def read_result(cell: Cell, kind: type[AnyRow]) -> AnyRow:
+    """What the result of a cell holds, as a ``kind`` of row; DataError where it is not that of this cell."""
+    file, remedy = cell.folder / RESULT, "Remove this file and use `resume`: the cell is then measured again."
+    row = read_as(kind, read_json(file, undefined=True), file, remedy)
+    if (row["dataset"], row["noise"], row["method"], row["seed"]) != (cell.dataset, cell.noise, cell.name, cell.seed):
+        raise DataError(file, "is the result of another cell", remedy)
+    return row
 
 
 def prepare_folder(cell: Cell) -> None:
@@ -221,8 +232,8 @@ def make_job(cell: Cell, given: Dataset, changed: float | None) -> Job:
 
 def finished(cell: Cell, job: Job) -> Finished:
     """What a cell's training left."""
-    metrics = read_jsonl(job.out / "metrics.jsonl")
-    best, last = metrics[-1]["best"]["epoch"], job.config.epochs
+    metrics, last = read_metrics(job.out / "metrics.jsonl", job.config.epochs), job.config.epochs
+    best = metrics[-1]["best"].get("epoch")
     marked = {epoch for epoch in (best, last) if epoch}
     tested = {*marked, *range(cell.test_every, last + 1, cell.test_every)}
     if cell.last_ten:

@@ -20,11 +20,13 @@ from debride.noise import CLASS_NOISES, NOISES, ClassNoise, make_class_noise, ma
 class CellKind:
     """Cells of one task: the noises that they may have, how they are measured, and how their rows are shown.
 
-    ``noises`` are simulators by name, ``simulator`` makes one of its name and parameters. ``foreign_noise`` are entries of a
-    grid's noise that mean nothing here, ``foreign_training`` such settings of a training. ``failed`` is the row of a cell with
-    the reason why it has no measures; ``render`` makes the report of a grid's name, cells, rows and context.
+    ``row`` is what is said of a cell. ``noises`` are simulators by name, ``simulator`` makes one of its name and parameters.
+    ``foreign_noise`` are entries of a grid's noise that mean nothing here, ``foreign_training`` such settings of a training.
+    ``failed`` is the row of a cell with the reason why it has no measures; ``render`` makes the report of a grid's name, cells,
+    rows and context.
     """
 
+    row: type[Any]
     noises: Mapping[str, Any]
     simulator: Callable[[str, Mapping[str, Any]], Any]
     measure: Callable[[Cell], CellRow]
@@ -43,6 +45,7 @@ def _class_simulator(name: str, parameters: Mapping[str, Any]) -> ClassNoise:
 
 CELL_KINDS: dict[str, CellKind] = {
     "segmentation": CellKind(
+        row=tables.Row,
         noises=NOISES,
         simulator=lambda name, parameters: make_noise(name, **parameters),
         measure=measure_masks,
@@ -51,6 +54,7 @@ CELL_KINDS: dict[str, CellKind] = {
         render=lambda name, cells, rows, context: render(name, rows, gallery(cells), context),
     ),
     "classification": CellKind(
+        row=class_tables.ClassRow,
         noises=CLASS_NOISES,
         simulator=_class_simulator,
         measure=measure_classes,

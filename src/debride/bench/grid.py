@@ -20,6 +20,7 @@ from debride.folders import new_folder
 from debride.methods import find_method
 from debride.plugins import Trust
 from debride.progress import track
+from debride.records import not_a_name
 from debride.settings import from_mapping, setting
 from debride.training.job import refuse_method
 from debride.training.task import TASKS
@@ -152,8 +153,8 @@ def make_grid(raw: Mapping[str, Any], where: object, trust_code: bool = False) -
         named = {}
         for name, value in raw[key].items():
             here = f"{where}, {key}, {name}"
-            if Path(str(name)).name != str(name):
-                raise DataError(here, "is no name for a folder", "Leave slashes and dots out.")
+            if why := "which stands twice" if str(name) in named else not_a_name(str(name)):
+                raise DataError(here, f"has a name {why}", "Give each the name of a folder of its own, without slashes.")
             if value is not None and not isinstance(value, dict):
                 raise DataError(here, "is not a mapping", "Write its settings as NAME: VALUE below it.")
             named[str(name)] = from_mapping(cls, {**({default: str(name)} if default else {}), **(value or {})}, here)

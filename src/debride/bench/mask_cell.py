@@ -27,7 +27,7 @@ from debride.bench.report import Picture
 from debride.bench.tables import Point, Row, Score, Spread
 from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
 from debride.data.masks.annotated import for_training
-from debride.data.masks.corrupt import corrupt_dataset
+from debride.data.masks.corrupt import Corrupted, corrupt_dataset
 from debride.data.open import reopened, trust
 from debride.data.pairs import image_grid, read_label_on
 from debride.data.pixels.images import read_image
@@ -37,6 +37,7 @@ from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, rows_of, summarise
 from debride.files import read_json
 from debride.noise import Noise
+from debride.records import read_as
 from debride.rng import derive
 from debride.state import LabelState
 from debride.training.checkpoint import latest_state
@@ -89,7 +90,7 @@ def measure_masks(cell: Cell) -> Row:
     }
 
 
-def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] | None]:
+def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, Corrupted | None]:
     """The data set to train on: by the chosen raters, or corrupted once for all methods with the same noise and seed, with
     what ``noise.json`` says of it. Trusted cases are spared, and validation cases where theirs are to be clean."""
     if cell.raters is not None:
@@ -102,23 +103,22 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, dict[str, Any] |
     assert isinstance(noise, Noise)
     options: dict[str, Any] = {"seed": cell.seed, "share": cell.share, "target_dice": cell.target_dice}
     folder = corrupted_folder(cell, lambda own: corrupt_dataset(clean, own, noise, splits=splits, **options))
-    report = read_json(folder / "noise.json")
+    remedy = "Remove this folder and use `resume`: the labels are then corrupted again."
+    report = read_as(Corrupted, read_json(folder / "noise.json"), folder / "noise.json", remedy)
     return reopened(clean, folder), report
 
 
-def _label_dice(given: Dataset, report: dict[str, Any] | None) -> float | None:
+def _label_dice(given: Dataset, report: Corrupted | None) -> float | None:
     """The Dice of the training labels and the clean ones; where raters labelled there are no clean ones."""
     if report:
-        dice: float = report["overall_dice"]
-        return dice
+        return report.overall_dice
     return None if _has_raters(given) else 1.0
 
 
-def _changed(given: Dataset, report: dict[str, Any] | None) -> float | None:
+def _changed(given: Dataset, report: Corrupted | None) -> float | None:
     """The share of pixels whose label is changed; None where raters labelled."""
     if report:
-        changed: float = report["overall_changed"]
-        return changed
+        return report.overall_changed
     return None if _has_raters(given) else 0.0
 
 

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from debride import __version__
-from debride.bench.cell_base import Cell
+from debride.bench.cell_base import RESULT, Cell, read_result
 from debride.bench.cell_kinds import CELL_KINDS, CellKind
 from debride.bench.report import Context
 from debride.bench.tabulate import CellRow
-from debride.files import read_json, write_text
+from debride.files import write_text
 
 
 def write_tables(cells: Sequence[Cell], out: Path) -> Sequence[CellRow]:
     """Writes results.jsonl and table.md from the cells that are finished, in the grid's order, and returns their rows."""
-    files = [cell.folder / "result.json" for cell in cells]
-    rows: list[Any] = [read_json(file) for file in files if file.exists()]
+    done = [cell for cell in cells if (cell.folder / RESULT).exists()]
+    rows: list[Any] = [read_result(cell, _kind(cells).row) for cell in done]
     write_text(out / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     write_text(out / "table.md", _kind(cells).markdown(rows))
     return rows

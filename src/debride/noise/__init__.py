@@ -88,12 +88,12 @@ def find_class_noise(name: str, where: object = None) -> type[ClassNoise]:
     return CLASS_NOISES.find(name, where)
 
 
-def make_noise(name: str, **parameters: Any) -> Noise:
+def make_noise(name: str, /, **parameters: Any) -> Noise:
     """A noise of masks with the given parameters; DataError for an unknown name, parameter or a bad value."""
     return from_mapping(find_noise(name), parameters, f"noise {name}")
 
 
-def make_class_noise(name: str, **parameters: Any) -> ClassNoise:
+def make_class_noise(name: str, /, **parameters: Any) -> ClassNoise:
     """A noise among classes with the given parameters; DataError for an unknown name, parameter or a bad value."""
     return from_mapping(find_class_noise(name), parameters, f"noise {name}")
 

@@ -22,7 +22,9 @@ from safetensors.torch import save
 from torch import nn
 
 from debride.files import atomic_path, content_hash, read_json, write_json, writing
+from debride.records import read_as
 from debride.state import LabelState
+from debride.training.counters import optimiser_entries, read_counters
 from debride.types import DataError
 
 CHECKSUM = "blake2b"
@@ -117,16 +119,14 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
     Raises DataError for a state that is damaged, before anything is changed.
     """
     if (folder / CHECKSUMS).exists():
-        expected, found = read_json(folder / CHECKSUMS), _checksums(folder)
+        remedy = f"Restore {folder} from a copy. Without that folder the training begins anew."
+        expected = read_as(dict[str, str], read_json(folder / CHECKSUMS), folder / CHECKSUMS, remedy)
+        found = _checksums(folder)
         if wrong := [name for name in {**expected, **found} if found.get(name) != expected.get(name)]:
-            remedy = f"Restore {folder} from a copy. Without that folder the training begins anew."
             raise DataError(folder / wrong[0], "is damaged: it is not what was written", remedy)
     load_weights(method, folder / "weights.safetensors")
-    state: dict[str, Any] = read_json(folder / "state.json")
-    entries: dict[int, dict[str, Any]] = {}
-    for name, value in {**_load(folder / "optimiser.safetensors"), **state["optimiser"]}.items():
-        number, key = name.split(".", 1)
-        entries.setdefault(int(number), {})[key] = value
+    tensors, state = _load(folder / "optimiser.safetensors"), read_counters(folder)
+    entries = optimiser_entries({**tensors, **state["optimiser"]}, optimiser, folder / "optimiser.safetensors")
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
     store.restore(folder / "labels")
     return state

@@ -44,10 +44,12 @@ class TrainConfig:
         "unet, unet-small, unet++, residual-unet, vnet; for classification preact-resnet18 (default), cnn, resnet50; or "
         "package.module:constructor",
     )
-    width: int = setting(16, "channels at full resolution", least=1)
-    image_size: tuple[int, ...] | None = setting(None, "resize every image to this shape (H W, or D H W)", least=1)
+    width: int = setting(16, "channels at full resolution", least=1, most=4096)
+    image_size: tuple[int, ...] | None = setting(
+        None, "resize every image to this shape (H W, or D H W)", least=1, most=100_000
+    )
     patch_size: tuple[int, ...] | None = setting(
-        None, "train on random patches of this shape, predict with a sliding window", least=1
+        None, "train on random patches of this shape, predict with a sliding window", least=1, most=100_000
     )
     foreground: float = setting(0.33, "share of the patches that is centred on foreground (nnU-Net)", least=0, most=1)
     spacing: tuple[float, ...] | None = setting(None, "resample volumes to this spacing in mm (D H W)", above=0)
@@ -86,4 +88,4 @@ class ClassTrainConfig(TrainConfig):
     weight_decay: float = setting(5e-4, "weight decay of the optimiser (DCD, section 4.2)", least=0)
     clip: float | None = setting(None, "largest gradient norm, or none", above=0)
     network: str = setting("preact-resnet18", "cnn, preact-resnet18, resnet50, or package.module:constructor")
-    width: int = setting(16, "16 is preact-resnet18 and resnet50 as published, 64 channels at first", least=1)
+    width: int = setting(16, "16 is preact-resnet18 and resnet50 as published, 64 channels at first", least=1, most=4096)

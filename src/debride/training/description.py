@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from debride.types import DataError, TaskName
+from debride.data.pixels.images import MAX_VALUE
+from debride.files import read_json
+from debride.records import Count, Decimal, not_different, read_as
+from debride.settings import Bounds
+from debride.types import IGNORE, DataError, TaskName
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
 FREE_SETTINGS = ("device", "tensorboard", "keep_last")
+
+_REMEDY = "Restore it, or train again."
+
+
+def _not_classes(names: Sequence[str]) -> str:
+    """Why names can be no classes; empty if they can."""
+    return "" if 2 <= len(names) <= IGNORE else f"which are not 2 to {IGNORE} names"
+
+
+def _not_fingerprint(fingerprint: Sequence[Any]) -> str:
+    """Why a list says of no case what it was trained as; empty if it does."""
+    return "" if fingerprint and isinstance(fingerprint[0], str) else "which begins with no case's id"
+
+
+_Fingerprints = tuple[Annotated[tuple[Any, ...], _not_fingerprint], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What ``run.json`` holds that is needed to predict. Runs from before there was more than segmentation name no ``task``."""
+
+    method: str
+    method_config: Mapping[str, Any]
+    training: Mapping[str, Any]
+    task: str = "segmentation"
+    ndim: Annotated[int, Bounds(least=2, most=3)]
+    channels: Annotated[int, Bounds(least=1, most=4096)]
+    classes: Annotated[tuple[str, ...], _not_classes, not_different]
+    values: Mapping[Decimal, Count]
+    ignore: Annotated[int, Bounds(least=0, most=MAX_VALUE)] | None
+    versions: Mapping[str, str]
+    train: _Fingerprints | None = None
+    val: _Fingerprints | None = None
+    trusted: tuple[str, ...] = ()
 
 
 def same_training(file: Path, description: dict[str, Any]) -> None:
@@ -32,15 +71,18 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
 
 
 def read_description(file: Path) -> dict[str, Any]:
-    """Reads ``run.json``."""
-    try:
-        description: Any = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(file, "does not exist", "Give the folder that `debride train --out` wrote.") from error
-    except ValueError as error:
-        raise DataError(file, f"is not valid JSON ({error})", "Restore it or train again.") from error
+    """Reads ``run.json``, which holds at least what ``Description`` says; raises DataError for one that does not."""
+    if not file.exists():
+        raise DataError(file, "does not exist", "Give the folder that `debride train --out` wrote.")
+    description: Any = read_json(file)
     if not isinstance(description, dict) or "versions" not in description:
         raise DataError(file, "does not describe a training", "Give the folder that `debride train --out` wrote.")
+    read = read_as(Description, description, file, _REMEDY)
+    ids, raw = set(range(len(read.classes))), {int(value) for value in read.values} or set(range(len(read.classes)))
+    if read.values and set(read.values.values()) != ids:
+        raise DataError(file, "has values that are not of its classes", _REMEDY)
+    if max(raw) > MAX_VALUE or read.ignore in raw:
+        raise DataError(file, "has values that no label can have, or that are its ignore value too", _REMEDY)
     return description
 
 

@@ -16,18 +16,20 @@ from lightning_fabric import Fabric
 
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
-from debride.files import append_jsonl, read_jsonl, write_text, writing
+from debride.files import append_jsonl, write_text, writing
 from debride.folders import exclusive
 from debride.methods.base import Method, Phase
 from debride.progress import track
 from debride.state import LabelState
 from debride.training import checkpoint
+from debride.training.counters import read_metrics
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
 from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, launch, place
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.task import TASKS, Task
+from debride.types import DataError
 
 
 def fit(job: Job) -> None:
@@ -64,8 +66,8 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
     first = 0
     if job.resume and (latest := checkpoint.latest_state(job.out)):
         state = checkpoint.load_state(latest, method, optimiser, store)
-        run.scaler.load_state_dict(state["scaler"])
-        first, run.step, best = state["epoch"], state["step"], state["best"]
+        _restore_scaler(run, state["scaler"], latest)
+        first, run.step, best = state["epoch"], state["step"], {**best, **state["best"]}
         fabric.barrier()  # every process restores the one label state: none may change it before all have
     if fabric.is_global_zero:
         _start_metrics(job.out, first)
@@ -91,6 +93,13 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
         task.write_cleansed(job.out, job.dataset, run)
     if fabric.is_global_zero:
         shutil.rmtree(job.out / "scratch", ignore_errors=True)
+
+
+def _restore_scaler(run: TrainingRun[Any], state: dict[str, Any], folder: Path) -> None:
+    try:
+        run.scaler.load_state_dict(state)
+    except (KeyError, RuntimeError):
+        raise DataError(folder / "state.json", "does not fit the precision", "Resume with the same settings.") from None
 
 
 def _open_store(fabric: Fabric, method: Method, train: PreparedCases, folder: Path) -> LabelState:
@@ -163,5 +172,5 @@ def _tensorboard(out: Path, row: dict[str, Any]) -> None:
 def _start_metrics(out: Path, epochs_done: int) -> None:
     """Drops the records of epochs whose training state was lost: they are trained, and recorded, again."""
     file = out / "metrics.jsonl"
-    rows = [row for row in read_jsonl(file) if row["epoch"] <= epochs_done]
+    rows = read_metrics(file, epochs_done)
     write_text(file, "".join(json.dumps(row) + "\n" for row in rows))

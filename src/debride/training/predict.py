@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from debride.folders import new_folder
 from debride.methods import find_method
+from debride.methods.base import Method
 from debride.networks import Network
 from debride.plugins import NOTHING, Trust
 from debride.settings import from_mapping
@@ -18,7 +19,7 @@ from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device, place
 from debride.training.task import TASKS, Task, find_task
 from debride.training.trained import Request, Trained
-from debride.types import Dataset, Split
+from debride.types import DataError, Dataset, Split
 
 
 def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = NOTHING) -> Trained:
@@ -39,11 +40,21 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     def make_network() -> Network:
         return task.network(config, ndim, channels, len(classes))
 
-    method = cls(from_mapping(cls.Config, description["method_config"], where), make_network, len(classes))
+    method_config = from_mapping(cls.Config, description["method_config"], where)
+    method = _made(lambda: cls(method_config, make_network, len(classes)), where)
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
     return Trained(place(method, device, ndim).eval(), config, channels, labels)
+
+
+def _made(make: Callable[[], Method], where: Path) -> Method:
+    """A method with its networks; DataError where they are larger than any memory."""
+    try:
+        return make()
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        problem = f"describes a network that cannot be made ({str(error).splitlines()[0]})"
+        raise DataError(where, problem, "Restore it, or train again.") from error
 
 
 def task_of(run_folder: Path) -> Task[Any]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from debride.audit.findings.finding import Finding, FindingKind
 from debride.audit.tasks import refuse_task
+from debride.data.pixels.arrays import described
 from debride.data.pixels.images import hash_of
 from debride.escapes import unshielded
 from debride.files import read_json, read_text
@@ -116,11 +117,16 @@ def read_proposals(
     the data set does not have (or ``IGNORE``), lacks the voxels of a finding, has them outside its box, or has voxels of none.
     """
     path = folder / "proposals" / f"{case}.npz"
-    numbers, proposed = _arrays(path)
-    for name, array in (("number", numbers), ("proposed", proposed)):
-        if array.shape != shape:
+    if not path.is_file():
+        raise DataError(path, "does not exist, though its case has findings", _AGAIN)
+    for name, kind in (("number", np.uint16), ("proposed", np.uint8)):
+        stored, dtype = described(path, name)  # before memory is taken
+        if stored != shape:
             remedy = "Give the audit of this data set, or run `debride audit` again."
-            raise DataError(path, f"holds {name} of shape {array.shape}, the label of {case} has {shape}", remedy)
+            raise DataError(path, f"holds {name} of shape {stored}, the label of {case} has {shape}", remedy)
+        if dtype != kind:
+            raise DataError(path, f"holds {dtype} in place of uint16 and uint8", _AGAIN)
+    numbers, proposed = _arrays(path)
     if proposed.max(initial=0) >= classes:
         raise DataError(path, f"proposes the class {proposed.max()}, of {classes} classes", _AGAIN)
     counts = np.zeros(np.iinfo(np.uint16).max + 1, np.int64)
@@ -164,15 +170,11 @@ def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> N
 
 def _arrays(path: Path) -> tuple[Numbers, Label]:
     """``number`` and ``proposed`` of a .npz file."""
-    if not path.is_file():
-        raise DataError(path, "does not exist, though its case has findings", _AGAIN)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             numbers, proposed = archive["number"], archive["proposed"]
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen unrelated kinds for damaged files
         raise DataError(path, f"cannot be read ({error or type(error).__name__})", _AGAIN) from error
-    if numbers.dtype != np.uint16 or proposed.dtype != np.uint8:
-        raise DataError(path, f"holds {numbers.dtype} and {proposed.dtype} in place of uint16 and uint8", _AGAIN)
     return numbers, proposed
 
 

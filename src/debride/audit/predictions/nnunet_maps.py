@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from debride.audit.evidence import predicted_classes
 from debride.data.pixels import find_pixels, suffix
-from debride.data.pixels.arrays import names
+from debride.data.pixels.arrays import described, load, names
 from debride.data.same_grid import Grid
 from debride.types import IGNORE, DataError
 
@@ -103,11 +103,9 @@ def read_map(path: Path, classes: int, shape: tuple[int, ...]) -> tuple[Array, b
     objects, another number of classes, another shape (which says how its axes lie where that is certain), and numbers that are
     no probabilities.
     """
-    stored = _stored(path)
+    stored = _stored(path, classes, shape)
     quantised = stored.dtype == np.uint8
-    if not quantised and stored.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
-        remedy = "Save probabilities as float32 or float16; a mask as PNG or NIfTI."
-        raise DataError(path, f"holds numbers of type {stored.dtype}, not probabilities", remedy)
+    _refuse_type(path, stored.dtype)
     view = _arranged(path, stored, classes, shape)
     if len(view) < classes:  # the foreground's alone
         whole = np.empty((2, *shape), np.float32 if len(shape) == 2 else np.float16)
@@ -187,29 +185,34 @@ def _overlap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
     return 2 * np.count_nonzero(a & b) / both if both else 1.0
 
 
-def _stored(path: Path) -> Array:
-    """The array of a file as it is stored, memory-mapped where it can be."""
+def _stored(path: Path, classes: int, shape: tuple[int, ...]) -> Array:
+    """The array of a file as it is stored, memory-mapped where it can be; where not, its header was looked at before."""
     if not path.is_file() or path.stat().st_size == 0:
         raise DataError(path, "is empty or no file", "Predict this case again.")
     if suffix(path) not in MAPS:
         return find_pixels(path).maps(path)[0]
-    key = None
-    if suffix(path) == ".npz":
-        keys = names(path)
-        key = next((name for name in KEYS if name in keys), None)
-        if key is None:
-            problem = f"has no array {' or '.join(KEYS)}, but {', '.join(keys[:5]) or 'none at all'}"
-            raise DataError(path, problem, "Save it as nnU-Net does: numpy.savez_compressed(file, probabilities=...).")
+    if suffix(path) == ".npy":
+        return load(path)
+    keys = names(path)
+    key = next((name for name in KEYS if name in keys), None)
+    if key is None:
+        problem = f"has no array {' or '.join(KEYS)}, but {', '.join(keys[:5]) or 'none at all'}"
+        raise DataError(path, problem, "Save it as nnU-Net does: numpy.savez_compressed(file, probabilities=...).")
+    length, kind = described(path, key)
+    _refuse_type(path, kind)
+    _arranged(path, np.broadcast_to(np.zeros((), kind), length), classes, shape)
     try:
-        loaded: Any = np.load(path, mmap_mode=None if key else "r", allow_pickle=False)
-        if key:
-            with loaded:
-                loaded = loaded[key]
+        with np.load(path, allow_pickle=False) as arrays:
+            loaded: Array = arrays[key]
     except Exception as error:  # of NumPy, zipfile and zlib, unrelated kinds
-        raise DataError(path, f"cannot be read ({error})", "Predict this case again; Python objects are never read.") from error
-    if not isinstance(loaded, np.ndarray):
-        raise DataError(path, "holds no array", "Save .npy files by numpy.save, and .npz files as nnU-Net does.")
+        raise DataError(path, f"cannot be read ({error})", "Predict this case again.") from error
     return loaded
+
+
+def _refuse_type(path: Path, kind: np.dtype[Any]) -> None:
+    if kind.newbyteorder("=") not in (np.uint8, np.float16, np.float32, np.float64):
+        remedy = "Save probabilities as float32 or float16; a mask as PNG or NIfTI."
+        raise DataError(path, f"holds numbers of type {kind}, not probabilities", remedy)
 
 
 def _arranged(path: Path, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:

@@ -33,6 +33,7 @@ from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
 from debride.files import content_hash, read_json
 from debride.plugins import NOTHING, Trust
+from debride.records import read_as
 from debride.training.checkpoint import weights_file
 from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device
@@ -54,6 +55,13 @@ class Prediction:
 
     probability: npt.NDArray[Any]
     hard: bool
+
+
+@dataclass(frozen=True)
+class Note:
+    """What predictions.json holds: the ids of the cases whose labels the network was trained on."""
+
+    trained_on: tuple[str, ...]
 
 
 class Predictions(Protocol):
@@ -328,11 +336,9 @@ def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
 
 def _noted(path: Path) -> tuple[str, ...] | None:
     """The cases that a folder's predictions.json says its network was trained on."""
-    note = read_json(path) if path.exists() else {}
-    ids = note.get("trained_on") if isinstance(note, dict) else note
-    if ids is not None and not (isinstance(ids, list) and all(isinstance(id, str) for id in ids)):
-        raise DataError(path, 'has no list of case ids as "trained_on"', 'Write {"trained_on": ["case1", "case2"]}.')
-    return None if ids is None else tuple(ids)
+    if not path.exists():
+        return None
+    return read_as(Note, read_json(path), path, 'Write {"trained_on": ["case1", "case2"]}.').trained_on
 
 
 def _with_ids(dataset: Dataset) -> Dataset:

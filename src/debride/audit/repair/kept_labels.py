@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from debride.data.open import reopened
 from debride.data.pixels import is_hidden
 from debride.data.pixels.images import copy_image, files_of, hash_of, stem
 from debride.files import read_text
+from debride.strict import parse_json
 from debride.types import DataError, Dataset
 
 RECORD = "repairs.jsonl"
@@ -61,12 +61,14 @@ def given_files(dataset: Dataset) -> dict[str, Path]:
     lines: dict[str, dict[str, Any]] = {}
     for number, text in enumerate(read_text(root / RECORD).split("\n"), start=1):
         try:
-            line = json.loads(text) if text else {}
+            line = parse_json(text, root / RECORD, line=number) if text else {}
             if line.get("status") == "applied":
                 case, expected = line["case"], {name: line[name] for name in ("label", "given_label", "before", "after")}
                 if lines.setdefault(case, expected) != expected or not _is_kept(root, expected["given_label"]):
                     raise ValueError("its files cannot be these")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             remedy = "Restore this file: without it the repair cannot be reversed."
             raise DataError(f"{root / RECORD}:{number}", f"is no line of a record of repairs ({error})", remedy) from None
     kept_files = {path.relative_to(root).as_posix() for path in (root / FOLDER / "given").glob("*") if not is_hidden(path)}

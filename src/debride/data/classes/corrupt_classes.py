@@ -190,10 +190,7 @@ def _read_array(file: Path, key: str | None) -> npt.NDArray[np.int64]:
             raise DataError(file, f"has no array {key}, but {some(names, 10)}", "Name the one of labels: key=NAME.")
         values = arrays.array(file, key or names[0])
     else:
-        try:
-            values = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(file, f"cannot be read ({error})", "Save class ids with numpy.save, as integers.") from None
+        values = arrays.load(file)
     if not np.issubdtype(values.dtype, np.integer) or not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):
         raise DataError(file, f"holds {values.dtype} of shape {values.shape}", "Give one integer class id for each case, (N,).")
     return values.reshape(-1).astype(np.int64)

@@ -16,6 +16,7 @@ from debride.data.formats.names import plain
 from debride.data.links import is_there
 from debride.data.pixels.images import MAX_VALUE
 from debride.files import read_json
+from debride.records import not_decimal
 from debride.types import Case, DataError, Dataset, Split
 from debride.words import some
 
@@ -57,7 +58,7 @@ def read_legend(path: Path, description: dict[str, Any], report: Report) -> Lege
         problem, remedy = f"names {len(classes)} classes", f"Name the background and 1 to {MAX_CLASSES - 1} classes."
     elif not classes and (ignore is not None or raw):
         problem, remedy = 'gives "ignore" or "values" without "classes"', 'Add {"classes": ["background", "lesion"]}.'
-    elif not isinstance(raw, dict) or not all(key.isdecimal() and int(key) <= MAX_VALUE for key in raw):
+    elif not isinstance(raw, dict) or not all(not not_decimal(key) and int(key) <= MAX_VALUE for key in raw):
         problem, remedy = (
             f'"values" has a key that is no label value from 0 to {MAX_VALUE}',
             'Write {"values": {"0": 0, "255": 1}}.',

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,17 @@ from debride.files import write_json
 from debride.noise import NOISES, Noise, name_of, parameters
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import derive, generator
-from debride.settings import check_bounds
+from debride.settings import Bounds, check_bounds
 from debride.types import Case, DataError, Dataset, Geometry, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrupted:
+    """What ``noise.json`` holds that is read back: the Dice of all labels to the clean ones, None where no label has an object,
+    and the share of pixels that changed."""
+
+    overall_dice: Annotated[float, Bounds(least=0, most=1)] | None
+    overall_changed: Annotated[float, Bounds(least=0, most=1)]
 
 
 def corrupt_dataset(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,26 @@ def names(path: Path) -> tuple[str, ...]:
 def header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     """Shape and type of an array of a .npz file, of which nothing else is read."""
     with _opened(path) as archive, _member(archive, path, name) as member:
-        return _header(path, name, member)
+        return _header(path, name, member, archive.getinfo(f"{name}.npy").file_size)
+
+
+def described(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """The same of an array in any order of its axes in memory, such as those of predictions."""
+    with _opened(path) as archive, _member(archive, path, name) as member:
+        shape, _, dtype = _described(path, name, member, archive.getinfo(f"{name}.npy").file_size)
+        return shape, dtype
+
+
+def load(path: Path) -> npt.NDArray[Any]:
+    """The array of a .npy file, mapped into memory read-only; DataError for a file that is damaged, or holds objects."""
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # of NumPy, and of the parser that reads its headers, a dozen unrelated kinds
+        remedy = "Restore it, or save it again by numpy.save; Python objects are never read."
+        raise DataError(path, f"cannot be read ({error or type(error).__name__})", remedy) from error
+    if not isinstance(loaded, np.ndarray):
+        raise DataError(path, "holds no array", "Save .npy files by numpy.save.")
+    return loaded
 
 
 def array(path: Path, name: str) -> npt.NDArray[np.generic]:
@@ -48,9 +68,9 @@ def rows(path: Path, name: str) -> Iterator[npt.NDArray[np.generic]]:
     Raises DataError where the file is damaged, or holds Python objects, which are never unpickled.
     """
     with _opened(path) as archive, _member(archive, path, name) as member:
-        shape, dtype = _header(path, name, member)
-        size = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-        step = max(1, _CHUNK // max(1, size))
+        shape, dtype = _header(path, name, member, archive.getinfo(f"{name}.npy").file_size)
+        size = math.prod(shape[1:]) * dtype.itemsize
+        step = max(1, _CHUNK // size) if size else max(1, shape[0])
         for start in range(0, shape[0], step):
             count = min(step, shape[0] - start)
             content = member.read(count * size)
@@ -131,12 +151,21 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
     return archive.open(f"{name}.npy")
 
 
-def _header(path: Path, name: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+def _described(path: Path, name: str, member: IO[bytes], stored: int) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, whether its first axis runs fastest, and type of an array that takes ``stored`` bytes with its header."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(member)
     if dtype.hasobject:
         raise DataError(path, f"holds Python objects in {name}, which are never unpickled", "Save numbers: uint8 or int64.")
+    if min(shape, default=0) < 0 or member.tell() + math.prod(shape) * dtype.itemsize > stored:
+        problem = f"ends inside the array {name}: its header says {dtype} of shape {shape}"
+        raise DataError(path, problem, "Restore the file from its source.")
+    return shape, fortran, dtype
+
+
+def _header(path: Path, name: str, member: IO[bytes], stored: int) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    shape, fortran, dtype = _described(path, name, member, stored)
     if (fortran and len(shape) > 1) or not shape:
         raise DataError(path, f"holds {name} in an order that is not read", "Save it with numpy.ascontiguousarray.")
     return shape, dtype
@@ -149,11 +178,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except FileNotFoundError as error:
         raise unfetched(path) or DataError(path, "does not exist", "Give the path of a .npz file.") from error
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: encrypted
-        if isinstance(error, DataError):
-            raise
-        raise DataError(path, f"is no .npz file that can be read ({error})", "Restore the file from its source.") from error
-    except Exception as error:  # zlib.error and lzma.LZMAError, which are no OSError
-        if type(error).__name__ not in ("error", "LZMAError"):
-            raise
-        raise DataError(path, f"is damaged ({error})", "Restore the file from its source.") from error
+    except DataError:
+        raise
+    except Exception as error:  # of NumPy, zipfile, the decoders and the parser of headers, a dozen unrelated kinds
+        problem = f"is no .npz file that can be read ({error or type(error).__name__})"
+        raise DataError(path, problem, "Restore the file from its source.") from error
