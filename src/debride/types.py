@@ -82,6 +82,14 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Palette:
+    """The colours of label values where labels are palette pictures, and a ``file`` that has its indices so."""
+
+    colours: dict[int, tuple[int, int, int]]
+    file: Path
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set as found on disk: its cases and what its labels mean.
 
@@ -90,7 +98,7 @@ class Dataset:
     ``ndim`` is 2 or 3. ``format`` names the folder layout (``data.formats``), which says the ``task``. ``fold`` is the list of
     splits that was taken, and ``rest`` the cases that it leaves out: they belong to a copy, and nothing else uses them. None
     stands for a part of a data set, whose copy has its cases alone. ``lent`` are ids of cases that an option says are trusted,
-    and not the data set.
+    and not the data set. ``palette`` says what the colours of palette pictures mean as raw label values.
     """
 
     root: Path
@@ -101,6 +109,7 @@ class Dataset:
     ignore: int | None = None
     values: dict[int, int] = field(default_factory=dict)
     task: TaskName = "segmentation"
+    palette: Palette | None = None
     fold: int = 0
     rest: tuple[Case, ...] | None = None
     lent: frozenset[str] = frozenset()

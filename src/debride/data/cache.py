@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from debride.data.cache_entry import entry, mapped
 from debride.data.pairs import channel_turns, image_grid, label_turn
-from debride.data.pixels.images import hash_of, read_image, read_label
+from debride.data.pixels.images import hash_of, read_image, read_label, readings
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.same_grid import Grid, turned
 from debride.folders import keep_apart
@@ -263,7 +263,7 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
 
 def _prepare_image(case: Case, grid: Grid, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
     turns = [how for how in channel_turns(case) if how.changes]
-    unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else [])]
+    unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else []), *readings(case.image)]
     key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *unusual)
     file = folder / key[:2] / f"{key}.npy"
 
@@ -286,7 +286,7 @@ def _prepare_label(dataset: Dataset, case: Case, grid: Grid, box: Box | None, sh
     assert case.label is not None
     how = label_turn(case, grid)
     meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
-    unusual = [*([box] if box else []), *([repr(how)] if how.changes else [])]
+    unusual = [*([box] if box else []), *([repr(how)] if how.changes else []), *readings([case.label], dataset.palette)]
     key = hash_of([case.label], "label", FORMAT_VERSION, grid.shape, shape, *meaning, *unusual)
     file = folder / key[:2] / f"{key}.npy"
 

@@ -16,14 +16,16 @@ from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect
 from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
 from debride.data.formats.names import plain
+from debride.data.instances import Numbering
 from debride.data.links import unfetched
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
+from debride.data.pixels.palettes import find_palette
 from debride.data.rater_choice import image_id
 from debride.data.splits import joined, split_by_patient
 from debride.files import read_text
 from debride.rng import derive
-from debride.types import Case, DataError, Dataset, Split, TaskName
+from debride.types import Case, DataError, Dataset, Palette, Split, TaskName
 from debride.words import some
 
 MAX_INFERRED = 20
@@ -31,6 +33,11 @@ MAX_INFERRED = 20
 
 _DESCRIBE = (
     'Describe the labels in dataset.json: {"classes": ["background", "lesion"], "ignore": 255}, class ids being label values.'
+)
+
+_OBJECTS = (
+    'If they are classes, name them in dataset.json: {"classes": ["background", "first", "second"]}. If they are objects of '
+    'one class, give all values its id: {"classes": ["background", "cell"], "values": {"0": 0, "1": 1, "2": 1}}.'
 )
 
 
@@ -75,9 +82,14 @@ def open_dataset(
     if not layout.cases:
         remedy = f"Check that it has images with labels, of the kinds {', '.join(endings())}."
         raise DataError(root, "has no cases", remedy + _unread(root))
-    legend = layout.legend
+    legend, labels = layout.legend, [case.label for case in layout.cases if case.label]
+    palette = None
+    try:
+        palette = find_palette(labels)
+    except DataError as problem:
+        report(problem)
     if not legend.classes:
-        legend = infer_legend(root, [case.label for case in layout.cases if case.label], report)
+        legend = infer_legend(root, labels, report, palette)
     cases = [
         replace(case, patient=_patient(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
         for case in layout.cases
@@ -94,6 +106,7 @@ def open_dataset(
         ignore=legend.ignore,
         values=legend.values,
         task=known.task,
+        palette=palette,
         fold=fold,
         rest=tuple(case for case in cases if case.id not in splits),
         lent=frozenset(verified - layout.trusted),
@@ -164,26 +177,36 @@ def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:
     return DataError(path, problem, "Write the ids of training cases, one a line: methods learn from those alone.")
 
 
-def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop) -> Legend:
+def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, palette: Palette | None = None) -> Legend:
     """Classes and ``values`` from the values that occur in label files: 0 and 255, or 0 to K - 1 without a gap (K <= 20).
 
-    Anything else is reported, naming the file with the rarest value. Reads one file at a time.
+    White of one bit (1) beside that of 8 (255) is the same. Anything else is reported, naming the file with the rarest value,
+    and so are values that number objects. Reads one file at a time.
     """
     files: Counter[int] = Counter()
     first: dict[int, Path] = {}
+    numbering, one_bit = Numbering(), True
     for path in labels:
         try:
-            present = np.unique(read_values(path)[0]).tolist()
+            label = read_values(path, palette)[0]
+            present = np.unique(label).tolist()
+            one_bit &= 1 not in present or read_header(path).few_bits == 1
         except DataError as problem:
             report(problem)
             continue
+        numbering.add(label)
         files.update(present)
         first.update({value: path for value in present if value not in first})
     values = sorted(files)
     if values in ([0, 1], [0, 255]):
         return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in values else {})
+    if values == [0, 1, 255] and one_bit:
+        return Legend(("background", "foreground"), values={0: 0, 1: 1, 255: 1})
     if len(values) == 1:
         report(DataError(root, f"has no label value but {values[0]}", _DESCRIBE))
+    elif numbering.certain:
+        message = f"numbers its objects: each of its values 1 to {values[-1]} is one object, and other labels have fewer"
+        report(DataError(first[values[-1]], message, _OBJECTS))
     elif values != list(range(len(values))) or len(values) > MAX_INFERRED:
         rarest = min(reversed(values), key=files.__getitem__)
         shown = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")

@@ -351,7 +351,7 @@ def _with_ids(dataset: Dataset) -> Dataset:
 
 def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
     background = [raw for raw, id in dataset.values.items() if id == 0] or [0]
-    return ~np.isin(read_values(mask)[0], background)
+    return ~np.isin(read_values(mask, dataset.palette)[0], background)
 
 
 def onto_label(own: Grid, path: Path, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Turn:

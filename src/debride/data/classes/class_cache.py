@@ -16,7 +16,7 @@ import torch
 from debride.data.cache import cache_folder, resize
 from debride.data.cache_entry import mapped, written_entry
 from debride.data.pixels import arrays
-from debride.data.pixels.images import files_of, read_header, read_image
+from debride.data.pixels.images import files_of, read_header, read_image, readings
 from debride.files import content_hash, reserve
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
@@ -61,15 +61,15 @@ def network_input(images: torch.Tensor) -> torch.Tensor:
 
 
 def working_size(image: npt.NDArray[np.generic], where: Path) -> npt.NDArray[np.uint8]:
-    """A read image (C, H, W) in 8 bits, of 16 the upper ones, a one-bit picture as 0 and 255; DataError for all others."""
+    """A read image (C, H, W) in 8 bits, of 16 the upper ones, of 1, 2 or 4 stretched to 255; DataError for all others."""
     if image.ndim != 3:
         raise DataError(where, f"is {image.ndim - 1}D", "Classification takes 2D images: save slices.")
     if image.dtype == np.uint16:
         image = image.astype(np.uint16) >> 8
     elif image.dtype != np.uint8:
         raise DataError(where, f"holds {image.dtype}", "Convert it to 8 or 16 bits, with the window that shows what matters.")
-    elif image.size and image.max() == 1 and read_header(where).one_bit:
-        return image.astype(np.uint8) * np.uint8(255)
+    elif image.size and image.max() < 16 and (bits := read_header(where).few_bits):
+        return image.astype(np.uint8) * np.uint8(255 // ((1 << bits) - 1))
     return image.astype(np.uint8, copy=False)
 
 
@@ -110,8 +110,8 @@ def prepare_classes(
     places = [
         (number[case.image[0]], (case.array or "").removesuffix("_images"), case.row) for case in cases
     ]  # as ever in keys
-    files = sources if cases[0].row is not None else files_of(sources)
-    key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places))
+    files, unusual = (sources, ()) if cases[0].row is not None else (files_of(sources), readings(sources))
+    key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places), *unusual)
     file = folder / key[:2] / f"{key}.npy"
 
     def write(temporary: Path) -> dict[str, Any]:

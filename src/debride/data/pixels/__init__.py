@@ -9,7 +9,9 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+from debride.data.pixels.content import WORDS, content_of
 from debride.data.pixels.kind import Header, Pixels
+from debride.notes import note
 from debride.plugins import Registry, lacks_of
 from debride.types import DataError
 
@@ -23,6 +25,7 @@ __all__ = [
     "is_hidden",
     "is_image",
     "outside_pixels",
+    "pixels_of",
     "stem",
     "suffix",
     "unread_endings",
@@ -65,6 +68,23 @@ def find_pixels(path: Path) -> Pixels:
         if ending in kind.endings:
             return kind
     raise DataError(path, "is of a kind that is not read", f"Convert it to one of {', '.join(endings())}.")
+
+
+def pixels_of(path: Path) -> Pixels:
+    """The kind that reads a file, by its ending and its first bytes; an absent or empty file has that of its ending.
+
+    A picture or NIfTI file under another kind's ending is read as what it is, which is noted. Raises DataError for content
+    that is no image, or cannot be read under this ending.
+    """
+    kind = find_pixels(path)
+    content = content_of(path) if kind.contents else None
+    if content is None or content in kind.contents:
+        return kind
+    for other in PIXELS.values():
+        if content in other.contents and other.any_name:
+            note(path, f"is {WORDS[content]} by its content, not what its ending says, and is read as such")
+            return other
+    raise DataError(path, f"is {WORDS[content]}, not what its ending says", "Give it its own ending.")
 
 
 def use_pixels(name: str, where: object = "kind of file") -> None:

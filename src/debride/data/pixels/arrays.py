@@ -20,6 +20,9 @@ from debride.types import DataError
 _LOCAL_HEADER = struct.Struct("<26xHH")
 """The header before a member of a zip file, which ends with the lengths of the name and of the extra field that follow."""
 
+_SMALLER = {zipfile.ZIP_DEFLATED: 1032, zipfile.ZIP_BZIP2: 1 << 20, zipfile.ZIP_LZMA: 1 << 20}
+"""Times that a compression makes data smaller at most."""
+
 _CHUNK = 1 << 24
 """Bytes that are decoded together."""
 
@@ -77,6 +80,8 @@ def rows(path: Path, name: str) -> Iterator[npt.NDArray[np.generic]]:
             if len(content) < count * size:
                 raise DataError(path, f"ends inside the array {name}", "Restore the file from its source.")
             yield np.frombuffer(content, dtype).reshape(count, *shape[1:])
+        if member.read(1):  # the end of a member is where its checksum is compared
+            raise DataError(path, f"holds more in {name} than its header says", "Restore the file from its source.")
 
 
 def labels_of(images: str) -> str:
@@ -148,7 +153,10 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
     if f"{name}.npy" not in present:
         others = ", ".join(member.removesuffix(".npy") for member in present[:10]) + (", ..." if len(present) > 10 else "")
         raise DataError(path, f"has no array {name}, but {others or 'no array at all'}", "Save it with numpy.savez.")
-    return archive.open(f"{name}.npy")
+    info = archive.getinfo(f"{name}.npy")
+    if info.file_size > info.compress_size * _SMALLER.get(info.compress_type, 1):
+        raise DataError(path, f"claims more in {name} than it holds", "Restore the file from its source, it is damaged.")
+    return archive.open(info)
 
 
 def _described(path: Path, name: str, member: IO[bytes], stored: int) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

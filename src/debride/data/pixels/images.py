@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.pixels import Header, endings, find_pixels, is_image, stem, suffix
+from debride.data.pixels import Header, endings, find_pixels, is_image, pixels_of, stem, suffix
 from debride.data.pixels.kind import Array
+from debride.data.pixels.palettes import OwnColours, own_colours
+from debride.data.pixels.pictures import Pictures
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.files import atomic_files, atomic_path, content_hash
-from debride.types import IGNORE, DataError, Dataset, Geometry
+from debride.notes import note
+from debride.types import IGNORE, DataError, Dataset, Geometry, Palette
 
 __all__ = [
     "MAX_VALUE",
@@ -32,6 +35,7 @@ __all__ = [
     "read_label",
     "read_layers",
     "read_values",
+    "readings",
     "stem",
     "suffix",
     "write_label",
@@ -42,6 +46,9 @@ __all__ = [
 
 MAX_VALUE = 65534
 """The largest raw label value that a class or *ignore* may have."""
+
+OFF = 1e-3
+"""How far a label value may lie beside an integer: what a scale in single precision does, and no interpolation stays within."""
 
 FIRST_CHANNEL = "the first channel"
 """What the first of several channel files is to the others."""
@@ -55,7 +62,7 @@ def read_header(path: Path) -> Header:
 
     Raises DataError if the file is missing, empty, damaged or of an unknown kind.
     """
-    return find_pixels(path).header(path)
+    return pixels_of(path).header(path)
 
 
 def read_image(paths: Sequence[Path]) -> tuple[Array, Geometry]:
@@ -74,18 +81,15 @@ def read_image(paths: Sequence[Path]) -> tuple[Array, Geometry]:
     return first if len(channels) == 1 else np.concatenate(channels), geometry
 
 
-def read_values(path: Path) -> tuple[Array, Geometry]:
+def read_values(path: Path, palette: Palette | None = None) -> tuple[Array, Geometry]:
     """The raw integers (*S) of a label file, as they are stored, with its geometry.
 
-    Palette pictures give their indices, one-bit pictures 0 and 1, colour pictures their value if the channels are equal. A
-    JPEG, which is lossy, gives 0 below grey 128 and 255 from there. Raises DataError for colours, for numbers that are not
-    integers, and for a file that cannot be read.
+    Palette pictures give their indices, or by their colours those of the data set's ``palette``; one-bit pictures give 0 and 1,
+    colour pictures their value if the channels are equal. A JPEG, which is lossy, gives 0 below grey 128 and 255 from there.
+    What a scale in the header leaves within ``OFF`` of an integer is that integer. Raises DataError for colours, for numbers
+    that are not integers, and for a file that cannot be read.
     """
-    values, geometry = find_pixels(path).values(path)
-    if values.dtype.kind == "f":
-        if not (np.isfinite(values) & (values == np.rint(values))).all():
-            raise DataError(path, "holds label values that are not integers", "Export the label map without interpolation.")
-        values = values.astype(np.int64)
+    values, geometry, _ = _values(path, palette)
     return values, geometry
 
 
@@ -95,13 +99,13 @@ def read_label(path: Path, dataset: Dataset) -> tuple[npt.NDArray[np.uint8], Geo
     Raises DataError as ``read_values`` does, for values that the data set does not name, and for a JPEG of several
     foreground classes.
     """
-    raw, geometry = read_values(path)
+    raw, geometry = read_values(path, dataset.palette)
     return _class_ids(path, raw, dataset), geometry
 
 
 def read_layers(path: Path) -> tuple[Array, Geometry] | None:
     """The numbers (K, *S) of a file with several numbers per voxel, as stored, with its geometry; None for a plain image."""
-    kind = find_pixels(path)
+    kind = pixels_of(path)
     return kind.maps(path) if kind.layers(path) > 1 else None
 
 
@@ -128,16 +132,19 @@ def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset,
     Pixels whose class stays keep their number; header, geometry, axes and number type stay, as far as that holds the values.
     The rest is as for ``write_label``.
     """
-    kind = find_pixels(source)
+    kind = pixels_of(source)
     if kind.lossy or kind is not find_pixels(target):
         return write_label(target, ids, dataset, kind.header(source).geometry)
-    raw, _ = read_values(source)
+    raw, _, own = _values(source, dataset.palette)
     changed = _class_ids(source, raw, dataset) != ids
     numbers = _raw_values(target, ids[changed], dataset)
     wide = raw.astype(np.promote_types(raw.dtype, numbers.dtype))
     wide[changed] = numbers[ids[changed]]
     with atomic_files(target) as path:
-        kind.write_like(source, wide, path)
+        if own is not None and isinstance(kind, Pictures):
+            kind.write_like(source, own.stored(wide), path, own.added(wide))
+        else:
+            kind.write_like(source, wide, path)
     return target
 
 
@@ -171,6 +178,17 @@ def hash_of(paths: Iterable[Path], *extra: object) -> str:
     return content_hash(files_of(paths), *extra)
 
 
+def readings(paths: Iterable[Path], palette: Palette | None = None) -> tuple[object, ...]:
+    """What of the reading of image files, or of a label by its data set's palette, is not plain: for keys of a cache."""
+    headers = [read_header(path) for path in paths]
+    said: list[object] = [header.reading for header in headers if header.reading]
+    if palette is not None and any(
+        palette.colours.get(index, colour) != colour for header in headers for index, colour in enumerate(header.palette)
+    ):
+        said.append(sorted(palette.colours.items()))
+    return tuple(said)
+
+
 def write_probabilities(path: Path, probabilities: npt.NDArray[np.float32]) -> Path:
     """Write probabilities (K, *S) atomically as ``.npy`` in float32; ``path`` has no suffix (a case id may contain dots)."""
     path = path.with_name(path.name + ".npy")
@@ -181,14 +199,42 @@ def write_probabilities(path: Path, probabilities: npt.NDArray[np.float32]) -> P
 
 def _read_channels(path: Path) -> tuple[Array, Geometry]:
     """All channels (C, *S) of one file, checked to be finite."""
-    channels, geometry = find_pixels(path).image(path)
+    channels, geometry = pixels_of(path).image(path)
     if channels.dtype.kind == "f" and not all(np.isfinite(plane).all() for plane in channels.reshape(-1, *channels.shape[-2:])):
         raise DataError(path, "holds values that are NaN or infinite", "Replace them, for example by the background value.")
     return channels, geometry
 
 
+def _values(path: Path, palette: Palette | None) -> tuple[Array, Geometry, OwnColours | None]:
+    """``read_values``, and how a file's own indices stand to them, where it has any and they differ."""
+    kind = pixels_of(path)
+    values, geometry = kind.values(path)
+    if values.dtype.kind == "f":
+        values = _integers(path, values)
+    listed = kind.header(path).palette if isinstance(kind, Pictures) and values.dtype == np.uint8 else ()
+    own = own_colours(path, listed, values, palette)
+    return (values if own is None else own.meant(values)), geometry, own
+
+
+def _integers(path: Path, values: Array) -> Array:
+    if not np.isfinite(values).all():
+        raise DataError(
+            path,
+            "holds label values that are not integers, but NaN or infinite",
+            "Replace them by the value of the background.",
+        )
+    whole = np.rint(values)
+    off = np.abs(values - whole)
+    if (off > OFF).any():
+        problem = f"holds label values that are not integers, such as {values.flat[int(off.argmax())]:g}"
+        raise DataError(path, problem, "Export the label map without interpolation.")
+    if off.any():
+        note(path, f"holds label values that rounding put up to {OFF} beside integers, and is read as those")
+    return whole.astype(np.int64)
+
+
 def _class_ids(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    if find_pixels(path).lossy:
+    if pixels_of(path).lossy:
         if len(dataset.classes) != 2:
             raise DataError(path, "is a JPEG, which does not keep class values", "Export the label as PNG.")
         return (raw > 0).astype(np.uint8)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from debride.data.pixels.kind import Array, Header, Pixels, decoding
+from debride.data.pixels.kind import Array, Header, Pixels, decoding, refuse_claim
 from debride.types import DataError, Geometry
 
 UNITS = {
@@ -95,7 +95,7 @@ class ItkPixels(Pixels):
 
         Without ``like`` a plane becomes a volume of one slice, as the affine describes it.
         """
-        itk = _itk()
+        itk = simple_itk()
         if like is not None and like.name.lower().endswith(self.endings) and self.parsed(like).mm == 1:
             information = _information(like)
             flat = values.ndim == 2 and information.GetDimension() == 3
@@ -118,7 +118,7 @@ def packed(values: Array, dtype: np.dtype[Any], wbits: int | None) -> bytes:
     return deflate.compress(plain) + deflate.flush()
 
 
-def _itk() -> Any:
+def simple_itk() -> Any:
     """SimpleITK, which takes a second to import and would warn on standard error of what is refused here."""
     import SimpleITK
 
@@ -128,7 +128,7 @@ def _itk() -> Any:
 
 def _information(path: Path) -> Any:
     """SimpleITK's reader of a file whose header it has read."""
-    reader = _itk().ImageFileReader()
+    reader = simple_itk().ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -181,26 +181,30 @@ def _numbers(path: Path, stored: Stored) -> Array:
     """All numbers of a file in their order; DataError if there are fewer than its header says."""
     count = prod(stored.axes)
     size = count * stored.dtype.itemsize
+    there = stored.file.stat().st_size - stored.start
     if stored.wbits is not None:
+        refuse_claim(path, size, there)
         return np.frombuffer(_inflated(path, stored, size), stored.dtype, count)
-    if stored.file.stat().st_size < stored.start + size:
+    if there < size:
         raise _cut_off(path, stored)
     return np.memmap(stored.file, stored.dtype, "r", stored.start, (count,))
 
 
 def _inflated(path: Path, stored: Stored, size: int) -> bytearray:
-    """The bytes that are compressed in a file, as many as its header says."""
+    """The bytes that are compressed in a file, read to their end, so that their checksum is verified."""
     assert stored.wbits is not None
     inflate, whole = zlib.decompressobj(stored.wbits), bytearray()
     with stored.file.open("rb") as file:
         file.seek(stored.start)
-        while len(whole) < size and (block := file.read(_BLOCK)):
-            while block and len(whole) < size:
-                whole += inflate.decompress(block)
-                block = inflate.unused_data
-                if block:  # another member of a gzip file
+        while block := file.read(_BLOCK):
+            while block and not (inflate.eof and len(whole) >= size):
+                if inflate.eof:  # another member of a gzip file
                     inflate = zlib.decompressobj(stored.wbits)
-    if len(whole) < size:
+                whole += inflate.decompress(block, size + 1 - len(whole))
+                block = inflate.unconsumed_tail or inflate.unused_data
+                if len(whole) > size:
+                    raise DataError(path, "holds more numbers than its header says", _RESTORE)
+    if len(whole) < size or not inflate.eof:
         raise _cut_off(path, stored)
     return whole
 

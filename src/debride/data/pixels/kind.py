@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,16 +20,25 @@ from debride.types import DataError, Geometry
 
 Array = npt.NDArray[Any]
 
+INFLATES = 1032
+"""Times that deflate makes data smaller at most (zlib.net/zlib_tech.html)."""
+
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its pixels are decoded: shape (*S), number of channels, geometry, and whether a pixel is one bit,
-    black or white; and ``contradictions``, what is to be said where it says something in two ways."""
+    """What a file says before its pixels are decoded: shape (*S), number of channels and geometry.
+
+    ``contradictions`` are what is to be said where it says something in two ways. ``few_bits`` are those of a grey value that
+    has 1, 2 or 4 (else 0), ``palette`` the colours of its indices (empty: its numbers are none). ``reading`` says what of
+    the reading is not plain, for keys of a cache: it changes where the same file is read in another way.
+    """
 
     shape: tuple[int, ...]
     channels: int
     geometry: Geometry
-    one_bit: bool = False
+    few_bits: int = 0
+    palette: tuple[tuple[int, int, int], ...] = ()
+    reading: str = ""
     contradictions: tuple[DataError, ...] = ()
 
     @property
@@ -53,6 +63,12 @@ class Pixels(ABC):
 
     lossy: bool = False
     """Whether pixels change on writing, so that label values are not kept. Labels are then written as PNG."""
+
+    contents: tuple[str, ...] = ()
+    """What its files are by their first bytes, as ``content`` names it; empty: they are not looked at."""
+
+    any_name: bool = False
+    """Whether files of these contents are read whatever their names end in."""
 
     @abstractmethod
     def header(self, path: Path) -> Header:
@@ -105,18 +121,34 @@ class Pixels(ABC):
 def decoding(path: Path) -> Iterator[None]:
     """Turns what a decoder raises into DataError: for damaged files Pillow, nibabel and zlib raise a dozen unrelated kinds."""
     if not path.is_file():
-        raise unfetched(path) or DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
+        raise unfetched(path) or _no_file(path)
     if path.stat().st_size == 0:
         raise DataError(path, "is empty", "Restore the file from its source.")
     try:
         yield
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(path, "needs more memory than there is", "Use a machine with more, or a smaller image.") from error
+    except (PermissionError, TimeoutError) as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check that you may read it.") from error
     except Exception as error:
-        message = str(error).replace(str(path), path.name)
+        message = (str(error) or type(error).__name__).replace(str(path), path.name)
         raise unfetched(path) or DataError(
             path, f"cannot be decoded ({message})", "Restore the file from its source, it is damaged."
         ) from error
+
+
+def refuse_claim(path: Path, size: int, stored: int, factor: int = INFLATES) -> None:
+    """DataError where a header claims ``size`` bytes of pixels that ``stored`` bytes of the file cannot hold, compressed at
+    most by ``factor``, or that no memory of this machine can; before any is taken."""
+    if size > stored * factor:
+        problem = f"claims {_megabytes(size)} of pixels, which its {_megabytes(stored)} of data cannot hold"
+        raise DataError(path, problem, "Restore the file from its source, it is damaged.")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        problem = f"needs {_megabytes(size)} of memory for its pixels, this machine has {_megabytes(memory)}"
+        raise DataError(path, problem, "Use a machine with more memory, or cut the image into parts.")
 
 
 def fitting_type(stored: np.dtype[Any], values: Array) -> np.dtype[Any]:
@@ -126,3 +158,13 @@ def fitting_type(stored: np.dtype[Any], values: Array) -> np.dtype[Any]:
         return stored
     kinds: tuple[type[Any], ...] = (np.uint8, np.uint16, np.int16, np.int32)
     return next(np.dtype(kind) for kind in kinds if np.iinfo(kind).min <= low <= high <= np.iinfo(kind).max)
+
+
+def _no_file(path: Path) -> DataError:
+    if path.is_dir():
+        return DataError(path, "is a folder, not a file", "Give the file itself.")
+    return DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"

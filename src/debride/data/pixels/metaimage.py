@@ -45,6 +45,7 @@ class MetaImage(ItkPixels):
 
     name = "metaimage"
     endings = (".mha", ".mhd")
+    contents = ("metaimage",)
 
     def parsed(self, path: Path) -> Stored:
         """As for all such kinds. Raises DataError for a data file that is missing or lies elsewhere, and for text."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from debride.data.pixels.kind import Array, Header, Pixels, decoding, fitting_type
+from debride.data.pixels.content import content_of
+from debride.data.pixels.kind import Array, Header, Pixels, decoding, fitting_type, refuse_claim
 from debride.data.pixels.nifti_place import contradictions, geometry_of, header_at, placed_as
+from debride.notes import note
 from debride.types import DataError, Geometry
+
+_BLOCK = 1 << 20
+"""Bytes that are inflated together behind the voxels."""
 
 
 class Nifti(Pixels):
@@ -18,6 +24,8 @@ class Nifti(Pixels):
 
     name = "nifti"
     endings = (".nii", ".nii.gz")
+    contents = ("nifti", "packed nifti")
+    any_name = True
 
     def header(self, path: Path) -> Header:
         """As for all kinds."""
@@ -84,23 +92,58 @@ class Nifti(Pixels):
 
 
 def _opened(path: Path) -> Any:
+    """The volume of a file, of which the header has been read. The file's content says whether it is compressed."""
     import nibabel as nib
 
     with decoding(path):
-        volume: Any = nib.load(path, mmap="r")  # not nibabel's "c": writable pages would count as the process's own memory
-        if not isinstance(volume, nib.Nifti1Image):
-            raise DataError(path, f"is no volume but a {type(volume).__name__}", "Export it as plain NIfTI.")
+        packed = content_of(path) == "packed nifti"
+        if packed != path.name.lower().endswith(".gz"):
+            note(path, "is compressed, whatever its ending says" if packed else "is not compressed, whatever its ending says")
+        file: Any = gzip.GzipFile(path) if packed else path.open("rb")
+        make_volume = _version(path, file.read(348))
+        file.seek(0)
+        holder = nib.FileHolder(fileobj=file)
+        volume: Any = make_volume.from_file_map({"header": holder, "image": holder}, mmap="r")
+        if 3000 <= int(volume.header["intent_code"]) < 3100:
+            raise DataError(path, "is no volume but a Cifti2Image (CIFTI-2)", "Export it as plain NIfTI.")
         stored = volume.get_data_dtype()
         if stored.kind not in "iuf":
             raise DataError(path, f"holds voxels of type {stored}", "Export it with one real number per voxel.")
+        proxy, there = volume.dataobj, path.stat().st_size
+        size = prod(map(int, volume.shape)) * stored.itemsize
+        if packed:
+            refuse_claim(path, size, there)
+        elif there < proxy.offset + size:
+            problem = f"holds {max(0, there - proxy.offset)} bytes of voxels, of {size}: it is cut off"
+            raise DataError(path, problem, "Restore the file from its source, it is damaged.")
         return volume
 
 
+def _version(path: Path, head: bytes) -> Any:
+    """nibabel's class for a file by its header; DataError for one that has none, or that has its voxels in another file."""
+    import nibabel as nib
+
+    length = {head[:4], head[:4][::-1]}
+    if head[344:347] == b"ni1" or head[4:7] == b"ni2":
+        raise DataError(path, "is the header of a pair of files, without voxels", "Save it as one file, .nii or .nii.gz.")
+    if len(head) == 348 and (348).to_bytes(4, "little") in length and head[344:347] == b"n+1":
+        return nib.Nifti1Image
+    if len(head) == 348 and (540).to_bytes(4, "little") in length:
+        return nib.Nifti2Image
+    raise DataError(path, "does not begin with a NIfTI header", "Restore the file from its source, it is damaged.")
+
+
 def _stored(volume: Any) -> Array:
-    """The voxels in the file's own order, mapped where that can be."""
+    """The voxels in the file's own order, mapped where that can be. What is compressed is read to its end, so that its checksum
+    is verified."""
     proxy = volume.dataobj
     scaled = (proxy.slope, proxy.inter) != (1, 0)
-    return np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
+    voxels = np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
+    file = volume.file_map["image"].fileobj
+    while isinstance(file, gzip.GzipFile) and file.read(_BLOCK):
+        pass
+    file.close()
+    return voxels
 
 
 def _shape(path: Path, volume: Any) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ class Nrrd(ItkPixels):
 
     name = "nrrd"
     endings = (".nrrd", ".seg.nrrd")
+    contents = ("nrrd",)
 
     def parsed(self, path: Path) -> Stored:
         """As for all such kinds. Raises DataError for numbers in another file, and for encodings but raw and gzip."""

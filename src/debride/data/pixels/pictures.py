@@ -1,23 +1,21 @@
-"""PNG, TIFF and JPEG, through Pillow. They say nothing of where their pixels lie."""
+"""PNG, TIFF and JPEG. They say nothing of where their pixels lie, but may ask to be turned (an Exif orientation), and are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
+from debride.data.pixels import jpeg, png, tiff
+from debride.data.pixels.content import content_of
 from debride.data.pixels.kind import Array, Header, Pixels, decoding
+from debride.data.pixels.raster import Colour, Raster, RasterHead
+from debride.notes import note
 from debride.types import DataError, Geometry
 
-_MODES = {"1": 1, "L": 1, "LA": 1, "P": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "I": 1, "F": 1, "RGB": 3, "RGBA": 3}
-"""Colour channels by Pillow mode; alpha is not counted."""
-
-_LOSSLESS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
-"""Compressions of TIFF that are kept on writing."""
+_CODECS: dict[str, ModuleType] = {"png": png, "tiff": tiff, "jpeg": jpeg}
 
 
 class Pictures(Pixels):
@@ -26,94 +24,78 @@ class Pictures(Pixels):
 
     name = "picture"
     endings: tuple[str, ...] = (".png", ".tif", ".tiff")
+    contents: tuple[str, ...] = ("png", "tiff")
+    any_name = True
 
     def header(self, path: Path) -> Header:
         """As for all kinds; there is no geometry."""
-        with _opened(path) as picture:
-            return Header((picture.height, picture.width), _MODES[picture.mode], Geometry(), picture.mode == "1")
+        with decoding(path):
+            head: RasterHead = self._codec(path).head(path)
+        few = head.bits if head.bits in (1, 2, 4) and not head.palette else 0
+        plain = head.orientation == 1 and few in (0, 1) and (head.bits <= 8 or (head.bits == 16 and head.channels == 1))
+        reading = "" if plain else f"{head.orientation} {head.bits}"
+        return Header(head.shape, head.channels, Geometry(), few, head.palette, reading)
 
     def image(self, path: Path) -> tuple[Array, Geometry]:
         """As for all kinds; alpha is dropped. Raises DataError for a palette picture, whose numbers are no intensities."""
-        with _opened(path) as picture:
-            if picture.mode == "P":
-                raise DataError(path, "is a palette image, whose numbers are no intensities", "Convert it to grey or RGB.")
-            pixels = np.asarray(picture)
-            channels = _MODES[picture.mode]
-        if pixels.ndim == 2:
-            pixels = pixels[..., None]
-        kept = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)[:channels])
-        native = kept.astype(np.uint8) if kept.dtype == bool else kept.astype(kept.dtype.newbyteorder("="), copy=False)
-        return native, Geometry()
+        picture = self._read(path)
+        if picture.head.palette:
+            raise DataError(path, "is a palette image, whose numbers are no intensities", "Convert it to grey or RGB.")
+        planes = np.moveaxis(picture.turned[..., : picture.head.channels], -1, 0)
+        kind = np.dtype(np.float32) if planes.dtype.kind == "f" else planes.dtype
+        return np.ascontiguousarray(planes.astype(kind, copy=False)), Geometry()
 
     def values(self, path: Path) -> tuple[Array, Geometry]:
-        """As for all kinds. Raises DataError for colours."""
-        with _opened(path) as picture:
-            pixels = np.asarray(picture)
-        if pixels.ndim == 2:
-            return (pixels.astype(np.uint8) if pixels.dtype == bool else pixels), Geometry()
-        colours = pixels[..., : 1 if pixels.shape[-1] == 2 else 3]
+        """As for all kinds. Raises DataError for colours, and for a TIFF whose compression does not keep numbers."""
+        picture = self._read(path)
+        if picture.head.lossy:
+            remedy = "Export the label as PNG, or as TIFF without loss."
+            raise DataError(path, "is compressed with loss, which does not keep label values", remedy)
+        colours = picture.turned[..., : picture.head.channels]
         if (colours != colours[..., :1]).any():
             raise DataError(path, "is a colour picture, not class values", "Export the label with one grey value per class.")
-        return colours[..., 0], Geometry()
+        return np.ascontiguousarray(colours[..., 0]), Geometry()
 
     def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
         """Write numbers (H, W) in 8 or 16 bits."""
         Image.fromarray(values).save(path)
 
-    def write_like(self, source: Path, values: Array, target: Path) -> None:
-        """As for all kinds: palette, alpha, bits, colour channels, resolution and lossless compression are kept."""
-        with _opened(source) as picture:
-            kept: dict[str, Any] = {name: picture.info[name] for name in ("dpi", "transparency") if name in picture.info}
-            if picture.info.get("compression") in _LOSSLESS:
-                kept["compression"] = picture.info["compression"]
-            changed = _in_mode(picture, values)
-        if changed.mode not in ("P", "L", "RGB"):
-            kept.pop("transparency", None)
-        changed.save(target, **kept)
+    def write_like(self, source: Path, values: Array, target: Path, colours: dict[int, Colour] | None = None) -> None:
+        """As for all kinds: palette, alpha, bits, orientation, and all else that is no pixel stays.
+
+        ``colours`` are those of indices that its palette does not have.
+        """
+        with decoding(source):
+            self._codec(source).write_like(source, values, colours or {}, target)
 
     def label_ending(self, ending: str) -> str:
         """PNG for every picture."""
         return ".png"
 
+    def _read(self, path: Path) -> Raster:
+        with decoding(path):
+            picture: Raster = self._codec(path).read(path)
+        if picture.head.orientation != 1:
+            note(path, "has an orientation (Exif), and is read turned, as it is shown")
+        return picture
+
+    def _codec(self, path: Path) -> ModuleType:
+        codec = _CODECS.get(content_of(path) or "")
+        if codec is None:
+            raise DataError(
+                path, "cannot be decoded: it begins as no PNG, TIFF or JPEG does", "Restore the file from its source."
+            )
+        return codec
+
 
 class Jpeg(Pictures):
-    """JPEG, whose grey edges are read as a binary label: 0 below grey 128, and 255 from there."""
+    """JPEG, whose grey edges are read as a black and white label: 0 below grey 128, and 255 from there."""
 
     name = "jpeg"
     endings = (".jpg", ".jpeg")
+    contents = ("jpeg",)
     lossy = True
 
     def values(self, path: Path) -> tuple[Array, Geometry]:
-        """0 and 255 (H, W)."""
-        with _opened(path) as picture:
-            return np.where(np.asarray(picture.convert("L")) >= 128, 255, 0), Geometry()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    with decoding(path), Image.open(path) as picture:
-        if getattr(picture, "n_frames", 1) > 1:
-            raise DataError(path, "holds several pages", "Export one file per image, or a volume as NIfTI.")
-        if picture.mode not in _MODES:
-            raise DataError(path, f"has colour mode {picture.mode}", "Convert it to grey or RGB.")
-        yield picture
-
-
-def _in_mode(picture: Image.Image, values: Array) -> Image.Image:
-    """A picture of the same mode with other label values, or of 8 or 16 bits where that mode does not hold them."""
-    largest = int(values.max(initial=0))
-    if largest > 255:
-        return Image.fromarray(values.astype(np.uint16))
-    if picture.mode == "1" and largest <= 1:
-        return Image.fromarray(values.astype(bool))
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray(values.astype(np.uint16))
-    grey = values.astype(np.uint8)
-    if picture.mode in ("LA", "RGB", "RGBA"):
-        alpha = [np.asarray(picture)[..., -1]] if picture.mode.endswith("A") else []
-        return Image.fromarray(np.stack([grey] * _MODES[picture.mode] + alpha, axis=-1), picture.mode)
-    changed = Image.fromarray(grey)
-    if picture.mode == "P":
-        palette = picture.getpalette() or []
-        changed.putpalette(palette + [0] * (3 * (largest + 1) - len(palette)))  # an index beyond it would be cut off
-    return changed
+        """0 and 255 (H, W); DataError for what is not black and white."""
+        return jpeg.black_and_white(path, self._read(path).turned), Geometry()

@@ -1,0 +1,55 @@
+"""Whether label values number objects (first, second, third) rather than name classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from debride.data.pixels.kind import Array
+
+MANY = 3
+"""So many different numbers of objects, in objects that touch, are taken for numbering; with objects apart two are enough."""
+
+
+@dataclass
+class Numbering:
+    """Looks at one label after another. ``certain`` says whether all of them number their objects, each from 1.
+
+    In such labels every value above 0 is one connected object, the values are 1 to n without a gap, and n differs from label to
+    label. Classes of which each is one object may look so too: those that touch, as parts of an organ do, need more evidence,
+    a number type wider than 8 bits.
+    """
+
+    alive: bool = True
+    apart: bool = True
+    wide: bool = True
+    counts: set[int] = field(default_factory=set)
+
+    def add(self, label: Array) -> None:
+        """One more label (*S) of raw values."""
+        if not self.alive:
+            return
+        values = np.unique(label)
+        number = int(np.count_nonzero(values > 0))
+        self.wide &= label.dtype.itemsize > 1
+        if number == 0:
+            return
+        if values[-1] != number or values[0] < 0:
+            self.alive = False
+            return
+        self.counts.add(number)
+        if number == 1:
+            return  # one object: or all of a class
+        import cc3d
+
+        small = label.astype(np.uint16)
+        connectivity = 26 if small.ndim == 3 else 8
+        self.alive = bool(cc3d.connected_components(small, connectivity=connectivity).max() == number)
+        self.apart &= bool(cc3d.connected_components(small > 0, connectivity=connectivity).max() == number)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the values number objects."""
+        varied = len(self.counts) > 1 and max(self.counts) > 1
+        return self.alive and varied and (self.apart or (self.wide and len(self.counts) >= MANY))
