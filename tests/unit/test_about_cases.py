@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,46 @@ def test_copies_of_folders_carry_both(tmp_path: Path, build: Callable[[Path], Pa
 
 def test_columns_of_a_manifest(tmp_path: Path) -> None:
     root = build_manifest(tmp_path / "data")
-    describe(root, classes=["background", "liver;right", "spleen"])
+    describe(root, classes=["background", "liver", "spleen"])
     rows = len(open_dataset(root).cases)
-    add_columns(root, annotated=["1", " spleen | background", *[""] * (rows - 2)], site=["A", " B", *[""] * (rows - 2)])
+    add_columns(root, annotated=["liver", " spleen | background", *[""] * (rows - 2)], site=["A", " B", *[""] * (rows - 2)])
     source = open_dataset(root)
     assert list(said(source).values())[:3] == [((1,), (("site", "A"),)), ((0, 2), (("site", "B"),)), (None, ())]
     copy_dataset(source, tmp_path / "copy", lambda case, label, geometry: label)
     assert said(open_dataset(tmp_path / "copy")) == said(source)
+
+
+def test_a_flag_in_a_table_is_no_class(tmp_path: Path) -> None:
+    root = build_manifest(tmp_path / "data")
+    describe(root, classes=["background", "liver", "spleen"])
+    add_columns(root, annotated=["1"] * len(open_dataset(root).cases))
+    with pytest.raises(DataError, match=r"names '1' as annotated in scan0@rater1, which is no class\. Classes are background"):
+        open_dataset(root)
+
+
+@pytest.mark.parametrize("build", [three_classes, lambda root: build_nnunet_2d(root, classes=3), build_manifest])
+def test_what_files_do_not_say_is_written(tmp_path: Path, build: Callable[[Path], Path]) -> None:
+    root = build(tmp_path / "data")
+    if build is build_manifest:
+        describe(root, classes=["background", "liver", "spleen"])
+    opened = open_dataset(root)
+    first, second, *others = opened.cases
+    first = replace(first, annotated=(1,), groups=(("site", "A"),))
+    source = replace(opened, cases=(first, replace(second, annotated=(0,)), *others))
+    copy_dataset(source, tmp_path / "copy", lambda case, label, geometry: label)
+    assert said(open_dataset(tmp_path / "copy")) == said(source)
+
+
+def test_a_table_may_not_contradict_what_lies_beside_it(tmp_path: Path) -> None:
+    root = build_manifest(tmp_path / "data")
+    describe(root, classes=["background", "liver", "spleen"], annotated={"scan0@rater1": ["liver"]})
+    assert said(open_dataset(root))["scan0@rater1"][0] == (1,)
+    rows = len(open_dataset(root).cases)
+    add_columns(root, annotated=["liver", *[""] * (rows - 1)])
+    assert said(open_dataset(root))["scan0@rater1"][0] == (1,)
+    add_columns(root, annotated=["spleen", *[""] * (rows - 1)])
+    with pytest.raises(DataError, match=r"dataset.json: says of scan0@rater1 otherwise than .*manifest.csv:2"):
+        open_dataset(root)
 
 
 def test_groups_of_classified_images(tmp_path: Path) -> None:
@@ -102,7 +136,7 @@ def test_groups_of_classified_images(tmp_path: Path) -> None:
             "names 'livr' as annotated in case000, which is no class",
             "Did you mean liver?",
         ),
-        ({"annotated": {"case000": [7]}}, "names '7' as annotated", "Classes are background, liver, spleen."),
+        ({"annotated": {"case000": [7]}}, "names 7 as annotated", "Classes are background, liver, spleen."),
         ({"annotated": {"case000": []}}, "names no class of case000", "Classes are background"),
         ({"annotated": {"case000": "liver"}}, '"annotated" does not map', '"case1": ["liver"]'),
         ({"annotated": ["liver"]}, '"annotated" does not map', '"case1": ["liver"]'),

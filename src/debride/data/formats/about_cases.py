@@ -1,7 +1,7 @@
 """What the files of a data set say of single cases beside their labels: the classes that were drawn, and groups.
 
-In dataset.json these are ``"annotated": {"case1": ["liver"]}`` and ``"groups": {"site": {"case1": "A"}}``, in a table the
-columns ``annotated`` (names separated by ``;`` or ``|``), ``site``, ``scanner`` and ``protocol``.
+In dataset.json these are ``"annotated": {"case1": ["liver"]}``, by name or id of the class, and ``"groups": {"site": {"case1":
+"A"}}``, in a table the columns ``annotated`` (names separated by ``;`` or ``|``), ``site``, ``scanner`` and ``protocol``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ class AboutCases:
         if groups := tuple((name, fields[name].strip()) for name in GROUPS if fields.get(name, "").strip()):
             self.groups[id] = groups
 
+    def with_beside(self, beside: AboutCases, report: Report) -> AboutCases:
+        """What a table says and the dataset.json beside it; classes that both name otherwise are reported."""
+        for id in self.annotated.keys() & beside.annotated.keys():
+            (there, names), (here, own) = beside.annotated[id], self.annotated[id]
+            if set(names) != set(own) and all(isinstance(name, str) for name in names):
+                report(DataError(there, f"says of {id} otherwise than {here} what is annotated", "Let one of them say it."))
+        return AboutCases({**beside.annotated, **self.annotated}, {**beside.groups, **self.groups})
+
 
 def read_about_cases(path: Path, description: dict[str, Any], known: Collection[str], report: Report) -> AboutCases:
     """What a dataset.json says of the cases whose ids are ``known``; its problems are reported."""
@@ -60,34 +68,44 @@ def read_about_cases(path: Path, description: dict[str, Any], known: Collection[
         for id, value in groups.get(name, {}).items():
             if value.strip():
                 by_case[id] = (*by_case.get(id, ()), (name, value.strip()))
-    return AboutCases({id: (str(path), tuple(str(name).strip() for name in names)) for id, names in annotated.items()}, by_case)
+    named = {
+        id: (str(path), tuple(name if type(name) is int else name.strip() for name in names)) for id, names in annotated.items()
+    }
+    return AboutCases(named, by_case)
 
 
 def with_annotated(cases: Iterable[Case], annotated: Mapping[str, Named], classes: Sequence[str], report: Report) -> list[Case]:
     """The cases with the ids of their annotated classes; names and ids of classes that do not exist are reported."""
-    ids = {name: class_id for class_id, name in enumerate(classes)}
+    ids: dict[str | int, int] = {name: class_id for class_id, name in enumerate(classes)}
+    ids.update((class_id, class_id) for class_id in range(len(classes)))
 
     def drawn(id: str) -> tuple[int, ...] | None:
         where, names = annotated[id]
-        found = {ids[name] if name in ids else _as_id(name, classes) for name in names}
-        unknown = [name for name in names if name not in ids and _as_id(name, classes) is None]
+        unknown = [name for name in names if name not in ids]
         if unknown or not names:
-            near = difflib.get_close_matches(unknown[0], classes, n=3, cutoff=0.5) if unknown else []
+            near = difflib.get_close_matches(str(unknown[0]), classes, n=3, cutoff=0.5) if unknown else []
             remedy = f"Did you mean {', '.join(near)}?" if near else f"Classes are {', '.join(classes[:10])}."
             problem = f"names {unknown[0]!r} as annotated in {id}, which is no class" if unknown else f"names no class of {id}"
             report(DataError(where, problem, remedy))
             return None
-        known = sorted(class_id for class_id in found if class_id is not None)
-        return None if set(known) >= set(range(1, len(classes))) else tuple(known)
+        known = {ids[name] for name in names}
+        return None if known >= set(range(1, len(classes))) else tuple(sorted(known))
 
     return [replace(case, annotated=drawn(case.id)) if case.id in annotated else case for case in cases]
 
 
+def is_said(case: Case, said: AboutCases, classes: Sequence[str]) -> bool:
+    """Whether a case's annotated classes and groups are those that files say."""
+    (read,) = with_annotated([replace(case, annotated=None)], said.annotated, classes, lambda problem: None)
+    return read.annotated == case.annotated and dict(said.groups.get(case.id, ())) == dict(case.groups)
+
+
 def about_entries(dataset: Dataset) -> dict[str, Any]:
     """What ``read_about_cases`` reads, for a dataset.json; without what no case has."""
-    annotated = {case.id: _names(case, dataset) for case in dataset.cases if case.annotated is not None}
+    cases = (*dataset.cases, *(dataset.rest or ()))
+    annotated = {case.id: [dataset.classes[id] for id in case.annotated] for case in cases if case.annotated is not None}
     groups: dict[str, dict[str, str]] = {}
-    for case in dataset.cases:
+    for case in cases:
         for name, value in case.groups:
             groups.setdefault(name, {})[case.id] = value
     return {**({"annotated": annotated} if annotated else {}), **({"groups": groups} if groups else {})}
@@ -102,7 +120,7 @@ def about_columns(dataset: Dataset) -> tuple[str, ...]:
 
 def about_fields(case: Case, dataset: Dataset) -> dict[str, str]:
     """The fields of a case in these columns."""
-    annotated = "" if case.annotated is None else ";".join(_names(case, dataset))
+    annotated = ";".join(dataset.classes[id] for id in case.annotated or ())
     return {"annotated": annotated, **dict.fromkeys(GROUPS, ""), **dict(case.groups)}
 
 
@@ -121,15 +139,9 @@ def about_words(dataset: Dataset) -> list[str]:
     return words
 
 
-def _names(case: Case, dataset: Dataset) -> list[str]:
-    """The annotated classes by name, and by id where a name could not be read from a table again."""
-    names = (dataset.classes[id] for id in case.annotated or ())
-    return [str(dataset.classes.index(name)) if set(name) & set(";|") or name != name.strip() else name for name in names]
+def _named(name: str | int) -> str | int:
+    return name.strip() if isinstance(name, str) else name
 
 
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) or type(name) is int for name in value)
-
-
-def _as_id(name: str, classes: Sequence[str]) -> int | None:
-    return int(name) if name.isascii() and name.isdecimal() and len(name) < 4 and int(name) < len(classes) else None

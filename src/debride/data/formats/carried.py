@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from debride.data.formats.about_cases import AboutCases, about_entries, about_fields, is_said, read_about_cases
 from debride.data.formats.csv_rows import FLAGS, Row, Table, path_cell
 from debride.data.formats.dataset_json import (
     SPLIT_NAMES,
@@ -29,8 +30,8 @@ def write_description(
 ) -> None:
     """The dataset.json of a copy: byte for byte that of the source, if it has one, where that says all that is needed.
 
-    It has to say what labels mean (``legend``), and patients and trusted cases (``people``) where these are otherwise than
-    there; ``entries`` are further ones. Cases that the copy does not have are taken out of it.
+    It has to say what labels mean (``legend``), and patients, trusted cases, annotated classes and groups (``people``) where
+    these are otherwise than there; ``entries`` are further ones. Cases that the copy does not have are taken out of it.
     """
     source = dataset.root / "dataset.json"
     said: dict[str, Any] = read_json(source) if is_there(source) else {}
@@ -41,6 +42,9 @@ def write_description(
         wanted |= legend_entries(dataset)
     if people:
         wanted |= _people(dataset, wanted, source)
+        about = read_about_cases(source, wanted, known, lambda problem: None)
+        if not all(is_said(case, about, dataset.classes) for case in dataset.cases):
+            wanted |= {"annotated": None, "groups": None, **about_entries(dataset)}
     wanted = {name: value for name, value in {**wanted, **(entries or {})}.items() if value is not None}
     _write(source, folder / source.name, said, wanted)
 
@@ -65,15 +69,18 @@ def write_folds(dataset: Dataset, folder: Path) -> None:
     _write(source, folder / source.name, said, kept or drawn)
 
 
-def table_content(table: Table, rows: Iterable[tuple[Case, Row, Mapping[str, str]]]) -> bytes:
+def table_content(dataset: Dataset, table: Table, rows: Iterable[tuple[Case, Row, Mapping[str, str]]]) -> bytes:
     """The content of a copy's table: a row for each case, after the row that the source has for it, with other cells as given.
 
-    Splits, patients and trust that the source does not say become cells, or columns at the end.
+    Splits, patients, trust, annotated classes and groups that the source does not say become cells, or columns at the end.
     """
+    source = dataset.root / "dataset.json"
+    description = read_json(source) if is_there(source) else {}
+    beside = read_about_cases(source, description, {case.id for case in dataset.cases}, lambda problem: None)
     written: list[Row] = []
     added: dict[str, list[str]] = {}
     for case, row, cells in rows:
-        changed = {**cells, **_said_of(case, row, table)}
+        changed = {**cells, **_said_of(case, row, table), **_about(dataset, case, row, beside)}
         here = {name: text for name, text in changed.items() if name in table.columns and text != row.fields.get(name)}
         written.append(table.with_cells(row, here) if here else row)
         for name in changed.keys() - set(table.columns):
@@ -101,6 +108,15 @@ def _said_of(case: Case, row: Row, table: Table) -> dict[str, str]:
     if FLAGS.get(row.fields.get("trusted", "").lower(), False) != case.trusted:
         said["trusted"] = str(int(case.trusted))
     return said
+
+
+def _about(dataset: Dataset, case: Case, row: Row, beside: AboutCases) -> dict[str, str]:
+    """The cells of a case's annotated classes and groups, where its row and what lies ``beside`` the table say others."""
+    own = AboutCases()
+    own.add(case.id, row.where, row.fields)
+    if is_said(case, own.with_beside(beside, lambda problem: None), dataset.classes):
+        return {}
+    return {name: cell for name, cell in about_fields(case, dataset).items() if cell != row.fields.get(name, "")}
 
 
 def _of_cases(said: Mapping[str, Any], known: set[str], source: Path) -> dict[str, Any]:

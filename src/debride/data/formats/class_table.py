@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from debride.data.formats.about_cases import AboutCases, about_columns, about_fields
+from debride.data.formats.about_cases import AboutCases, about_columns, about_fields, read_about_cases
 from debride.data.formats.carried import file_cells, table_content, write_description
 from debride.data.formats.csv_rows import FLAGS, inside, read_table, records
 from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
@@ -74,6 +74,7 @@ class ClassTable(Format):
                 if fields.get("patient"):
                     patients[id] = plain(fields["patient"], where)
         description = read_object(root / "dataset.json", report)
+        about = about.with_beside(read_about_cases(root / "dataset.json", description, rows, report), report)
         classes = read_legend(root / "dataset.json", description, report).classes or tuple(
             sorted({name for _, name, _ in rows.values() if name})
         )
@@ -103,7 +104,7 @@ class ClassTable(Format):
                 cells["class"] = dataset.classes[target]
             changed.append((case, rows[case.id], cells))
             labels.done(number, len(dataset.cases))
-        (folder / "labels.csv").write_bytes(table_content(table, changed))
+        (folder / "labels.csv").write_bytes(table_content(dataset, table, changed))
         write_description(dataset, folder, people=False)
 
 

@@ -14,8 +14,8 @@ from debride.types import Case, DataError, Dataset, Split, TaskName
 Report = Callable[[DataError], None]
 """Receives a problem: raises it, or collects it so that one pass finds all."""
 
-Named = tuple[str, tuple[str, ...]]
-"""Where the annotated classes of a case stand, and their names."""
+Named = tuple[str, tuple[str | int, ...]]
+"""Where the annotated classes of a case stand, and their names or ids."""
 
 Groups = tuple[tuple[str, str], ...]
 """Names and values of a case's groups, as in ``Case``."""

@@ -63,7 +63,7 @@ class Manifest(Format):
                 about.add(row.case.id, where, fields)
         _report_conflicts(path, rows.values(), report)
         description = read_object(root / "dataset.json", report)
-        beside = read_about_cases(root / "dataset.json", description, rows, report)
+        about = about.with_beside(read_about_cases(root / "dataset.json", description, rows, report), report)
         return Layout(
             cases=tuple(row.case for row in rows.values()),
             splits={id: row.split for id, row in rows.items() if row.split},
@@ -71,8 +71,8 @@ class Manifest(Format):
             patients={id: row.patient for id, row in rows.items() if row.patient},
             trusted=frozenset(id for id, row in rows.items() if row.case.trusted),
             legend=read_legend(root / "dataset.json", description, report),
-            annotated={**beside.annotated, **about.annotated},
-            groups={**beside.groups, **about.groups},
+            annotated=about.annotated,
+            groups=about.groups,
         )
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
@@ -97,7 +97,7 @@ class Manifest(Format):
                 "label": [written[case.id]] if case.label else [],
             }
             changed.append((case, rows[case.id], file_cells(dataset, rows[case.id], files)))
-        (folder / "manifest.csv").write_bytes(table_content(table, changed))
+        (folder / "manifest.csv").write_bytes(table_content(dataset, table, changed))
 
 
 def _names(fields: dict[str, str], where: str) -> tuple[str, str | None]:
