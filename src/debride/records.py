@@ -19,15 +19,20 @@ from debride.words import short
 
 T = TypeVar("T")
 
-LONGEST_NAME = 200
-"""Bytes of a name that becomes a file's: what is added to it must fit too."""
+LONGEST_NAME = 239
+"""Bytes of a name that becomes a file's, which may have 255: what is added to it must fit too."""
 
 
 def not_a_name(text: str) -> str:
     """Why a text can be no name of a file or folder; empty if it can."""
-    if not text or text in (".", "..") or set(text) & set("/\\\0"):
+    if not text or text in (".", "..") or set(text) & set("/\\"):
         return "which is no name of a file"
-    return "which is too long for the name of a file" if len(text.encode(errors="replace")) > LONGEST_NAME else ""
+    if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text):
+        return "which has a control character: no name of a file"
+    try:
+        return "which is too long for the name of a file" if len(text.encode()) > LONGEST_NAME else ""
+    except UnicodeEncodeError:
+        return "which is not UTF-8: no name of a file"
 
 
 def not_decimal(text: str) -> str:

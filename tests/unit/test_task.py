@@ -24,6 +24,7 @@ from debride.training.job import Job, refuse_method
 from debride.training.predict import load_run, predict_folder
 from debride.training.run import TrainingRun
 from debride.training.task import TASKS
+from debride.training.trained import Predicted
 from debride.types import Case, DataError, Dataset
 from debride.warp import Warp
 
@@ -109,11 +110,11 @@ class Parities:
     def write_cleansed(self, *_: object) -> None:
         raise AssertionError("``cleanses`` says that this is not called")
 
-    def predict(self, trained: Any, source: Path, out: Path, request: Any, device: object) -> int:
+    def predict(self, trained: Any, source: Path, out: Path, request: Any, device: object) -> Predicted:
         out.mkdir()
         probability = trained.method.predict(torch.tensor([0.0, 1.0])[:, None, None, None])
         (out / "parities.txt").write_text(str(probability.argmax(dim=1).tolist()))
-        return 2
+        return Predicted(2)
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_a_third_task_is_resumed_and_predicted_with(parity_job: Job, tmp_path: P
     fit(parity_job)
     fit(replace(parity_job, resume=True))
     assert load_run(parity_job.out, "best", torch.device("cpu")).labels.task == "parity"
-    assert predict_folder(parity_job.out, tmp_path / "numbers", tmp_path / "out", device="cpu") == 2
+    assert predict_folder(parity_job.out, tmp_path / "numbers", tmp_path / "out", device="cpu").count == 2
     assert (tmp_path / "out" / "parities.txt").read_text() == "[0, 1]"
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import sys
 import typing
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from debride.plugins import Trust
 from debride.settings import NAMED, bounds_of, read_setting
+from debride.types import DataError
 
 Verbs = Any
 """The sub-parsers that verbs add theirs to: argparse's type of them is private."""
@@ -76,6 +80,24 @@ def add_trust(parser: argparse.ArgumentParser, named: bool = False) -> None:
 def trust_of(arguments: argparse.Namespace, *named: str | None) -> Trust:
     """Which code the arguments trust: all, or what was ``named`` on the command line."""
     return Trust(arguments.trust_code, frozenset(name for name in named if name))
+
+
+def add_case_work(parser: argparse.ArgumentParser) -> None:
+    """The options of work that is done case by case."""
+    parser.add_argument("--resume", action="store_true", help="go on with what was cut off in --out; what is whole is kept")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="leave out cases that cannot be read, list them in left_out.csv, exit with 1"
+    )
+
+
+def tell_left_out(left_out: Sequence[DataError], out: Path) -> int:
+    """Says on standard error which cases were left out, and returns the exit code."""
+    for error in left_out:
+        print(f"left out: {error}", file=sys.stderr)
+    if left_out:
+        many = f"{len(left_out)} case{'s were' if len(left_out) > 1 else ' was'} left out"
+        print(f"debride: {many}, see {out / 'left_out.csv'}. Mend the cause and use --resume.", file=sys.stderr)
+    return 1 if left_out else 0
 
 
 def flag(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_trust, trust_of
+from debride.cli.options import Verbs, add_case_work, add_trust, tell_left_out, trust_of
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -30,6 +30,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--largest-component", action="store_true", help="keep the largest connected piece of every foreground class alone"
     )
+    add_case_work(parser)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     add_dataset_options(parser)
     add_trust(parser, named=True)
@@ -40,7 +41,7 @@ def answer(arguments: argparse.Namespace) -> int:
     """Predicts all images of a folder or data set."""
     from debride.training.predict import predict_folder, task_of
 
-    count = predict_folder(
+    predicted = predict_folder(
         arguments.run_folder,
         arguments.input,
         arguments.out,
@@ -51,6 +52,8 @@ def answer(arguments: argparse.Namespace) -> int:
         open_options=dataset_options(arguments),
         device=arguments.device,
         trust=trust_of(arguments, arguments.method, arguments.network),
+        resume=arguments.resume,
+        keep_going=arguments.keep_going,
     )
-    print(f"{arguments.out}: {count} {task_of(arguments.run_folder).predicted}")
-    return 0
+    print(f"{arguments.out}: {predicted.count} {task_of(arguments.run_folder).predicted}")
+    return tell_left_out(predicted.left_out, arguments.out)

@@ -24,9 +24,10 @@ from debride.data.pixels.palettes import find_palette
 from debride.data.rater_choice import image_id
 from debride.data.splits import joined, split_by_patient
 from debride.files import read_text
+from debride.records import not_a_name
 from debride.rng import derive
 from debride.types import Case, DataError, Dataset, Palette, Split, TaskName
-from debride.words import some
+from debride.words import short, some
 
 MAX_INFERRED = 20
 """With more label values than this, classes are not inferred: such masks are more likely grey pictures."""
@@ -82,7 +83,8 @@ def open_dataset(
     if not layout.cases:
         remedy = f"Check that it has images with labels, of the kinds {', '.join(endings())}."
         raise DataError(root, "has no cases", remedy + _unread(root))
-    legend, labels = layout.legend, [case.label for case in layout.cases if case.label]
+    found = with_file_names(layout.cases, report)
+    legend, labels = layout.legend, [case.label for case in found if case.label]
     palette = None
     try:
         palette = find_palette(labels)
@@ -92,7 +94,7 @@ def open_dataset(
         legend = infer_legend(root, labels, report, palette)
     cases = [
         replace(case, patient=_patient(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
-        for case in layout.cases
+        for case in found
     ]
     cases = with_annotated(cases, layout.annotated, legend.classes, report)
     splits = _splits(layout, cases, seed, val_fraction, test_fraction, split_by, report)
@@ -127,6 +129,31 @@ def dataset_or_images(source: Path, task: TaskName, options: Mapping[str, Any]) 
     if layout.task == task and layout.labelled(source):
         return open_dataset(source, **options)
     return layout.images(source) or source
+
+
+def sources_around(folder: Path) -> dict[str, Path]:
+    """A folder of images, and the data set that it is a part of, if any, by what they are called: to keep apart from."""
+    sources = {"the folder of the images": folder}
+    try:
+        inside, root = folder.resolve(), folder.resolve().parent
+        layout = detect_format(root)
+        belongs = layout is not None and layout.labelled(root) and layout.images(root) in (inside, None)
+        return {**sources, "the data set": root} if belongs and inside.name.startswith("images") else sources
+    except (DataError, OSError, RuntimeError):  # a folder that cannot be read is refused when it is
+        return sources
+
+
+def with_file_names(cases: Iterable[Case], report: Report = stop) -> list[Case]:
+    """The cases whose name an output file can have, as masks are named by their case; the others are reported."""
+    fitting = []
+    for case in cases:
+        parts = [case.id] if case.target is None and case.row is None else case.id.split("/")
+        if problem := next(filter(None, map(not_a_name, parts)), ""):
+            where = case.image[0] if case.image else f"case {case.id!r}"
+            report(DataError(where, f"makes a case of the name {short(repr(case.id))}, {problem}", "Rename it."))
+        else:
+            fitting.append(case)
+    return fitting
 
 
 def nothing_to_predict(source: Path, task: TaskName) -> DataError:
@@ -326,12 +353,16 @@ def _names_in(path: Path) -> list[str]:
 
 
 def _ndim(cases: Sequence[Case], report: Report) -> int:
-    """The number of spatial axes of the first image that can be read; images with a class are planes."""
+    """The number of spatial axes of the first image that can be read; images with a class are planes. What keeps an image from
+    being read is said where it is needed, and here where that is true of all."""
+    problems = []
     for case in cases:
         if case.array or case.target is not None:
             return 2
         try:
             return len(read_header(case.image[0]).shape)
         except DataError as problem:
-            report(problem)
+            problems.append(problem)
+    for each in problems:
+        report(each)
     return 2

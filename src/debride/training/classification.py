@@ -26,7 +26,7 @@ from debride.training.class_sweep import sweep_classes
 from debride.training.config import ClassTrainConfig, TrainConfig
 from debride.training.predict_classes import predict_classes
 from debride.training.run import TrainingRun
-from debride.training.trained import Request, Trained
+from debride.training.trained import Predicted, Request, Trained
 from debride.types import IGNORE, Case, DataError, Dataset
 
 SEGMENTATION_ONLY = ("patch_size", "spacing", "crop", "intensity", "foreground")
@@ -138,7 +138,7 @@ class Classification:
         """Not called: ``cleanses`` says so."""
         raise AssertionError("classes of a method's own are not written")
 
-    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
+    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
         """Writes ``predictions.csv`` with a line for every image, and returns how many there are."""
         return predict_classes(trained, source, out, request, device)
 

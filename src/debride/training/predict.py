@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from debride.data.open import sources_around
+from debride.files import content_hash
 from debride.folders import new_folder
 from debride.methods import find_method
 from debride.methods.base import Method
@@ -18,7 +20,7 @@ from debride.training import checkpoint as checkpoints
 from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device, place
 from debride.training.task import TASKS, Task, find_task
-from debride.training.trained import Request, Trained
+from debride.training.trained import Predicted, Request, Trained
 from debride.types import DataError, Dataset, Split
 
 
@@ -89,23 +91,38 @@ def predict_folder(
     open_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     trust: Trust = NOTHING,
-) -> int:
-    """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and
-    returns their number.
+    resume: bool = False,
+    keep_going: bool = False,
+) -> Predicted:
+    """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
+    how many.
 
     A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. With
     ``largest_component`` every foreground class keeps its largest connected piece alone, in masks, not in ``probabilities``.
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
-    one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows. Raises
-    DataError for ``out`` as ``new_folder`` does, and for the run as ``load_run`` does.
+    one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows.
+    ``resume`` goes on with predictions that were cut off, of the same run with the same options: those that are whole are not
+    made again. With ``keep_going`` an image that cannot be read is left out, and listed in left_out.csv. Raises DataError for
+    ``out`` as ``new_folder`` and ``case_work`` do, and for the run as ``load_run`` does.
     """
     chosen = torch.device(choose_device(device))
-    new_folder(out, apart_from={"the folder of the images": source})
+    remedy = "Choose a new folder, or go on with these predictions by `resume`."
+    new_folder(out, apart_from=sources_around(source), may_go_on=resume, remedy=remedy)
     trained = load_run(run_folder, checkpoint, chosen, trust)
+    made_by = {
+        "run": content_hash([run_folder / "run.json", checkpoints.weights_file(run_folder, checkpoint)]),
+        "input": str(source.resolve()),
+        "splits": list(splits),
+        "probabilities": probabilities,
+        "largest_component": largest_component,
+    }
     request = Request(
         splits=tuple(splits),
         open_options=open_options or {},
         probabilities=probabilities,
         largest_component=largest_component,
+        made_by=made_by,
+        resume=resume,
+        keep_going=keep_going,
     )
     return TASKS[trained.labels.task].predict(trained, source, out, request, chosen)

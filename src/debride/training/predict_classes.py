@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,21 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from debride.case_work import CaseWork, case_work
 from debride.data.cache import cache_folder
-from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepare_classes
+from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepare_classes, working_size
 from debride.data.formats.image_folders import by_stem
 from debride.data.open import dataset_or_images, nothing_to_predict, stop
+from debride.data.pixels.images import read_image
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.class_sweep import sweep_classes
 from debride.training.description import read_description
-from debride.training.trained import Request, Trained
+from debride.training.trained import Predicted, Request, Trained
 from debride.types import Case, DataError, Dataset, Split
 
 
-def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
+def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
     """Writes ``predictions.csv`` to ``out`` with a line for every image of a data set's ``splits`` (its test cases, or all if
-    it has none) or of a folder, and returns their number. Images are read and predicted batch by batch, resized to the size
+    it has none) or of a folder. Images are read and predicted batch by batch, resized to the size
     that was trained on; what that changed is said on standard error."""
     if request.probabilities or request.largest_component:
         refused = "probabilities" if request.probabilities else "largest_component"
@@ -33,19 +36,43 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
     cases = _cases(source, request.splits, request.open_options)
     if not cases:
         raise nothing_to_predict(source, "classification")
+    with case_work(out, request.made_by, resume=request.resume, keep_going=request.keep_going) as work:
+        channels = trained.channels
+        prepared = work.attempt("", lambda: _prepared(trained, cases, source))
+        if prepared is None:  # something cannot be read: all but that is predicted
+            work.left_out.clear()
+            cases = _readable(cases, work, channels)
+            prepared = _prepared(trained, cases, source)
+        if prepared.channels != channels:
+            problem = f"holds images of {prepared.channels} channels, the network was trained on {channels}"
+            raise DataError(source, problem, "Give the same channels.")
+        ids = [case.id for case in cases]
+        with track("predicting", len(cases)) as show:
+            write_predictions(out / FILE, ids, _probabilities(trained, prepared, device, show), trained.labels.classes)
+    return Predicted(len(cases), tuple(work.left_out.values()))
+
+
+def _prepared(trained: Trained, cases: Sequence[Case], source: Path) -> PreparedClasses:
     size, note = resizing(trained, cases)
     if note:
         sys.stderr.write(f"debride: {note}\n")
     with track("preparing images", len(cases)) as show:
-        prepared = prepare_classes(cases, size, cache_folder(source), lambda done, _: show(done))
-    if prepared.channels != trained.channels:
-        problem = f"holds images of {prepared.channels} channels, the network was trained on {trained.channels}"
-        raise DataError(source, problem, "Give the same channels.")
-    out.mkdir(parents=True, exist_ok=True)
-    ids = [case.id for case in cases]
-    with track("predicting", len(cases)) as show:
-        write_predictions(out / FILE, ids, _probabilities(trained, prepared, device, show), trained.labels.classes)
-    return len(cases)
+        return prepare_classes(cases, size, cache_folder(source), lambda done, _: show(done))
+
+
+def _readable(cases: Sequence[Case], work: CaseWork, channels: int) -> tuple[Case, ...]:
+    """The cases whose images can be read; the others are left out. Raises DataError where none is left, and for images that lie
+    in one file."""
+
+    def read(case: Case) -> Case:
+        if case.row is None and len(working_size(read_image(case.image)[0], case.image[0])) != channels:
+            raise DataError(case.image[0], f"has other channels than the {channels} trained on", "Give the same channels.")
+        return case
+
+    kept = [case for case in cases if work.attempt(case.id, functools.partial(read, case))]
+    if not kept:
+        raise next(iter(work.left_out.values()))
+    return tuple(kept)
 
 
 def resizing(trained: Trained, cases: Sequence[Case]) -> tuple[tuple[int, ...] | None, str | None]:

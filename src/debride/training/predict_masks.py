@@ -11,38 +11,56 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
 from debride.data.formats.image_folders import by_stem
-from debride.data.open import dataset_or_images, nothing_to_predict, stop
-from debride.data.pixels.images import label_path, read_header, read_image, write_label, write_probabilities
+from debride.data.open import dataset_or_images, nothing_to_predict, stop, with_file_names
+from debride.data.pixels.images import files_of, label_path, read_header, read_image, write_label, write_probabilities
 from debride.data.rater_choice import image_id
 from debride.progress import track
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
-from debride.training.trained import Request, Trained
+from debride.training.trained import Predicted, Request, Trained
 from debride.types import Case, DataError, Dataset, Geometry, Split
 
 CHANNEL = re.compile(r"_\d{4}$")
 """The end of a file name that nnU-Net gives to a channel."""
 
 
-def predict_masks(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
-    """Writes a mask for every image that is asked for, and returns their number (see ``predict_folder``)."""
+def predict_masks(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
+    """Writes a mask for every image that is asked for (see ``predict_folder``)."""
     cases = _cases(source, trained.channels, request.splits, request.open_options)
     if not cases:
         raise nothing_to_predict(source, "segmentation")
-    out.mkdir(parents=True, exist_ok=True)
-    with track("predicting", len(cases)) as show:
+    with_file_names(cases)
+    with (
+        case_work(out, request.made_by, resume=request.resume, keep_going=request.keep_going) as work,
+        track("predicting", len(cases)) as show,
+    ):
         for number, case in enumerate(cases):
-            probability, shape, box, geometry = _predict(trained, case, device)
-            ids = segment(probability, shape, box)
-            if request.probabilities:
-                write_probabilities(out / case.id, _whole(probability, shape, box))
-            del probability  # nor kept while the next one is predicted
-            mask = largest_components(ids) if request.largest_component else ids
-            write_label(label_path(out, case.id, case.image[0]), mask, trained.labels, geometry, case.image[0])
+            _predict_into(work, case, trained, request, device)
             show(number + 1)
-    return len(cases)
+    return Predicted(len(cases) - len(work.left_out), tuple(work.left_out.values()))
+
+
+def _predict_into(work: CaseWork, case: Case, trained: Trained, request: Request, device: torch.device) -> None:
+    """Writes the mask of a case, unless it is there or the image cannot be predicted."""
+    stamp = work.attempt(case.id, lambda: stamp_of(files_of(case.image)))
+    if stamp is None or work.is_done(case.id, stamp):
+        return
+    made = work.attempt(case.id, lambda: _predict(trained, case, device))
+    if made is None:
+        return
+    probability, shape, box, geometry = made
+    ids = segment(probability, shape, box)
+    files = []
+    if request.probabilities:
+        files.append(write_probabilities(work.folder / case.id, _whole(probability, shape, box)))
+    del probability, made  # nor kept while the next one is predicted
+    mask = largest_components(ids) if request.largest_component else ids
+    path = label_path(work.folder, case.id, case.image[0])
+    files += files_of([write_label(path, mask, trained.labels, geometry, case.image[0])])
+    work.done(case.id, stamp, files)
 
 
 def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:
@@ -120,6 +138,14 @@ def _images(folder: Path, channels: int) -> dict[str, tuple[Path, ...]]:
     groups: dict[str, tuple[Path, ...]] = {}
     for name, file in files.items():
         groups[CHANNEL.sub("", name)] = (*groups.get(CHANNEL.sub("", name), ()), file)
-    if all(map(CHANNEL.search, files)) and all(sum(read_header(f).channels for f in g) == channels for g in groups.values()):
+    if all(map(CHANNEL.search, files)) and all(_channels(group) in (channels, None) for group in groups.values()):
         return groups
     return {name: (file,) for name, file in files.items()}
+
+
+def _channels(group: Sequence[Path]) -> int | None:
+    """The channels of an image in several files; None where one cannot be read, which predicting it will say."""
+    try:
+        return sum(read_header(file).channels for file in group)
+    except DataError:
+        return None

@@ -28,7 +28,7 @@ from debride.training import inference, label_scores
 from debride.training.config import TrainConfig
 from debride.training.predict_masks import predict_masks
 from debride.training.run import TrainingRun
-from debride.training.trained import Request, Trained
+from debride.training.trained import Predicted, Request, Trained
 from debride.training.validate import validate
 from debride.types import Case, DataError, Dataset
 
@@ -138,7 +138,7 @@ class Segmentation:
         """Writes the labels that the method takes for right to ``out``/cleansed, each process those of its own cases."""
         label_scores.write_cleansed(out, dataset, run)
 
-    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
+    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
         """Writes a mask for every image, and returns how many there are."""
         return predict_masks(trained, source, out, request, device)
 

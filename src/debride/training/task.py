@@ -19,7 +19,7 @@ from debride.training.classification import Classification
 from debride.training.config import TrainConfig
 from debride.training.run import TrainingRun
 from debride.training.segmentation import Segmentation
-from debride.training.trained import Request, Trained
+from debride.training.trained import Predicted, Request, Trained
 from debride.types import DataError, Dataset
 
 P = TypeVar("P", bound=PreparedCases)
@@ -80,8 +80,8 @@ class Task(Protocol[P]):
     def write_cleansed(self, out: Path, dataset: Dataset, run: TrainingRun[P]) -> None:
         """Writes the labels that the method takes for right to ``out``/cleansed, each process those of its own cases."""
 
-    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> int:
-        """Writes predictions of a data set or a folder of images to ``out`` and returns how many images were predicted."""
+    def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
+        """Writes predictions of a data set or a folder of images to ``out``, and says how many."""
 
 
 TASKS: dict[str, Task[Any]] = {"segmentation": Segmentation(), "classification": Classification()}

@@ -9,7 +9,7 @@ from typing import Any
 from debride.data.preparation import Preparation
 from debride.methods.base import Method
 from debride.training.config import TrainConfig
-from debride.types import Dataset, Split
+from debride.types import DataError, Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,21 @@ class Trained:
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What to predict, and how: the ``splits`` of a data set (its test cases, or all if it has none), how it is opened, and
-    for masks whether to write ``probabilities`` too, and each class's ``largest_component`` alone."""
+    for masks whether to write ``probabilities`` too, and each class's ``largest_component`` alone. ``made_by``, ``resume`` and
+    ``keep_going`` are those of ``case_work``."""
 
     splits: tuple[Split, ...] = ()
     open_options: Mapping[str, Any] = field(default_factory=dict)
     probabilities: bool = False
     largest_component: bool = False
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    keep_going: bool = False
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How many images were predicted, and what is wrong with those that were left out."""
+
+    count: int
+    left_out: tuple[DataError, ...] = ()
