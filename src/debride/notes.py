@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from debride.escapes import one_line
 
@@ -26,7 +27,7 @@ def take_notes() -> list[str]:
     return sentences
 
 
-def tell_notes() -> None:
-    """Say on standard error what was noted."""
+def tell_notes(worded: Callable[[str], str] = str) -> None:
+    """Say on standard error what was noted, each sentence as ``worded`` returns it."""
     for sentence in take_notes():
-        sys.stderr.write(f"debride: note: {one_line(sentence)}\n")
+        sys.stderr.write(f"debride: note: {one_line(worded(sentence))}\n")

@@ -98,7 +98,8 @@ class Dataset:
     ``ndim`` is 2 or 3. ``format`` names the folder layout (``data.formats``), which says the ``task``. ``fold`` is the list of
     splits that was taken, and ``rest`` the cases that it leaves out: they belong to a copy, and nothing else uses them. None
     stands for a part of a data set, whose copy has its cases alone. ``lent`` are ids of cases that an option says are trusted,
-    and not the data set. ``palette`` says what the colours of palette pictures mean as raw label values.
+    and not the data set. ``patterns`` say where images and masks lie, where that is not as in other folders. ``palette`` says
+    what the colours of palette pictures mean as raw label values.
     """
 
     root: Path
@@ -113,6 +114,7 @@ class Dataset:
     fold: int = 0
     rest: tuple[Case, ...] | None = None
     lent: frozenset[str] = frozenset()
+    patterns: tuple[str, str] | None = None
 
     def of(self, *splits: Split) -> tuple[Case, ...]:
         """The cases of the given splits, in order."""

@@ -485,12 +485,11 @@ def test_missing_predictions_are_counted_and_others_ignored(tmp_path: Path) -> N
         FolderPredictions(tmp_path / "absent", dataset)
 
 
-def test_two_files_of_a_kind_and_jpegs_are_refused(tmp_path: Path) -> None:
+def test_two_files_of_a_kind_are_refused_and_a_jpeg_is_the_last_choice(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
     folder = tmp_path / "p"
     save_png(folder / "case000.jpg", np.zeros((12, 12), np.uint8))
-    with pytest.raises(DataError, match="is a JPEG"):
-        only(dataset, folder)
+    assert only(dataset, folder).about["files"] == {".jpg": 1}
     save_png(folder / "case000.png", np.zeros((12, 12), np.uint8))
     assert only(dataset, folder).about["files"] == {".png": 1}
     save_png(folder / "case000.tif", np.zeros((12, 12), np.uint8))

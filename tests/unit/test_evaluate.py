@@ -185,9 +185,9 @@ def test_unusable_predictions_are_refused_by_name(folder, damage):
 def test_predictions_with_other_values_are_no_mistake_of_the_data_set(folder):
     dataset, predictions, out = folder
     name = dataset.of("test")[0].id
-    save_png(predictions / f"{name}.png", np.eye(32, dtype=np.uint8))
+    save_png(predictions / f"{name}.png", np.eye(32, dtype=np.uint8) * 2)
     says = (
-        r"holds the values 1, which are not among its labels 0, 255\. Write predictions with the values of the data set's own"
+        r"holds the values 2, which .* labels 0, 255\. Write predictions with the values of the data set's own masks, or class"
     )
     with pytest.raises(DataError, match=says):
         evaluate_folder(predictions, dataset, out)

@@ -40,6 +40,8 @@ class DatasetEntry:
     path: str
     format: str | None = None
     patient_pattern: str | None = None
+    image_pattern: str | None = None
+    mask_pattern: str | None = None
     split_by: str | None = None
     val_fraction: float = setting(0.2, "share of the patients to validate on, where there is no split", least=0, below=1)
     test_fraction: float = setting(0.0, "share of the patients to test on, where there is no split", least=0, below=1)
@@ -199,6 +201,12 @@ def _admit(grid: Grid, where: object, trust: Trust) -> None:
         trust.admit(method.training.get("network"), f"{where}, methods, {name}, training, network")
 
 
+def _patterns(entry: DatasetEntry) -> dict[str, str]:
+    """The patterns that are given."""
+    given = {"image_pattern": entry.image_pattern, "mask_pattern": entry.mask_pattern}
+    return {name: pattern for name, pattern in given.items() if pattern is not None}
+
+
 def cells(grid: Grid, out: Path) -> list[Cell]:
     """The cells of a grid in the order of its blocks, each once."""
     by_place: dict[tuple[Any, ...], Cell] = {}
@@ -216,6 +224,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                         "patient_pattern": entry.patient_pattern,
                         "val_fraction": entry.val_fraction,
                         "test_fraction": entry.test_fraction,
+                        **_patterns(entry),
                         **({"split_by": entry.split_by} if entry.split_by else {}),
                     },
                     limit=dict(entry.limit),

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from debride import __version__
-from debride.cli.options import Verbs, with_flags
+from debride.cli.options import Verbs, all_flags, with_flags
 from debride.escapes import one_line, shown_output
 from debride.notes import tell_notes
 from debride.stopping import Stopped, stoppable
@@ -64,7 +64,7 @@ def _run(words: list[str]) -> int:
             with stoppable():
                 code = _answer(words)
         finally:
-            tell_notes()
+            tell_notes(all_flags)
         sys.stdout.flush()
         return code
     except DataError as error:

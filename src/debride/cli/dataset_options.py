@@ -26,6 +26,10 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
         help="kinds of image files of your own: package.module:Class",
     )
     group.add_argument(
+        "--image-pattern", metavar="PATTERN", help="where the images of a folder lie: 'imgs/{case}.png' (default: images/)"
+    )
+    group.add_argument("--mask-pattern", metavar="PATTERN", help="where its masks lie: '{case}_mask.png' (default: masks/)")
+    group.add_argument(
         "--patient-pattern", metavar="REGEX", help="its first group, found in a case's id, is the patient: '^(patient[0-9]+)'"
     )
     group.add_argument("--trusted", type=Path, metavar="FILE", help="ids of cases whose labels were verified, one per line")
@@ -78,6 +82,8 @@ def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "format": arguments.format,
         "patient_pattern": arguments.patient_pattern,
+        "image_pattern": arguments.image_pattern,
+        "mask_pattern": arguments.mask_pattern,
         "trusted": arguments.trusted,
         "fold": arguments.fold,
         "seed": arguments.split_seed,

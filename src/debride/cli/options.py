@@ -116,6 +116,11 @@ def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
     return NAMED.sub(named, message)
 
 
+def all_flags(message: str) -> str:
+    """A message in which every setting that it names is named by an option."""
+    return NAMED.sub(lambda mention: flag(mention[1]), message)
+
+
 def _single_none(value: Any) -> Any:
     return None if isinstance(value, list) and [str(item).lower() for item in value] == ["none"] else value
 

@@ -15,15 +15,17 @@ from debride.data.checksums import report_unlisted, verify
 from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
 from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
-from debride.data.formats.names import plain
+from debride.data.formats.names import meeting, plain
 from debride.data.instances import Numbering
 from debride.data.links import unfetched
+from debride.data.patient_hint import patient_pattern_of
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
 from debride.data.pixels.palettes import find_palette
 from debride.data.rater_choice import image_id
 from debride.data.splits import joined, split_by_patient
 from debride.files import read_text
+from debride.notes import note
 from debride.records import not_a_name
 from debride.rng import derive
 from debride.types import Case, DataError, Dataset, Palette, Split, TaskName
@@ -57,6 +59,8 @@ def open_dataset(
     val_fraction: float = 0.2,
     test_fraction: float = 0.0,
     trusted: Path | None = None,
+    image_pattern: str | None = None,
+    mask_pattern: str | None = None,
     split_by: str | None = None,
     checksums: bool = True,
     report: Report = stop,
@@ -67,16 +71,20 @@ def open_dataset(
     from nnU-Net the given ``fold``, whose list may leave cases out. Without such files the patients are drawn by ``seed``, with
     ``val_fraction`` and ``test_fraction`` of them held out; with ``split_by``, one of ``GROUPS``, its values are drawn, and
     patients stay whole. A case's patient is what the data set says, else group 1 of the regular expression ``patient_pattern``
-    in the image's id, else the image's id. ``trusted`` is a text file of case ids, one a line, beside those that the data set
-    marks. Where no dataset.json names the classes, all labels are read once to infer them. With ``checksums`` files are
-    verified by the data set's list, where it has one. Raises DataError for the first
-    problem; a ``report`` that collects problems receives each, and the rest is opened.
+    in the image's id, else the image's id. ``image_pattern`` and ``mask_pattern`` say where files of the layout "folder" lie
+    (``formats.patterns``). ``trusted`` is a text file of case ids, one a line, beside those that the data set marks. Where no
+    dataset.json names the classes, all labels are read once to infer them. With ``checksums`` files are verified by the data
+    set's list, where it has one. Raises DataError for the first problem; a ``report`` that collects problems receives each, and
+    the rest is opened.
     """
     root = Path(path).resolve()
     if not root.exists():
         raise unfetched(root) or DataError(root, "does not exist", "Check the path.")
     listed = verify(root, report) if checksums else None
-    known = find_format(format) if format else _format_of(root)
+    if image_pattern or mask_pattern:
+        known = find_format(format or "folder").with_patterns(image_pattern, mask_pattern)
+    else:
+        known = find_format(format) if format else _format_of(root)
     layout = known.read(root, report, fold=fold)
     if listed is not None:
         report_unlisted(root, layout.cases, listed, report)
@@ -99,11 +107,16 @@ def open_dataset(
     cases = with_annotated(cases, layout.annotated, legend.classes, report)
     splits = _splits(layout, cases, seed, val_fraction, test_fraction, split_by, report)
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
+    used = tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits)
+    if patient_pattern is None and not layout.patients:
+        _hint_at_patients(root, used)
+    for a, b in meeting(case.id for case in cases):
+        note(root, f"has the cases {a} and {b}, whose files are one where capitals do not count (macOS, Windows)")
     return Dataset(
         root=root,
         format=format or known.name,
         classes=legend.classes,
-        cases=tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits),
+        cases=used,
         ndim=_ndim(cases, report),
         ignore=legend.ignore,
         values=legend.values,
@@ -112,6 +125,7 @@ def open_dataset(
         fold=fold,
         rest=tuple(case for case in cases if case.id not in splits),
         lent=frozenset(verified - layout.trusted),
+        patterns=layout.patterns,
     )
 
 
@@ -123,6 +137,8 @@ def reopened(dataset: Dataset, copy: Path) -> Dataset:
 def dataset_or_images(source: Path, task: TaskName, options: Mapping[str, Any]) -> Dataset | Path:
     """What is to be predicted in a folder: a data set for the task, opened with the ``options`` of ``open_dataset``, or else
     the folder that holds plain images."""
+    if options.get("image_pattern") or options.get("mask_pattern"):
+        return open_dataset(source, **options)
     layout = find_format(options["format"]) if options.get("format") else detect_format(source)
     if layout is None:
         return source
@@ -271,6 +287,12 @@ def _unread(root: Path) -> str:
     """A sentence on the files that are of no kind of image; empty where there are none."""
     unread = unread_endings(root)
     return f" Not read as images: {some(unread, 3)}; name a kind of your own by `pixels`." if unread else ""
+
+
+def _hint_at_patients(root: Path, cases: Iterable[Case]) -> None:
+    """Note that ids look as if cases of one patient were in several splits."""
+    if pattern := patient_pattern_of(cases):
+        note(root, f"may have cases of one patient in several splits: `patient_pattern` '{pattern}' would keep them together")
 
 
 def _patient(case: Case, layout: Layout, pattern: str | None, report: Report) -> str:

@@ -24,7 +24,9 @@ def carry_others(dataset: Dataset, folder: Path) -> None:
     """
     if dataset.rest is None or not dataset.root.is_dir():
         return
-    used = {part for case in case_folders(dataset) for part in (case, *case.parents)}
+    cases = (*dataset.cases, *dataset.rest)
+    own = {file for case in cases for file in (*case.image, *([case.label] if case.label else []))}
+    used = own | {part for place in case_folders(dataset) for part in (place, *place.parents)}
     for path in sorted(dataset.root.iterdir()):
         if is_hidden(path) or path.name in RECORDS or path in used or (folder / path.name).exists():
             continue
@@ -32,7 +34,6 @@ def carry_others(dataset: Dataset, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
         else:
             _leave(path)
-    own = {file for case in (*dataset.cases, *dataset.rest) for file in (*case.image, *([case.label] if case.label else []))}
     names = {(file.parent, stem(file)) for file in own}
     for inside in sorted(case_folders(dataset) - {dataset.root}):
         for path in sorted(inside.iterdir()):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from debride import escapes
+from debride.data.formats.names import name_of
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
-from debride.data.pixels.images import is_image, read_label, stem
+from debride.data.pixels.images import is_image, read_label
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.evaluation.by_group import GroupColumns, group_lines
@@ -162,7 +163,7 @@ def _predictions(folder: Path) -> dict[str, Path]:
         raise DataError(folder, "is not a folder", "Give the folder that holds one prediction per case.")
     files: dict[str, Path] = {}
     for path in sorted(path for path in folder.iterdir() if is_image(path)):
-        first = files.setdefault(stem(path), path)
+        first = files.setdefault(name_of(path), path)
         if first is not path:
             raise DataError(path, f"predicts the same case as {first.name}", "Keep one of the two.")
     return files

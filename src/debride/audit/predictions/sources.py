@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,10 +25,11 @@ from debride.audit.predictions.nnunet_maps import (
     soften,
 )
 from debride.audit.tasks import refuse_task
+from debride.data.formats.names import name_of
 from debride.data.masks.predicted import read_predicted
 from debride.data.pairs import image_grid
 from debride.data.pixels import find_pixels, is_hidden
-from debride.data.pixels.images import is_image, read_header, read_values, stem, suffix
+from debride.data.pixels.images import is_image, read_header, read_values, suffix
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
 from debride.files import content_hash, read_json
@@ -82,12 +83,11 @@ class Predictions(Protocol):
 class FolderPredictions:
     """Masks or probability maps in files named by case, or by image where several raters labelled it.
 
-    Read are masks (PNG, TIFF, NIfTI) with the data set's raw values, or with class ids where these cannot be mistaken for other
-    raw values; maps as .npy (K, *S); .npz of nnU-Net; and NIfTI (x, y, z, K). Where a case has a map and a mask, the map is
-    used and the mask tells its geometry. The folder may also be nnU-Net's of a trained configuration: then each case is taken
-    from the ``fold_X/validation`` that has it. A file predictions.json may tell what the network was trained on:
-    {"trained_on": [case ids]}. Raises DataError for a case with several files, and unless ``missing_ok`` for ``cases``
-    (default: all with a label) without any; their ids are then in ``missing``.
+    Read are masks as ``read_predicted`` reads them; maps as .npy (K, *S); .npz of nnU-Net; and NIfTI (x, y, z, K). Where a case
+    has a map and a mask, the map is used and the mask tells its geometry. The folder may also be nnU-Net's of a trained
+    configuration: then each case is taken from the ``fold_X/validation`` that has it. A file predictions.json may tell what the
+    network was trained on: {"trained_on": [case ids]}. Raises DataError for a case with several files, and unless
+    ``missing_ok`` for ``cases`` (default: all with a label) without any; their ids are then in ``missing``.
     """
 
     about: dict[str, Any]
@@ -101,7 +101,7 @@ class FolderPredictions:
         fold_of: dict[str, str | None] = {}
         for fold, source in sources:
             for path in sorted(path for path in source.iterdir() if _is_prediction(path)):
-                name = stem(path)
+                name = name_of(path)
                 if fold_of.setdefault(name, fold) != fold:
                     where = f"{files[name][0].parent} and {path.parent}"
                     raise DataError(where, f"both predict the case {name}", "Give the folder of one of them.")
@@ -139,7 +139,7 @@ class FolderPredictions:
         path, mask = self._files[case.id]
         classes = len(self._dataset.classes)
         if not is_map(path):
-            ids, own = read_predicted(path, _with_ids(self._dataset))
+            ids, own = read_predicted(path, self._dataset)
             how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
             return Prediction(soften(turned(ids, how), classes), True)
         grid = read_header(mask).grid if mask else map_grid(path, shape)
@@ -325,12 +325,11 @@ def _is_prediction(path: Path) -> bool:
 def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
     """The file of a case that is read, and where it is a map the mask beside it."""
     maps = [path for path in paths if suffix(path) in MAPS]
-    masks = [path for path in paths if suffix(path) not in MAPS and not find_pixels(path).lossy]
+    pictures = [path for path in paths if suffix(path) not in MAPS]
+    masks = [path for path in pictures if not find_pixels(path).lossy] or ([] if maps else pictures)
     for same in (maps, masks):
         if len(same) > 1:
             raise DataError(same[1], f"predicts the same case as {same[0].name}", "Keep one of the two.")
-    if not maps and not masks:
-        raise DataError(paths[0], "is a JPEG, which does not keep class values", "Save predictions as PNG, NIfTI or .npy.")
     return (maps[0], masks[0] if masks else None) if maps else (masks[0], None)
 
 
@@ -339,14 +338,6 @@ def _noted(path: Path) -> tuple[str, ...] | None:
     if not path.exists():
         return None
     return read_as(Note, read_json(path), path, 'Write {"trained_on": ["case1", "case2"]}.').trained_on
-
-
-def _with_ids(dataset: Dataset) -> Dataset:
-    """The data set with class ids as further raw values, as nnU-Net has them, where these do not mean something else."""
-    plain = range(len(dataset.classes))
-    if dataset.ignore in plain or not dataset.values or any(dataset.values.get(id, id) != id for id in plain):
-        return dataset
-    return replace(dataset, values={**{id: id for id in plain}, **dataset.values})
 
 
 def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:

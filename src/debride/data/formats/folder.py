@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from debride.data.formats.about_cases import read_about_cases
 from debride.data.formats.carried import write_description, write_split_lists
@@ -16,25 +16,49 @@ from debride.data.formats.dataset_json import (
 )
 from debride.data.formats.image_folders import by_stem, report_unpaired
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
+from debride.data.formats.patterns import files_by_pattern, matches, of_any_kind
 from debride.data.links import is_named, is_there
+from debride.files import read_json
 from debride.types import Case, DataError, Dataset, TaskName
+
+IMAGES, MASKS = "images/{case}.*", "masks/{case}.*"
+"""Where images and masks lie unless patterns say otherwise."""
 
 
 class Folder(Format):
-    """images/ and masks/ matched by stem, with splits.json and dataset.json if they exist."""
+    """images/ and masks/ matched by stem, with splits.json and dataset.json if they exist.
+
+    Files that lie or are named otherwise are found by two patterns: those given, or else "image_pattern" and "mask_pattern" of
+    dataset.json.
+    """
 
     name = "folder"
     task: TaskName = "segmentation"
-    about = "images/ and masks/"
+    about = "images/ and masks/ (or other places, said by `image_pattern` and `mask_pattern`)"
+
+    def __init__(self, image: str | None = None, mask: str | None = None) -> None:
+        self._image, self._mask = image, mask
+
+    def with_patterns(self, image: str | None, mask: str | None) -> Format:
+        """As for all layouts."""
+        return Folder(image, mask)
 
     def detects(self, root: Path) -> bool:
-        """By either folder."""
-        return is_named(root / "images") or is_named(root / "masks")
+        """By either folder, or by patterns in dataset.json."""
+        return is_named(root / "images") or is_named(root / "masks") or bool(_patterns(root / "dataset.json"))
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts."""
-        images = by_stem(root / "images", report)
-        masks = by_stem(root / "masks", report)
+        description = read_object(root / "dataset.json", report)
+        own = _patterns(root / "dataset.json")
+        patterns = None
+        if self._image or self._mask or own:
+            patterns = self._image or own.get("image_pattern", IMAGES), self._mask or own.get("mask_pattern", MASKS)
+            images = files_by_pattern(root, patterns[0], "`image_pattern`", report, apart_from=patterns[1])
+            masks = files_by_pattern(root, patterns[1], "`mask_pattern`", report)
+        else:
+            images = by_stem(root / "images", report)
+            masks = by_stem(root / "masks", report)
         report_unpaired(images, masks, report)
         cases = tuple(Case(name, (images[name],), masks[name], name) for name in sorted(images.keys() & masks.keys()))
         lists = read_object(root / "splits.json", report)
@@ -43,26 +67,40 @@ class Folder(Format):
         if lists and left_out:
             problem = f"does not name {quoted(left_out)}"
             report(DataError(root / "splits.json", problem, "Put every case in one of its lists."))
-        description = read_object(root / "dataset.json", report)
         patients, trusted = read_people(root / "dataset.json", description, cases, report)
         legend = read_legend(root / "dataset.json", description, report)
         about = read_about_cases(root / "dataset.json", description, {case.id for case in cases}, report)
-        return Layout(cases, splits, bool(lists), patients, trusted, legend, about.annotated, about.groups)
+        return Layout(cases, splits, bool(lists), patients, trusted, legend, about.annotated, about.groups, patterns)
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """As for all layouts; files keep their places."""
-        copy_cases(dataset, folder, labels, lambda case, file, kind: file.relative_to(dataset.root))
+        written = copy_cases(dataset, folder, labels, lambda case, file, kind: file.relative_to(dataset.root))
         write_split_lists(dataset, folder)
-        write_description(dataset, folder)
+        entries = {}
+        if dataset.patterns:
+            image, mask = dataset.patterns
+            fits = all(matches(mask, PurePosixPath(path)) for path in written.values())
+            entries = {"image_pattern": image, "mask_pattern": mask if fits else of_any_kind(mask)}
+        write_description(dataset, folder, entries=entries)
 
     def labelled(self, root: Path) -> bool:
         """Whether there are masks."""
-        return is_there(root / "masks")
+        return is_there(root / "masks") or bool(_patterns(root / "dataset.json"))
 
     def images(self, root: Path) -> Path | None:
         """images/ where it exists."""
         return root / "images" if is_there(root / "images") else None
 
     def folders(self, dataset: Dataset) -> Collection[Path]:
-        """images/ and masks/."""
-        return case_folders(dataset)
+        """images/ and masks/, but not the folder that holds all."""
+        return case_folders(dataset) - {dataset.root}
+
+
+def _patterns(path: Path) -> dict[str, str]:
+    """The patterns that a dataset.json has; none where it cannot be read, which is reported elsewhere."""
+    try:
+        description = read_json(path) if path.is_file() else {}
+    except DataError:
+        return {}
+    said = description if isinstance(description, dict) else {}
+    return {name: said[name] for name in ("image_pattern", "mask_pattern") if isinstance(said.get(name), str)}

@@ -36,7 +36,8 @@ class Layout:
 
     Cases have their image's id as patient, and split "train". ``splits``, ``patients``, ``annotated`` and ``groups`` go by case
     id. ``listed`` says that the files give a list of splits: cases that it leaves out are not used. Without one their split is
-    drawn. The ``legend`` of masks is inferred from their values where it is empty.
+    drawn. The ``legend`` of masks is inferred from their values where it is empty. ``patterns`` are those by which images and
+    masks were found.
     """
 
     cases: tuple[Case, ...]
@@ -47,6 +48,7 @@ class Layout:
     legend: Legend = field(default_factory=Legend)
     annotated: Mapping[str, Named] = field(default_factory=dict)
     groups: Mapping[str, Groups] = field(default_factory=dict)
+    patterns: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class Format(ABC):
     def images(self, root: Path) -> Path | None:
         """The one folder that holds the images to predict of a folder of this layout; None if there is none."""
         return None
+
+    def with_patterns(self, image: str | None, mask: str | None) -> Format:
+        """The layout for files whose places are said by patterns (``patterns``); DataError for one that says them itself."""
+        problem = f"are for the layout folder, and not for {self.name}"
+        raise DataError("`image_pattern` and `mask_pattern`", problem, "Leave them out, or leave out `format`.")
 
     def folders(self, dataset: Dataset) -> Collection[Path]:
         """Folders that hold nothing but images and labels, in which files of other kinds are reported."""

@@ -25,8 +25,8 @@ def not_raw(root: Path) -> DataError | None:
     own = next((what for path in [*inside, root] if (what := _is_made(path))), None)
     if own is None:
         return None
-    name = (inside[0] if inside else root if _DATASET.fullmatch(root.name) else root.parent).name
-    name = name if _DATASET.fullmatch(name) else "DatasetNNN_NAME"
+    places = (*inside, root, *root.parents)
+    name = next((place.name for place in places if _DATASET.fullmatch(place.name)), "DatasetNNN_NAME")
     raw_folder = f"nnUNet_raw/{name}"
     beside = next((place / raw_folder for place in root.parents if (place / raw_folder).is_dir()), None)
     remedy = f"Give the folder of the raw data set: {beside or raw_folder}."

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from debride.data.pixels.images import read_label, read_values
+from debride.notes import note
 from debride.types import DataError, Dataset, Geometry
 
 
 def read_predicted(path: Path, dataset: Dataset) -> tuple[npt.NDArray[np.uint8], Geometry]:
-    """A predicted mask (*S) as class ids in uint8 by the data set's ``values``, with its geometry.
+    """A predicted mask (*S) as class ids in uint8, with its geometry: by the data set's ``values``, or else as class ids.
 
-    Raises DataError as ``read_label`` does; where its values are not those of the data set, the remedy is for who wrote it.
+    Class ids (0 and 1 where labels have 0 and 255) are taken where the file can be read in no other way, and noted. Raises
+    DataError as ``read_label`` does; where its values are not those of the data set, the remedy is for who wrote it.
     """
     try:
         return read_label(path, dataset)
     except DataError as error:
-        read_values(path)  # a file that cannot be read says so itself
-        raise DataError(path, error.problem, "Write predictions with the values of the data set's own masks.") from error
+        values, _ = read_values(path, dataset.palette)  # a file that cannot be read says so itself
+        if _may_be_ids(dataset) and bool((values >= 0).all() and (values < len(dataset.classes)).all()):
+            note(path, f"holds class ids in place of the label values {', '.join(map(str, dataset.values))}, and is read so")
+            return read_label(path, replace(dataset, values={}, ignore=None))
+        remedy = "Write predictions with the values of the data set's own masks, or class ids from 0."
+        raise DataError(path, error.problem, remedy) from error
+
+
+def _may_be_ids(dataset: Dataset) -> bool:
+    """Whether no class id is the label value of another class, or of pixels without one."""
+    ids = range(len(dataset.classes))
+    return bool(dataset.values) and dataset.ignore not in ids and all(dataset.values.get(id, id) == id for id in ids)
