@@ -102,6 +102,22 @@ def test_a_sheared_place_is_kept_though_no_qform_can_say_it(tmp_path: Path) -> N
     np.testing.assert_allclose(header.geometry.spacing[::-1], np.linalg.norm(sheared[:3, :3], axis=0), rtol=1e-5)
 
 
+def test_a_mask_can_be_read_by_simpleitk_where_the_sform_is_not_quite_orthonormal(tmp_path: Path) -> None:
+    """SimpleITK then goes by the qform, and refuses a file that has none."""
+    near = AFFINE.copy()
+    near[:3, 2] += 4e-3, -2e-3, 3e-3
+    save_volume(tmp_path / "a.nii.gz", IDS, AFFINE)
+    volume: Any = nib.load(tmp_path / "a.nii.gz")
+    volume.set_sform(near, 1)
+    nib.save(volume, tmp_path / "a.nii.gz")
+    header = read_header(tmp_path / "a.nii.gz")
+    assert header.contradictions == ()
+    write_label(tmp_path / "b.nii.gz", IDS, DATASET, header.geometry, tmp_path / "a.nii.gz")
+    same_in_itk(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    write_values(tmp_path / "c.nii.gz", IDS, header.geometry)
+    np.testing.assert_allclose(in_ras(tmp_path / "c.nii.gz"), AFFINE, atol=0.01)
+
+
 def contradicting(path: Path, what: str) -> None:
     save_volume(path, IDS, np.diag([0.5, 0.5, 3.0, 1.0]))
     if what == "pixdim":

@@ -24,6 +24,7 @@ from debride.data.pairs import channel_turns, image_grid, label_turn
 from debride.data.pixels.images import hash_of, read_image, read_label, readings
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.same_grid import Grid, turned
+from debride.data.unusual_grids import note_unusual
 from debride.folders import keep_apart
 from debride.geometry.pixel_map import PixelMap
 from debride.settings import check_bounds
@@ -128,9 +129,10 @@ def prepare(
     shapes: list[tuple[int, ...]] = []
     spacings: list[tuple[float, ...] | None] = []
     boxes: list[Box | None] = []
+    grids: dict[Path, Grid] = {}
     channels = 0
     for number, case in enumerate(cases):
-        grid = image_grid(case)
+        grid = grids[case.image[0]] = image_grid(case)
         image_file, meta = _prepare_image(case, grid, preparation, folder)
         channels = channels or meta["channels"]
         if meta["channels"] != channels:
@@ -147,6 +149,7 @@ def prepare(
         labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder) if case.label else None)
         if progress:
             progress(number + 1, len(cases))
+    note_unusual(grids)
     return Prepared(tuple(cases), channels, tuple(shapes), tuple(spacings), tuple(images), tuple(labels), boxes=tuple(boxes))
 
 

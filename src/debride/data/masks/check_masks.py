@@ -12,7 +12,6 @@ import numpy as np
 
 from debride.data.formats import Report, find_format
 from debride.data.masks.annotated import refuse_unlearnable
-from debride.data.masks.unusual_grids import note_unusual
 from debride.data.pairs import ITS_IMAGE
 from debride.data.pixels import is_hidden
 from debride.data.pixels.images import (
@@ -27,6 +26,7 @@ from debride.data.pixels.images import (
 )
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto
+from debride.data.unusual_grids import note_unusual
 from debride.notes import note
 from debride.types import IGNORE, Case, DataError, Dataset
 
