@@ -154,7 +154,7 @@ def read_jsonl(path: Path, *, undefined: bool = False) -> list[Any]:
     A last line without its newline was being written when its process was killed, and is left out. Any other line that is not
     JSON raises DataError naming file and line.
     """
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return []
     lines = _content(path).split(b"\n")[:-1]
     return [

@@ -7,7 +7,7 @@ test data, as the literature does, which flatters methods that are unstable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 from debride.bench.tabulate import (
     BASELINE,
@@ -34,6 +34,14 @@ class ClassScore(TypedDict):
 
     epoch: int
     accuracy: float
+
+
+def not_class_measures(score: Mapping[str, Any]) -> str:
+    """Why a score that is read back holds not what ``ClassScore`` says of further measures; empty if it does."""
+    if not score.keys() >= CLASS_METRICS.keys():
+        return "which lacks a measure"
+    numbers = all(score[name] is None or type(score[name]) in (int, float) for name in CLASS_METRICS)
+    return "" if numbers else "which holds a measure that is no number"
 
 
 class Highest(TypedDict):
@@ -70,8 +78,8 @@ class ClassRow(CellRow):
     task: Literal["classification"]
     classes: list[str]
     wrong_labels: float | None
-    best: ClassScore | None
-    last: ClassScore | None
+    best: Annotated[ClassScore, not_class_measures] | None
+    last: Annotated[ClassScore, not_class_measures] | None
     highest: Highest | None
     last_ten: ClassSpread | None
     confusion: list[list[int]] | None

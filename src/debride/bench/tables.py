@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, TypedDict, cast, get_args
+from typing import Annotated, Any, TypedDict, cast, get_args
 
 from debride.bench.tabulate import (
     BASELINE,
@@ -27,7 +27,7 @@ from debride.bench.tabulate import (
     summary,
     write_markdown,
 )
-from debride.evaluation.metrics import METRICS, Metric
+from debride.evaluation.metrics import METRICS, Kind, Metric
 from debride.words import listed
 
 FIRST = frozenset({"dice", "hd95"})
@@ -51,6 +51,16 @@ class Score(TypedDict):
     per_rater: dict[str, float]
     hd95: float | None
     counts: dict[str, int]
+
+
+def not_measures(score: Mapping[str, Any]) -> str:
+    """Why a score that is read back holds not what ``Score`` says of further measures; empty if it does."""
+    known = {name for name, metric in METRICS.items() if metric.bench}
+    held = known & score.keys()
+    if held not in (known, FIRST) or set(score["counts"]) != set(get_args(Kind)):
+        return "which lacks a measure or a count"
+    numbers = all(score[name] is None or type(score[name]) in (int, float) for name in held)
+    return "" if numbers else "which holds a measure that is no number"
 
 
 class Spread(TypedDict):
@@ -79,8 +89,8 @@ class Row(CellRow):
     """
 
     label_dice: float | None
-    best: Score | None
-    last: Score | None
+    best: Annotated[Score, not_measures] | None
+    last: Annotated[Score, not_measures] | None
     last_ten: Spread | None
     curve: list[Point]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from debride.escapes import one_line, shown_output
 from debride.notes import tell_notes
 from debride.stopping import Stopped, stoppable
 from debride.types import DataError
+from debride.words import short
 
 
 class Verb(Protocol):
@@ -78,7 +80,13 @@ def _run(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if _is_memory(error):
+            print(f"debride: there is not enough memory ({short(one_line(str(error)), 200)}). {_SMALLER}", file=sys.stderr)
+            return 2
         return _report_mistake(error)
+
+
+_SMALLER = "Use smaller values of --batch-size, --patch-size, --image-size or --width, or a machine with more memory."
 
 
 class Parser(argparse.ArgumentParser):
@@ -119,6 +127,12 @@ def _answer(words: Sequence[str]) -> int:
     except DataError as error:
         print(f"debride: {with_flags(one_line(str(error)), arguments.parser)}", file=sys.stderr)
         return 2
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether an error says that the memory is full; PyTorch has no class of its own for that of the CPU."""
+    words = "can't allocate memory|not enough memory|out of memory"
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(words, str(error)) is not None)
 
 
 def _report_mistake(error: Exception) -> int:

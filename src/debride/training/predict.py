@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +25,8 @@ from debride.training.task import TASKS, Task, find_task
 from debride.training.trained import Predicted, Request, Trained
 from debride.types import DataError, Dataset, Split
 
+T = TypeVar("T")
+
 
 def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = NOTHING) -> Trained:
     """The method of a run with the weights "best", "last" or those of an epoch.
@@ -33,7 +37,7 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     where = run_folder / "run.json"
     description = read_description(where)
     name, task = task_name(description), find_task(task_name(description), where)
-    config = from_mapping(task.config, description["training"], where)
+    config = _settings(task.config, description, "training", where)
     trust.admit(description["method"], where, "--method")
     trust.admit(config.network, where, "--network")
     cls = find_method(description["method"], where)
@@ -42,12 +46,21 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     def make_network() -> Network:
         return task.network(config, ndim, channels, len(classes))
 
-    method_config = from_mapping(cls.Config, description["method_config"], where)
+    method_config = _settings(cls.Config, description, "method_config", where)
     method = _made(lambda: cls(method_config, make_network, len(classes)), where)
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
     return Trained(place(method, device, ndim).eval(), config, channels, labels)
+
+
+def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path) -> T:
+    """The settings of a part of ``run.json``; DataError where one is missing though this version of debride wrote it, which
+    names them all."""
+    missing = {field.name for field in fields(cls)} - description[name].keys()  # type: ignore[arg-type]
+    if missing and description["versions"].get("debride") == version("debride"):
+        raise DataError(where, f"lacks {', '.join(sorted(missing))} of {name}", "Restore it, or train again.")
+    return from_mapping(cls, description[name], f"{where}: {name}")
 
 
 def _made(make: Callable[[], Method], where: Path) -> Method:

@@ -335,7 +335,7 @@ def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
 
 def _noted(path: Path) -> tuple[str, ...] | None:
     """The cases that a folder's predictions.json says its network was trained on."""
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
     return read_as(Note, read_json(path), path, 'Write {"trained_on": ["case1", "case2"]}.').trained_on
 
