@@ -39,8 +39,6 @@ class Numbering:
             self.alive = False
             return
         self.counts.add(number)
-        if number == 1:
-            return  # one object: or all of a class
         import cc3d
 
         small = label.astype(np.uint16)

@@ -21,7 +21,7 @@ from debride.data.links import unfetched
 from debride.data.patient_hint import patient_pattern_of
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
-from debride.data.pixels.palettes import find_palette
+from debride.data.pixels.palettes import BLACK, find_palette
 from debride.data.rater_choice import image_id
 from debride.data.splits import joined, split_by_patient
 from debride.files import read_text
@@ -241,6 +241,11 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
         files.update(present)
         first.update({value: path for value in present if value not in first})
     values = sorted(files)
+    if palette and palette.colours.get(0) != BLACK and any(palette.colours.get(value) == BLACK for value in values):
+        message = (
+            f"is a palette picture with {palette.colours.get(0)} as index 0, and black as another: either may be the background"
+        )
+        report(DataError(palette.file, message, _DESCRIBE))
     if values in ([0, 1], [0, 255]):
         return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in values else {})
     if values == [0, 1, 255] and one_bit:

@@ -24,8 +24,11 @@ _HEADERS = 1 << 20
 _EDGE = 24
 """A grey that is farther than this from black and from white is neither, where it fills an area."""
 
-_FLAT = 6
-"""An area is flat where 3 x 3 greys differ by this at most; an edge that JPEG blurred is not."""
+_FLAT, _FEW = 12, 4
+"""An area is flat where 3 x 3 greys differ by this at most, which so few pixels may be: at the edges of masks none are."""
+
+_APART, _STRAY = 5, 0.005
+"""Greys between stand at edges: a 5 x 5 window about them holds black and white. Of small things, shrunk, some do not."""
 
 
 def head(path: Path) -> RasterHead:
@@ -62,14 +65,13 @@ def black_and_white(path: Path, pixels: Array) -> Array:
     if not white.any() and grey.any():
         problem = f"is a JPEG whose greys are 0 to {grey.max()}, without white: its label values are lost"
         raise DataError(path, problem, remedy)
-    levels = _flat_greys(grey)
-    between = levels[(levels > _EDGE) & (levels < 255 - _EDGE)]
-    if between.size > max(4, 0.0005 * grey.size):
+    flat = _flat_greys(grey)
+    between = flat[(flat > _EDGE) & (flat < 255 - _EDGE)]
+    if between.size > _FEW:
         problem = f"is a JPEG with an area of grey {int(np.median(between))} beside black and white: its label values are lost"
         raise DataError(path, problem, remedy)
-    middle = ((grey > 64) & (grey < 192)).mean()
-    if middle > max(0.02, white.mean()):
-        problem = f"is a JPEG with {middle:.0%} of greys between black and white: it is no mask"
+    if (stray := _stray_greys(grey)) > max(2 * _FEW, _STRAY * grey.size):
+        problem = f"is a JPEG with {stray} greys between black and white that are no edges: its label values are lost"
         raise DataError(path, problem, remedy)
     return np.where(white[..., 0], np.uint8(255), np.uint8(0))
 
@@ -81,6 +83,15 @@ def _flat_greys(grey: Array) -> Array:
     spread = maximum_filter(grey, 3).astype(np.int16) - minimum_filter(grey, 3)
     greys: Array = grey[spread <= _FLAT]
     return greys
+
+
+def _stray_greys(grey: Array) -> int:
+    """How many greys between are not next to both black and white."""
+    from scipy.ndimage import maximum_filter
+
+    black, white = grey < 64, grey >= 192
+    edges = maximum_filter(black, _APART) & maximum_filter(white, _APART)
+    return int(np.count_nonzero(~(black | white | edges)))
 
 
 def _head(path: Path, picture: JpegImageFile) -> RasterHead:

@@ -23,6 +23,9 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Numbers of a pixel by colour type: grey, RGB, palette, grey with alpha, RGB with alpha."""
 
 _PALETTE, _GREY_ALPHA = 3, 4
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column, first row and steps of the passes of an interlaced picture."""
+
 _ORIENTATION = 274
 _RESTORE = "Restore the file from its source, it is damaged."
 
@@ -44,6 +47,16 @@ class _Header:
         return _CHANNELS[self.colour]
 
     @property
+    def size(self) -> int:
+        """Bytes of the rows, each with the one that names its filter."""
+        passes = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
+        size = 0
+        for left, top, across, down in passes:
+            width, height = -(-(self.width - left) // across), -(-(self.height - top) // down)
+            size += height * (1 + -(-width * self.channels * self.bits // 8)) if width > 0 else 0
+        return size
+
+    @property
     def packed(self) -> bytes:
         return struct.pack(">IIBBBBB", self.width, self.height, self.bits, self.colour, 0, 0, self.interlaced)
 
@@ -58,10 +71,14 @@ def read(path: Path) -> Raster:
     """A PNG with all its numbers as stored. Raises DataError for damage to any chunk, and for an animation."""
     chunks = _all(path)
     header = _ihdr(path, chunks)
-    data = sum(len(content) for name, content in chunks if name == b"IDAT")
-    size = header.height * -(-header.width * header.channels * header.bits // 8)
-    refuse_claim(path, size, data)
-    return Raster(_head(path, chunks), with_axis(_numbers(path, header, chunks)))
+    parts = [content for name, content in chunks if name == b"IDAT"]
+    refuse_claim(path, header.size, sum(map(len, parts)))
+    picture = Raster(_head(path, chunks), with_axis(_numbers(path, header, chunks)))
+    if header.interlaced or not picture.pixels[-1].any():  # zeros are what Pillow has where rows are missing
+        inflate = zlib.decompressobj()
+        if sum(len(inflate.decompress(part, header.size)) for part in parts) < header.size:
+            raise DataError(path, "cannot be decoded: pixels are missing at its end", _RESTORE)
+    return picture
 
 
 def write_like(source: Path, values: Array, colours: dict[int, Colour], target: Path) -> None:

@@ -191,7 +191,8 @@ def _pillow_numbers(path: Path, page: Any) -> Array:
     with path.open("rb") as file:
         picture = TiffImageFile(file, path.name)
         with _no_limit(page):
-            pixels = np.asarray(picture)
+            picture.load()  # which turns it, and only then has it the size of the turned one
+        pixels = np.asarray(picture)
     bits = int(page.bitspersample)
     if bits in (2, 4) and int(page.photometric) == _GREY:
         pixels = pixels // np.uint8(255 // ((1 << bits) - 1))
