@@ -241,7 +241,7 @@ KINDS = [
         False,
     ),
     Kind("dataset.json broken", F, write("dataset.json", '{"classes":\n["a",}'), "dataset.json:2", "not valid JSON"),
-    Kind("nnU-Net dataset.json missing", N2, remove("dataset.json"), "dataset.json", "cannot be read"),
+    Kind("nnU-Net dataset.json missing", N2, remove("dataset.json"), "dataset.json", "is missing"),
     Kind("nnU-Net dataset.json broken", N2, cut("dataset.json", 0.9), "dataset.json:1", "not valid JSON"),
     Kind("nnU-Net regions", N2, entries("dataset.json", labels={"background": 0, "a": [1, 2]}), "dataset.json", "regions"),
     Kind(

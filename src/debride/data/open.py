@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from debride.data.formats.dataset_json import report_unknown
 from debride.data.formats.names import meeting, plain
 from debride.data.instances import Numbering
 from debride.data.links import unfetched
-from debride.data.patient_hint import patient_pattern_of
+from debride.data.patients import hint_at_patients, patient_of
 from debride.data.pixels import unread_endings
 from debride.data.pixels.images import endings, read_header, read_values
 from debride.data.pixels.palettes import BLACK, find_palette
@@ -101,7 +100,7 @@ def open_dataset(
     if not legend.classes:
         legend = infer_legend(root, labels, report, palette)
     cases = [
-        replace(case, patient=_patient(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
+        replace(case, patient=patient_of(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
         for case in found
     ]
     cases = with_annotated(cases, layout.annotated, legend.classes, report)
@@ -109,7 +108,7 @@ def open_dataset(
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
     used = tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits)
     if patient_pattern is None and not layout.patients:
-        _hint_at_patients(root, used)
+        hint_at_patients(root, used)
     for a, b in meeting(case.id for case in cases):
         note(root, f"has the cases {a} and {b}, whose files are one where capitals do not count (macOS, Windows)")
     return Dataset(
@@ -292,31 +291,6 @@ def _unread(root: Path) -> str:
     """A sentence on the files that are of no kind of image; empty where there are none."""
     unread = unread_endings(root)
     return f" Not read as images: {some(unread, 3)}; name a kind of your own by `pixels`." if unread else ""
-
-
-def _hint_at_patients(root: Path, cases: Iterable[Case]) -> None:
-    """Note that ids look as if cases of one patient were in several splits."""
-    if pattern := patient_pattern_of(cases):
-        note(root, f"may have cases of one patient in several splits: `patient_pattern` '{pattern}' would keep them together")
-
-
-def _patient(case: Case, layout: Layout, pattern: str | None, report: Report) -> str:
-    if case.id in layout.patients:
-        return layout.patients[case.id]
-    if pattern is None:
-        return case.patient
-    try:
-        match = re.search(pattern, case.patient)
-        if match is not None and match[1]:
-            return match[1]
-    except (re.error, IndexError) as error:
-        raise DataError(
-            "patient pattern", f"{pattern!r} cannot be used ({error})", "Give one group: '^(patient[0-9]+)'."
-        ) from None
-    report(
-        DataError("patient pattern", f"{pattern!r} finds no patient in {case.patient!r}", "Give one that fits every case id.")
-    )
-    return case.patient
 
 
 def _splits(
