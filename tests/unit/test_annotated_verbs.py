@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pytest
 from tests.datasets import save_json, save_png
 from tests.unit.test_annotated_training import CLASSES, two_organs
 
+from debride.audit.evidence import predicted_classes
 from debride.audit.findings import Finding
+from debride.audit.gather import find
 from debride.audit.raters.compare import audit_raters
 from debride.audit.repair.apply import repair
 from debride.audit.repair.decisions import Acceptance
 from debride.cli import main
+from debride.data.masks.annotated import as_drawn
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
@@ -86,50 +90,67 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Path]:
     """A set of which half the labels lack the spleen, which nobody drew there, and one lacks its liver; what a network that
     finds both says of it; and its audit."""
     folder = tmp_path_factory.mktemp("audited")
-    root = two_organs(folder / "data", {f"c{n}": ["liver"] for n in range(0, 16, 2)}, n=16, size=24)
+    root = two_organs(folder / "data", {f"c{n}": ["liver"] for n in (2, 4, 8)}, n=16, size=24)
     describe(root, groups={"site": {f"c{n}": "AB"[n % 2] for n in range(16)}})
-    (folder / "predictions").mkdir()
-    for number in range(16):
-        mask = root / "masks" / f"c{number}.png"
-        shutil.copy(mask, folder / "predictions" / mask.name)
-        dataset = open_dataset(root, format="folder")
-        label = ids_of(dataset, dataset.cases[[case.id for case in dataset.cases].index(f"c{number}")])
-        if number % 2 == 0:
+    dataset = open_dataset(root)
+    for case in dataset.cases:
+        label = ids_of(dataset, case)
+        save_png(folder / "predictions" / f"{case.id}.png", label)
+        if case.annotated == (1,):
             label[label == 2] = 0
-        if number == 4:
+        if case.id == "c4":
             label[label == 1] = 0
-        save_png(mask, label)
+        save_png(root / "masks" / f"{case.id}.png", label)
     masks, out = folder / "predictions", folder / "audit"
     assert main(["audit", str(root), "--predictions", str(masks), "--out", str(out), "--pictures", "0"]) == 0
-    return open_dataset(root), folder / "audit"
+    return open_dataset(root), out
 
 
-def findings(audit: Path) -> list[Finding]:
-    return [Finding(**json.loads(line)) for line in (audit / "findings.jsonl").read_text().splitlines()]
+def findings(out: Path) -> list[Finding]:
+    return [Finding(**json.loads(line)) for line in (out / "findings.jsonl").read_text().splitlines()]
 
 
 def test_an_audit_misses_nothing_that_nobody_drew(audited: tuple[Dataset, Path]) -> None:
-    dataset, audit = audited
-    found = findings(audit)
+    dataset, out = audited
+    found = findings(out)
     assert {finding.case for finding in found} == {"c4"}
     assert {(finding.given, finding.proposed) for finding in found} == {(0, 1)}
-    scores = [(line["case"], line["class"]) for line in rows_of(audit / "scores.csv")]
-    assert len(scores) == 24 and ("c4", "spleen") not in scores and ("c5", "spleen") in scores
-    sites = {line["case"]: line["site"] for line in rows_of(audit / "cases.csv")}
+    scores = [(line["case"], line["class"]) for line in rows_of(out / "scores.csv")]
+    assert len(scores) == 29 and ("c4", "spleen") not in scores and ("c5", "spleen") in scores
+    sites = {line["case"]: line["site"] for line in rows_of(out / "cases.csv")}
     assert sites == {case.id: dict(case.groups)["site"] for case in dataset.cases}
 
 
+def test_what_was_not_drawn_is_missing_where_nothing_is_said_of_it() -> None:
+    whole = Case("a", (), None, "a")
+    label = np.zeros((24, 24), np.uint8)
+    label[3:10, 3:10] = 1
+    seen = label.copy()
+    seen[14:20, 14:20], seen[3:8, 15:19] = 2, 1
+    probability = np.moveaxis(0.9 * np.eye(3, dtype=np.float32)[seen] + 0.1 / 3, -1, 0)
+
+    def missing(case: Case) -> list[tuple[str, int, int]]:
+        given, shown = as_drawn(case, label, probability)
+        odds = {"missing": 1.0, "any": 1.0}
+        found, _, _ = find("a", given, shown, predicted_classes(shown), None, wrong=1.0, odds=odds, typical=0.9, least=0.3)
+        return sorted((finding.kind, finding.given, finding.proposed) for finding in found)
+
+    assert missing(whole) == [("missing", 0, 1), ("missing", 0, 2)]
+    assert missing(replace(whole, annotated=(1,))) == [("missing", 0, 1)]
+    assert missing(replace(whole, annotated=(0,))) == []
+
+
 def test_repair_never_writes_a_class_that_nobody_drew(audited: tuple[Dataset, Path], tmp_path: Path) -> None:
-    dataset, audit = audited
+    dataset, out = audited
     changed = tmp_path / "audit"
-    shutil.copytree(audit, changed)
+    shutil.copytree(out, changed)
     with np.load(changed / "proposals" / "c4.npz") as file:
         numbers, proposed = file["number"], file["proposed"]
     proposed[numbers > 0] = 2  # as an audit from before would say
     np.savez_compressed(changed / "proposals" / "c4.npz", number=numbers, proposed=proposed)
     accept = Acceptance(kinds=frozenset({"missing", "empty"}), confidence=0.0)
     repair(dataset, changed, tmp_path / "none", accept)
-    repair(dataset, audit, tmp_path / "repaired", accept)
+    repair(dataset, out, tmp_path / "repaired", accept)
     for name, values in (("none", [0]), ("repaired", [0, 1])):
         copied = open_dataset(tmp_path / name)
         (case,) = [case for case in copied.cases if case.id == "c4"]
