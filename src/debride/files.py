@@ -162,6 +162,16 @@ def read_jsonl(path: Path, *, undefined: bool = False) -> list[Any]:
     ]
 
 
+def refuse_no_file(path: Path) -> None:
+    """DataError for a folder, a pipe, a socket or a device, which opening might wait for; what is not there at all passes."""
+    try:
+        special = path.exists() and not path.is_file()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+    if special:
+        raise DataError(path, "is a folder, not a file" if path.is_dir() else "is no file", "Give a file in its place.")
+
+
 def content_hash(paths: Iterable[Path], *extra: object) -> str:
     """A 32-digit hexadecimal BLAKE2b hash of the bytes of files and of the ``repr`` of further values, in the order given.
 
@@ -169,6 +179,7 @@ def content_hash(paths: Iterable[Path], *extra: object) -> str:
     """
     digest = hashlib.blake2b(repr(extra).encode(), digest_size=16)
     for path in paths:
+        refuse_no_file(path)
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
@@ -179,14 +190,14 @@ def content_hash(paths: Iterable[Path], *extra: object) -> str:
 
 def _content(path: Path) -> bytes:
     try:
-        special = path.exists() and not path.is_file()
-        if not special:
-            return path.read_bytes()
+        refuse_no_file(path)
+        return path.read_bytes()
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+    except DataError:  # which is a ValueError
+        raise
     except ValueError:  # a null byte in the path
         raise DataError(path, "is no name of a file", "Correct the name.") from None
-    raise DataError(path, "is no file", "Give a file in its place.")
 
 
 def _decoded(content: bytes, path: Path) -> str:

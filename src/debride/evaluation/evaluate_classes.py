@@ -30,7 +30,8 @@ def evaluate_classes(
     line for each case of ``splits``, and none of an unknown one. Raises DataError for a case without a class or without a
     prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set.
     """
-    out = new_folder(out, apart_from={"the data set": dataset.root})
+    sources = {"the data set": dataset.root, **({"the folder of predictions": predictions} if predictions.is_dir() else {})}
+    out = new_folder(out, apart_from=sources)
     cases, label = _targets(dataset, splits)
     file = predictions / FILE if predictions.is_dir() else predictions
     probability = _match(file, cases, dataset, splits)

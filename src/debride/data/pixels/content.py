@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from debride.data.links import unfetched
+from debride.files import refuse_no_file
 from debride.types import DataError
 
 _HEAD = 1024
@@ -52,8 +53,9 @@ WORDS = {
 def content_of(path: Path) -> str | None:
     """The content of a file, one of ``WORDS``; None where its first bytes do not tell, and where it cannot be opened.
 
-    Raises DataError for what is certainly no image: pointers, web pages, text, archives, other pictures.
+    Raises DataError for what is certainly no image: pointers, web pages, text, archives, other pictures, and what is no file.
     """
+    refuse_no_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

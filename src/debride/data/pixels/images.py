@@ -16,7 +16,7 @@ from debride.data.pixels.kind import Array
 from debride.data.pixels.palettes import OwnColours, own_colours
 from debride.data.pixels.pictures import Pictures
 from debride.data.same_grid import Grid, turn_onto, turned
-from debride.files import atomic_files, atomic_path, content_hash
+from debride.files import atomic_files, atomic_path, content_hash, refuse_no_file
 from debride.notes import note
 from debride.types import IGNORE, DataError, Dataset, Geometry, Palette
 
@@ -160,11 +160,14 @@ def copy_image(source: Path, target: Path) -> Path:
 
     Raises DataError for a file that cannot be read.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    refuse_no_file(source)
     try:
-        find_pixels(source).copy(source, target)
-    except (FileNotFoundError, PermissionError) as error:
+        with source.open("rb"):
+            pass
+    except OSError as error:
         raise DataError(source, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    find_pixels(source).copy(source, target)
     return target
 
 
