@@ -18,6 +18,9 @@ _ORIENTATION = 274
 _READ = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 """Frames that are read: baseline, extended and progressive ones, in Huffman or arithmetic codes."""
 
+_SMALLER = 1 << 12
+"""Times that a picture becomes smaller at most: a block of 8 x 8 takes a bit, and half of one in arithmetic codes."""
+
 _HEADERS = 1 << 20
 """Bytes in which the frame of a file stands."""
 
@@ -45,7 +48,7 @@ def read(path: Path) -> Raster:
     _refuse_frame(path, content)
     picture = JpegImageFile(io.BytesIO(content))
     known = _head(path, picture)
-    refuse_claim(path, picture.width * picture.height * known.channels, len(content), 1 << 40)
+    refuse_claim(path, picture.width * picture.height * known.channels, len(content), _SMALLER)
     if b"\xff\xd9" not in content[-(1 << 16) :] and b"\xff\xd9" not in content:
         raise DataError(path, "ends without its end marker: it is cut off", _RESTORE)
     return Raster(known, with_axis(np.asarray(picture)))

@@ -6,6 +6,7 @@ what it does not know into 8-bit colours, tifffile alone has no LZW. What no one
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from debride.types import DataError
 
 _PLAIN, _PACKBITS, _DEFLATE = 1, 32773, (8, 32946)
 _SMALLER = {_PLAIN: 1, 5: 4096, _PACKBITS: 64, **dict.fromkeys(_DEFLATE, INFLATES)}
-"""Times that a compression makes data smaller at most; 5 is LZW. JPEG and facsimile codes have no such limit."""
+"""Times that a compression makes data smaller at most; 5 is LZW."""
+
+_MUCH_SMALLER = 1 << 17
+"""The same for all others but facsimile codes, of which one bit may be a row."""
 
 _GREY, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
 _JPEG = (6, 7)
@@ -39,18 +43,14 @@ _KEPT_TAGS = (269, 270, 271, 272, 274, 282, 283, 285, 286, 287, 296, 305, 306, 3
 
 def head(path: Path) -> RasterHead:
     """What a TIFF says of itself."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with _tifffile().TiffFile(path) as file:
         return _head(path, file)
 
 
 def read(path: Path) -> Raster:
     """A TIFF with all its numbers as stored. Raises DataError for what no decoder at hand reads faithfully, and for data that
     lie beyond the end of the file."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with _tifffile().TiffFile(path) as file:
         known, page = _head(path, file), _page(file)
         _refuse_missing(path, page)
         if _by_tifffile(page):
@@ -68,8 +68,7 @@ def write_like(source: Path, values: Array, colours: dict[int, Colour], target: 
     Number type, palette, alpha, orientation, resolution and descriptions stay, and compression where it can be written: else it
     becomes deflate. ``colours`` are those of indices beyond its palette.
     """
-    import tifffile
-
+    tifffile = _tifffile()
     old = read(source)
     largest = int(values.max(initial=0))
     palette: Array | None = None
@@ -120,6 +119,14 @@ def _write_by_pillow(numbers: Array, palette: Array | None, compression: int, ta
     picture.save(target, compression=_PILLOW_WRITES[compression], tiffinfo=kept)
 
 
+def _tifffile() -> Any:
+    """tifffile, which would log on standard error what is refused here."""
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return tifffile
+
+
 def _head(path: Path, file: Any) -> RasterHead:
     if len(file.pages) != 1 or file.series[0].size != file.pages[0].size or file.pages[0].imagedepth != 1:
         raise DataError(path, "holds several pages", "Export one file per image, or a volume as NIfTI.")
@@ -165,7 +172,7 @@ def _refuse_missing(path: Path, page: Any) -> None:
     if any(start <= 0 or length <= 0 or start + length > end for start, length in segments):
         raise DataError(path, "has strips of pixels that lie beyond its end: it is cut off", _RESTORE)
     size = -(-page.imagewidth * page.imagelength * page.samplesperpixel * int(page.bitspersample) // 8)
-    refuse_claim(path, size, sum(length for _, length in segments), _SMALLER.get(int(page.compression), 1 << 40))
+    refuse_claim(path, size, sum(length for _, length in segments), _SMALLER.get(int(page.compression), max(_MUCH_SMALLER, page.imagewidth)))
 
 
 def _by_tifffile(page: Any) -> bool:
