@@ -99,7 +99,7 @@ def _judged(subject: Subject, mutation: Mutation, name: str, exercise: Exercise,
                     outcome, detail = "silent", difference(now, healthy)
     except (DataError, RefusedError) as error:
         outcome, detail = "refused", str(error)
-        if not any(word in detail for word in (*_names(mutation), *([str(subject.root)] if subject.joined else []))):
+        if not any(word in detail for word in (*_names(mutation), *_joined(subject, mutation))):
             outcome = "unnamed"
         if "Unable to allocate" in detail or "MemoryError" in detail:
             outcome = "memory"
@@ -154,6 +154,11 @@ def _healthy(subject: Subject, exercise: Exercise) -> Any:
             _known[key] = exercise.run(work)
         take_notes()
     return _known[key]
+
+
+def _joined(subject: Subject, mutation: Mutation) -> tuple[str, ...]:
+    """Folders that a message may name where files are read together."""
+    return (str(subject.root), f"{mutation.file.parent.name}/") if subject.joined else ()
 
 
 def _names(mutation: Mutation) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ class NpzSet(Subject):
     """One compressed file of images and classes."""
 
     name = "npz"
+    joined = True
     pack: Any = staticmethod(np.savez_compressed)
 
     def build(self) -> None:

@@ -8,6 +8,7 @@ import shutil
 import struct
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -73,6 +74,7 @@ class RunFolder(Subject):
     """A training of two epochs with a label state, cut off after the first."""
 
     name = "runs"
+    joined = True
 
     def build(self) -> None:
         build_folder(self.data, n=5, size=16)
@@ -113,7 +115,7 @@ class RunFolder(Subject):
         inside = "resume" in file.parts
         found = {"state": Exercise("state", self.state)} if inside else {"load": Exercise("load", self.load, self.may_differ)}
         if seed % RESUMED == 0 or (file.name == "metrics.jsonl" and seed % 3 == 0):
-            found["resume"] = Exercise("resume", self.resume)
+            found["resume"] = Exercise(f"resume {file.name}", partial(self.resume, file))
         if seed % RARELY == 0 and not inside:
             found["predict"] = Exercise("predict", self.predict, self.may_differ_in_masks)
         return found
@@ -167,13 +169,14 @@ class RunFolder(Subject):
         weights = {name: tensor.numpy() for name, tensor in trained.method.state_dict().items()}
         return {"counters": read, "optimiser": plain, "labels": labels, "weights": weights}
 
-    def resume(self, work: Path) -> dict[str, Any]:
-        """What the training ends with."""
+    def resume(self, file: Path, work: Path) -> dict[str, Any]:
+        """What the training ends with, but for what it does not look at."""
         out = work / "run"
         shutil.copytree(self.root, out, symlinks=True)
         self.train(out, "--resume")
         read = {path.name: path.read_bytes() for path in sorted((out / "weights").glob("*.safetensors"))}
-        read.pop("epoch-0001.safetensors", None)
+        for name in ("epoch-0001.safetensors", file.name):
+            read.pop(name, None)
         return {**read, "scores": (out / "label_scores.csv").exists()}
 
     def predict(self, work: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,7 @@ class TableTexts(TextSet):
             rows.append(f"c{n},images/case00{n}.png,{'polyp' if n % 2 else 'none'},{split},P{n},{int(n == 0)}")
         (self.root / "labels.csv").write_text("\n".join(rows) + "\n")
         (self.root / "splits.json").unlink()
+        shutil.rmtree(self.root / "masks")
         save_json(self.root / "dataset.json", {"classes": ["none", "polyp"]})
 
     def said(self) -> Said:

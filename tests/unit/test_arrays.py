@@ -231,3 +231,21 @@ def test_an_encrypted_archive(tmp_path: Path) -> None:
 def test_a_member_that_is_no_array(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataError, match=r"is no \.npz file that can be read"):
         arrays.array(archive(tmp_path / "a.npz", content), "a")
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", a=np.zeros(3), b=np.ones(3))
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("a.npy", member(np.ones(3)))
+    for read in (arrays.names, lambda path: arrays.array(path, "b")):
+        with pytest.raises(DataError, match=r"holds a\.npy more than once"):
+            read(path)
+
+
+def test_a_name_that_its_member_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", compressed=False, images=np.zeros(3), labels=np.ones(3))
+    content = path.read_bytes()
+    at = content.rindex(b"labels.npy")  # in the directory at the end
+    path.write_bytes(content[:at] + b"lapels" + content[at + 6 :])
+    with pytest.raises(DataError, match=r"is no \.npz file that can be read"):
+        arrays.array(path, "images")

@@ -7,6 +7,7 @@ that raises stops at the first.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def read_people(
 
 
 def read_splits(path: Path, lists: dict[str, Any], known: Collection[str], report: Report) -> dict[str, Split]:
-    """Split by case id from lists of ids; reports unknown splits, unknown ids and ids in two splits."""
+    """Split by case id from lists of ids; reports unknown splits, unknown ids, and ids that stand twice."""
     splits: dict[str, Split] = {}
     for name, ids in lists.items():
         if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
@@ -100,15 +101,11 @@ def read_splits(path: Path, lists: dict[str, Any], known: Collection[str], repor
         split = read_split_name(path, name, report)
         ids = [plain(id, path) for id in ids]
         report_unknown(path, ids, known, report)
+        again = sorted(id for id, number in Counter(ids).items() if number > 1)
         twice = [id for id in ids if splits.setdefault(id, split) != split]
-        if twice:
-            report(
-                DataError(
-                    path,
-                    f"puts {quoted(twice)} in {split} and in another split",
-                    "List every case in one split.",
-                )
-            )
+        for some_ids, problem in ((again, f"more than once in {split}"), (twice, f"in {split} and in another split")):
+            if some_ids:
+                report(DataError(path, f"puts {quoted(some_ids)} {problem}", "List every case once, in one split."))
     return splits
 
 

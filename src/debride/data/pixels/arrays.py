@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,6 +184,7 @@ def _header(path: Path, name: str, member: IO[bytes], stored: int) -> tuple[tupl
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_names(path, archive)
             yield archive
     except FileNotFoundError as error:
         raise unfetched(path) or DataError(path, "does not exist", "Give the path of a .npz file.") from error
@@ -191,3 +193,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except Exception as error:  # of NumPy, zipfile, the decoders and the parser of headers, a dozen unrelated kinds
         problem = f"is no .npz file that can be read ({error or type(error).__name__})"
         raise DataError(path, problem, "Restore the file from its source.") from error
+
+
+def _check_names(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuses a name that stands twice, and one that the member itself, whose header names it again, does not have."""
+    present = archive.infolist()
+    twice = [name for name, number in Counter(info.filename for info in present).items() if number > 1]
+    if twice:
+        raise DataError(path, f"holds {twice[0]} more than once", "Save each array once, with numpy.savez.")
+    for info in present:
+        archive.open(info).close()
