@@ -141,6 +141,15 @@ def test_planes_are_turned_and_another_slice_is_not_the_same_place() -> None:
     assert "1 voxels" in str(compare(grid((5, 6), moved(AFFINE, (0, 0, 1))), grid((5, 6), AFFINE)))
 
 
+@pytest.mark.parametrize("origin", [0, 1e7, -3e9])
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e5])
+def test_far_and_small_grids_lie_on_themselves(origin: float, scale: float) -> None:
+    affine = oblique((0.5 * scale, 0.8 * scale, 3 * scale), (10, -20, 35), (origin * scale, 7 * scale, -origin * scale))
+    for shape in ((4, 5, 6), (5, 6)):
+        assert compare(grid(shape, affine), grid(shape, affine)) == Turn(tuple(range(len(shape))))
+        assert isinstance(compare(grid(shape, moved(affine, (0, 0.2, 0))), grid(shape, affine)), str)
+
+
 def test_what_is_turned_is_noted_once_for_its_kind() -> None:
     take_notes()
     mirrored = moved(AFFINE, (5, 0, 0)) @ np.diag([-1, 1, 1, 1])

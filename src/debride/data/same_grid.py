@@ -75,6 +75,7 @@ def turn_onto(own: Grid, reference: Grid, path: Path, of: str, other: Path, said
     return found
 
 
+@np.errstate(all="ignore")  # numbers of a damaged header may be of any size: they are then far from each other
 def compare(own: Grid, reference: Grid) -> Turn | str:
     """How arrays on ``own`` are turned to lie as those on ``reference``, or why they cannot, as the end of a sentence."""
     same = Turn(tuple(range(len(own.shape))))
@@ -121,19 +122,20 @@ def _mirrored(array: npt.NDArray[Number], how: Turn) -> npt.NDArray[Number]:
 
 def _corners_apart(own: Grid, reference: Grid, how: Turn) -> Reals:
     """How far each corner voxel (n, 3) of a grid that is turned lies from that of the reference, in its voxels (x, y, z)."""
-    back = np.linalg.pinv(_matrix(reference))
+    mine, other = _matrix(own), _matrix(reference)
     corners = np.array(list(product(*((0, length - 1) for length in own.shape))), np.float64)
     there = corners[:, list(how.order)]
     for axis in how.flipped:
         there[:, axis] = reference.shape[axis] - 1 - there[:, axis]
-    apart: Reals = (_placed(corners) @ (back @ _matrix(own)).T - _placed(there))[:, :3]
+    mm = _xyz(corners) @ mine[:3, :3].T + (mine[:3, 3] - other[:3, 3])
+    apart: Reals = mm @ np.linalg.pinv(other[:3, :3]).T - _xyz(there)
     return apart
 
 
-def _placed(indices: Reals) -> Reals:
-    """Voxel indices (n, d) in array order as (x, y, z, 1)."""
+def _xyz(indices: Reals) -> Reals:
+    """Voxel indices (n, d) in array order as x, y, z."""
     count, ndim = indices.shape
-    return np.hstack((indices[:, ::-1], np.zeros((count, 3 - ndim)), np.ones((count, 1))))
+    return np.hstack((indices[:, ::-1], np.zeros((count, 3 - ndim))))
 
 
 def _matrix(grid: Grid) -> Reals:
