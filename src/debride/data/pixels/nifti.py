@@ -138,7 +138,8 @@ def _stored(volume: Any) -> Array:
     is verified."""
     proxy = volume.dataobj
     scaled = (proxy.slope, proxy.inter) != (1, 0)
-    voxels = np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        voxels = np.asarray(proxy, np.float32) if scaled else np.asanyarray(proxy)
     file = volume.file_map["image"].fileobj
     while isinstance(file, gzip.GzipFile) and file.read(_BLOCK):
         pass

@@ -172,7 +172,8 @@ def _refuse_missing(path: Path, page: Any) -> None:
     if any(start <= 0 or length <= 0 or start + length > end for start, length in segments):
         raise DataError(path, "has strips of pixels that lie beyond its end: it is cut off", _RESTORE)
     size = -(-page.imagewidth * page.imagelength * page.samplesperpixel * int(page.bitspersample) // 8)
-    refuse_claim(path, size, sum(length for _, length in segments), _SMALLER.get(int(page.compression), max(_MUCH_SMALLER, page.imagewidth)))
+    smaller = _SMALLER.get(int(page.compression), max(_MUCH_SMALLER, page.imagewidth))
+    refuse_claim(path, size, sum(length for _, length in segments), smaller)
 
 
 def _by_tifffile(page: Any) -> bool:
