@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,8 +60,8 @@ class CaseWork:
 
     def done(self, case: str, stamp: str, files: Iterable[Path]) -> None:
         """Records a case whose ``files`` are written."""
-        sizes = _sizes(self.folder, [file.name for file in files])
-        append_jsonl(self.folder / UNFINISHED, {"case": case, "stamp": stamp, "files": sizes})
+        self._done[case] = DoneCase(case, stamp, _sizes(self.folder, [file.name for file in files]))
+        append_jsonl(self.folder / UNFINISHED, asdict(self._done[case]))
 
 
 @contextmanager
@@ -74,14 +74,25 @@ def case_work(out: Path, made_by: Mapping[str, Any], *, resume: bool = False, ke
     with exclusive(out):
         done = _begin(out, dict(made_by), resume)
         work = CaseWork(out, keep_going, _done=done)
-        yield work
+        try:
+            yield work
+        except BaseException:
+            if not work._done:  # nothing to go on with
+                (out / UNFINISHED).unlink(missing_ok=True)
+            raise
         with writing(out):
-            if work.left_out:
-                rows = ((case, error.where, error.problem, error.remedy) for case, error in work.left_out.items())
-                write_csv(out / LEFT_OUT, ("case", "file", "problem", "remedy"), rows)
-            else:
-                (out / LEFT_OUT).unlink(missing_ok=True)
+            write_left_out(out, work.left_out)
+            if not work.left_out:
                 (out / UNFINISHED).replace(out / FINISHED)
+
+
+def write_left_out(out: Path, left_out: Mapping[str, DataError]) -> None:
+    """Writes left_out.csv, a line for each case that was left out, or removes it where there is none."""
+    if left_out:
+        rows = ((case, error.where, error.problem, error.remedy) for case, error in left_out.items())
+        write_csv(out / LEFT_OUT, ("case", "file", "problem", "remedy"), rows)
+    else:
+        (out / LEFT_OUT).unlink(missing_ok=True)
 
 
 def stamp_of(files: Iterable[Path]) -> str:

@@ -180,7 +180,7 @@ def test_predicted_masks_have_the_raw_values_of_the_data_set(trained: Path, debr
     answer = debride("predict", trained / "run", trained / "data", "--out", tmp_path / "masks", "--probabilities")
     assert answer.code == 0 and "1 masks" in answer.out
     (case,) = open_dataset(trained / "data").of("test")
-    assert {path.name for path in (tmp_path / "masks").iterdir()} == {f"{case.id}.png", f"{case.id}.npy"}
+    assert {path.name for path in (tmp_path / "masks").glob("[!.]*")} == {f"{case.id}.png", f"{case.id}.npy"}
     mask = np.asarray(Image.open(tmp_path / "masks" / f"{case.id}.png"))
     probability = np.load(tmp_path / "masks" / f"{case.id}.npy")
     assert set(np.unique(mask)) <= {0, 255}
@@ -213,7 +213,7 @@ def test_predict_names_that_hold_an_at_sign(trained: Path, debride: Command, tmp
         for kind in ("images", "masks"):
             (tmp_path / "data" / kind / f"{old}.png").rename(tmp_path / "data" / kind / f"{new}.png")
     assert debride("predict", trained / "run", tmp_path / "data", "--out", tmp_path / "masks").code == 0
-    names = {path.stem for path in (tmp_path / "masks").iterdir()}
+    names = {path.stem for path in (tmp_path / "masks").glob("[!.]*")}
     assert names == {"scan@1", "scan@2", "case002", "case003", "case004", "case005"}
 
 
@@ -236,8 +236,8 @@ def test_nnunet_pictures_with_an_ignore_label(debride: Command, tmp_path: Path) 
     assert np.isfinite(record["train"]["loss"]) and 0 <= record["val"]["dice"] <= 1
     assert described(tmp_path / "run")["ignore"] == 4
     assert debride("predict", tmp_path / "run", root, "--out", tmp_path / "masks").code == 0
-    assert {path.name for path in (tmp_path / "masks").iterdir()} == {"p03_s0.png", "p03_s1.png"}
-    assert all((np.asarray(Image.open(path)) < 4).all() for path in (tmp_path / "masks").iterdir())
+    assert {path.name for path in (tmp_path / "masks").glob("[!.]*")} == {"p03_s0.png", "p03_s1.png"}
+    assert all((np.asarray(Image.open(path)) < 4).all() for path in (tmp_path / "masks").glob("[!.]*"))
     assert debride("evaluate", tmp_path / "masks", root, "--out", tmp_path / "evaluation").code == 0
 
 
@@ -265,7 +265,7 @@ def test_predict_a_folder_of_channel_files(debride: Command, tmp_path: Path) -> 
     root = build_nnunet_3d(tmp_path / "data")
     assert debride("train", "ce", root, "--out", tmp_path / "run", *SMALL, "--patch-size", 8, 16, 16).code == 0
     assert debride("predict", tmp_path / "run", root / "imagesTs", "--out", tmp_path / "masks").code == 0
-    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["vol05.nii.gz"]
+    assert [path.name for path in (tmp_path / "masks").glob("[!.]*")] == ["vol05.nii.gz"]
 
 
 def test_several_raters(debride: Command, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_several_raters(debride: Command, tmp_path: Path) -> None:
     assert len({image for _, image, _ in description["train"]}) == 4, "raters of an image share its working image"
     assert description["trusted"] == ["scan0@rater1"]
     assert debride("predict", tmp_path / "run", root, "--out", tmp_path / "masks").code == 0
-    assert {path.name for path in (tmp_path / "masks").iterdir()} == {f"scan{i}.png" for i in range(6)}
+    assert {path.name for path in (tmp_path / "masks").glob("[!.]*")} == {f"scan{i}.png" for i in range(6)}
     answer = debride("evaluate", tmp_path / "masks", root, "--out", tmp_path / "evaluation", "--splits", "train", "val")
     assert answer.code == 0 and "| foreground |" in answer.out
     with (tmp_path / "evaluation" / "cases.csv").open() as file:

@@ -234,7 +234,7 @@ def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path, monkey
     ):
         answer = debride("predict", *words, "--out", tmp_path / "masks")
         assert answer.code == 2 and says in answer.err
-        assert not list(tmp_path.glob("masks/*"))
+        assert not list(tmp_path.glob("masks/[!.]*"))
     for out in (tmp_path / "grey", tmp_path / "grey" / "a.png", pictures / "masks"):
         answer = debride("predict", run, pictures, "--out", out)
         assert answer.code == 2 and answer.err.startswith(f"debride: {out}: ")

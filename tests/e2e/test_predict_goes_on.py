@@ -129,3 +129,25 @@ def test_names_that_no_mask_can_have(name: str, trained: Path, pictures: Path, d
         answer = debride(*verb, root, *out, *more)
         assert answer.code == 2 and "makes a case of the name" in answer.err, (verb, answer)
     assert not (tmp_path / "out").exists() and debride("check", root).code == 1
+
+
+def test_an_evaluation_without_what_cannot_be_read(debride: Command, tmp_path: Path) -> None:
+    root = build_folder(tmp_path / "data", splits=False)
+    shutil.copytree(root / "masks", tmp_path / "masks")
+    first, second, *rest = sorted((tmp_path / "masks").iterdir())
+    cut(first)
+    second.unlink()
+    words = ["evaluate", tmp_path / "masks", root, "--splits", "train", "val", "--out", tmp_path / "out"]
+    assert debride(*words).code == 2 and not (tmp_path / "out").exists()
+    answer = debride(*words, "--keep-going")
+    assert answer.code == 1 and answer.err.count("left out: ") == 2
+    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["case"] for row in rows) == [path.stem for path in rest]
+    assert {float(row["dice"]) for row in rows} == {1.0}
+    with (tmp_path / "out" / "left_out.csv").open(newline="") as file:
+        assert sorted(row["case"] for row in csv.DictReader(file)) == [first.stem, second.stem]
+    shutil.rmtree(tmp_path / "masks")
+    (tmp_path / "masks").mkdir()
+    answer = debride(*words[:-1], tmp_path / "none", "--keep-going")
+    assert answer.code == 2 and not (tmp_path / "none").exists()

@@ -175,7 +175,7 @@ def test_sums_within_the_tolerance_are_taken(tmp_path):
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"predictions\.csv: cannot be read"):
-        evaluate_classes(tmp_path, data_set(tmp_path / "data"), tmp_path / "out")
+        evaluate_classes(tmp_path, data_set(tmp_path / "data"), tmp_path.with_name("out"))
 
 
 def test_cases_are_matched_by_id_and_measured(task):

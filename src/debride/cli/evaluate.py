@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, add_keep_going, tell_left_out
+from debride.types import DataError
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -19,6 +20,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--splits", nargs="+", default=["test"], choices=["train", "val", "test"], help="splits to evaluate (default: test)"
     )
+    add_keep_going(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
@@ -28,6 +30,8 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.evaluation.evaluations import EVALUATIONS
 
     dataset = open_from(arguments)
-    EVALUATIONS[dataset.task](arguments.predictions, dataset, arguments.out, splits=tuple(arguments.splits))
+    left_out: list[DataError] = []
+    options = {"splits": tuple(arguments.splits), "leave_out": left_out.append if arguments.keep_going else None}
+    EVALUATIONS[dataset.task](arguments.predictions, dataset, arguments.out, **options)
     print((arguments.out / "summary.md").read_text())
-    return 0
+    return tell_left_out(left_out, arguments.out, "Mend the cause and evaluate again.")

@@ -82,21 +82,20 @@ def trust_of(arguments: argparse.Namespace, *named: str | None) -> Trust:
     return Trust(arguments.trust_code, frozenset(name for name in named if name))
 
 
-def add_case_work(parser: argparse.ArgumentParser) -> None:
-    """The options of work that is done case by case."""
-    parser.add_argument("--resume", action="store_true", help="go on with what was cut off in --out; what is whole is kept")
+def add_keep_going(parser: argparse.ArgumentParser) -> None:
+    """The option of work that is done case by case."""
     parser.add_argument(
         "--keep-going", action="store_true", help="leave out cases that cannot be read, list them in left_out.csv, exit with 1"
     )
 
 
-def tell_left_out(left_out: Sequence[DataError], out: Path) -> int:
-    """Says on standard error which cases were left out, and returns the exit code."""
+def tell_left_out(left_out: Sequence[DataError], out: Path, remedy: str) -> int:
+    """Says on standard error which cases were left out, and what to do; returns the exit code."""
     for error in left_out:
         print(f"left out: {error}", file=sys.stderr)
     if left_out:
         many = f"{len(left_out)} case{'s were' if len(left_out) > 1 else ' was'} left out"
-        print(f"debride: {many}, see {out / 'left_out.csv'}. Mend the cause and use --resume.", file=sys.stderr)
+        print(f"debride: {many}, see {out / 'left_out.csv'}. {remedy}", file=sys.stderr)
     return 1 if left_out else 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_case_work, add_trust, tell_left_out, trust_of
+from debride.cli.options import Verbs, add_keep_going, add_trust, tell_left_out, trust_of
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -30,7 +30,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--largest-component", action="store_true", help="keep the largest connected piece of every foreground class alone"
     )
-    add_case_work(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the predictions in --out; what is whole is kept")
+    add_keep_going(parser)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     add_dataset_options(parser)
     add_trust(parser, named=True)
@@ -56,4 +57,4 @@ def answer(arguments: argparse.Namespace) -> int:
         keep_going=arguments.keep_going,
     )
     print(f"{arguments.out}: {predicted.count} {task_of(arguments.run_folder).predicted}")
-    return tell_left_out(predicted.left_out, arguments.out)
+    return tell_left_out(predicted.left_out, arguments.out, "Mend the cause and use --resume.")

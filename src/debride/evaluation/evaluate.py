@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from debride import escapes
+from debride.case_work import write_left_out
 from debride.data.formats.names import name_of
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
@@ -38,6 +39,7 @@ def evaluate_folder(
     distances: bool = True,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    leave_out: Callable[[DataError], None] | None = None,
 ) -> list[ClassSummary]:
     """Compare the predictions in a folder with a data set's labels; writes cases.csv, summary.json and summary.md to ``out``.
 
@@ -45,22 +47,35 @@ def evaluate_folder(
     raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. A prediction in another
     orientation is turned to lie as its reference, in whose spacing distances are. Classes that were not drawn in a case have
     no row there. Where cases name groups, these are columns and tables too. One case is in memory at a time; ``progress`` is
-    called with the number of cases done.
+    called with the number of cases done. With ``leave_out``, which is called with what is wrong, a case without a
+    prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv.
     Raises DataError naming the file for a prediction that is missing, given twice, unreadable, on another grid, or without a
     case in ``splits``; and for ``out`` as ``new_folder`` does.
     """
     dataset = reference if isinstance(reference, Dataset) else open_dataset(reference)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of predictions": predictions})
-    pairs = match_predictions(predictions, dataset, splits)
+    left_out: dict[str, DataError] = {}
+    pairs = match_predictions(predictions, dataset, splits, None if leave_out is None else left_out)
     rows: list[Row] = []
     for done, (case, path) in enumerate(pairs, start=1):
-        rows += _score(case, path, dataset, distances)
+        try:
+            rows += _score(case, path, dataset, distances)
+        except DataError as error:
+            if leave_out is None:
+                raise
+            left_out[case.id] = error
         if progress is not None:
             progress(done)
+    if left_out and leave_out:
+        for problem in left_out.values():
+            leave_out(problem)
+        if not rows:
+            raise next(iter(left_out.values()))
     summaries = summarise(rows, seed)
-    groups = GroupColumns([case for case, _ in pairs])
+    groups = GroupColumns([case for case, _ in pairs if case.id not in left_out])
     tables = _group_tables(groups, rows, dataset.classes)
     with atomic_folder(out) as folder:
+        write_left_out(folder, left_out)
         lines = ([*line, *groups.cells(line[0])] for line in _lines(rows, dataset.classes))
         write_csv(folder / "cases.csv", (*_BEFORE, *METRICS, "unit", *groups.names), lines)
         summary = _summary_json(summaries, rows, dataset, predictions, splits)
@@ -69,12 +84,14 @@ def evaluate_folder(
     return summaries
 
 
-def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Split]) -> list[tuple[Case, Path]]:
+def match_predictions(
+    predictions: Path, dataset: Dataset, splits: Sequence[Split], missing: dict[str, DataError] | None = None
+) -> list[tuple[Case, Path]]:
     """Each case of the splits with its prediction's file, in the order of the data set.
 
     Every image or NIfTI file in the folder counts as a prediction; other files (probabilities, JSON) and predictions of other
     splits are passed over. Raises DataError if the splits are empty or a case has no label, and for missing or ambiguous
-    predictions and those of unknown cases.
+    predictions and those of unknown cases. ``missing`` gets what is wrong with cases without a prediction in its place.
     """
     cases = dataset.of(*splits)
     names = " and ".join(splits)
@@ -88,7 +105,11 @@ def match_predictions(predictions: Path, dataset: Dataset, splits: Sequence[Spli
         name = case.id if case.id in files else image_id(case)
         if name not in files:
             remedy = f"Predict every case of split {names}."
-            raise DataError(predictions / f"{name}.*", f"is missing: no prediction for case {case.id}", remedy)
+            absent = DataError(predictions / f"{name}.*", f"is missing: no prediction for case {case.id}", remedy)
+            if missing is None:
+                raise absent
+            missing[case.id] = absent
+            continue
         pairs.append((case, files[name]))
     known = {name for case in dataset.cases for name in (case.id, image_id(case))}
     for name, path in files.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,23 @@ from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 
 def evaluate_classes(
-    predictions: Path, dataset: Dataset, out: Path, *, splits: Sequence[Split] = ("test",), seed: int = 0
+    predictions: Path,
+    dataset: Dataset,
+    out: Path,
+    *,
+    splits: Sequence[Split] = ("test",),
+    seed: int = 0,
+    leave_out: Callable[[DataError], None] | None = None,
 ) -> Measures:
     """Compare predicted classes with a data set's; writes cases.csv, summary.json, summary.md, confusion.png to ``out``.
 
     ``predictions`` is a file as ``write_predictions`` writes it, or a folder that holds it as ``predictions.csv``; it has one
     line for each case of ``splits``, and none of an unknown one. Raises DataError for a case without a class or without a
-    prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set.
+    prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set. ``leave_out`` is refused:
+    a table is read as a whole.
     """
+    if leave_out is not None:
+        raise DataError("`keep_going`", "is for masks", "Leave it out: a table of classes is read as a whole.")
     sources = {"the data set": dataset.root, **({"the folder of predictions": predictions} if predictions.is_dir() else {})}
     out = new_folder(out, apart_from=sources)
     cases, label = _targets(dataset, splits)
