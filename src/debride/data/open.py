@@ -227,16 +227,16 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
     """
     files: Counter[int] = Counter()
     first: dict[int, Path] = {}
-    numbering, one_bit = Numbering(), True
+    numbering, ones = Numbering(), list[Path]()
     for path in labels:
         try:
             label = read_values(path, palette)[0]
             present = np.unique(label).tolist()
-            one_bit &= 1 not in present or read_header(path).few_bits == 1
         except DataError as problem:
             report(problem)
             continue
         numbering.add(label)
+        ones += [path] if 1 in present else []
         files.update(present)
         first.update({value: path for value in present if value not in first})
     values = sorted(files)
@@ -247,7 +247,7 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
         report(DataError(palette.file, message, _DESCRIBE))
     if values in ([0, 1], [0, 255]):
         return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in values else {})
-    if values == [0, 1, 255] and one_bit:
+    if values == [0, 1, 255] and all(read_header(path).few_bits == 1 for path in ones):
         return Legend(("background", "foreground"), values={0: 0, 1: 1, 255: 1})
     if len(values) == 1:
         report(DataError(root, f"has no label value but {values[0]}", _DESCRIBE))
