@@ -30,7 +30,7 @@ def test_a_damaged_result_and_a_damaged_noise_are_made_again(tmp_path: Path, cap
     dice = json.loads(result.read_text())["last"]["dice"]
     result.write_text(result.read_text().replace('"dice"', '"dise"'))
     assert main([*words, "--resume"]) == 2
-    assert "last.dice is missing. Remove this file and use --resume" in capfd.readouterr().err
+    assert "best.dice is missing. Remove this file and use --resume" in capfd.readouterr().err
     result.unlink()
     (noise,) = (tmp_path / "out").rglob("noise.json")
     noise.write_text("{}")

@@ -103,7 +103,7 @@ def test_what_is_no_text_file(read: object, tmp_path: Path) -> None:
     pipe, latin = tmp_path / "pipe", tmp_path / "latin"
     os.mkfifo(pipe)
     latin.write_bytes("größe\n".encode("latin-1"))
-    for path, message in ((tmp_path, "is no file"), (pipe, "is no file"), (latin, "is not UTF-8")):
+    for path, message in ((tmp_path, "is a folder, not a file"), (pipe, "is no file"), (latin, "is not UTF-8")):
         with pytest.raises(DataError, match=message):
             read(path)
 
