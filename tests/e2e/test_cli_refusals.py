@@ -227,8 +227,11 @@ def test_predict_refuses(trained: Path, debride: Command, tmp_path: Path, monkey
         ([tmp_path / "nowhere", pictures], f"{tmp_path}/nowhere/run.json: does not exist"),
         ([tmp_path / "grey" / "a.png", pictures], "a.png/run.json: does not exist"),
         ([run, pictures, "--checkpoint", "7"], "epoch-0007.safetensors: does not exist. Weights in this run: best, epoch-0001"),
-        ([run, pictures, "--checkpoint", "²"], "does not exist"),
-        ([run, pictures, "--checkpoint", "newest"], "newest.safetensors: does not exist"),
+        ([run, pictures, "--checkpoint", "²"], "is neither best, last nor an epoch's number"),
+        (
+            [run, pictures, "--checkpoint", "newest"],
+            "--checkpoint newest: is neither best, last nor an epoch's number. Weights in this run",
+        ),
         ([run, pictures, "--device", "cuda"], "--device cuda: "),
         ([run, pictures, "--device", "tpu"], "invalid choice: 'tpu'"),
     ):
