@@ -139,7 +139,10 @@ def test_corrupt_spares_trusted_cases_and_other_splits(debride: Command, tmp_pat
         if path.read_bytes() != (tmp_path / "noisy" / "masks" / path.name).read_bytes()
     }
     assert changed == set(report["cases"]) == {c.id for c in source.of("train")} - {"case001", "case004"}
-    assert [c.id for c in open_dataset(tmp_path / "noisy").cases if c.trusted] == ["case001", "case004"]
+    assert not any(case.trusted for case in open_dataset(tmp_path / "noisy").cases), "the data set marks none itself"
+    assert "noisy does not mark the cases that --trusted named: name that file again" in answer.err
+    again = open_dataset(tmp_path / "noisy", trusted=tmp_path / "trusted.txt")  # as the note says
+    assert [case.id for case in again.cases if case.trusted] == ["case001", "case004"]
 
 
 def test_corrupt_to_a_wanted_dice(debride: Command, tmp_path: Path) -> None:
