@@ -61,7 +61,7 @@ def judge(kind: str, count: int, subjects: dict[str, Subject]) -> None:
     assert not bad, f"{Counter(finding.outcome for finding in found)}:\n" + "\n".join(map(str, bad[:10]))
 
 
-@pytest.mark.system
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutations_are_refused_or_read_as_they_are(kind: str, subjects: dict[str, Subject]) -> None:
     judge(kind, FEW, subjects)

@@ -152,3 +152,22 @@ def test_a_whole_stream_of_too_few_rows(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content[:start] + chunk(b"IDAT", short) + chunk(b"IEND", b""))
     with pytest.raises(DataError, match="pixels are missing"):
         read_image([tmp_path / "a.png"])
+
+
+def test_a_png_that_holds_more_pixels_than_its_header_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((6, 8), 200, np.uint8)).save(path)
+    content = path.read_bytes()
+    header = b"IHDR" + content[16:24] + b"\2" + content[25:29]
+    path.write_bytes(content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:])
+    with pytest.raises(DataError, match="more pixels than its header says"):
+        read_values(path)
+
+
+def test_a_tiff_whose_planes_lie_in_no_known_order_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RNG.integers(0, 255, (6, 8, 3)).astype(np.uint8), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[284].overwrite(3)
+    with pytest.raises(DataError, match="planar configuration 3"):
+        read_image([path])

@@ -74,11 +74,20 @@ def read(path: Path) -> Raster:
     parts = [content for name, content in chunks if name == b"IDAT"]
     refuse_claim(path, header.size, sum(map(len, parts)))
     picture = Raster(_head(path, chunks), with_axis(_numbers(path, header, chunks)))
-    if header.interlaced or not picture.pixels[-1].any():  # zeros are what Pillow has where rows are missing
-        inflate = zlib.decompressobj()
-        if sum(len(inflate.decompress(part, header.size)) for part in parts) < header.size:
-            raise DataError(path, "cannot be decoded: pixels are missing at its end", _RESTORE)
+    held = _inflated_size(parts, header.size)
+    if held != header.size:  # Pillow takes zeros for rows that are missing, and leaves out what is too much
+        problem = "pixels are missing at its end" if held < header.size else "it holds more pixels than its header says"
+        raise DataError(path, f"cannot be decoded: {problem}", _RESTORE)
     return picture
+
+
+def _inflated_size(parts: Iterable[bytes], wanted: int) -> int:
+    """Bytes that compressed parts hold together, counted to one more than is wanted."""
+    inflate, size = zlib.decompressobj(), 0
+    for part in parts:
+        if size <= wanted:
+            size += len(inflate.decompress(part, wanted + 1 - size))
+    return size
 
 
 def write_like(source: Path, values: Array, colours: dict[int, Colour], target: Path) -> None:

@@ -152,6 +152,8 @@ def _head(path: Path, file: Any) -> RasterHead:
         if page.colormap is None:
             raise DataError(path, "has no palette for its indices", _RESTORE)
         palette = colours((page.colormap >> 8).T.ravel().tolist())
+    if int(page.planarconfig) not in (1, 2):
+        raise DataError(path, f"has the planar configuration {int(page.planarconfig)}, which is none", _RESTORE)
     size = int(page.imagelength), int(page.imagewidth)
     lossy = int(page.compression) in _LOSSY
     return RasterHead(size, channels, valid(found and found.value), int(page.bitspersample), palette, lossy)
