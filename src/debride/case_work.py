@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from debride.files import append_jsonl, content_hash, read_jsonl, write_csv, writing
-from debride.folders import exclusive, is_empty
+from debride.folders import exclusive, is_empty, removed_if_unused
 from debride.records import Count, Name, read_as
 from debride.types import DataError
 
@@ -25,11 +25,13 @@ LEFT_OUT = "left_out.csv"
 
 @dataclass
 class DoneCase:
-    """A case that is done: a ``stamp`` of its image, and the sizes of the ``files`` that it became, in bytes."""
+    """A case that is done: a ``stamp`` of its files, the sizes of the ``files`` that it became, in bytes, and its ``result`` as
+    plain JSON where that is no file."""
 
     case: str
     stamp: str
     files: dict[Name, Count]
+    result: Any = None
 
 
 @dataclass
@@ -58,9 +60,13 @@ class CaseWork:
         done = self._done.get(case)
         return done is not None and done.stamp == stamp and _sizes(self.folder, done.files) == done.files
 
-    def done(self, case: str, stamp: str, files: Iterable[Path]) -> None:
-        """Records a case whose ``files`` are written."""
-        self._done[case] = DoneCase(case, stamp, _sizes(self.folder, [file.name for file in files]))
+    def result(self, case: str, stamp: str) -> Any:
+        """What a case that is done came to; None if it is not."""
+        return self._done[case].result if self.is_done(case, stamp) else None
+
+    def done(self, case: str, stamp: str, files: Iterable[Path] = (), result: Any = None) -> None:
+        """Records a case whose ``files`` are written, or that came to a ``result``."""
+        self._done[case] = DoneCase(case, stamp, _sizes(self.folder, [file.name for file in files]), result)
         append_jsonl(self.folder / UNFINISHED, asdict(self._done[case]))
 
 
@@ -69,9 +75,10 @@ def case_work(out: Path, made_by: Mapping[str, Any], *, resume: bool = False, ke
     """The folder ``out``, held by this process, with what was done in it before where ``resume`` says so.
 
     ``made_by``, plain values by the names of settings, is what the results depend on. Raises DataError if another process holds
-    the folder, if it has content without ``resume``, and with it if that is no such work or was made by something else.
+    the folder, if it has content without ``resume``, and with it if that is no such work or was made by something else. A new
+    folder in which no case was done before an error does not stay.
     """
-    with exclusive(out):
+    with removed_if_unused(out), exclusive(out):
         done = _begin(out, dict(made_by), resume)
         work = CaseWork(out, keep_going, _done=done)
         try:
@@ -119,7 +126,7 @@ def _begin(out: Path, made_by: dict[str, Any], resume: bool) -> dict[str, DoneCa
     if not resume:
         raise DataError(out, "holds unfinished work", "Go on with it by `resume`, or choose a new folder.")
     remedy = "Choose a new folder, or remove this one."
-    rows = read_jsonl(record)
+    rows = read_jsonl(record, undefined=True)
     before = read_as(dict[str, Any], rows[0] if rows else {}, record, remedy)
     if other := [name for name in {**before, **made_by} if before.get(name) != made_by.get(name)]:
         problem = f"was made with another `{other[0]}` ({before.get(other[0])}, now {made_by.get(other[0])})"

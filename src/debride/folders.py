@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -49,6 +49,20 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def removed_if_unused(folder: Path) -> Iterator[None]:
+    """Removes a folder that was not there before the block if an error ends it with nothing but a lock in the folder."""
+    new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if new and is_empty(folder):
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+        raise
 
 
 def is_empty(folder: Path) -> bool:

@@ -94,7 +94,7 @@ def test_without_keep_going_it_says_how_to_go_on(tmp_path: Path) -> None:
         case_work(tmp_path / "out", MADE_BY) as work,
     ):
         work.attempt("a", refuse)
-    assert names(tmp_path / "out") == {".lock"}, "nothing was done"
+    assert not (tmp_path / "out").exists(), "nothing was done"
     write(tmp_path / "out", "a")
 
 
@@ -124,3 +124,21 @@ def test_a_stamp_tells_whether_a_file_changed(tmp_path: Path) -> None:
     assert stamp_of([file]) != before
     with pytest.raises(DataError, match="cannot be read"):
         stamp_of([tmp_path / "none"])
+
+
+def test_a_result_that_is_no_file_is_kept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), case_work(out, MADE_BY) as work:
+        work.done("a", "stamp", result=[{"dice": float("nan")}])
+        raise KeyboardInterrupt
+    with case_work(out, MADE_BY, resume=True) as work:
+        assert str(work.result("a", "stamp")) == "[{'dice': nan}]"
+        assert work.result("a", "another stamp") is None and work.result("b", "stamp") is None
+
+
+def test_a_new_folder_in_which_nothing_was_done_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name, stays in (("new", False), ("there", True)):
+        with pytest.raises(DataError), case_work(tmp_path / name, MADE_BY) as work:
+            work.attempt("a", refuse)
+        assert (tmp_path / name).exists() == stays

@@ -193,7 +193,7 @@ def test_cases_are_matched_by_id_and_measured(task):
         }
         for name, target, row in zip(IDS, label, given, strict=True)
     ]
-    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "confusion.png", "summary.json", "summary.md"]
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["cases.csv", "confusion.png", "summary.json", "summary.md"]
 
 
 def test_the_summaries_say_what_was_measured(task):

@@ -20,6 +20,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--splits", nargs="+", default=["test"], choices=["train", "val", "test"], help="splits to evaluate (default: test)"
     )
+    parser.add_argument("--resume", action="store_true", help="go on with the evaluation in --out that was cut off")
     add_keep_going(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
@@ -31,7 +32,8 @@ def answer(arguments: argparse.Namespace) -> int:
 
     dataset = open_from(arguments)
     left_out: list[DataError] = []
-    options = {"splits": tuple(arguments.splits), "leave_out": left_out.append if arguments.keep_going else None}
+    leave_out = left_out.append if arguments.keep_going else None
+    options = {"splits": tuple(arguments.splits), "leave_out": leave_out, "resume": arguments.resume}
     EVALUATIONS[dataset.task](arguments.predictions, dataset, arguments.out, **options)
     print((arguments.out / "summary.md").read_text())
-    return tell_left_out(left_out, arguments.out, "Mend the cause and evaluate again.")
+    return tell_left_out(left_out, arguments.out, "Mend the cause and use --resume.")

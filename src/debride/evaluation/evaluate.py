@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from debride import escapes
-from debride.case_work import write_left_out
+from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
-from debride.data.pixels.images import is_image, read_label
+from debride.data.pixels.images import files_of, is_image, read_label
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.evaluation.by_group import GroupColumns, group_lines
-from debride.evaluation.metrics import METRICS, NEEDS, Better, Metric, case_metrics
+from debride.evaluation.metrics import METRICS, NEEDS, Better, ClassMetrics, Metric, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, rows_of, summarise
 from debride.files import write_csv, write_json, write_text
-from debride.folders import atomic_folder, new_folder
+from debride.folders import new_folder
+from debride.records import read_as
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 from debride.words import listed
 
@@ -40,6 +41,7 @@ def evaluate_folder(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     leave_out: Callable[[DataError], None] | None = None,
+    resume: bool = False,
 ) -> list[ClassSummary]:
     """Compare the predictions in a folder with a data set's labels; writes cases.csv, summary.json and summary.md to ``out``.
 
@@ -48,39 +50,37 @@ def evaluate_folder(
     orientation is turned to lie as its reference, in whose spacing distances are. Classes that were not drawn in a case have
     no row there. Where cases name groups, these are columns and tables too. One case is in memory at a time; ``progress`` is
     called with the number of cases done. With ``leave_out``, which is called with what is wrong, a case without a
-    prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv.
+    prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv. ``resume`` goes on with an
+    evaluation of the same that was cut off: cases whose files did not change are not measured again.
     Raises DataError naming the file for a prediction that is missing, given twice, unreadable, on another grid, or without a
-    case in ``splits``; and for ``out`` as ``new_folder`` does.
+    case in ``splits``; and for ``out`` as ``new_folder`` and ``case_work`` do.
     """
     dataset = reference if isinstance(reference, Dataset) else open_dataset(reference)
-    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of predictions": predictions})
-    left_out: dict[str, DataError] = {}
-    pairs = match_predictions(predictions, dataset, splits, None if leave_out is None else left_out)
-    rows: list[Row] = []
-    for done, (case, path) in enumerate(pairs, start=1):
-        try:
-            rows += _score(case, path, dataset, distances)
-        except DataError as error:
-            if leave_out is None:
-                raise
-            left_out[case.id] = error
-        if progress is not None:
-            progress(done)
-    if left_out and leave_out:
-        for problem in left_out.values():
-            leave_out(problem)
+    sources = {"the data set": dataset.root, "the folder of predictions": predictions}
+    out = new_folder(out, apart_from=sources, may_go_on=resume)
+    missing: dict[str, DataError] = {}
+    pairs = match_predictions(predictions, dataset, splits, None if leave_out is None else missing)
+    made_by = {"predictions": str(predictions.resolve()), "splits": list(splits), "distances": distances}
+    with case_work(out, {**made_by, **_meaning(dataset)}, resume=resume, keep_going=leave_out is not None) as work:
+        work.left_out.update(missing)
+        rows: list[Row] = []
+        for done, (case, path) in enumerate(pairs, start=1):
+            rows += _measured(work, case, path, dataset, distances)
+            if progress is not None:
+                progress(done)
         if not rows:
-            raise next(iter(left_out.values()))
-    summaries = summarise(rows, seed)
-    groups = GroupColumns([case for case, _ in pairs if case.id not in left_out])
-    tables = _group_tables(groups, rows, dataset.classes)
-    with atomic_folder(out) as folder:
-        write_left_out(folder, left_out)
+            raise next(iter(work.left_out.values()))
+        summaries = summarise(rows, seed)
+        groups = GroupColumns([case for case, _ in pairs if case.id not in work.left_out])
+        tables = _group_tables(groups, rows, dataset.classes)
         lines = ([*line, *groups.cells(line[0])] for line in _lines(rows, dataset.classes))
-        write_csv(folder / "cases.csv", (*_BEFORE, *METRICS, "unit", *groups.names), lines)
+        write_csv(out / "cases.csv", (*_BEFORE, *METRICS, "unit", *groups.names), lines)
         summary = _summary_json(summaries, rows, dataset, predictions, splits)
-        write_json(folder / "summary.json", {**summary, **({"groups": tables} if tables else {})})
-        write_text(folder / "summary.md", "\n".join([markdown(summaries, dataset.classes), *group_lines(tables)]))
+        write_json(out / "summary.json", {**summary, **({"groups": tables} if tables else {})})
+        write_text(out / "summary.md", "\n".join([markdown(summaries, dataset.classes), *group_lines(tables)]))
+    if leave_out:
+        for problem in work.left_out.values():
+            leave_out(problem)
     return summaries
 
 
@@ -190,7 +190,29 @@ def _predictions(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Row]:
+def _meaning(dataset: Dataset) -> dict[str, Any]:
+    """The data set that predictions are compared with, and what its labels mean."""
+    values = {str(raw): id for raw, id in dataset.values.items()}
+    return {"reference": str(dataset.root), "classes": list(dataset.classes), "values": values, "ignore": dataset.ignore}
+
+
+def _measured(work: CaseWork, case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Row]:
+    """The rows of a case, measured unless that was done before; none if it is left out."""
+    assert case.label is not None  # match_predictions refuses cases without a label
+    files = path, case.label
+    stamp = work.attempt(case.id, lambda: stamp_of(files_of(files)))
+    if stamp is None:
+        return []
+    if (before := work.result(case.id, stamp)) is not None:
+        return rows_of(case, read_as(list[ClassMetrics], before, work.folder, "Choose a new folder, or remove this one."))
+    metrics = work.attempt(case.id, lambda: _score(case, path, dataset, distances))
+    if metrics is None:
+        return []
+    work.done(case.id, stamp, result=[asdict(own) for own in metrics])
+    return rows_of(case, metrics)
+
+
+def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[ClassMetrics]:
     assert case.label is not None  # match_predictions refuses cases without a label
     prediction, geometry = read_predicted(path, dataset)
     reference, expected = read_label(case.label, dataset)
@@ -198,8 +220,7 @@ def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Ro
     prediction = turned(prediction, turn_onto(own, grid, path, "its reference", case.label))
     if (prediction == IGNORE).any():
         raise DataError(path, f"holds the ignore value {dataset.ignore}", "Predict a class for every pixel.")
-    metrics = case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)
-    return rows_of(case, metrics)
+    return case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)
 
 
 def _summary_json(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from debride.case_work import case_work
 from debride.data.classes.class_labels import missing_labels
 from debride.escapes import markdown
 from debride.evaluation.by_group import GroupColumns, group_lines
@@ -17,7 +18,7 @@ from debride.evaluation.class_metrics import CLASS_METRICS, Ids, Measures, inter
 from debride.evaluation.class_predictions import FILE, Floats, read_predictions
 from debride.evaluation.summary import RESAMPLES
 from debride.files import atomic_path, write_csv, write_json, write_text
-from debride.folders import atomic_folder, new_folder
+from debride.folders import new_folder
 from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 
@@ -29,18 +30,19 @@ def evaluate_classes(
     splits: Sequence[Split] = ("test",),
     seed: int = 0,
     leave_out: Callable[[DataError], None] | None = None,
+    resume: bool = False,
 ) -> Measures:
     """Compare predicted classes with a data set's; writes cases.csv, summary.json, summary.md, confusion.png to ``out``.
 
     ``predictions`` is a file as ``write_predictions`` writes it, or a folder that holds it as ``predictions.csv``; it has one
     line for each case of ``splits``, and none of an unknown one. Raises DataError for a case without a class or without a
     prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set. ``leave_out`` is refused:
-    a table is read as a whole.
+    a table is read as a whole. ``resume`` measures it again in a folder where that was cut off.
     """
     if leave_out is not None:
         raise DataError("`keep_going`", "is for masks", "Leave it out: a table of classes is read as a whole.")
     sources = {"the data set": dataset.root, **({"the folder of predictions": predictions} if predictions.is_dir() else {})}
-    out = new_folder(out, apart_from=sources)
+    out = new_folder(out, apart_from=sources, may_go_on=resume)
     cases, label = _targets(dataset, splits)
     file = predictions / FILE if predictions.is_dir() else predictions
     probability = _match(file, cases, dataset, splits)
@@ -51,12 +53,12 @@ def evaluate_classes(
     summary = {**about, "patients": len(set(patients)), **_summary(result, bounds, dataset.classes)}
     groups = GroupColumns(cases)
     tables = _group_tables(groups, dict(zip((case.id for case in cases), probability.argmax(axis=1) == label, strict=True)))
-    with atomic_folder(out) as folder:
+    with case_work(out, {name: about[name] for name in ("predictions", "reference", "splits")}, resume=resume):
         lines = ([*line, *groups.cells(line[0])] for line in _lines_of_cases(cases, label, probability, dataset.classes))
-        write_csv(folder / "cases.csv", ("case", "true", "predicted", "probability_of_true", *groups.names), lines)
-        write_json(folder / "summary.json", {**summary, **({"groups": tables} if tables else {})})
-        write_text(folder / "summary.md", "\n".join([_markdown(summary), *group_lines(tables)]))
-        with atomic_path(folder / "confusion.png") as temporary:
+        write_csv(out / "cases.csv", ("case", "true", "predicted", "probability_of_true", *groups.names), lines)
+        write_json(out / "summary.json", {**summary, **({"groups": tables} if tables else {})})
+        write_text(out / "summary.md", "\n".join([_markdown(summary), *group_lines(tables)]))
+        with atomic_path(out / "confusion.png") as temporary:
             temporary.write_bytes(_confusion_png(result.confusion, dataset.classes))
     return result
 

@@ -10,4 +10,4 @@ from debride.evaluation.evaluate_classes import evaluate_classes
 
 EVALUATIONS: dict[str, Callable[..., Any]] = {"segmentation": evaluate_folder, "classification": evaluate_classes}
 """Each takes predictions, the data set with the reference labels, a new folder and ``splits``, and writes the same files:
-cases.csv, summary.json and summary.md. The folder appears when it is complete; one with content is refused."""
+cases.csv, summary.json and summary.md. A folder with content is refused, unless ``resume`` goes on with what was cut off."""
