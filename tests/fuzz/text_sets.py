@@ -117,7 +117,7 @@ def legend(path: Path) -> Said:
         return {"classes": None, "ignore": None, "values": None}
     assert isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
     assert len(set(classes)) == len(classes) >= 2
-    assert ignore is None or (type(ignore) is int and 0 <= ignore <= 65534)
+    assert ignore is None or (type(ignore) is int and 0 <= ignore <= 65535)
     assert not values or sorted(set(values.values())) == list(range(len(classes)))
     assert all(type(id) is int for id in values.values()) and len({int(key) for key in values}) == len(values)
     taken = {int(key) for key in values} or set(range(len(classes)))

@@ -243,7 +243,7 @@ def test_unknown_label_values_are_named(tmp_path: Path, dtype: type, stray: int)
     assert raised.value.where.endswith("a.nii.gz")
 
 
-@pytest.mark.parametrize("raw", [-1, -65536, 65535, 65536, 70000])
+@pytest.mark.parametrize("raw", [-1, -65536, 65536, 70000])
 def test_label_values_out_of_range_do_not_wrap(tmp_path: Path, raw: int) -> None:
     save_nifti(tmp_path / "a.nii", np.array([[[0, raw]]], np.int32))
     with pytest.raises(DataError, match=str(raw)):
@@ -298,7 +298,7 @@ def test_label_values_that_are_not_integers(tmp_path: Path, value: float) -> Non
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 def test_labels_round_trip(tmp_path: Path, data: st.DataObject) -> None:
     classes = data.draw(st.integers(2, 6))
-    limit = 65534 if data.draw(st.booleans()) else 255
+    limit = 65535 if data.draw(st.booleans()) else 255
     raw: list[int] = data.draw(st.lists(st.integers(0, limit), min_size=classes + 1, max_size=classes + 1, unique=True))
     info = dataset(classes, ignore=raw[-1], values={value: id for id, value in enumerate(raw[:-1])})
     name = data.draw(st.sampled_from(["x.png", "x.tif", "x.nii", "x.nii.gz"]))

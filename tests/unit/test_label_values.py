@@ -182,7 +182,7 @@ def test_what_is_no_number_is_said(tmp_path: Path, bad: float) -> None:
         read_label(tmp_path / "a.nii.gz", dataset())
 
 
-@pytest.mark.parametrize("value", [254, 255, 256, 300, 65534])
+@pytest.mark.parametrize("value", [254, 255, 256, 300, 65535])
 @pytest.mark.parametrize("ending", [".nii.gz", ".png", ".tif", ".mha", ".nrrd"])
 def test_values_above_254_do_not_meet_ignore(tmp_path: Path, value: int, ending: str) -> None:
     ids = np.zeros((3, 4, 5) if ending not in (".png", ".tif") else (4, 5), np.uint8)

@@ -99,7 +99,7 @@ def test_the_file_with_the_rarest_value_is_named(tmp_path: Path) -> None:
         {"classes": ["a", "b"], "values": {"0": 0, "255": 2}},
         {"classes": ["a", "b"], "values": {"0": 0}},
         {"classes": ["a", "b"], "values": {"x": 0, "1": 1}},
-        {"classes": ["a", "b"], "values": {"0": 0, "65535": 1}},
+        {"classes": ["a", "b"], "values": {"0": 0, "65536": 1}},
         {"classes": ["a", "b"], "values": [0, 1]},
         {"classes": ["a", "b"], "values": {"0": 0, "255": 1}, "ignore": 255},
         {"classes": ["a", "b"], "values": {"0": [0], "255": 1}},

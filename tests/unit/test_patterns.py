@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,39 @@ def test_the_command_line_takes_patterns(tmp_path: Path, capsys: pytest.CaptureF
     assert "--image-pattern" in capsys.readouterr().out
     assert main(["corrupt", str(root), str(tmp_path / "out"), "--noise", "dilate-erode", *flags]) == 0
     assert main(["check", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [("images", "labels"), ("Images", "Masks"), ("img", "mask"), ("JPEGImages", "SegmentationClass")]
+)
+def test_images_and_masks_under_other_names_are_no_classes(tmp_path: Path, images: str, masks: str) -> None:
+    pair(tmp_path, images, masks)
+    with pytest.raises(DataError) as raised:
+        open_dataset(tmp_path)
+    given = re.findall("'([^']+)'", raised.value.remedy)
+    assert given == [f"{images}/{{case}}.*", f"{masks}/{{case}}.*"]
+    assert len(open_dataset(tmp_path, image_pattern=given[0], mask_pattern=given[1]).cases) == 3
+
+
+def test_images_and_masks_one_folder_deeper(tmp_path: Path) -> None:
+    pair(tmp_path / "archive", "images", "masks")
+    with pytest.raises(DataError, match="one folder deeper") as raised:
+        open_dataset(tmp_path)
+    assert str(tmp_path / "archive") in raised.value.remedy
+
+
+def test_masks_with_a_text_after_the_name(tmp_path: Path) -> None:
+    pair(tmp_path, "images", "masks", "_mask")
+    with pytest.raises(DataError, match="named otherwise than its image") as raised:
+        open_dataset(tmp_path)
+    (given,) = re.findall("'([^']+)'", raised.value.remedy)
+    assert len(open_dataset(tmp_path, mask_pattern=given).cases) == 3
+
+
+def pair(root: Path, images: str, masks: str, after: str = "") -> None:
+    for folder, end, white in ((images, "", 200), (masks, after, 255)):
+        (root / folder).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.zeros((8, 8), np.uint8)
+            pixels[2:5, number:5] = white
+            Image.fromarray(pixels).save(root / folder / f"c{number}{end}.png")

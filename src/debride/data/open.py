@@ -222,7 +222,8 @@ def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:
 def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, palette: Palette | None = None) -> Legend:
     """Classes and ``values`` from the values that occur in label files: 0 and 255, or 0 to K - 1 without a gap (K <= 20).
 
-    White of one bit (1) beside that of 8 (255) is the same. Anything else is reported, naming the file with the rarest value,
+    White of one bit or of a palette (1) beside that of 8 bits (255) is the same; that of 16 bits is 65535.
+    Anything else is reported, naming the file with the rarest value,
     and so are values that number objects. Reads one file at a time.
     """
     files: Counter[int] = Counter()
@@ -245,9 +246,9 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
             f"is a palette picture with {palette.colours.get(0)} as index 0, and black as another: either may be the background"
         )
         report(DataError(palette.file, message, _DESCRIBE))
-    if values in ([0, 1], [0, 255]):
-        return Legend(("background", "foreground"), values={0: 0, 255: 1} if 255 in values else {})
-    if values == [0, 1, 255] and all(read_header(path).few_bits == 1 for path in ones):
+    if values in ([0, 1], [0, 255], [0, 65535]):
+        return Legend(("background", "foreground"), values={} if 1 in values else {0: 0, values[1]: 1})
+    if values == [0, 1, 255] and all(read_header(path).white_is_one for path in ones):
         return Legend(("background", "foreground"), values={0: 0, 1: 1, 255: 1})
     if len(values) == 1:
         report(DataError(root, f"has no label value but {values[0]}", _DESCRIBE))

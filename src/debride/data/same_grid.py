@@ -69,6 +69,10 @@ def turn_onto(own: Grid, reference: Grid, path: Path, of: str, other: Path, said
     found = compare(own, reference)
     if isinstance(found, str):
         remedy = f"Resample it onto that grid, or where only its header is wrong, copy that of {other.name}."
+        if own.geometry == reference.geometry == NOWHERE:
+            remedy = (
+                f"Save it with the rows and columns of {other.name} as that is shown: turned by its orientation, if it has one."
+            )
         raise DataError(path, f"does not lie on the grid of {of} {other.name}: {found}", remedy)
     if found.changes and said:
         note(path, f"is stored in another orientation than {of}, and {said}")

@@ -13,7 +13,7 @@ from debride.records import Count, Decimal, not_different, read_as
 from debride.settings import Bounds
 from debride.types import IGNORE, DataError, TaskName
 
-FREE_ON_RESUME = ("versions", "dataset_root", "parameters")
+FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
 FREE_SETTINGS = ("device", "tensorboard", "keep_last")
 
@@ -50,6 +50,7 @@ class Description:
     train: _Fingerprints | None = None
     val: _Fingerprints | None = None
     trusted: tuple[str, ...] = ()
+    one_bit: bool = False
 
 
 def same_training(file: Path, description: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
-    return Trained(place(method, device, ndim).eval(), config, channels, labels)
+    return Trained(place(method, device, ndim).eval(), config, channels, labels, description.get("one_bit", False))
 
 
 def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path) -> T:
@@ -110,7 +110,8 @@ def predict_folder(
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
     how many.
 
-    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. With
+    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. A PNG
+    has one bit if the labels have. With
     ``largest_component`` every foreground class keeps its largest connected piece alone, in masks, not in ``probabilities``.
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
     one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows.

@@ -59,7 +59,7 @@ def _predict_into(work: CaseWork, case: Case, trained: Trained, request: Request
     del probability, made  # nor kept while the next one is predicted
     mask = largest_components(ids) if request.largest_component else ids
     path = label_path(work.folder, case.id, case.image[0])
-    files += files_of([write_label(path, mask, trained.labels, geometry, case.image[0])])
+    files += files_of([write_label(path, mask, trained.labels, geometry, case.image[0], trained.one_bit)])
     work.done(case.id, stamp, files)
 
 

@@ -19,6 +19,7 @@ from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches
 from debride.data.masks.annotated import for_training, refuse_unlearnable
 from debride.data.masks.foreground import prepare_foreground
 from debride.data.masks.prepared_maps import prepare_maps
+from debride.data.pixels.images import read_header
 from debride.data.preparation import Preparation
 from debride.methods.base import Look, Method, Swept
 from debride.networks import Network, build
@@ -127,8 +128,9 @@ class Segmentation:
         """Nothing: whole images and patches have pixels enough to be normalised by."""
 
     def description(self, train: Prepared) -> dict[str, Any]:
-        """Nothing beyond what is said for every task."""
-        return {}
+        """``one_bit`` where all labels are pictures of one bit."""
+        labels = [case.label for case in train.cases if case.label]
+        return {"one_bit": True} if labels and all(read_header(path).few_bits == 1 for path in labels) else {}
 
     def validate(self, method: Method, val: Prepared, config: TrainConfig, fabric: Fabric) -> dict[str, Any]:
         """Dice on the validation cases, shared out among the processes: {"dice", "per_class", "cases"}."""

@@ -14,12 +14,16 @@ from debride.types import DataError, Dataset, Split
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that can predict: the method with its weights, how images are prepared, and what its labels mean."""
+    """A run that can predict: the method with its weights, how images are prepared, and what its labels mean.
+
+    ``one_bit`` says that the labels are pictures of one bit: so are masks that are predicted.
+    """
 
     method: Method
     config: TrainConfig
     channels: int
     labels: Dataset
+    one_bit: bool = False
 
     @property
     def preparation(self) -> Preparation:

@@ -7,6 +7,7 @@ from pathlib import Path
 from debride.data.formats.about_cases import read_about_cases
 from debride.data.formats.class_table import MAX_CLASSES, write_table
 from debride.data.formats.dataset_json import SPLIT_NAMES, read_object, read_people
+from debride.data.formats.image_folders import images_and_masks
 from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
 from debride.data.formats.names import plain
 from debride.data.pixels import is_hidden
@@ -94,7 +95,7 @@ def _class_folders(path: Path) -> bool:
 
 
 def _is_masks(folder: Path) -> bool:
-    return {"images", "masks"} <= {inside.name for inside in folder.iterdir()}
+    return images_and_masks(folder) is not None or {"images", "masks"} <= {inside.name for inside in folder.iterdir()}
 
 
 def _has_pictures(folder: Path) -> bool:

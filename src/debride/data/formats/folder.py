@@ -14,12 +14,14 @@ from debride.data.formats.dataset_json import (
     read_people,
     read_splits,
 )
-from debride.data.formats.image_folders import by_stem, report_unpaired
+from debride.data.formats.image_folders import by_stem, images_and_masks, report_unpaired
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
 from debride.data.formats.patterns import files_by_pattern, matches, of_any_kind
 from debride.data.links import is_named, is_there
+from debride.data.pixels import is_hidden
 from debride.files import read_json
 from debride.types import Case, DataError, Dataset, TaskName
+from debride.words import some
 
 IMAGES, MASKS = "images/{case}.*", "masks/{case}.*"
 """Where images and masks lie unless patterns say otherwise."""
@@ -47,6 +49,21 @@ class Folder(Format):
         """By either folder, or by patterns in dataset.json."""
         return is_named(root / "images") or is_named(root / "masks") or bool(_patterns(root / "dataset.json"))
 
+    def near_miss(self, root: Path) -> DataError | None:
+        """That the folders have other names, or lie deeper."""
+        if not root.is_dir():
+            return None
+        if (found := images_and_masks(root)) and [path.name for path in found] != ["images", "masks"]:
+            image, mask = (f"{path.name}/{{case}}.*" for path in found)
+            problem = f"has images and masks in folders of other names ({found[0].name}, {found[1].name})"
+            return DataError(root, problem, f"Give `image_pattern` {image!r} and `mask_pattern` {mask!r}, or rename them.")
+        inside = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path) and images_and_masks(path)]
+        if not inside:
+            return None
+        problem = f"has images and masks one folder deeper ({some([path.name for path in inside], 3)})"
+        remedy = f"Give one of them: {inside[0]}. Or put all into one, and name the splits in splits.json."
+        return DataError(root, problem, remedy)
+
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
         """As for all layouts."""
         description = read_object(root / "dataset.json", report)
@@ -56,6 +73,8 @@ class Folder(Format):
             patterns = self._image or own.get("image_pattern", IMAGES), self._mask or own.get("mask_pattern", MASKS)
             images = files_by_pattern(root, patterns[0], "`image_pattern`", report, apart_from=patterns[1])
             masks = files_by_pattern(root, patterns[1], "`mask_pattern`", report)
+        elif (nearly := self.near_miss(root)) and not is_named(root / "masks"):
+            raise nearly
         else:
             images = by_stem(root / "images", report)
             masks = by_stem(root / "masks", report)

@@ -10,13 +10,37 @@ from debride.data.links import unfetched
 from debride.data.pixels import is_image
 from debride.types import DataError
 
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+_MASKS = ("masks", "mask", "labels", "label", "segmentations", "segmentation", "segmentationclass", "annotations", "gt")
+
+
+def images_and_masks(root: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of masks in a folder, in any words and capitals that name such; None if either is missing."""
+    inside = {path.name.lower(): path for path in root.iterdir() if path.is_dir() and any(map(is_image, path.iterdir()))}
+    images, masks = ([inside[name] for name in names if name in inside] for names in (_IMAGES, _MASKS))
+    return (images[0], masks[0]) if images and masks else None
+
 
 def report_unpaired(images: dict[str, Path], labels: dict[str, Path], report: Report) -> None:
     """Report each image without a label and each label without an image; of files without any counterpart only the first."""
+    if pattern := _pattern(images, labels):
+        problem = "is named otherwise than its image, as all labels are"
+        report(DataError(next(iter(labels.values())), problem, f"Give `mask_pattern` {pattern!r}."))
+        return
     for files, others, what in ((images, labels, "label"), (labels, images, "image")):
         for name in sorted(files.keys() - others.keys())[: None if others else 1]:
             problem = f"has no {what}" if others else f"has no {what}, nor has any other file of its folder"
             report(DataError(files[name], problem, f"Add its {what} under the same name, or take the file away."))
+
+
+def _pattern(images: dict[str, Path], labels: dict[str, Path]) -> str | None:
+    """The pattern that finds all labels where each is named as an image with one text after it (``CASE_mask``), if any."""
+    name = next(iter(labels), "")
+    for image in images:
+        after = name.removeprefix(image)
+        if after not in ("", name) and all(other.endswith(after) and other.removesuffix(after) in images for other in labels):
+            return f"{labels[name].parent.name}/{{case}}{after}.*"
+    return None
 
 
 def by_stem(folder: Path, report: Report) -> dict[str, Path]:

@@ -5,7 +5,7 @@ S = H W or D H W, x last; spacing is in that order. Nothing is resampled, and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ __all__ = [
     "write_values",
 ]
 
-MAX_VALUE = 65534
+MAX_VALUE = 65535
 """The largest raw label value that a class or *ignore* may have."""
 
 OFF = 1e-3
@@ -114,15 +114,25 @@ def label_path(folder: Path, case: str, image: Path) -> Path:
     return folder / f"{case}{find_pixels(image).label_ending(suffix(image))}"
 
 
-def write_label(path: Path, ids: npt.NDArray[np.uint8], dataset: Dataset, geometry: Geometry, like: Path | None = None) -> Path:
+def write_label(
+    path: Path,
+    ids: npt.NDArray[np.uint8],
+    dataset: Dataset,
+    geometry: Geometry,
+    like: Path | None = None,
+    one_bit: bool = False,
+) -> Path:
     """Write class ids (*S) with ``IGNORE`` as the data set's raw values to a new file, and return the path written.
 
-    The ending says the kind; the values are stored in 8 bits, or 16 if one needs it. ``like`` is an image on the same grid.
+    The ending says the kind; the values are stored in 8 bits, or 16 if one needs it, and with ``one_bit`` in a picture in one,
+    if that holds the data set's values. ``like`` is an image on the same grid.
     In place of a JPEG, which is lossy, a PNG is written. The write is atomic. Raises DataError for ``IGNORE`` pixels where the
     data set has no ignore value.
     """
     path = _lossless(path)
-    write_values(path, _raw_values(path, ids, dataset)[ids], geometry, like)
+    table = _raw_values(path, ids, dataset)
+    fits = one_bit and table.max() == 1 and isinstance(find_pixels(path), Pictures)
+    write_values(path, (table.astype(bool) if fits else table)[ids], geometry, like)
     return path
 
 
@@ -137,7 +147,8 @@ def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset,
         return write_label(target, ids, dataset, kind.header(source).geometry)
     raw, _, own = _values(source, dataset.palette)
     changed = _class_ids(source, raw, dataset) != ids
-    numbers = _raw_values(target, ids[changed], dataset)
+    white = [1] if kind.header(source).white_is_one else []
+    numbers = _raw_values(target, ids[changed], dataset, [*white, *map(int, np.unique(raw))])
     wide = raw.astype(np.promote_types(raw.dtype, numbers.dtype))
     wide[changed] = numbers[ids[changed]]
     with atomic_files(target) as path:
@@ -244,10 +255,11 @@ def _class_ids(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.uint8
     known = dict(dataset.values) or {i: i for i in range(len(dataset.classes))}
     if dataset.ignore is not None:
         known[dataset.ignore] = IGNORE
-    table = np.full(MAX_VALUE + 2, _UNKNOWN, np.uint8)
+    table = np.full(MAX_VALUE + 1, _UNKNOWN, np.uint8)
     table[list(known)] = list(known.values())
-    outside = np.uint16(MAX_VALUE + 1)
-    ids = table[raw if raw.dtype == np.uint8 else np.where((raw < 0) | (raw > MAX_VALUE), outside, raw.astype(np.uint16))]
+    ids: npt.NDArray[np.uint8] = table[raw if raw.dtype == np.uint8 else raw.astype(np.uint16)]
+    if raw.dtype not in (np.uint8, np.uint16):
+        ids[(raw < 0) | (raw > MAX_VALUE)] = _UNKNOWN
     unknown = ids == _UNKNOWN
     if unknown.any():
         problem = (
@@ -257,10 +269,18 @@ def _class_ids(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.uint8
     return ids
 
 
-def _raw_values(path: Path, ids: npt.NDArray[np.uint8], dataset: Dataset) -> Array:
-    """The data set's raw value of each class id, by id; DataError if an id that occurs has none."""
+def _raw_values(path: Path, ids: npt.NDArray[np.uint8], dataset: Dataset, used: Collection[int] = ()) -> Array:
+    """The data set's raw value of each class id, by id; DataError if an id that occurs has none.
+
+    Of several values of a class it is the lowest that is ``used``, or else the lowest: of 1 and 255, the white of one and of
+    eight bits, 255.
+    """
     raw = dict(enumerate(range(len(dataset.classes))))
-    raw.update({id: value for value, id in sorted(dataset.values.items(), reverse=True)})
+    values = dataset.values
+    white = values.get(255)
+    lowest = {id: value for value, id in sorted(values.items(), reverse=True)}
+    raw |= lowest | ({white: 255} if white is not None and white == values.get(1) and lowest[white] == 1 else {})
+    raw |= {values[value]: value for value in sorted(used, reverse=True) if value in values}
     if dataset.ignore is not None:
         raw[IGNORE] = dataset.ignore
     elif (ids == IGNORE).any():

@@ -42,6 +42,11 @@ class Header:
     contradictions: tuple[DataError, ...] = ()
 
     @property
+    def white_is_one(self) -> bool:
+        """Whether the number 1 is shown white: of one bit, or by a palette that begins with black and white."""
+        return self.few_bits == 1 or self.palette[:2] == ((0, 0, 0), (255, 255, 255))
+
+    @property
     def grid(self) -> Grid:
         """Shape and place."""
         return Grid(self.shape, self.geometry)

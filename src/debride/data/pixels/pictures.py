@@ -51,7 +51,12 @@ class Pictures(Pixels):
         if picture.head.lossy:
             remedy = "Export the label as PNG, or as TIFF without loss."
             raise DataError(path, "is compressed with loss, which does not keep label values", remedy)
-        colours = picture.turned[..., : picture.head.channels]
+        colours, alpha = np.split(picture.turned, [picture.head.channels], axis=-1)
+        if alpha.size and alpha.min() < alpha.max() and (colours == colours[:1, :1]).all():
+            remedy = "Export the label as grey values without transparency."
+            raise DataError(path, "is a picture of one colour whose transparency differs: its label lies in that alone", remedy)
+        if alpha.size and colours[alpha[..., 0] == 0].any():
+            note(path, "has colours where it is fully transparent, and is read by its colours")
         if (colours != colours[..., :1]).any():
             raise DataError(path, "is a colour picture, not class values", "Export the label with one grey value per class.")
         return np.ascontiguousarray(colours[..., 0]), Geometry()
