@@ -85,7 +85,10 @@ def test_one_bit_image(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "name"), [("P", "a.png"), ("CMYK", "a.jpg")])
 def test_images_whose_numbers_are_no_intensities(tmp_path: Path, mode: str, name: str) -> None:
-    Image.new(mode, (4, 4)).save(tmp_path / name)
+    picture = Image.new(mode, (4, 4))
+    if mode == "P":
+        picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.save(tmp_path / name)
     with pytest.raises(DataError, match="Convert it to grey or RGB") as raised:
         read_image([tmp_path / name])
     assert raised.value.where == str(tmp_path / name)

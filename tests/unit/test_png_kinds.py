@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,15 @@ def test_a_large_picture_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Image.fromarray(noise).save(tmp_path / name, **options)
         assert read_image([tmp_path / name])[0].shape == (1, 30, 20)
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_palette_beside_grey_numbers_is_refused(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.eye(5, dtype=np.uint8) * 2)
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.save(tmp_path / "a.png", bits=8)
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[25] = 0  # the colour type, of which the checksum follows
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match="palette"):
+        read_header(tmp_path / "a.png")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from debride.cli import main
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label, read_values, write_label, write_label_like
+from debride.data.pixels.images import read_image, read_label, read_values, write_label, write_label_like
 from debride.notes import take_notes
 from debride.types import DataError, Dataset, Geometry
 
@@ -102,3 +102,20 @@ def test_colours_beneath_full_transparency_are_said(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(read_values(tmp_path / "a.png")[0] > 0, GROWN > 0)
     assert any("fully transparent" in said for said in take_notes())
+
+
+def test_white_that_may_be_two_things_is_refused_with_a_remedy_that_reads_it(tmp_path: Path) -> None:
+    folder(tmp_path, ("8 bits", "8 bits"))
+    Image.fromarray(IDS).save(tmp_path / "masks/1.png")
+    with pytest.raises(DataError, match="does not tell the classes") as raised:
+        open_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text(raised.value.remedy.split("dataset.json ")[1].rstrip("."))
+    dataset = open_dataset(tmp_path)
+    assert all(case.label and np.array_equal(read_label(case.label, dataset)[0], IDS) for case in dataset.cases)
+
+
+def test_an_image_with_a_palette_of_greys_has_those(tmp_path: Path) -> None:
+    picture = Image.fromarray(IDS)
+    picture.putpalette([90, 90, 90, 20, 20, 20])
+    picture.save(tmp_path / "a.png")
+    assert np.array_equal(read_image([tmp_path / "a.png"])[0][0], np.where(IDS, 20, 90))

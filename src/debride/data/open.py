@@ -37,6 +37,10 @@ _DESCRIBE = (
     'Describe the labels in dataset.json: {"classes": ["background", "lesion"], "ignore": 255}, class ids being label values.'
 )
 
+_WHITE = (
+    'Where both are white, write in dataset.json {"classes": ["background", "lesion"], "values": {"0": 0, "1": 1, "255": 1}}.'
+)
+
 _OBJECTS = (
     'If they are classes, name them in dataset.json: {"classes": ["background", "first", "second"]}. If they are objects of '
     'one class, give all values its id: {"classes": ["background", "cell"], "values": {"0": 0, "1": 1, "2": 1}}.'
@@ -90,7 +94,7 @@ def open_dataset(
     if not layout.cases:
         remedy = f"Check that it has images with labels, of the kinds {', '.join(endings())}."
         raise DataError(root, "has no cases", remedy + _unread(root))
-    found = with_file_names(layout.cases, report)
+    found = with_file_names(layout.cases, report, in_folders=not any(case.label for case in layout.cases))
     legend, labels = layout.legend, [case.label for case in found if case.label]
     palette = None
     try:
@@ -158,11 +162,14 @@ def sources_around(folder: Path) -> dict[str, Path]:
         return sources
 
 
-def with_file_names(cases: Iterable[Case], report: Report = stop) -> list[Case]:
-    """The cases whose name an output file can have, as masks are named by their case; the others are reported."""
+def with_file_names(cases: Iterable[Case], report: Report = stop, *, in_folders: bool = False) -> list[Case]:
+    """The cases whose name an output file can have, as masks are named by their case; the others are reported.
+
+    ``in_folders``: names of images without masks may have folders before them.
+    """
     fitting = []
     for case in cases:
-        parts = [case.id] if case.target is None and case.row is None else case.id.split("/")
+        parts = case.id.split("/") if in_folders else [case.id]
         if problem := next(filter(None, map(not_a_name, parts)), ""):
             where = case.image[0] if case.image else f"case {case.id!r}"
             report(DataError(where, f"makes a case of the name {short(repr(case.id))}, {problem}", "Rename it."))
@@ -228,7 +235,7 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
     """
     files: Counter[int] = Counter()
     first: dict[int, Path] = {}
-    numbering, ones = Numbering(), list[Path]()
+    numbering, ones, together = Numbering(), list[Path](), False
     for path in labels:
         try:
             label = read_values(path, palette)[0]
@@ -238,6 +245,7 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
             continue
         numbering.add(label)
         ones += [path] if 1 in present else []
+        together |= {1, 255} <= set(present)
         files.update(present)
         first.update({value: path for value in present if value not in first})
     values = sorted(files)
@@ -259,7 +267,7 @@ def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, pale
         rarest = min(reversed(values), key=files.__getitem__)
         shown = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
         message = f"holds the label value {rarest}; the values of all labels are {shown}, which does not tell the classes"
-        report(DataError(first[rarest], message, _DESCRIBE))
+        report(DataError(first[rarest], message, _WHITE if values == [0, 1, 255] and not together else _DESCRIBE))
     return Legend(("background", *(f"class_{i}" for i in range(1, max(2, min(len(values), MAX_INFERRED))))))
 
 

@@ -37,11 +37,14 @@ class Pictures(Pixels):
         return Header(head.shape, head.channels, Geometry(), few, head.palette, reading)
 
     def image(self, path: Path) -> tuple[Array, Geometry]:
-        """As for all kinds; alpha is dropped. Raises DataError for a palette picture, whose numbers are no intensities."""
+        """As for all kinds; alpha is dropped, and a palette of greys gives those. Raises DataError for any other palette, whose
+        numbers are no intensities."""
         picture = self._read(path)
-        if picture.head.palette:
-            raise DataError(path, "is a palette image, whose numbers are no intensities", "Convert it to grey or RGB.")
         planes = np.moveaxis(picture.turned[..., : picture.head.channels], -1, 0)
+        if palette := picture.head.palette:
+            if any(len(set(colour)) > 1 for colour in palette) or planes.max() >= len(palette):
+                raise DataError(path, "is a palette image, whose numbers are no intensities", "Convert it to grey or RGB.")
+            planes = np.array(palette, np.uint8)[planes, 0]
         kind = np.dtype(np.float32) if planes.dtype.kind == "f" else planes.dtype
         return np.ascontiguousarray(planes.astype(kind, copy=False)), Geometry()
 

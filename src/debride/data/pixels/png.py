@@ -162,6 +162,10 @@ def _head(path: Path, chunks: list[Chunk]) -> RasterHead:
     palette = colours(found.get(b"PLTE", b"")) if header.colour == _PALETTE else ()
     if header.colour == _PALETTE and not palette:
         raise DataError(path, "has no palette for its indices", _RESTORE)
+    if b"PLTE" in found and header.colour in (0, _GREY_ALPHA):
+        raise DataError(
+            path, "has a palette, and by its header numbers that are grey values: one of the two is wrong", _RESTORE
+        )
     exif = Image.Exif()
     if data := found.get(b"eXIf"):
         exif.load(data)
