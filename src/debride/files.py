@@ -20,7 +20,10 @@ from debride.types import DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, None)  # None: NumPy's error where a disk is full
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ)
+_IN_THE_WAY = (
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.EXDEV),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ),
+)
 
 _BLOCK = 1 << 20
 

@@ -21,8 +21,13 @@ LOCK = ".lock"
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
 
-    ``target`` must be absent or empty, as ``new_folder`` sees to. Raises DataError as ``atomic_path`` does.
+    ``target`` must be absent or empty, as ``new_folder`` sees to. Raises DataError as ``atomic_path`` does, and for a mount
+    point, which no other folder can replace.
     """
+    if target.is_mount():
+        raise DataError(
+            target, "is a mount point, which cannot be replaced", f"Choose a folder in it, such as {target / 'out'}."
+        )
     with writing(target), temporary_folder(target) as temporary:
         yield temporary
         if target.exists():

@@ -33,21 +33,15 @@ def temporary_file(target: Path) -> Iterator[Path]:
 
     Missing parent folders are made, and orphans beside it are removed, once for each folder in a process.
     """
-    with _held(target, lambda path: path.touch(exist_ok=False)) as path:
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
+    with _held(target, lambda path: path.touch(exist_ok=False), lambda path: path.unlink(missing_ok=True)) as path:
+        yield path
 
 
 @contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside ``target`` that is removed when the block ends, if it is still there; the rest as for a file."""
-    with _held(target, Path.mkdir) as path:
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+    with _held(target, Path.mkdir, lambda path: shutil.rmtree(path, ignore_errors=True)) as path:
+        yield path
 
 
 def remove_orphans(folder: Path) -> None:
@@ -81,23 +75,35 @@ def _tidied(folder: Path) -> Path:
 
 
 @contextmanager
-def _held(target: Path, make: Callable[[Path], None]) -> Iterator[Path]:
-    """A new path beside ``target``, made by ``make``, that no other process takes for an orphan while the block lasts."""
+def _held(target: Path, make: Callable[[Path], None], remove: Callable[[Path], None]) -> Iterator[Path]:
+    """A new path beside ``target``, made by ``make``, that no other process takes for an orphan while the block lasts.
+
+    It is removed at the end, also where a signal comes while it is made.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     _tidied(target.parent)
-    while True:
-        path = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}{target.name[-_ENDINGS:]}")
-        make(path)
-        lock = _lock(path, os.O_RDONLY, alone=False)
-        if path.exists():  # else another process took it for an orphan before it was locked
-            break
-        if lock is not None:
-            os.close(lock)
+    lock: int | None = None
+    path = _new_path(target)
     try:
+        while True:
+            make(path)
+            lock = _lock(path, os.O_RDONLY, alone=False)
+            if path.exists():  # else another process took it for an orphan before it was locked
+                break
+            if lock is not None:
+                os.close(lock)
+                lock = None
+            path = _new_path(target)
         yield path
     finally:
+        remove(path)
         if lock is not None:
             os.close(lock)
+
+
+def _new_path(target: Path) -> Path:
+    """A name that no other process takes."""
+    return target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}{target.name[-_ENDINGS:]}")
 
 
 def _lock(path: Path, mode: int, alone: bool) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import zlib
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import tifffile
 from PIL import Image
 
 from debride.data.pixels import arrays
-from debride.data.pixels.images import read_header, read_image, read_values
-from debride.types import DataError
+from debride.data.pixels.images import read_header, read_image, read_values, write_label_like
+from debride.types import DataError, Dataset
 
 RNG = np.random.default_rng(0)
 SMOOTH = (np.add.outer(np.arange(24), np.arange(30)) % 11 + RNG.integers(0, 3, (6, 24, 30))).astype(np.int16)
@@ -171,3 +172,16 @@ def test_a_tiff_whose_planes_lie_in_no_known_order_is_refused(tmp_path: Path) ->
         file.pages[0].tags[284].overwrite(3)
     with pytest.raises(DataError, match="planar configuration 3"):
         read_image([path])
+
+
+def test_a_full_disk_is_no_damage_of_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "a.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(source)
+    dataset = Dataset(tmp_path, "folder", ("background", "a"), (), 2)
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"b\.png: cannot be written"):
+        write_label_like(source, np.ones((4, 4), np.uint8), dataset, tmp_path / "b.png")

@@ -27,7 +27,7 @@ from debride.data.pixels.images import (
     write_label_like,
     write_values,
 )
-from debride.types import DataError, Dataset
+from debride.types import DataError, Dataset, Geometry
 
 RNG = np.random.default_rng(0)
 DATASET = Dataset(Path(), "folder", ("background", "a", "b"), (), 3)
@@ -254,3 +254,31 @@ def test_gzip_in_several_members(tmp_path: Path) -> None:
     header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 5 4 3\nencoding: gzip\n\n"
     (tmp_path / "a.nrrd").write_bytes(header + gzip.compress(data[:20]) + gzip.compress(data[20:45]) + gzip.compress(data[45:]))
     np.testing.assert_array_equal(read_values(tmp_path / "a.nrrd")[0].ravel(), np.arange(60))
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd"])
+@pytest.mark.parametrize("room", [0, 300])
+def test_a_file_that_the_disk_does_not_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, room: int
+) -> None:
+    write = SimpleITK.WriteImage
+
+    def full(image: Any, path: str, **options: Any) -> None:
+        write(image, path, **options)
+        data = Path(path).with_name("a.zraw") if name.endswith(".mhd") else Path(path)
+        data.write_bytes(data.read_bytes()[:room])  # as ITK leaves it, without an error, where a buffer cannot be flushed
+
+    monkeypatch.setattr(SimpleITK, "WriteImage", full)
+    values = np.random.default_rng(0).integers(0, 250, (4, 20, 20), dtype=np.uint8)
+    with pytest.raises(DataError, match="cannot be written"):
+        write_values(tmp_path / name, values, Geometry(spacing=(1.0, 1.0, 1.0)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_itk_while_it_writes_is_no_mistake_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(SimpleITK, "WriteImage", refuse)
+    with pytest.raises(DataError, match="cannot be written"):
+        write_values(tmp_path / "a.mha", np.zeros((2, 3, 4), np.uint8), Geometry(spacing=(1.0, 1.0, 1.0)))

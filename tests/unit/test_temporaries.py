@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from debride.files import atomic_files, atomic_path, write_text
 from debride.folders import atomic_folder, exclusive
 from debride.temporaries import TEMPORARY, remove_orphans, temporary_file, temporary_folder
+from debride.types import DataError
 
 WRITER = """
 import sys, time
@@ -67,3 +69,20 @@ def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
         (folder / "c").touch()
     assert (tmp_path / name).read_text() == "a" and (tmp_path / "files" / name).read_text() == "b"
     assert names(tmp_path / "folder" / name) == ["c"]
+
+
+@pytest.mark.parametrize("make", [temporary_file, temporary_folder])
+def test_a_signal_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("debride.temporaries._lock", stop)
+    with pytest.raises(KeyboardInterrupt), make(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_mount_point_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(DataError, match=r"mount point.*Choose a folder in it"), atomic_folder(tmp_path):
+        raise AssertionError("work was begun")

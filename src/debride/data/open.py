@@ -66,6 +66,7 @@ def open_dataset(
     mask_pattern: str | None = None,
     split_by: str | None = None,
     checksums: bool = True,
+    labels: bool = True,
     report: Report = stop,
 ) -> Dataset:
     """Find the cases of a data set without reading their images.
@@ -76,7 +77,8 @@ def open_dataset(
     patients stay whole. A case's patient is what the data set says, else group 1 of the regular expression ``patient_pattern``
     in the image's id, else the image's id. ``image_pattern`` and ``mask_pattern`` say where files of the layout "folder" lie
     (``formats.patterns``). ``trusted`` is a text file of case ids, one a line, beside those that the data set marks. Where no
-    dataset.json names the classes, all labels are read once to infer them. With ``checksums`` files are verified by the data
+    dataset.json names the classes, all labels are read once to infer them; without ``labels`` none is, and the classes are
+    empty: who predicts needs none. With ``checksums`` files are verified by the data
     set's list, where it has one. Raises DataError for the first problem; a ``report`` that collects problems receives each, and
     the rest is opened.
     """
@@ -95,19 +97,19 @@ def open_dataset(
         remedy = f"Check that it has images with labels, of the kinds {', '.join(endings())}."
         raise DataError(root, "has no cases", remedy + _unread(root))
     found = with_file_names(layout.cases, report, in_folders=not any(case.label for case in layout.cases))
-    legend, labels = layout.legend, [case.label for case in found if case.label]
+    legend, files = layout.legend, [case.label for case in found if case.label and labels]
     palette = None
     try:
-        palette = find_palette(labels)
+        palette = find_palette(files)
     except DataError as problem:
         report(problem)
-    if not legend.classes:
-        legend = infer_legend(root, labels, report, palette)
+    if labels and not legend.classes:
+        legend = infer_legend(root, files, report, palette)
     cases = [
         replace(case, patient=patient_of(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
         for case in found
     ]
-    cases = with_annotated(cases, layout.annotated, legend.classes, report)
+    cases = with_annotated(cases, layout.annotated, legend.classes, report) if labels else cases
     splits = _splits(layout, cases, seed, val_fraction, test_fraction, split_by, report)
     verified = layout.trusted | _read_trusted(trusted, {case.id for case in cases}, report)
     used = tuple(replace(case, split=splits[case.id], trusted=case.id in verified) for case in cases if case.id in splits)
@@ -138,15 +140,15 @@ def reopened(dataset: Dataset, copy: Path) -> Dataset:
 
 
 def dataset_or_images(source: Path, task: TaskName, options: Mapping[str, Any]) -> Dataset | Path:
-    """What is to be predicted in a folder: a data set for the task, opened with the ``options`` of ``open_dataset``, or else
-    the folder that holds plain images."""
+    """What is to be predicted in a folder: a data set for the task, opened with the ``options`` of ``open_dataset`` and without
+    its labels, or else the folder that holds plain images."""
     if options.get("image_pattern") or options.get("mask_pattern"):
-        return open_dataset(source, **options)
+        return open_dataset(source, **options, labels=False)
     layout = find_format(options["format"]) if options.get("format") else detect_format(source)
     if layout is None:
         return source
     if layout.task == task and layout.labelled(source):
-        return open_dataset(source, **options)
+        return open_dataset(source, **options, labels=False)
     return layout.images(source) or source
 
 

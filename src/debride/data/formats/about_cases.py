@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from debride.data.formats.dataset_json import report_unknown
+from debride.data.formats.dataset_json import ENTRIES, report_unknown
 from debride.data.formats.layout import Groups, Named, Report
-from debride.data.formats.names import plain
+from debride.data.formats.names import note_misspelt, plain
 from debride.types import GROUPS, Case, DataError, Dataset
 from debride.words import some
 
@@ -49,6 +49,7 @@ class AboutCases:
 
 def read_about_cases(path: Path, description: dict[str, Any], known: Collection[str], report: Report) -> AboutCases:
     """What a dataset.json says of the cases whose ids are ``known``; its problems are reported."""
+    note_misspelt(path, "entry", description, ENTRIES)
     annotated, groups = description.get("annotated", {}), description.get("groups", {})
     if not isinstance(annotated, dict) or not all(_is_names(names) for names in annotated.values()):
         report(DataError(path, '"annotated" does not map case ids to lists of classes', _FORM))

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 
 from debride.data.formats.layout import Report
-from debride.data.formats.names import plain, same_file
+from debride.data.formats.names import note_misspelt, plain, same_file
 from debride.data.links import unfetched
 from debride.escapes import shielded, unshielded
 from debride.notes import note
-from debride.types import DataError
+from debride.types import GROUPS, DataError
 
 FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 """What a column trusted may hold."""
+
+OPTIONAL = ("case", "patient", "rater", "split", "trusted", "annotated", *GROUPS)
+"""The columns that are read where a table has them."""
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -120,7 +123,9 @@ def read_table(path: Path, required: Sequence[str], report: Report) -> Table:
 
 def records(path: Path, required: Sequence[str], report: Report) -> Iterator[tuple[str, dict[str, str]]]:
     """Each row of a ``read_table`` as (where it stands, its fields by column)."""
-    return ((row.where, row.fields) for row in read_table(path, required, report).rows)
+    table = read_table(path, required, report)
+    note_misspelt(path, "column", table.columns, (*required, *OPTIONAL))
+    return ((row.where, row.fields) for row in table.rows)
 
 
 def inside(root: Path, where: str, text: str, report: Report) -> Path:

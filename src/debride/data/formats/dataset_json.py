@@ -27,6 +27,9 @@ MAX_CLASSES = 254
 WRITTEN_ANEW = ("patients", "trusted", "annotated", "groups", "values", "ignore")
 """Entries of a dataset.json that a copy gets from the data set as it was opened."""
 
+ENTRIES = ("classes", *WRITTEN_ANEW, "image_pattern", "mask_pattern")
+"""Entries of a dataset.json that are read whatever the layout."""
+
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 SPLIT_NAMES: dict[str, Split] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -38,6 +39,16 @@ def meeting(names: Iterable[str]) -> list[tuple[str, str]]:
     first: dict[str, str] = {}
     pairs = ((first.setdefault(name.casefold(), name), name) for name in names)
     return [(a, b) for a, b in pairs if a != b]
+
+
+def note_misspelt(path: Path, what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Notes a column or entry of a file that is not read but is nearly named as one that is, which the file does not have."""
+    there = list(names)
+    lacking = [name for name in known if name not in there]
+    for name in there:
+        near = [] if name in known else difflib.get_close_matches(name.lower(), lacking, 1, 0.8)
+        if near:
+            note(path, f"has the {what} {name!r}, which is not read; {near[0]!r} would be")
 
 
 def stripped_all(names: Collection[str], where: object) -> list[str]:

@@ -6,6 +6,7 @@ Nothing outside this room names an ending or a decoder. ``PIXELS`` lists the kin
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -113,7 +114,12 @@ def add_pixels(kind: Pixels) -> None:
 
 def endings() -> tuple[str, ...]:
     """All endings of files that are read, in lower case."""
-    return tuple(ending for kind in PIXELS.values() for ending in kind.endings)
+    return _endings(*PIXELS.values())
+
+
+@cache
+def _endings(*kinds: Pixels) -> tuple[str, ...]:
+    return tuple(ending for kind in kinds for ending in kind.endings)
 
 
 def unread_endings(folder: Path) -> list[str]:

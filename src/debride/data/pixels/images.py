@@ -225,7 +225,7 @@ def _values(path: Path, palette: Palette | None) -> tuple[Array, Geometry, OwnCo
     values, geometry = kind.values(path)
     if values.dtype.kind == "f":
         values = _integers(path, values)
-    listed = kind.header(path).palette if isinstance(kind, Pictures) and values.dtype == np.uint8 else ()
+    listed = kind.palette(path) if isinstance(kind, Pictures) and values.dtype == np.uint8 else ()
     own = own_colours(path, listed, values, palette)
     return (values if own is None else own.meant(values)), geometry, own
 

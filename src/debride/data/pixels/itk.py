@@ -6,6 +6,7 @@ here: SimpleITK takes cut-off files for whole ones, and writes a header of its o
 
 from __future__ import annotations
 
+import errno
 import zlib
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -106,7 +107,13 @@ class ItkPixels(Pixels):
         else:
             image = itk.GetImageFromArray(np.ascontiguousarray(values[None] if values.ndim == 2 else values))
             _place(image, geometry)
-        itk.WriteImage(image, str(path), useCompression=True)
+        try:
+            itk.WriteImage(image, str(path), useCompression=True)
+            whole = np.array_equal(_numbers(path, self.parsed(path)), values.ravel())
+        except (RuntimeError, DataError):
+            whole = False
+        if not whole:  # SimpleITK has no error of its own for a full disk, and for a small file none at all
+            raise OSError(errno.EIO, "SimpleITK could not write all of it")
 
 
 def packed(values: Array, dtype: np.dtype[Any], wbits: int | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -22,6 +23,9 @@ Array = npt.NDArray[Any]
 
 INFLATES = 1032
 """Times that deflate makes data smaller at most (zlib.net/zlib_tech.html)."""
+
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of a disk that come from writing alone, and say nothing of the file that is read."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ def decoding(path: Path) -> Iterator[None]:
     except (PermissionError, TimeoutError) as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "Check that you may read it.") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in WRITING:
+            raise
         message = (str(error) or type(error).__name__).replace(str(path), path.name)
         raise unfetched(path) or DataError(
             path, f"cannot be decoded ({message})", "Restore the file from its source, it is damaged."

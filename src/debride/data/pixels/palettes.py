@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.pixels import find_pixels, pixels_of
+from debride.data.pixels import find_pixels, pixels_of, png
 from debride.data.pixels.kind import Array
 from debride.data.pixels.raster import Colour
 from debride.notes import note
@@ -106,7 +106,7 @@ def find_palette(labels: Iterable[Path]) -> Palette | None:
     for path in labels:
         if "png" in find_pixels(path).contents:
             with suppress(DataError):
-                own = pixels_of(path).header(path).palette
+                own = () if png.has_no_palette(path) else pixels_of(path).header(path).palette
                 alike.setdefault(own, []).append(path) if own else None
                 plain = plain if own else path
     groups = _groups((paths[0], len(paths), dict(enumerate(own))) for own, paths in alike.items())

@@ -36,6 +36,10 @@ class Pictures(Pixels):
         reading = "" if plain else f"{head.orientation} {head.bits}"
         return Header(head.shape, head.channels, Geometry(), few, head.palette, reading)
 
+    def palette(self, path: Path) -> tuple[Colour, ...]:
+        """The colours of a picture's indices; empty where its numbers are none. Of a PNG without them a few bytes are read."""
+        return () if png.has_no_palette(path) else self.header(path).palette
+
     def image(self, path: Path) -> tuple[Array, Geometry]:
         """As for all kinds; alpha is dropped, and a palette of greys gives those. Raises DataError for any other palette, whose
         numbers are no intensities."""

@@ -67,6 +67,15 @@ def head(path: Path) -> RasterHead:
         return _head(path, list(_chunks(path, file, whole=False)))
 
 
+def has_no_palette(path: Path) -> bool:
+    """Whether a file is certainly a PNG whose numbers are no indices, by its first bytes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(26)
+    return start.startswith(_SIGNATURE + b"\0\0\0\rIHDR") and start[25:] in (b"\0", b"\2", b"\4", b"\6")
+
+
 def read(path: Path) -> Raster:
     """A PNG with all its numbers as stored. Raises DataError for damage to any chunk, and for an animation."""
     chunks = _all(path)
