@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.datasets import build_folder, build_manifest, save_json, save_png
 
+from debride.audit.repair.decisions import read_decisions
 from debride.data.check import find_problems
 from debride.data.formats.csv_rows import read_table
 from debride.data.open import open_dataset
@@ -135,3 +136,16 @@ def test_a_manifest_may_name_a_file_in_another_unicode_form(tmp_path: Path) -> N
     text = (root / "manifest.csv").read_text().replace("images/scan0.png", "images/é.png")
     (root / "manifest.csv").write_text(text)
     assert open_dataset(root).cases[0].image[0].is_file()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decisions_that_excel_saved_are_read(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    rows = ["Case,Number,Decision", "x,1,Accept", ",,", " =y ,2,reject"]
+    path = tmp_path / "decisions.csv"
+    path.write_bytes("\r\n".join([*rows, ""]).replace(",", delimiter).encode(encoding))
+    told = read_decisions(path, {("x", 1), ("=y", 2)})
+    assert {key: (verdict.accepted, verdict.reason[-1]) for key, verdict in told.items()} == {
+        ("x", 1): (True, "2"),
+        ("=y", 2): (False, "4"),
+    }

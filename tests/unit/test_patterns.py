@@ -15,7 +15,8 @@ from tests.datasets import build_folder, save_json, save_png
 from debride.cli import main
 from debride.data.check import find_problems
 from debride.data.copy import copy_dataset
-from debride.data.open import dataset_or_images, open_dataset
+from debride.data.formats.patterns import files_by_pattern
+from debride.data.open import dataset_or_images, open_dataset, stop
 from debride.types import DataError, Dataset
 
 PLACES = [
@@ -138,3 +139,10 @@ def pair(root: Path, images: str, masks: str, after: str = "") -> None:
             pixels = np.zeros((8, 8), np.uint8)
             pixels[2:5, number:5] = white
             Image.fromarray(pixels).save(root / folder / f"c{number}{end}.png")
+
+
+def test_two_stars_and_a_slash_stand_for_no_folder_too(tmp_path: Path) -> None:
+    for place in ("a.png", "x/b.png", "x/y/c.png"):
+        save_png(tmp_path / "in" / place, np.zeros((4, 4), np.uint8))
+    found = files_by_pattern(tmp_path, "in/**/{case}.png", "pattern", stop)
+    assert sorted(found) == ["a", "b", "c"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from debride.audit.findings import KINDS, Finding, FindingKind, Record
-from debride.escapes import unshielded
+from debride.data.formats.csv_rows import read_table
+from debride.data.open import stop
 from debride.files import read_text
 from debride.settings import check_bounds, setting
 from debride.strict import parse_json
@@ -173,18 +172,9 @@ Row = tuple[int, Any, Any, Any]
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-    try:
-        missing = {"case", "number", "decision"} - set(reader.fieldnames or ())
-        if missing:
-            raise DataError(f"{path}:1", f"has no column {', '.join(sorted(missing))}", _FORM)
-        for row in reader:
-            if None in row or None in row.values():
-                problem = "has not as many fields as there are columns"
-                raise DataError(f"{path}:{reader.line_num}", problem, "Give every row one field per column.")
-            yield reader.line_num, unshielded(row["case"]), row["number"].strip(), row["decision"].strip().lower()
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.reader.line_num}", f"is not valid CSV ({error})", "Correct this line.") from None
+    for row in read_table(path, ("case", "number", "decision"), stop).rows:
+        line = int(row.where.rpartition(":")[2])
+        yield line, row.fields["case"], row.fields["number"], row.fields["decision"].lower()
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

@@ -13,14 +13,14 @@ from debride.types import DataError
 CASE = "{case}"
 """Stands for the name of a case in a pattern, for at least one letter and no slash."""
 
-_SIGNS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
+_SIGNS = {"*": "[^/]*", "?": "[^/]", "**": ".*", "**/": "(?:.*/)?"}
 
 
 def files_by_pattern(root: Path, pattern: str, where: str, report: Report, *, apart_from: str = "") -> dict[str, Path]:
     """The image files of a folder that a pattern matches, by the name of their case; not those that another one matches.
 
-    In a pattern ``*`` stands for anything but a slash, and ``**`` for anything. Reports a second file of one case, and a
-    pattern that cannot be used or finds nothing, which is named by ``where``.
+    In a pattern ``*`` stands for anything but a slash, ``**`` for anything, and ``**/`` for any folders or none. Reports a
+    second file of one case, and a pattern that cannot be used or finds nothing, which is named by ``where``.
     """
     wanted = _compiled(pattern, where)
     other = _compiled(apart_from, where) if apart_from else None
@@ -54,7 +54,7 @@ def _compiled(pattern: str, where: str) -> re.Pattern[str]:
     if CASE not in pattern or path.is_absolute() or ".." in path.parts:
         remedy = "Write a path in the data set with {case} for the name: 'masks/{case}_mask.png'."
         raise DataError(where, f"is {pattern!r}, which does not say where a case's file is", remedy)
-    parts = re.split(r"(\{case\}|\*\*|[*?])", path.as_posix())
+    parts = re.split(r"(\{case\}|(?<![^/])\*\*/|\*\*|[*?])", path.as_posix())
     first = parts.index(CASE)
     signs = {**_SIGNS, CASE: "(?P=case)"}
     pieces = ("(?P<case>[^/]+)" if at == first else signs.get(part, re.escape(part)) for at, part in enumerate(parts))
