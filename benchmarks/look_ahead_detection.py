@@ -69,10 +69,12 @@ class Judge:
     def __init__(self, clean: Dataset, given: Dataset, preparation: Preparation) -> None:
         originals = {case.id: case for case in clean.cases}
         cases = given.of("train")
-        reference = prepare(clean, [originals[case.id] for case in cases], preparation, cache_folder())
+        reference = prepare(clean, [originals[case.id] for case in cases], preparation, cache_folder(clean.root))
         self.rows = np.flatnonzero([not case.trusted for case in cases])
         pairs = zip(
-            _labels(reference, self.rows), _labels(prepare(given, cases, preparation, cache_folder()), self.rows), strict=True
+            _labels(reference, self.rows),
+            _labels(prepare(given, cases, preparation, cache_folder(clean.root)), self.rows),
+            strict=True,
         )
         self.wrong = np.stack([a != b for a, b in pairs])
         self.wrong_case = self.wrong.reshape(len(self.rows), -1).any(axis=1)

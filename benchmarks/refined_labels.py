@@ -57,9 +57,9 @@ class Judge:
         def patches(prepared: Prepared) -> Any:
             return read(prepared, Selection(rows, rows, rows), regions, seed=0)
 
-        self.raw = patches(prepare(given, cases, preparation, cache_folder()))
+        self.raw = patches(prepare(given, cases, preparation, cache_folder(given.root)))
         clean_cases = [originals[case.id] for case in cases]
-        self.clean = patches(prepare(clean, clean_cases, preparation, cache_folder())).label.long()
+        self.clean = patches(prepare(clean, clean_cases, preparation, cache_folder(clean.root))).label.long()
         self.rows: list[list[float]] = []
 
     @torch.no_grad()

@@ -50,8 +50,8 @@ class Judge:
     def __init__(self, clean: Dataset, given: Dataset, preparation: Preparation) -> None:
         originals = {case.id: case for case in clean.cases}
         cases = given.of("train")
-        self.clean = _labels(prepare(clean, [originals[case.id] for case in cases], preparation, cache_folder()))
-        self.given = _labels(prepare(given, cases, preparation, cache_folder()))
+        self.clean = _labels(prepare(clean, [originals[case.id] for case in cases], preparation, cache_folder(clean.root)))
+        self.given = _labels(prepare(given, cases, preparation, cache_folder(clean.root)))
         self.wrong = (self.clean != self.given).flatten(1).any(dim=1).numpy()
         self.rows: list[tuple[float, ...]] = []
 

@@ -233,7 +233,7 @@ def test_seeds_and_noises_have_data_of_their_own(tmp_path: Path) -> None:
         ({"methods": {"best": None}}, "'best' is no method"),
         ({"methods": {"ce": {"config": {"dise": True}}}}, "has no setting 'dise'"),
         ({"methods": {"ce": 3}}, "is not a mapping"),
-        ({"datasets": {"../toy": {"path": "x"}}}, "no name for a folder"),
+        ({"datasets": {"../toy": {"path": "x"}}}, "no name of a file"),
         ({"datasets": {"toy": {"path": "x", "limit": 5}}}, "NAME: VALUE"),
         ({"datasets": {"toy": {"path": "x", "limit": {"trian": 5}}}}, "'trian'"),
         (
