@@ -52,6 +52,7 @@ class AuditFolder(Subject):
     """What an audit wrote, and decisions on it."""
 
     name = "audits"
+    joined = True
 
     def build(self) -> None:
         right = build_set(self.data)

@@ -174,8 +174,9 @@ class RunFolder(Subject):
         out = work / "run"
         shutil.copytree(self.root, out, symlinks=True)
         self.train(out, "--resume")
-        read = {path.name: path.read_bytes() for path in sorted((out / "weights").glob("*.safetensors"))}
-        for name in ("epoch-0001.safetensors", file.name):
+        files = sorted(path for path in (out / "weights").glob("*.safetensors") if path.is_file())
+        read = {path.name: path.read_bytes() for path in files}
+        for name in ("epoch-0001.safetensors", file.name, f"copy-{file.name}"):
             read.pop(name, None)
         return {**read, "scores": (out / "label_scores.csv").exists()}
 

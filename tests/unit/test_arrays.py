@@ -249,3 +249,10 @@ def test_a_name_that_its_member_does_not_have_is_refused(tmp_path: Path) -> None
     path.write_bytes(content[:at] + b"lapels" + content[at + 6 :])
     with pytest.raises(DataError, match=r"is no \.npz file that can be read"):
         arrays.array(path, "images")
+
+
+def test_a_length_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    content = member(np.zeros(3)).replace(b"(3,), ", b"(True,), ", 1).replace(b"    \n", b" \n", 1)
+    path = archive(tmp_path / "a.npz", content)
+    with pytest.raises(DataError, match=r"\(True,\)"):
+        arrays.header(path, "a")

@@ -185,3 +185,21 @@ def test_a_full_disk_is_no_damage_of_what_is_read(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match=r"b\.png: cannot be written"):
         write_label_like(source, np.ones((4, 4), np.uint8), dataset, tmp_path / "b.png")
+
+
+def test_a_tiff_whose_tags_speak_of_half_its_pixels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, RNG.integers(0, 255, (60, 80)).astype(np.uint16), photometric="minisblack")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[258].overwrite(4)
+    with pytest.raises(DataError, match="its tags speak of 2400"):
+        read_image([path])
+
+
+@pytest.mark.parametrize("said", ["2147483647", "-3.0", "1e30", "", "2", "3\nNDims = 2147483647", "03"])
+def test_a_metaimage_that_misstates_its_axes_never_reaches_the_decoder_that_it_would_crash(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(SMOOTH), str(path))
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3", f"NDims = {said}".encode(), 1))
+    with pytest.raises(DataError, match="NDims"):
+        read_header(path)

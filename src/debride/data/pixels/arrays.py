@@ -167,7 +167,10 @@ def _described(path: Path, name: str, member: IO[bytes], stored: int) -> tuple[t
     shape, fortran, dtype = read(member)
     if dtype.hasobject:
         raise DataError(path, f"holds Python objects in {name}, which are never unpickled", "Save numbers: uint8 or int64.")
-    if min(shape, default=0) < 0 or member.tell() + math.prod(shape) * dtype.itemsize > stored:
+    if (
+        any(type(length) is not int or length < 0 for length in shape)
+        or member.tell() + math.prod(shape) * dtype.itemsize > stored
+    ):
         problem = f"ends inside the array {name}: its header says {dtype} of shape {shape}"
         raise DataError(path, problem, "Restore the file from its source.")
     return shape, fortran, dtype

@@ -35,6 +35,10 @@ class _Text:
     def yes(self, *names: str) -> bool:
         return any(self.fields.get(name, "").lower() in ("true", "1") for name in names)
 
+    def twice(self, name: str) -> bool:
+        """Whether more than one line has a field of this name."""
+        return sum(line.split(b"=")[0].strip() == name.encode() for line in self.lines) > 1
+
     @property
     def big_endian(self) -> bool:
         return self.yes("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
@@ -61,6 +65,9 @@ class MetaImage(ItkPixels):
             raise DataError(path, "skips bytes before its numbers (HeaderSize)", "Save it anew without.")
         channels = int(fields.get("ElementNumberOfChannels", "1"))
         axes = tuple(int(length) for length in fields["DimSize"].split())
+        if fields.get("NDims") != str(len(axes)) or text.twice("NDims"):  # by others SimpleITK ends the process
+            problem = f"has NDims {fields.get('NDims')!r}, and {len(axes)} lengths in DimSize"
+            raise DataError(path, problem, "Restore the file from its source, it is damaged.")
         data = _data_file(path, fields["ElementDataFile"])
         return Stored(
             axes=axes if channels == 1 else (channels, *axes),

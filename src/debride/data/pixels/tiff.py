@@ -29,6 +29,9 @@ _SMALLER = {_PLAIN: 1, 5: 4096, _PACKBITS: 64, **dict.fromkeys(_DEFLATE, INFLATE
 _MUCH_SMALLER = 1 << 17
 """The same for all others but facsimile codes, of which one bit may be a row."""
 
+_PADDING = 64
+"""Bytes that may follow the pixels of a strip."""
+
 _GREY, _RGB, _PALETTE, _YCBCR = 1, 2, 3, 6
 _JPEG = (6, 7)
 _LOSSY = (*_JPEG, 33003, 33004, 33005, 34712, 34892, 50001, 50002)
@@ -174,8 +177,16 @@ def _refuse_missing(path: Path, page: Any) -> None:
     if any(start <= 0 or length <= 0 or start + length > end for start, length in segments):
         raise DataError(path, "has strips of pixels that lie beyond its end: it is cut off", _RESTORE)
     size = -(-page.imagewidth * page.imagelength * page.samplesperpixel * int(page.bitspersample) // 8)
+    held = sum(length for _, length in segments)
+    if int(page.compression) == _PLAIN and not page.is_tiled:
+        samples = page.samplesperpixel if page.planarconfig == 1 else 1
+        row = -(-page.imagewidth * samples * int(page.bitspersample) // 8)
+        most = wanted * (min(page.rowsperstrip, page.imagelength) * row + _PADDING)
+        if held > most:
+            problem = f"holds {held} bytes of pixels, and its tags speak of {size}: they are not those that it was saved with"
+            raise DataError(path, problem, _RESTORE)
     smaller = _SMALLER.get(int(page.compression), max(_MUCH_SMALLER, page.imagewidth))
-    refuse_claim(path, size, sum(length for _, length in segments), smaller)
+    refuse_claim(path, size, held, smaller)
 
 
 def _by_tifffile(page: Any) -> bool:
