@@ -17,6 +17,7 @@ from debride.data.formats.layout import Report
 from debride.data.formats.names import note_misspelt, plain, same_file
 from debride.data.links import unfetched
 from debride.escapes import shielded, unshielded
+from debride.files import without_nulls
 from debride.notes import note
 from debride.types import GROUPS, DataError
 
@@ -173,7 +174,7 @@ def _text(path: Path) -> tuple[str, bytes, str]:
         raise unfetched(path) or DataError(path, f"cannot be read ({error.strerror})", remedy) from None
     mark, encoding = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "utf-8"))
     try:
-        return content[len(mark) :].decode(encoding), mark, encoding
+        return without_nulls(content[len(mark) :].decode(encoding), path), mark, encoding
     except UnicodeDecodeError:
         remedy = 'Save it with UTF-8 encoding: in Excel as "CSV UTF-8".'
         raise unfetched(path) or DataError(path, "is not UTF-8 text", remedy) from None
