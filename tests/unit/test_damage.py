@@ -203,3 +203,12 @@ def test_a_metaimage_that_misstates_its_axes_never_reaches_the_decoder_that_it_w
     path.write_bytes(path.read_bytes().replace(b"NDims = 3", f"NDims = {said}".encode(), 1))
     with pytest.raises(DataError, match="NDims"):
         read_header(path)
+
+
+@pytest.mark.parametrize("matrix", ["0 0 0 0 0 0 0 0 0", "1 0 0 0 1 0 0 0 0", "nan 0 0 0 1 0 0 0 1"])
+def test_a_direction_that_places_no_voxels_is_refused(tmp_path: Path, matrix: str) -> None:
+    path = tmp_path / "a.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(SMOOTH), str(path))
+    path.write_bytes(path.read_bytes().replace(b"1 0 0 0 1 0 0 0 1", matrix.encode(), 1))
+    with pytest.raises(DataError, match=r"a\.mha: (has directions or an origin|has a header)"):
+        read_header(path)

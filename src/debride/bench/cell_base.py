@@ -150,6 +150,8 @@ def read_result(cell: Cell, kind: type[AnyRow]) -> AnyRow:
     row = read_as(kind, read_json(file, undefined=True), file, remedy)
     if (row["dataset"], row["noise"], row["method"], row["seed"]) != (cell.dataset, cell.noise, cell.name, cell.seed):
         raise DataError(file, "is the result of another cell", remedy)
+    if row["failed"] is None and dict(row)["last"] is None:
+        raise DataError(file, "has neither measures of the last epoch nor a reason why it failed", remedy)
     return row
 
 

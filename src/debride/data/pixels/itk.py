@@ -164,8 +164,14 @@ def _geometry(path: Path, stored: Stored, information: Any, ndim: int) -> Geomet
     if not stored.placed:
         return Geometry(lengths)
     axes = len(spacing)
+    direction = np.asarray(information.GetDirection()).reshape(axes, axes)
+    if not (
+        np.isfinite(direction).all() and np.isfinite(information.GetOrigin()).all() and abs(np.linalg.det(direction)) > 1e-6
+    ):
+        problem = f"has directions or an origin that place no voxels ({direction.tolist()}, {information.GetOrigin()})"
+        raise DataError(path, problem, "Export it again with its true place.")
     affine = np.eye(4)
-    affine[:axes, :axes] = np.asarray(information.GetDirection()).reshape(axes, axes) * spacing
+    affine[:axes, :axes] = direction * spacing
     affine[:axes, 3] = np.asarray(information.GetOrigin()) * stored.mm
     affine[:3] = _FLIP @ affine[:3]
     return Geometry(lengths, tuple(tuple(float(number) for number in row) for row in affine))
