@@ -206,13 +206,16 @@ def _content(path: Path) -> bytes:
 def without_nulls(text: str, path: Path) -> str:
     """A text as it is; DataError for one with a null character, which no text has."""
     if "\0" in text:
-        raise DataError(path, "holds a null character, so it is no text", "Restore the file from its source, or write it anew.")
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(
+            f"{path}:{line}", "holds a null character, so it is no text", "Restore the file from its source, or write it anew."
+        )
     return text
 
 
 def _decoded(content: bytes, path: Path) -> str:
     try:
-        return without_nulls(content.decode("utf-8-sig"), path).replace("\r\n", "\n").replace("\r", "\n")
+        return without_nulls(content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n"), path)
     except UnicodeDecodeError:
         raise DataError(path, "is not UTF-8 text", "Save it with UTF-8 encoding.") from None
 

@@ -16,6 +16,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def numbers(values: Iterable[float]) -> str:
+    """Numbers with four digits each: "0.5, 0.5, 3"."""
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
 def short(text: str, most: int = 60) -> str:
     """The beginning of a long text."""
     return text if len(text) <= most else text[: most - 1] + "…"

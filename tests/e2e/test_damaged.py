@@ -308,7 +308,7 @@ KINDS = [
     Kind("absolute path", M, rows("images/scan1.png", "/etc/hostname"), "manifest.csv:5", "leads out"),
     Kind("link that leads out", M, link_outside, "manifest.csv:5", "leads out"),
     Kind("link in a circle", M, link_in_a_circle, "manifest.csv:5", "does not exist"),
-    Kind("path with a null byte", M, rows("images/scan1.png", "images/\0"), "manifest.csv:5", "does not exist"),
+    Kind("path with a null byte", M, rows("images/scan1.png", "images/\0"), "manifest.csv:5", "null character"),
     Kind("case name with a slash", M, rows("scan1,P0", "a/b,P0"), "manifest.csv:5", "'a/b'"),
     Kind("row twice", M, rows("png,rater2,", "png,rater1,"), "manifest.csv:3", "again"),
     Kind("row of an unknown split", M, rows(",train,1", ",training set,1"), "manifest.csv:2", "'training set'"),

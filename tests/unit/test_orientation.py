@@ -43,7 +43,7 @@ def test_an_image_is_turned_as_pillow_shows_it(tmp_path: Path, name: str, orient
     image, _ = read_image([tmp_path / name])
     np.testing.assert_array_equal(image[0], expected)
     assert read_header(tmp_path / name).shape == expected.shape
-    assert bool(take_notes()) == (orientation > 1) == bool(readings([tmp_path / name]))
+    assert bool(take_notes()) == (orientation > 1) == bool(readings([read_header(tmp_path / name)]))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -12,7 +12,7 @@ from tests.pictures import disc, save_palette
 from debride.cli import main
 from debride.data.check import find_problems
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label, readings
+from debride.data.pixels.images import read_header, read_label, readings
 from debride.notes import take_notes
 from debride.types import DataError, Dataset
 
@@ -45,7 +45,7 @@ def test_another_order_is_read_by_colour(tmp_path: Path, kind: str, reversed_fil
     assert labels(dataset) == [int(disc(32, 12, 16, 8).sum())] * 6
     assert dataset.classes == ("background", "foreground")
     assert f"(and {reversed_files - 1} more like it)" in take_notes()[-1]
-    assert [bool(readings([case.label], dataset.palette)) for case in dataset.cases if case.label] == [
+    assert [bool(readings([read_header(case.label)], dataset.palette)) for case in dataset.cases if case.label] == [
         number < reversed_files for number in range(6)
     ]
 

@@ -20,8 +20,8 @@ import torch
 from torch.nn import functional as F
 
 from debride.data.cache_entry import entry, mapped
-from debride.data.pairs import channel_turns, image_grid, label_turn
-from debride.data.pixels.images import hash_of, read_image, read_label, readings
+from debride.data.pairs import channel_turns, label_turn
+from debride.data.pixels.images import Header, hash_of, read_header, read_image, read_label, readings
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.same_grid import Grid, turned
 from debride.data.unusual_grids import note_unusual
@@ -132,8 +132,9 @@ def prepare(
     grids: dict[Path, Grid] = {}
     channels = 0
     for number, case in enumerate(cases):
-        grid = grids[case.image[0]] = image_grid(case)
-        image_file, meta = _prepare_image(case, grid, preparation, folder)
+        headers = [read_header(path) for path in case.image]
+        grid = grids[case.image[0]] = headers[0].grid
+        image_file, meta = _prepare_image(case, headers, preparation, folder)
         channels = channels or meta["channels"]
         if meta["channels"] != channels:
             raise DataError(
@@ -264,9 +265,11 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
     return resized
 
 
-def _prepare_image(case: Case, grid: Grid, preparation: Preparation, folder: Path) -> tuple[Path, dict[str, Any]]:
-    turns = [how for how in channel_turns(case) if how.changes]
-    unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else []), *readings(case.image)]
+def _prepare_image(
+    case: Case, headers: Sequence[Header], preparation: Preparation, folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    turns = [how for how in channel_turns(case, headers) if how.changes]
+    unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else []), *readings(headers)]
     key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *unusual)
     file = folder / key[:2] / f"{key}.npy"
 
@@ -287,9 +290,10 @@ def _prepare_image(case: Case, grid: Grid, preparation: Preparation, folder: Pat
 
 def _prepare_label(dataset: Dataset, case: Case, grid: Grid, box: Box | None, shape: tuple[int, ...], folder: Path) -> Path:
     assert case.label is not None
-    how = label_turn(case, grid)
+    header = read_header(case.label)
+    how = label_turn(case, grid, header=header)
     meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
-    unusual = [*([box] if box else []), *([repr(how)] if how.changes else []), *readings([case.label], dataset.palette)]
+    unusual = [*([box] if box else []), *([repr(how)] if how.changes else []), *readings([header], dataset.palette)]
     key = hash_of([case.label], "label", FORMAT_VERSION, grid.shape, shape, *meaning, *unusual)
     file = folder / key[:2] / f"{key}.npy"
 

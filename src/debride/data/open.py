@@ -231,9 +231,8 @@ def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:
 def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, palette: Palette | None = None) -> Legend:
     """Classes and ``values`` from the values that occur in label files: 0 and 255, or 0 to K - 1 without a gap (K <= 20).
 
-    White of one bit or of a palette (1) beside that of 8 bits (255) is the same; that of 16 bits is 65535.
-    Anything else is reported, naming the file with the rarest value,
-    and so are values that number objects. Reads one file at a time.
+    White of one bit or of a palette (1) beside that of 8 bits (255) is the same; that of 16 bits is 65535. Anything else is
+    reported, naming the file with the rarest value, and so are values that number objects. Reads one file at a time.
     """
     files: Counter[int] = Counter()
     first: dict[int, Path] = {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from debride.data.checksums import CHECKSUMS
 from debride.data.formats.layout import case_folders
 from debride.data.pixels import is_hidden, stem
 from debride.notes import note
 from debride.types import Dataset
 
-RECORDS = frozenset({"B2SUMS", "noise.json", "repairs.jsonl", "repairs"})
+RECORDS = frozenset({CHECKSUMS, "noise.json", "repairs.jsonl", "repairs"})
 """What says how a folder itself was made: it is not true of a copy, and not carried."""
 
 LARGEST = 1 << 24

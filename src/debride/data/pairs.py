@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.pixels.images import FIRST_CHANNEL, read_header, read_label
+from debride.data.pixels.images import FIRST_CHANNEL, Header, read_header, read_label
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
 from debride.types import Case, Dataset
 
@@ -20,17 +21,21 @@ def image_grid(case: Case) -> Grid:
     return read_header(case.image[0]).grid
 
 
-def channel_turns(case: Case) -> tuple[Turn, ...]:
-    """How the channel files of a case after the first are turned to lie as that one. Raises DataError for other grids."""
-    first, *others = case.image
-    grid = image_grid(case) if others else Grid(())
-    return tuple(turn_onto(read_header(path).grid, grid, path, FIRST_CHANNEL, first) for path in others)
+def channel_turns(case: Case, headers: Sequence[Header]) -> tuple[Turn, ...]:
+    """How the channel files of a case after the first are turned to lie as that one, by the ``headers`` of all.
+
+    Raises DataError for other grids.
+    """
+    first, *others = zip(case.image, headers, strict=True)
+    return tuple(turn_onto(header.grid, first[1].grid, path, FIRST_CHANNEL, first[0]) for path, header in others)
 
 
-def label_turn(case: Case, grid: Grid, said: str = "is read turned") -> Turn:
-    """How a case's label is turned to lie as its image, whose ``grid`` is given. Raises DataError for another grid."""
+def label_turn(case: Case, grid: Grid, said: str = "is read turned", header: Header | None = None) -> Turn:
+    """How a case's label, whose ``header`` may have been read, is turned to lie as its image, whose ``grid`` is given. Raises
+    DataError for another grid."""
     assert case.label is not None, case.id
-    return turn_onto(read_header(case.label).grid, grid, case.label, ITS_IMAGE, case.image[0], said)
+    own = header or read_header(case.label)
+    return turn_onto(own.grid, grid, case.label, ITS_IMAGE, case.image[0], said)
 
 
 def check_pair(case: Case, said: str = "") -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from debride.notes import note
 from debride.types import DataError, Geometry
+from debride.words import numbers
 
 TOLERANCE = 0.1
 """Voxels of the other grid by which a corner may lie elsewhere."""
@@ -160,7 +161,7 @@ def _spacing_apart(own: Grid, reference: Grid, how: Turn) -> str:
         return ""
     mine = tuple(mine[axis] for axis in how.order)
     off = [abs(a / b - 1) * (length - 1) for a, b, length in zip(mine, other, reference.shape, strict=True)]
-    return f"its spacing is {_listed(mine)} mm, not {_listed(other)} mm" if max(off) > TOLERANCE else ""
+    return f"its spacing is ({numbers(mine)}) mm, not ({numbers(other)}) mm" if max(off) > TOLERANCE else ""
 
 
 def _place_apart(own: Grid, reference: Grid, how: Turn) -> str:
@@ -184,7 +185,3 @@ def _angle(own: Grid, reference: Grid, how: Turn) -> float:
     other = other[:, ::-1]
     cosines = (mine * other).sum(axis=0) / (np.linalg.norm(mine, axis=0) * np.linalg.norm(other, axis=0))
     return float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
-
-
-def _listed(lengths: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{length:.4g}" for length in lengths) + ")"

@@ -11,6 +11,7 @@ import numpy as np
 from debride.data.same_grid import Grid, voxel_sizes
 from debride.notes import note
 from debride.types import Geometry
+from debride.words import numbers
 
 FAR = 3.0
 """Times by which a spacing is larger or smaller than the median along an axis before it is worth a note."""
@@ -36,8 +37,8 @@ def note_unusual(grids: Mapping[Path, Grid]) -> None:
         for path, lengths in alike.items():
             ratios = np.asarray(lengths) / median
             if ratios.max() > FAR or ratios.min() < 1 / FAR:
-                said = f"has a spacing more than {FAR:g} times as large or small as the median, {_shown(median)} mm"
-                note(f"{path} ({_shown(lengths)} mm)", said)
+                said = f"has a spacing more than {FAR:g} times as large or small as the median, {numbers(median)} mm"
+                note(f"{path} ({numbers(lengths)} mm)", said)
 
 
 def orientation(geometry: Geometry, ndim: int) -> str:
@@ -55,7 +56,3 @@ def _along_the_body(grid: Grid, way: str) -> tuple[float, ...]:
     if sorted(axes) != [0, 1, 2] or len(lengths) != 3:
         return lengths
     return tuple(lengths[::-1][axes.index(axis)] for axis in range(3))
-
-
-def _shown(lengths: object) -> str:
-    return ", ".join(f"{length:.4g}" for length in np.asarray(lengths))

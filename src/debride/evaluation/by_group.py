@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from debride.escapes import markdown
@@ -19,6 +19,14 @@ class GroupColumns:
     def cells(self, case: str) -> list[str]:
         """The values of a case by its id, empty where it has none."""
         return [self.own[case].get(name, "") for name in self.names]
+
+    def tables(self, measure: Callable[[Sequence[Case]], dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """A table for each group: a line for each value, with the numbers of cases and patients, and what ``measure`` says."""
+
+        def line(value: str, cases: Sequence[Case]) -> dict[str, Any]:
+            return {"value": value, "cases": len(cases), "patients": len({case.patient for case in cases}), **measure(cases)}
+
+        return {name: [line(value, cases) for value, cases in values.items()] for name, values in self.values().items()}
 
     def values(self) -> dict[str, dict[str, list[Case]]]:
         """The cases of each value of each group, values sorted; cases without a value come last, under ""."""

@@ -72,7 +72,7 @@ def evaluate_folder(
             raise next(iter(work.left_out.values()))
         summaries = summarise(rows, seed)
         groups = GroupColumns([case for case, _ in pairs if case.id not in work.left_out])
-        tables = _group_tables(groups, rows, dataset.classes)
+        tables = groups.tables(lambda cases: _group_means(cases, rows, dataset.classes))
         lines = ([*line, *groups.cells(line[0])] for line in _lines(rows, dataset.classes))
         write_csv(out / "cases.csv", (*_BEFORE, *METRICS, "unit", *groups.names), lines)
         summary = _summary_json(summaries, rows, dataset, predictions, splits)
@@ -118,19 +118,14 @@ def match_predictions(
     return pairs
 
 
-def _group_tables(groups: GroupColumns, rows: Sequence[Row], classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The mean Dice by group, a line for each value: over all classes, and of each."""
-
-    def line(value: str, cases: Sequence[Case]) -> dict[str, Any]:
-        ids = {case.id for case in cases}
-        own = [row for row in rows if row.case in ids]
-        of_class = {
-            classes[id]: _defined(mean_dice(row for row in own if row.metrics.class_id == id)) for id in range(1, len(classes))
-        }
-        counts = {"cases": len(ids), "patients": len({case.patient for case in cases})}
-        return {"value": value, **counts, "Dice": _defined(mean_dice(own)), **(of_class if len(classes) > 2 else {})}
-
-    return {name: [line(value, cases) for value, cases in values.items()] for name, values in groups.values().items()}
+def _group_means(cases: Sequence[Case], rows: Sequence[Row], classes: Sequence[str]) -> dict[str, float | None]:
+    """The mean Dice of some cases: over all classes, and of each."""
+    ids = {case.id for case in cases}
+    own = [row for row in rows if row.case in ids]
+    of_class = {
+        classes[id]: _defined(mean_dice(row for row in own if row.metrics.class_id == id)) for id in range(1, len(classes))
+    }
+    return {"Dice": _defined(mean_dice(own)), **(of_class if len(classes) > 2 else {})}
 
 
 def _lines(rows: Iterable[Row], classes: Sequence[str]) -> Iterator[list[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ def evaluate_classes(
     about = {"predictions": str(file), "reference": str(dataset.root), "splits": list(splits), "cases": len(cases)}
     summary = {**about, "patients": len(set(patients)), **_summary(result, bounds, dataset.classes)}
     groups = GroupColumns(cases)
-    tables = _group_tables(groups, dict(zip((case.id for case in cases), probability.argmax(axis=1) == label, strict=True)))
+    right = dict(zip((case.id for case in cases), probability.argmax(axis=1) == label, strict=True))
+    tables = groups.tables(lambda own: {"accuracy": float(np.mean([right[case.id] for case in own]))})
     with case_work(out, {name: about[name] for name in ("predictions", "reference", "splits")}, resume=resume):
         lines = ([*line, *groups.cells(line[0])] for line in _lines_of_cases(cases, label, probability, dataset.classes))
         write_csv(out / "cases.csv", ("case", "true", "predicted", "probability_of_true", *groups.names), lines)
@@ -89,16 +90,6 @@ def _match(file: Path, cases: Sequence[Case], dataset: Dataset, splits: Sequence
     if strange := [name for name in ids if name not in known]:
         raise DataError(file, f"predicts {strange[0]}, no case of the data set", "Remove its line, or name it as its case.")
     return probability[[row[case.id] for case in cases]]
-
-
-def _group_tables(groups: GroupColumns, right: Mapping[str, np.bool_]) -> dict[str, list[dict[str, Any]]]:
-    """The accuracy by group, a line for each value; ``right`` says by id which cases were predicted rightly."""
-
-    def line(value: str, cases: Sequence[Case]) -> dict[str, Any]:
-        counts = {"cases": len(cases), "patients": len({case.patient for case in cases})}
-        return {"value": value, **counts, "accuracy": float(np.mean([right[case.id] for case in cases]))}
-
-    return {name: [line(value, cases) for value, cases in values.items()] for name, values in groups.values().items()}
 
 
 def _lines_of_cases(cases: Sequence[Case], label: Ids, probability: Floats, classes: Sequence[str]) -> Iterator[list[Any]]:

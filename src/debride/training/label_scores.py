@@ -45,9 +45,8 @@ def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun[Prepared]) -> N
 
     A label that is trusted, or that the method does not change, is copied. In the others those pixels keep their class, at the
     file's resolution, on which the method agrees with it, and no pixel without a label gets one; no pixel leaves or enters a
-    class that was not drawn in its case; where the image was cropped,
-    foreground becomes background. Formats and geometry are those of the given labels, with PNG in place of JPEG. The folder
-    appears when it is complete.
+    class that was not drawn in its case; where the image was cropped, foreground becomes background. Formats and geometry are
+    those of the given labels, with PNG in place of JPEG. The folder appears when it is complete.
     """
     partial = out / "cleansed.partial"
     if run.fabric.is_global_zero:

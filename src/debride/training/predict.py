@@ -110,9 +110,9 @@ def predict_folder(
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
     how many.
 
-    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. A PNG
-    has one bit if the labels have. With
-    ``largest_component`` every foreground class keeps its largest connected piece alone, in masks, not in ``probabilities``.
+    A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. A PNG has
+    one bit if the labels have. With ``largest_component`` every foreground class keeps its largest connected piece alone, in
+    masks, not in ``probabilities``.
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
     one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows.
     ``resume`` goes on with predictions that were cut off, of the same run with the same options: those that are whole are not

@@ -28,8 +28,11 @@ from debride.types import Case, DataError, Dataset, Split
 
 def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
     """Writes ``predictions.csv`` to ``out`` with a line for every image of a data set's ``splits`` (its test cases, or all if
-    it has none) or of a folder. Images are read and predicted batch by batch, resized to the size
-    that was trained on; what that changed is said on standard error."""
+    it has none) or of a folder.
+
+    Images are read and predicted batch by batch, resized to the size that was trained on; what that changed is said on standard
+    error.
+    """
     if request.probabilities or request.largest_component:
         refused = "probabilities" if request.probabilities else "largest_component"
         raise DataError(f"`{refused}`", "is for masks", "Leave it out: the table of predictions holds all probabilities.")

@@ -86,24 +86,25 @@ def is_map(path: Path) -> bool:
     return suffix(path) in MAPS or find_pixels(path).layers(path) > 1
 
 
-def map_grid(path: Path, shape: tuple[int, ...]) -> Grid:
-    """Where a file of probabilities lies; of an array nothing is known but that it should have the label's shape."""
+def placed_map(path: Path, shape: tuple[int, ...]) -> tuple[Array | None, Grid]:
+    """The numbers of an image of probabilities and where it lies. Of a file of arrays nothing is read, nor known but that it
+    should have the label's shape."""
     if suffix(path) in MAPS:
-        return Grid(shape)
+        return None, Grid(shape)
     maps, geometry = find_pixels(path).maps(path)
-    return Grid(maps.shape[1:], geometry)
+    return maps, Grid(maps.shape[1:], geometry)
 
 
-def read_map(path: Path, classes: int, shape: tuple[int, ...]) -> tuple[Array, bool]:
+def read_map(path: Path, classes: int, shape: tuple[int, ...], stored: Array | None = None) -> tuple[Array, bool]:
     """The probabilities (K, *S) of a file, float32 or float16, summing to one, and whether they are a mask in disguise, nowhere
     between 0.01 and 0.99.
 
     Quantised maps (uint8, 255 for one) are taken too, and for two classes a map (*S) or (1, *S) of the foreground alone. A .npy
     file that needs no correction stays memory-mapped, read-only. Raises DataError for a file that is damaged or holds Python
     objects, another number of classes, another shape (which says how its axes lie where that is certain), and numbers that are
-    no probabilities.
+    no probabilities. ``stored`` are the file's numbers where they were read already.
     """
-    stored = _stored(path, classes, shape)
+    stored = _stored(path, classes, shape) if stored is None else stored
     quantised = stored.dtype == np.uint8
     _refuse_type(path, stored.dtype)
     view = _arranged(path, stored, classes, shape)

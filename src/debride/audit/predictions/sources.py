@@ -18,8 +18,8 @@ from debride.audit.predictions.nnunet_maps import (
     MAPS,
     SOME_FOLD,
     is_map,
-    map_grid,
     mirrored,
+    placed_map,
     prediction_folders,
     read_map,
     soften,
@@ -142,9 +142,9 @@ class FolderPredictions:
             ids, own = read_predicted(path, self._dataset)
             how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
             return Prediction(soften(turned(ids, how), classes), True)
-        grid = read_header(mask).grid if mask else map_grid(path, shape)
+        stored, grid = (None, read_header(mask).grid) if mask else placed_map(path, shape)
         how = onto_label(grid, mask or path, case, shape, geometry)
-        probability, hard = read_map(path, classes, grid.shape)
+        probability, hard = read_map(path, classes, grid.shape, stored)
         turn = mirrored(probability, _foreground(mask, self._dataset)) if mask else None
         if turn:
             remedy = "Turn it so before saving it, or take the maps away: then the masks are used."

@@ -110,7 +110,9 @@ def prepare_classes(
     places = [
         (number[case.image[0]], (case.array or "").removesuffix("_images"), case.row) for case in cases
     ]  # as ever in keys
-    files, unusual = (sources, ()) if cases[0].row is not None else (files_of(sources), readings(sources))
+    files, unusual = (
+        (sources, ()) if cases[0].row is not None else (files_of(sources), readings([read_header(path) for path in sources]))
+    )
     key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places), *unusual)
     file = folder / key[:2] / f"{key}.npy"
 

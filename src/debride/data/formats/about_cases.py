@@ -140,9 +140,5 @@ def about_words(dataset: Dataset) -> list[str]:
     return words
 
 
-def _named(name: str | int) -> str | int:
-    return name.strip() if isinstance(name, str) else name
-
-
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) or type(name) is int for name in value)

@@ -24,10 +24,7 @@ from debride.words import some
 MAX_CLASSES = 254
 """Class ids fit in ``uint8`` beside ``IGNORE`` and the mark of values without a class."""
 
-WRITTEN_ANEW = ("patients", "trusted", "annotated", "groups", "values", "ignore")
-"""Entries of a dataset.json that a copy gets from the data set as it was opened."""
-
-ENTRIES = ("classes", *WRITTEN_ANEW, "image_pattern", "mask_pattern")
+ENTRIES = ("classes", "values", "ignore", "patients", "trusted", "annotated", "groups", "image_pattern", "mask_pattern")
 """Entries of a dataset.json that are read whatever the layout."""
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -127,13 +124,6 @@ def report_unknown(where: object, names: Iterable[str], known: Collection[str], 
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5)
         remedy = f"For {unknown[0]!r}, did you mean {', '.join(near)}?" if near else "Use the ids of the data set's cases."
         report(DataError(where, f"names {quoted(unknown)}, unknown in this data set", remedy))
-
-
-def source_description(dataset: Dataset) -> dict[str, Any]:
-    """The dataset.json of a data set's folder without what is written anew: legend and what is said of single cases."""
-    path = dataset.root / "dataset.json"
-    description = read_json(path) if is_there(path) else {}
-    return {name: value for name, value in description.items() if name not in WRITTEN_ANEW}
 
 
 def legend_entries(dataset: Dataset) -> dict[str, Any]:

@@ -49,8 +49,3 @@ def note_misspelt(path: Path, what: str, names: Iterable[str], known: Collection
         near = [] if name in known else difflib.get_close_matches(name.lower(), lacking, 1, 0.8)
         if near:
             note(path, f"has the {what} {name!r}, which is not read; {near[0]!r} would be")
-
-
-def stripped_all(names: Collection[str], where: object) -> list[str]:
-    """The names as ``plain`` has them."""
-    return [plain(name, where) for name in names]

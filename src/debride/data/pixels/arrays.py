@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.links import unfetched
+from debride.data.pixels.kind import RESTORE
 from debride.types import DataError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -156,7 +157,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> IO[bytes]:
         raise DataError(path, f"has no array {name}, but {others or 'no array at all'}", "Save it with numpy.savez.")
     info = archive.getinfo(f"{name}.npy")
     if info.file_size > info.compress_size * _SMALLER.get(info.compress_type, 1):
-        raise DataError(path, f"claims more in {name} than it holds", "Restore the file from its source, it is damaged.")
+        raise DataError(path, f"claims more in {name} than it holds", RESTORE)
     return archive.open(info)
 
 

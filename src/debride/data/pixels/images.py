@@ -14,7 +14,6 @@ import numpy.typing as npt
 from debride.data.pixels import Header, endings, find_pixels, is_image, pixels_of, stem, suffix
 from debride.data.pixels.kind import Array
 from debride.data.pixels.palettes import OwnColours, own_colours
-from debride.data.pixels.pictures import Pictures
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.files import atomic_files, atomic_path, content_hash, refuse_no_file
 from debride.notes import note
@@ -125,13 +124,12 @@ def write_label(
     """Write class ids (*S) with ``IGNORE`` as the data set's raw values to a new file, and return the path written.
 
     The ending says the kind; the values are stored in 8 bits, or 16 if one needs it, and with ``one_bit`` in a picture in one,
-    if that holds the data set's values. ``like`` is an image on the same grid.
-    In place of a JPEG, which is lossy, a PNG is written. The write is atomic. Raises DataError for ``IGNORE`` pixels where the
-    data set has no ignore value.
+    if that holds the data set's values. ``like`` is an image on the same grid. In place of a JPEG, which is lossy, a PNG is
+    written. The write is atomic. Raises DataError for ``IGNORE`` pixels where the data set has no ignore value.
     """
     path = _lossless(path)
     table = _raw_values(path, ids, dataset)
-    fits = one_bit and table.max() == 1 and isinstance(find_pixels(path), Pictures)
+    fits = one_bit and table.max() == 1 and find_pixels(path).bits
     write_values(path, (table.astype(bool) if fits else table)[ids], geometry, like)
     return path
 
@@ -152,8 +150,8 @@ def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset,
     wide = raw.astype(np.promote_types(raw.dtype, numbers.dtype))
     wide[changed] = numbers[ids[changed]]
     with atomic_files(target) as path:
-        if own is not None and isinstance(kind, Pictures):
-            kind.write_like(source, own.stored(wide), path, own.added(wide))
+        if own is not None:
+            kind.write_indices(source, own.stored(wide), own.added(wide), path)
         else:
             kind.write_like(source, wide, path)
     return target
@@ -192,9 +190,8 @@ def hash_of(paths: Iterable[Path], *extra: object) -> str:
     return content_hash(files_of(paths), *extra)
 
 
-def readings(paths: Iterable[Path], palette: Palette | None = None) -> tuple[object, ...]:
+def readings(headers: Sequence[Header], palette: Palette | None = None) -> tuple[object, ...]:
     """What of the reading of image files, or of a label by its data set's palette, is not plain: for keys of a cache."""
-    headers = [read_header(path) for path in paths]
     said: list[object] = [header.reading for header in headers if header.reading]
     if palette is not None and any(
         palette.colours.get(index, colour) != colour for header in headers for index, colour in enumerate(header.palette)
@@ -225,7 +222,7 @@ def _values(path: Path, palette: Palette | None) -> tuple[Array, Geometry, OwnCo
     values, geometry = kind.values(path)
     if values.dtype.kind == "f":
         values = _integers(path, values)
-    listed = kind.palette(path) if isinstance(kind, Pictures) and values.dtype == np.uint8 else ()
+    listed = kind.palette(path) if values.dtype == np.uint8 else ()
     own = own_colours(path, listed, values, palette)
     return (values if own is None else own.meant(values)), geometry, own
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from debride.data.pixels.kind import Array, Header, Pixels, decoding, refuse_claim
+from debride.data.pixels.kind import RESTORE, Array, Header, Pixels, decoding, refuse_claim
 from debride.types import DataError, Geometry
 
 UNITS = {
@@ -26,7 +26,6 @@ UNITS = {
 }
 """Millimetres by the names of units that headers have."""
 
-_RESTORE = "Restore the file from its source, it is damaged."
 
 _BLOCK = 1 << 24
 """Bytes that are inflated together."""
@@ -141,7 +140,7 @@ def _information(path: Path) -> Any:
         reader.ReadImageInformation()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ").replace(str(path), path.name)
-        raise DataError(path, f"has a header that SimpleITK cannot read ({reason})", _RESTORE) from error
+        raise DataError(path, f"has a header that SimpleITK cannot read ({reason})", RESTORE) from error
     return reader
 
 
@@ -216,7 +215,7 @@ def _inflated(path: Path, stored: Stored, size: int) -> bytearray:
                 whole += inflate.decompress(block, size + 1 - len(whole))
                 block = inflate.unconsumed_tail or inflate.unused_data
                 if len(whole) > size:
-                    raise DataError(path, "holds more numbers than its header says", _RESTORE)
+                    raise DataError(path, "holds more numbers than its header says", RESTORE)
     if len(whole) < size or not inflate.eof:
         raise _cut_off(path, stored)
     return whole
@@ -224,4 +223,4 @@ def _inflated(path: Path, stored: Stored, size: int) -> bytearray:
 
 def _cut_off(path: Path, stored: Stored) -> DataError:
     file = "" if stored.file == path else f", in {stored.file.name},"
-    return DataError(path, f"holds fewer numbers{file} than its header says: it is cut off", _RESTORE)
+    return DataError(path, f"holds fewer numbers{file} than its header says: it is cut off", RESTORE)

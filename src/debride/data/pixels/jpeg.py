@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from debride.data.pixels.kind import Array, refuse_claim
-from debride.data.pixels.raster import Raster, RasterHead, valid, with_axis
+from debride.data.pixels.kind import RESTORE, Array, refuse_claim
+from debride.data.pixels.raster import ORIENTATION, Raster, RasterHead, valid, with_axis
 from debride.types import DataError
 
-_RESTORE = "Restore the file from its source, it is damaged."
 _CHANNELS = {"L": 1, "RGB": 3}
-_ORIENTATION = 274
 _READ = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 """Frames that are read: baseline, extended and progressive ones, in Huffman or arithmetic codes."""
 
@@ -50,7 +48,7 @@ def read(path: Path) -> Raster:
     known = _head(path, picture)
     refuse_claim(path, picture.width * picture.height * known.channels, len(content), _SMALLER)
     if b"\xff\xd9" not in content[-(1 << 16) :] and b"\xff\xd9" not in content:
-        raise DataError(path, "ends without its end marker: it is cut off", _RESTORE)
+        raise DataError(path, "ends without its end marker: it is cut off", RESTORE)
     return Raster(known, with_axis(np.asarray(picture)))
 
 
@@ -100,7 +98,7 @@ def _stray_greys(grey: Array) -> int:
 def _head(path: Path, picture: JpegImageFile) -> RasterHead:
     if picture.mode not in _CHANNELS:
         raise DataError(path, f"has colour mode {picture.mode}", "Convert it to grey or RGB.")
-    orientation = valid(picture.getexif().get(_ORIENTATION))
+    orientation = valid(picture.getexif().get(ORIENTATION))
     return RasterHead((picture.height, picture.width), _CHANNELS[picture.mode], orientation, lossy=True)
 
 

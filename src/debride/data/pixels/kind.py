@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,10 @@ from debride.data.same_grid import Grid
 from debride.types import DataError, Geometry
 
 Array = npt.NDArray[Any]
+Colour = tuple[int, int, int]
+
+RESTORE = "Restore the file from its source, it is damaged."
+"""The remedy for what is damaged."""
 
 INFLATES = 1032
 """Times that deflate makes data smaller at most (zlib.net/zlib_tech.html)."""
@@ -41,7 +45,7 @@ class Header:
     channels: int
     geometry: Geometry
     few_bits: int = 0
-    palette: tuple[tuple[int, int, int], ...] = ()
+    palette: tuple[Colour, ...] = ()
     reading: str = ""
     contradictions: tuple[DataError, ...] = ()
 
@@ -79,6 +83,12 @@ class Pixels(ABC):
     any_name: bool = False
     """Whether files of these contents are read whatever their names end in."""
 
+    bits: bool = False
+    """Whether it writes truth values with one bit for each."""
+
+    indexed: bool = False
+    """Whether its files may have a ``palette``."""
+
     @abstractmethod
     def header(self, path: Path) -> Header:
         """Shape, channels and geometry, without decoding the pixels."""
@@ -105,9 +115,17 @@ class Pixels(ABC):
         Its header, geometry, axes and compression are kept, and its number type where that holds the values.
         """
 
+    def write_indices(self, source: Path, indices: Array, colours: Mapping[int, Colour], target: Path) -> None:
+        """``write_like`` for a file with a palette; ``colours`` are those of ``indices`` (*S) that it does not have."""
+        raise DataError(source, "has no palette", "Save the label as numbers.")
+
     def label_ending(self, ending: str) -> str:
         """The ending of a mask that is predicted for an image with this ending."""
         return ending
+
+    def palette(self, path: Path) -> tuple[Colour, ...]:
+        """The colours of a file's indices; empty where its numbers are none."""
+        return ()
 
     def layers(self, path: Path) -> int:
         """How many numbers a voxel has that are no colours: more than one in a map of probabilities."""
@@ -145,9 +163,7 @@ def decoding(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in WRITING:
             raise
         message = (str(error) or type(error).__name__).replace(str(path), path.name)
-        raise unfetched(path) or DataError(
-            path, f"cannot be decoded ({message})", "Restore the file from its source, it is damaged."
-        ) from error
+        raise unfetched(path) or DataError(path, f"cannot be decoded ({message})", RESTORE) from error
 
 
 def refuse_claim(path: Path, size: int, stored: int, factor: int = INFLATES) -> None:
@@ -155,7 +171,7 @@ def refuse_claim(path: Path, size: int, stored: int, factor: int = INFLATES) -> 
     most by ``factor``, or that no memory of this machine can; before any is taken."""
     if size > stored * factor:
         problem = f"claims {_megabytes(size)} of pixels, which its {_megabytes(stored)} of data cannot hold"
-        raise DataError(path, problem, "Restore the file from its source, it is damaged.")
+        raise DataError(path, problem, RESTORE)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         problem = f"needs {_megabytes(size)} of memory for its pixels, this machine has {_megabytes(memory)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from debride.data.pixels.itk import UNITS, ItkPixels, Stored, packed
-from debride.data.pixels.kind import Array, decoding, fitting_type
+from debride.data.pixels.kind import RESTORE, Array, decoding, fitting_type
 from debride.types import DataError
 
 _TYPES = {
@@ -67,7 +67,7 @@ class MetaImage(ItkPixels):
         axes = tuple(int(length) for length in fields["DimSize"].split())
         if fields.get("NDims") != str(len(axes)) or text.twice("NDims"):  # by others SimpleITK ends the process
             problem = f"has NDims {fields.get('NDims')!r}, and {len(axes)} lengths in DimSize"
-            raise DataError(path, problem, "Restore the file from its source, it is damaged.")
+            raise DataError(path, problem, RESTORE)
         data = _data_file(path, fields["ElementDataFile"])
         return Stored(
             axes=axes if channels == 1 else (channels, *axes),
@@ -158,5 +158,5 @@ def _read(path: Path) -> _Text:
         if name.strip() == "ElementDataFile":
             break
     if "ElementDataFile" not in fields or "DimSize" not in fields:
-        raise DataError(path, "has no whole MetaImage header", "Restore the file from its source, it is damaged.")
+        raise DataError(path, "has no whole MetaImage header", RESTORE)
     return _Text(lines, fields)

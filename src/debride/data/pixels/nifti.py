@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from debride.data.pixels.content import content_of
-from debride.data.pixels.kind import Array, Header, Pixels, decoding, fitting_type, refuse_claim
+from debride.data.pixels.kind import RESTORE, Array, Header, Pixels, decoding, fitting_type, refuse_claim
 from debride.data.pixels.nifti_place import contradictions, geometry_of, header_at, placed_as
 from debride.notes import note
 from debride.types import DataError, Geometry
@@ -115,7 +115,7 @@ def _opened(path: Path) -> Any:
             refuse_claim(path, size, there)
         elif there < proxy.offset + size:
             problem = f"holds {max(0, there - proxy.offset)} bytes of voxels, of {size}: it is cut off"
-            raise DataError(path, problem, "Restore the file from its source, it is damaged.")
+            raise DataError(path, problem, RESTORE)
         return volume
 
 
@@ -130,7 +130,7 @@ def _version(path: Path, head: bytes) -> Any:
         return nib.Nifti1Image
     if len(head) == 348 and (540).to_bytes(4, "little") in length:
         return nib.Nifti2Image
-    raise DataError(path, "does not begin with a NIfTI header", "Restore the file from its source, it is damaged.")
+    raise DataError(path, "does not begin with a NIfTI header", RESTORE)
 
 
 def _stored(volume: Any) -> Array:

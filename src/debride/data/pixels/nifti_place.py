@@ -16,6 +16,7 @@ import numpy.typing as npt
 from debride.data.same_grid import TOLERANCE, Grid, compare
 from debride.notes import note
 from debride.types import DataError, Geometry
+from debride.words import numbers
 
 _MM = {1: 1000.0, 3: 0.001}
 """Millimetres of the spatial units that are none, by their code: metres and micrometres."""
@@ -94,7 +95,7 @@ def _contradictions(header: Any, shape: tuple[int, ...]) -> Iterator[str]:
         return
     zooms, lengths = _zooms(header, len(shape)), np.linalg.norm(affine[:3, : len(shape)], axis=0)
     if not (np.abs(zooms / lengths - 1) * (np.asarray(shape) - 1) <= TOLERANCE).all():
-        yield f"has the voxel spacing {_shown(zooms)} by its pixdim, and {_shown(lengths)} by its sform"
+        yield f"has the voxel spacing ({numbers(zooms)}) by its pixdim, and ({numbers(lengths)}) by its sform"
     if not int(header["qform_code"]):
         return
     try:
@@ -125,10 +126,6 @@ def _scale(header: Any) -> float:
 
 def _tuple(numbers: Reals) -> tuple[float, ...]:
     return tuple(float(number) for number in numbers)
-
-
-def _shown(numbers: Reals) -> str:
-    return "(" + ", ".join(f"{number:.4g}" for number in numbers) + ")"
 
 
 def _rows(affine: Reals) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from debride.data.pixels.itk import UNITS, ItkPixels, Stored, packed
-from debride.data.pixels.kind import Array, decoding, fitting_type
+from debride.data.pixels.kind import RESTORE, Array, decoding, fitting_type
 from debride.types import DataError
 
 _NAMES = {
@@ -113,5 +113,5 @@ def _read(path: Path) -> _Text:
         if colon and not value.startswith("=") and not name.startswith("#"):  # NAME:=VALUE is a note
             fields.setdefault(name.strip().lower(), value.strip())
     if not start.startswith(b"NRRD") or not lines or lines[-1].strip() or "sizes" not in fields:
-        raise DataError(path, "has no whole NRRD header", "Restore the file from its source, it is damaged.")
+        raise DataError(path, "has no whole NRRD header", RESTORE)
     return _Text(lines, fields)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from debride.data.pixels import find_pixels, pixels_of, png
-from debride.data.pixels.kind import Array
-from debride.data.pixels.raster import Colour
+from debride.data.pixels import find_pixels, pixels_of
+from debride.data.pixels.kind import Array, Colour
 from debride.notes import note
 from debride.types import DataError, Palette
 
@@ -104,9 +103,9 @@ def find_palette(labels: Iterable[Path]) -> Palette | None:
     alike: dict[tuple[Colour, ...], list[Path]] = {}
     plain: Path | None = None
     for path in labels:
-        if "png" in find_pixels(path).contents:
+        if (kind := find_pixels(path)).indexed:
             with suppress(DataError):
-                own = () if png.has_no_palette(path) else pixels_of(path).header(path).palette
+                own = kind.palette(path)
                 alike.setdefault(own, []).append(path) if own else None
                 plain = plain if own else path
     groups = _groups((paths[0], len(paths), dict(enumerate(own))) for own, paths in alike.items())

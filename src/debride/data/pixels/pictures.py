@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -10,8 +11,8 @@ from PIL import Image
 
 from debride.data.pixels import jpeg, png, tiff
 from debride.data.pixels.content import content_of
-from debride.data.pixels.kind import Array, Header, Pixels, decoding
-from debride.data.pixels.raster import Colour, Raster, RasterHead
+from debride.data.pixels.kind import Array, Colour, Header, Pixels, decoding
+from debride.data.pixels.raster import Raster, RasterHead
 from debride.notes import note
 from debride.types import DataError, Geometry
 
@@ -26,6 +27,8 @@ class Pictures(Pixels):
     endings: tuple[str, ...] = (".png", ".tif", ".tiff")
     contents: tuple[str, ...] = ("png", "tiff")
     any_name = True
+    bits = True
+    indexed = True
 
     def header(self, path: Path) -> Header:
         """As for all kinds; there is no geometry."""
@@ -37,7 +40,7 @@ class Pictures(Pixels):
         return Header(head.shape, head.channels, Geometry(), few, head.palette, reading)
 
     def palette(self, path: Path) -> tuple[Colour, ...]:
-        """The colours of a picture's indices; empty where its numbers are none. Of a PNG without them a few bytes are read."""
+        """As for all kinds. Of a PNG without a palette a few bytes are read."""
         return () if png.has_no_palette(path) else self.header(path).palette
 
     def image(self, path: Path) -> tuple[Array, Geometry]:
@@ -72,13 +75,14 @@ class Pictures(Pixels):
         """Write numbers (H, W) in 8 or 16 bits."""
         Image.fromarray(values).save(path)
 
-    def write_like(self, source: Path, values: Array, target: Path, colours: dict[int, Colour] | None = None) -> None:
-        """As for all kinds: palette, alpha, bits, orientation, and all else that is no pixel stays.
+    def write_like(self, source: Path, values: Array, target: Path) -> None:
+        """As for all kinds: palette, alpha, bits, orientation, and all else that is no pixel stays."""
+        self.write_indices(source, values, {}, target)
 
-        ``colours`` are those of indices that its palette does not have.
-        """
+    def write_indices(self, source: Path, indices: Array, colours: Mapping[int, Colour], target: Path) -> None:
+        """As for all kinds."""
         with decoding(source):
-            self._codec(source).write_like(source, values, colours or {}, target)
+            self._codec(source).write_like(source, indices, colours, target)
 
     def label_ending(self, ending: str) -> str:
         """PNG for every picture."""
@@ -107,6 +111,7 @@ class Jpeg(Pictures):
     endings = (".jpg", ".jpeg")
     contents = ("jpeg",)
     lossy = True
+    indexed = False
 
     def values(self, path: Path) -> tuple[Array, Geometry]:
         """0 and 255 (H, W); DataError for what is not black and white."""

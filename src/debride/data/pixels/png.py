@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from debride.data.pixels.kind import Array, refuse_claim
-from debride.data.pixels.raster import Colour, Raster, RasterHead, colours, unturned, valid, with_axis
+from debride.data.pixels.kind import RESTORE, Array, Colour, refuse_claim
+from debride.data.pixels.raster import ORIENTATION, Raster, RasterHead, colours, unturned, valid, with_axis
 from debride.types import DataError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -26,8 +26,6 @@ _PALETTE, _GREY_ALPHA = 3, 4
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column, first row and steps of the passes of an interlaced picture."""
 
-_ORIENTATION = 274
-_RESTORE = "Restore the file from its source, it is damaged."
 
 Chunk = tuple[bytes, bytes]
 
@@ -86,7 +84,7 @@ def read(path: Path) -> Raster:
     held = _inflated_size(parts, header.size)
     if held != header.size:  # Pillow takes zeros for rows that are missing, and leaves out what is too much
         problem = "pixels are missing at its end" if held < header.size else "it holds more pixels than its header says"
-        raise DataError(path, f"cannot be decoded: {problem}", _RESTORE)
+        raise DataError(path, f"cannot be decoded: {problem}", RESTORE)
     return picture
 
 
@@ -99,7 +97,7 @@ def _inflated_size(parts: Iterable[bytes], wanted: int) -> int:
     return size
 
 
-def write_like(source: Path, values: Array, colours: dict[int, Colour], target: Path) -> None:
+def write_like(source: Path, values: Array, colours: Mapping[int, Colour], target: Path) -> None:
     """Write a PNG with other label values (H, W), as they are shown; all chunks but those of the pixels stay as they are.
 
     The bits of a number stay where they hold the values, and alpha stays. ``colours`` are those of indices beyond its palette.
@@ -127,23 +125,23 @@ def write_like(source: Path, values: Array, colours: dict[int, Colour], target: 
 def _chunks(path: Path, file: IO[bytes], whole: bool) -> Iterator[Chunk]:
     """The chunks of an open PNG up to IEND; unless ``whole``, the long ones are passed over and come without content."""
     if file.read(8) != _SIGNATURE:
-        raise DataError(path, "does not begin as a PNG does", _RESTORE)
+        raise DataError(path, "does not begin as a PNG does", RESTORE)
     size = path.stat().st_size
     name = b""
     while name != b"IEND":
         start = file.read(8)
         if len(start) < 8:
-            raise DataError(path, "cannot be decoded: it ends before its last chunk, IEND", _RESTORE)
+            raise DataError(path, "cannot be decoded: it ends before its last chunk, IEND", RESTORE)
         length, name = int.from_bytes(start[:4], "big"), start[4:]
         if file.tell() + length + 4 > size:
-            raise DataError(path, f"cannot be decoded: it ends inside its chunk {_shown(name)}", _RESTORE)
+            raise DataError(path, f"cannot be decoded: it ends inside its chunk {_shown(name)}", RESTORE)
         if not whole and name not in (b"IHDR", b"PLTE", b"eXIf", b"acTL"):
             file.seek(length + 4, io.SEEK_CUR)
             yield name, b""
             continue
         content = file.read(length)
         if zlib.crc32(content, zlib.crc32(name)) != int.from_bytes(file.read(4), "big"):
-            raise DataError(path, f"cannot be decoded: the checksum of its chunk {_shown(name)} is wrong", _RESTORE)
+            raise DataError(path, f"cannot be decoded: the checksum of its chunk {_shown(name)} is wrong", RESTORE)
         yield name, content
 
 
@@ -155,12 +153,12 @@ def _all(path: Path) -> list[Chunk]:
 def _ihdr(path: Path, chunks: Iterable[Chunk]) -> _Header:
     name, content = next(iter(chunks))
     if name != b"IHDR" or len(content) != 13:
-        raise DataError(path, "does not begin with the chunk IHDR", _RESTORE)
+        raise DataError(path, "does not begin with the chunk IHDR", RESTORE)
     width, height, bits, colour, compression, filters, interlaced = struct.unpack(">IIBBBBB", content)
     allowed = {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16))
     if colour not in _CHANNELS or bits not in allowed or not width or not height or compression or filters or interlaced > 1:
         problem = f"claims {width} x {height} pixels of colour type {colour} with {bits} bits, which no PNG can have"
-        raise DataError(path, problem, _RESTORE)
+        raise DataError(path, problem, RESTORE)
     return _Header(width, height, bits, colour, interlaced)
 
 
@@ -170,16 +168,14 @@ def _head(path: Path, chunks: list[Chunk]) -> RasterHead:
         raise DataError(path, "holds several pages: it is animated", "Export one file per image.")
     palette = colours(found.get(b"PLTE", b"")) if header.colour == _PALETTE else ()
     if header.colour == _PALETTE and not palette:
-        raise DataError(path, "has no palette for its indices", _RESTORE)
+        raise DataError(path, "has no palette for its indices", RESTORE)
     if b"PLTE" in found and header.colour in (0, _GREY_ALPHA):
-        raise DataError(
-            path, "has a palette, and by its header numbers that are grey values: one of the two is wrong", _RESTORE
-        )
+        raise DataError(path, "has a palette, and by its header numbers that are grey values: one of the two is wrong", RESTORE)
     exif = Image.Exif()
     if data := found.get(b"eXIf"):
         exif.load(data)
     channels = 3 if header.colour in (2, 6) else 1
-    return RasterHead((header.height, header.width), channels, valid(exif.get(_ORIENTATION)), header.bits, palette)
+    return RasterHead((header.height, header.width), channels, valid(exif.get(ORIENTATION)), header.bits, palette)
 
 
 def _numbers(path: Path, header: _Header, chunks: list[Chunk]) -> Array:
@@ -213,7 +209,7 @@ def _wide_numbers(path: Path, header: _Header) -> Array:
     return pixels[..., : header.channels]
 
 
-def _longer(palette: bytes, largest: int, colours: dict[int, Colour]) -> bytes:
+def _longer(palette: bytes, largest: int, colours: Mapping[int, Colour]) -> bytes:
     """A palette up to the index ``largest``."""
     missing = range(len(palette) // 3, largest + 1)
     return palette + b"".join(bytes(colours.get(index, (0, 0, 0))) for index in missing)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from debride.data.pixels.kind import Array
+from debride.data.pixels.kind import Array, Colour
 
-Colour = tuple[int, int, int]
+ORIENTATION = 274
+"""The tag of Exif and TIFF that asks for a turn."""
 
 
 @dataclass(frozen=True)

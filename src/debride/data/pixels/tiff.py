@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from debride.data.pixels.kind import INFLATES, Array, fitting_type, refuse_claim
-from debride.data.pixels.raster import Colour, Raster, RasterHead, colours, unturned, valid, with_axis
+from debride.data.pixels.kind import INFLATES, RESTORE, Array, Colour, fitting_type, refuse_claim
+from debride.data.pixels.raster import ORIENTATION, Raster, RasterHead, colours, unturned, valid, with_axis
 from debride.types import DataError
 
 _PLAIN, _PACKBITS, _DEFLATE = 1, 32773, (8, 32946)
@@ -39,8 +39,7 @@ _LOSSY = (*_JPEG, 33003, 33004, 33005, 34712, 34892, 50001, 50002)
 
 _PILLOW_WRITES = {3: "group3", 4: "group4", 5: "tiff_lzw", _PACKBITS: "packbits"}
 _LIMIT = threading.Lock()
-_RESTORE = "Restore the file from its source, it is damaged."
-_KEPT_TAGS = (269, 270, 271, 272, 274, 282, 283, 285, 286, 287, 296, 305, 306, 315, 316, 700, 33432)
+_KEPT_TAGS = (269, 270, 271, 272, ORIENTATION, 282, 283, 285, 286, 287, 296, 305, 306, 315, 316, 700, 33432)
 """Tags that say nothing of how the pixels lie, and are written again: names, description, resolution, orientation, XMP."""
 
 
@@ -65,7 +64,7 @@ def read(path: Path) -> Raster:
     raise DataError(path, f"holds {_words(page)}, which is not read", "Save it uncompressed or with deflate.")
 
 
-def write_like(source: Path, values: Array, colours: dict[int, Colour], target: Path) -> None:
+def write_like(source: Path, values: Array, colours: Mapping[int, Colour], target: Path) -> None:
     """Write a TIFF with other label values (H, W), as they are shown.
 
     Number type, palette, alpha, orientation, resolution and descriptions stay, and compression where it can be written: else it
@@ -148,15 +147,15 @@ def _head(path: Path, file: Any) -> RasterHead:
     if page.dtype is None or page.dtype.kind not in "biuf" or (photometric == _PALETTE and int(page.bitspersample) > 8):
         raise DataError(path, f"holds {_words(page)}", "Save it with 8 or 16 bits, or as 32-bit floats.")
     if not page.imagewidth or not page.imagelength:
-        raise DataError(path, f"has the size {page.imagewidth} x {page.imagelength}", _RESTORE)
-    found = page.tags.get(274)
+        raise DataError(path, f"has the size {page.imagewidth} x {page.imagelength}", RESTORE)
+    found = page.tags.get(ORIENTATION)
     palette: tuple[Colour, ...] = ()
     if photometric == _PALETTE:
         if page.colormap is None:
-            raise DataError(path, "has no palette for its indices", _RESTORE)
+            raise DataError(path, "has no palette for its indices", RESTORE)
         palette = colours((page.colormap >> 8).T.ravel().tolist())
     if int(page.planarconfig) not in (1, 2):
-        raise DataError(path, f"has the planar configuration {int(page.planarconfig)}, which is none", _RESTORE)
+        raise DataError(path, f"has the planar configuration {int(page.planarconfig)}, which is none", RESTORE)
     size = int(page.imagelength), int(page.imagewidth)
     lossy = int(page.compression) in _LOSSY
     return RasterHead(size, channels, valid(found and found.value), int(page.bitspersample), palette, lossy)
@@ -173,9 +172,9 @@ def _refuse_missing(path: Path, page: Any) -> None:
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     wanted = math.prod(page.chunked)
     if len(segments) < wanted or len(page.dataoffsets) != len(page.databytecounts):
-        raise DataError(path, f"has {len(segments)} strips of pixels, of {wanted}: it is cut off", _RESTORE)
+        raise DataError(path, f"has {len(segments)} strips of pixels, of {wanted}: it is cut off", RESTORE)
     if any(start <= 0 or length <= 0 or start + length > end for start, length in segments):
-        raise DataError(path, "has strips of pixels that lie beyond its end: it is cut off", _RESTORE)
+        raise DataError(path, "has strips of pixels that lie beyond its end: it is cut off", RESTORE)
     size = -(-page.imagewidth * page.imagelength * page.samplesperpixel * int(page.bitspersample) // 8)
     held = sum(length for _, length in segments)
     if int(page.compression) == _PLAIN and not page.is_tiled:
@@ -184,7 +183,7 @@ def _refuse_missing(path: Path, page: Any) -> None:
         most = wanted * (min(page.rowsperstrip, page.imagelength) * row + _PADDING)
         if held > most:
             problem = f"holds {held} bytes of pixels, and its tags speak of {size}: they are not those that it was saved with"
-            raise DataError(path, problem, _RESTORE)
+            raise DataError(path, problem, RESTORE)
     smaller = _SMALLER.get(int(page.compression), max(_MUCH_SMALLER, page.imagewidth))
     refuse_claim(path, size, held, smaller)
 
