@@ -16,10 +16,7 @@ from debride.data.open import open_dataset
 SMALL = ["--epochs", 1, "--batch-size", 8, "--network", "cnn", "--width", 4, "--device", "cpu", "--no-tensorboard"]
 SIZE = 12
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEBRIDE_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

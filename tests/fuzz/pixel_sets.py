@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,27 @@ import SimpleITK
 from PIL import Image
 
 from debride.data.cache import prepare, working_image
-from debride.data.check import find_problems
 from debride.data.open import open_dataset
 from debride.data.preparation import Preparation
 from debride.testing.toy_sets import nested_balls
 from debride.types import Geometry
 from tests.fuzz import headers, readers
-from tests.fuzz.judge import RefusedError, verb
+from tests.fuzz.checked_sets import CheckedSet
+from tests.fuzz.judge import RefusedError
 from tests.fuzz.mutations import Mutation, Structural
-from tests.fuzz.subject import Exercise, Subject
+from tests.fuzz.subject import Exercise
 
 SHAPE = (4, 9, 7)
 PLANE = (11, 13)
-RARELY = 25
-"""One seed of so many does the verbs too."""
 
 PREPARATION = Preparation(intensity="clip:-100000:100000")
 """A preparation that keeps every number apart from the others."""
 
 
-class PixelSet(Subject):
+class PixelSet(CheckedSet):
     """images/ and masks/ of two classes, whose cases differ in kind of file."""
+
+    rarely = 25
 
     def build(self) -> None:
         (self.root / "images").mkdir(parents=True)
@@ -43,8 +44,9 @@ class PixelSet(Subject):
         cases = sorted(case.id for case in open_dataset(self.root).cases)
         (self.root / "splits.json").write_text(json.dumps({"train": cases[:-1], "val": cases[-1:]}))
 
+    @abstractmethod
     def fill(self, rng: np.random.Generator) -> None:
-        raise NotImplementedError
+        """Makes the images and masks."""
 
     def files(self) -> list[Path]:
         return [path for folder in ("images", "masks") for path in sorted((self.root / folder).iterdir())]
@@ -52,23 +54,13 @@ class PixelSet(Subject):
     def structural(self, file: Path) -> tuple[Structural, ...]:
         return headers.of(file)
 
-    def exercises(self, file: Path, seed: int) -> dict[str, Exercise]:
+    def readings(self, file: Path) -> dict[str, Exercise]:
         case = file.name.split(".")[0]
-        found = {
-            "check": Exercise("check", self.check),
+        return {
             "train": Exercise(
                 f"train {case}", lambda work: self.train(case, work), lambda *given: self.may_differ(case, *given)
             ),
         }
-        if seed % RARELY == 0:
-            found["verb check"] = Exercise("verb check", lambda work: len(verb("check", self.root)) > 0)
-        return found
-
-    def check(self, work: Path) -> bool:
-        """That nothing is wrong. What nobody can detect has no effect here."""
-        if problems := find_problems(self.root):
-            raise RefusedError("\n".join(f"{problem.file}: {problem.problem}. {problem.remedy}" for problem in problems))
-        return True
 
     def train(self, case: str, work: Path) -> dict[str, Any]:
         """What a training sees of a case."""

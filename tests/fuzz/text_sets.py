@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from debride.data.check import find_problems
 from debride.data.open import open_dataset
 from debride.testing.toy_sets import write_classes
 from debride.types import Dataset
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, save_json
 from tests.fuzz import strict, text_changes
-from tests.fuzz.judge import RefusedError, verb
+from tests.fuzz.checked_sets import CheckedSet
 from tests.fuzz.mutations import Mutation, Structural
-from tests.fuzz.subject import Exercise, Subject
-
-RARELY = 50
+from tests.fuzz.subject import Exercise
 
 SPLITS = {
     "train": "train",
@@ -34,15 +32,15 @@ Said = dict[str, Any]
 """Cases by id, each [image names, label name, split (None: drawn), patient (None: none said), trusted], and the legend."""
 
 
-class TextSet(Subject):
+class TextSet(CheckedSet):
     """A data set of which the text files are mutated."""
 
     joined = True
     texts: tuple[str, ...]
 
+    @abstractmethod
     def said(self) -> Said:
         """What the files say, read strictly; raises where they say nothing that makes sense."""
-        raise NotImplementedError
 
     def files(self) -> list[Path]:
         return [self.root / name for name in self.texts]
@@ -50,16 +48,8 @@ class TextSet(Subject):
     def structural(self, file: Path) -> tuple[Structural, ...]:
         return text_changes.of(file)
 
-    def exercises(self, file: Path, seed: int) -> dict[str, Exercise]:
-        found = {"check": Exercise("check", self.check), "open": Exercise("open", self.open, self.may_differ)}
-        if seed % RARELY == 0:
-            found["verb check"] = Exercise("verb check", lambda work: len(verb("check", self.root)) > 0)
-        return found
-
-    def check(self, work: Path) -> bool:
-        if problems := find_problems(self.root):
-            raise RefusedError("\n".join(f"{problem.file}: {problem.problem}. {problem.remedy}" for problem in problems))
-        return True
+    def readings(self, file: Path) -> dict[str, Exercise]:
+        return {"open": Exercise("open", self.open, self.may_differ)}
 
     def open(self, work: Path) -> Said:
         return described(open_dataset(self.root))

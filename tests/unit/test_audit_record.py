@@ -1,91 +1,20 @@
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from tests.datasets import build_folder, build_nnunet_2d, build_nnunet_3d, save_png
+from tests.datasets import build_folder, build_nnunet_3d, save_png
+from tests.written_audits import box, two_findings, write_audit
 
 from debride.audit.findings.finding import Finding
 from debride.audit.findings.record import check_belongs, read_proposals, read_record
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label
-from debride.files import content_hash
-from debride.types import DataError, Dataset
-
-Label = npt.NDArray[np.uint8]
-Change = tuple[npt.NDArray[np.bool_], Any, dict[str, Any]]
-"""Where a finding is (*S), the class or classes (*S) proposed there, and what of the finding is not the default."""
-
-
-def given_label(dataset: Dataset, id: str) -> Label:
-    path = next(case.label for case in dataset.cases if case.id == id)
-    assert path is not None
-    return read_label(path, dataset)[0]
-
-
-def write_audit(folder: Path, dataset: Dataset, changes: Mapping[str, Sequence[Change]], flagged: Sequence[str] = ()) -> Path:
-    """A folder of an audit that finds ``changes`` in the cases named."""
-    folder.mkdir(parents=True)
-    (folder / "proposals").mkdir()
-    findings: list[Finding] = []
-    for id, found in changes.items():
-        label = given_label(dataset, id)
-        numbers, proposed = np.zeros(label.shape, np.uint16), np.zeros(label.shape, np.uint8)
-        for number, (where, value, other) in enumerate(found, start=1):
-            numbers[where] = number
-            proposed[where] = np.broadcast_to(np.asarray(value, np.uint8), label.shape)[where]
-            places = np.argwhere(where)
-            box = tuple((int(low), int(high) + 1) for low, high in zip(places.min(0), places.max(0), strict=True))
-            values = {"kind": "boundary", "given": int(label[where][0]), "proposed": int(proposed[where][0])}
-            values |= {"severity": 0.5, "confidence": 0.9, **other}
-            findings.append(Finding(case=id, number=number, box=box, voxels=int(where.sum()), **values))
-        np.savez_compressed(folder / "proposals" / f"{id}.npz", number=numbers, proposed=proposed)
-    labelled = {case.id: content_hash([case.label]) for case in dataset.cases if case.label}
-    about = {
-        "version": "0",
-        "dataset": {
-            "root": str(dataset.root),
-            "format": dataset.format,
-            "classes": list(dataset.classes),
-            "ignore": dataset.ignore,
-            "values": {str(raw): id for raw, id in dataset.values.items()},
-            "ndim": dataset.ndim,
-        },
-        "labels": labelled,
-    }
-    (folder / "audit.json").write_text(json.dumps(about))
-    (folder / "findings.jsonl").write_text("".join(json.dumps(asdict(finding)) + "\n" for finding in findings))
-    with (folder / "cases.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("rank", "case", "flagged", "findings"))
-        for rank, id in enumerate(labelled, start=1):
-            writer.writerow((rank, id, int(id in flagged), len(changes.get(id, ()))))
-    return folder
-
-
-def box(shape: Sequence[int], *ends: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """A mask (*S) of a box."""
-    mask = np.zeros(tuple(shape), bool)
-    mask[tuple(slice(*pair) for pair in ends)] = True
-    return mask
-
-
-def two_findings(tmp_path: Path) -> tuple[Dataset, Path]:
-    """A data set of three classes, and an audit with two findings in p00_s0 and one in p01_s1."""
-    dataset = open_dataset(build_nnunet_2d(tmp_path / "source", classes=3))
-    corner, edge = box((32, 32), (0, 3), (0, 4)), box((32, 32), (28, 32), (0, 9))
-    changes = {
-        "p00_s0": [(corner, 2, {"kind": "missing"}), (edge, 1, {"kind": "missing", "confidence": 0.25})],
-        "p01_s1": [(corner, 1, {"kind": "missing", "volume": 0.5, "displacement": -2.0})],
-    }
-    return dataset, write_audit(tmp_path / "audit", dataset, changes, flagged=["p01_s1"])
+from debride.types import DataError
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ import torch
 import yaml
 from tests.datasets import build_folder, build_nnunet_2d
 from tests.training_jobs import small_job
-from tests.unit.test_audit_record import two_findings
-from tests.unit.test_repair import repaired_folder
+from tests.written_audits import repaired_folder, two_findings
 
 from debride.audit.findings import read_record
 from debride.audit.predictions import FolderPredictions

@@ -1,0 +1,127 @@
+"""What a repair accepts in whole data sets: by a rule, by decisions, and what is rare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.datasets import build_folder, save_json, save_png
+from tests.written_audits import ALL, CLASSES, four_findings, lines_of, square, squares, write_audit
+
+from debride.audit.repair import repair
+from debride.audit.repair.decisions import parse_acceptance, read_decisions
+from debride.data.open import open_dataset
+from debride.types import DataError
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "accepted"),
+    [
+        (["all"], {}, {1, 2, 3, 4}),
+        (["missing", "extra"], {}, {1, 2}),
+        (["missing,extra"], {}, {1, 2}),
+        (["all"], {"only": ["b"]}, {2, 3}),
+        (["all"], {"only": ["2", "a"]}, {1, 2, 3, 4}),
+        (["all"], {"confidence": 0.5}, {2, 3, 4}),
+        (["all"], {"severity": 0.7}, {3, 4}),
+        (["all"], {"flagged": True}, set()),
+        (["missing"], {"confidence": 0.5}, set()),
+    ],
+)
+def test_what_a_rule_accepts(tmp_path: Path, words: list[str], options: dict[str, Any], accepted: set[int]) -> None:
+    source, audit = four_findings(tmp_path)
+    repair(source, audit, tmp_path / "out", parse_acceptance(words, source.classes, rare=0, **options))
+    lines = lines_of(tmp_path / "out")
+    assert {number for (_, number), line in lines.items() if line["status"] == "applied"} == accepted
+    assert {number for (_, number), line in lines.items() if line["status"] == "declined"} == {1, 2, 3, 4} - accepted
+
+
+def test_flagged_cases(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path, ["case002"])
+    assert repair(source, audit, tmp_path / "out", replace(ALL, flagged=True))["applied"] == 4
+
+
+def test_decisions_override_the_rule(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    decisions = tmp_path / "mine.csv"
+    decisions.write_text("note,case,number,decision\nsure,case002,1,reject\n,case002,3,accept\n")
+    repair(source, audit, tmp_path / "out", parse_acceptance(["missing", "extra"], source.classes, decisions=decisions))
+    lines = lines_of(tmp_path / "out")
+    assert [lines["case002", number]["status"] for number in (1, 2, 3, 4)] == ["declined", "applied", "applied", "declined"]
+    assert lines["case002", 1]["reason"].endswith("rejected by mine.csv:2")
+    assert lines["case002", 3]["reason"].endswith("accepted by mine.csv:3")
+    repair(source, audit, tmp_path / "only", parse_acceptance([], source.classes, decisions=decisions))
+    lines = lines_of(tmp_path / "only")
+    assert [lines["case002", number]["status"] for number in (1, 2, 3, 4)] == ["declined", "declined", "applied", "declined"]
+
+
+def test_decisions_as_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"case": "x", "number": 1, "decision": "accept"}\n\n{"case": "y", "number": "2", "decision": "reject"}')
+    told = read_decisions(path, {("x", 1), ("y", 2)})
+    assert {key: verdict.accepted for key, verdict in told.items()} == {("x", 1): True, ("y", 2): False}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "message"),
+    [
+        ("d.csv", "case,number,decision\nx,1,accept\nx,3,accept\n", 3, "Its findings are 1, 2"),
+        ("d.csv", "case,number,decision\ncase1,1,accept\n", 2, "Did you mean case2"),
+        ("d.csv", "case,number,decision\nx,one,accept\n", 2, "'one'"),
+        ("d.csv", "case,number,decision\nx,99999999,accept\n", 2, "'99999999'"),
+        ("d.csv", "case,number,decision\nx,1,maybe\n", 2, "decision 'maybe'"),
+        ("d.csv", "case,number,decision\nx,1,\n", 2, "decision ''"),
+        ("d.csv", "case,number,decision\nx,1,accept\nx,1,accept\nx,1,reject\n", 4, "contradicts"),
+        ("d.csv", "case,number,decision\nx,1\n", 2, "as many fields"),
+        ("d.csv", "case,number\nx,1\n", 1, "no column decision"),
+        ("d.csv", 'case,number,decision\n"x,1,accept\n', 2, "not valid CSV"),
+        ("d.jsonl", '{"case": "x", "number": 1, "decision": "accept"}\n{"case"\n', 2, "not valid JSON"),
+        ("d.jsonl", '["x", 1, "accept"]\n', 1, "not an object"),
+        ("d.jsonl", '{"case": "x", "number": true, "decision": "accept"}\n', 1, "finding True"),
+        ("d.jsonl", '{"case": ["x"], "number": 1, "decision": "accept"}\n', 1, r"\['x'\]"),
+        ("d.jsonl", '{"case": "x", "number": 1, "decision": ["accept"]}\n', 1, "decision"),
+    ],
+)
+def test_decisions_that_are_refused_by_line(tmp_path: Path, name: str, text: str, line: int, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message) as raised:
+        read_decisions(tmp_path / name, {("x", 1), ("x", 2), ("case2", 1)})
+    assert raised.value.where == f"{tmp_path / name}:{line}"
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "where", "message"),
+    [
+        ([], {}, "`accept`", "nothing"),
+        (["mising"], {}, "`accept`", "Did you mean missing"),
+        (["everything"], {}, "`accept`", "Give all"),
+        (["all"], {"only": ["d"]}, "`class`", r"Give one of a \(1\), b \(2\), c \(3\)"),
+        (["all"], {"only": ["background"]}, "`class`", "no class of objects"),
+        (["all"], {"only": ["0"]}, "`class`", "no class of objects"),
+        (["all"], {"only": ["4"]}, "`class`", "no class of objects"),
+        (["all"], {"confidence": 1.5}, "`confidence`", "1.5"),
+        (["all"], {"severity": float("nan")}, "`severity`", "nan"),
+        (["all"], {"rare": -1}, "`rare`", "-1"),
+        ([], {"confidence": 0.9, "decisions": Path("x.csv")}, "`accept`", "Add `accept` all"),
+    ],
+)
+def test_words_that_are_refused(words: list[str], options: dict[str, Any], where: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as raised:
+        parse_acceptance(words, CLASSES, **options)
+    assert raised.value.where == where
+
+
+@pytest.mark.parametrize(("having", "rare", "status"), [(4, None, "guarded"), (5, None, "applied"), (4, 4, "applied")])
+def test_a_class_is_rare_that_few_cases_have(tmp_path: Path, having: int, rare: int | None, status: str) -> None:
+    root = build_folder(tmp_path / "source", classes=3)
+    for number, path in enumerate(sorted((root / "masks").iterdir())):
+        save_png(path, squares((1, 2, 2), (1, 12, 12), *([(2, 18, 2), (2, 2, 18)] if number < having else [])))
+        save_png(root / "images" / path.name, np.full((24, 24), number + 1, np.uint8))
+    save_json(root / "dataset.json", {"classes": ["background", "a", "b"]})
+    source = open_dataset(root)
+    audit = write_audit(tmp_path / "audit", source, {"case001": [(square(18, 2), 0, {"kind": "extra"})]})
+    repair(source, audit, tmp_path / "out", replace(ALL, rare=rare))
+    assert lines_of(tmp_path / "out")["case001", 1]["status"] == status
