@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from debride.escapes import one_line
 
 _noted: dict[str, tuple[str, set[int]]] = {}
 """By what is said: the first file, and hashes of all."""
+_elsewhere: list[list[tuple[str, str]]] = []
+"""Where notes go, the last one, while another process is to say them."""
 
 
 def note(where: object, said: str) -> None:
     """Note something of a file or a case, to be said at the end of the work. ``said`` goes on the file's name, and is the same
     for all files of which the same is true: "is stored in another orientation than its image, and is read turned"."""
+    if _elsewhere:
+        _elsewhere[-1].append((str(where), said))
+        return
     _noted.setdefault(said, (str(where), set()))[1].add(hash(str(where)))
+
+
+@contextmanager
+def noted_in(notes: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """While the block lasts, what is noted goes into a list, as what ``note`` was given."""
+    _elsewhere.append(notes)
+    try:
+        yield notes
+    finally:
+        _elsewhere.pop()
 
 
 def take_notes() -> list[str]:

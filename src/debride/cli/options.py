@@ -89,6 +89,22 @@ def add_keep_going(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """The option of work on cases that several processes share: ``arguments.jobs``."""
+    about = "processes that work at once, with one thread each (default: the cores that this one may use)"
+    parser.add_argument("--jobs", type=_jobs, default="all", metavar="N", help=about)
+
+
+def _jobs(text: str) -> int:
+    if text == "all":
+        from debride.execute import cores
+
+        return cores()
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
 def tell_left_out(left_out: Sequence[DataError], out: Path, remedy: str) -> int:
     """Says on standard error which cases were left out, and what to do; returns the exit code."""
     for error in left_out:

@@ -1,0 +1,218 @@
+"""Items done by processes of this machine, one thread each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import Any
+
+from debride.execute.work import Outcome, Work, outcome_of, perform
+from debride.execute.worker import READY
+from debride.stopping import PATIENCE
+from debride.types import DataError
+
+ALONE = 1.0
+"""Seconds that this process works alone: what is done by then starts no other."""
+
+AHEAD = 4096
+"""Items that may be done before the one that is next in order; their results are kept so long."""
+
+_BEGIN = "import sys; sys.path[:] = sys.argv[3:]; from debride.execute.worker import main; main(sys.argv[1], int(sys.argv[2]))"
+_THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+
+
+class WorkerError(RuntimeError):
+    """A mistake of ours in another process; its traceback is among the notes."""
+
+
+@contextmanager
+def spread(
+    work: Work, items: Iterable[Any], *, jobs: int = 1, name: Callable[[Any], str] = str, threads: int = 1
+) -> Iterator[Iterator[Outcome]]:
+    """The outcomes of items in their order, done by up to ``jobs`` processes of ``threads`` threads each.
+
+    With one job, and while the work lasts no longer than ``ALONE``, this process does it. An item whose process was killed ends
+    with a DataError that calls it by ``name``; the others go on. Leaving the block ends the processes. A DataError of
+    ``work.begin``, a MemoryError and a mistake of ours are raised here whatever process they happen in.
+    """
+    outcomes = _outcomes(work, iter(items), jobs, name, threads)
+    try:
+        yield outcomes
+    finally:
+        outcomes.close()
+
+
+def _outcomes(work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any], str], threads: int) -> Generator[Outcome]:
+    begun, do = time.monotonic(), None
+    while jobs == 1 or time.monotonic() - begun < ALONE:
+        for item in items:
+            do = do or work.begin(json.loads(json.dumps(work.setup)))
+            yield outcome_of(perform(do, item))
+            break
+        else:
+            return
+    del do
+    team = _Team(work, items, name, threads)
+    try:
+        yield from team.outcomes(jobs)
+    finally:
+        team.end()
+
+
+class _Team:
+    """Processes that do items, each served by a thread of this process."""
+
+    def __init__(self, work: Work, items: Iterator[Any], name: Callable[[Any], str], threads: int) -> None:
+        self._work, self._items, self._name, self._threads = work, enumerate(items), name, threads
+        self._told: SimpleQueue[tuple[int, str] | BaseException | None] = SimpleQueue()
+        self._room = threading.Semaphore(AHEAD)
+        self._lock = threading.Lock()
+        self._ended = False
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._servers: list[threading.Thread] = []
+
+    def outcomes(self, jobs: int) -> Iterator[Outcome]:
+        """The outcomes in order."""
+        self._servers = [threading.Thread(target=self._serve, daemon=True) for _ in range(jobs)]
+        for server in self._servers:
+            server.start()
+        ready: dict[int, str] = {}
+        serving, at = jobs, 0
+        while serving:
+            told = self._told.get()
+            if isinstance(told, BaseException):
+                raise told
+            if told is None:
+                serving -= 1
+                continue
+            ready[told[0]] = told[1]
+            while at in ready:
+                yield outcome_of(ready.pop(at))
+                self._room.release()
+                at += 1
+
+    def end(self) -> None:
+        """Ends the processes, by force where they do not end by themselves."""
+        with self._lock:
+            self._ended = True
+            processes = list(self._processes)
+        for process in processes:
+            process.terminate()
+        end = time.monotonic() + PATIENCE
+        for process in processes:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for server in self._servers:
+            self._room.release()
+            server.join()
+
+    def _serve(self) -> None:
+        """Gives items to a process of its own until there are none."""
+        process = None
+        try:
+            while (taken := self._take()) is not None:
+                at, item = taken
+                process = process or self._start()
+                if process is None:
+                    break
+                line = _ask(process, item)
+                if not line:
+                    self._remove(process)
+                    line = json.dumps({"error": _killed(self._name(item), process.returncode)})
+                    process = None
+                elif problem := _problem(line):
+                    raise problem
+                self._told.put((at, line))
+        except BaseException as error:  # raised where the outcomes are asked for
+            self._told.put(error)
+        finally:
+            if process is not None:
+                self._remove(process)
+            self._told.put(None)
+
+    def _take(self) -> tuple[int, Any] | None:
+        self._room.acquire()
+        with self._lock:
+            return None if self._ended else next(self._items, None)
+
+    def _start(self) -> subprocess.Popen[str] | None:
+        """A process that is ready; None where the work has ended meanwhile."""
+        threads = {f"{library}_NUM_THREADS": str(self._threads) for library in _THREADS}
+        command = [sys.executable, "-c", _BEGIN, self._work.path, str(os.getpid()), *sys.path]
+        with self._lock:
+            if self._ended:
+                return None
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="ascii",
+                env={**os.environ, **threads, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(self._threads)},
+            )
+            self._processes.add(process)
+        line = _ask(process, self._work.setup)
+        if problem := _problem(line):
+            raise problem
+        if not line:
+            self._remove(process)
+            remedy = "Use fewer `jobs` if there was not enough memory."
+            raise DataError("a process of the work", f"was ended {_by(process.returncode)} before it began", remedy)
+        assert READY in json.loads(line), line
+        return process
+
+    def _remove(self, process: subprocess.Popen[str]) -> None:
+        """Lets a process end that has nothing left to do, or is dead."""
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait()
+        process.stdout.close()
+        with self._lock:
+            self._processes.discard(process)
+
+
+def _ask(process: subprocess.Popen[str], question: Any) -> str:
+    """A process's answer; empty where it is dead."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(question) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    line = process.stdout.readline()
+    return line if line.endswith("\n") else ""
+
+
+def _problem(line: str) -> Exception | None:
+    """What ends all work, where a line tells of it."""
+    told = json.loads(line) if line else {}
+    if "refused" in told:
+        return DataError(*told["refused"])
+    if "memory" in told:
+        return MemoryError(told["memory"])
+    if "mistake" in told:
+        mistake = WorkerError(told["mistake"][0])
+        mistake.add_note(told["mistake"][1])
+        return mistake
+    return None
+
+
+def _killed(name: str, code: int) -> list[str]:
+    """What is said of an item whose process is dead."""
+    remedy = "Use fewer `jobs` if there was not enough memory; if it happens again, the file or a library is broken."
+    return [name, f"could not be worked on: its process was ended {_by(code)}", remedy]
+
+
+def _by(code: int) -> str:
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

@@ -1,0 +1,62 @@
+"""What is done to each item, and what became of it, in words that pass between processes: plain JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from debride.notes import note, noted_in
+from debride.types import DataError
+
+Do = Callable[[Any], Any]
+"""What is done to one item: plain JSON in and out."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done to items: ``begin``, a function at the top of a module of ours, makes of ``setup`` the function of one item.
+
+    Setup, items and results are plain JSON. A result must depend on setup and item alone, whatever was done before.
+    """
+
+    begin: Callable[[Any], Do]
+    setup: Any = None
+
+    @property
+    def path(self) -> str:
+        """``begin`` as package.module:name."""
+        return f"{self.begin.__module__}:{self.begin.__qualname__}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: its ``result``, or the ``error`` that it ended with."""
+
+    result: Any = None
+    error: DataError | None = None
+
+    def value(self) -> Any:
+        """The result; raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+def perform(do: Do, item: Any) -> str:
+    """Does an item, and says in one line of JSON what became of it and what was noted on the way."""
+    with noted_in([]) as notes:
+        try:
+            told: dict[str, Any] = {"result": do(item)}
+        except DataError as error:
+            told = {"error": [error.where, error.problem, error.remedy]}
+    return json.dumps({**told, "notes": notes} if notes else told)
+
+
+def outcome_of(line: str) -> Outcome:
+    """The outcome that ``perform`` told; what was noted is noted in this process."""
+    told = json.loads(line)
+    for where, said in told.get("notes", ()):
+        note(where, said)
+    return Outcome(error=DataError(*told["error"])) if "error" in told else Outcome(told["result"])
