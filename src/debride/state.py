@@ -7,7 +7,6 @@ therefore does not grow with the data set. Given labels are no state: they are f
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 import weakref
@@ -21,13 +20,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.files import read_json, reserve, write_json, writing
-from debride.folders import atomic_folder
+from debride.files import atomic_path, read_json, reserve, write_json, writing
+from debride.state_copies import COPIES, HASH_BYTES, Blocks, bring_up_to_date, is_whole
 from debride.types import DataError
 from debride.warp import Warp
 
 _CHUNK = 1 << 22  # values written at once where a field does not start at 0
 _DESCRIPTION = "fields.json"
+_EVERY_COPY = np.uint8((1 << len(COPIES)) - 1)
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]] | Tensor
 
@@ -52,7 +52,7 @@ class Field:
 class LabelState:
     """The fields of N cases, of which row i has a working image of shape ``shapes[i]``; files in ``folder`` or a temporary one.
 
-    The files are scratch: made anew here, and worth only what a ``snapshot`` of them is worth. Where ``origin`` (B, d) and
+    The files are scratch: made anew here, and worth only what their copy by ``save`` is worth. Where ``origin`` (B, d) and
     ``shape`` are given, values belong to that region of each map, which may reach beyond the image; the default is a region
     at pixel 0 of the first row's shape. ``existing`` opens what another process made with the same arguments: all map the same
     files. In an epoch a row has one visitor, and so one writer; between epochs each process writes the rows in ``run.own``.
@@ -74,10 +74,12 @@ class LabelState:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._hashes: dict[str, npt.NDArray[np.uint8]] = {}
         if existing:
             return
         for field in fields:
             self._path(field).unlink(missing_ok=True)
+            self._changed_path(field).unlink(missing_ok=True)
         needed, free = sum(map(self._bytes, fields)), shutil.disk_usage(folder).free
         if needed > free:
             problem = f"the label state needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left"
@@ -111,9 +113,11 @@ class LabelState:
         field, new = self._fields[name], _array(values)
         if field.per == "case":
             self._values(field)[_integers(rows)] = _encode(new, field)
+            self._mark(field, _integers(rows))
             return
         for at, stored in self._regions(field, _integers(rows), origin, new.shape[1 + len(field.channels) :]):
             stored[...] = _encode(new[at], field)
+        self._mark(field, _integers(rows))
 
     def add(
         self,
@@ -127,11 +131,17 @@ class LabelState:
 
         A row that occurs several times receives its increments one after the other, in order.
         """
-        field, change = self._fields[name], _array(increment)
-        for at, stored in self._regions(field, _integers(rows), origin, change.shape[1 + len(field.channels) :]):
+        field, change, rows = self._fields[name], _array(increment), _integers(rows)
+        touched = np.zeros(len(rows), bool)
+        for at, stored in self._regions(field, rows, origin, change.shape[1 + len(field.channels) :]):
+            where = change[at] != 0
+            if not where.any():
+                continue
+            touched[at[0]] = True
             new = stored.astype(np.float32) + change[at]
             new = new if clamp is None else new.clip(*clamp)
-            np.copyto(stored, _encode(new, field), where=change[at] != 0)
+            np.copyto(stored, _encode(new, field), where=where)
+        self._mark(field, rows[touched])
 
     def add_through(
         self,
@@ -159,39 +169,55 @@ class LabelState:
             back = warp.adjoint(change * seen) / share.where(share > 0, 1)
         self.add(name, rows, back, origin, clamp)
 
-    def snapshot(self, folder: Path) -> None:
-        """Copies all fields to a new ``folder``, which appears only when it is complete and on the disk.
+    def save(self, folder: Path, number: int) -> None:
+        """Describes the fields in a new ``folder``, and brings their copy of this number (0 or 1) up to date, which lies beside
+        the folder's parent: of whole rows those that may have changed since it was written, of fields per case everything.
 
-        Raises DataError where the folder exists.
+        The other copy is not touched. Raises DataError where the disk is full.
         """
-        if folder.exists():
-            raise DataError(folder, "a snapshot of label state would replace this folder", "Name a new folder.")
-        with atomic_folder(folder) as partial:
-            for field in self._fields.values():
-                copy = partial / self._path(field).name
-                shutil.copyfile(self._path(field), copy)
-                with copy.open("rb+") as file:
-                    os.fsync(file.fileno())
-            write_json(partial / _DESCRIPTION, self._description())
+        copy = folder.parent.parent / COPIES[number]
+        for field in self._fields.values():
+            blocks = self._blocks(field)
+            hashes = self._hashes.setdefault(field.name, np.zeros((len(blocks.changed), HASH_BYTES), np.uint8))
+            bring_up_to_date(blocks, copy / self._path(field).name, number, hashes)
+            with atomic_path(folder / f"{field.name}.hashes") as temporary:
+                temporary.write_bytes(hashes.tobytes())
+        write_json(folder / _DESCRIPTION, {**self._description(), "copy": copy.name})
 
-    def restore(self, folder: Path) -> None:
-        """Sets all fields to those of a snapshot.
+    def verified(self, folder: Path) -> Path:
+        """Where the files lie that ``save`` described in a folder; beside the description itself where it is from before there
+        were copies.
 
-        Raises DataError where the snapshot is incomplete or belongs to other fields or other images; then nothing is changed.
+        Raises DataError where they are incomplete or damaged, or belong to other fields or other images.
         """
         remedy = "Resume with the data set and the method that the run was started with, or start anew."
         described = read_json(folder / _DESCRIPTION)
         for key, expected in self._description().items():
             if not isinstance(described, dict) or described.get(key) != expected:
                 raise DataError(folder, f"this label state has other {key} than this run", remedy)
+        number, source = copy_number(folder), saved_files(folder)
         for field in self._fields.values():
-            source = folder / self._path(field).name
-            if not source.is_file() or source.stat().st_size != self._bytes(field):
-                raise DataError(source, f"the file does not have the {self._bytes(field)} bytes of its field", remedy)
+            file = source / self._path(field).name
+            if not file.is_file() or file.stat().st_size != self._bytes(field):
+                raise DataError(file, f"the file does not have the {self._bytes(field)} bytes of its field", remedy)
+            if number is not None and not self._is_whole(field, file, folder / f"{field.name}.hashes"):
+                lost = f"Restore it from a copy. Without {folder.parent} the training begins anew."
+                raise DataError(file, "is damaged: it is not what was written", lost)
+        return source
+
+    def restore(self, folder: Path) -> None:
+        """Sets all fields to those that ``save`` described in a folder. Raises DataError as ``verified``; then nothing is
+        changed."""
+        self.take(self.verified(folder))
+
+    def take(self, source: Path) -> None:
+        """Sets all fields to the files of a folder that is ``verified``."""
+        same = {name: np.uint8(1 << number) for number, name in enumerate(COPIES)}.get(source.name, np.uint8(0))
         for field in self._fields.values():
             with writing(self._path(field)):
-                shutil.copyfile(folder / self._path(field).name, self._path(field))
+                shutil.copyfile(source / self._path(field).name, self._path(field))
             reserve(self._path(field), self._bytes(field))
+            self._changed(field)[...] = _EVERY_COPY & ~same
 
     def _description(self) -> dict[str, Any]:
         kept = ("name", "per", "channels", "dtype", "initial")
@@ -205,12 +231,41 @@ class LabelState:
     def _bytes(self, field: Field) -> int:
         return int(self._starts[field.per][-1]) * math.prod(field.channels) * np.dtype(field.dtype).itemsize
 
+    def _blocks(self, field: Field) -> Blocks:
+        return Blocks(self._path(field), self._block_starts(field), self._changed(field))
+
+    def _block_starts(self, field: Field) -> npt.NDArray[np.int64]:
+        """Where the blocks of a field begin, in bytes: rows of pixels, or all cases at once."""
+        starts = self._starts["pixel"] if field.per == "pixel" else self._starts["case"][[0, -1]]
+        return starts * (math.prod(field.channels) * np.dtype(field.dtype).itemsize)
+
+    def _is_whole(self, field: Field, file: Path, hashes: Path) -> bool:
+        starts = self._block_starts(field)
+        if not hashes.is_file() or hashes.stat().st_size != (len(starts) - 1) * HASH_BYTES:
+            return False
+        return is_whole(file, starts, np.fromfile(hashes, np.uint8).reshape(-1, HASH_BYTES))
+
+    def _changed_path(self, field: Field) -> Path:
+        return self._folder / f"{field.name}.changed"
+
+    def _changed(self, field: Field) -> npt.NDArray[np.uint8]:
+        """Which blocks of a field may be other than in the copies (``state_copies.Blocks``), in its file."""
+        return np.memmap(self._changed_path(field), dtype=np.uint8, mode="r+").view(np.ndarray)
+
+    def _mark(self, field: Field, rows: npt.NDArray[np.int64]) -> None:
+        """Says that rows of a field have changed."""
+        if len(rows):
+            self._changed(field)[rows if field.per == "pixel" else 0] = _EVERY_COPY
+
     def _create(self, field: Field) -> None:
         count = int(self._starts[field.per][-1]) * math.prod(field.channels) if field.initial else 0
         with writing(self._path(field)), self._path(field).open("wb") as file:
             for start in range(0, count, _CHUNK):
                 file.write(np.full(min(_CHUNK, count - start), field.initial, field.dtype).data)
         reserve(self._path(field), self._bytes(field))
+        blocks = len(self._block_starts(field)) - 1
+        with writing(self._changed_path(field)):
+            self._changed_path(field).write_bytes(bytes([_EVERY_COPY]) * blocks)
 
     def _map(self, field: Field) -> npt.NDArray[Any]:
         """The whole field as a flat array in its file; pages enter memory when touched and leave it with the array."""
@@ -237,6 +292,22 @@ class LabelState:
             there: Any = (..., *(slice(a, b) for a, b in zip(low, high, strict=True)))
             first, last = self._starts[field.per][row : row + 2] * math.prod(field.channels)
             yield here, data[first:last].reshape((*field.channels, *full))[there]
+
+
+def copy_number(folder: Path) -> int | None:
+    """Which copy ``save`` described in a folder; None where it is from before there were copies. DataError for any other."""
+    described = read_json(folder / _DESCRIPTION)
+    if not isinstance(described, dict) or "copy" not in described:
+        return None
+    if described["copy"] not in COPIES:
+        raise DataError(folder / _DESCRIPTION, "names no copy of the label state", "Restore it, or start anew.")
+    return COPIES.index(described["copy"])
+
+
+def saved_files(folder: Path) -> Path:
+    """Where the files of the fields lie that ``save`` described in a folder."""
+    number = copy_number(folder)
+    return folder if number is None else folder.parent.parent / COPIES[number]
 
 
 def _integers(rows: Rows) -> npt.NDArray[np.int64]:

@@ -21,6 +21,7 @@ from debride.bench.plots import heat
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.methods import METHODS
+from debride.state import saved_files
 from debride.types import Dataset
 
 SIDE = 32
@@ -55,7 +56,7 @@ def test_the_label_state_is_shown_beside_the_training_cases(tmp_path: Path) -> N
     assert not [path for path in (plain / "pictures").iterdir() if path.is_dir()], "ce keeps no state"
     shown = sorted(path for path in (kept / "pictures").iterdir() if path.is_dir())
     assert len(shown) == 3
-    stored = np.fromfile(kept / "run" / "resume" / "epoch-0003" / "labels" / "weight.float32", np.float32)
+    stored = np.fromfile(saved_files(kept / "run" / "resume" / "epoch-0003" / "labels") / "weight.float32", np.float32)
     weights = dict(zip([case.id for case in given.of("train")], stored.reshape(-1, SIDE, SIDE), strict=True))
     for folder in shown:
         name = folder.name.removeprefix("train-")
@@ -84,7 +85,7 @@ def test_a_map_is_resized_to_its_image_and_beside_a_raters_label_there_is_no_cle
     run_grid(grid, tmp_path / "out")
     (cell,) = cells(grid, tmp_path / "out")
     dataset = open_dataset(data)
-    stored = np.fromfile(cell.folder / "run" / "resume" / "epoch-0003" / "labels" / "weight.float32", np.float32)
+    stored = np.fromfile(saved_files(cell.folder / "run" / "resume" / "epoch-0003" / "labels") / "weight.float32", np.float32)
     weights = stored.reshape(4, SIDE, SIDE)[1]
     places, known = (np.arange(48) + 0.5) * SIDE / 48 - 0.5, np.arange(SIDE)
     columns = np.stack([np.interp(places, known, row) for row in weights])

@@ -19,6 +19,7 @@ from debride.data.open import open_dataset
 from debride.data.pixels.images import read_values
 from debride.files import read_jsonl
 from debride.methods.self_cleansing import CLEANSED, SelfCleansing
+from debride.state import saved_files
 from debride.training.fit import fit
 from debride.training.run import TrainingRun
 
@@ -73,7 +74,7 @@ def test_volumes_are_written_as_they_were_given(debride: Command, tmp_path: Path
     assert contents(data) == before
     training = open_dataset(data).of("train")
     assert sorted(scored(tmp_path / "run")) == sorted(case.id for case in training)
-    stored = np.fromfile(tmp_path / "run" / "resume" / "epoch-0002" / "labels" / "pseudo.uint8", np.uint8)
+    stored = np.fromfile(saved_files(tmp_path / "run" / "resume" / "epoch-0002" / "labels") / "pseudo.uint8", np.uint8)
     pseudo = stored.reshape(len(training), 6, 16, 20)
     assert len(list((tmp_path / "run" / "cleansed").iterdir())) == len(training)
     for row, case in enumerate(training):
@@ -148,7 +149,8 @@ def test_resumed_between_cleansings_equals_uninterrupted(stop: int, tmp_path: Pa
     assert same(weights(whole.out, "epoch-0005"), weights(part.out, "epoch-0005"))
     state = Path("resume") / "epoch-0005" / "labels"
     assert contents(whole.out / state) == contents(part.out / state)
-    assert set((whole.out / state / "source.uint8").read_bytes()) == {CLEANSED}
+    assert contents(saved_files(whole.out / state)) == contents(saved_files(part.out / state))
+    assert set((saved_files(whole.out / state) / "source.uint8").read_bytes()) == {CLEANSED}
     assert (whole.out / "label_scores.csv").read_bytes() == (part.out / "label_scores.csv").read_bytes()
     records = [[row["train"] for row in read_jsonl(job.out / "metrics.jsonl")] for job in (whole, part)]
     assert records[0] == records[1]

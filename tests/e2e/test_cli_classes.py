@@ -21,6 +21,7 @@ from debride.batch import Batch
 from debride.cli import main
 from debride.data.open import open_dataset
 from debride.files import read_jsonl
+from debride.state import saved_files
 from debride.training.checkpoint import latest_state
 from debride.training.classification import ClassificationRun
 
@@ -339,7 +340,7 @@ def test_killed_and_resumed(tmp_path: Path, method: str) -> None:
     assert launch(None, "killed", "--resume") == 0
     for name in ("epoch-0003", "best"):
         assert same(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name))
-    states = [contents(tmp_path / out / "resume" / "epoch-0003" / "labels") for out in ("whole", "killed")]
+    states = [contents(saved_files(tmp_path / out / "resume" / "epoch-0003" / "labels")) for out in ("whole", "killed")]
     assert states[0] == states[1]
     records = [read_jsonl(tmp_path / out / "metrics.jsonl") for out in ("whole", "killed")]
     assert [{**each, "seconds": 0} for each in records[0]] == [{**each, "seconds": 0} for each in records[1]]

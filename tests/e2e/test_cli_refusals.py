@@ -315,6 +315,7 @@ FULL = {
     "weights": "weights/.*epoch-0002",
     "state of the optimiser": "resume/.*epoch-0002.*optimiser",
     "label state": "resume/.*epoch-0002.*labels",
+    "copy of the label state": "resume/labels-1",
     "counters": "resume/.*epoch-0002.*state.json",
     "records": "metrics.jsonl",
 }

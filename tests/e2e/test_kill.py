@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.training_jobs import run_job, same, small_job, weights
 
+from debride.state import saved_files
 from debride.training.checkpoint import latest_state
 
 EPOCHS = 5
@@ -66,5 +67,7 @@ def test_killed_ten_times(method: str, tmp_path: Path) -> None:
     assert same(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name))
     assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "killed", "best"))
     if method.startswith("remembering"):
-        files = [tmp_path / out / "resume" / name / "labels" for out in ("whole", "killed")]
+        files = [saved_files(tmp_path / out / "resume" / name / "labels") for out in ("whole", "killed")]
         assert [f.read_bytes() for f in sorted(files[0].iterdir())] == [f.read_bytes() for f in sorted(files[1].iterdir())]
+        for out in ("whole", "killed"):
+            assert len([path for path in (tmp_path / out / "resume").iterdir() if path.name.startswith("labels-")]) == 1

@@ -17,6 +17,7 @@ from debride.files import read_jsonl
 from debride.methods.confident_learning import ConfidentLearning
 from debride.methods.meta_dcseg import MetaDCSeg
 from debride.methods.self_cleansing import SelfCleansing
+from debride.state import saved_files
 from debride.training.fit import fit
 
 
@@ -52,7 +53,7 @@ def test_two_processes_look_ahead_as_one(tmp_path: Path) -> None:
         config = MetaDCSeg.Config(warm_up=0.0, normalise="image")
         fit(replace(job, dataset=trust(job.dataset, 0.01, 0), method_config=config))
         cases = len(job.dataset.of("train"))
-        file = tmp_path / f"on-{devices}" / "resume" / "epoch-0003" / "labels" / "alpha.float32"
+        file = saved_files(tmp_path / f"on-{devices}" / "resume" / "epoch-0003" / "labels") / "alpha.float32"
         state[devices] = np.fromfile(file, np.float32).reshape(cases, -1)
     one, two = ([row["train"]["loss"] for row in read_jsonl(tmp_path / f"on-{d}" / "metrics.jsonl")] for d in (1, 2))
     np.testing.assert_allclose(one, two, rtol=2e-2)
@@ -80,7 +81,7 @@ def test_two_processes_cleanse_as_one(tmp_path: Path) -> None:
     for one, two in zip(*records, strict=True):
         assert one == pytest.approx(two, rel=2e-4)
     assert records[0][0]["cleansed"] > 0
-    states = [tmp_path / f"on-{d}" / "resume" / "epoch-0003" / "labels" for d in (1, 2)]
+    states = [saved_files(tmp_path / f"on-{d}" / "resume" / "epoch-0003" / "labels") for d in (1, 2)]
     for name, near in (("source.uint8", 0), ("pseudo.uint8", 0.01)):
         first, second = (np.fromfile(state / name, np.uint8) for state in states)
         assert (first != second).mean() <= near
@@ -95,7 +96,7 @@ def test_two_processes_correct_labels_as_one(tmp_path: Path) -> None:
     for devices in (1, 2):
         job = small_job(tmp_path, "cl", out=f"on-{devices}", devices=devices, epochs=1, n=12)
         fit(replace(job, method_config=ConfidentLearning.Config(warm_up=0.0)))
-    states = [tmp_path / f"on-{d}" / "resume" / "epoch-0001" / "labels" for d in (1, 2)]
+    states = [saved_files(tmp_path / f"on-{d}" / "resume" / "epoch-0001" / "labels") for d in (1, 2)]
     first, second = (np.fromfile(state / "corrected.uint8", np.uint8) for state in states)
     assert (first != second).mean() < 1e-3
     shares = [np.fromfile(state / "changed.float32", np.float32) for state in states]

@@ -11,9 +11,10 @@ import pytest
 from tests.datasets import build_manifest, save_json, save_png
 from tests.prediction_files import only, pictures, predicted, random_map, save_map, save_npy
 
+from debride.audit.predictions import sources
 from debride.audit.predictions.sources import FolderPredictions, warn_seen
 from debride.data.open import open_dataset
-from debride.types import DataError
+from debride.types import Case, DataError, Dataset
 
 
 def test_predictions_of_an_image_serve_all_its_raters(tmp_path: Path) -> None:
@@ -125,3 +126,25 @@ def test_a_plain_folder_does_not_tell_unless_its_note_does(tmp_path: Path) -> No
         (tmp_path / "p" / "predictions.json").write_text(json.dumps(wrong))
         with pytest.raises(DataError, match="trained_on"):
             FolderPredictions(tmp_path / "p", dataset)
+
+
+def test_who_was_trained_on_is_found_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With twice as many cases each is looked at as often: a training on cases that the data set lacks, of one patient."""
+    looked: list[str] = []
+    real = sources.image_id
+
+    def counted(case: Case) -> str:
+        looked.append(case.id)
+        return real(case)
+
+    monkeypatch.setattr(sources, "image_id", counted)
+    counts = []
+    for number in (20, 40):
+        cases = tuple(Case(f"s{at}@r0", (tmp_path / "a.png",), None, "train", "patient", rater="r0") for at in range(number))
+        dataset = Dataset(tmp_path, "manifest", ("background", "a"), cases, 2)
+        looked.clear()
+        trained = sources._Trained([f"s{at}@r1" for at in range(number - 1)], dataset)
+        assert [trained.on(case) for case in cases] == [True] * (number - 1) + [False]
+        assert [trained.on_patient(case) for case in cases] == [True] * number
+        counts.append(len(looked))
+    assert counts[1] == 2 * counts[0]

@@ -11,7 +11,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from debride.state import Field, LabelState
-from debride.training.checkpoint import latest_state, load_state, load_weights, save_state, save_weights, weights_file
+from debride.training.checkpoint import (
+    drop_older_copy,
+    latest_state,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+    weights_file,
+)
 from debride.training.config import TrainConfig
 from debride.training.schedule import make_optimiser
 from debride.types import DataError
@@ -44,6 +52,11 @@ class Training:
     def save(self, run: Path, epoch: int, keep: int = 10) -> None:
         state = {"step": 10 * epoch, "best": {"dice": None}, "scaler": {}}
         save_state(run, epoch, self.network, self.optimiser, self.store, state, keep)
+
+
+def states(run: Path) -> list[str]:
+    """What lies in the folder of training states."""
+    return sorted(path.name for path in (run / "resume").iterdir())
 
 
 def parts(training: Training) -> dict[str, torch.Tensor]:
@@ -92,7 +105,7 @@ def test_the_last_state_and_the_last_weights_are_kept(tmp_path: Path) -> None:
     for epoch in range(1, 6):
         training.update(epoch)
         training.save(tmp_path / "run", epoch, keep=2)
-    assert [path.name for path in (tmp_path / "run" / "resume").iterdir()] == ["epoch-0005"]
+    assert states(tmp_path / "run") == ["epoch-0005", "labels-0", "labels-1"]
     assert latest_state(tmp_path / "run") == tmp_path / "run" / "resume" / "epoch-0005"
     names = sorted(path.name for path in (tmp_path / "run" / "weights").iterdir())
     assert names == ["epoch-0004.safetensors", "epoch-0005.safetensors"]
@@ -123,7 +136,7 @@ def test_interrupted_at_any_moment_the_state_before_is_there(
     assert load_state(folder, other.network, other.optimiser, other.store)["epoch"] == 1
     assert all(torch.equal(before[name], value) for name, value in parts(other).items())
     training.save(tmp_path / "run", 2)  # what was left of the second state is no hindrance
-    assert [path.name for path in (tmp_path / "run" / "resume").iterdir()] == ["epoch-0002"]
+    assert states(tmp_path / "run") == ["epoch-0002", "labels-0", "labels-1"]
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, moment: str, error: BaseException) -> None:
@@ -151,7 +164,10 @@ def test_partial_folders_are_ignored(tmp_path: Path) -> None:
     folder = latest_state(tmp_path / "run")
     assert folder is not None and folder.name == "epoch-0001"
     training.save(tmp_path / "run", 3)
-    assert [path.name for path in (tmp_path / "run" / "resume").iterdir()] == ["epoch-0003"]
+    assert states(tmp_path / "run") == ["epoch-0003", "labels-0", "labels-1"]
+    drop_older_copy(tmp_path / "run")
+    assert states(tmp_path / "run") == ["epoch-0003", "labels-1"]
+    load_state(tmp_path / "run" / "resume" / "epoch-0003", training.network, training.optimiser, training.store)
 
 
 def test_weights_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ SHAPES = ((5, 6), (7, 4), (5, 6))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """What the fields hold, without what says which blocks have changed."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".changed"}
 
 
 def random_warp(shape: tuple[int, ...], batch: int, seed: int) -> Warp:
@@ -224,12 +226,12 @@ def test_where_pixels_are_shown_increments_are_averaged(tmp_path: Path) -> None:
     assert 20 < int((state != 0).sum()) < 81
 
 
-def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     store = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
     store.write("soft", [0], torch.randn(1, 2, 5, 6))
     store.write("matrix", [1], torch.randn(1, 2, 3))
     before = contents(tmp_path / "scratch")
-    store.snapshot(tmp_path / "epoch" / "labels")
+    store.save(tmp_path / "epoch" / "labels", 0)
     store.write("soft", [0, 2], torch.randn(2, 2, 5, 6))
     store.add("loss", [0], torch.ones(1))
     assert contents(tmp_path / "scratch") != before
@@ -248,22 +250,29 @@ def test_an_existing_store_is_shared(tmp_path: Path) -> None:
     assert made.read("loss", [1]).item() == 8.0
 
 
-def test_a_snapshot_never_replaces_a_folder(tmp_path: Path) -> None:
-    store = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
-    store.snapshot(tmp_path / "labels")
-    before = contents(tmp_path / "labels")
-    with pytest.raises(DataError, match="labels"):
-        store.snapshot(tmp_path / "labels")
-    assert contents(tmp_path / "labels") == before
-
-
 def truncate(folder: Path) -> None:
-    path = folder / "soft.float32"
+    path = folder.parents[1] / "labels-1" / "soft.float32"
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def remove(folder: Path) -> None:
-    (folder / "half.float16").unlink()
+    (folder.parents[1] / "labels-1" / "half.float16").unlink()
+
+
+def flip_a_bit(folder: Path) -> None:
+    path = folder.parents[1] / "labels-1" / "matrix.float32"
+    content = bytearray(path.read_bytes())
+    content[9] ^= 1
+    path.write_bytes(content)
+
+
+def remove_hashes(folder: Path) -> None:
+    (folder / "loss.hashes").unlink()
+
+
+def name_another_folder(folder: Path) -> None:
+    found = json.loads((folder / "fields.json").read_text())
+    (folder / "fields.json").write_text(json.dumps(found | {"copy": "../labels-1"}))
 
 
 def remove_description(folder: Path) -> None:
@@ -283,22 +292,27 @@ def other_kind(folder: Path) -> None:
     (folder / "fields.json").write_text("[]")
 
 
-@pytest.mark.parametrize("damage", [truncate, remove, remove_description, break_description, other_images, other_kind])
-def test_a_damaged_or_foreign_snapshot_is_refused_whole(tmp_path: Path, damage: object) -> None:
+DAMAGES = (truncate, remove, flip_a_bit, remove_hashes, name_another_folder)
+DAMAGES_OF_THE_DESCRIPTION = (remove_description, break_description, other_images, other_kind)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, *DAMAGES_OF_THE_DESCRIPTION])
+def test_a_damaged_or_foreign_state_is_refused_whole(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     store = LabelState(FIELDS, SHAPES, tmp_path / "scratch")
-    store.snapshot(tmp_path / "labels")
-    damage(tmp_path / "labels")  # type: ignore[operator]
+    labels = tmp_path / "epoch" / "labels"
+    store.save(labels, 1)
+    damage(labels)
     store.add("loss", [0], torch.ones(1))
     before = contents(tmp_path / "scratch")
     with pytest.raises(DataError, match="labels"):
-        store.restore(tmp_path / "labels")
+        store.restore(labels)
     assert contents(tmp_path / "scratch") == before
 
 
-def test_a_snapshot_of_other_fields_is_refused(tmp_path: Path) -> None:
-    LabelState(FIELDS[:1], SHAPES, tmp_path / "one").snapshot(tmp_path / "labels")
+def test_a_state_of_other_fields_is_refused(tmp_path: Path) -> None:
+    LabelState(FIELDS[:1], SHAPES, tmp_path / "one").save(tmp_path / "epoch" / "labels", 0)
     with pytest.raises(DataError, match="other fields"):
-        LabelState(FIELDS, SHAPES, tmp_path / "two").restore(tmp_path / "labels")
+        LabelState(FIELDS, SHAPES, tmp_path / "two").restore(tmp_path / "epoch" / "labels")
 
 
 def test_a_store_larger_than_the_disk_is_refused(tmp_path: Path) -> None:

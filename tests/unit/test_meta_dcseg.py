@@ -20,7 +20,7 @@ from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.methods.meta_dcseg import MetaDCSeg
 from debride.settings import check_bounds
-from debride.state import Field
+from debride.state import Field, saved_files
 from debride.training.fit import fit
 from debride.types import DataError
 
@@ -86,7 +86,7 @@ def test_the_ends_of_ranges_are_taken() -> None:
 
 
 def stored_weights(run: Path, epoch: int, cases: int) -> dict[str, npt.NDArray[np.float32]]:
-    folder = run / "resume" / f"epoch-{epoch:04d}" / "labels"
+    folder = saved_files(run / "resume" / f"epoch-{epoch:04d}" / "labels")
     found = {name: np.fromfile(folder / f"{name}.float32", np.float32).reshape(cases, 32, 32) for name in ("alpha", "beta")}
     return {"alpha": 1 + found["alpha"], "beta": found["beta"]}
 

@@ -88,7 +88,8 @@ def records(run: Path, tmp_path: Path) -> dict[str, Record]:
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**grid, "training": {"epochs": 2}, "seeds": [0, 1]}))
     (tmp_path / "config.yaml").write_text("training: {epochs: 3, image_size: [16, 16]}\n")
     store = LabelState((Field("w", "pixel"),), ((2, 3),), tmp_path / "labels")
-    store.snapshot(tmp_path / "snapshot")
+    labels = tmp_path / "epoch" / "labels"
+    store.save(labels, 0)
 
     def loaded() -> Any:
         trained = load_run(copy, "last", torch.device("cpu"))
@@ -109,7 +110,7 @@ def records(run: Path, tmp_path: Path) -> dict[str, Record]:
         "run.json": Record(copy / "run.json", loaded, seldom | {"train", "val", "task"}),
         "state.json": Record(state / "state.json", lambda: read_counters(state), frozenset({"epoch"})),
         "metrics.jsonl": Record(copy / "metrics.jsonl", lambda: read_metrics(copy / "metrics.jsonl", 1)),
-        "fields.json": Record(tmp_path / "snapshot" / "fields.json", lambda: store.restore(tmp_path / "snapshot")),
+        "fields.json": Record(labels / "fields.json", lambda: store.restore(labels)),
         "dataset.json": Record(folder / "dataset.json", lambda: opened(folder)),
         "splits.json": Record(folder / "splits.json", lambda: opened(folder)),
         "nnunet/dataset.json": Record(nnunet / "dataset.json", lambda: opened(nnunet)),

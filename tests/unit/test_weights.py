@@ -85,7 +85,10 @@ def test_a_mask_of_minus_infinity_is_a_buffer_like_any(tmp_path: Path) -> None:
     load_weights(module, tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("name", ["optimiser.safetensors", "weights.safetensors", "state.json", "labels/seen.float32"])
+PARTS = ("optimiser.safetensors", "weights.safetensors", "state.json", "labels/seen.hashes", "../labels-0/seen.float32")
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_a_flipped_bit_of_a_training_state_is_found(tmp_path: Path, name: str) -> None:
     module, store = network(), LabelState((Field("seen", "case"),), ((2, 2),) * 3, tmp_path / "labels")
     optimiser = torch.optim.Adam(module.parameters())

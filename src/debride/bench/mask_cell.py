@@ -39,7 +39,7 @@ from debride.files import read_json
 from debride.noise import Noise
 from debride.records import read_as
 from debride.rng import derive
-from debride.state import LabelState
+from debride.state import LabelState, saved_files
 from debride.training.checkpoint import latest_state
 from debride.training.fit import fit
 from debride.training.inference import segment, sweep
@@ -221,7 +221,7 @@ def _state_pictures(
     original = {case.id: case for case in clean.cases}
     train = given.of("train")
     prepared = for_training(prepare(given, train, trained.preparation, cache_folder(clean.root)))
-    store = LabelState(fields, prepared.shapes, state / "labels", existing=True)
+    store = LabelState(fields, prepared.shapes, saved_files(state / "labels"), existing=True)
     for case in _shown(train):
         masks = {"given": _label(case, given)}
         if cell.raters is None:

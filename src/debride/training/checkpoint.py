@@ -1,8 +1,9 @@
 """Weights and training states on disk: safetensors and JSON, complete or absent, never in between.
 
 A run's folder holds ``weights/`` (best.safetensors and one file for each of the last epochs) and ``resume/epoch-NNNN/``
-with everything that a training needs to go on as if it had not stopped: weights, optimiser, gradient scaler, counters and
-the label state. A resumed training repeats the epoch that was cut off; nothing random in it depends on what happened before.
+with everything that a training needs to go on as if it had not stopped: weights, optimiser, gradient scaler, counters, and
+which of the two copies of the label state beside it (``state_copies``) belongs to it. A resumed training repeats the epoch
+that was cut off; nothing random in it depends on what happened before.
 Weights and states carry checksums, so that a changed bit is found when they are loaded; those from before there were any load
 without.
 """
@@ -23,7 +24,8 @@ from torch import nn
 
 from debride.files import atomic_path, content_hash, read_json, write_json, writing
 from debride.records import read_as
-from debride.state import LabelState
+from debride.state import LabelState, copy_number
+from debride.state_copies import COPIES
 from debride.training.counters import optimiser_entries, read_counters
 from debride.types import DataError
 
@@ -85,8 +87,10 @@ def save_state(
 ) -> None:
     """Writes the training state after an epoch, then removes older states and the weights of all but the last ``keep`` epochs.
 
-    The state appears under its name in one move, so a kill at any moment leaves this one or the one before.
+    The state appears under its name in one move, so a kill at any moment leaves this one or the one before. Of label state
+    only the copy that the state before does not name is written to.
     """
+    before = latest_state(run_folder)
     save_weights(method, run_folder / "weights" / f"epoch-{epoch:04d}.safetensors")
     folder = run_folder / "resume" / f"epoch-{epoch:04d}"
     temporary = folder.with_name(folder.name + ".partial")
@@ -94,17 +98,23 @@ def save_state(
     save_weights(method, temporary / "weights.safetensors")
     tensors, numbers = _optimiser_state(optimiser)
     _save(tensors, temporary / "optimiser.safetensors")
-    store.snapshot(temporary / "labels")
+    store.save(temporary / "labels", 0 if before is None else _other_copy(before))
     write_json(temporary / "state.json", {**state, "epoch": epoch, "optimiser": numbers})
     write_json(temporary / CHECKSUMS, _checksums(temporary))
     with writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     for old in sorted((run_folder / "resume").iterdir()):
-        if old != folder:
+        if old != folder and old.name not in COPIES:
             shutil.rmtree(old, ignore_errors=True)
     for old in _by_epoch((run_folder / "weights").glob("epoch-*.safetensors"))[: -max(keep, 1)]:
         old.unlink()
+
+
+def drop_older_copy(run_folder: Path) -> None:
+    """Removes the copy of the label state that the newest training state does not name: no further one will be written."""
+    if latest := latest_state(run_folder):
+        shutil.rmtree(run_folder / "resume" / COPIES[_other_copy(latest)], ignore_errors=True)
 
 
 def latest_state(run_folder: Path) -> Path | None:
@@ -124,12 +134,19 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
         found = _checksums(folder)
         if wrong := [name for name in {**expected, **found} if found.get(name) != expected.get(name)]:
             raise DataError(folder / wrong[0], "is damaged: it is not what was written", remedy)
+    labels = store.verified(folder / "labels")
     load_weights(method, folder / "weights.safetensors")
     tensors, state = _load(folder / "optimiser.safetensors"), read_counters(folder)
     entries = optimiser_entries({**tensors, **state["optimiser"]}, optimiser, folder / "optimiser.safetensors")
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
-    store.restore(folder / "labels")
+    store.take(labels)
     return state
+
+
+def _other_copy(folder: Path) -> int:
+    """The copy of the label state that a training state does not name."""
+    number = copy_number(folder / "labels")
+    return 0 if number is None else 1 - number
 
 
 def _by_epoch(paths: Iterable[Path]) -> list[Path]:

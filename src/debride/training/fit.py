@@ -93,6 +93,7 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
         task.write_cleansed(job.out, job.dataset, run)
     if fabric.is_global_zero:
         shutil.rmtree(job.out / "scratch", ignore_errors=True)
+        checkpoint.drop_older_copy(job.out)
 
 
 def _restore_scaler(run: TrainingRun[Any], state: dict[str, Any], folder: Path) -> None:

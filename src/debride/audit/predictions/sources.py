@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -292,12 +292,13 @@ class _Trained:
 
     def __init__(self, ids: Sequence[str] | None, dataset: Dataset) -> None:
         self._known = ids is not None
-        own = {case.id: case for case in dataset.cases}
-        self._images = {image_id(own[id]) if id in own else _image_of(id, own) for id in ids or ()} | set(ids or ())
-        trained = [case for case in dataset.cases if image_id(case) in self._images]
+        images = {case.id: image_id(case) for case in dataset.cases}
+        rated = {images[case.id] for case in dataset.cases if case.rater}
+        self._images = {images[id] if id in images else _image_of(id, rated) for id in ids or ()} | set(ids or ())
         self._by_patient: dict[str, set[str]] = defaultdict(set)
-        for case in trained:
-            self._by_patient[case.patient].add(image_id(case))
+        for case in dataset.cases:
+            if images[case.id] in self._images:
+                self._by_patient[case.patient].add(images[case.id])
 
     def on(self, case: Case) -> bool | None:
         """Whether a label of the case's image was trained on."""
@@ -305,17 +306,18 @@ class _Trained:
 
     def on_patient(self, case: Case) -> bool | None:
         """Whether another image of the case's patient was trained on."""
-        return bool(self._by_patient[case.patient] - {image_id(case)}) if self._known else None
+        trained = self._by_patient.get(case.patient, set())
+        return len(trained) > (image_id(case) in trained) if self._known else None
 
     def closeness(self, case: Case) -> tuple[bool, bool]:
         """Smaller for a training that knows less of a case: nothing of its label, then nothing of its patient."""
         return self.on(case) is not False, self.on_patient(case) is not False
 
 
-def _image_of(id: str, own: Mapping[str, Case]) -> str:
-    """The image of a training case that the data set does not have: of another rater, if it has the image's other labels."""
+def _image_of(id: str, rated: Collection[str]) -> str:
+    """The image of a training case that the data set does not have: of another rater, if the image is ``rated`` by some."""
     image = id.rpartition("@")[0]
-    return image if any(image_id(case) == image and case.rater for case in own.values()) else id
+    return image if image in rated else id
 
 
 def _is_prediction(path: Path) -> bool:
