@@ -28,11 +28,10 @@ from debride.audit.audit_folder import (
 )
 from debride.audit.evidence import (
     CaseScore,
+    Evidence,
     Ranking,
     ThresholdSums,
     agreement,
-    evidence,
-    find_pieces,
     plant,
     predicted_classes,
     rank,
@@ -217,16 +216,13 @@ def _look(read: _Read, seed: int, case: Case, planted: bool) -> _Kept:
     labelled = bool(((label > 0) & (label != IGNORE)).any())
     thinned = thin(label, probability, predicted, read.geometry.spacing)
 
-    def against(given: Label) -> dict[str, float]:
-        numbers, pieces = find_pieces(given, thinned.probability, thinned.predicted, thinned.spacing)
-        return evidence(given, thinned.probability, thinned.predicted, numbers, pieces, thinned.spacing, thinned.stands_for)
-
+    said = Evidence(thinned)
     wrong = plant(thinned.label, len(probability), generator(seed, "plant", case.id)) if planted else {}
     if case.annotated is not None:  # nobody draws these by mistake
         wrong = {kind: np.where(of_undrawn(case, given), thinned.label, given) for kind, given in wrong.items()}
     return _Kept(
-        against(thinned.label),
-        {kind: against(given) for kind, given in wrong.items() if (given != thinned.label).any()},
+        said.against(thinned.label),
+        {kind: said.against(given) for kind, given in wrong.items() if (given != thinned.label).any()},
         agreement(label, probability, predicted) if labelled else None,
     )
 

@@ -4,7 +4,7 @@
 explains a whole label, ``scores`` are label quality scores, and ``ranking`` makes a probability of it all.
 """
 
-from debride.audit.evidence.gains import evidence, thin
+from debride.audit.evidence.gains import Evidence, thin
 from debride.audit.evidence.pieces import Piece, find_pieces, predicted_classes
 from debride.audit.evidence.ranking import RESAMPLES, Ranking, plant, rank
 from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case
@@ -14,12 +14,12 @@ __all__ = [
     "RESAMPLES",
     "CaseScore",
     "ClassScore",
+    "Evidence",
     "Piece",
     "Ranking",
     "ThresholdSums",
     "WholeLabel",
     "agreement",
-    "evidence",
     "explain",
     "find_pieces",
     "plant",

@@ -3,13 +3,16 @@ error each. Pure functions of arrays.
 
 The log likelihood of a label is the sum over its pixels of the log of the probability that the prediction gives its class
 (``FLOOR`` at least). Every entry of the evidence is a gain in it, in nats: that of the mirrored, exchanged, moved, grown or
-shrunken label, of the largest single piece (of any kind, gap or stray), or of the prediction itself; or what is usual without
-any such idea: the soft minimum of self-confidence, and Dice. One entry, how ragged the outline is, speaks of the label alone.
+shrunken label, or of the largest single piece (of any kind, gap or stray); or what is usual without any such idea: the soft
+minimum of self-confidence. One entry, how ragged the outline of a 2D label is, speaks of the label alone.
+
+A label is compared with one without objects: what the prediction says of that is worked out once for all labels of a case
+(``Evidence``), and of each label only what its objects change, in the box around them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -19,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
-from debride.audit.evidence.pieces import Piece
+from debride.audit.evidence.pieces import number_pieces
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.intp]
+Box = tuple[slice, ...]
 
 FLOOR = 1e-3
 """Least probability of a class: one pixel cannot say more than 7 nats."""
@@ -34,16 +39,13 @@ STEPS = (1, 2, 3, 4, 6)
 FAR = 4
 """A label is moved by a fourth of the image at most along each axis: one that leaves the image explains nothing."""
 
-WINDOW = 3
-"""Side of the window, in pixels, in which surprise is summed to find the worst place."""
-
 SMOOTHING = 3
 """Deviation, in pixels, of the Gaussian that an outline is smoothed by."""
 
 TEMPERATURE = 0.1
 """Of the soft minimum (cleanlab's ``softmin``): lower is nearer to the worst pixel."""
 
-RELATIVE = frozenset({"self-confidence", "dice", "worst-dice", "shift-length", "ragged"})
+RELATIVE = frozenset({"self-confidence", "ragged"})
 """Entries that do not grow with the number of voxels."""
 
 VOXELS, MARGIN = 1 << 20, 16
@@ -78,9 +80,7 @@ def thin(
         return Thinned(label, probability, predicted, spacing, 1)
     marked = ((label != 0) & (label != IGNORE)) | (predicted != 0)
     boxes = ndimage.find_objects(marked.view(np.uint8)) or [(slice(0, 1),) * label.ndim]
-    box = [
-        slice(max(0, axis.start - MARGIN), min(axis.stop + MARGIN, n)) for axis, n in zip(boxes[0], label.shape, strict=True)
-    ]
+    box = _widened(boxes[0], (MARGIN,) * label.ndim, label.shape)
     step = 1
     while np.prod([-(-(axis.stop - axis.start) // step) for axis in box]) > VOXELS:
         step += 1
@@ -89,107 +89,216 @@ def thin(
     return Thinned(label[strided], probability[(slice(None), *strided)], predicted[strided], wide, step)
 
 
-def evidence(
-    label: Label,
-    probability: Floats,
-    predicted: Label,
-    numbers: npt.NDArray[np.uint16],
-    pieces: Sequence[Piece],
-    spacing: Sequence[float] | None = None,
-    stands_for: float = 1.0,
-) -> dict[str, float]:
-    """The evidence against one label (*S), from probabilities (K, *S), its likeliest classes (*S) and the pieces between them.
+@dataclass(frozen=True)
+class _Objects:
+    """The n foreground pixels of a label: their flat places and classes (n,), the log likelihoods (K, n) of all classes there,
+    and the box around them."""
 
-    ``numbers`` (*S) and ``pieces`` are those of ``pieces.find_pieces``. Each voxel counts as many as it ``stands_for``, see
-    ``thin``.
+    at: Places
+    classes: Label
+    logs: Floats
+    box: Box
+
+    @property
+    def own(self) -> Floats:
+        """The log likelihoods (n,) of the classes given."""
+        own: Floats = self.logs.reshape(-1).take(self.classes * np.intp(len(self.at)) + np.arange(len(self.at)))
+        return own
+
+
+class Evidence:
+    """The evidence against any label (*S) of one case, by probabilities (K, *S) and their likeliest classes (*S).
+
+    All labels of the case have ``IGNORE`` where the case's own has it: whatever is said of a pixel without a label costs
+    nothing. Each voxel counts as many as it stands for.
     """
-    known = label != IGNORE
-    ids, predicted = (np.where(known, values, np.uint8(0)) for values in (label, predicted))
-    probability = probability.astype(np.float32, copy=False)
-    logs = np.log(np.maximum(probability, FLOOR))
-    logs[:, ~known] = 0  # whatever is said of a pixel without a label costs nothing
-    own = _of(logs, ids)
-    expected = np.einsum("k...,k...->...", probability, logs)
-    surprise = np.where(known, expected - own, 0)
-    lost = np.where(known, _of(logs, predicted) - own, 0)
-    by_piece = np.bincount(numbers.ravel(), lost.ravel(), len(pieces) + 1)[1:]
-    total = float(own.sum())
-    confidence = np.exp(own[known])
-    weight = np.exp((1 - confidence) / TEMPERATURE)
-    dice = _dice(ids, predicted, len(probability))
-    gains = {
-        "surprise": float(surprise.sum()),
-        "prediction": float(lost.sum()),
-        "piece": float(by_piece.max(initial=0)),
-        "gap": float(by_piece[[piece.kind == "gap" for piece in pieces]].max(initial=0)),
-        "stray": float(by_piece[[piece.kind == "stray" for piece in pieces]].max(initial=0)),
-        "flip": max(float(_of(logs, np.flip(ids, axis)).sum()) - total for axis in range(label.ndim)),
-        "swap": _swap(logs, ids, own),
-        "uncertainty": float(-expected.sum()),
-        "objects": float(np.count_nonzero((ids > 0) | (predicted > 0))),
-        "self-confidence": float((weight * confidence).sum() / weight.sum()) if len(weight) else 1.0,
-        "dice": float(np.mean(dice)) if dice else 1.0,
-        "worst-dice": min(dice, default=1.0),
-        "ragged": _ragged(ids),
-        "window": float(ndimage.uniform_filter(surprise, WINDOW).max()) * WINDOW**label.ndim,
-    }
-    gains["shift"], gains["shift-length"] = _shift(logs, ids)
-    gains["grow"], gains["shrink"] = _resized(logs, ids, own, spacing)
-    return {name: value if name in RELATIVE else value * stands_for for name, value in gains.items()}
+
+    def __init__(self, case: Thinned) -> None:
+        known = case.label != IGNORE
+        self._known = None if known.all() else known
+        self._case_predicted, self._predicted = case.predicted, self._of_known(case.predicted)
+        self._spacing, self._stands_for = case.spacing, case.stands_for
+        probability = np.asarray(case.probability, np.float32)
+        self._logs = np.maximum(probability, np.float32(FLOOR))
+        np.log(self._logs, out=self._logs)
+        if self._known is not None:
+            self._logs[:, ~known] = 0
+        expected = np.einsum("k...,k...->...", probability, self._logs)
+        background = self._logs[0]
+        self._uncertainty = -float(expected.sum())
+        self._surprise = expected - background
+        self._worst = _window_sums(self._surprise)
+        self._weights = _weights(background if self._known is None else background[known])
+        self._frame: Box | None = None
+        self._spectra: dict[int, npt.NDArray[np.complex64]] = {}
+
+    def against(self, label: Label) -> dict[str, float]:
+        """The evidence against a label (*S)."""
+        ids = self._of_known(label)
+        objects = self._objects(ids)
+        own = objects.own
+        gained = own - objects.logs[0]
+        weights = self._weights - _weights(objects.logs[0]) + _weights(own)
+        gains = {
+            **self._pieces(label, ids),
+            "flip": max(self._flip(objects, axis) for axis in range(ids.ndim)) - float(gained.sum(dtype=np.float64)),
+            "swap": _swap(objects),
+            "shift": self._shift(ids, objects) if len(objects.at) else 0.0,
+            "uncertainty": self._uncertainty,
+            "self-confidence": float(weights[1] / weights[0]) if weights[0] > 0 else 1.0,
+            "window": self._window(ids, objects, gained),
+        }
+        gains["grow"], gains["shrink"] = self._resized(ids, objects)
+        if ids.ndim == 2:
+            gains["ragged"] = _ragged(ids[objects.box])
+        return {name: value if name in RELATIVE else value * self._stands_for for name, value in gains.items()}
+
+    def _of_known(self, values: Label) -> Label:
+        """Values (*S), 0 where the case has no label."""
+        return values if self._known is None else np.where(self._known, values, np.uint8(0))
+
+    def _objects(self, ids: Label) -> _Objects:
+        at = np.flatnonzero(ids)
+        logs = self._logs.reshape(len(self._logs), -1).take(at, axis=1)
+        return _Objects(at, ids.reshape(-1).take(at), logs, _box(ids))
+
+    def _log(self, classes: Label, at: Places) -> Floats:
+        """The log likelihoods (n,) of classes (n,) at flat places (n,)."""
+        return self._logs.reshape(-1).take(classes * np.intp(self._surprise.size) + at)
+
+    def _pieces(self, label: Label, ids: Label) -> dict[str, float]:
+        """What the largest pieces would gain: of all, of the gaps, of the strays."""
+        numbers, kinds = number_pieces(label, self._case_predicted, self._spacing)
+        at = np.flatnonzero(numbers)
+        given, proposed = (values.reshape(-1).take(at) for values in (ids, self._predicted))
+        gains = np.bincount(numbers.reshape(-1).take(at), self._log(proposed, at) - self._log(given, at), len(kinds) + 1)[1:]
+        of_kind = {kind: gains[[other == kind for other in kinds]] for kind in ("gap", "stray")}
+        return {name: float(values.max(initial=0)) for name, values in {"piece": gains, **of_kind}.items()}
+
+    def _flip(self, objects: _Objects, axis: int) -> float:
+        """By how much the objects, mirrored along an axis, are likelier than none."""
+        shape = self._surprise.shape
+        length, stride = shape[axis], int(np.prod(shape[axis + 1 :]))
+        mirrored = objects.at + (length - 1 - 2 * (objects.at // stride % length)) * stride
+        gained = self._log(objects.classes, mirrored) - self._logs[0].reshape(-1).take(mirrored)
+        return float(gained.sum(dtype=np.float64))
+
+    def _window(self, ids: Label, objects: _Objects, gained: Floats) -> float:
+        """The largest surprise in a window; the objects have ``gained`` (n,) by being labelled."""
+        if not len(objects.at):
+            return float(self._worst.max())
+        shape = ids.shape
+        box, around = (_widened(objects.box, (by,) * ids.ndim, shape) for by in (1, 2))
+        surprise = self._surprise[around].copy()
+        surprise[ids[around] > 0] -= gained
+        here = _window_sums(surprise)[_inside(box, around)]
+        return max(float(here.max()), *(float(part.max(initial=-np.inf)) for part in _outside(self._worst, box)))
+
+    def _shift(self, ids: Label, objects: _Objects) -> float:
+        """The largest gain of moving the label's objects by whole pixels.
+
+        Only places in reach of the objects count: the box that is transformed is wide enough that nothing comes round. That of
+        the first label serves all whose objects lie in it.
+        """
+        far = [length // FAR for length in ids.shape]
+        if self._frame is None:
+            self._frame = objects.box
+        frame, spectra = objects.box, {}
+        if all(a.start <= b.start and b.stop <= a.stop for a, b in zip(self._frame, objects.box, strict=True)):
+            frame, spectra = self._frame, self._spectra
+        padded = [
+            fft.next_fast_len(axis.stop - axis.start + 2 * most, real=True) for axis, most in zip(frame, far, strict=True)
+        ]
+        part = ids[frame]
+        total: Any = None
+        for value in np.flatnonzero(np.bincount(objects.classes)).tolist():
+            if value not in spectra:
+                spectra[value] = _spectrum(self._contrast(value, frame, far), padded)
+            product = _spectrum((part == value).astype(np.float32), padded)
+            np.conjugate(product, out=product)
+            product *= spectra[value]
+            total = product if total is None else np.add(total, product, out=total)
+        for axis, most in enumerate(far[:-1]):
+            total = fft.ifft(total, axis=axis, overwrite_x=True)[(slice(None),) * axis + (slice(2 * most + 1),)]
+        gain = fft.irfft(total, padded[-1])[..., : 2 * far[-1] + 1]
+        return float(gain.max() - gain[tuple(far)])
+
+    def _contrast(self, value: int, frame: Box, far: Sequence[int]) -> Floats:
+        """How much likelier a class is than the background in a box and ``far`` pixels around it; 0 outside the image."""
+        contrast = np.zeros([axis.stop - axis.start + 2 * most for axis, most in zip(frame, far, strict=True)], np.float32)
+        seen = _widened(frame, far, self._surprise.shape)
+        whole = [slice(axis.start - most, axis.stop + most) for axis, most in zip(frame, far, strict=True)]
+        np.subtract(self._logs[value][seen], self._logs[0][seen], out=contrast[_inside(seen, whole)])
+        return contrast
+
+    def _resized(self, ids: Label, objects: _Objects) -> tuple[float, float]:
+        """The largest gains of growing and of shrinking all objects by one of ``STEPS``."""
+        if len(objects.at) in (0, ids.size):
+            return 0.0, 0.0
+        units = np.asarray(self._spacing or (1.0,) * ids.ndim, np.float64)
+        box = _widened(objects.box, [int(by) + 2 for by in STEPS[-1] * units.min() / units], ids.shape)
+        part = np.ascontiguousarray(ids[box])
+        distance = edt.edt((part > 0).view(np.uint8) + np.uint8(1), anisotropy=tuple(units))  # from inside and from outside
+        places = np.nonzero(distance <= np.float32(units.min() * (STEPS[-1] + 1e-4)))
+        ring = np.searchsorted(STEPS, distance[places] / units.min() - 1e-5)  # distances of single precision
+        at, given = self._flat(places, box), part[places]
+        background, beyond = self._logs[0].reshape(-1).take(at), given == 0
+        nearest = np.full(np.count_nonzero(beyond), objects.classes[0])
+        if objects.classes.min() != objects.classes.max():
+            indices = ndimage.distance_transform_edt(part == 0, units, return_distances=False, return_indices=True)
+            nearest = part[tuple(axis[places][beyond] for axis in indices)]
+        grown = _largest(self._log(nearest, at[beyond]) - background[beyond], ring[beyond])
+        return grown, _largest(background[~beyond] - self._log(given[~beyond], at[~beyond]), ring[~beyond])
+
+    def _flat(self, places: tuple[Places, ...], box: Box) -> Places:
+        """The flat places (n,) of those in a box, given as (n,) for each axis."""
+        moved = tuple(at + axis.start for at, axis in zip(places, box, strict=True))
+        return np.asarray(np.ravel_multi_index(moved, self._surprise.shape), np.intp)
 
 
-def _of(logs: Floats, ids: Label) -> Floats:
-    """The entry of each pixel's class (*S) in an array (K, *S)."""
-    own: Floats = np.take_along_axis(logs, ids[None], 0)[0]
-    return own
+def _largest(gains: Floats, ring: Places) -> float:
+    """The largest sum of gains (n,) over all rings up to one of ``STEPS``, or 0."""
+    return float(np.bincount(ring, gains, len(STEPS) + 1)[:-1].cumsum().max(initial=0))
 
 
-def _swap(logs: Floats, ids: Label, own: Floats) -> float:
+def _weights(logs: Floats) -> npt.NDArray[np.float64]:
+    """The sums (2,) behind the soft minimum of confidences with these logarithms (n,): of weights, and of both multiplied."""
+    confidence = np.exp(logs)
+    weight = np.exp((1 - confidence) / np.float32(TEMPERATURE))
+    return np.array([weight.sum(dtype=np.float64), np.multiply(weight, confidence, out=weight).sum(dtype=np.float64)])
+
+
+def _swap(objects: _Objects) -> float:
     """The largest gain of exchanging two foreground classes, of which the label has at least one."""
-    classes = len(logs)
-    pixels = ids > 0
-    labelled, shown = ids[pixels], logs[:, pixels]
-    if not len(labelled):
+    classes = len(objects.logs)
+    if not len(objects.at):
         return 0.0
-    sums = np.stack([shown[:, labelled == value].sum(axis=1) for value in range(classes)])  # labelled so x taken for
+    # labelled so x taken for
+    sums = np.stack([objects.logs[:, objects.classes == value].sum(axis=1) for value in range(classes)])
     pairs = combinations(range(1, classes), 2)
     gains = (sums[a, b] + sums[b, a] - sums[a, a] - sums[b, b] for a, b in pairs if sums[a].any() or sums[b].any())
     return max(map(float, gains), default=0.0)
 
 
-def _shift(logs: Floats, ids: Label) -> tuple[float, float]:
-    """The largest gain of moving the label's objects by whole pixels, and how far, relative to the image's diagonal."""
-    shape = ids.shape
-    padded = [fft.next_fast_len(length + length // FAR + 1, real=True) for length in shape]
-    total: Any = 0
-    for value in np.unique(ids[ids > 0]):
-        objects = fft.rfftn((ids == value).astype(np.float32), padded)
-        total = total + fft.rfftn(logs[value] - logs[0], padded) * np.conj(objects)
-    if np.isscalar(total):
-        return 0.0, 0.0
-    gain = fft.irfftn(total, padded)
-    far = [min(length // FAR, size // 2) for length, size in zip(shape, padded, strict=True)]
-    near = np.roll(gain, far, range(ids.ndim))[tuple(slice(0, 2 * most + 1) for most in far)]
-    place = np.unravel_index(near.argmax(), near.shape)
-    length = np.linalg.norm(np.subtract(place, far)) / np.linalg.norm(shape)
-    return float(near[place] - gain.flat[0]), float(length)
+def _spectrum(values: Floats, padded: Sequence[int]) -> npt.NDArray[np.complex64]:
+    """The Fourier transform of values, with zeros after them: ``rfftn``, but the lines that are all zeros are left out."""
+    spectrum: npt.NDArray[np.complex64] = fft.rfft(values, padded[-1])
+    for axis in range(values.ndim - 2, -1, -1):
+        spectrum = fft.fft(spectrum, padded[axis], axis=axis, overwrite_x=True)
+    return spectrum
 
 
-def _resized(logs: Floats, ids: Label, own: Floats, spacing: Sequence[float] | None) -> tuple[float, float]:
-    """The largest gains of growing and of shrinking all objects by one of ``STEPS``."""
-    objects = ids > 0
-    if not objects.any() or objects.all():
-        return 0.0, 0.0
-    units = np.asarray(spacing or (1.0,) * ids.ndim, np.float64)
-    outside, nearest = ndimage.distance_transform_edt(~objects, sampling=units, return_indices=True)
-    inside = edt.edt(np.ascontiguousarray(objects), anisotropy=tuple(units))
-    gains = []
-    for distance, likelihood in ((outside, _of(logs, ids[tuple(nearest)])), (inside, logs[0])):
-        steps = distance / units.min() - 1e-5  # distances of single precision
-        near = (distance > 0) & (steps <= STEPS[-1])
-        ring = np.searchsorted(STEPS, steps[near])
-        gains.append(float(np.bincount(ring, (likelihood - own)[near], len(STEPS)).cumsum().max(initial=0)))
-    return gains[0], gains[1]
+def _window_sums(values: Floats) -> Floats:
+    """The sums over windows of three pixels along each axis, mirrored at the edges."""
+    for axis in range(values.ndim):
+        sums = values.copy()
+        lines, into = np.moveaxis(values, axis, 0), np.moveaxis(sums, axis, 0)
+        into[1:] += lines[:-1]
+        into[:-1] += lines[1:]
+        into[0] += lines[0]
+        into[-1] += lines[-1]
+        values = sums
+    return values
 
 
 def _ragged(ids: Label) -> float:
@@ -199,8 +308,31 @@ def _ragged(ids: Label) -> float:
     return float(np.count_nonzero(smooth != objects) / np.sqrt(max(1, int(np.count_nonzero(objects)))))
 
 
-def _dice(ids: Label, predicted: Label, classes: int) -> list[float]:
-    """Dice of each foreground class that either has."""
-    joint = np.bincount(ids.ravel() * np.int64(classes) + predicted.ravel(), minlength=classes**2).reshape(classes, classes)
-    both, either = joint.diagonal()[1:], (joint.sum(axis=0) + joint.sum(axis=1))[1:]
-    return [float(value) for value in 2 * both[either > 0] / either[either > 0]]
+def _box(ids: Label) -> Box:
+    """The box around all that is not 0; empty where there is nothing."""
+    box: list[slice] = []
+    while ids.ndim:
+        rows = np.flatnonzero(ids.reshape(len(ids), -1).max(axis=1))
+        box.append(slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0))
+        ids = ids[box[-1]].max(axis=0, initial=0)
+    return tuple(box)
+
+
+def _widened(box: Sequence[slice], by: Sequence[int], shape: Sequence[int]) -> Box:
+    """A box that is wider on every side, cut at the edges of the image."""
+    return tuple(
+        slice(max(0, axis.start - more), min(axis.stop + more, length))
+        for axis, more, length in zip(box, by, shape, strict=True)
+    )
+
+
+def _inside(box: Sequence[slice], frame: Sequence[slice]) -> Box:
+    """A box as seen from the first pixel of another."""
+    return tuple(slice(axis.start - first.start, axis.stop - first.start) for axis, first in zip(box, frame, strict=True))
+
+
+def _outside(values: Floats, box: Box) -> Iterator[Floats]:
+    """The parts of values that lie outside a box."""
+    for axis, inner in enumerate(box):
+        yield values[(*box[:axis], slice(inner.start))]
+        yield values[(*box[:axis], slice(inner.stop, None))]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cc3d
@@ -79,14 +80,13 @@ def find_pieces(
     The class proposed for a piece is that of ``predicted``. Pixels without a label are in none. Lengths are in mm, or pixels
     without a ``spacing``.
     """
-    numbers = np.zeros(label.shape, np.uint16)
+    numbers, kinds = number_pieces(label, predicted, spacing, tolerance)
     inside = _joint_box(label, predicted)
     if inside is None:
         return numbers, []
-    given, proposed = label[inside], predicted[inside]
-    units = np.asarray(spacing or (1.0,) * label.ndim, np.float64)
-    part, kinds, depth = _within_box(given, proposed, units, tolerance)
-    numbers[inside] = part
+    given, proposed, part = label[inside], predicted[inside], numbers[inside]
+    shifted = np.array([False, *(kind == "boundary" for kind in kinds)])
+    depth = _depth(given, proposed, shifted[part], _units(label, spacing))
     offset = [axis.start for axis in inside]
     shown = probability[(slice(None), *inside)]
     boxes = ndimage.find_objects(part)
@@ -97,20 +97,29 @@ def find_pieces(
     ]
 
 
-def _within_box(
-    given: Label, proposed: Label, units: npt.NDArray[np.float64], tolerance: float
-) -> tuple[npt.NDArray[np.uint16], list[FindingKind], npt.NDArray[np.float32]]:
-    """Numbers (*S) of pieces inside the joint box, the kind of each, and how deep each voxel of a boundary lies (*S)."""
-    differs = (given != proposed) & (given != IGNORE)
-    numbers = np.zeros(given.shape, np.uint16)
+def number_pieces(
+    label: Label, predicted: Label, spacing: Sequence[float] | None = None, tolerance: float = TOLERANCE
+) -> tuple[npt.NDArray[np.uint16], list[FindingKind]]:
+    """The map (*S) of the numbers of pieces between a label (*S) and likeliest classes (*S), and the kind of each."""
+    numbers = np.zeros(label.shape, np.uint16)
     kinds: list[FindingKind] = []
+    inside = _joint_box(label, predicted)
+    if inside is None:
+        return numbers, kinds
+    given, proposed = label[inside], predicted[inside]
+    part = np.zeros(given.shape, np.uint16)
+    differs = (given != proposed) & (given != IGNORE)
     if given.ndim == 3:
-        _add(numbers, kinds, _gaps(given, proposed, differs), lambda _: "gap")
-    _add_objects(numbers, kinds, given, proposed, differs)
-    rest = differs & (numbers == 0)
-    depth = _depth(given, proposed, rest, units)
-    _add(numbers, kinds, _deep(given, proposed, rest, depth, units, tolerance), lambda _: "boundary")
-    return numbers, kinds, depth
+        _add(part, kinds, _gaps(given, proposed, differs), lambda _: "gap")
+    _add_objects(part, kinds, given, proposed, differs)
+    _add(part, kinds, _deep(given, proposed, differs & (part == 0), _units(label, spacing), tolerance), lambda _: "boundary")
+    numbers[inside] = part
+    return numbers, kinds
+
+
+def _units(label: Label, spacing: Sequence[float] | None) -> npt.NDArray[np.float64]:
+    """The spacing along each axis, 1 where it is not known."""
+    return np.asarray(spacing or (1.0,) * label.ndim, np.float64)
 
 
 def _gaps(given: Label, proposed: Label, differs: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer[Any]]:
@@ -175,43 +184,68 @@ def _strays(objects: npt.NDArray[np.integer[Any]], given: Label, proposed: Label
 
 
 def _depth(
-    given: Label, proposed: Label, rest: npt.NDArray[np.bool_], units: npt.NDArray[np.float64]
+    given: Label, proposed: Label, places: npt.NDArray[np.bool_], units: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
-    """How far (*S) each remaining voxel lies beyond the other side's object: from the prediction's of its given class, or
-    where it is given as background from the label's of its proposed class; negative there."""
+    """How far (*S) each of some places lies beyond the other side's object: from the prediction's of its given class, or where
+    it is given as background from the label's of its proposed class; negative there."""
     depth = np.zeros(given.shape, np.float32)
     for sign, own, opposite in ((1, given, proposed), (-1, proposed, given)):
-        places = rest if sign > 0 else rest & (given == 0)
-        for value in _foreground(own):
-            at = places & (own == value)
-            if at.any():
-                distance = edt.edt(np.ascontiguousarray(opposite != value), anisotropy=tuple(units))
-                depth[at] = sign * distance[at]
+        asked = np.where(places if sign > 0 else places & (given == 0), own, np.uint8(0))
+        for value in _foreground(asked):
+            at, away = asked == value, opposite != value
+            box = ndimage.find_objects((at | ~away).view(np.uint8))[0]
+            distance = edt.edt(np.ascontiguousarray(away[box]).view(np.uint8), anisotropy=tuple(units))
+            depth[box][at[box]] = sign * distance[at[box]]
     return depth
 
 
 def _deep(
-    given: Label,
-    proposed: Label,
-    rest: npt.NDArray[np.bool_],
-    depth: npt.NDArray[np.float32],
-    units: npt.NDArray[np.float64],
-    tolerance: float,
+    given: Label, proposed: Label, rest: npt.NDArray[np.bool_], units: npt.NDArray[np.float64], tolerance: float
 ) -> npt.NDArray[np.integer[Any]]:
-    """Components of what lies deeper than the tolerance, each with the remaining voxels of its classes beside it."""
-    limit = tolerance * units.min()
-    code = np.where(rest, given.astype(np.uint16) * 256 + proposed, 0)
-    cores = _components(np.where(np.abs(depth) > limit, code, 0))
-    if not cores.max():
-        return cores
-    _refuse_more(int(cores.max()))
-    of_core = np.zeros(int(cores.max()) + 1, np.uint16)
-    of_core[cores[cores > 0]] = code[cores > 0]
-    grown = cores.astype(np.uint16)
+    """Components of the remaining voxels that lie deeper than the tolerance (see ``_depth``), each with those of its classes
+    beside it. Only these voxels are looked at, by their flat places in maps with a rim."""
+    near = _within(tuple(units.tolist()), float(tolerance * units.min()))
+    rim = max(1, int(np.abs(near).max(initial=0)))
+    inner = (slice(rim, -rim),) * given.ndim
+    given, proposed = np.pad(given, rim), np.pad(proposed, rim)
+    at = np.flatnonzero(np.pad(rest, rim))
+    old, new = given.reshape(-1).take(at), proposed.reshape(-1).take(at)
+    cores = np.zeros(given.shape, np.uint16)
+    strides = np.array(cores.strides) // cores.itemsize
+    code = old.astype(np.uint16) * 256 + new
+    for foreground, wanted, opposite in ((old > 0, old, proposed), (old == 0, new, given)):
+        places, classes = at[foreground], wanted[foreground]
+        deep = np.ones(len(places), bool)
+        for way in (near @ strides).tolist():
+            deep &= opposite.reshape(-1).take(places + way) != classes
+        cores.reshape(-1)[places[deep]] = code[foreground][deep]
+    components = _components(cores)
+    if not components.max():
+        return components[inner]
+    _refuse_more(int(components.max()))
+    of_core = np.zeros(int(components.max()) + 1, np.uint16)
+    core = components.reshape(-1).take(at)
+    of_core[core] = np.where(core > 0, code, 0)
+    grown = components.astype(np.uint16)
+    around = ((np.indices((3,) * grown.ndim).reshape(grown.ndim, -1).T - 1) @ strides).tolist()
     for _ in range(math.ceil(tolerance) + 1):
-        beside = ndimage.grey_dilation(grown, size=(3,) * grown.ndim)
-        grown = np.where((grown == 0) & rest & (code == of_core[beside]), beside, grown)
-    return grown
+        left = grown.reshape(-1).take(at) == 0
+        at, code = at[left], code[left]
+        beside = np.zeros(len(at), np.uint16)
+        for way in around:
+            np.maximum(beside, grown.reshape(-1).take(at + way), out=beside)
+        joins = code == of_core[beside]
+        grown.reshape(-1)[at[joins]] = beside[joins]
+    return grown[inner]
+
+
+@lru_cache(maxsize=64)
+def _within(units: tuple[float, ...], limit: float) -> npt.NDArray[np.intp]:
+    """The ways (m, axes) in voxels to all places no further than a limit, by the distances that ``edt`` gives."""
+    reach = [math.ceil(limit / unit) for unit in units]
+    field = np.ones([2 * most + 1 for most in reach], np.uint8)
+    field[tuple(reach)] = 0
+    return np.argwhere(edt.edt(field, anisotropy=units) <= np.float64(limit)) - reach
 
 
 def _refuse_more(pieces: int) -> None:
