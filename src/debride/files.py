@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -175,20 +175,26 @@ def refuse_no_file(path: Path) -> None:
         raise DataError(path, "is a folder, not a file" if path.is_dir() else "is no file", "Give a file in its place.")
 
 
-def content_hash(paths: Iterable[Path], *extra: object) -> str:
+def file_digest(path: Path) -> bytes:
+    """The BLAKE2b hash of a file's bytes, which are streamed. Raises DataError for a file that cannot be read."""
+    refuse_no_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
+
+
+def content_hash(paths: Iterable[Path], *extra: object, digest: Callable[[Path], bytes] = file_digest) -> str:
     """A 32-digit hexadecimal BLAKE2b hash of the bytes of files and of the ``repr`` of further values, in the order given.
 
-    Names and dates of the files do not matter. Files are streamed. Raises DataError for a file that cannot be read.
+    Names and dates of the files do not matter. ``digest`` gives what ``file_digest`` would. Raises DataError for a file that
+    cannot be read.
     """
-    digest = hashlib.blake2b(repr(extra).encode(), digest_size=16)
+    whole = hashlib.blake2b(repr(extra).encode(), digest_size=16)
     for path in paths:
-        refuse_no_file(path)
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
-        except OSError as error:
-            raise DataError(path, f"cannot be read ({error.strerror})", "Check that the file exists and is readable.") from None
-    return digest.hexdigest()
+        whole.update(digest(path))
+    return whole.hexdigest()
 
 
 def _content(path: Path) -> bytes:

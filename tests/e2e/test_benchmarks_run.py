@@ -44,6 +44,7 @@ ALONE: dict[str, list[str]] = {
     ],
     "refined_labels": ["--epochs", "1", "--steps", "1", "--trusted", "0.5", "--patch", "16", "16", "16"],
     "self_cleansing_filter": ["--epochs", "2", "--every", "1", "--settled", "0.2"],
+    "start_cost": ["--cases", "3", "--shape", "4", "16", "16", "--repeats", "1"],
     "step_cost": ["--smallest"],
     "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1", "--one-process"],
 }

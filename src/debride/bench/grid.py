@@ -15,6 +15,7 @@ from debride.bench.results import write_report, write_tables
 from debride.bench.run_cells import run_cells
 from debride.bench.tabulate import CellRow
 from debride.data.cache import cache_folder
+from debride.data.source_hashes import forget
 from debride.files import read_yaml, write_json
 from debride.folders import new_folder
 from debride.methods import find_method
@@ -250,13 +251,13 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
     return list(by_place.values())
 
 
-def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> Sequence[CellRow]:
+def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1, verify: bool = False) -> Sequence[CellRow]:
     """Runs all cells, ``jobs`` at a time, writes results.jsonl, table.md and report.html to ``out``, the first two after every
     cell, and returns the rows.
 
     A cell that fails is recorded with its reason and the grid goes on; DataError where all have failed. With ``resume``
     finished cells are kept, a cell that was cut off goes on from its last epoch; so does one that failed, but afresh
-    where its settings or data were mended.
+    where its settings or data were mended. ``verify`` has all files of the data sets read (``source_hashes``).
     """
     sources = {f"the data set {name}": expanded(entry.path) for name, entry in grid.datasets.items()}
     remedy = "Choose another `out`, or go on with this grid with `resume`."
@@ -271,6 +272,9 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1) -> S
         if not path.exists():
             remedy = "Correct the path in the grid, or set the environment variable that it names."
             raise DataError(path, "does not exist", remedy)
+    if verify:
+        for path, root in {(cell.path, root) for cell in todo for root in (cell.path, cell.data_folder)}:
+            forget(cache_folder(path), root)
     drop_stale(todo)
     write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
     with track(f"bench {grid.name}", len(todo)) as show, closing(run_cells(todo, jobs)) as running:

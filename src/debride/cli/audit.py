@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from debride.audit import AuditConfig
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_masks
-from debride.cli.options import Verbs, add_settings, add_trust, given_settings, trust_of
+from debride.cli.options import Verbs, add_settings, add_trust, add_verify, given_settings, trust_of
 from debride.escapes import unshielded
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
@@ -75,6 +75,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     cross.add_argument("--method", default="ce", help="the method that trains the networks (default: ce)")
     cross.add_argument("--config", type=Path, metavar="FILE", help="YAML with the sections training, augmentation, method")
     cross.add_argument("--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)")
+    add_verify(cross)
     add_dataset_options(parser)
     add_trust(parser)
     add_settings(parser, TrainConfig, "training", dest="train_", leave_out=("seed",))
@@ -135,12 +136,16 @@ def _predictions(
 ) -> tuple[Any, list[Case]]:
     """The predictions to audit by, and the cases that have one, in the order to look at them."""
     from debride.audit.predictions import FolderPredictions, KeptPredictions, RunPredictions, cross_validate, open_predictions
+    from debride.data.cache import cache_folder
+    from debride.data.source_hashes import forget
 
     source = arguments.predictions or arguments.run_folder
     given = given_settings(arguments, TrainConfig, dest="train_")
     device = given.get("device", "auto")
     if source is None:
         job = _job(arguments, dataset, config)
+        if arguments.verify:
+            forget(cache_folder(dataset.root, arguments.cache), dataset.root)
         runs = cross_validate(job, cases, arguments.folds)
         import torch
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from debride.cli.options import Verbs, add_trust
+from debride.cli.options import Verbs, add_trust, add_verify
 from debride.escapes import one_line
 
 
@@ -18,6 +18,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the grid in --out; finished cells are kept")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    add_verify(parser)
     add_trust(parser)
     parser.set_defaults(answer=answer)
 
@@ -28,7 +29,7 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.bench.tabulate import name
 
     grid = read_grid(arguments.grid, arguments.trust_code)
-    rows = run_grid(grid, arguments.out, resume=arguments.resume, jobs=arguments.jobs)
+    rows = run_grid(grid, arguments.out, resume=arguments.resume, jobs=arguments.jobs, verify=arguments.verify)
     print(f"{arguments.out / 'table.md'}\n{arguments.out / 'report.html'}")
     failed = [row for row in rows if row["failed"]]
     for row in failed:

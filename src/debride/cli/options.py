@@ -89,6 +89,12 @@ def add_keep_going(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verify(parser: argparse._ActionsContainer) -> None:
+    """The option that trusts no date of a file."""
+    about = "read all files of the data set again, also those whose size and dates are as they were when they were prepared"
+    parser.add_argument("--verify", action="store_true", help=about)
+
+
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """The option of work on cases that several processes share: ``arguments.jobs``."""
     about = "processes that work at once, with one thread each (default: the cores that this one may use)"

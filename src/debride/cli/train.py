@@ -11,7 +11,7 @@ from typing import Any
 
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_settings, add_trust, flag, given_settings, trust_of
+from debride.cli.options import Verbs, add_settings, add_trust, add_verify, flag, given_settings, trust_of
 from debride.settings import from_mapping
 from debride.types import DataError, TaskName
 
@@ -43,6 +43,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="prepared cases (default: $DEBRIDE_CACHE or ~/.cache/debride)"
     )
+    add_verify(parser)
     parser.add_argument(
         "--raters",
         default="all",
@@ -66,7 +67,9 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Trains a method: defaults, then the configuration file, then the options."""
+    from debride.data.cache import cache_folder
     from debride.data.rater_choice import choose_raters
+    from debride.data.source_hashes import forget
     from debride.methods import find_method
     from debride.training.fit import fit
     from debride.training.job import Job
@@ -98,6 +101,8 @@ def answer(arguments: argparse.Namespace) -> int:
             f"debride: --noise-rate is not given; {rate} is used. It is the share of wrong labels (of pixels, or of images).",
             file=sys.stderr,
         )
+    if arguments.verify:
+        forget(cache_folder(dataset.root, arguments.cache), dataset.root)
     fit(
         Job(
             dataset=choose_raters(dataset, arguments.raters, settings["training"].seed),

@@ -21,9 +21,10 @@ from torch.nn import functional as F
 
 from debride.data.cache_entry import entry, mapped
 from debride.data.pairs import channel_turns, label_turn
-from debride.data.pixels.images import Header, hash_of, read_header, read_image, read_label, readings
+from debride.data.pixels.images import Header, files_of, read_header, read_image, read_label, readings
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.same_grid import Grid, turned
+from debride.data.source_hashes import SourceHashes
 from debride.data.unusual_grids import note_unusual
 from debride.folders import keep_apart
 from debride.geometry.pixel_map import PixelMap
@@ -122,8 +123,21 @@ def prepare(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Prepares the cases that the cache lacks, one at a time, and returns where all of them lie."""
+    """Prepares the cases that the cache lacks, one at a time, and returns where all of them lie. Files whose size and dates are
+    as they were are taken for the same (``SourceHashes``)."""
     check_bounds(preparation)
+    with SourceHashes(folder, dataset.root) as hashes:
+        return _prepare(dataset, cases, preparation, folder, progress, hashes)
+
+
+def _prepare(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    preparation: Preparation,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+    hashes: SourceHashes,
+) -> Prepared:
     images: list[Path] = []
     labels: list[Path | None] = []
     shapes: list[tuple[int, ...]] = []
@@ -134,7 +148,7 @@ def prepare(
     for number, case in enumerate(cases):
         headers = [read_header(path) for path in case.image]
         grid = grids[case.image[0]] = headers[0].grid
-        image_file, meta = _prepare_image(case, headers, preparation, folder)
+        image_file, meta = _prepare_image(case, headers, preparation, folder, hashes)
         channels = channels or meta["channels"]
         if meta["channels"] != channels:
             raise DataError(
@@ -147,7 +161,7 @@ def prepare(
             raise DataError(case.image[0], problem, "Take this case out, or convert it.")
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
         boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta["box"] else None)
-        labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder) if case.label else None)
+        labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder, hashes) if case.label else None)
         if progress:
             progress(number + 1, len(cases))
     note_unusual(grids)
@@ -266,11 +280,11 @@ def resize_label(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.ND
 
 
 def _prepare_image(
-    case: Case, headers: Sequence[Header], preparation: Preparation, folder: Path
+    case: Case, headers: Sequence[Header], preparation: Preparation, folder: Path, hashes: SourceHashes
 ) -> tuple[Path, dict[str, Any]]:
     turns = [how for how in channel_turns(case, headers) if how.changes]
     unusual = [*(["crop"] if preparation.crop else []), *([repr(turns)] if turns else []), *readings(headers)]
-    key = hash_of(case.image, "image", FORMAT_VERSION, repr(preparation), *unusual)
+    key = hashes.of(files_of(case.image), "image", FORMAT_VERSION, repr(preparation), *unusual)
     file = folder / key[:2] / f"{key}.npy"
 
     def make() -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
@@ -288,13 +302,21 @@ def _prepare_image(
     return file, entry(file, make)
 
 
-def _prepare_label(dataset: Dataset, case: Case, grid: Grid, box: Box | None, shape: tuple[int, ...], folder: Path) -> Path:
+def _prepare_label(
+    dataset: Dataset,
+    case: Case,
+    grid: Grid,
+    box: Box | None,
+    shape: tuple[int, ...],
+    folder: Path,
+    hashes: SourceHashes,
+) -> Path:
     assert case.label is not None
     header = read_header(case.label)
     how = label_turn(case, grid, header=header)
     meaning = sorted(dataset.values.items()), dataset.ignore, len(dataset.classes)
     unusual = [*([box] if box else []), *([repr(how)] if how.changes else []), *readings([header], dataset.palette)]
-    key = hash_of([case.label], "label", FORMAT_VERSION, grid.shape, shape, *meaning, *unusual)
+    key = hashes.of(files_of([case.label]), "label", FORMAT_VERSION, grid.shape, shape, *meaning, *unusual)
     file = folder / key[:2] / f"{key}.npy"
 
     def make() -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:

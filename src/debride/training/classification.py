@@ -18,6 +18,7 @@ from debride.data.classes.class_cache import PreparedClasses, network_input, pre
 from debride.data.classes.class_labels import missing_labels
 from debride.data.classes.class_loader import make_class_batch, read_classes
 from debride.data.loader import Raw, Selection, read_ahead
+from debride.data.source_hashes import SourceHashes
 from debride.methods.base import Look, Method, Swept
 from debride.networks import WIDENING, Network, build_classifier
 from debride.progress import track
@@ -96,8 +97,8 @@ class Classification:
         """The training and the validation images; DataError where they differ in size or channels."""
 
         def prepared(cases: tuple[Case, ...], name: str) -> PreparedClasses:
-            with track(f"preparing {name} images", len(cases)) as show:
-                return prepare_classes(cases, config.image_size, cache, lambda done, _: show(done))
+            with track(f"preparing {name} images", len(cases)) as show, SourceHashes(cache, dataset.root) as hashes:
+                return prepare_classes(cases, config.image_size, cache, lambda done, _: show(done), hashes.of)
 
         train, val = prepared(dataset.of("train"), "training"), prepared(dataset.of("val"), "validation")
         if len(val) and train.channels != val.channels:

@@ -94,11 +94,13 @@ def prepare_classes(
     image_size: tuple[int, ...] | None,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    hash_files: Callable[..., str] = content_hash,
 ) -> PreparedClasses:
     """Writes the images of cases to one array, unless the cache has it, and returns where it is.
 
-    ``image_size`` (H, W) resizes all. Memory does not grow with the number of cases. Raises DataError, which names the file,
-    for images of several shapes without ``image_size``, of several numbers of channels, and of a kind that is not read.
+    ``image_size`` (H, W) resizes all. ``hash_files`` does what ``content_hash`` does, or knows its results. Memory does not
+    grow with the number of cases. Raises DataError, which names the file, for images of several shapes without ``image_size``,
+    of several numbers of channels, and of a kind that is not read.
     """
     if image_size is not None and len(image_size) != 2:
         raise DataError("`image_size`", f"has {len(image_size)} numbers", "Give two: H W.")
@@ -113,7 +115,7 @@ def prepare_classes(
     files, unusual = (
         (sources, ()) if cases[0].row is not None else (files_of(sources), readings([read_header(path) for path in sources]))
     )
-    key = content_hash(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places), *unusual)
+    key = hash_files(files, "classes", FORMAT_VERSION, image_size, len(cases), *map(str, places), *unusual)
     file = folder / key[:2] / f"{key}.npy"
 
     def write(temporary: Path) -> dict[str, Any]:
