@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
 import edt
 import numpy as np
 
-from debride.noise.per_class import Mask, per_class
+from debride.noise.per_class import Mask, bounding_box, per_class
 from debride.noise.protocol import Label, Noise, Spacing
 from debride.settings import setting
 from debride.types import IGNORE, DataError
@@ -105,14 +106,25 @@ class MissingOrBoundary(Noise):
 
 def dilate(object_: Mask, valid: Mask, distance: float, spacing: Spacing | None = None) -> Mask:
     """The ``valid`` pixels (S) at most ``distance`` from the object, in mm with a ``spacing``, else in pixels."""
-    grown: Mask = _distance_to(object_, spacing) <= distance
-    return grown & valid
+    grown = np.zeros_like(object_)
+    if object_.any():
+        box = _reached(object_, distance, spacing)
+        grown[box] = (_distance_to(object_[box], spacing) <= distance) & valid[box]
+    return grown
 
 
 def erode(object_: Mask, valid: Mask, distance: float, spacing: Spacing | None = None) -> Mask:
     """The object pixels (S) more than ``distance`` from any ``valid`` background, in mm with a ``spacing``, else in pixels."""
-    kept: Mask = _distance_to(valid & ~object_, spacing) > distance
-    return kept & object_
+    kept = np.zeros_like(object_)
+    if object_.any():
+        box = _reached(object_, distance, spacing)
+        kept[box] = (_distance_to((valid & ~object_)[box], spacing) > distance) & object_[box]
+    return kept
+
+
+def _reached(object_: Mask, distance: float, spacing: Spacing | None) -> tuple[slice, ...]:
+    """A box that holds all that is at most ``distance`` from an object."""
+    return bounding_box(object_, ceil(distance / min(spacing or (1.0,))) + 1)
 
 
 def _distance_to(mask: Mask, spacing: Spacing | None) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -121,6 +133,6 @@ def _distance_to(mask: Mask, spacing: Spacing | None) -> np.ndarray[tuple[int, .
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float32)
     # Some versions of edt read the spacing in reverse for arrays in Fortran order, as transposed NIfTI volumes are.
-    away = np.ascontiguousarray(~mask)
+    away = np.ascontiguousarray(~mask).view(np.uint8)  # of bools it takes twice the time
     distances: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = edt.edt(away, anisotropy=spacing, black_border=False)
     return distances

@@ -12,7 +12,7 @@ A label is compared with one without objects: what the prediction says of that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
+from debride.audit.evidence.boxes import Box, box_of, inside, outside, widened
 from debride.audit.evidence.pieces import number_pieces
+from debride.audit.evidence.singles import single
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.intp]
-Box = tuple[slice, ...]
 
 FLOOR = 1e-3
 """Least probability of a class: one pixel cannot say more than 7 nats."""
@@ -79,8 +80,7 @@ def thin(
     if label.size <= VOXELS:
         return Thinned(label, probability, predicted, spacing, 1)
     marked = ((label != 0) & (label != IGNORE)) | (predicted != 0)
-    boxes = ndimage.find_objects(marked.view(np.uint8)) or [(slice(0, 1),) * label.ndim]
-    box = _widened(boxes[0], (MARGIN,) * label.ndim, label.shape)
+    box = widened(box_of(marked.view(np.uint8)), (MARGIN,) * label.ndim, label.shape)
     step = 1
     while np.prod([-(-(axis.stop - axis.start) // step) for axis in box]) > VOXELS:
         step += 1
@@ -118,7 +118,7 @@ class Evidence:
         self._known = None if known.all() else known
         self._case_predicted, self._predicted = case.predicted, self._of_known(case.predicted)
         self._spacing, self._stands_for = case.spacing, case.stands_for
-        probability = np.asarray(case.probability, np.float32)
+        probability = single(case.probability)
         self._logs = np.maximum(probability, np.float32(FLOOR))
         np.log(self._logs, out=self._logs)
         if self._known is not None:
@@ -160,7 +160,7 @@ class Evidence:
     def _objects(self, ids: Label) -> _Objects:
         at = np.flatnonzero(ids)
         logs = self._logs.reshape(len(self._logs), -1).take(at, axis=1)
-        return _Objects(at, ids.reshape(-1).take(at), logs, _box(ids))
+        return _Objects(at, ids.reshape(-1).take(at), logs, box_of(ids))
 
     def _log(self, classes: Label, at: Places) -> Floats:
         """The log likelihoods (n,) of classes (n,) at flat places (n,)."""
@@ -188,11 +188,11 @@ class Evidence:
         if not len(objects.at):
             return float(self._worst.max())
         shape = ids.shape
-        box, around = (_widened(objects.box, (by,) * ids.ndim, shape) for by in (1, 2))
+        box, around = (widened(objects.box, (by,) * ids.ndim, shape) for by in (1, 2))
         surprise = self._surprise[around].copy()
         surprise[ids[around] > 0] -= gained
-        here = _window_sums(surprise)[_inside(box, around)]
-        return max(float(here.max()), *(float(part.max(initial=-np.inf)) for part in _outside(self._worst, box)))
+        here = _window_sums(surprise)[inside(box, around)]
+        return max(float(here.max()), *(float(part.max(initial=-np.inf)) for part in outside(self._worst, box)))
 
     def _shift(self, ids: Label, objects: _Objects) -> float:
         """The largest gain of moving the label's objects by whole pixels.
@@ -226,9 +226,9 @@ class Evidence:
     def _contrast(self, value: int, frame: Box, far: Sequence[int]) -> Floats:
         """How much likelier a class is than the background in a box and ``far`` pixels around it; 0 outside the image."""
         contrast = np.zeros([axis.stop - axis.start + 2 * most for axis, most in zip(frame, far, strict=True)], np.float32)
-        seen = _widened(frame, far, self._surprise.shape)
+        seen = widened(frame, far, self._surprise.shape)
         whole = [slice(axis.start - most, axis.stop + most) for axis, most in zip(frame, far, strict=True)]
-        np.subtract(self._logs[value][seen], self._logs[0][seen], out=contrast[_inside(seen, whole)])
+        np.subtract(self._logs[value][seen], self._logs[0][seen], out=contrast[inside(seen, whole)])
         return contrast
 
     def _resized(self, ids: Label, objects: _Objects) -> tuple[float, float]:
@@ -236,7 +236,7 @@ class Evidence:
         if len(objects.at) in (0, ids.size):
             return 0.0, 0.0
         units = np.asarray(self._spacing or (1.0,) * ids.ndim, np.float64)
-        box = _widened(objects.box, [int(by) + 2 for by in STEPS[-1] * units.min() / units], ids.shape)
+        box = widened(objects.box, [int(by) + 2 for by in STEPS[-1] * units.min() / units], ids.shape)
         part = np.ascontiguousarray(ids[box])
         distance = edt.edt((part > 0).view(np.uint8) + np.uint8(1), anisotropy=tuple(units))  # from inside and from outside
         places = np.nonzero(distance <= np.float32(units.min() * (STEPS[-1] + 1e-4)))
@@ -306,33 +306,3 @@ def _ragged(ids: Label) -> float:
     objects = np.pad(ids > 0, SMOOTHING)
     smooth = ndimage.gaussian_filter(objects.astype(np.float32), SMOOTHING, mode="nearest", truncate=3) > 0.5
     return float(np.count_nonzero(smooth != objects) / np.sqrt(max(1, int(np.count_nonzero(objects)))))
-
-
-def _box(ids: Label) -> Box:
-    """The box around all that is not 0; empty where there is nothing."""
-    box: list[slice] = []
-    while ids.ndim:
-        rows = np.flatnonzero(ids.reshape(len(ids), -1).max(axis=1))
-        box.append(slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0))
-        ids = ids[box[-1]].max(axis=0, initial=0)
-    return tuple(box)
-
-
-def _widened(box: Sequence[slice], by: Sequence[int], shape: Sequence[int]) -> Box:
-    """A box that is wider on every side, cut at the edges of the image."""
-    return tuple(
-        slice(max(0, axis.start - more), min(axis.stop + more, length))
-        for axis, more, length in zip(box, by, shape, strict=True)
-    )
-
-
-def _inside(box: Sequence[slice], frame: Sequence[slice]) -> Box:
-    """A box as seen from the first pixel of another."""
-    return tuple(slice(axis.start - first.start, axis.stop - first.start) for axis, first in zip(box, frame, strict=True))
-
-
-def _outside(values: Floats, box: Box) -> Iterator[Floats]:
-    """The parts of values that lie outside a box."""
-    for axis, inner in enumerate(box):
-        yield values[(*box[:axis], slice(inner.start))]
-        yield values[(*box[:axis], slice(inner.stop, None))]

@@ -23,6 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from debride.audit.evidence.boxes import box_of, widened
+from debride.audit.evidence.outlines import row_pieces
+from debride.audit.evidence.singles import likeliest, single
 from debride.audit.findings import FindingKind
 from debride.types import IGNORE, DataError
 
@@ -64,11 +67,8 @@ class Piece:
 def predicted_classes(probability: Floats) -> Label:
     """The likeliest class (*S) of probabilities (K, *S), the first of equal ones, without eight bytes per voxel."""
     ids = np.zeros(probability.shape[1:], np.uint8)
-    best = probability[0].copy()
-    for number in range(1, len(probability)):
-        larger = probability[number] > best
-        ids[larger] = number
-        np.maximum(best, probability[number], out=best)
+    for rows in row_pieces(ids.shape):
+        ids[rows] = likeliest(single(probability[:, rows]))
     return ids
 
 
@@ -193,7 +193,7 @@ def _depth(
         asked = np.where(places if sign > 0 else places & (given == 0), own, np.uint8(0))
         for value in _foreground(asked):
             at, away = asked == value, opposite != value
-            box = ndimage.find_objects((at | ~away).view(np.uint8))[0]
+            box = box_of((at | ~away).view(np.uint8))
             distance = edt.edt(np.ascontiguousarray(away[box]).view(np.uint8), anisotropy=tuple(units))
             depth[box][at[box]] = sign * distance[at[box]]
     return depth
@@ -337,7 +337,5 @@ def _chunks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]
 
 def _joint_box(given: Label, proposed: Label) -> tuple[slice, ...] | None:
     """The smallest box around all objects of both, a pixel wider where there is room; None without any."""
-    boxes = ndimage.find_objects(((_known(given) > 0) | (proposed > 0)).view(np.uint8))
-    if not boxes:
-        return None
-    return tuple(slice(max(0, axis.start - 1), axis.stop + 1) for axis in boxes[0])
+    box = box_of(((_known(given) > 0) | (proposed > 0)).view(np.uint8))
+    return widened(box, (1,) * given.ndim, given.shape) if box[0].stop else None

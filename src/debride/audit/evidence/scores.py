@@ -18,6 +18,7 @@ import torch
 
 from debride.audit.evidence.gains import TEMPERATURE
 from debride.audit.evidence.outlines import outline_biases, row_pieces
+from debride.audit.evidence.singles import likeliest, single
 from debride.types import IGNORE, DataError
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -186,7 +187,7 @@ class _Sums:
 
         Returns the first and past-last index along each axis of the pixels in question, none where there are none.
         """
-        labels, doubt = label.reshape(-1), (1 - _tensor(probability[0])).numpy()
+        labels, doubt = label.reshape(-1), 1 - single(probability[0]).reshape(-1)
         asked = doubt >= 1 - SURE
         asked |= labels != 0
         unknown = labels == IGNORE if labels.size and labels.max() == IGNORE else None
@@ -213,7 +214,7 @@ class _Sums:
         place = row * count + np.arange(count)
         own = p.reshape(-1).take(place)
         weights = np.exp(own * np.float32(-1 / TEMPERATURE))
-        best = _likeliest(p)
+        best = likeliest(p)
         pair, bins = row * classes + best, classes**2
         self.joint += np.bincount(pair, minlength=bins).reshape(classes, classes)
         tables = [np.bincount(pair, values, minlength=bins) for values in (weights, weights * own)]
@@ -232,15 +233,6 @@ class _Sums:
         return best
 
 
-def _likeliest(p: Singles) -> Labels:
-    """The class of the largest of p (K, n), the first of equals (n,)."""
-    highest, best = p[0], np.zeros(p.shape[1], np.uint8)
-    for class_id in range(1, len(p)):
-        np.maximum(best, (p[class_id] > highest).view(np.uint8) * np.uint8(class_id), out=best)
-        highest = np.maximum(highest, p[class_id])
-    return best
-
-
 def _confident(p: Singles, thresholds: Reals) -> Labels:
     """One more than the likeliest class of p (K, n) among those that reach their threshold (K,), 0 where none does: (n,)."""
     reached = p >= thresholds.astype(np.float32)[:, None]
@@ -252,21 +244,15 @@ def _confident(p: Singles, thresholds: Reals) -> Labels:
     return class_above
 
 
-def _tensor(values: Floats) -> torch.Tensor:
-    """Values as a flat float32 tensor, which may share their memory; torch converts halves several times as fast as NumPy."""
-    flat = values.reshape(-1)
-    return torch.from_numpy(flat if flat.flags.writeable else flat.copy()).float()
-
-
 def _total(values: Floats) -> float:
     """The sum of values, in single precision."""
-    return float(_tensor(values).sum())
+    return float(torch.from_numpy(single(values)).sum())
 
 
 def _gather(probability: Floats, at: Places) -> Singles:
     """The probabilities (K, *S) at flat places (n,) as float32 (K, n)."""
     gathered = probability.reshape(len(probability), -1).take(at, axis=1, mode="clip")
-    return _tensor(gathered).numpy().reshape(gathered.shape)
+    return single(gathered)
 
 
 def _box(mask: npt.NDArray[np.bool_], at: Places) -> list[tuple[int, int]]:

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, optimize, special
 
+from debride.audit.evidence.boxes import Box, box_of
 from debride.audit.evidence.pieces import predicted_classes
+from debride.audit.evidence.singles import single
 from debride.audit.findings import FindingKind
 from debride.types import IGNORE
 
@@ -25,7 +27,6 @@ Label = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-Box = tuple[slice, ...]
 
 MIN_CONFIDENCE, MIN_GAIN = 0.5, 0.15
 """Nothing is proposed with less confidence, nor for a gain in agreement below that share of the typical agreement."""
@@ -171,16 +172,16 @@ def _case(label: Label, probability: Floats, predicted: Label | None) -> _Case:
         every = bool(known.all())
         ignores |= not every
         for value in range(1, len(probability)):
-            shown, here = probability[value][rows], predicted[rows] == value
-            mass[value] += shown.sum(dtype=np.float32) if every else shown.sum(dtype=np.float32, where=known)
+            shown, here = single(probability[value][rows]), predicted[rows] == value
+            mass[value] += shown.sum() if every else shown.sum(where=known)
             expected[value] |= (here if every else here & known).any()
     return _Case(label, probability, predicted, mass, expected, ignores)
 
 
 def _foreground(label: Label, classes: int) -> _Placed | None:
     """The box of a label's foreground, without what lies in it unlabelled; None where there is none."""
-    box = _box((label > 0) & (label < classes))
-    if box is None:
+    box = box_of(((label > 0) & (label < classes)).view(np.uint8))
+    if not box[0].stop:
         return None
     part = label[box]
     return _Placed(np.where(part < classes, part, np.uint8(0)), tuple(axis.start for axis in box))
@@ -278,8 +279,7 @@ def _best_offset(case: _Case, placed: _Placed) -> tuple[int, ...]:
     The prediction is looked at in the box of its foreground with a margin, from which all offsets that overlap it are tried at
     once by their Fourier transforms; in boxes that are too large on a grid some times coarser, and then finer and finer.
     """
-    shown = _box(case.predicted > 0)
-    assert shown is not None
+    shown = box_of(case.predicted)
     box = tuple(
         slice(max(0, at.start - MARGIN), min(size, at.stop + MARGIN)) for at, size in zip(shown, case.label.shape, strict=True)
     )
@@ -385,13 +385,6 @@ def _windows(placed: _Placed, shape: tuple[int, ...]) -> tuple[Box, Box]:
     high = [max(at, min(end, size)) for at, end, size in zip(low, past, shape, strict=True)]
     source = tuple(slice(a - at, b - at) for a, b, at in zip(low, high, placed.start, strict=True))
     return source, tuple(map(slice, low, high))
-
-
-def _box(mask: npt.NDArray[np.bool_]) -> Box | None:
-    """The smallest box of a mask's voxels; None if it has none."""
-    axes = range(mask.ndim)
-    along = [np.flatnonzero(mask.any(axis=tuple(across for across in axes if across != axis))) for axis in axes]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in along) if len(along[0]) else None
 
 
 def _chunks(shape: Sequence[int]) -> Iterator[slice]:
