@@ -33,6 +33,7 @@ ALONE: dict[str, list[str]] = {
     "augment_cost": ["--repeats", "1", "--shape", "4", "3", "16", "16"],
     "augment_speed": ["--repeats", "1", "--smallest"],
     "label_state_cost": ["--cases", "3", "--side", "16", "--repeats", "1"],
+    "fast_steps": ["--smallest", "--networks", "unet"],
     "large_volume": ["--shape", "12", "24", "24", "--patch", "16", "16", "16", "--folder", "{out}"],
     "lidc_centres": ["{data}/lidc", "{out}/centres", "--side", "16"],
     "look_ahead_cost": ["--smallest"],

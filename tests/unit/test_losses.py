@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_t
 from torch import Tensor
 
-from debride.losses.pixel import cross_entropy, generalized_cross_entropy, reverse_cross_entropy, symmetric_cross_entropy
+from debride.losses.pixel import (
+    cross_entropy,
+    generalized_cross_entropy,
+    likeliest,
+    reverse_cross_entropy,
+    symmetric_cross_entropy,
+)
 from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
 from debride.losses.region import batch_dice, hard_dice, segmentation_loss, soft_dice, squared_dice, t_loss
 from debride.types import IGNORE
@@ -320,6 +326,19 @@ def test_t_loss_grows_with_the_logarithm_of_the_error() -> None:
         return float(t_loss(torch.cat([1 - foreground, foreground], dim=1), target, nu))
 
     assert value(0.2) - value(0.1) == pytest.approx((10000 + 1) / 2 * math.log(401 / 101), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("last", [False, True])
+def test_the_likeliest_class_is_what_argmax_gives_with_ties_and_nan(dtype: torch.dtype, last: bool) -> None:
+    values = torch.randint(0, 3, (4, 5, 33, 35), generator=torch.Generator().manual_seed(0)).to(dtype)
+    values[torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.1] = math.nan
+    values[:, :, 0], values[:, :, 1], values[:, :, 2] = -math.inf, math.inf, math.nan
+    values = values.to(memory_format=torch.channels_last if last else torch.contiguous_format).requires_grad_()
+    found = likeliest(values)
+    assert torch.equal(found, values.argmax(dim=1)) and not found.requires_grad
+    first = torch.tensor([[1.0, 2, 2], [0, math.nan, 5], [math.nan, math.nan, 1], [7, 7, 7]])
+    assert likeliest(first).tolist() == [1, 1, 0, 0]
 
 
 def test_masked_mean_leaves_out_what_is_masked_and_survives_an_empty_mask() -> None:

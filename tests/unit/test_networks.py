@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from debride.networks import Network, adapt, build
+from debride.networks import InstanceNorm, Network, adapt, build
 from debride.types import DataError
 
 CASES = [
@@ -65,7 +65,7 @@ def test_any_size_is_padded_at_the_far_border_and_cut_back(size: tuple[int, int]
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "group"])
 def test_the_normalisation_is_the_one_asked_for(norm: str) -> None:
-    kinds = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d, "group": nn.GroupNorm}
+    kinds = {"batch": nn.BatchNorm2d, "instance": InstanceNorm, "group": nn.GroupNorm}
     network = build("unet", ndim=2, in_channels=1, classes=2, width=6, norm=norm)  # type: ignore[arg-type]
     found = {type(module) for module in network.modules() if isinstance(module, tuple(kinds.values()))}
     assert found == {kinds[norm]}

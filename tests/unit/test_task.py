@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,6 +145,24 @@ def test_a_third_task_passes_through_the_loop(parity_job: Job, capsys: pytest.Ca
     assert "val share right 1.0000 (best 1.0000 at" in capsys.readouterr().out
     described = json.loads((parity_job.out / "run.json").read_text())
     assert described["task"] == "parity" and described["largest"] == 15 and described["val"][0] == ["n16", 0]
+
+
+@pytest.mark.parametrize(("on_gpu", "bad", "steps"), [(False, 1, 2), (True, 1, 3), (True, 3, 4)])
+def test_a_loss_that_is_not_finite_is_looked_at_a_step_later_on_a_gpu(
+    on_gpu: bool, bad: int, steps: int, parity_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[list[int]] = []
+
+    def step(method: CrossEntropy, batch: Batch, run: TrainingRun[Numbers]) -> None:
+        rows.append(batch.index.tolist())
+        run.optimise(method.network(batch.image).sum() * (math.nan if run.step == bad else 1))
+
+    monkeypatch.setattr(CrossEntropy, "step", step)
+    monkeypatch.setattr(TrainingRun, "on_gpu", property(lambda _: on_gpu, lambda *_: None), raising=False)
+    with pytest.raises(DataError, match=f"epoch 1, step {bad + 1}: the loss is nan on the cases") as refusal:
+        fit(parity_job)
+    assert len(rows) == steps and ", ".join(f"n{row}" for row in rows[bad]) in str(refusal.value)
+    assert not (parity_job.out / "weights").exists()
 
 
 def test_a_third_task_is_resumed_and_predicted_with(parity_job: Job, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from debride.networks import Network, build
+from debride.networks import InstanceNorm, Network, build
 
 CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -172,7 +172,7 @@ def test_dropout_is_after_the_deepest_block_and_after_the_last(ndim: int) -> Non
 
 
 def test_other_normalisations_can_be_had() -> None:
-    kinds = {"batch": nn.BatchNorm3d, "instance": nn.InstanceNorm3d, "group": nn.GroupNorm}
+    kinds = {"batch": nn.BatchNorm3d, "instance": InstanceNorm, "group": nn.GroupNorm}
     for norm, kind in kinds.items():
         network = build("vnet", ndim=3, in_channels=1, classes=2, width=4, norm=norm)  # type: ignore[arg-type]
         found = [type(module) for module in network.modules() if isinstance(module, tuple(kinds.values()))]

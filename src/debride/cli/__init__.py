@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from debride import __version__
+from debride.cli.allocator import keep_freed_memory
 from debride.cli.options import Verbs, all_flags, with_flags
 from debride.escapes import one_line, shown_output
 from debride.notes import tell_notes
@@ -53,9 +54,17 @@ VERBS = (
 )
 """The verbs, each by the module here that holds it, in the order that ``--help`` lists them."""
 
+TRAINING = ("train", "bench", "demo")
+"""Verbs that take the same steps again and again."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code; never lets a traceback through, nor what would steer the terminal."""
+    """Runs one verb and returns its exit code; never lets a traceback through, nor what would steer the terminal.
+
+    Without ``argv`` it is the program itself, which may say how memory is kept.
+    """
+    if argv is None and sys.argv[1:] and sys.argv[1] in TRAINING:
+        keep_freed_memory()
     with shown_output():
         return _run(list(sys.argv[1:] if argv is None else argv))
 

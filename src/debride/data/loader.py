@@ -50,6 +50,11 @@ class Raw:
     origin: Tensor | None
     maps: dict[str, Tensor] = field(default_factory=dict)
 
+    def pinned(self) -> Raw:
+        """The same in memory that a GPU copies from beside its work."""
+        maps = {name: values.pin_memory() for name, values in self.maps.items()}
+        return replace(self, image=self.image.pin_memory(), label=self.label.pin_memory(), maps=maps)
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -162,19 +167,27 @@ def overlap(
     return source, target
 
 
-def raw_batches(prepared: Prepared, selections: Sequence[Selection], regions: Regions, seed: int) -> Iterator[Raw]:
-    """The batches of a phase in order, read ahead by one thread."""
-    return read_ahead(selections, lambda selection: read(prepared, selection, regions, seed))
+def raw_batches(
+    prepared: Prepared, selections: Sequence[Selection], regions: Regions, seed: int, pin: bool = False
+) -> Iterator[Raw]:
+    """The batches of a phase in order, read ahead by one thread; ``pin`` as in ``read_ahead``."""
+    return read_ahead(selections, lambda selection: read(prepared, selection, regions, seed), pin)
 
 
-def read_ahead(selections: Sequence[Selection], reader: Callable[[Selection], Raw]) -> Iterator[Raw]:
-    """What a ``reader`` makes of each selection, in order, by one thread that is a few batches ahead."""
+def read_ahead(selections: Sequence[Selection], reader: Callable[[Selection], Raw], pin: bool = False) -> Iterator[Raw]:
+    """What a ``reader`` makes of each selection, in order, by one thread that is a few batches ahead; with ``pin`` in memory
+    that a GPU copies from beside its work."""
+
+    def read_one(selection: Selection) -> Raw:
+        raw = reader(selection)
+        return raw.pinned() if pin else raw
+
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: list[Future[Raw]] = []
         remaining = iter(selections)
         try:
             for selection in remaining:
-                waiting.append(pool.submit(reader, selection))
+                waiting.append(pool.submit(read_one, selection))
                 if len(waiting) > PREFETCHED:
                     yield waiting.pop(0).result()
             while waiting:
@@ -214,7 +227,10 @@ def make_batch(
                 field.name: warp.sample_label(values.byte()).long() if field.ids else warp.sample(values)
                 for field, values in stored.items()
             }
-            maps = {name: _carried(warp, values.to(device), prepared.maps[name]) for name, values in raw.maps.items()}
+            maps = {
+                name: _carried(warp, values.to(device, non_blocking=True), prepared.maps[name])
+                for name, values in raw.maps.items()
+            }
             view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, state, maps)
             plain = plain or view
         else:

@@ -54,6 +54,14 @@ def full_precision(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
+def likeliest(values: Tensor) -> Tensor:
+    """Class ids (B, *S) of the largest of logits or probabilities (B, K, *S), without a graph.
+
+    It is ``values.argmax(dim=1)``, the first of equal ones and of NaN included, which takes up to 18 times as long on CPUs.
+    """
+    return values.detach().max(dim=1).indices
+
+
 def along(loss: Callable[[Tensor], Tensor], logits: Tensor, tangent: Tensor) -> Tensor:
     """The derivative of a loss, shaped as ``loss`` gives it, where the logits (B, K, *S) change by ``tangent``; no graph.
 

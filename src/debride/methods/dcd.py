@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from debride.batch import Batch
 from debride.losses.hardness import CentreSums, centre_distance, importance
+from debride.losses.pixel import likeliest
 from debride.methods.base import LookAhead, MakeNetwork, Paper, Phase, Run, Stream, untrusted
 from debride.methods.parts.dividing import DividingMethod
 from debride.methods.parts.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
@@ -136,7 +137,7 @@ class DCD(DividingMethod):
             chance[swept.rows] = swept.probability.gather(1, given[:, None])[:, 0].double().cpu()
             label[swept.rows] = swept.label.cpu()
             alpha, beta = (run.store.read(name, swept.rows)[:, number].to(device) for name in ("alpha", "beta"))
-            target = target_class(swept.label, swept.probability.argmax(dim=1), alpha, beta)
+            target = target_class(swept.label, likeliest(swept.probability), alpha, beta)
             learnt = torch.from_numpy(~np.isin(swept.rows, run.trusted)).to(device)
             target = target.where(learnt, IGNORE)  # trusted ones are in no centre, whatever it is divided by
             labelled = swept.label != IGNORE
@@ -164,7 +165,7 @@ class DCD(DividingMethod):
             ahead = run.look_ahead(network, batch.image, config.scope, config.derivative)
             alpha, beta = self._look(ahead, batch, run)
             self._store(run, batch, number, alpha=alpha, beta=beta)
-            features, predicted = ahead.features, ahead.logits.argmax(dim=1)
+            features, predicted = ahead.features, likeliest(ahead.logits)
             assert features is not None  # of a network that has a projection
         else:
             alpha, beta = torch.ones(len(batch)).to(batch.image), torch.zeros(len(batch)).to(batch.image)

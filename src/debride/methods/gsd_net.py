@@ -14,7 +14,7 @@ from debride.geometry.distance import BoundaryDistance, distance_weight
 from debride.geometry.pixel_map import PixelMap
 from debride.geometry.superpixels import Superpixels, superpixel_mean
 from debride.losses.agreement import symmetric_kl
-from debride.losses.pixel import cross_entropy, full_precision
+from debride.losses.pixel import cross_entropy, full_precision, likeliest
 from debride.losses.reduce import masked_mean
 from debride.losses.region import squared_dice
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, in_first, label_losses, mean_probability
@@ -153,7 +153,7 @@ class GSDNet(Method):
             fused = fuse(*logits, generator)
             if self.config.refinement == "superpixels":
                 fused = superpixel_mean(fused, batch.maps["superpixels"])
-            return batch.label.where(clean | (batch.label == IGNORE), fused.argmax(dim=1))  # Eq. 13 and 14
+            return batch.label.where(clean | (batch.label == IGNORE), likeliest(fused))  # Eq. 13 and 14
 
 
 def fuse(first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from debride.batch import Batch
 from debride.geometry.edges import Edges
 from debride.geometry.pixel_map import PixelMap
-from debride.losses.pixel import full_precision
+from debride.losses.pixel import full_precision, likeliest
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
 from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Swept, in_first
@@ -151,7 +151,7 @@ class MetaDCSeg(Method):
     def cleansed(self, swept: Swept, store: LabelState) -> Tensor:
         """The given label where alpha is at least beta, elsewhere the predicted class."""
         trust = (1 + store.read("alpha", swept.rows) - store.read("beta", swept.rows)).to(swept.label.device)
-        return swept.label.where((trust >= 0) | (swept.label == IGNORE), swept.probability.argmax(dim=1))
+        return swept.label.where((trust >= 0) | (swept.label == IGNORE), likeliest(swept.probability))
 
     def maps(self) -> dict[str, PixelMap]:
         """The image's edges (Eq. 8), where they are used."""

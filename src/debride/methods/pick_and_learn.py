@@ -14,6 +14,7 @@ from debride.batch import Batch
 from debride.losses.pixel import full_precision
 from debride.losses.region import soft_dice
 from debride.methods.base import MakeNetwork, Method, Paper, Run
+from debride.networks import InstanceNorm
 from debride.rng import derive
 from debride.settings import setting
 from debride.state import Field
@@ -95,14 +96,14 @@ class QualityAwareness(nn.Module):
 
     def __init__(self, ndim: int, in_channels: int, classes: int, width: int) -> None:
         super().__init__()
-        conv, norm = (nn.Conv2d, nn.InstanceNorm2d) if ndim == 2 else (nn.Conv3d, nn.InstanceNorm3d)
+        conv = nn.Conv2d if ndim == 2 else nn.Conv3d
         self.classes = classes
         self.blocks = nn.ModuleList()
         before = in_channels + classes
         for factor, convolutions in _BLOCKS:
             after, layers = factor * width, []
             for _ in range(convolutions):
-                layers += [conv(before, after, 3, padding=1, bias=False), norm(after, affine=True), nn.ReLU(inplace=True)]
+                layers += [conv(before, after, 3, padding=1, bias=False), InstanceNorm(after), nn.ReLU(inplace=True)]
                 before = after
             self.blocks.append(nn.Sequential(*layers))
         self.last = conv(before, 1, 1)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from debride.networks.instance_norm import replace_instance_norms
 from debride.networks.network import Network, adapt
 from debride.plugins import load
 from debride.types import DataError
@@ -52,12 +53,14 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
     if name == "residual-unet":
         from debride.networks.residual import residual_unet
 
-        return residual_unet(ndim, in_channels, classes, width, _normalisation(norm or "instance", width))
-    if name == "vnet":
+        network = residual_unet(ndim, in_channels, classes, width, _normalisation(norm or "instance", width))
+    elif name == "vnet":
         from debride.networks.vnet import vnet
 
-        return vnet(ndim, in_channels, classes, width, _normalisation(norm or "batch", width))
-    return _monai(name, ndim, in_channels, classes, width, norm)
+        network = vnet(ndim, in_channels, classes, width, _normalisation(norm or "batch", width))
+    else:
+        network = _monai(name, ndim, in_channels, classes, width, norm)
+    return replace_instance_norms(network)
 
 
 def _monai(name: str, ndim: int, in_channels: int, classes: int, width: int, norm: Norm | None) -> Network:

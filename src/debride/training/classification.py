@@ -19,6 +19,7 @@ from debride.data.classes.class_labels import missing_labels
 from debride.data.classes.class_loader import make_class_batch, read_classes
 from debride.data.loader import Raw, Selection, read_ahead
 from debride.data.source_hashes import SourceHashes
+from debride.losses.pixel import likeliest
 from debride.methods.base import Look, Method, Swept
 from debride.networks import WIDENING, Network, build_classifier
 from debride.progress import track
@@ -45,7 +46,7 @@ class ClassificationRun(TrainingRun[PreparedClasses]):
 
     def raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
         """The selected images of each batch, from disk, in order."""
-        return read_ahead(selections, lambda selection: read_classes(self.prepared, selection))
+        return read_ahead(selections, lambda selection: read_classes(self.prepared, selection), self.on_gpu)
 
     def make_batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
         """The views of a raw batch, on the device."""
@@ -128,7 +129,7 @@ class Classification:
         rows = np.arange(len(val))[fabric.global_rank :: fabric.world_size]
         for swept in sweep_classes(method, val, rows, fabric.device):
             labelled = swept.label != IGNORE
-            right = (swept.probability.argmax(dim=1) == swept.label) & labelled
+            right = (likeliest(swept.probability) == swept.label) & labelled
             counts += torch.stack((right.sum(), labelled.sum())).double()
         if fabric.world_size > 1:
             torch.distributed.all_reduce(counts)

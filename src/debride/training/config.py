@@ -38,7 +38,9 @@ class TrainConfig:
     step_epochs: int = setting(50, "epochs between the drops of the step schedule", least=1)
     step_factor: float = setting(0.1, "what the step schedule multiplies the learning rate by", above=0)
     clip: float | None = setting(12.0, "largest gradient norm, or none", above=0)
-    precision: Literal["32", "bf16", "16"] = setting("32", "precision of the forward passes; 16 and bf16 are mixed")
+    precision: Literal["auto", "32", "bf16", "16"] = setting(
+        "32", "precision of the forward passes; 16 and bf16 are mixed; auto is bf16 where the device computes in it, else 32"
+    )
     network: str = setting(
         "unet",
         "unet, unet-small, unet++, residual-unet, vnet; for classification preact-resnet18 (default), cnn, resnet50; or "

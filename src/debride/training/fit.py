@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from debride.training.counters import read_metrics
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
 from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, launch, place
+from debride.training.precision import settle
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.task import TASKS, Task
@@ -43,6 +45,7 @@ def fit(job: Job) -> None:
     task = TASKS[job.dataset.task]
     refuse(job, task)
     accelerator = choose_device(job.config.device, job.config.devices)
+    job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
     with exclusive(job.out):
         prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache))
         launch(functools.partial(_train, job=job, task=task), accelerator, job.config.devices, before=prepare)

@@ -51,7 +51,8 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
     values = {int(raw): value for raw, value in description["values"].items()}
     labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
-    return Trained(place(method, device, ndim).eval(), config, channels, labels, description.get("one_bit", False))
+    placed = place(method, device, ndim, training=False).eval()
+    return Trained(placed, config, channels, labels, description.get("one_bit", False))
 
 
 def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path) -> T:

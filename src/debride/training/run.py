@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
@@ -22,12 +22,12 @@ from debride.methods.base import Look, Method, Phase, Swept
 from debride.networks.network import Derivative, Network, Scope
 from debride.rng import derive
 from debride.state import LabelState
+from debride.training.arriving import Checked, arriving
 from debride.training.config import TrainConfig
 from debride.training.look_ahead import LookAhead
+from debride.training.precision import AUTOCAST
 from debride.training.schedule import learning_rate
 from debride.types import IGNORE, DataError
-
-AUTOCAST = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 P = TypeVar("P", bound=PreparedCases)
 
@@ -66,6 +66,8 @@ class TrainingRun(ABC, Generic[P]):
         self.set_views(augmentation)
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16")
         self.generator = torch.Generator()
+        self.on_gpu = fabric.device.type == "cuda"
+        self._unchecked: deque[Checked] = deque()
         self._share: Tensor | float = 1.0
         self._cases: npt.NDArray[np.int64] = np.array([], np.int64)
         self._logged: dict[str, list[Tensor]] = defaultdict(list)
@@ -115,6 +117,7 @@ class TrainingRun(ABC, Generic[P]):
             self._cases = raw.selection.rows
             yield batch
             self.step += 1
+        self._refuse_nan(0)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Mixed precision as configured."""
@@ -124,9 +127,12 @@ class TrainingRun(ABC, Generic[P]):
     def optimise(self, loss: Tensor, networks: Sequence[nn.Module] | None = None) -> None:
         """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of ``networks``.
 
-        Raises DataError with the step and the cases where the loss is not finite.
+        Raises DataError with the step and the cases where the loss is not finite. On a GPU it does so in the next step, or
+        after the last: nothing here waits for the device, which is then busy with the step in between.
         """
-        self._refuse_nan(loss)
+        value = arriving(self._mean_over_processes(loss.detach().double()))
+        self._unchecked.append(Checked(value, loss.detach(), self.step, self._cases))
+        self._refuse_nan(1 if self.on_gpu else 0)
         self._record("loss", loss)
         chosen = networks or [self.method]
         parameters = [p for network in chosen for p in network.parameters() if p.requires_grad]
@@ -181,11 +187,12 @@ class TrainingRun(ABC, Generic[P]):
             self._record(prefix + name, value)
 
     def _record(self, name: str, value: Tensor | float) -> None:
-        self._logged[name].append(torch.as_tensor(value).detach().cpu().double() * self._share)
+        self._logged[name].append(torch.as_tensor(value).detach().double() * self._share)
 
     def epoch_means(self) -> dict[str, float]:
         """The means of what was logged since the last call."""
-        means = {name: torch.stack(values).mean() for name, values in self._logged.items()}
+        device = self.fabric.device
+        means = {name: torch.stack([value.to(device) for value in values]).mean() for name, values in self._logged.items()}
         self._logged.clear()
         return {name: float(self._mean_over_processes(value)) for name, value in means.items()}
 
@@ -212,7 +219,7 @@ class TrainingRun(ABC, Generic[P]):
         if self.fabric.world_size == 1:
             return 1.0
         count = (batch.label != IGNORE).sum().double()
-        return (count / self._mean_over_processes(count).clamp_min(1)).cpu()
+        return count / self._mean_over_processes(count).clamp_min(1)
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
         mean: Tensor = self.summed(value) / self.fabric.world_size
@@ -227,10 +234,10 @@ class TrainingRun(ABC, Generic[P]):
         dist.all_reduce(reached)
         parameters = [p for p, count in zip(parameters, reached.tolist(), strict=True) if count]
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        for parameter, mean in zip(parameters, self._averaged(gradients, float(self._share)), strict=True):
+        for parameter, mean in zip(parameters, self._averaged(gradients, self._share), strict=True):
             parameter.grad = mean
 
-    def _averaged(self, gradients: Sequence[Tensor], share: float = 1.0) -> list[Tensor]:
+    def _averaged(self, gradients: Sequence[Tensor], share: Tensor | float = 1.0) -> list[Tensor]:
         """The mean of gradients over processes, each times its ``share``, by one all-reduce."""
         if self.fabric.world_size == 1:
             return list(gradients)
@@ -239,21 +246,25 @@ class TrainingRun(ABC, Generic[P]):
         pieces = flat.split([gradient.numel() for gradient in gradients])
         return [piece.view_as(gradient) for piece, gradient in zip(pieces, gradients, strict=True)]
 
-    def _blamed(self, loss: Tensor) -> list[str]:
+    def _blamed(self, checked: Checked) -> list[str]:
         """The cases of the processes whose own loss is not finite."""
-        own = [] if bool(torch.isfinite(loss).all()) else [self.prepared.cases[row].id for row in self._cases]
+        finite = bool(torch.isfinite(checked.loss).all())
+        own = [] if finite else [self.prepared.cases[row].id for row in checked.rows]
         if self.fabric.world_size == 1:
             return own
         every: list[list[str]] = [[] for _ in range(self.fabric.world_size)]
         dist.all_gather_object(every, own)
         return [name for names in every for name in names]
 
-    def _refuse_nan(self, loss: Tensor) -> None:
-        value = float(self._mean_over_processes(loss.detach().double()))
-        if not np.isfinite(value):
-            names = ", ".join(self._blamed(loss))
-            raise DataError(
-                f"epoch {self.epoch + 1}, step {self.step + 1}",
-                f"the loss is {value} on the cases {names}",
-                "Lower `learning_rate` or `clip`, use `precision` 32, or look at these cases with `debride check`.",
-            )
+    def _refuse_nan(self, behind: int) -> None:
+        """Looks at the losses of all steps but the last ``behind``."""
+        while self._unchecked and self._unchecked[0].step <= self.step - behind:
+            checked = self._unchecked.popleft()
+            value = checked.value()
+            if not np.isfinite(value):
+                names = ", ".join(self._blamed(checked))
+                raise DataError(
+                    f"epoch {self.epoch + 1}, step {checked.step + 1}",
+                    f"the loss is {value} on the cases {names}",
+                    "Lower `learning_rate` or `clip`, use `precision` 32, or look at these cases with `debride check`.",
+                )

@@ -46,7 +46,7 @@ class SegmentationRun(TrainingRun[Prepared]):
 
     def raw_batches(self, selections: Sequence[Selection], seed: int) -> Iterator[Raw]:
         """The selected cases of each batch, from disk, in order."""
-        return raw_batches(self.prepared, selections, self.regions, seed)
+        return raw_batches(self.prepared, selections, self.regions, seed, self.on_gpu)
 
     def make_batch(self, raw: Raw, looks: Sequence[Look], seed: int) -> Batch:
         """The views of a raw batch, on the device."""

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from debride.data.cache import Prepared
+from debride.losses.pixel import likeliest
 from debride.methods.base import Method
 from debride.training.config import TrainConfig
 from debride.training.inference import sweep
@@ -52,7 +53,7 @@ def validate(method: Method, prepared: Prepared, config: TrainConfig, fabric: Fa
     counts = torch.zeros(len(prepared), method.classes - 1, 3, dtype=torch.float64, device=fabric.device)
     rows = np.arange(len(prepared))[fabric.global_rank :: fabric.world_size]
     for swept in sweep(method, prepared, rows, config.patch_size, config.batch_size, fabric.device):
-        found = overlap_counts(swept.probability.argmax(1), swept.label, method.classes)
+        found = overlap_counts(likeliest(swept.probability), swept.label, method.classes)
         counts[torch.from_numpy(swept.rows)] = found * drawn_classes(prepared, swept.rows, method.classes).to(found)
     if fabric.world_size > 1:
         dist.all_reduce(counts)

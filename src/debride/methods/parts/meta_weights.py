@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from debride.batch import Batch
-from debride.losses.pixel import along, cross_entropy
+from debride.losses.pixel import along, cross_entropy, likeliest
 from debride.losses.reduce import masked_mean
 from debride.methods.base import LookAhead, Phase, Run, Stream, untrusted
 from debride.settings import setting
@@ -69,7 +69,7 @@ def initial_weights(valid: Tensor) -> Tensor:
 
 def pseudo_label(logits: Tensor, label: Tensor) -> Tensor:
     """The likeliest class of each labelled pixel (B, *S), ``IGNORE`` elsewhere (MetaDCSeg, section 3.2.1)."""
-    return logits.argmax(dim=1).where(label != IGNORE, IGNORE)
+    return likeliest(logits).where(label != IGNORE, IGNORE)
 
 
 def both_losses(logits: Tensor, label: Tensor, pseudo: Tensor) -> Tensor:
