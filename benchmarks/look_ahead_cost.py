@@ -1,10 +1,16 @@
-"""What a look-ahead costs: time and peak memory of a step at each scope, beside a plain step and beside double backward.
+"""What a look-ahead costs: time and peak memory of a step at each scope, beside a plain step, its floor and double backward.
 
 Run ``python benchmarks/look_ahead_cost.py`` (or with ``--device cuda``). A step is forward, look-ahead, and backward of the
 weighted loss; the optimiser, the data and the boundary term are left out (``step_cost.py`` has them). "double backward" is
 the same derivative by a graph of the virtual step's gradient (reverse over reverse), with the real step after it, as L2B and
 its relatives compute it. "zero weights" is L2B's look-ahead, whose virtual step stays where it is; "every second" looks ahead
-in every second step.
+in every second step. "full, PyTorch's rules" leaves the second pass to PyTorch's forward-mode differentiation, which computes
+the first pass's outputs anew; it fails where groups of channels are normalised that come last in memory, and has no time then.
+
+The floor is the time of the passes that a step cannot do without, each measured by itself in the same rounds. With F and B
+for the training batch forward and backward, and f, b (f' without a graph) for the trusted one: "head" F + B + f', "full" F +
+2 B + f + b + 2 F (the tangent of a convolution is two convolutions), with zero weights B less, by difference F less. The
+scope "decoder" is given no floor: its passes go through a part of the network.
 
 Times are CPU time of the process (clock time on a GPU), the least of the rounds, the steps taking turns within a round. Peak
 memory is that of a process of its own (resident; allocated on a GPU) less what it holds before its first step.
@@ -13,12 +19,15 @@ memory is that of a process of its own (resident; allocated on a GPU) less what 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -27,6 +36,7 @@ from torch.func import functional_call
 from debride.losses.pixel import along, cross_entropy
 from debride.networks import Network, build
 from debride.networks.network import Derivative, Scope
+from debride.training import look_ahead
 from debride.training.look_ahead import LookAhead
 
 ROUNDS = 4
@@ -73,6 +83,15 @@ def looking(s: Setting, scope: Scope, virtual: bool = True, derivative: Derivati
     s.backward(((s.weights - gradient).clamp(min=0) * loss).mean())
 
 
+def by_pytorch(s: Setting) -> None:
+    """The same, without rules of our own for the second pass."""
+    with (
+        mock.patch.object(look_ahead, "Keeping", contextlib.nullcontext),
+        mock.patch.object(look_ahead, "TangentPass", contextlib.nullcontext),
+    ):
+        looking(s, "full")
+
+
 def double_backward(s: Setting) -> None:
     """The same by differentiating through the virtual step's gradient."""
     weights = s.weights.clone().requires_grad_()
@@ -95,6 +114,7 @@ def every_second(s: Setting) -> None:
 STEPS: dict[str, Callable[[Setting], None]] = {
     "ce": plain,
     "full": functools.partial(looking, scope="full"),
+    "full, PyTorch's rules": by_pytorch,
     "full, difference": functools.partial(looking, scope="full", derivative="difference"),
     "full, every second": every_second,
     "full, zero weights": functools.partial(looking, scope="full", virtual=False),
@@ -103,12 +123,39 @@ STEPS: dict[str, Callable[[Setting], None]] = {
     "double backward": double_backward,
 }
 
+FLOORS: dict[str, dict[str, int]] = {
+    "ce": {"F": 1, "B": 1},
+    "full": {"F": 3, "B": 2, "f": 1, "b": 1},
+    "full, difference": {"F": 2, "B": 2, "f": 1, "b": 1},
+    "full, zero weights": {"F": 3, "B": 1, "f": 1, "b": 1},
+    "head": {"F": 1, "B": 1, "f'": 1},
+}
+"""How often a step needs each pass, at least."""
+
+
+def passes(s: Setting) -> dict[str, float]:
+    """What each pass takes by itself."""
+    losses: list[Tensor] = []
+    network = s.network
+    return {
+        "F": milliseconds(lambda s: losses.append(cross_entropy(network(s.image), s.label).mean()), s),
+        "B": milliseconds(lambda s: s.backward(losses.pop()), s),
+        "f": milliseconds(lambda s: losses.append(s.trusted_loss(network(s.trusted))), s),
+        "b": milliseconds(lambda s: s.backward(losses.pop()), s),
+        "f'": milliseconds(torch.no_grad()(lambda s: s.trusted_loss(network(s.trusted))), s),
+    }
+
 
 def milliseconds(step: Callable[[Setting], None], setting: Setting) -> float:
-    """What one step takes."""
+    """What one step takes; not a number where PyTorch has no rule for it."""
     gpu = setting.image.is_cuda
     started = time.perf_counter() if gpu else time.process_time()
-    step(setting)
+    try:
+        step(setting)
+    except RuntimeError:
+        if step is not by_pytorch:
+            raise
+        return math.nan
     if gpu:
         torch.cuda.synchronize()
     taken = 1e3 * ((time.perf_counter() if gpu else time.process_time()) - started)
@@ -124,7 +171,7 @@ def peak(name: str, setting: Setting) -> float:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = resident("VmRSS")
     for _ in range(2):
-        STEPS[name](setting)
+        milliseconds(STEPS[name], setting)
     after = torch.cuda.max_memory_allocated() if setting.image.is_cuda else resident("VmHWM")
     return (after - before) / 1e6
 
@@ -145,15 +192,18 @@ def memory(name: str, network: str, size: str, device: str, threads: int) -> flo
 def measure(network: str, size: str, device: str, threads: int) -> None:
     """Prints a line for each kind of step."""
     setting = Setting(network, SIZES[size], device)
-    rounds = [{name: milliseconds(step, setting) for name, step in STEPS.items()} for _ in range(ROUNDS)][1:]
-    times = {name: min(taken[name] for taken in rounds) for name in STEPS}
+    rounds = [{**passes(setting), **{name: milliseconds(step, setting) for name, step in STEPS.items()}} for _ in range(ROUNDS)]
+    times = {name: min(taken[name] for taken in rounds[1:]) for name in rounds[0]}
     peaks = {name: memory(name, network, size, device, threads) for name in STEPS}
     cases, trusted, side = SIZES[size]
     print(f"\n{network}, {cases} + {trusted} images of {side} x {side}, {device}, {threads} threads")
-    print(f"{'':20}{'ms':>8}{'/ ce':>7}{'MB':>8}{'/ ce':>7}")
+    print(", ".join(f"{name} {times[name]:.0f} ms" for name in ("F", "B", "f", "b", "f'")))
+    print(f"{'':22}{'ms':>8}{'/ ce':>7}{'floor':>8}{'/ floor':>8}{'MB':>8}{'/ ce':>7}")
     for name in STEPS:
+        floor = sum(number * times[part] for part, number in FLOORS.get(name, {}).items()) or math.nan
         print(
-            f"{name:20}{times[name]:8.0f}{times[name] / times['ce']:7.2f}{peaks[name]:8.0f}{peaks[name] / peaks['ce']:7.2f}",
+            f"{name:22}{times[name]:8.0f}{times[name] / times['ce']:7.2f}{floor:8.0f}{times[name] / floor:8.2f}"
+            f"{peaks[name]:8.0f}{peaks[name] / peaks['ce']:7.2f}",
             flush=True,
         )
 
@@ -174,8 +224,9 @@ def main() -> None:
     print(f"torch {torch.__version__}")
     if arguments.smallest:
         setting = Setting("unet-small", SMALLEST, arguments.device)
+        passes(setting)
         for name, step in STEPS.items():
-            print(f"{name:20}{milliseconds(step, setting):8.0f} ms{peak(name, setting):8.0f} MB")
+            print(f"{name:22}{milliseconds(step, setting):8.0f} ms{peak(name, setting):8.0f} MB")
         return
     for network in arguments.networks:
         for size in arguments.sizes:
