@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from debride.escapes import beneath, one_line
+from debride.words import duration
 
 PLAIN_SECONDS = 10.0
 """Where there is no terminal, a line is printed at most this often."""
@@ -33,13 +34,17 @@ def track(description: str, total: int | None) -> Iterator[Callable[[int], None]
 
 
 def _plain(description: str, total: int | None) -> Callable[[int], None]:
-    last = time.monotonic()
+    begun = last = time.monotonic()
 
     def show(done: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= PLAIN_SECONDS:
-            last = time.monotonic()
-            sys.stderr.write(f"{one_line(description)}: {done}{'' if total is None else f'/{total}'}\n")
+        now = time.monotonic()
+        if now - last >= PLAIN_SECONDS:
+            last = now
+            of_all = "" if total is None else f"/{total}"
+            if total and 0 < done < total:
+                of_all += f", about {duration((now - begun) / done * (total - done))} left"
+            sys.stderr.write(f"{one_line(description)}: {done}{of_all}\n")
             sys.stderr.flush()
 
     return show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -19,6 +20,25 @@ def listed(names: Iterable[str]) -> str:
 def numbers(values: Iterable[float]) -> str:
     """Numbers with four digits each: "0.5, 0.5, 3"."""
     return ", ".join(f"{value:.4g}" for value in values)
+
+
+def duration(seconds: float) -> str:
+    """A time, as exact as an estimate is: "40 s", "25 min", "2 h 10 min", "3 d 4 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(5 * round(minutes / 5), 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def gigabytes(size: float) -> str:
+    """A number of bytes: "5.2 GB", "31 MB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{math.ceil(size / 1e6)} MB"
 
 
 def short(text: str, most: int = 60) -> str:

@@ -59,11 +59,11 @@ def test_an_interrupted_cell_goes_on_from_its_last_epoch(tmp_path: Path, monkeyp
     grid = make_grid(one(tmp_path), "grid")
     epoch, trained = fit_module._epoch, []
 
-    def killed(run: Any) -> None:
+    def killed(run: Any, *more: Any) -> None:
         trained.append(run.epoch)
         if trained == [0, 1]:
             raise KeyboardInterrupt
-        epoch(run)
+        epoch(run, *more)
 
     monkeypatch.setattr(fit_module, "_epoch", killed)
     with pytest.raises(KeyboardInterrupt):

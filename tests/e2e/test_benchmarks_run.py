@@ -32,6 +32,7 @@ ALONE: dict[str, list[str]] = {
     "audit_speed": ["--cases", "4", "--fewer", "0", "--images", "2", "--repeats", "1"],
     "augment_cost": ["--repeats", "1", "--shape", "4", "3", "16", "16"],
     "augment_speed": ["--repeats", "1", "--smallest"],
+    "forecast": ["--methods", "ce", "--epochs", "2", "--steps", "8", "--heard", "0"],
     "label_state_cost": ["--cases", "3", "--side", "16", "--repeats", "1"],
     "fast_steps": ["--smallest", "--networks", "unet"],
     "large_volume": ["--shape", "12", "24", "24", "--patch", "16", "16", "16", "--folder", "{out}"],

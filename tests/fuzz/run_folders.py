@@ -80,11 +80,11 @@ class RunFolder(Subject):
         build_folder(self.data, n=5, size=16)
         real, done = fit_module._epoch, []
 
-        def once(run: Any) -> None:
+        def once(run: Any, *more: Any) -> None:
             if done:
                 raise KeyboardInterrupt
             done.append(True)
-            real(run)
+            real(run, *more)
 
         with patch.object(fit_module, "_epoch", once), suppress(AssertionError):
             self.train(self.root)

@@ -32,7 +32,7 @@ def run_cells(todo: Sequence[Cell], jobs: int) -> Generator[None]:
             futures = [pool.submit(_run_here, cell, threads) for cell in todo]
             yield from (future.result() for future in as_completed(futures))
     except BrokenProcessPool:
-        remedy = "Go on with `resume`, with fewer `jobs` if there was not enough memory."
+        remedy = f"Go on with `resume`, with fewer `jobs` than {jobs} if there was not enough memory."
         raise DataError("a process of the bench", "was ended from outside", remedy) from None
     finally:
         pool.shutdown(cancel_futures=True)

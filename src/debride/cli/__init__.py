@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -89,7 +88,9 @@ def _run(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if _is_memory(error):
+        from debride.training.memory import is_memory
+
+        if is_memory(error):
             print(f"debride: there is not enough memory ({short(one_line(str(error)), 200)}). {_SMALLER}", file=sys.stderr)
             return 2
         return _report_mistake(error)
@@ -136,12 +137,6 @@ def _answer(words: Sequence[str]) -> int:
     except DataError as error:
         print(f"debride: {with_flags(one_line(str(error)), arguments.parser)}", file=sys.stderr)
         return 2
-
-
-def _is_memory(error: Exception) -> bool:
-    """Whether an error says that the memory is full; PyTorch has no class of its own for that of the CPU."""
-    words = "can't allocate memory|not enough memory|out of memory"
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and re.search(words, str(error)) is not None)
 
 
 def _report_mistake(error: Exception) -> int:

@@ -24,9 +24,11 @@ from debride.progress import track
 from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training.counters import read_metrics
+from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
 from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, launch, place
+from debride.training.memory import naming_settings, smaller
 from debride.training.precision import settle
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
@@ -48,7 +50,13 @@ def fit(job: Job) -> None:
     job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
     with exclusive(job.out):
         prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache))
-        launch(functools.partial(_train, job=job, task=task), accelerator, job.config.devices, before=prepare)
+        train = functools.partial(_within_memory, job=job, task=task)
+        launch(train, accelerator, job.config.devices, before=prepare, smaller=smaller(job.config))
+
+
+def _within_memory(fabric: Fabric, job: Job, task: Task[Any]) -> None:
+    with naming_settings(job.config):
+        _train(fabric, job, task)
 
 
 def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
@@ -63,6 +71,10 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
     if fabric.is_global_zero:
         record(job, describe(job, train, val, method))
     optimiser = make_optimiser(config, method.parameters())
+    disk = disk_needed(method, config, method.fields(), train.shapes)
+    if fabric.is_global_zero:
+        refuse_full(job.out, disk)
+    forecast = Forecast(job.out, disk, fabric.device) if fabric.is_global_zero else None
     store = _open_store(fabric, method, train, job.out / "scratch")
     run = task.run(fabric, config, job.augmentation, method, optimiser, train, store)
     best: dict[str, Any] = {"epoch": None, task.measure: None}
@@ -76,7 +88,7 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
         _start_metrics(job.out, first)
     for run.epoch in range(first, config.epochs):
         started = time.perf_counter()
-        _epoch(run)
+        _epoch(run, forecast)
         row: dict[str, Any] = {
             "epoch": run.epoch + 1,
             "step": run.step,
@@ -88,6 +100,8 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
         row["seconds"] = round(time.perf_counter() - started, 3)
         if fabric.is_global_zero:
             best = _save(job, task, run, row, best)
+        if forecast:
+            forecast.epoch(time.perf_counter() - started, config.epochs - run.epoch - 1)
         fabric.barrier()
     doubt = method.doubt(run)  # every process takes part
     if fabric.is_global_zero:
@@ -114,7 +128,7 @@ def _open_store(fabric: Fabric, method: Method, train: PreparedCases, folder: Pa
     return store if fabric.is_global_zero else LabelState(method.fields(), train.shapes, folder, existing=True)
 
 
-def _epoch(run: TrainingRun[Any]) -> None:
+def _epoch(run: TrainingRun[Any], forecast: Forecast | None = None) -> None:
     """One epoch of a method: its plan, phase by phase, one step per batch."""
     method = run.method
     run.seed_epoch()
@@ -122,12 +136,16 @@ def _epoch(run: TrainingRun[Any]) -> None:
     method.start_epoch(run)
     run.fabric.barrier()  # what one process wrote of the label state, the others may read
     phases = method.plan(run)
+    steps = left = sum(_steps(run, phase) for phase in phases)
     for number, phase in enumerate(phases):
         with _bar(run, phase) as show:
             for done, batch in enumerate(run.batches(number, phase)):
                 with run.autocast():
                     method.step(batch, run)
                 show(done + 1)
+                left -= 1
+                if forecast:
+                    forecast.step(left, steps, run.epochs - run.epoch - 1)
     run.seed_epoch()
     method.end_epoch(run)
     run.average_buffers()
@@ -136,10 +154,14 @@ def _epoch(run: TrainingRun[Any]) -> None:
 def _bar(run: TrainingRun[Any], phase: Phase) -> AbstractContextManager[Callable[[int], None]]:
     if not run.fabric.is_global_zero:
         return nullcontext(lambda _: None)
+    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", _steps(run, phase))
+
+
+def _steps(run: TrainingRun[Any], phase: Phase) -> int:
+    """The steps of a phase, one more or less."""
     first = phase.streams[0]
     cases = run.cases if first.cases is None else len(first.cases)
-    steps = run.config.steps_per_epoch or -(-cases // (first.size or run.config.batch_size))
-    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", steps)
+    return run.config.steps_per_epoch or -(-cases // (first.size or run.config.batch_size))
 
 
 def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:

@@ -51,10 +51,11 @@ def _memory_format(part: nn.Module, device: torch.device, ndim: int, training: b
     return torch.channels_last if ndim == 2 else torch.channels_last_3d
 
 
-def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, before: Callable[[], object]) -> None:
+def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, before: Callable[[], object], smaller: str) -> None:
     """Calls a picklable ``train`` in one process or in several, where ``before`` is called first, in this process.
 
-    What several processes refuse is raised here too, where they leave only the text of a traceback.
+    ``smaller`` says which settings need less memory. What several processes refuse is raised here too, where they leave only
+    the text of a traceback.
     """
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     if devices == 1:
@@ -73,7 +74,7 @@ def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, befo
         if error.exit_code == STOPPED:
             raise KeyboardInterrupt from None
         problem = f"was ended from outside ({error.signal_name or f'exit code {error.exit_code}'})"
-        remedy = "Go on with `resume`, with smaller batches or fewer `devices` if there was not enough memory."
+        remedy = f"Go on with `resume`. If there was not enough memory: `devices` is {devices}: try fewer; or {smaller}"
         raise DataError("a process of the training", problem, remedy) from None
 
 
