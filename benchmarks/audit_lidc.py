@@ -45,10 +45,7 @@ def cross_validated(own, cases, folder, seed, epochs):
         out=folder.with_name(folder.name + "-runs"),
     )
     runs = cross_validate(job, cases, 3)
-    kept = KeptPredictions(RunPredictions(runs, own, torch.device(choose_device("auto"))), folder, len(own.classes))
-    for case in kept.order(cases):
-        label, geometry = read_label(case.label, own)
-        kept.of(case, label.shape, geometry)
+    KeptPredictions(RunPredictions(runs, own, torch.device(choose_device("auto"))), folder, own).make(cases)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ _IN_THE_WAY = (
 )
 
 _BLOCK = 1 << 20
+
+SETTLED = 1.0
+"""Seconds after which lines of ``growing_jsonl`` are flushed to the disk."""
 
 _UNWRITABLE = {*_FULL, *_NOT_ALLOWED, *_IN_THE_WAY}
 """What a user can mend."""
@@ -139,9 +143,14 @@ def read_yaml(path: Path) -> Any:
     return parse_yaml(read_text(path), path)
 
 
+def json_line(row: Any) -> bytes:
+    """A value as a line of JSON."""
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
 def append_jsonl(path: Path, row: Any) -> None:
     """Append one value as a line of JSON and flush it to the disk; what a killed process left of a line is cut off first."""
-    line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    line = json_line(row)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
@@ -149,6 +158,32 @@ def append_jsonl(path: Path, row: Any) -> None:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def growing_jsonl(path: Path) -> Iterator[Callable[[Any], None]]:
+    """A function that adds a value as a line of JSON to a file, cut as ``append_jsonl`` does; for many lines.
+
+    Each line is the system's at once, so that it stays where this process is killed, and on the disk within ``SETTLED``.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        settled = time.monotonic()
+
+        def write(line: bytes = b"", settle: bool = False) -> None:
+            nonlocal settled
+            with writing(path):
+                file.write(line)
+                file.flush()
+                if settle or time.monotonic() - settled >= SETTLED:
+                    os.fsync(file.fileno())
+                    settled = time.monotonic()
+
+        file.truncate(_end_of_last_line(path))
+        yield lambda row: write(json_line(row))
+        write(settle=True)
 
 
 def read_jsonl(path: Path, *, undefined: bool = False) -> list[Any]:

@@ -36,16 +36,17 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Keeps other processes from writing to a folder for as long as the block lasts; ends with the process, however that ends.
 
-    What a killed process was writing in it is removed. Raises DataError if another process holds the folder.
+    What a killed process was writing in it is removed. Raises DataError if another process holds the folder for longer than
+    ``patience`` in seconds.
     """
     lock = FileLock(folder / LOCK)
     with writing(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
             remove_orphans(folder)
         except Timeout:
             remedy = "Wait for it to end, or choose another folder."

@@ -29,6 +29,7 @@ ALONE: dict[str, list[str]] = {
     "audit_lidc": ["{out}/predictions", "--out", "{out}/audit", "--epochs", "1"],
     "audit_memory": ["--cases", "3", "--fewer", "0", "--volume", "16", "40", "40"],
     "audit_raters": ["--images", "3"],
+    "audit_work": ["--cases", "3", "--planted", "2", "--shards", "2", "--repeats", "0", "--jobs", "1", "--in-process"],
     "audit_speed": ["--cases", "4", "--fewer", "0", "--images", "2", "--repeats", "1"],
     "augment_cost": ["--repeats", "1", "--shape", "4", "3", "16", "16"],
     "augment_speed": ["--repeats", "1", "--smallest"],

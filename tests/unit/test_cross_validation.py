@@ -135,14 +135,14 @@ def pictures(root: Path) -> Dataset:
     return open_dataset(build_folder(root / "data", n=3, size=12, classes=3))
 
 
-def kept(source: Counting, folder: Path) -> KeptPredictions:
-    return KeptPredictions(source, folder, 3)  # type: ignore[arg-type]
+def kept(source: Counting, folder: Path, dataset: Dataset, earlier: Path | None = None) -> KeptPredictions:
+    return KeptPredictions(source, folder, dataset, earlier)  # type: ignore[arg-type]
 
 
 def test_a_case_is_predicted_once_and_kept_in_steps(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
     source = Counting(tmp_path / "run", dataset)
-    predictions = kept(source, tmp_path / "kept")
+    predictions = kept(source, tmp_path / "kept", dataset)
     assert predictions.about is source.about
     for again in range(2):
         for case in dataset.cases:
@@ -152,16 +152,30 @@ def test_a_case_is_predicted_once_and_kept_in_steps(tmp_path: Path) -> None:
             np.testing.assert_allclose(np.asarray(probability, float).sum(axis=0), 1, atol=2e-3)
             np.testing.assert_allclose(probability, source.map_of(case, shape), atol=2.5 / 255)
         assert source.asked == [case.id for case in dataset.cases], again
-    assert kept(source, tmp_path / "kept").of(dataset.cases[0], (12, 12), Geometry()).hard is False
+    assert kept(source, tmp_path / "kept", dataset).of(dataset.cases[0], (12, 12), Geometry()).hard is False
     assert len(source.asked) == 3
-    assert predictions.order(list(dataset.cases)) == list(dataset.cases[::-1])
     assert [predictions.seen(case) for case in dataset.cases] == [True, False, False]
     assert predictions.seen_patient(dataset.cases[0]) is None
 
 
+def test_predictions_are_made_run_by_run_and_taken_from_an_earlier_audit(tmp_path: Path) -> None:
+    dataset = pictures(tmp_path)
+    first, *others = dataset.cases
+    source = Counting(tmp_path / "run", dataset)
+    kept(source, tmp_path / "earlier", dataset).make(others)
+    assert source.asked == [case.id for case in others[::-1]]
+    source.asked.clear()
+    later = kept(source, tmp_path / "kept", dataset, tmp_path / "earlier")
+    later.make(dataset.cases)
+    assert source.asked == [first.id]
+    for case in others:
+        name = f"{case.id}.npz"
+        assert (tmp_path / "kept" / name).read_bytes() == (tmp_path / "earlier" / name).read_bytes()
+
+
 def test_kept_predictions_are_a_folder_of_predictions(tmp_path: Path) -> None:
     dataset = pictures(tmp_path)
-    predictions = kept(Counting(tmp_path / "run", dataset), tmp_path / "kept")
+    predictions = kept(Counting(tmp_path / "run", dataset), tmp_path / "kept", dataset)
     mine = {case.id: predictions.of(case, (12, 12), Geometry()).probability for case in dataset.cases}
     folder = FolderPredictions(tmp_path / "kept", dataset)
     for case in dataset.cases:
@@ -175,7 +189,7 @@ def test_predictions_of_another_network_are_not_taken_for_its_own(tmp_path: Path
 
     def asked(run: str, weights: bytes) -> list[str]:
         source = Counting(tmp_path / run, dataset, weights)
-        kept(source, tmp_path / "kept").of(dataset.cases[0], (12, 12), Geometry())
+        kept(source, tmp_path / "kept", dataset).of(dataset.cases[0], (12, 12), Geometry())
         return source.asked
 
     first = [dataset.cases[0].id]

@@ -1,301 +1,281 @@
 """``audit_dataset``: which labels of a data set are wrong, where and how, by predictions of its cases.
 
-Cases are looked at one by one, twice: first for the evidence against each label and what planted errors would look like,
-then, when it is known what is usual, for scores and findings. Between cases some numbers of each are kept, no image and no map.
+Every case is looked at twice: first for the evidence against its label and what planted errors would look like, then, when it
+is known what is usual, for scores and findings. Then the surest findings are drawn. Each is done case by case (``each_case``),
+in several processes if wanted, and its results are kept as they come (``case_results``): what is there is not done again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from debride import __version__
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import (
-    cell,
-    claim_output,
-    described,
-    make_room,
-    write_findings,
-    write_proposals,
-    write_scores,
+    RESULTS,
+    Part,
+    end_work,
+    tidy,
 )
-from debride.audit.evidence import (
-    CaseScore,
-    Evidence,
-    Ranking,
-    ThresholdSums,
-    agreement,
-    plant,
-    predicted_classes,
-    rank,
-    score_case,
-    thin,
-)
-from debride.audit.findings import Finding, Label, Numbers
-from debride.audit.gather import find
-from debride.audit.overview import summarise_audit
-from debride.audit.predictions import Predictions, onto_label, warn_seen
-from debride.audit.shown import picture_of, write_report, write_table, write_worklist
-from debride.data.masks.annotated import as_drawn, of_undrawn
-from debride.data.pairs import check_pair
-from debride.data.pixels.images import hash_of, read_image, read_label
-from debride.data.same_grid import Grid, turned
-from debride.evaluation.by_group import GroupColumns
-from debride.files import atomic_path, write_csv, write_json
-from debride.progress import track
-from debride.rng import derive, generator
-from debride.settings import check_bounds
-from debride.types import IGNORE, Case, DataError, Dataset, Geometry
-
-SUSPECTED = 0.1
-"""Least probability of being wrong with which cases.csv says of what kind, where there is no finding."""
+from debride.audit.case_results import Drawn, Found, Label, Looked, Planted, are_there, write_results
+from debride.audit.each_case import begin_drawing, begin_judging, begin_looking, plain_finding
+from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, rank
+from debride.audit.one_thread import one_thread
+from debride.audit.outcome import Judged, write_outcome
+from debride.audit.predictions import Predictions, RunPredictions
+from debride.audit.shown import write_report
+from debride.audit.since import what_changed
+from debride.audit.under_way import UnderWay, know, label_stamp, under_way, work_on
+from debride.data.plain import plain_dataset
+from debride.execute import Work
+from debride.rng import derive
+from debride.types import Case, DataError, Dataset
+from debride.words import some
 
 
 @dataclass(frozen=True)
-class _Audit:
-    """What is audited, by what, how, and where it goes."""
+class _Usual:
+    """What is usual in a data set: ``thresholds`` (K,) of scores, the ``typical`` agreement of labels that are not empty, and
+    the ``ranking`` of all cases."""
 
-    dataset: Dataset
-    cases: Sequence[Case]
-    predictions: Predictions
-    config: AuditConfig
-    out: Path
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A case's label and prediction, read: ``label`` and ``predicted`` (*S), ``probability`` (K, *S)."""
-
-    label: Label
-    probability: npt.NDArray[Any]
-    predicted: Label
-    geometry: Geometry
+    thresholds: npt.NDArray[np.float64]
+    typical: float | None
+    ranking: Ranking
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """What is kept of each case between the two passes."""
+class Progress:
+    """How many of all ``cases`` of an audit in parts were ``looked`` at, and how many of those that are to be ``judged``."""
 
-    evidence: dict[str, float]
-    planted: dict[str, dict[str, float]]
-    agreement: float | None
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What the second pass found: scores and findings by case, and the lines of the worklist."""
-
-    scores: dict[str, CaseScore]
-    findings: dict[str, list[Finding]]
-    worklist: list[dict[str, Any]]
+    cases: int
+    looked: int
+    judged: int
 
 
 def audit_dataset(
     dataset: Dataset,
     cases: Sequence[Case],
-    predictions: Predictions,
+    predictions: Predictions | RunPredictions,
     out: Path,
     config: AuditConfig,
+    *,
+    jobs: int = 1,
+    since: Path | None = None,
+    merge: bool = False,
 ) -> dict[str, Any]:
     """Audits the labels of ``cases`` by their ``predictions``, writes the folder ``out``, and returns its summary.
 
     audit.json says what was done and found; cases.csv ranks the cases; scores.csv has the scores of every class; findings.jsonl
-    the findings, proposals/ what they propose, pictures/ and report.html what they look like, worklist/ what viewers open. The
-    caller keeps other processes from ``out``. Of an earlier audit that was cut off nothing is kept. Raises DataError for what
-    cannot be read, for an ``out`` that holds something else, and where there is no case.
+    the findings, proposals/ what they propose, pictures/ and report.html what they look like, worklist/ what viewers open, and
+    results.jsonl what a later audit may take over. The caller keeps other processes from ``out`` (``audit_folder.held``).
+
+    An audit that was cut off goes on, also one in parts: what was found by the same settings and files is not found again.
+    With ``merge`` its parts must have looked at all cases. With ``since``, the folder of an earlier audit, it goes on from that
+    one, and scores by its thresholds. ``jobs`` processes share the work. Raises DataError for what cannot be read, for an
+    ``out`` that holds something else, and where there is no case.
     """
-    check_bounds(config)
-    if not cases:
-        raise DataError(dataset.root, "has no labelled case to audit", "Check `splits`.")
-    claim_output(dataset, out)
-    make_room(out)
-    audit = _Audit(dataset, cases, predictions, config, out)
-    sums = ThresholdSums(len(dataset.classes))
-    kept = _first_pass(audit, sums)
-    ranking = rank(
-        [numbers.evidence for numbers in kept],
-        [numbers.planted for numbers in kept],
-        [case.patient for case in cases],
-        config.seed,
-        [case.trusted for case in cases],
-    )
-    judged = _second_pass(audit, ranking, _typical(kept), sums.thresholds())
-    return _write(audit, ranking, judged)
-
-
-def _first_pass(audit: _Audit, sums: ThresholdSums) -> list[_Kept]:
-    """The evidence against every label, and against those with planted errors; ``sums`` is filled."""
-    chosen = _planted_cases(audit.cases, audit.config)
-    kept: list[_Kept] = []
-    with track("looking at labels", len(audit.cases)) as show:
-        for done, case in enumerate(audit.cases, start=1):
-            read = _read(audit, case)
-            sums.add(read.label, read.probability)
-            with _naming(case):
-                kept.append(_look(read, audit.config.seed, case, case.id in chosen))
-            show(done)
-    return kept
-
-
-def _typical(kept: Sequence[_Kept]) -> float | None:
-    """The median agreement of labels that are not empty."""
-    reached = [numbers.agreement for numbers in kept if numbers.agreement is not None]
-    return float(np.median(reached)) if reached else None
-
-
-def _second_pass(audit: _Audit, ranking: Ranking, typical: float | None, thresholds: npt.NDArray[np.float64]) -> _Judged:
-    """Scores and findings of every case, and the files of those that have findings: the most suspicious first, which get the
-    pictures."""
-    judged = _Judged({}, {}, [])
-    pictures = audit.config.pictures
-    with track("looking for errors", len(audit.cases)) as show:
-        for done, row in enumerate(ranking.order, start=1):
-            case = audit.cases[row]
-            read = _read(audit, case)
-            spacing = read.geometry.spacing
-            judged.scores[case.id] = score_case(read.label, read.probability, thresholds, spacing)
-            with _naming(case):
-                findings, numbers, proposed = find(
-                    case.id,
-                    read.label,
-                    read.probability,
-                    read.predicted,
-                    spacing,
-                    wrong=float(ranking.wrong[row]),
-                    odds={kind: float(odds[row]) for kind, odds in ranking.odds.items()},
-                    typical=typical,
-                    least=audit.config.least,
-                )
-            judged.findings[case.id] = findings
-            if findings:
-                write_proposals(audit.out / "proposals" / f"{case.id}.npz", numbers, proposed)
-                judged.worklist.extend(write_worklist(audit.out, case, findings, read.geometry, numbers, audit.dataset.classes))
-                _draw(audit.out, case, findings[:pictures], read, numbers, proposed)
-                pictures -= min(pictures, len(findings))
-            show(done)
-    return judged
-
-
-def _write(audit: _Audit, ranking: Ranking, judged: _Judged) -> dict[str, Any]:
-    """Writes the tables, audit.json and the report, and returns the summary."""
-    out, dataset, cases = audit.out, audit.dataset, audit.cases
-    ranked = [cases[row] for row in ranking.order]
-    kinds = {case.id: _main_kind(judged.findings[case.id], ranking, row) for row, case in enumerate(cases)}
-    write_findings(out / "findings.jsonl", (finding for case in ranked for finding in judged.findings[case.id]))
-    write_table(out, judged.worklist)
-    write_scores(out / "scores.csv", ranked, judged.scores, dataset)
-    _write_cases(audit, ranking, judged, kinds)
-    summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset, audit.config.seed)
-    warning = warn_seen(audit.predictions, cases)
-    summary["warnings"] += [warning] if warning else []
-    write_json(
-        out / "audit.json",
-        {
-            "version": __version__,
-            "dataset": described(dataset),
-            "predictions": {**audit.predictions.about, **({"warning": warning} if warning else {})},
-            "settings": asdict(audit.config),
-            "summary": summary,
-            "labels": {case.id: hash_of([case.label]) for case in cases if case.label},
-        },
-    )
-    write_report(out, audit.config.pictures)
+    with under_way(dataset, cases, predictions, out, config, jobs, since, None) as audit:
+        if merge and (left := [case.id for case in cases if not audit.has(Looked, case)]):
+            problem = f"has not looked at {len(left)} of {len(cases)} cases ({some(left)})"
+            raise DataError(out, problem, "Let all parts end without an error, with the same settings as here.")
+        _look(audit, cases)
+        usual = _usual(audit)
+        _judge(audit, cases, usual)
+        _draw(audit, usual)
+        summary = _write(audit, usual)
+    end_work(out)
+    write_report(out, config.pictures)
     return summary
 
 
-def _look(read: _Read, seed: int, case: Case, planted: bool) -> _Kept:
-    """The first pass of one case."""
-    label, probability, predicted = read.label, read.probability, read.predicted
-    labelled = bool(((label > 0) & (label != IGNORE)).any())
-    thinned = thin(label, probability, predicted, read.geometry.spacing)
+def audit_part(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    predictions: Predictions | RunPredictions,
+    out: Path,
+    config: AuditConfig,
+    part: Part,
+    *,
+    jobs: int = 1,
+    since: Path | None = None,
+) -> Progress:
+    """Does what one part of an audit can do of its ``cases``: the first look, and where all parts have done that, the second.
+    The rest as for ``audit_dataset``, which ends the audit."""
+    with under_way(dataset, cases, predictions, out, config, jobs, since, part) as audit:
+        own = part.cases(cases)
+        _look(audit, own)
+        looked = sum(audit.has(Looked, case) for case in cases)
+        if looked < len(cases):
+            return Progress(len(cases), looked, 0)
+        usual = _usual(audit)
+        _judge(audit, own, usual)
+        return Progress(len(cases), looked, sum(not _left(audit, usual, row) for row in range(len(cases))))
 
-    said = Evidence(thinned)
-    wrong = plant(thinned.label, len(probability), generator(seed, "plant", case.id)) if planted else {}
-    if case.annotated is not None:  # nobody draws these by mistake
-        wrong = {kind: np.where(of_undrawn(case, given), thinned.label, given) for kind, given in wrong.items()}
-    return _Kept(
-        said.against(thinned.label),
-        {kind: said.against(given) for kind, given in wrong.items() if (given != thinned.label).any()},
-        agreement(label, probability, predicted) if labelled else None,
+
+def _look(audit: UnderWay, cases: Sequence[Case]) -> None:
+    """The evidence against every label, and against those with planted errors."""
+    planted = _planted_cases(audit.cases, audit.config)
+    wanted = []
+    for case in cases:
+        look = not audit.has(Looked, case)
+        plant = case.id in planted and not audit.has(Planted, case)
+        if look or plant:
+            wanted.append((case, {"hash": case.id not in audit.stamps, "look": look, "plant": plant}))
+
+    def take(case: Case, told: Mapping[str, Any]) -> None:
+        if told["hash"]:
+            audit.results.put(Label, case.id, label_stamp(case), told["hash"])
+            know(audit, case, Label(**told["hash"]))
+        audit.put(Looked, case, told["look"])
+        audit.put(Planted, case, told["plant"])
+
+    audit.predictions.make(cases)
+    setup = {"dataset": plain_dataset(audit.dataset), "seed": audit.config.seed}
+    work_on(audit, "looking at labels", Work(begin_looking, setup), wanted, take, len(cases))
+
+
+def _usual(audit: UnderWay) -> _Usual:
+    """What is usual, by the first look at all cases, in their order whoever looked."""
+    looked: list[Looked] = [audit.get(Looked, case) for case in audit.cases]
+    planted = _planted_cases(audit.cases, audit.config)
+    sums = ThresholdSums(len(audit.dataset.classes))
+    for place in np.ndindex(*sums.sums.shape):
+        sums.sums[place] = math.fsum(numbers.sums[place[0]][place[1]] for numbers in looked)
+    thresholds = sums.thresholds()
+    reached = [numbers.agreement for numbers in looked if numbers.agreement is not None]
+    with one_thread():
+        ranking = rank(
+            [numbers.evidence for numbers in looked],
+            [audit.get(Planted, case).evidence if case.id in planted else {} for case in audit.cases],
+            [case.patient for case in audit.cases],
+            audit.config.seed,
+            [case.trusted for case in audit.cases],
+        )
+    return _Usual(
+        audit.earlier.shared(thresholds) if audit.earlier else thresholds,
+        float(np.median(reached)) if reached else None,
+        ranking,
     )
 
 
-@contextmanager
-def _naming(case: Case) -> Iterator[None]:
-    """Names the case that a prediction is refused for."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(case.label, error.problem, error.remedy) from error
+def _judge(audit: UnderWay, cases: Sequence[Case], usual: _Usual) -> None:
+    """Scores and findings of the cases, and the files of those that have findings."""
+    rows = {case.id: row for row, case in enumerate(audit.cases)}
+    wanted = [(case, left) for case in cases if (left := _left(audit, usual, rows[case.id]))]
+
+    def take(case: Case, told: Mapping[str, Any]) -> None:
+        audit.put(CaseScore, case, told["scores"], *_scored_by(usual))
+        audit.put(Found, case, told["found"], *_found_by(audit, usual, rows[case.id]))
+
+    setup = {
+        "dataset": plain_dataset(audit.dataset),
+        "out": str(audit.out),
+        "thresholds": usual.thresholds.tolist(),
+        "typical": usual.typical,
+        "least": audit.config.least,
+    }
+    work_on(audit, "looking for errors", Work(begin_judging, setup), wanted, take, len(cases))
 
 
-def _read(audit: _Audit, case: Case) -> _Read:
-    assert case.label is not None  # cases without one are not audited
-    check_pair(case)
-    label, geometry = read_label(case.label, audit.dataset)
-    probability = audit.predictions.of(case, label.shape, geometry).probability
-    label, probability = as_drawn(case, label, probability)
-    return _Read(label, probability, predicted_classes(probability), geometry)
+def _left(audit: UnderWay, usual: _Usual, row: int) -> dict[str, Any]:
+    """What of the second look at a case is still to do; empty if it is done."""
+    case = audit.cases[row]
+    scored, found = audit.has(CaseScore, case, *_scored_by(usual)), _found(audit, usual, row)
+    is_found = found is not None and are_there(audit.out, found.files)
+    if scored and is_found:
+        return {}
+    odds = {kind: float(values[row]) for kind, values in usual.ranking.odds.items()}
+    find = {"wrong": float(usual.ranking.wrong[row]), "odds": odds}
+    return {"scores": not scored, "find": None if is_found else find}
+
+
+def _found(audit: UnderWay, usual: _Usual, row: int) -> Found | None:
+    """What was found in a case; None if that is not known."""
+    if usual.ranking.wrong[row] < audit.config.least:
+        return Found()
+    found: Found | None = audit.get(Found, audit.cases[row], *_found_by(audit, usual, row))
+    return found
+
+
+def _scored_by(usual: _Usual) -> tuple[object, ...]:
+    return (usual.thresholds.tolist(),)
+
+
+def _found_by(audit: UnderWay, usual: _Usual, row: int) -> tuple[object, ...]:
+    """What findings depend on beside the case: its files' names too, which the worklist has."""
+    odds = [(kind, float(values[row])) for kind, values in usual.ranking.odds.items()]
+    image = [str(path) for path in audit.cases[row].image]
+    return image, float(usual.ranking.wrong[row]), odds, usual.typical, audit.config.least
+
+
+def _draw(audit: UnderWay, usual: _Usual) -> None:
+    """Pictures of the surest findings of the most suspicious cases."""
+    left, wanted, total = audit.config.pictures, [], 0
+    by: dict[str, tuple[object, ...]] = {}
+    for row in usual.ranking.order:
+        case, found = audit.cases[row], _found(audit, usual, row)
+        assert found is not None, case.id
+        here = min(left, len(found.findings))
+        if not here:
+            continue
+        left, total = left - here, total + 1
+        by[case.id] = (*_found_by(audit, usual, row), here)
+        drawn: Drawn | None = audit.get(Drawn, case, *by[case.id])
+        if drawn is None or not are_there(audit.out, drawn.files):
+            wanted.append((case, {"findings": [plain_finding(finding) for finding in found.findings], "pictures": here}))
+    setup = {"dataset": plain_dataset(audit.dataset), "out": str(audit.out)}
+    work = Work(begin_drawing, setup)
+    work_on(audit, "drawing", work, wanted, lambda case, told: audit.put(Drawn, case, told, *by[case.id]), total)
+
+
+def _pictures(case: Case, found: Found, many: int) -> list[str]:
+    return [f"{case.id}-{finding.number}.png" for finding in found.findings[:many]]
+
+
+def _write(audit: UnderWay, usual: _Usual) -> dict[str, Any]:
+    """Writes what all cases came to, and removes what belongs to none."""
+    cases, out = audit.cases, audit.out
+    known = {case.id: _found(audit, usual, row) for row, case in enumerate(cases)}
+    found = {id: each for id, each in known.items() if each is not None}
+    flagged = {case.id for case, flag in zip(cases, usual.ranking.flagged, strict=True) if flag}
+    since = what_changed(audit.earlier, cases, audit.stamps, flagged) if audit.earlier else None
+    labels = {case.id: audit.results.get(Label, case.id, label_stamp(case)) for case in cases}
+    judged = Judged(
+        usual.ranking,
+        {case.id: audit.get(CaseScore, case, *_scored_by(usual)) for case in cases},
+        found,
+        {id: label.content for id, label in labels.items() if label},
+        usual.thresholds,
+        since,
+    )
+    summary = write_outcome(audit.dataset, cases, audit.predictions, out, audit.config, judged)
+    write_results(out / RESULTS, audit.results.lines(_lasting(audit, usual)))
+    left, pictures = audit.config.pictures, []
+    for row in usual.ranking.order:
+        pictures += _pictures(cases[row], found[cases[row].id], left)
+        left = max(0, left - len(found[cases[row].id].findings))
+    tidy(out, [id for id, each in found.items() if each.findings], pictures)
+    return summary
+
+
+def _lasting(audit: UnderWay, usual: _Usual) -> Iterator[tuple[type[Any], str, str]]:
+    """The results that a later audit may take over."""
+    planted = _planted_cases(audit.cases, audit.config)
+    for case in audit.cases:
+        yield Label, case.id, label_stamp(case)
+        yield Looked, case.id, audit.stamp(case)
+        yield CaseScore, case.id, audit.stamp(case, *_scored_by(usual))
+        if case.id in planted:
+            yield Planted, case.id, audit.stamp(case)
 
 
 def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]:
     """The cases that errors are planted into, drawn by a hash of their ids."""
     order = sorted((case.id for case in cases), key=lambda id: (derive(config.seed, "planted", id), id))
     return frozenset(order[: config.planted])
-
-
-def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
-    """What a suspicious label is suspected of: its surest finding's kind, else what the evidence speaks of most."""
-    if findings:
-        return findings[0].kind
-    odds = {kind: values[row] for kind, values in ranking.odds.items() if kind != "any"}
-    kind = max(odds, key=lambda kind: odds[kind], default="") if ranking.wrong[row] >= SUSPECTED else ""
-    return "boundary" if kind == "ragged" else kind
-
-
-def _draw(out: Path, case: Case, findings: Sequence[Finding], read: _Read, numbers: Numbers, proposed: Label) -> None:
-    """Writes pictures/CASE-NUMBER.png for each of the findings."""
-    if not findings:
-        return
-    image, geometry = read_image(case.image)
-    how = onto_label(Grid(image.shape[1:], geometry), case.image[0], case, read.label.shape, read.geometry)
-    image = turned(image, how)
-    for finding in findings:
-        picture = picture_of(finding, image, read.label, read.predicted, numbers, proposed, read.geometry.spacing)
-        with atomic_path(out / "pictures" / f"{case.id}-{finding.number}.png") as temporary:
-            temporary.write_bytes(picture)
-
-
-def _write_cases(audit: _Audit, ranking: Ranking, judged: _Judged, kinds: dict[str, str]) -> None:
-    rows, groups = [], GroupColumns(audit.cases)
-    for place, row in enumerate(ranking.order, start=1):
-        case = audit.cases[row]
-        score = judged.scores[case.id]
-        rows.append(
-            {
-                "rank": place,
-                "case": case.id,
-                "patient": case.patient,
-                "split": case.split,
-                "rater": case.rater or "",
-                "trusted": int(case.trusted),
-                "wrong": cell(float(ranking.wrong[row])),
-                "flagged": int(ranking.flagged[row]),
-                "kind": kinds[case.id],
-                "findings": len(judged.findings[case.id]),
-                "score": cell(float(ranking.score[row])),
-                "dice": cell(score.dice),
-                "self_confidence": cell(score.softmin),
-                "surprise": cell(score.surprise),
-                "seen": {True: 1, False: 0, None: ""}[audit.predictions.seen(case)],
-                **dict(zip(groups.names, groups.cells(case.id), strict=True)),
-            }
-        )
-    write_csv(audit.out / "cases.csv", rows[0], (row.values() for row in rows))

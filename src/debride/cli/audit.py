@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from debride.audit import AuditConfig
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_masks
-from debride.cli.options import Verbs, add_settings, add_trust, add_verify, given_settings, trust_of
+from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, given_settings, trust_of
 from debride.escapes import unshielded
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
 from debride.types import DataError
+from debride.words import some
 
 if TYPE_CHECKING:
     from debride.types import Case, Dataset
@@ -67,6 +68,21 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         choices=["majority", "staple"],
         help="where there are several raters, also write a data set with their consensus",
     )
+    add_jobs(parser)
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--shard",
+        type=_part,
+        metavar="K/N",
+        help="do only the K-th of N parts, on any machine that has the disk; the same command with --merge ends the audit",
+    )
+    parts.add_argument("--merge", action="store_true", help="end an audit whose parts were done with --shard")
+    parser.add_argument(
+        "--since",
+        type=Path,
+        metavar="AUDIT",
+        help="an earlier audit of this data set: predict and score only new and changed cases, and say what changed",
+    )
     add_settings(parser, AuditConfig, "audit")
     cross = parser.add_argument_group("cross-validation, without predictions")
     cross.add_argument(
@@ -84,10 +100,9 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
-    from debride.audit.audit_folder import check_output, claim_output
-    from debride.audit.passes import audit_dataset
+    from debride.audit.audit_folder import Part, check_output, held
+    from debride.audit.passes import audit_dataset, audit_part
     from debride.data.rater_choice import image_id
-    from debride.folders import exclusive
 
     if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
         raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
@@ -100,16 +115,40 @@ def answer(arguments: argparse.Namespace) -> int:
     if (arguments.identities or arguments.consensus) and not several:
         flag = "--identities" if arguments.identities else "--consensus"
         raise DataError(flag, "is for images with the labels of several raters, which this data set has not", "Leave it out.")
-    check_output(dataset, arguments.out, arguments.predictions or arguments.run_folder)
-    with exclusive(arguments.out):
-        claim_output(dataset, arguments.out)
+    check_output(dataset, arguments.out, arguments.predictions or arguments.run_folder, arguments.since)
+    _use_networks_since(arguments)
+    part = Part(*arguments.shard) if arguments.shard else None
+    how = {"jobs": arguments.jobs, "since": arguments.since}
+    with held(dataset, arguments.out, part):
         predictions, predicted = _predictions(arguments, dataset, cases, config)
+        if part:
+            _say_progress(arguments.out, audit_part(dataset, predicted, predictions, arguments.out, config, part, **how))
+            return 0
         if several:  # before the audit, whose report says that all is done
             _compare_raters(arguments, replace(dataset, cases=tuple(cases)), config)
-        summary = audit_dataset(dataset, predicted, predictions, arguments.out, config)
+        summary = audit_dataset(dataset, predicted, predictions, arguments.out, config, **how, merge=arguments.merge)
     _say(arguments.dataset, arguments.out, summary)
     share = summary["flagged"] / max(1, summary["cases"] - summary["trusted"])
     return int(arguments.fail_on is not None and share > arguments.fail_on)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, of, rest = (*text.split("/"), "", "")[:3]
+    if rest or not number.isdecimal() or not of.isdecimal() or not 1 <= int(number) <= int(of):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 1/8, 2/8 to 8/8")
+    return int(number), int(of)
+
+
+def _use_networks_since(arguments: argparse.Namespace) -> None:
+    """Lets an audit since an earlier one be by the networks of that one, if it had any, where nothing else is given."""
+    if arguments.since is None or arguments.predictions or arguments.run_folder:
+        return
+    from debride.audit.findings import read_record
+
+    runs = [Path(run) for run in read_record(arguments.since).about.get("predictions", {}).get("runs", [])]
+    if not runs:
+        raise DataError("--since", f"{arguments.since} is by predictions of a folder", "Give --predictions too.")
+    arguments.run_folder = runs[0].parent if len(runs) > 1 else runs[0]
 
 
 def _compare_raters(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> None:
@@ -135,7 +174,7 @@ def _predictions(
     arguments: argparse.Namespace, dataset: Dataset, cases: list[Case], config: AuditConfig
 ) -> tuple[Any, list[Case]]:
     """The predictions to audit by, and the cases that have one, in the order to look at them."""
-    from debride.audit.predictions import FolderPredictions, KeptPredictions, RunPredictions, cross_validate, open_predictions
+    from debride.audit.predictions import FolderPredictions, RunPredictions, cross_validate, open_predictions
     from debride.data.cache import cache_folder
     from debride.data.source_hashes import forget
 
@@ -143,6 +182,10 @@ def _predictions(
     given = given_settings(arguments, TrainConfig, dest="train_")
     device = given.get("device", "auto")
     if source is None:
+        if arguments.shard or arguments.merge:
+            flag = "--shard" if arguments.shard else "--merge"
+            remedy = "Give --predictions, or --run with the folder cross-validation/ of an audit."
+            raise DataError(flag, "is for predictions or networks that there are already", remedy)
         job = _job(arguments, dataset, config)
         if arguments.verify:
             forget(cache_folder(dataset.root, arguments.cache), dataset.root)
@@ -162,8 +205,7 @@ def _predictions(
     if isinstance(predictions, FolderPredictions):
         missing = set(predictions.missing)
         return predictions, [case for case in cases if case.id not in missing]
-    kept = KeptPredictions(predictions, arguments.out / "predictions", len(dataset.classes))
-    return kept, kept.order(cases)
+    return predictions, cases
 
 
 def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> Any:
@@ -189,6 +231,17 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
     )
 
 
+def _say_progress(out: Path, progress: Any) -> None:
+    """What is done of an audit in parts, and what comes next."""
+    print(f"{progress.looked} of {progress.cases} labels were looked at, {progress.judged} of {progress.cases} judged")
+    if progress.looked < progress.cases:
+        print("When all parts are done, give their commands again, or one with --merge in place of --shard.")
+    elif progress.judged < progress.cases:
+        print("When all parts are done, give the same command with --merge in place of --shard.")
+    else:
+        print(f"Give the same command with --merge in place of --shard: it writes {out / 'report.html'}.")
+
+
 def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
     """What was found, and where to look."""
     share, low, high = (f"{100 * value:.1f}" for value in (summary["share_wrong"], *summary["share_wrong_interval"]))
@@ -197,6 +250,11 @@ def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
     print(f"{counted} labels{trusted}, about {share} % wrong ({low} to {high} %), {summary['flagged']} flagged")
     for line in summary["noise"]:
         print(f"  {line}")
+    if since := summary.get("since"):
+        new, changed, gone = (len(since[name]) for name in ("new", "changed", "gone"))
+        print(f"  since {since['audit']}: {new} new, {changed} changed, {gone} gone, {since['unchanged']} unchanged")
+        if since["newly_flagged"]:
+            print(f"  newly flagged: {some([unshielded(id) for id in since['newly_flagged']], SHOWN)}")
     for line in summary["warnings"]:
         print(f"  Warning: {line}")
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:

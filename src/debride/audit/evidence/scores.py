@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from debride.audit.evidence.gains import TEMPERATURE
 from debride.audit.evidence.outlines import outline_biases, row_pieces
@@ -245,8 +244,8 @@ def _confident(p: Singles, thresholds: Reals) -> Labels:
 
 
 def _total(values: Floats) -> float:
-    """The sum of values, in single precision."""
-    return float(torch.from_numpy(single(values)).sum())
+    """The sum of values, in single precision, whatever the number of threads."""
+    return float(single(values).sum())
 
 
 def _gather(probability: Floats, at: Places) -> Singles:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Singles = npt.NDArray[np.float32]
 
@@ -15,6 +14,8 @@ def single(values: npt.NDArray[np.floating[Any]]) -> Singles:
     """Values as float32, the same array if they are; torch converts halves several times as fast as NumPy."""
     if values.dtype != np.float16:
         return np.asarray(values, np.float32)
+    import torch  # where there are no halves it is not loaded
+
     halves = np.ascontiguousarray(values)
     return np.asarray(torch.from_numpy(halves if halves.flags.writeable else halves.copy()).float().numpy(), np.float32)
 

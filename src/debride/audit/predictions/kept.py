@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from debride.audit.predictions.nnunet_maps import read_map
-from debride.audit.predictions.sources import Prediction, RunPredictions, onto_label
-from debride.data.pairs import image_grid
-from debride.data.pixels.images import hash_of
-from debride.files import atomic_path
-from debride.types import Case, Geometry
+from debride.audit.predictions.case_files import Prediction, PredictionFiles, read_prediction
+from debride.audit.predictions.sources import Predictions, RunPredictions
+from debride.case_work import stamp_of
+from debride.data.pairs import check_pair
+from debride.data.pixels.images import files_of, read_header
+from debride.files import atomic_path, content_hash, writing
+from debride.progress import track
+from debride.types import Case, Dataset, Geometry
 
 
 class KeptPredictions:
     """``RunPredictions`` that predict every case once: in ``folder`` as CASE.npz, which ``FolderPredictions`` reads too, in
-    steps of 1/255. Each file has a stamp of its image and of the network; where that differs the case is predicted again."""
+    steps of 1/255. Each file has a stamp of its image, its label and the network; where that differs the case is predicted
+    again. What is in the folder ``earlier`` with the same stamp is taken from there."""
 
-    def __init__(self, source: RunPredictions, folder: Path, classes: int) -> None:
+    def __init__(self, source: RunPredictions, folder: Path, dataset: Dataset, earlier: Path | None = None) -> None:
         self.about: dict[str, Any] = source.about
-        self._source, self._folder, self._classes = source, folder, classes
+        self._source, self._folder, self._dataset, self._earlier = source, folder, dataset, earlier
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case, from the disk if it is there."""
-        path = self._folder / f"{case.id}.npz"
-        how = onto_label(image_grid(case), case.image[0], case, shape, geometry)
-        stamp = hash_of(case.image, self._source.made_by(case), *([repr(how)] if how.changes else []))
-        if _stamp(path) != stamp:
-            probability = self._source.of(case, shape, geometry).probability
-            steps = np.empty(probability.shape, np.uint8)
-            for number, share in enumerate(probability):
-                steps[number] = np.rint(share.astype(np.float32, copy=False) * 255)
-            with atomic_path(path) as temporary:
-                np.savez_compressed(temporary, probabilities=steps, stamp=np.array(stamp))
-        return Prediction(read_map(path, self._classes, shape)[0], False)
+        self.make([case])
+        return read_prediction(self.files(case), self._dataset, case, shape, geometry)
 
-    def order(self, cases: Sequence[Case]) -> list[Case]:
-        """The cases grouped by the run that predicts them."""
-        return self._source.order(cases)
+    def files(self, case: Case) -> PredictionFiles:
+        """The file of a case."""
+        return PredictionFiles(self._folder / f"{case.id}.npz", kept=True)
+
+    def stamp(self, case: Case) -> str:
+        """By the network's weights, and by name, size and date of image and label."""
+        assert case.label is not None, case.id
+        return content_hash([], self._source.made_by(case), stamp_of(files_of([*case.image, case.label])))
+
+    def make(self, cases: Sequence[Case]) -> None:
+        """Predicts those of the cases whose files are not there, run by run."""
+        missing = [case for case in self._source.order(cases) if not self._is_there(case)]
+        with track("predicting", len(missing)) as show:
+            for done, case in enumerate(missing, start=1):
+                self._predict(case)
+                show(done)
 
     def seen(self, case: Case) -> bool | None:
         """Whether the case's run was trained on a label of its image."""
@@ -49,6 +58,47 @@ class KeptPredictions:
     def seen_patient(self, case: Case) -> bool | None:
         """Whether the case's run was trained on another image of its patient."""
         return self._source.seen_patient(case)
+
+    def _is_there(self, case: Case) -> bool:
+        """Whether a case is predicted, perhaps by an earlier audit."""
+        path, stamp = self.files(case).read, self.stamp(case)
+        if _stamp(path) == stamp:
+            return True
+        earlier = self._earlier / path.name if self._earlier else None
+        if earlier is None or _stamp(earlier) != stamp:
+            return False
+        _link(earlier, path)
+        return True
+
+    def _predict(self, case: Case) -> None:
+        assert case.label is not None, case.id
+        check_pair(case)
+        grid = read_header(case.label).grid
+        probability = self._source.of(case, grid.shape, grid.geometry).probability
+        steps = np.empty(probability.shape, np.uint8)
+        for number, share in enumerate(probability):
+            steps[number] = np.rint(share.astype(np.float32, copy=False) * 255)
+        with atomic_path(self.files(case).read) as temporary:
+            np.savez_compressed(temporary, probabilities=steps, stamp=np.array(self.stamp(case)))
+
+
+def kept_predictions(
+    predictions: Predictions | RunPredictions, folder: Path, dataset: Dataset, earlier: Path | None = None
+) -> Predictions:
+    """Predictions that lie in files: those of networks as ``KeptPredictions`` in a folder, and others as they are."""
+    return KeptPredictions(predictions, folder, dataset, earlier) if isinstance(predictions, RunPredictions) else predictions
+
+
+def _link(source: Path, target: Path) -> None:
+    """Gives a file a second name; copies it where the disk has no such names."""
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(source, temporary)
 
 
 def _stamp(path: Path) -> str:

@@ -9,29 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from debride.audit.evidence import predicted_classes
-from debride.audit.predictions.nnunet_maps import (
-    MAPS,
-    SOME_FOLD,
-    is_map,
-    mirrored,
-    placed_map,
-    prediction_folders,
-    read_map,
-    soften,
-)
+from debride.audit.predictions.case_files import Prediction, PredictionFiles, onto_label, read_prediction
+from debride.audit.predictions.nnunet_maps import MAPS, SOME_FOLD, prediction_folders
 from debride.audit.tasks import refuse_task
+from debride.case_work import stamp_of
 from debride.data.formats.names import name_of
-from debride.data.masks.predicted import read_predicted
 from debride.data.pairs import image_grid
 from debride.data.pixels import find_pixels, is_hidden
-from debride.data.pixels.images import is_image, read_header, read_values, suffix
+from debride.data.pixels.images import files_of, is_image, suffix
 from debride.data.rater_choice import image_id
-from debride.data.same_grid import Grid, Turn, turn_onto, turned
+from debride.data.same_grid import turned
 from debride.files import content_hash, read_json
 from debride.plugins import NOTHING, Trust
 from debride.records import read_as
@@ -49,16 +38,6 @@ NOTE = "predictions.json"
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a network says of one case: ``probability`` (K, *S), float32 or float16, on the label's grid, summing to one over
-    the classes (and perhaps memory-mapped, read-only). ``hard`` says that it was made from a mask, which says nothing of how
-    sure the network was."""
-
-    probability: npt.NDArray[Any]
-    hard: bool
-
-
-@dataclass(frozen=True)
 class Note:
     """What predictions.json holds: the ids of the cases whose labels the network was trained on."""
 
@@ -72,6 +51,15 @@ class Predictions(Protocol):
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case whose label has this shape and geometry. Raises DataError naming the file."""
+
+    def files(self, case: Case) -> PredictionFiles:
+        """The files that hold the prediction of a case."""
+
+    def stamp(self, case: Case) -> str:
+        """Tells whether the prediction of a case is still the same."""
+
+    def make(self, cases: Sequence[Case]) -> None:
+        """Sees to it that the files of these cases are there."""
 
     def seen(self, case: Case) -> bool | None:
         """Whether the network was trained on a label of the case's image; None where that cannot be told."""
@@ -126,7 +114,7 @@ class FolderPredictions:
         self.about = {
             "source": "folder",
             "folder": str(folder.resolve()),
-            "files": dict(Counter(suffix(read) for read, _ in self._files.values())),
+            "files": dict(Counter(suffix(files.read) for files in self._files.values())),
             "folds": sorted({fold for fold in self._fold.values() if fold}),
             "missing": len(self.missing),
             "of_no_case": len(extra),
@@ -136,22 +124,19 @@ class FolderPredictions:
         """The prediction of a case, checked against its label's shape and geometry."""
         if case.id not in self._files:
             raise DataError(self.folder, f"has no prediction for the case {case.id}", "Predict it too, or leave it out.")
-        path, mask = self._files[case.id]
-        classes = len(self._dataset.classes)
-        if not is_map(path):
-            ids, own = read_predicted(path, self._dataset)
-            how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
-            return Prediction(soften(turned(ids, how), classes), True)
-        stored, grid = (None, read_header(mask).grid) if mask else placed_map(path, shape)
-        how = onto_label(grid, mask or path, case, shape, geometry)
-        probability, hard = read_map(path, classes, grid.shape, stored)
-        turn = mirrored(probability, _foreground(mask, self._dataset)) if mask else None
-        if turn:
-            remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
-            raise DataError(path, f"lies otherwise than its mask {mask and mask.name}: it would agree if {turn}", remedy)
-        if hard:
-            probability = soften(predicted_classes(probability), classes)
-        return Prediction(turned(probability, how), hard)
+        return read_prediction(self._files[case.id], self._dataset, case, shape, geometry)
+
+    def files(self, case: Case) -> PredictionFiles:
+        """The file that is read of a case, and the mask beside a map."""
+        return self._files[case.id]
+
+    def stamp(self, case: Case) -> str:
+        """By name, size and date of its files."""
+        files = self._files[case.id]
+        return stamp_of(part for path in (files.read, files.mask) if path for part in _parts(path))
+
+    def make(self, cases: Sequence[Case]) -> None:
+        """All are there."""
 
     def seen(self, case: Case) -> bool | None:
         """False for a case of nnU-Net's cross-validation, True in ``fold_all``; else as predictions.json says."""
@@ -324,7 +309,12 @@ def _is_prediction(path: Path) -> bool:
     return (is_image(path) or suffix(path) in MAPS) and not is_hidden(path) and path.is_file()
 
 
-def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
+def _parts(path: Path) -> tuple[Path, ...]:
+    """A file and all that belong to it."""
+    return (path,) if suffix(path) in MAPS else files_of([path])
+
+
+def _chosen(paths: Sequence[Path]) -> PredictionFiles:
     """The file of a case that is read, and where it is a map the mask beside it."""
     maps = [path for path in paths if suffix(path) in MAPS]
     pictures = [path for path in paths if suffix(path) not in MAPS]
@@ -332,7 +322,7 @@ def _chosen(paths: Sequence[Path]) -> tuple[Path, Path | None]:
     for same in (maps, masks):
         if len(same) > 1:
             raise DataError(same[1], f"predicts the same case as {same[0].name}", "Keep one of the two.")
-    return (maps[0], masks[0] if masks else None) if maps else (masks[0], None)
+    return PredictionFiles(maps[0], masks[0] if masks else None) if maps else PredictionFiles(masks[0])
 
 
 def _noted(path: Path) -> tuple[str, ...] | None:
@@ -340,17 +330,6 @@ def _noted(path: Path) -> tuple[str, ...] | None:
     if not path.exists() and not path.is_symlink():
         return None
     return read_as(Note, read_json(path), path, 'Write {"trained_on": ["case1", "case2"]}.').trained_on
-
-
-def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
-    background = [raw for raw, id in dataset.values.items() if id == 0] or [0]
-    return ~np.isin(read_values(mask, dataset.palette)[0], background)
-
-
-def onto_label(own: Grid, path: Path, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Turn:
-    """How what lies on the grid of a file is turned to lie as the label of its case, whose shape and geometry are given."""
-    assert case.label is not None, case.id
-    return turn_onto(own, Grid(shape, geometry), path, "its label", case.label)
 
 
 def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:

@@ -23,6 +23,9 @@ SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadabl
 
 FOLDER = "worklist"
 
+WORKLIST_ENDINGS = (".mrk.json", ".nii.gz", ".txt")
+"""Of the files that a case has in the folder."""
+
 COLUMNS = ("case", "image", "number", "kind", "class", "confidence", "severity", "x", "y", "z", "r_mm", "a_mm", "s_mm")
 """Of worklist.csv. ``x y z`` is the voxel or pixel index from 0, x along the last array axis; the mm are NIfTI's world
 coordinates (to the right, to the front, to the head), empty for pictures without them."""

@@ -8,14 +8,16 @@ looked at one by one (validation, evaluation, audit) it is known in the whole im
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.cache import Prepared
 from debride.types import IGNORE, Case, DataError, Dataset
 from debride.words import some
+
+if TYPE_CHECKING:
+    from debride.data.cache import Prepared  # which loads torch
 
 Label = npt.NDArray[np.uint8]
 Floats = npt.NDArray[Any]

@@ -1,0 +1,78 @@
+"""The prediction of one case, read from its files. No network is needed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.audit.evidence import predicted_classes
+from debride.audit.predictions.nnunet_maps import is_map, mirrored, placed_map, read_map, soften
+from debride.data.masks.predicted import read_predicted
+from debride.data.pixels.images import read_header, read_values
+from debride.data.same_grid import Grid, Turn, turn_onto, turned
+from debride.types import Case, DataError, Dataset, Geometry
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one case: ``probability`` (K, *S), float32 or float16, on the label's grid, summing to one over
+    the classes (and perhaps memory-mapped, read-only). ``hard`` says that it was made from a mask, which says nothing of how
+    sure the network was."""
+
+    probability: npt.NDArray[Any]
+    hard: bool
+
+
+@dataclass(frozen=True)
+class PredictionFiles:
+    """The files of a case: the one that is ``read``, and where that is a map the ``mask`` beside it, which tells where it lies.
+    What a network of ours said is ``kept``, and is never taken for a mask, however sure it was."""
+
+    read: Path
+    mask: Path | None = None
+    kept: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON, for ``from_plain``."""
+        return {"read": str(self.read), "mask": self.mask and str(self.mask), "kept": self.kept}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> PredictionFiles:
+        """What ``plain`` made."""
+        return cls(Path(plain["read"]), plain["mask"] and Path(plain["mask"]), plain["kept"])
+
+
+def read_prediction(
+    files: PredictionFiles, dataset: Dataset, case: Case, shape: tuple[int, ...], geometry: Geometry
+) -> Prediction:
+    """The prediction of a case, checked against the shape and geometry of its label. Raises DataError naming the file."""
+    path, mask, classes = files.read, files.mask, len(dataset.classes)
+    if not is_map(path):
+        ids, own = read_predicted(path, dataset)
+        how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
+        return Prediction(soften(turned(ids, how), classes), True)
+    stored, grid = (None, read_header(mask).grid) if mask else placed_map(path, shape)
+    how = onto_label(grid, mask or path, case, shape, geometry)
+    probability, hard = read_map(path, classes, grid.shape, stored)
+    turn = mirrored(probability, _foreground(mask, dataset)) if mask else None
+    if turn:
+        remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
+        raise DataError(path, f"lies otherwise than its mask {mask and mask.name}: it would agree if {turn}", remedy)
+    if hard and not files.kept:
+        probability = soften(predicted_classes(probability), classes)
+    return Prediction(turned(probability, how), hard and not files.kept)
+
+
+def onto_label(own: Grid, path: Path, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Turn:
+    """How what lies on the grid of a file is turned to lie as the label of its case, whose shape and geometry are given."""
+    assert case.label is not None, case.id
+    return turn_onto(own, Grid(shape, geometry), path, "its label", case.label)
+
+
+def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
+    background = [raw for raw, id in dataset.values.items() if id == 0] or [0]
+    return ~np.isin(read_values(mask, dataset.palette)[0], background)
