@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from debride.files import append_jsonl, content_hash, read_jsonl, write_csv, writing
+from debride.files import append_jsonl, content_hash, growing_jsonl, read_jsonl, write_csv, writing
 from debride.folders import exclusive, is_empty, removed_if_unused
 from debride.records import Count, Name, read_as
 from debride.types import DataError
@@ -40,6 +40,7 @@ class CaseWork:
 
     folder: Path
     keep_going: bool
+    _record: Callable[[Any], None]
     left_out: dict[str, DataError] = field(default_factory=dict)
     _done: dict[str, DoneCase] = field(default_factory=dict)
 
@@ -55,6 +56,10 @@ class CaseWork:
             self.left_out[case] = error
             return None
 
+    def knows(self, case: str) -> bool:
+        """Whether a case was done, whatever became of its files since."""
+        return case in self._done
+
     def is_done(self, case: str, stamp: str) -> bool:
         """Whether a case with this stamp was done, and all its files are there as they were written."""
         done = self._done.get(case)
@@ -67,7 +72,7 @@ class CaseWork:
     def done(self, case: str, stamp: str, files: Iterable[Path] = (), result: Any = None) -> None:
         """Records a case whose ``files`` are written, or that came to a ``result``."""
         self._done[case] = DoneCase(case, stamp, _sizes(self.folder, [file.name for file in files]), result)
-        append_jsonl(self.folder / UNFINISHED, asdict(self._done[case]))
+        self._record(asdict(self._done[case]))
 
 
 @contextmanager
@@ -80,13 +85,14 @@ def case_work(out: Path, made_by: Mapping[str, Any], *, resume: bool = False, ke
     """
     with removed_if_unused(out), exclusive(out):
         done = _begin(out, dict(made_by), resume)
-        work = CaseWork(out, keep_going, _done=done)
-        try:
-            yield work
-        except BaseException:
-            if not work._done:  # nothing to go on with
-                (out / UNFINISHED).unlink(missing_ok=True)
-            raise
+        with growing_jsonl(out / UNFINISHED) as record:
+            work = CaseWork(out, keep_going, record, _done=done)
+            try:
+                yield work
+            except BaseException:
+                if not work._done:  # nothing to go on with
+                    (out / UNFINISHED).unlink(missing_ok=True)
+                raise
         with writing(out):
             write_left_out(out, work.left_out)
             if not work.left_out:

@@ -64,18 +64,20 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_files(target: Path) -> Iterator[Path]:
+def atomic_files(target: Path, *, flush: bool = True) -> Iterator[Path]:
     """A path of the same name in a temporary folder beside ``target``, for a file that others may belong to.
 
     When the block ends without an error, what was written there is flushed to the disk and moved: other files first, the one
-    that names them last. Raises DataError as ``atomic_path`` does.
+    that names them last. Without ``flush`` it is only moved: for one of many files of a folder that is temporary itself, whose
+    others are not flushed either. Raises DataError as ``atomic_path`` does.
     """
     with writing(target), temporary_folder(target) as folder:
         path = folder / target.name
         yield path
         for file in (*sorted(beside for beside in folder.iterdir() if beside != path), path):
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
+            if flush:
+                with file.open("rb+") as opened:
+                    os.fsync(opened.fileno())
             file.replace(target.parent / file.name)
 
 

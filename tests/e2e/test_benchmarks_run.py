@@ -35,6 +35,7 @@ ALONE: dict[str, list[str]] = {
     "augment_speed": ["--repeats", "1", "--smallest"],
     "forecast": ["--methods", "ce", "--epochs", "2", "--steps", "8", "--heard", "0"],
     "label_state_cost": ["--cases", "3", "--side", "16", "--repeats", "1"],
+    "jobs_speed": ["--smallest"],
     "fast_steps": ["--smallest", "--networks", "unet"],
     "large_volume": ["--shape", "12", "24", "24", "--patch", "16", "16", "16", "--folder", "{out}"],
     "lidc_centres": ["{data}/lidc", "{out}/centres", "--side", "16"],

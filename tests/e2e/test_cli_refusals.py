@@ -302,7 +302,7 @@ def test_a_mistake_of_ours_leaves_its_traceback_in_a_file(
     def broken(*arguments: object, **more: object) -> None:
         raise ZeroDivisionError("something of ours")
 
-    monkeypatch.setattr("debride.data.check.find_problems", broken)
+    monkeypatch.setattr("debride.data.check.check_dataset", broken)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     answer = debride("check", trained / "data")
     (file,) = tmp_path.iterdir()

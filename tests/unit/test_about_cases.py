@@ -14,9 +14,10 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, save_json, save_png, save_rows
 
 from debride.data.check import find_problems
-from debride.data.copy import copy_dataset
-from debride.data.formats import NewLabels, find_format
+from debride.data.copy import copy_by, copy_dataset, copying_images
 from debride.data.open import open_dataset
+from debride.data.plain import plain_dataset
+from debride.execute import Work
 from debride.types import Case, DataError, Dataset
 
 
@@ -121,10 +122,8 @@ def test_groups_of_classified_images(tmp_path: Path) -> None:
     )
     source = open_dataset(root)
     assert [case.groups for case in source.cases] == [(("site", site),) for site in "XXYY"]
-    (tmp_path / "copy").mkdir()
     targets = {case.id: case.target for case in source.cases}
-    labels = NewLabels(lambda case, path: path, targets, lambda done, total: None)
-    find_format("table").write(source, tmp_path / "copy", labels)
+    copy_by(source, tmp_path / "copy", Work(copying_images, plain_dataset(source)), classes=targets)
     assert said(open_dataset(tmp_path / "copy")) == said(source)
 
 

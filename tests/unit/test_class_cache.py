@@ -21,11 +21,10 @@ from debride.data.classes import class_cache
 from debride.data.classes.class_cache import (
     PreparedClasses,
     flat_images,
-    image_sizes,
     network_input,
     prepare_classes,
-    working_size,
 )
+from debride.data.classes.eight_bits import image_sizes, working_size
 from debride.data.open import open_dataset
 from debride.data.pixels import arrays
 from debride.types import IGNORE, Case, DataError

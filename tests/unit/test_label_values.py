@@ -13,8 +13,9 @@ from scipy import ndimage
 from tests.datasets import save_nifti, save_png
 from tests.pictures import disc, save_raw_png
 
-from debride.data.instances import Numbering
-from debride.data.open import infer_legend, open_dataset
+from debride.data.instances import Numbering, numbered
+from debride.data.legend import infer_legend
+from debride.data.open import open_dataset, stop
 from debride.data.pixels.images import read_label, read_values, write_label
 from debride.types import IGNORE, DataError, Dataset, Geometry
 
@@ -110,7 +111,7 @@ def test_touching_objects_in_sixteen_bits() -> None:
         label = np.zeros((10, 60), np.uint16)
         for number in range(count):
             label[2:8, number * 6 : number * 6 + 6] = number + 1
-        numbering.add(label)
+        numbering.add(numbered(label, np.unique(label).tolist()))
     assert numbering.certain
 
 
@@ -133,7 +134,7 @@ def organs(parts: int, kind: type = np.uint8) -> Any:
 def test_classes_are_no_numbered_objects(labels: list[Any]) -> None:
     numbering = Numbering()
     for label in labels:
-        numbering.add(np.asarray(label, np.uint8))
+        numbering.add(numbered(np.asarray(label, np.uint8), np.unique(np.asarray(label, np.uint8)).tolist()))
     assert not numbering.certain
 
 
@@ -141,11 +142,11 @@ def test_white_of_one_bit_is_white_of_eight(tmp_path: Path) -> None:
     mask = disc(16, 8, 8, 4)
     save_png(tmp_path / "a.png", mask)
     save_png(tmp_path / "b.png", (mask * 255).astype(np.uint8))
-    legend = infer_legend(tmp_path, [tmp_path / "a.png", tmp_path / "b.png"])
+    legend = infer_legend(tmp_path, [tmp_path / "a.png", tmp_path / "b.png"], stop)
     assert legend.values == {0: 0, 1: 1, 255: 1}
     save_png(tmp_path / "c.png", mask.astype(np.uint8))
     with pytest.raises(DataError, match="does not tell the classes"):
-        infer_legend(tmp_path, [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"])
+        infer_legend(tmp_path, [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"], stop)
 
 
 @pytest.mark.parametrize("bits", [2, 4])

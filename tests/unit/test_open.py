@@ -12,7 +12,8 @@ import pytest
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, save_json, save_png
 
 from debride.data.formats import FORMATS
-from debride.data.open import infer_legend, open_dataset, subset, unused_trusted
+from debride.data.legend import infer_legend
+from debride.data.open import open_dataset, stop, subset, unused_trusted
 from debride.data.pixels.images import read_label
 from debride.types import IGNORE, Case, DataError, Dataset
 
@@ -65,7 +66,7 @@ def test_classes_are_inferred_from_all_masks_together(
     paths = [tmp_path / f"{value}.png" for value in values]
     for path, value in zip(paths, values, strict=True):
         save_png(path, np.full((3, 3), value, np.uint8))
-    legend = infer_legend(tmp_path, paths)
+    legend = infer_legend(tmp_path, paths, stop)
     assert (legend.classes, legend.values, legend.ignore) == (classes, mapping, None)
 
 
@@ -73,7 +74,7 @@ def test_classes_are_inferred_from_all_masks_together(
 def test_classes_that_cannot_be_inferred(tmp_path: Path, values: list[int]) -> None:
     save_png(tmp_path / "a.png", np.array([values], np.uint8))
     with pytest.raises(DataError, match="Describe the labels in"):
-        infer_legend(tmp_path, [tmp_path / "a.png"])
+        infer_legend(tmp_path, [tmp_path / "a.png"], stop)
 
 
 def test_the_file_with_the_rarest_value_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, with_flags
+from debride.cli.options import Verbs, add_jobs, with_flags
 from debride.escapes import one_line
 from debride.types import DataError
 
@@ -23,26 +23,26 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="where nothing is wrong, list the checksums of all files in B2SUMS in the data set's folder, or renew the list; "
         "every verb verifies the files by it from then on",
     )
+    add_jobs(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
 
 def answer(arguments: argparse.Namespace) -> int:
     """Prints every problem of a data set; 1 if there are any."""
-    from debride.data.check import Problem, find_problems
+    from debride.data.check import Problem, check_dataset
     from debride.data.formats.about_cases import about_words
     from debride.data.label_kinds import LABEL_KINDS
-    from debride.data.open import open_dataset, unused_trusted
+    from debride.data.open import unused_trusted
     from debride.progress import track
 
     options = {**dataset_options(arguments), "checksums": not arguments.write_checksums}
     with track("checking", None) as show:
-        problems = find_problems(arguments.dataset, **options, progress=lambda done, _: show(done))
-    dataset, note = None, None
+        checked = check_dataset(arguments.dataset, **options, jobs=arguments.jobs, progress=lambda done, _: show(done))
+    dataset, problems = checked.dataset, list(checked.problems)
+    note = LABEL_KINDS[dataset.task].note(dataset) if dataset else None
     try:
-        dataset = open_dataset(arguments.dataset, **options, report=lambda problem: None)
-        note = LABEL_KINDS[dataset.task].note(dataset)
-        if arguments.trusted is not None and (unused := unused_trusted(arguments.trusted, dataset)):
+        if dataset and arguments.trusted is not None and (unused := unused_trusted(arguments.trusted, dataset)):
             problems.append(Problem(unused.where, unused.problem, unused.remedy))
     except DataError:
         if not problems:

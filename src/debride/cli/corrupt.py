@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, add_jobs
 from debride.types import DataError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         choices=["train", "val", "test"],
         help="splits to corrupt (default: train val)",
     )
+    add_jobs(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
@@ -74,6 +75,7 @@ def _corrupt_masks(dataset: Dataset, arguments: argparse.Namespace, parameters: 
             share=arguments.share,
             splits=arguments.splits,
             target_dice=arguments.dice,
+            jobs=arguments.jobs,
             progress=lambda done, _: show(done),
         )
     dice = "undefined" if report["mean_dice"] is None else f"{report['mean_dice']:.3f}"
@@ -104,6 +106,7 @@ def _corrupt_classes(dataset: Dataset, arguments: argparse.Namespace, parameters
             seed=arguments.seed,
             splits=arguments.splits,
             features=lambda: flat_images(dataset, arguments.splits),
+            jobs=arguments.jobs,
             progress=lambda done, _: show(done),
         )
     print(

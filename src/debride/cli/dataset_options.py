@@ -53,7 +53,7 @@ def open_from(arguments: argparse.Namespace) -> Dataset:
     """The data set that the arguments name."""
     from debride.data.open import open_dataset
 
-    return open_dataset(arguments.dataset, **dataset_options(arguments))
+    return open_dataset(arguments.dataset, jobs=getattr(arguments, "jobs", 1), **dataset_options(arguments))
 
 
 def open_masks(arguments: argparse.Namespace) -> Dataset:

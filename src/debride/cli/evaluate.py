@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_keep_going, tell_left_out
+from debride.cli.options import Verbs, add_jobs, add_keep_going, tell_left_out
 from debride.types import DataError
 
 
@@ -22,6 +22,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the evaluation in --out that was cut off")
     add_keep_going(parser)
+    add_jobs(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
@@ -33,7 +34,7 @@ def answer(arguments: argparse.Namespace) -> int:
     dataset = open_from(arguments)
     left_out: list[DataError] = []
     leave_out = left_out.append if arguments.keep_going else None
-    options = {"splits": tuple(arguments.splits), "leave_out": leave_out, "resume": arguments.resume}
+    options = {"splits": tuple(arguments.splits), "leave_out": leave_out, "resume": arguments.resume, "jobs": arguments.jobs}
     EVALUATIONS[dataset.task](arguments.predictions, dataset, arguments.out, **options)
     print((arguments.out / "summary.md").read_text())
     return tell_left_out(left_out, arguments.out, "Mend the cause and use --resume.")

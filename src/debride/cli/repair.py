@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from debride.cli.dataset_options import add_dataset_options, open_masks
-from debride.cli.options import Verbs
+from debride.cli.options import Verbs, add_jobs
 from debride.progress import track
 from debride.types import DataError
 
@@ -35,6 +35,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--allow-removal", action="store_true", help="objects and classes may disappear from a label")
     parser.add_argument("--trusted-too", action="store_true", help="change trusted cases too")
     parser.add_argument("--rare", type=int, metavar="N", help="a class in fewer cases than this is rare (default: 5, or 2 %%)")
+    add_jobs(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
@@ -47,7 +48,13 @@ def answer(arguments: argparse.Namespace) -> int:
         if arguments.audit is not None or arguments.accept or arguments.decisions:
             raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
         with track("restoring", None) as show:
-            counts = reverse(arguments.dataset, arguments.out, format=arguments.format, progress=lambda done, _: show(done))
+            counts = reverse(
+                arguments.dataset,
+                arguments.out,
+                format=arguments.format,
+                jobs=arguments.jobs,
+                progress=lambda done, _: show(done),
+            )
         print(f"{arguments.out}: {', '.join(f'{value} {name}' for name, value in counts.items())}")
         return 0
     if arguments.audit is None:
@@ -66,7 +73,9 @@ def answer(arguments: argparse.Namespace) -> int:
         rare=arguments.rare,
     )
     with track("repairing", len(dataset.cases)) as show:
-        summary = repair(dataset, arguments.audit, arguments.out, accept, progress=lambda done, _: show(done))
+        summary = repair(
+            dataset, arguments.audit, arguments.out, accept, jobs=arguments.jobs, progress=lambda done, _: show(done)
+        )
     print(_repaired(arguments.out, summary))
     return 0
 

@@ -1,4 +1,4 @@
-"""``find_problems``: everything that is wrong with the files of a data set, each with its remedy."""
+"""``check_dataset``: everything that is wrong with the files of a data set, each with its remedy."""
 
 from __future__ import annotations
 
@@ -23,11 +23,27 @@ class Problem:
     remedy: str
 
 
-def find_problems(path: Path | str, progress: Callable[[int, int], None] | None = None, **options: Any) -> list[Problem]:
-    """All problems of a data set, in the order in which they were found; empty if it is sound.
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a data set: its ``problems`` in the order in which they were found, and the data set as far as it could
+    be opened, None where it could not."""
 
-    ``options`` are those of ``open_dataset``. Every image and label is read, one case at a time; ``progress`` receives the
-    number of cases done and their total. Nothing is raised for what is wrong with the data.
+    problems: list[Problem]
+    dataset: Dataset | None
+
+
+def find_problems(path: Path | str, progress: Callable[[int, int], None] | None = None, **options: Any) -> list[Problem]:
+    """The problems that ``check_dataset`` finds; empty if the data set is sound."""
+    return check_dataset(path, progress, **options).problems
+
+
+def check_dataset(
+    path: Path | str, progress: Callable[[int, int], None] | None = None, *, jobs: int = 1, **options: Any
+) -> Checked:
+    """A data set with all its problems.
+
+    ``options`` are those of ``open_dataset``. Every image and label is read, by so many processes, each one case at a time;
+    ``progress`` receives the number of cases done and their total. Nothing is raised for what is wrong with the data.
     """
     problems: dict[Problem, None] = {}
 
@@ -35,13 +51,13 @@ def find_problems(path: Path | str, progress: Callable[[int, int], None] | None 
         problems.setdefault(Problem(problem.where, problem.problem, problem.remedy))
 
     try:
-        dataset = open_dataset(path, report=report, **options)
+        dataset = open_dataset(path, report=report, jobs=jobs, **options)
     except DataError as problem:
         report(problem)
-        return list(problems)
+        return Checked(list(problems), None)
     _check_splits(dataset, report)
-    LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None))
-    return list(problems)
+    LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None), jobs)
+    return Checked(list(problems), dataset)
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

@@ -13,10 +13,10 @@ from debride.types import Dataset
 
 @dataclass(frozen=True)
 class LabelKind:
-    """The labels of one task: ``check`` reports what is wrong with them; ``images`` says in words what a data set has,
-    ``counts`` how many; ``note`` what training will ask for (None: nothing)."""
+    """The labels of one task: ``check`` reports what is wrong with them, looked at by so many processes; ``images`` says in
+    words what a data set has, ``counts`` how many; ``note`` what training will ask for (None: nothing)."""
 
-    check: Callable[[Dataset, Report, Callable[[int, int], None]], None]
+    check: Callable[[Dataset, Report, Callable[[int, int], None], int], None]
     images: Callable[[Dataset], str]
     counts: Callable[[Dataset], str]
     note: Callable[[Dataset], str | None]

@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from debride.data.checksums import report_unlisted, verify
-from debride.data.formats import FORMATS, Format, Layout, Legend, Report, detect_format, find_format
+from debride.data.formats import FORMATS, Format, Layout, Report, detect_format, find_format
 from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
 from debride.data.formats.names import meeting, plain
-from debride.data.instances import Numbering
+from debride.data.legend import infer_legend
 from debride.data.links import unfetched
 from debride.data.patients import hint_at_patients, patient_of
 from debride.data.pixels import unread_endings
-from debride.data.pixels.images import endings, read_header, read_values
-from debride.data.pixels.palettes import BLACK, find_palette
+from debride.data.pixels.images import endings, read_header
+from debride.data.pixels.palettes import find_palette
 from debride.data.rater_choice import image_id
 from debride.data.splits import joined, split_by_patient
 from debride.files import read_text
 from debride.notes import note
 from debride.records import not_a_name
 from debride.rng import derive
-from debride.types import Case, DataError, Dataset, Palette, Split, TaskName
+from debride.types import Case, DataError, Dataset, Split, TaskName
 from debride.words import short, some
-
-MAX_INFERRED = 20
-"""With more label values than this, classes are not inferred: such masks are more likely grey pictures."""
-
-_DESCRIBE = (
-    'Describe the labels in dataset.json: {"classes": ["background", "lesion"], "ignore": 255}, class ids being label values.'
-)
-
-_WHITE = (
-    'Where both are white, write in dataset.json {"classes": ["background", "lesion"], "values": {"0": 0, "1": 1, "255": 1}}.'
-)
-
-_OBJECTS = (
-    'If they are classes, name them in dataset.json: {"classes": ["background", "first", "second"]}. If they are objects of '
-    'one class, give all values its id: {"classes": ["background", "cell"], "values": {"0": 0, "1": 1, "2": 1}}.'
-)
 
 
 def stop(problem: DataError) -> None:
@@ -67,6 +48,7 @@ def open_dataset(
     split_by: str | None = None,
     checksums: bool = True,
     labels: bool = True,
+    jobs: int = 1,
     report: Report = stop,
 ) -> Dataset:
     """Find the cases of a data set without reading their images.
@@ -77,8 +59,8 @@ def open_dataset(
     patients stay whole. A case's patient is what the data set says, else group 1 of the regular expression ``patient_pattern``
     in the image's id, else the image's id. ``image_pattern`` and ``mask_pattern`` say where files of the layout "folder" lie
     (``formats.patterns``). ``trusted`` is a text file of case ids, one a line, beside those that the data set marks. Where no
-    dataset.json names the classes, all labels are read once to infer them; without ``labels`` none is, and the classes are
-    empty: who predicts needs none. With ``checksums`` files are verified by the data
+    dataset.json names the classes, all labels are read once to infer them, by so many ``jobs``; without ``labels`` none is, and
+    the classes are empty: who predicts needs none. With ``checksums`` files are verified by the data
     set's list, where it has one. Raises DataError for the first problem; a ``report`` that collects problems receives each, and
     the rest is opened.
     """
@@ -104,7 +86,7 @@ def open_dataset(
     except DataError as problem:
         report(problem)
     if labels and not legend.classes:
-        legend = infer_legend(root, files, report, palette)
+        legend = infer_legend(root, files, report, palette, jobs)
     cases = [
         replace(case, patient=patient_of(case, layout, patient_pattern, report), groups=layout.groups.get(case.id, case.groups))
         for case in found
@@ -226,50 +208,6 @@ def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:
         return None
     problem = f"names no training case, but cases of {' and '.join(sorted(splits))}"
     return DataError(path, problem, "Write the ids of training cases, one a line: methods learn from those alone.")
-
-
-def infer_legend(root: Path, labels: Sequence[Path], report: Report = stop, palette: Palette | None = None) -> Legend:
-    """Classes and ``values`` from the values that occur in label files: 0 and 255, or 0 to K - 1 without a gap (K <= 20).
-
-    White of one bit or of a palette (1) beside that of 8 bits (255) is the same; that of 16 bits is 65535. Anything else is
-    reported, naming the file with the rarest value, and so are values that number objects. Reads one file at a time.
-    """
-    files: Counter[int] = Counter()
-    first: dict[int, Path] = {}
-    numbering, ones, together = Numbering(), list[Path](), False
-    for path in labels:
-        try:
-            label = read_values(path, palette)[0]
-            present = np.unique(label).tolist()
-        except DataError as problem:
-            report(problem)
-            continue
-        numbering.add(label)
-        ones += [path] if 1 in present else []
-        together |= {1, 255} <= set(present)
-        files.update(present)
-        first.update({value: path for value in present if value not in first})
-    values = sorted(files)
-    if palette and palette.colours.get(0) != BLACK and any(palette.colours.get(value) == BLACK for value in values):
-        message = (
-            f"is a palette picture with {palette.colours.get(0)} as index 0, and black as another: either may be the background"
-        )
-        report(DataError(palette.file, message, _DESCRIBE))
-    if values in ([0, 1], [0, 255], [0, 65535]):
-        return Legend(("background", "foreground"), values={} if 1 in values else {0: 0, values[1]: 1})
-    if values == [0, 1, 255] and all(read_header(path).white_is_one for path in ones):
-        return Legend(("background", "foreground"), values={0: 0, 1: 1, 255: 1})
-    if len(values) == 1:
-        report(DataError(root, f"has no label value but {values[0]}", _DESCRIBE))
-    elif numbering.certain:
-        message = f"numbers its objects: each of its values 1 to {values[-1]} is one object, and other labels have fewer"
-        report(DataError(first[values[-1]], message, _OBJECTS))
-    elif values != list(range(len(values))) or len(values) > MAX_INFERRED:
-        rarest = min(reversed(values), key=files.__getitem__)
-        shown = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
-        message = f"holds the label value {rarest}; the values of all labels are {shown}, which does not tell the classes"
-        report(DataError(first[rarest], message, _WHITE if values == [0, 1, 255] and not together else _DESCRIBE))
-    return Legend(("background", *(f"class_{i}" for i in range(1, max(2, min(len(values), MAX_INFERRED))))))
 
 
 def _drawn_images(cases: Iterable[Case], seed: int, purpose: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path
@@ -14,11 +15,14 @@ from debride.data.formats.names import name_of
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
 from debride.data.pixels.images import files_of, is_image, read_label
+from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.evaluation.by_group import GroupColumns, group_lines
 from debride.evaluation.metrics import METRICS, NEEDS, Better, ClassMetrics, Metric, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, rows_of, summarise
+from debride.execute import Work, spread
+from debride.execute.work import Do
 from debride.files import write_csv, write_json, write_text
 from debride.folders import new_folder
 from debride.records import read_as
@@ -39,6 +43,7 @@ def evaluate_folder(
     splits: Sequence[Split] = ("test",),
     distances: bool = True,
     seed: int = 0,
+    jobs: int = 1,
     progress: Callable[[int], None] | None = None,
     leave_out: Callable[[DataError], None] | None = None,
     resume: bool = False,
@@ -48,9 +53,9 @@ def evaluate_folder(
     A prediction is named by its case (``CASE.png``, ``CASE.nii.gz``), with the label values of the data set. Where several
     raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. A prediction in another
     orientation is turned to lie as its reference, in whose spacing distances are. Classes that were not drawn in a case have
-    no row there. Where cases name groups, these are columns and tables too. One case is in memory at a time; ``progress`` is
-    called with the number of cases done. With ``leave_out``, which is called with what is wrong, a case without a
-    prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv. ``resume`` goes on with an
+    no row there. Where cases name groups, these are columns and tables too. So many ``jobs`` measure, each one case at a time;
+    ``progress`` is called with the number of cases done. With ``leave_out``, which is called with what is wrong, a case without
+    a prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv. ``resume`` goes on with an
     evaluation of the same that was cut off: cases whose files did not change are not measured again.
     Raises DataError naming the file for a prediction that is missing, given twice, unreadable, on another grid, or without a
     case in ``splits``; and for ``out`` as ``new_folder`` and ``case_work`` do.
@@ -63,11 +68,7 @@ def evaluate_folder(
     made_by = {"predictions": str(predictions.resolve()), "splits": list(splits), "distances": distances}
     with case_work(out, {**made_by, **_meaning(dataset)}, resume=resume, keep_going=leave_out is not None) as work:
         work.left_out.update(missing)
-        rows: list[Row] = []
-        for done, (case, path) in enumerate(pairs, start=1):
-            rows += _measured(work, case, path, dataset, distances)
-            if progress is not None:
-                progress(done)
+        rows = _measured(work, pairs, dataset, distances, jobs, progress or (lambda done: None))
         if not rows:
             raise next(iter(work.left_out.values()))
         summaries = summarise(rows, seed)
@@ -191,20 +192,56 @@ def _meaning(dataset: Dataset) -> dict[str, Any]:
     return {"reference": str(dataset.root), "classes": list(dataset.classes), "values": values, "ignore": dataset.ignore}
 
 
-def _measured(work: CaseWork, case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Row]:
-    """The rows of a case, measured unless that was done before; none if it is left out."""
+def _measured(
+    work: CaseWork,
+    pairs: Sequence[tuple[Case, Path]],
+    dataset: Dataset,
+    distances: bool,
+    jobs: int,
+    progress: Callable[[int], None],
+) -> list[Row]:
+    """The rows of all cases, measured unless that was done before; none of those that are left out."""
+    before = {case.id: result for case, path in pairs if (result := _before(work, case, path)) is not None}
+    setup = {"dataset": plain_dataset(dataset), "distances": distances}
+    items = ({"case": plain_case(case), "path": str(path)} for case, path in pairs if case.id not in before)
+    rows: list[Row] = []
+    with spread(Work(measuring, setup), items, jobs=jobs, name=lambda item: str(item["case"]["id"])) as outcomes:
+        for done, (case, _) in enumerate(pairs, start=1):
+            if case.id in before:
+                rows += rows_of(case, before[case.id])
+            elif (measured := work.attempt(case.id, next(outcomes).value)) is not None:
+                stamp, metrics = measured
+                work.done(case.id, stamp, result=metrics)
+                rows += rows_of(case, [ClassMetrics(**own) for own in metrics])
+            progress(done)
+    return rows
+
+
+def _before(work: CaseWork, case: Case, path: Path) -> list[ClassMetrics] | None:
+    """What a case came to before, if its files are as they were."""
+    with suppress(DataError):  # measuring it says what is wrong with them
+        if work.knows(case.id):
+            before = work.result(case.id, _stamp(case, path))
+            return before and read_as(list[ClassMetrics], before, work.folder, "Choose a new folder, or remove this one.")
+    return None
+
+
+def measuring(setup: Any) -> Do:
+    """The stamp of a case's files, and its metrics."""
+    dataset = dataset_of(setup["dataset"])
+
+    def measure(item: Any) -> Any:
+        case, path = case_of(item["case"]), Path(item["path"])
+        stamp = _stamp(case, path)
+        return stamp, [asdict(own) for own in _score(case, path, dataset, setup["distances"])]
+
+    return measure
+
+
+def _stamp(case: Case, path: Path) -> str:
+    """What tells whether a case's files changed."""
     assert case.label is not None  # match_predictions refuses cases without a label
-    files = path, case.label
-    stamp = work.attempt(case.id, lambda: stamp_of(files_of(files)))
-    if stamp is None:
-        return []
-    if (before := work.result(case.id, stamp)) is not None:
-        return rows_of(case, read_as(list[ClassMetrics], before, work.folder, "Choose a new folder, or remove this one."))
-    metrics = work.attempt(case.id, lambda: _score(case, path, dataset, distances))
-    if metrics is None:
-        return []
-    work.done(case.id, stamp, result=[asdict(own) for own in metrics])
-    return rows_of(case, metrics)
+    return stamp_of(files_of((path, case.label)))
 
 
 def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[ClassMetrics]:

@@ -29,6 +29,7 @@ def evaluate_classes(
     *,
     splits: Sequence[Split] = ("test",),
     seed: int = 0,
+    jobs: int = 1,
     leave_out: Callable[[DataError], None] | None = None,
     resume: bool = False,
 ) -> Measures:
@@ -37,7 +38,8 @@ def evaluate_classes(
     ``predictions`` is a file as ``write_predictions`` writes it, or a folder that holds it as ``predictions.csv``; it has one
     line for each case of ``splits``, and none of an unknown one. Raises DataError for a case without a class or without a
     prediction, and as ``read_predictions`` does; and if ``out`` has content or lies in the data set. ``leave_out`` is refused:
-    a table is read as a whole. ``resume`` measures it again in a folder where that was cut off.
+    a table is read as a whole, and by this process whatever the ``jobs``. ``resume`` measures it again in a folder where that
+    was cut off.
     """
     if leave_out is not None:
         raise DataError("`keep_going`", "is for masks", "Leave it out: a table of classes is read as a whole.")

@@ -14,7 +14,8 @@ import torch
 
 from debride.case_work import CaseWork, case_work
 from debride.data.cache import cache_folder
-from debride.data.classes.class_cache import PreparedClasses, image_sizes, prepare_classes, working_size
+from debride.data.classes.class_cache import PreparedClasses, prepare_classes
+from debride.data.classes.eight_bits import image_sizes, working_size
 from debride.data.formats.image_folders import by_stem
 from debride.data.open import dataset_or_images, nothing_to_predict, stop
 from debride.data.pixels.images import read_image

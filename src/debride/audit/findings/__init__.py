@@ -4,6 +4,26 @@ What others accept, repair and show comes from here: ``read_record`` trusts noth
 """
 
 from debride.audit.findings.finding import Finding, FindingKind
-from debride.audit.findings.record import KINDS, Label, Numbers, Record, check_belongs, read_proposals, read_record
+from debride.audit.findings.record import (
+    KINDS,
+    Label,
+    Numbers,
+    Record,
+    check_belongs,
+    finding_of,
+    read_proposals,
+    read_record,
+)
 
-__all__ = ["KINDS", "Finding", "FindingKind", "Label", "Numbers", "Record", "check_belongs", "read_proposals", "read_record"]
+__all__ = [
+    "KINDS",
+    "Finding",
+    "FindingKind",
+    "Label",
+    "Numbers",
+    "Record",
+    "check_belongs",
+    "finding_of",
+    "read_proposals",
+    "read_record",
+]

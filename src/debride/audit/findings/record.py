@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from debride.audit.findings.finding import Finding, FindingKind
 from debride.audit.tasks import refuse_task
+from debride.data.hashes import hashes_of
 from debride.data.pixels.arrays import described
-from debride.data.pixels.images import hash_of
 from debride.escapes import unshielded
 from debride.files import read_json, read_text
 from debride.strict import parse_json
@@ -100,7 +100,7 @@ def read_findings(path: Path, cases: Collection[str], classes: int, ndim: int) -
         wrong = _wrong(row, cases, classes, ndim) if isinstance(row, dict) else "is not a JSON object"
         if wrong:
             raise DataError(where, wrong, _AGAIN)
-        finding = _finding(row)
+        finding = finding_of(row)
         if (finding.case, finding.number) in keys:
             raise DataError(where, f"names finding {finding.number} of {finding.case} again", _AGAIN)
         keys.add((finding.case, finding.number))
@@ -147,8 +147,9 @@ def read_proposals(
     return numbers, proposed
 
 
-def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> None:
-    """Raises DataError unless the audit is of this data set, and the labels of ``cases`` are the files that it saw."""
+def check_belongs(record: Record, dataset: Dataset, cases: Collection[str], jobs: int = 1) -> None:
+    """Raises DataError unless the audit is of this data set, and the labels of ``cases``, which so many ``jobs`` read, are the
+    files that it saw."""
     refuse_task(dataset.task, dataset.root)
     described = record.about["dataset"]
     legend = {"classes": list(dataset.classes), "ndim": dataset.ndim, "ignore": dataset.ignore}
@@ -162,7 +163,9 @@ def check_belongs(record: Record, dataset: Dataset, cases: Collection[str]) -> N
     if unknown:
         problem = f"has accepted findings of {some(unknown)}, which {dataset.root.name} does not have with a label"
         raise DataError(record.folder, problem, "Give the audit of this data set, opened with the same options.")
-    changed = sorted(case for case in cases if hash_of([files[case]]) != record.labels[case])
+    seen = sorted(cases)
+    now = hashes_of((files[case] for case in seen), jobs)
+    changed = [case for case, own in zip(seen, now, strict=True) if own != record.labels[case]]
     if changed:
         problem = f"{'has a label' if len(changed) == 1 else 'has labels'} changed since the audit: {some(changed)}"
         raise DataError(dataset.root, problem, "Run `debride audit` again, or accept none of their findings.")
@@ -233,7 +236,8 @@ def _wrong(row: dict[str, Any], cases: Collection[str], classes: int, ndim: int)
     return ""
 
 
-def _finding(row: dict[str, Any]) -> Finding:
+def finding_of(row: dict[str, Any]) -> Finding:
+    """A finding of plain JSON, as ``asdict`` gives it; nothing is checked."""
     return Finding(
         case=row["case"],
         number=row["number"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,26 @@ from typing import Any
 import numpy as np
 
 from debride import __version__
-from debride.audit.findings import Finding, Label, Numbers, Record, check_belongs, read_proposals, read_record
+from debride.audit.findings import (
+    Finding,
+    Label,
+    Numbers,
+    Record,
+    check_belongs,
+    finding_of,
+    read_proposals,
+    read_record,
+)
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
 from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
-from debride.data.copy import copy_dataset
+from debride.data.copy import copier, copy_by
 from debride.data.masks.annotated import of_undrawn
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
+from debride.data.plain import dataset_of, plain_dataset
+from debride.execute import Work, spread
+from debride.execute.work import Do
 from debride.files import write_text
 from debride.folders import new_folder
 from debride.settings import check_bounds
@@ -47,6 +59,7 @@ def repair(
     out: Path,
     accept: Acceptance,
     *,
+    jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Writes ``dataset`` to the new folder ``out`` with the accepted findings of an audit applied, and returns a summary.
@@ -54,46 +67,77 @@ def repair(
     Format, geometry, splits and label values stay; labels without an applied finding are copied byte for byte. ``out`` also
     gets ``repairs.jsonl``, a line for each finding, and byte copies of the given files of changed labels. Trusted cases change
     only if ``accept`` says so. The summary counts findings by status and, where applied, by kind, changed cases and voxels, and
-    the reasons of guards. Raises DataError if the audit is not of this data set or damaged, if an accepted finding's label
-    changed since, and if ``out`` has content or lies in the data set or the audit.
+    the reasons of guards. The work on cases is done by so many ``jobs``. Raises DataError if the audit is not of this data set
+    or damaged, if an accepted finding's label changed since, and if ``out`` has content or lies in the data set or the audit.
     """
     check_bounds(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_record(audit)
     verdicts = judge(record, accept)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
-    check_belongs(record, dataset, {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted)
+    check_belongs(record, dataset, {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted, jobs)
     by_case = record.by_case()
     chosen = {
         case: [finding for finding in findings if verdicts[case, finding.number].accepted]
         for case, findings in by_case.items()
         if case not in trusted
     }
-    rare = frozenset() if accept.allow_removal else _rare(dataset, accept.rare, chosen.values())
+    rare = frozenset() if accept.allow_removal else _rare(dataset, accept.rare, chosen.values(), jobs)
     outcomes: dict[tuple[str, int], Outcome] = {}
 
-    def change(case: Case, label: Label, geometry: Geometry) -> Label:
+    def about(case: Case) -> Any:
         if not chosen.get(case.id):
-            return label
-        numbers, proposed = read_proposals(audit, case.id, by_case[case.id], label.shape, len(record.classes))
-        if case.annotated is not None:  # an audit may be older than what is said of the case
-            numbers = np.where(of_undrawn(case, label, proposed), np.uint16(0), numbers)
-        repaired, reported = apply_findings(
-            label, numbers, proposed, chosen[case.id], record.classes, rare, accept.allow_removal
-        )
-        outcomes.update({(case.id, number): outcome for number, outcome in reported.items()})
-        return repaired if any(outcome.status == "applied" for outcome in reported.values()) else label
+            return None
+        return {
+            "findings": [asdict(finding) for finding in by_case[case.id]],
+            "chosen": [finding.number for finding in chosen[case.id]],
+        }
+
+    def told(case: Case, said: Any) -> None:
+        outcomes.update({(case.id, number): Outcome(*outcome) for number, outcome in said or ()})
 
     def finish(folder: Path) -> None:
         applied = {case for (case, _), outcome in outcomes.items() if outcome.status == "applied"}
-        files = keep_given(dataset, folder, applied)
+        files = keep_given(dataset, folder, applied, jobs)
         lines = [_line(finding, record, verdicts, outcomes, trusted, files) for finding in record.findings]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         summary.update(_summary(lines))
 
     summary: dict[str, Any] = {}
-    copy_dataset(dataset, out, change, progress, finish)
+    setup = {
+        "dataset": plain_dataset(dataset),
+        "audit": str(audit),
+        "classes": record.classes,
+        "rare": sorted(rare),
+        "allow_removal": accept.allow_removal,
+    }
+    work = Work(repairing, setup)
+    copy_by(dataset, out, work, jobs=jobs, about=about, told=told, progress=progress, finish=finish)
     return summary
+
+
+def repairing(setup: Any) -> Do:
+    """A copy of cases with the chosen of their findings applied where no guard holds them back; tells what became of each."""
+    dataset, audit, classes, rare = (
+        dataset_of(setup["dataset"]),
+        Path(setup["audit"]),
+        setup["classes"],
+        frozenset(setup["rare"]),
+    )
+
+    def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
+        if about is None:
+            return label, None
+        findings = [finding_of(row) for row in about["findings"]]
+        chosen = [finding for finding in findings if finding.number in about["chosen"]]
+        numbers, proposed = read_proposals(audit, case.id, findings, label.shape, len(classes))
+        if case.annotated is not None:  # an audit may be older than what is said of the case
+            numbers = np.where(of_undrawn(case, label, proposed), np.uint16(0), numbers)
+        repaired, reported = apply_findings(label, numbers, proposed, chosen, classes, rare, setup["allow_removal"])
+        changed = any(outcome.status == "applied" for outcome in reported.values())
+        return repaired if changed else label, [[number, astuple(outcome)] for number, outcome in reported.items()]
+
+    return copier(dataset, change)
 
 
 def reverse(
@@ -101,24 +145,37 @@ def reverse(
     out: Path,
     *,
     format: str | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Writes a repaired data set to the new folder ``out`` with the labels it had before, byte for byte, and counts them.
 
-    The record of earlier repairs, if its source had one, comes back too. ``format`` is that of ``open_dataset``. Raises
+    The record of earlier repairs, if its source had one, comes back too. ``format`` is that of ``open_dataset``; the
+    work is done by so many ``jobs``. Raises
     DataError if the folder has no record of a repair, or not all that belongs to it, and if a repaired label, or the copy of a
     given one, changed since the repair.
     """
-    opened = open_dataset(repaired, format=format)
+    opened = open_dataset(repaired, format=format, jobs=jobs)
     dataset = replace(opened, cases=(*opened.cases, *(opened.rest or ())), rest=())  # of all folds
     new_folder(out, apart_from={"the data set": dataset.root})
-    given = given_files(dataset)
+    given = given_files(dataset, jobs)
 
     def finish(folder: Path) -> None:
         carry(dataset.root / FOLDER / "before", folder)
 
-    copy_dataset(dataset, out, lambda case, label, geometry: given.get(case.id, label), progress, finish)
+    work = Work(restoring, plain_dataset(dataset))
+    about = {case: str(path) for case, path in given.items()}
+    copy_by(dataset, out, work, jobs=jobs, about=lambda case: about.get(case.id), progress=progress, finish=finish)
     return {"cases": len(given)}
+
+
+def restoring(setup: Any) -> Do:
+    """A copy of cases of a data set (``setup``) with the label files that are said about them, if any."""
+
+    def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label | Path, None]:
+        return Path(about) if about else label, None
+
+    return copier(dataset_of(setup), change)
 
 
 def apply_findings(
@@ -154,19 +211,28 @@ def apply_findings(
     return result, outcomes
 
 
-def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]]) -> frozenset[int]:
+def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]], jobs: int) -> frozenset[int]:
     """The classes that fewer cases have than ``least``. Labels are read until all have enough, and only where it matters."""
     labelled = [case.label for case in dataset.cases if case.label]
     needed = max(LEAST_CASES, ceil(LEAST_SHARE * len(labelled))) if least is None else least
     matters = any(f.kind in REMOVES or f.kind == "swap" for findings in chosen for f in findings)
-    having = np.zeros(256, np.int64)
-    rare = frozenset(range(1, len(dataset.classes))) if matters and needed else frozenset()
-    for path in labelled:
-        if not rare:
-            break
-        having += voxel_counts(read_label(path, dataset)[0]) > 0
-        rare = frozenset(value for value in rare if having[value] < needed)
+    if not matters or not needed:
+        return frozenset()
+    having: Counter[int] = Counter()
+    rare = frozenset(range(1, len(dataset.classes)))
+    with spread(Work(looking_for_classes, plain_dataset(dataset)), map(str, labelled), jobs=jobs) as outcomes:
+        for outcome in outcomes:
+            having.update(outcome.value())
+            rare = frozenset(value for value in rare if having[value] < needed)
+            if not rare:
+                break
     return rare
+
+
+def looking_for_classes(setup: Any) -> Do:
+    """The values that occur in a label of a data set (``setup``)."""
+    dataset = dataset_of(setup)
+    return lambda path: np.flatnonzero(voxel_counts(read_label(Path(path), dataset)[0])).tolist()
 
 
 def _line(

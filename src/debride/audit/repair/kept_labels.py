@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from debride.data.open import reopened
+from debride.data.hashes import hashes_of
+from debride.data.open import open_dataset
 from debride.data.pixels import is_hidden
-from debride.data.pixels.images import copy_image, files_of, hash_of, stem
+from debride.data.pixels.images import copy_image, files_of, stem
 from debride.files import read_text
 from debride.strict import parse_json
 from debride.types import DataError, Dataset
@@ -21,7 +22,7 @@ FOLDER = "repairs"
 repairs that its source had seen already."""
 
 
-def keep_given(dataset: Dataset, folder: Path, changed: set[str]) -> dict[str, dict[str, str]]:
+def keep_given(dataset: Dataset, folder: Path, changed: set[str], jobs: int = 1) -> dict[str, dict[str, str]]:
     """Copies the given labels of the changed cases into a new data set, with the record of earlier repairs; says what became of
     each file: "label" before and after, its "given" copy, and the hashes "before" and "after"."""
     place = folder / FOLDER
@@ -29,19 +30,24 @@ def keep_given(dataset: Dataset, folder: Path, changed: set[str]) -> dict[str, d
         remedy = f"Rename what is named {FOLDER} or {RECORD} there."
         raise DataError(dataset.root, "has a file of a case where the record of repairs goes", remedy)
     carry(dataset.root, place / "before")
-    now = {case.id: case.label for case in reopened(dataset, folder).cases if case.label}
+    copy = open_dataset(folder, format=dataset.format, fold=dataset.fold, labels=False)  # the meaning of labels is not needed
+    now = {case.id: case.label for case in copy.cases if case.label}
     files = {}
     for case in dataset.cases:
         if case.id in changed and case.label:
             kept = place / "given" / f"{case.id}{case.label.name[len(stem(case.label)) :]}"
             copy_image(case.label, kept)
-            files[case.id] = {
-                "label": now[case.id].relative_to(folder.resolve()).as_posix(),
-                "given_label": kept.relative_to(folder).as_posix(),
-                "before": hash_of([kept]),
-                "after": hash_of([now[case.id]]),
-            }
-    return files
+            files[case.id] = now[case.id], kept
+    hashes = iter(hashes_of((file for pair in files.values() for file in pair), jobs))
+    return {
+        case: {
+            "label": label.relative_to(folder.resolve()).as_posix(),
+            "given_label": kept.relative_to(folder).as_posix(),
+            "after": next(hashes),
+            "before": next(hashes),
+        }
+        for case, (label, kept) in files.items()
+    }
 
 
 def carry(source: Path, target: Path) -> None:
@@ -53,7 +59,7 @@ def carry(source: Path, target: Path) -> None:
             shutil.copytree(source / FOLDER, target / FOLDER)
 
 
-def given_files(dataset: Dataset) -> dict[str, Path]:
+def given_files(dataset: Dataset, jobs: int = 1) -> dict[str, Path]:
     """The copies of the given labels by case, after the files were compared with the record of the repair."""
     root = dataset.root
     if not (root / RECORD).is_file():
@@ -77,15 +83,16 @@ def given_files(dataset: Dataset) -> dict[str, Path]:
     if unnamed:
         remedy = "Restore this file: without it the repair cannot be reversed."
         raise DataError(root / RECORD, f"does not name {unnamed[0]}: it is cut off", remedy)
-    labels = {case.id: case.label for case in dataset.cases}
-    for case, line in lines.items():
-        label, kept = labels.get(case), root / line["given_label"]
-        if label is None:
-            raise DataError(root, f"has no label of {case} any more, which was repaired", "Restore it.")
-        if hash_of([label]) != line["after"]:
+    labels = {case.id: case.label for case in dataset.cases if case.label}
+    if lost := [case for case in lines if case not in labels]:
+        raise DataError(root, f"has no label of {lost[0]} any more, which was repaired", "Restore it.")
+    pairs = {case: (labels[case], root / line["given_label"]) for case, line in lines.items()}
+    hashes = iter(hashes_of((file for pair in pairs.values() for file in pair), jobs))
+    for case, (label, kept) in pairs.items():
+        if next(hashes) != lines[case]["after"]:
             remedy = "Take this change back, or go on from this data set without reversing."
             raise DataError(label, "has changed since the repair", remedy)
-        if hash_of([kept]) != line["before"]:
+        if next(hashes) != lines[case]["before"]:
             raise DataError(kept, "is not the label that was given", "Restore it from the source data set.")
     return {case: root / line["given_label"] for case, line in lines.items()}
 

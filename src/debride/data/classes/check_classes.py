@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.classes.class_cache import image_sizes, working_size
 from debride.data.classes.class_labels import missing_labels
+from debride.data.classes.eight_bits import image_sizes, working_size
 from debride.data.formats import Report
 from debride.data.formats.dataset_json import SPLITS
 from debride.data.pixels import arrays
 from debride.data.pixels.images import read_image
+from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
+from debride.execute import Work, spread
+from debride.execute.work import Do
 from debride.types import Case, DataError, Dataset
 from debride.words import some
 
@@ -25,28 +30,26 @@ FEW_BITS = 14
 """16-bit images that need no more bits than this (scanners have 12 or 14) leave too little in the upper 8, which are kept."""
 
 
-def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
+def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> None:
     """Reports images that cannot be read, are constant, occur twice, or leave upper bits of 16 unused, and splits and classes
-    without a label to train on."""
-    seen: dict[bytes, Case] = {}
+    without a label to train on; files are looked at by so many processes."""
+    seen: dict[str, Case] = {}
     shapes: Counter[tuple[int, ...]] = Counter()
     duplicates = deepest = 0
-    for number, (case, read) in enumerate(_images(dataset, report), start=1):
-        progress(number, len(dataset.cases))
-        image = _in_8_bits(case, read, report)
-        if read is None or image is None:
-            continue
-        if read.dtype == np.uint16:
-            deepest = max(deepest, int(read.max(initial=0)))
-        shapes[image.shape] += 1
-        if image.size and image.min() == image.max():
-            report(DataError(_name(case), f"has the same value {image.min()} everywhere", "Restore the image, or take it out."))
-        content = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
-        first = seen.setdefault(content, case)
-        if first is not case:
-            duplicates += 1
-            if duplicates <= SHOWN:
-                report(DataError(_name(case), _duplicate(case, first, dataset), "Keep one of the two."))
+    with closing(_looked_at(dataset, report, jobs)) as all_looked:
+        for number, (case, looked) in enumerate(all_looked, start=1):
+            progress(number, len(dataset.cases))
+            for where, problem, remedy in looked["problems"]:
+                report(DataError(where, problem, remedy))
+            deepest = max(deepest, looked["deepest"])
+            if looked["shape"] is None:
+                continue
+            shapes[tuple(looked["shape"])] += 1
+            first = seen.setdefault(looked["content"], case)
+            if first is not case:
+                duplicates += 1
+                if duplicates <= SHOWN:
+                    report(DataError(_name(case), _duplicate(case, first, dataset), "Keep one of the two."))
     if duplicates > SHOWN:
         report(DataError(dataset.root, f"has {duplicates - SHOWN} more images twice", "Keep one of each."))
     _check_channels(dataset, shapes, report)
@@ -83,17 +86,6 @@ def size_note(dataset: Dataset) -> str | None:
         return None
     first, last = ("x".join(map(str, size)) for size in (sizes[0], sizes[-1]))
     return f"{dataset.root}: has images of {len(sizes)} sizes to train on, from {first} to {last}. Train with --image-size H W."
-
-
-def _in_8_bits(case: Case, image: npt.NDArray[np.generic] | None, report: Report) -> npt.NDArray[np.generic] | None:
-    """The image that is trained on; None where there is none."""
-    if image is None or case.row is not None:
-        return image
-    try:
-        return working_size(image, case.image[0])
-    except DataError as problem:
-        report(problem)
-        return None
 
 
 def _check_present(dataset: Dataset, report: Report) -> None:
@@ -163,17 +155,59 @@ def _check_channels(dataset: Dataset, shapes: Collection[tuple[int, ...]], repor
         report(DataError(dataset.cases[0].image[0], problem, "Convert them to one."))
 
 
-def _images(dataset: Dataset, report: Report) -> Iterator[tuple[Case, npt.NDArray[np.generic] | None]]:
-    """Every case with its image, None where it cannot be read."""
+def _looked_at(dataset: Dataset, report: Report, jobs: int) -> Generator[tuple[Case, Any]]:
+    """Every case with what ``_look`` says of its image; rows of an array are looked at as they are read."""
     if dataset.cases and dataset.cases[0].array:
-        yield from _npz_images(dataset, report)
+        for case, image in _npz_images(dataset, report):
+            yield case, _look(case, image)
         return
-    for case in dataset.cases:
+    items = map(plain_case, dataset.cases)
+    with spread(
+        Work(looking_at_images, plain_dataset(dataset)), items, jobs=jobs, name=lambda item: str(item["id"])
+    ) as outcomes:
+        for case, outcome in zip(dataset.cases, outcomes, strict=True):
+            try:
+                yield case, outcome.value()
+            except DataError as problem:  # its process was killed
+                yield case, _unseen(problem)
+
+
+def looking_at_images(setup: Any) -> Do:
+    """What ``_look`` says of the file of a case of a data set (``setup``)."""
+    dataset_of(setup)  # whose kinds of files are read from now on
+
+    def look(item: Any) -> Any:
+        case = case_of(item)
         try:
-            yield case, read_image(case.image)[0]
+            return _look(case, read_image(case.image)[0])
         except DataError as problem:
-            report(problem)
-            yield case, None
+            return _unseen(problem)
+
+    return look
+
+
+def _look(case: Case, read: npt.NDArray[np.generic]) -> dict[str, Any]:
+    """What is wrong with an image (C, H, W), or (H, W) or (H, W, C) in an array; its largest value if it has 16 bits, else 0;
+    its shape, and a hash of its pixels in 8 bits."""
+    try:
+        image = read if case.row is not None else working_size(read, case.image[0])
+    except DataError as problem:
+        return _unseen(problem)
+    constant = image.size and image.min() == image.max()
+    same = (
+        [_name(case), f"has the same value {image.min()} everywhere", "Restore the image, or take it out."] if constant else []
+    )
+    return {
+        "problems": [same] if same else [],
+        "deepest": int(read.max(initial=0)) if read.dtype == np.uint16 else 0,
+        "shape": image.shape,
+        "content": hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).hexdigest(),
+    }
+
+
+def _unseen(problem: DataError) -> dict[str, Any]:
+    """What is said of an image that cannot be looked at."""
+    return {"problems": [[problem.where, problem.problem, problem.remedy]], "deepest": 0, "shape": None}
 
 
 def _npz_images(dataset: Dataset, report: Report) -> Iterator[tuple[Case, npt.NDArray[np.generic]]]:

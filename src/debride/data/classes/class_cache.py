@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from debride.data.cache import cache_folder, resize
 from debride.data.cache_entry import mapped, written_entry
+from debride.data.classes.eight_bits import working_size
 from debride.data.pixels import arrays
 from debride.data.pixels.images import files_of, read_header, read_image, readings
 from debride.files import content_hash, reserve
@@ -58,35 +58,6 @@ class PreparedClasses:
 def network_input(images: torch.Tensor) -> torch.Tensor:
     """What networks see of images (B, C, H, W) uint8: float32 in [-1, 1] (as MedMNIST's own examples)."""
     return images.float().div_(127.5).sub_(1)
-
-
-def working_size(image: npt.NDArray[np.generic], where: Path) -> npt.NDArray[np.uint8]:
-    """A read image (C, H, W) in 8 bits, of 16 the upper ones, of 1, 2 or 4 stretched to 255; DataError for all others."""
-    if image.ndim != 3:
-        raise DataError(where, f"is {image.ndim - 1}D", "Classification takes 2D images: save slices.")
-    if image.dtype == np.uint16:
-        image = image.astype(np.uint16) >> 8
-    elif image.dtype != np.uint8:
-        raise DataError(where, f"holds {image.dtype}", "Convert it to 8 or 16 bits, with the window that shows what matters.")
-    elif image.size and image.max() < 16 and (bits := read_header(where).few_bits):
-        return image.astype(np.uint8) * np.uint8(255 // ((1 << bits) - 1))
-    return image.astype(np.uint8, copy=False)
-
-
-def image_sizes(cases: Sequence[Case]) -> Counter[tuple[int, ...]]:
-    """How many cases have images of each size (H, W), from the headers of their files; DataError as reading them gives."""
-    held: dict[tuple[Path, str], tuple[int, ...]] = {}
-    sizes: Counter[tuple[int, ...]] = Counter()
-    for case in cases:
-        if case.row is None:
-            sizes[read_header(case.image[0]).shape] += 1
-            continue
-        assert case.array is not None, case.id
-        array = case.image[0], case.array
-        if array not in held:
-            held[array] = arrays.header(*array)[0][1:3]
-        sizes[held[array]] += 1
-    return sizes
 
 
 def prepare_classes(

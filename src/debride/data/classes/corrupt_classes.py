@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.copy import write_copy
-from debride.data.formats.layout import NewLabels
+from debride.data.copy import copy_by, copying_images
 from debride.data.pixels import arrays
+from debride.data.plain import plain_dataset
 from debride.escapes import unshielded
+from debride.execute import Work
 from debride.files import read_text, write_json
 from debride.folders import new_folder
 from debride.noise import ClassNoise, name_of, parameters
@@ -41,6 +42,7 @@ def corrupt_classes(
     seed: int,
     splits: Collection[Split] = ("train", "val"),
     features: Callable[[], npt.NDArray[Any]] | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Writes ``dataset`` to the folder ``out`` with noisy classes and ``noise.json``, and returns what that file holds.
@@ -50,9 +52,9 @@ def corrupt_classes(
     ``dataset.of(*splits)``, in that order, which ``Instance`` needs. A .npz file is copied with noisy labels in their dtype
     and shape, beside dataset.json (classes, patients, trusted), trusted.txt where cases are trusted, and splits.json where
     cases have been left out or have another split than their array's. The other formats become a folder ``images`` with
-    labels.csv and dataset.json. ``out`` appears when it is complete; ``progress`` receives the number of arrays or images done
-    and their total. Raises DataError if ``out`` has content or lies in the source, if no case can be changed, and for files
-    that cannot be read or written.
+    labels.csv and dataset.json. Images are copied by so many ``jobs``. ``out`` appears when it is complete; ``progress``
+    receives the number of arrays or images done and their total. Raises DataError if ``out`` has content or lies in the source,
+    if no case can be changed, and for files that cannot be read or written.
     """
     if not isinstance(noise, FileLabels):
         check_bounds(noise)
@@ -68,12 +70,15 @@ def corrupt_classes(
     noisy = _noisy(dataset, among, candidates, source, seed, features)
     said = source.source if isinstance(source, FileLabels) else source
     report = _report(dataset, candidates, noisy, said, seed, splits)
-    labels = NewLabels(
-        write=lambda case, target: target,
+    copy_by(
+        dataset,
+        out,
+        Work(copying_images, plain_dataset(dataset)),
+        jobs=jobs,
         classes={case.id: noisy.get(case.id, case.target) for case in dataset.cases},
-        done=progress or (lambda done, total: None),
+        progress=progress,
+        finish=lambda folder: write_json(folder / "noise.json", report),
     )
-    write_copy(dataset, out, labels, lambda folder: write_json(folder / "noise.json", report))
     return report
 
 

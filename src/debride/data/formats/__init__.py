@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
+from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Placed, Report
 from debride.plugins import Registry, lacks_of
 
-__all__ = ["FORMATS", "Format", "Layout", "Legend", "NewLabels", "Report", "detect_format", "find_format"]
+__all__ = ["FORMATS", "Format", "Layout", "Legend", "NewLabels", "Placed", "Report", "detect_format", "find_format"]
 
 
 FORMATS: Registry[Format] = Registry(

@@ -10,10 +10,10 @@ from debride.data.formats.about_cases import AboutCases, about_columns, about_fi
 from debride.data.formats.carried import file_cells, table_content, write_description
 from debride.data.formats.csv_rows import FLAGS, inside, read_table, records
 from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
-from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Report
+from debride.data.formats.layout import Format, Layout, Legend, NewLabels, Placed, Report
 from debride.data.formats.names import plain
 from debride.data.links import is_named
-from debride.data.pixels.images import copy_image, suffix
+from debride.data.pixels.images import suffix
 from debride.escapes import shielded
 from debride.files import write_json
 from debride.types import IGNORE, Case, DataError, Dataset, Split, TaskName
@@ -95,15 +95,14 @@ class ClassTable(Format):
         """As for all layouts; images keep their places."""
         table = read_table(dataset.root / "labels.csv", REQUIRED, lambda problem: None)
         rows = {_id_of(row.fields, dataset.root, row.where): row for row in table.rows}
+        labels.write([Placed(case, (folder / case.image[0].relative_to(dataset.root),)) for case in dataset.cases])
         changed = []
-        for number, case in enumerate(dataset.cases, start=1):
+        for case in dataset.cases:
             place, target = case.image[0].relative_to(dataset.root), labels.classes[case.id]
-            copy_image(case.image[0], folder / place)
             cells = file_cells(dataset, rows[case.id], {"image": [place]}, separator="")
             if target is not None and target != case.target:
                 cells["class"] = dataset.classes[target]
             changed.append((case, rows[case.id], cells))
-            labels.done(number, len(dataset.cases))
         (folder / "labels.csv").write_bytes(table_content(dataset, table, changed))
         write_description(dataset, folder, people=False)
 
@@ -119,20 +118,19 @@ def write_table(dataset: Dataset, folder: Path, labels: NewLabels) -> None:
     places = {case.id: _place(dataset, case) for case in dataset.cases}
     if len(set(places.values())) < len(places):
         raise DataError(dataset.root, "has cases whose names differ in / or . only", "Rename them: each becomes a file.")
+    labels.write([Placed(case, (folder / places[case.id],)) for case in dataset.cases])
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         groups = about_columns(dataset)
         writer.writerow([*COLUMNS, *groups])
-        for number, case in enumerate(dataset.cases, start=1):
+        for case in dataset.cases:
             place = places[case.id]
-            copy_image(case.image[0], folder / place)
             target = labels.classes[case.id]
             name = "" if target is None else dataset.classes[target]
             about = about_fields(case, dataset)
             own = [case.id, place.as_posix(), name, case.split, case.patient, int(case.trusted)]
             row = [*own, *(about[column] for column in groups)]
             writer.writerow([shielded(value) for value in row])
-            labels.done(number, len(dataset.cases))
     write_json(folder / "dataset.json", {"classes": list(dataset.classes)})
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from debride.data.pixels.images import copy_image
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
 Report = Callable[[DataError], None]
@@ -52,15 +51,26 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A case, and where its files go in a copy: its ``images`` in their order, and its mask (None: it has none)."""
+
+    case: Case
+    images: tuple[Path, ...]
+    label: Path | None = None
+
+
+@dataclass(frozen=True)
 class NewLabels:
     """The labels of a copy of a data set.
 
-    ``write(case, target)`` writes the mask of a case, and returns its path: ``target`` with the ending that its kind has.
+    ``write`` copies the images of cases and writes their masks. It returns the paths of the masks, in the order of the cases:
+    where each was to go, with the ending that its kind has (None: there is none).
     ``name`` is the path without ending that a copy's mask should have where a layout leaves that free; None: the old one.
-    ``classes`` are class ids by case id, for classification. ``done`` receives the number of cases done and their total.
+    ``classes`` are class ids by case id, for classification. ``done`` receives the number of arrays done and their total, from
+    layouts that have no files of cases to write.
     """
 
-    write: Callable[[Case, Path], Path]
+    write: Callable[[Sequence[Placed]], Sequence[Path | None]]
     classes: Mapping[str, int | None]
     done: Callable[[int, int], None]
     name: Callable[[Case], Path | None] = lambda case: None
@@ -129,8 +139,6 @@ def copy_cases(
     ``folder``. Returns the paths of the masks relative to ``folder``, by case id. Raises DataError for two masks of one name,
     and for a ``place`` that leaves ``folder`` or puts two files at one path.
     """
-    written: dict[str, Path] = {}
-    images: set[Path] = set()
     sources: dict[Path, Path] = {}
 
     def target(case: Case, file: Path, kind: Literal["images", "labels"]) -> Path:
@@ -143,12 +151,16 @@ def copy_cases(
         return folder / path
 
     cases = (*dataset.cases, *(dataset.rest or ()))
-    for number, case in enumerate(cases, start=1):
-        for file in case.image:
-            images.add(copy_image(file, target(case, file, "images")))
-        if case.label:
-            written[case.id] = labels.write(case, target(case, case.label, "labels"))
-        labels.done(number, len(cases))
+    placed = [
+        Placed(
+            case,
+            tuple(target(case, file, "images") for file in case.image),
+            target(case, case.label, "labels") if case.label else None,
+        )
+        for case in cases
+    ]
+    written = {each.case.id: mask for each, mask in zip(placed, labels.write(placed), strict=True) if mask}
+    images = {path for each in placed for path in each.images}
     if len(set(written.values())) < len(written):
         problem = "would hold two labels of one name: JPEG becomes PNG"
         raise DataError(folder, problem, "Rename labels that differ in suffix only.")

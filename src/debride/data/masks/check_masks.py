@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from debride.data.pairs import ITS_IMAGE
 from debride.data.pixels import is_hidden
 from debride.data.pixels.images import (
     FIRST_CHANNEL,
-    Array,
     endings,
     files_of,
     is_image,
@@ -24,21 +24,25 @@ from debride.data.pixels.images import (
     read_image,
     read_label,
 )
+from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto
 from debride.data.unusual_grids import note_unusual
+from debride.execute import Work, spread
+from debride.execute.work import Do
 from debride.notes import note
-from debride.types import IGNORE, Case, DataError, Dataset
+from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 
-def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
-    """Reports files that are not read, images and labels that do not fit together, and classes that no label has."""
+def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> None:
+    """Reports files that are not read, images and labels that do not fit together, and classes that no label has; cases are
+    looked at by so many processes."""
     _check_folders(dataset, report)
     try:
         refuse_unlearnable(dataset)
     except DataError as problem:
         report(problem)
-    _check_cases(dataset, report, progress)
+    _check_cases(dataset, report, progress, jobs)
 
 
 def mask_counts(dataset: Dataset) -> str:
@@ -60,37 +64,91 @@ def _check_folders(dataset: Dataset, report: Report) -> None:
                 report(DataError(path, "is of a kind that is not read", remedy))
 
 
-def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int], None]) -> None:
-    """What reading shows: each file by itself, image against label, and all cases together."""
+def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int) -> None:
+    """What reading shows: each case by itself, and all cases together. An image that several raters labelled is read once."""
     kinds: dict[tuple[int, int], list[Path]] = defaultdict(list)
-    seen: dict[bytes, Case] = {}
+    kind_of: dict[tuple[Path, ...], tuple[int, int] | None] = {}
+    seen: dict[str, Case] = {}
     present: set[int] = set()
     grids: dict[Path, Grid] = {}
-    for number, case in enumerate(dataset.cases, start=1):
-        _check_grids(case, grids, report)
-        try:
-            image, _ = read_image(case.image)
-        except DataError as problem:
-            report(problem)
-            image = None
-        if image is not None:
-            kinds[image.ndim - 1, len(image)].append(case.image[0])
-            _check_image(case, image, seen, report)
-        if case.label:
-            present |= _check_label(dataset, case, case.label, report)
-        progress(number, len(dataset.cases))
+    new = {id(case) for case in {case.image: case for case in reversed(dataset.cases)}.values()}
+    items = ({"case": plain_case(case), "with_image": id(case) in new} for case in dataset.cases)
+    with spread(Work(looking, plain_dataset(dataset)), items, jobs=jobs, name=lambda item: item["case"]["id"]) as outcomes:
+        for number, (case, outcome) in enumerate(zip(dataset.cases, outcomes, strict=True), start=1):
+            progress(number, len(dataset.cases))
+            try:
+                looked = outcome.value()
+            except DataError as problem:  # its process was killed
+                report(problem)
+                continue
+            _report_all(looked["of_image"], report)
+            if looked["grid"]:
+                grids[case.image[0]] = _grid_of(looked["grid"])
+            if looked["image"]:
+                kind_of[case.image] = tuple(looked["image"]["kind"])
+                _check_twice(case, seen.setdefault(looked["image"]["content"], case), report)
+            if kind := kind_of.get(case.image):
+                kinds[kind].append(case.image[0])
+            _report_all(looked["of_label"], report)
+            present.update(looked["classes"])
     note_unusual(grids)
     _check_kinds(kinds, report)
     _check_present(dataset, present, report)
 
 
-def _check_image(case: Case, image: Array, seen: dict[bytes, Case], report: Report) -> None:
+def looking(setup: Any) -> Do:
+    """What is seen of a case of a data set (``setup``): problems of its image, and of its label; the first image's grid (None:
+    unknown); what the image is (None: not read); and the ids of the classes in the label."""
+    dataset = dataset_of(setup)
+
+    def look(item: Any) -> Any:
+        case = case_of(item["case"])
+        of_image, of_label = list[DataError](), list[DataError]()
+        grid = _check_grids(case, of_image.append)
+        image = _check_image(case, of_image.append) if item["with_image"] else None
+        classes = _check_label(dataset, case, case.label, of_label.append) if case.label else set()
+        return {
+            "of_image": _plain_problems(of_image),
+            "of_label": _plain_problems(of_label),
+            "grid": grid and [grid.shape, grid.geometry.spacing, grid.geometry.affine],
+            "image": image,
+            "classes": sorted(classes),
+        }
+
+    return look
+
+
+def _plain_problems(problems: list[DataError]) -> list[tuple[str, str, str]]:
+    return [(problem.where, problem.problem, problem.remedy) for problem in problems]
+
+
+def _report_all(problems: list[list[str]], report: Report) -> None:
+    for where, problem, remedy in problems:
+        report(DataError(where, problem, remedy))
+
+
+def _grid_of(plain: Any) -> Grid:
+    shape, spacing, affine = plain
+    return Grid(tuple(shape), Geometry(spacing and tuple(spacing), affine and tuple(map(tuple, affine))))
+
+
+def _check_image(case: Case, report: Report) -> Any:
+    """The number of axes and of channels of an image, and a hash of its pixels; None if it cannot be read."""
+    try:
+        image, _ = read_image(case.image)
+    except DataError as problem:
+        report(problem)
+        return None
     if image.min() == image.max():
         report(DataError(case.image[0], f"has the same value {image.min()} everywhere", "Restore the image from its source."))
     content = hashlib.blake2b(repr((image.shape, image.dtype.str)).encode(), digest_size=16)
     for plane in image.reshape(-1, *image.shape[-2:]):
-        content.update(plane.tobytes())
-    other = seen.setdefault(content.digest(), case)
+        content.update(np.ascontiguousarray(plane).data)
+    return {"kind": [image.ndim - 1, len(image)], "content": content.hexdigest()}
+
+
+def _check_twice(case: Case, other: Case, report: Report) -> None:
+    """Whether another image has the same pixels."""
     if other.image != case.image:
         problem = f"has the same pixels as {image_id(other)}"
         if other.split != case.split:
@@ -98,9 +156,9 @@ def _check_image(case: Case, image: Array, seen: dict[bytes, Case], report: Repo
         report(DataError(case.image[0], problem, "Keep one of the two."))
 
 
-def _check_grids(case: Case, grids: dict[Path, Grid], report: Report) -> None:
-    """Headers that contradict themselves, and channels and labels that do not lie as the first channel, whose grid is kept."""
-    first = case.image[0]
+def _check_grids(case: Case, report: Report) -> Grid | None:
+    """Headers that contradict themselves, and channels and labels that do not lie as the first channel, whose grid it is."""
+    first, grid = case.image[0], None
     for path in (*case.image, *([case.label] if case.label else [])):
         of = FIRST_CHANNEL if path in case.image else ITS_IMAGE
         try:
@@ -108,11 +166,12 @@ def _check_grids(case: Case, grids: dict[Path, Grid], report: Report) -> None:
             for problem in header.contradictions:
                 report(problem)
             if path == first:
-                grids[first] = header.grid
-            elif first in grids:
-                turn_onto(header.grid, grids[first], path, of, first)
+                grid = header.grid
+            elif grid:
+                turn_onto(header.grid, grid, path, of, first)
         except DataError as problem:
             report(problem)
+    return grid
 
 
 def _check_label(dataset: Dataset, case: Case, path: Path, report: Report) -> set[int]:

@@ -10,11 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.copy import copy_dataset
+from debride.data.copy import Change, Label, copier, copy_by
 from debride.data.masks.annotated import of_undrawn, without_undrawn
 from debride.data.pixels.images import read_label
+from debride.data.plain import dataset_of, plain_dataset
+from debride.execute import Work
+from debride.execute.work import Do
 from debride.files import write_json
-from debride.noise import NOISES, Noise, name_of, parameters
+from debride.noise import NOISES, Noise, make_noise, name_of, parameters
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import derive, generator
 from debride.settings import Bounds, check_bounds
@@ -39,6 +42,7 @@ def corrupt_dataset(
     share: float = 1.0,
     splits: Collection[Split] = ("train", "val"),
     target_dice: float | None = None,
+    jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Writes ``dataset`` to ``out`` with noisy labels and ``noise.json``, and returns what that file holds.
@@ -49,7 +53,8 @@ def corrupt_dataset(
     another strength; ``DilateErode`` in millimetres goes by the spacing of the label's file instead, and raises DataError for
     one without. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that
     become empty stay so and are counted. Nothing leaves or enters a class that was not drawn in its case, and Dice and shares
-    of changed pixels are without these classes.
+    of changed pixels are without these classes. The work is done by so many ``jobs``; those of more than one find the noise by
+    its name.
     """
     check_bounds(noise)
     classes = len(dataset.classes)
@@ -64,22 +69,11 @@ def corrupt_dataset(
     records: dict[str, dict[str, Any]] = {}
     untouched: list[bool] = []  # of each case of the splits that keeps its label, whether it has foreground and so a Dice
 
-    def change(case: Case, label: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.uint8]:
-        if case.id not in chosen:
-            if case.split in splits:
-                untouched.append(_foreground(label))
-            return label
-        drawn = without_undrawn(case, label)
-        noisy = _noisy(noise, case, drawn, classes, generator(seed, "noise", case.id), geometry)
-        if case.annotated is not None:
-            noisy = np.where(of_undrawn(case, noisy), drawn, noisy)
-        records[case.id] = {
-            "dice": label_dice(drawn, noisy, classes),
-            "changed": changed_rate(drawn, noisy),
-            "emptied": bool(_foreground(drawn) and not _foreground(noisy)),
-            "shape": list(label.shape),
-        }
-        return noisy if case.annotated is None else np.where(of_undrawn(case, label), label, noisy)
+    def told(case: Case, said: Any) -> None:
+        if case.id in chosen:
+            records[case.id] = said
+        elif case.split in splits:
+            untouched.append(said)
 
     def record(folder: Path) -> None:
         write_json(folder / "noise.json", report())
@@ -104,8 +98,41 @@ def corrupt_dataset(
             "cases": ordered,
         }
 
-    copy_dataset(dataset, out, change, progress, record)
+    if jobs == 1:  # a noise that no other process needs to find by its name
+        work = Work(lambda setup: copier(dataset, _changing(noise, classes, seed)))
+    else:
+        named = {"noise": name_of(noise), "parameters": parameters(noise), "seed": seed}
+        work = Work(corrupting, {**named, "dataset": plain_dataset(dataset)})
+    copy_by(dataset, out, work, jobs=jobs, about=lambda case: case.id in chosen, told=told, progress=progress, finish=record)
     return report()
+
+
+def corrupting(setup: Any) -> Do:
+    """A copy of cases with labels made noisy: of those about which that is said."""
+    dataset = dataset_of(setup["dataset"])
+    noise = make_noise(setup["noise"], **setup["parameters"])
+    return copier(dataset, _changing(noise, len(dataset.classes), setup["seed"]))
+
+
+def _changing(noise: Noise, classes: int, seed: int) -> Change:
+    """Makes a label noisy, and tells how much; of a label that stays it tells whether it has foreground."""
+
+    def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
+        if not about:
+            return label, _foreground(label)
+        drawn = without_undrawn(case, label)
+        noisy = _noisy(noise, case, drawn, classes, generator(seed, "noise", case.id), geometry)
+        if case.annotated is not None:
+            noisy = np.where(of_undrawn(case, noisy), drawn, noisy)
+        record = {
+            "dice": label_dice(drawn, noisy, classes),
+            "changed": changed_rate(drawn, noisy),
+            "emptied": bool(_foreground(drawn) and not _foreground(noisy)),
+            "shape": list(label.shape),
+        }
+        return noisy if case.annotated is None else np.where(of_undrawn(case, label), label, noisy), record
+
+    return change
 
 
 def _noisy(

@@ -134,11 +134,11 @@ def write_label(
     return path
 
 
-def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset, target: Path) -> Path:
+def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset, target: Path, *, flush: bool = True) -> Path:
     """Write the label file ``source`` to ``target`` with the class ids (*S) given, and return the path written.
 
     Pixels whose class stays keep their number; header, geometry, axes and number type stay, as far as that holds the values.
-    The rest is as for ``write_label``.
+    Without ``flush`` it may not yet be on the disk itself (``atomic_files``). The rest is as for ``write_label``.
     """
     kind = pixels_of(source)
     if kind.lossy or kind is not find_pixels(target):
@@ -149,7 +149,7 @@ def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset,
     numbers = _raw_values(target, ids[changed], dataset, [*white, *map(int, np.unique(raw))])
     wide = raw.astype(np.promote_types(raw.dtype, numbers.dtype))
     wide[changed] = numbers[ids[changed]]
-    with atomic_files(target) as path:
+    with atomic_files(target, flush=flush) as path:
         if own is not None:
             kind.write_indices(source, own.stored(wide), own.added(wide), path)
         else:
