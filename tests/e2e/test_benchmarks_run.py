@@ -31,6 +31,7 @@ ALONE: dict[str, list[str]] = {
     "audit_raters": ["--images", "3"],
     "audit_work": ["--cases", "3", "--planted", "2", "--shards", "2", "--repeats", "0", "--jobs", "1", "--in-process"],
     "audit_speed": ["--cases", "4", "--fewer", "0", "--images", "2", "--repeats", "1"],
+    "audit_time": ["--smallest", "--repeats", "1"],
     "augment_cost": ["--repeats", "1", "--shape", "4", "3", "16", "16"],
     "augment_speed": ["--repeats", "1", "--smallest"],
     "forecast": ["--methods", "ce", "--epochs", "2", "--steps", "8", "--heard", "0"],

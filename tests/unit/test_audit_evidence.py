@@ -157,12 +157,13 @@ def test_several_labels_of_one_case(shape: Place, classes: int, spacing: tuple[f
     """What is worked out once for a case serves labels within the objects of its own, and beyond them."""
     label, probability = example(shape, classes, seed=classes, unknown=0.1)
     case = evidence_of(label, probability, spacing)
-    case.against(label)
     known, less = label != IGNORE, label.copy()
     less[: shape[0] // 2] = 0
     less[~known] = IGNORE
     for given in (less, np.where(known, np.where(label[..., ::-1] == IGNORE, 0, label[..., ::-1]), label), label):
-        assert_as_slow(Slow(given, probability, spacing), case.against(given))
+        found = case.against(given)
+        assert_as_slow(Slow(given, probability, spacing), found)
+        assert found == evidence_of(label, probability, spacing).against(given), "depends on what was asked before"
 
 
 def assert_as_slow(slow: Slow, found: dict[str, float]) -> None:

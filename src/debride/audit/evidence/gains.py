@@ -12,7 +12,7 @@ A label is compared with one without objects: what the prediction says of that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -106,6 +106,17 @@ class _Objects:
         return own
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """A class of a label: the box and the mask of its objects, the Fourier transform of how much likelier the class is around
+    there than the background, and how much likelier the objects are than none, wherever they are moved to."""
+
+    box: Box
+    mask: npt.NDArray[np.bool_]
+    spectrum: npt.NDArray[np.complex64]
+    likelier: Floats
+
+
 class Evidence:
     """The evidence against any label (*S) of one case, by probabilities (K, *S) and their likeliest classes (*S).
 
@@ -129,8 +140,9 @@ class Evidence:
         self._surprise = expected - background
         self._worst = _window_sums(self._surprise)
         self._weights = _weights(background if self._known is None else background[known])
-        self._frame: Box | None = None
-        self._spectra: dict[int, npt.NDArray[np.complex64]] = {}
+        self._own: dict[int, _Moved] = {}
+        ids = self._of_known(case.label)
+        self._own = {value: self._moved(value, box, mask) for value, box, mask in _by_class(ids, self._objects(ids))}
 
     def against(self, label: Label) -> dict[str, float]:
         """The evidence against a label (*S)."""
@@ -195,33 +207,37 @@ class Evidence:
         return max(float(here.max()), *(float(part.max(initial=-np.inf)) for part in outside(self._worst, box)))
 
     def _shift(self, ids: Label, objects: _Objects) -> float:
-        """The largest gain of moving the label's objects by whole pixels.
+        """The largest gain of moving the label's objects by whole pixels."""
+        likelier: Any = 0
+        for value, box, mask in _by_class(ids, objects):
+            likelier = likelier + self._moved(value, box, mask).likelier
+        return float(likelier.max() - likelier[tuple(length // FAR for length in ids.shape)])
 
-        Only places in reach of the objects count: the box that is transformed is wide enough that nothing comes round. That of
-        the first label serves all whose objects lie in it.
+    def _moved(self, value: int, box: Box, mask: npt.NDArray[np.bool_]) -> _Moved:
+        """By how much a class's objects, a mask of their box, are likelier than none where they are moved by up to ``FAR``.
+
+        Only places in reach of the objects count: the frame that is transformed is wide enough that nothing comes round. That
+        of the case's own label serves all whose objects lie in it.
         """
-        far = [length // FAR for length in ids.shape]
-        if self._frame is None:
-            self._frame = objects.box
-        frame, spectra = objects.box, {}
-        if all(a.start <= b.start and b.stop <= a.stop for a, b in zip(self._frame, objects.box, strict=True)):
-            frame, spectra = self._frame, self._spectra
+        far = [length // FAR for length in self._surprise.shape]
+        first = self._own.get(value)
+        if first and first.box == box and np.array_equal(first.mask, mask):
+            return first
+        within = first is not None and all(a.start <= b.start and b.stop <= a.stop for a, b in zip(first.box, box, strict=True))
+        frame = first.box if first and within else box
         padded = [
             fft.next_fast_len(axis.stop - axis.start + 2 * most, real=True) for axis, most in zip(frame, far, strict=True)
         ]
-        part = ids[frame]
-        total: Any = None
-        for value in np.flatnonzero(np.bincount(objects.classes)).tolist():
-            if value not in spectra:
-                spectra[value] = _spectrum(self._contrast(value, frame, far), padded)
-            product = _spectrum((part == value).astype(np.float32), padded)
-            np.conjugate(product, out=product)
-            product *= spectra[value]
-            total = product if total is None else np.add(total, product, out=total)
+        spectrum = first.spectrum if first and within else _spectrum(self._contrast(value, frame, far), padded)
+        objects = np.zeros([axis.stop - axis.start for axis in frame], np.float32)
+        objects[inside(box, frame)] = mask
+        product: Any = _spectrum(objects, padded)
+        np.conjugate(product, out=product)
+        product *= spectrum
         for axis, most in enumerate(far[:-1]):
-            total = fft.ifft(total, axis=axis, overwrite_x=True)[(slice(None),) * axis + (slice(2 * most + 1),)]
-        gain = fft.irfft(total, padded[-1])[..., : 2 * far[-1] + 1]
-        return float(gain.max() - gain[tuple(far)])
+            product = fft.ifft(product, axis=axis, overwrite_x=True)[(slice(None),) * axis + (slice(2 * most + 1),)]
+        likelier: Floats = np.ascontiguousarray(fft.irfft(product, padded[-1])[..., : 2 * far[-1] + 1])
+        return _Moved(box, mask, spectrum, likelier)
 
     def _contrast(self, value: int, frame: Box, far: Sequence[int]) -> Floats:
         """How much likelier a class is than the background in a box and ``far`` pixels around it; 0 outside the image."""
@@ -254,6 +270,16 @@ class Evidence:
         """The flat places (n,) of those in a box, given as (n,) for each axis."""
         moved = tuple(at + axis.start for at, axis in zip(places, box, strict=True))
         return np.asarray(np.ravel_multi_index(moved, self._surprise.shape), np.intp)
+
+
+def _by_class(ids: Label, objects: _Objects) -> Iterator[tuple[int, Box, npt.NDArray[np.bool_]]]:
+    """The foreground classes that a label has, the box of each, and where in it the class is."""
+    part = ids[objects.box]
+    for value in np.flatnonzero(np.bincount(objects.classes)).tolist():
+        mask = part == value
+        own = box_of(mask.view(np.uint8))
+        box = tuple(slice(a.start + b.start, a.stop + b.start) for a, b in zip(own, objects.box, strict=True))
+        yield value, box, mask[own]
 
 
 def _largest(gains: Floats, ring: Places) -> float:
