@@ -137,7 +137,7 @@ def _look(audit: UnderWay, cases: Sequence[Case]) -> None:
 
     audit.predictions.make(cases)
     setup = {"dataset": plain_dataset(audit.dataset), "seed": audit.config.seed}
-    work_on(audit, "looking at labels", Work(begin_looking, setup), wanted, take, len(cases))
+    work_on(audit, "looking at labels", Work(begin_looking, setup), wanted, take)
 
 
 def _usual(audit: UnderWay) -> _Usual:
@@ -180,7 +180,7 @@ def _judge(audit: UnderWay, cases: Sequence[Case], usual: _Usual) -> None:
         "typical": usual.typical,
         "least": audit.config.least,
     }
-    work_on(audit, "looking for errors", Work(begin_judging, setup), wanted, take, len(cases))
+    work_on(audit, "looking for errors", Work(begin_judging, setup), wanted, take)
 
 
 def _left(audit: UnderWay, usual: _Usual, row: int) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _found_by(audit: UnderWay, usual: _Usual, row: int) -> tuple[object, ...]:
 
 def _draw(audit: UnderWay, usual: _Usual) -> None:
     """Pictures of the surest findings of the most suspicious cases."""
-    left, wanted, total = audit.config.pictures, [], 0
+    left, wanted = audit.config.pictures, []
     by: dict[str, tuple[object, ...]] = {}
     for row in usual.ranking.order:
         case, found = audit.cases[row], _found(audit, usual, row)
@@ -224,14 +224,14 @@ def _draw(audit: UnderWay, usual: _Usual) -> None:
         here = min(left, len(found.findings))
         if not here:
             continue
-        left, total = left - here, total + 1
+        left -= here
         by[case.id] = (*_found_by(audit, usual, row), here)
         drawn: Drawn | None = audit.get(Drawn, case, *by[case.id])
         if drawn is None or not are_there(audit.out, drawn.files):
             wanted.append((case, {"findings": [plain_finding(finding) for finding in found.findings], "pictures": here}))
     setup = {"dataset": plain_dataset(audit.dataset), "out": str(audit.out)}
     work = Work(begin_drawing, setup)
-    work_on(audit, "drawing", work, wanted, lambda case, told: audit.put(Drawn, case, told, *by[case.id]), total)
+    work_on(audit, "drawing", work, wanted, lambda case, told: audit.put(Drawn, case, told, *by[case.id]))
 
 
 def _pictures(case: Case, found: Found, many: int) -> list[str]:

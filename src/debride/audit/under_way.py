@@ -118,20 +118,19 @@ def work_on(
     work: Work,
     wanted: Sequence[tuple[Case, Mapping[str, Any]]],
     take: Callable[[Case, Any], None],
-    total: int,
 ) -> None:
-    """Works on the cases of which something is ``wanted``, of a ``total``, and lets ``take`` have what each came to."""
+    """Works on the cases of which something is ``wanted``, and lets ``take`` have what each came to."""
     if not wanted:
         return
     errors: list[DataError] = []
     items = (item_of(case, audit.predictions.files(case), **more) for case, more in wanted)
-    jobs, before = min(audit.jobs, len(wanted)), total - len(wanted)
+    jobs = min(audit.jobs, len(wanted))
     with (
         one_thread(),
-        track(doing, total) as show,
+        track(doing, len(wanted)) as show,
         spread(work, items, jobs=jobs, name=lambda item: f"case {item['case']['id']}") as outcomes,
     ):
-        for done, ((case, _), outcome) in enumerate(zip(wanted, outcomes, strict=True), start=before + 1):
+        for done, ((case, _), outcome) in enumerate(zip(wanted, outcomes, strict=True), start=1):
             if outcome.error is None:
                 take(case, outcome.result)
             else:

@@ -174,9 +174,7 @@ def _predictions(
     arguments: argparse.Namespace, dataset: Dataset, cases: list[Case], config: AuditConfig
 ) -> tuple[Any, list[Case]]:
     """The predictions to audit by, and the cases that have one, in the order to look at them."""
-    from debride.audit.predictions import FolderPredictions, RunPredictions, cross_validate, open_predictions
-    from debride.data.cache import cache_folder
-    from debride.data.source_hashes import forget
+    from debride.audit.predictions import FolderPredictions, RunPredictions, open_predictions
 
     source = arguments.predictions or arguments.run_folder
     given = given_settings(arguments, TrainConfig, dest="train_")
@@ -186,6 +184,10 @@ def _predictions(
             flag = "--shard" if arguments.shard else "--merge"
             remedy = "Give --predictions, or --run with the folder cross-validation/ of an audit."
             raise DataError(flag, "is for predictions or networks that there are already", remedy)
+        from debride.audit.predictions import cross_validate
+        from debride.data.cache import cache_folder
+        from debride.data.source_hashes import forget
+
         job = _job(arguments, dataset, config)
         if arguments.verify:
             forget(cache_folder(dataset.root, arguments.cache), dataset.root)
