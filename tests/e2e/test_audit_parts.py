@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,11 @@ def test_two_processes_and_two_shards_come_to_the_same_bytes(
     merged = debride(*words, "--out", tmp_path / "parts", "--jobs", 1, "--merge")
     assert merged.code == 0 and str(tmp_path / "parts" / "report.html") in merged.out
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_work_on_cases_loads_no_network() -> None:
+    code = "import sys, debride.audit.each_case; sys.exit(any(name in sys.modules for name in ('torch', 'monai', 'sklearn')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_since_an_audit(audited: Audited, debride: Command, tmp_path: Path) -> None:
