@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from debride.data.formats import Legend, Report
 from debride.data.instances import Numbering, numbered
 from debride.data.pixels.images import read_header, read_values
+from debride.data.pixels.occurring import occurring
 from debride.data.pixels.palettes import BLACK
 from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work, spread
@@ -89,7 +88,7 @@ def looking_for_values(setup: Any) -> Do:
     def look(path: Any) -> Any:
         nonlocal may_number
         label = read_values(Path(path), palette)[0]
-        values = np.unique(label).tolist()
+        values = occurring(label)
         objects = numbered(label, values) if may_number else None
         may_number = objects is not None
         return values, objects

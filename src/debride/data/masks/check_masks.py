@@ -24,6 +24,7 @@ from debride.data.pixels.images import (
     read_image,
     read_label,
 )
+from debride.data.pixels.occurring import occurring
 from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto
@@ -181,7 +182,7 @@ def _check_label(dataset: Dataset, case: Case, path: Path, report: Report) -> se
     except DataError as problem:
         report(problem)
         return set()
-    present = set(np.unique(label).tolist()) - {IGNORE}
+    present = set(occurring(label)) - {IGNORE}
     if extra := [dataset.classes[id] for id in sorted(present) if id and not case.drew(id)]:
         note(path, f"has pixels of {', '.join(extra)}, which is not among the annotated classes: they are not learnt")
     return present
