@@ -129,6 +129,7 @@ def differences(one: Path, other: Path) -> str:
     for findings in found:
         for finding in findings:
             finding.pop("confidence")
+            finding["severity"] = round(finding["severity"], 4)  # of sums that may be rounded otherwise
     names = ("wrong", "score", "dice", "self_confidence", "surprise")
     far = max(abs(float(a[name]) - float(b[name])) for a, b in zip(rows, others, strict=True) for name in names if a[name])
     equal = "the same" if same and found[0] == found[1] else "ANOTHER"
