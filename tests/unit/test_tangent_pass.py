@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_mode
+from scipy.stats import spearmanr
 from tests.look_ahead_stubs import (
     RATE,
     Virtual,
@@ -156,6 +157,24 @@ def test_the_memory_format_changes_nothing(name: str, ndim: int, norm: Norm, sco
     expected = ahead_gradient(network, image, *known, weights, scope)
     network.to(memory_format=LAYOUTS[ndim])  # type: ignore[call-overload]
     assert_close(ahead_gradient(network, image.to(memory_format=LAYOUTS[ndim]), *known, weights, scope), expected)
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_the_pass_is_in_bfloat16_where_the_training_is(norm: Norm) -> None:
+    """With channels last too; ranks are those of full precision."""
+    torch.manual_seed(1)
+    image, trusted, label = torch.randn(1, 2, 64, 64), torch.randn(2, 2, 64, 64), torch.randint(3, (2, 64, 64))
+    network = network_of("unet", 2, norm, torch.float32)
+    image = image.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            ahead = LookAhead(network, image, "full")
+            tangent = ahead.tangent(trusted, lambda logits: trusted_loss_of(label)(logits.float()), RATE, None)
+            assert ahead.logits.dtype == (torch.bfloat16 if half else torch.float32) and tangent.dtype == torch.float32
+            found.append(tangent.flatten())
+    assert float(spearmanr(found[0], found[1]).statistic) > 0.9
 
 
 class Unnormalised(nn.Module):

@@ -146,7 +146,8 @@ def _instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """``F.instance_norm``, as groups of one channel."""
-    if not use_input_stats or _split(input)[1] is None or torch.is_autocast_enabled(input.device.type):
+    elsewhere = input.is_cuda and torch.is_autocast_enabled("cuda")  # where groups would be in float32
+    if not use_input_stats or _split(input)[1] is None or elsewhere:
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     return _group_norm(input, input.shape[1], weight, bias, eps)
 
