@@ -24,6 +24,9 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
 """Bootstrap resamples behind each interval."""
 
+_BLOCK = 2**22
+"""Numbers of draws (resamples times patients) that are in memory in eight bytes at a time."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -170,8 +173,10 @@ def _interval(sums: Floats, counts: Floats, seed: int) -> tuple[float, float]:
     patients = int(present.sum())
     if patients < 2:
         return float("nan"), float("nan")
-    times = _resamples(patients, seed)
-    low, high = np.quantile(_mean_of_class_means(times @ sums[present], times @ counts[present]), [0.025, 0.975])
+    own_sums, own_counts = sums[present], counts[present]
+    blocks = (times.astype(np.float64) for times in _resamples(patients, seed))
+    means = [_mean_of_class_means(times @ own_sums, times @ own_counts) for times in blocks]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -183,7 +188,9 @@ def _mean_of_class_means(sums: Floats, counts: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _resamples(patients: int, seed: int) -> Floats:
-    """How often each patient is drawn, (RESAMPLES, patients). Metrics that follow each other mostly share it."""
-    draws = generator(seed, "bootstrap").multinomial(patients, np.full(patients, 1 / patients), size=RESAMPLES)
-    return draws.astype(np.float64)
+def _resamples(patients: int, seed: int) -> list[npt.NDArray[np.uint16]]:
+    """How often each patient is drawn, (RESAMPLES, patients) in blocks of rows. Metrics that follow each other mostly share
+    it."""
+    rng, share, rows = generator(seed, "bootstrap"), np.full(patients, 1 / patients), max(1, _BLOCK // patients)
+    sizes = [min(rows, RESAMPLES - first) for first in range(0, RESAMPLES, rows)]
+    return [rng.multinomial(patients, share, size=size).astype(np.uint16) for size in sizes]
