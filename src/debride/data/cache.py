@@ -23,6 +23,7 @@ from debride.data.cache_entry import entry, mapped
 from debride.data.pairs import channel_turns, label_turn
 from debride.data.pixels.images import Header, files_of, read_header, read_image, read_label, readings
 from debride.data.preparation import Preparation, intensity_rules, read_rule
+from debride.data.room import Room
 from debride.data.same_grid import Grid, turned
 from debride.data.source_hashes import SourceHashes
 from debride.data.unusual_grids import note_unusual
@@ -144,7 +145,7 @@ def _prepare(
     spacings: list[tuple[float, ...] | None] = []
     boxes: list[Box | None] = []
     grids: dict[Path, Grid] = {}
-    channels = 0
+    channels, room = 0, Room(folder, "the cache")
     for number, case in enumerate(cases):
         headers = [read_header(path) for path in case.image]
         grid = grids[case.image[0]] = headers[0].grid
@@ -162,6 +163,7 @@ def _prepare(
         spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
         boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta["box"] else None)
         labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder, hashes) if case.label else None)
+        room.case([file for file in (image_file, labels[-1]) if file], len(cases) - number - 1)
         if progress:
             progress(number + 1, len(cases))
     note_unusual(grids)
