@@ -43,16 +43,16 @@ def blurred(label, classes):
     return np.stack(soft)
 
 
-def write_pictures(folder, count):
+def write_pictures(folder, count, side=256):
     rng = np.random.default_rng(0)
     for name in ("data/images", "data/masks", "predictions"):
         (folder / name).mkdir(parents=True)
     (folder / "data/dataset.json").write_text('{"classes": ["background", "a", "b", "c"]}')
     for at in range(count):
-        label = ellipses((256, 256), 4, rng)
+        label = ellipses((side, side), 4, rng)
         np.save(folder / f"predictions/case{at:05d}.npy", blurred(label, 4))
         if at % 10 == 0:
-            label[4:24, 4:24] = 1
+            label[side // 64 : 3 * side // 32, side // 64 : 3 * side // 32] = 1
         Image.fromarray(rng.integers(0, 255, label.shape, np.uint8)).save(folder / f"data/images/case{at:05d}.png")
         Image.fromarray(label).save(folder / f"data/masks/case{at:05d}.png")
 

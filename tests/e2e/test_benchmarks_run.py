@@ -42,6 +42,7 @@ ALONE: dict[str, list[str]] = {
     "lidc_centres": ["{data}/lidc", "{out}/centres", "--side", "16"],
     "look_ahead_cost": ["--smallest"],
     "look_ahead_detection": ["--data", "Kvasir-SEG", "--epochs", "1", "--trusted", "0.3", "--scope", "head"],
+    "many_cases": ["--pictures", "3", "--side", "40", "--volumes", "2", "--shape", "16", "40", "40", "--jobs", "1"],
     "markov_speed": ["--smallest"],
     "memory": [
         *("--limit", "3000", "--times", "0.0002", "--cases", "2", "--shape", "16", "32", "32", "--small", "16", "32", "32"),
