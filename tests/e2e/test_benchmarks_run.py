@@ -48,10 +48,16 @@ ALONE: dict[str, list[str]] = {
         *("--limit", "3000", "--times", "0.0002", "--cases", "2", "--shape", "16", "32", "32", "--small", "16", "32", "32"),
         *("--patch", "16", "16", "16", "--folder", "{out}"),
     ],
+    "reading_cost": [
+        *("--cases", "2", "--shape", "20", "20", "20", "--patch", "16", "16", "16", "--steps", "2", "--lasting", "0.001"),
+    ],
     "refined_labels": ["--epochs", "1", "--steps", "1", "--trusted", "0.5", "--patch", "16", "16", "16"],
     "self_cleansing_filter": ["--epochs", "2", "--every", "1", "--settled", "0.2"],
     "start_cost": ["--cases", "3", "--shape", "4", "16", "16", "--repeats", "1"],
     "step_cost": ["--smallest"],
+    "volume_speed": [
+        *("--shape", "16", "20", "20", "--patch", "16", "16", "16", "--width", "2", "--repeats", "1"),
+    ],
     "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1", "--one-process"],
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""

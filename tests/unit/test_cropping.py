@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 from tests.datasets import SPACING, build_nnunet_3d, save_nifti
 
-from debride.data.cache import Prepared, crop_box, cropped, cropped_shape, prepare, put_back, resize_label, working_image
+from debride.data.cache import Prepared, prepare, resize_label, working_image
+from debride.data.cropping import crop_box, cropped, cropped_shape, put_back
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_image, read_values
 from debride.data.preparation import Preparation

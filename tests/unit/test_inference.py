@@ -12,7 +12,8 @@ import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
-from debride.data.cache import Box, resize
+from debride.data.cache import resize
+from debride.data.cropping import Box
 from debride.methods.base import Method
 from debride.methods.ce import CrossEntropy
 from debride.networks import build

@@ -89,7 +89,7 @@ class Parities:
     def network(self, config: TrainConfig, ndim: int, channels: int, classes: int) -> Network:
         return Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels, classes)))
 
-    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path) -> tuple[Numbers, Numbers]:
+    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path, jobs: int = 1) -> tuple[Numbers, Numbers]:
         self.asked.append("prepare")
         return Numbers(dataset.of("train")), Numbers(dataset.of("val"))
 

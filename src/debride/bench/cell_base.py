@@ -229,6 +229,7 @@ def make_job(cell: Cell, given: Dataset, changed: float | None) -> Job:
         augmentation=cell.augmentation,
         out=run_folder,
         resume=(run_folder / "run.json").exists(),
+        jobs=torch.get_num_threads(),
     )
 
 

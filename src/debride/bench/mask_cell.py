@@ -25,7 +25,8 @@ from debride.bench.cell_base import (
 from debride.bench.plots import heat, outlines
 from debride.bench.report import Picture
 from debride.bench.tables import Point, Row, Score, Spread
-from debride.data.cache import Prepared, cache_folder, cropped_shape, prepare, put_back, resize
+from debride.data.cache import Prepared, cache_folder, prepare, resize
+from debride.data.cropping import cropped_shape, put_back
 from debride.data.masks.annotated import for_training
 from debride.data.masks.corrupt import Corrupted, corrupt_dataset
 from debride.data.open import reopened, trust

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_keep_going, add_trust, tell_left_out, trust_of
+from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, tell_left_out, trust_of
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -32,6 +32,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the predictions in --out; what is whole is kept")
     add_keep_going(parser)
+    add_jobs(parser)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     add_dataset_options(parser)
     add_trust(parser, named=True)
@@ -55,6 +56,7 @@ def answer(arguments: argparse.Namespace) -> int:
         trust=trust_of(arguments, arguments.method, arguments.network),
         resume=arguments.resume,
         keep_going=arguments.keep_going,
+        jobs=arguments.jobs,
     )
     print(f"{arguments.out}: {predicted.count} {task_of(arguments.run_folder).predicted}")
     return tell_left_out(predicted.left_out, arguments.out, "Mend the cause and use --resume.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_settings, add_trust, add_verify, flag, given_settings, trust_of
+from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, flag, given_settings, trust_of
 from debride.settings import from_mapping
 from debride.types import DataError, TaskName
 
@@ -50,6 +50,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         metavar="WHICH",
         help="where images have several raters: all, sample (one for each image, drawn by --seed) or a name (default: all)",
     )
+    add_jobs(parser)
     add_dataset_options(parser)
     add_trust(parser)
     add_settings(parser, TrainConfig, "training")
@@ -114,6 +115,7 @@ def answer(arguments: argparse.Namespace) -> int:
             cache=arguments.cache,
             resume=arguments.resume,
             cleansed=arguments.cleansed,
+            jobs=arguments.jobs,
         )
     )
     return 0

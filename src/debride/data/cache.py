@@ -7,10 +7,11 @@ memory-mapped when they are read: memory does not grow with the number of cases.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,25 +21,25 @@ import torch
 from torch.nn import functional as F
 
 from debride.data.cache_entry import entry, mapped
+from debride.data.cropping import Box, crop_box, cropped
 from debride.data.pairs import channel_turns, label_turn
 from debride.data.pixels.images import Header, files_of, read_header, read_image, read_label, readings
+from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.room import Room
 from debride.data.same_grid import Grid, turned
 from debride.data.source_hashes import SourceHashes
 from debride.data.unusual_grids import note_unusual
+from debride.execute import Do, Work, affordable, spread
 from debride.folders import keep_apart
 from debride.geometry.pixel_map import PixelMap
-from debride.settings import check_bounds
+from debride.settings import check_bounds, from_mapping
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 Number = TypeVar("Number", bound=np.generic)
 
 FORMAT_VERSION = 1
 """Part of every cache key: raise it when preparation changes."""
-
-Box = tuple[tuple[int, int], ...]
-"""Where a cropped image lay in its file: start and stop in voxels along each spatial axis."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,13 @@ def prepare(
     preparation: Preparation,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    jobs: int = 1,
 ) -> Prepared:
-    """Prepares the cases that the cache lacks, one at a time, and returns where all of them lie. Files whose size and dates are
-    as they were are taken for the same (``SourceHashes``)."""
+    """Prepares the cases that the cache lacks, ``jobs`` at a time, each on one thread, and returns where all of them lie. Files
+    whose size and dates are as they were are taken for the same (``SourceHashes``)."""
     check_bounds(preparation)
     with SourceHashes(folder, dataset.root) as hashes:
-        return _prepare(dataset, cases, preparation, folder, progress, hashes)
+        return _prepare(dataset, cases, preparation, folder, progress, jobs, hashes)
 
 
 def _prepare(
@@ -137,6 +139,7 @@ def _prepare(
     preparation: Preparation,
     folder: Path,
     progress: Callable[[int, int], None] | None,
+    jobs: int,
     hashes: SourceHashes,
 ) -> Prepared:
     images: list[Path] = []
@@ -146,68 +149,60 @@ def _prepare(
     boxes: list[Box | None] = []
     grids: dict[Path, Grid] = {}
     channels, room = 0, Room(folder, "the cache")
-    for number, case in enumerate(cases):
-        headers = [read_header(path) for path in case.image]
-        grid = grids[case.image[0]] = headers[0].grid
-        image_file, meta = _prepare_image(case, headers, preparation, folder, hashes)
-        channels = channels or meta["channels"]
-        if meta["channels"] != channels:
-            raise DataError(
-                case.image[0], f"has {meta['channels']} channels, others have {channels}", "Give every case the same channels."
-            )
-        images.append(image_file)
-        shapes.append(tuple(meta["shape"]))
-        if len(shapes[-1]) != len(shapes[0]):
-            problem = f"is {len(shapes[-1])}D, others are {len(shapes[0])}D"
-            raise DataError(case.image[0], problem, "Take this case out, or convert it.")
-        spacings.append(tuple(meta["spacing"]) if meta["spacing"] else None)
-        boxes.append(tuple((start, stop) for start, stop in meta["box"]) if meta["box"] else None)
-        labels.append(_prepare_label(dataset, case, grid, boxes[-1], shapes[-1], folder, hashes) if case.label else None)
-        room.case([file for file in (image_file, labels[-1]) if file], len(cases) - number - 1)
-        if progress:
-            progress(number + 1, len(cases))
+    setup = {"dataset": plain_dataset(dataset), "preparation": asdict(preparation), "folder": str(folder)}
+    items = map(plain_case, cases)
+    if jobs > 1 and cases:
+        header = read_header(cases[0].image[0])
+        jobs = affordable(jobs, 12 * len(cases[0].image) * math.prod(header.shape))
+    with spread(Work(begin_preparing, setup), items, jobs=jobs, name=lambda item: str(item["image"][0])) as outcomes:
+        for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
+            made = outcome.value()
+            hashes.learn(made["hashes"])
+            grids[case.image[0]] = read_header(case.image[0]).grid
+            channels = channels or made["channels"]
+            if made["channels"] != channels:
+                problem = f"has {made['channels']} channels, others have {channels}"
+                raise DataError(case.image[0], problem, "Give every case the same channels.")
+            images.append(Path(made["image"]))
+            shapes.append(tuple(made["shape"]))
+            if len(shapes[-1]) != len(shapes[0]):
+                problem = f"is {len(shapes[-1])}D, others are {len(shapes[0])}D"
+                raise DataError(case.image[0], problem, "Take this case out, or convert it.")
+            spacings.append(tuple(made["spacing"]) if made["spacing"] else None)
+            boxes.append(_box(made))
+            labels.append(Path(made["label"]) if made["label"] else None)
+            room.case([file for file in (images[-1], labels[-1]) if file], len(cases) - number - 1)
+            if progress:
+                progress(number + 1, len(cases))
     note_unusual(grids)
     return Prepared(tuple(cases), channels, tuple(shapes), tuple(spacings), tuple(images), tuple(labels), boxes=tuple(boxes))
 
 
-def crop_box(image: npt.NDArray[np.generic]) -> Box | None:
-    """The bounding box of the pixels of (C, *S) in which some channel is not 0, as nnU-Net crops; None if there is nothing to
-    cut away, or nothing but zeros."""
-    filled: npt.NDArray[np.bool_] = np.any(image, axis=0)
-    box = []
-    for axis in range(filled.ndim):
-        occupied = np.flatnonzero(filled.any(axis=tuple(other for other in range(filled.ndim) if other != axis)))
-        if not len(occupied):
-            return None
-        box.append((int(occupied[0]), int(occupied[-1]) + 1))
-    return None if box == [(0, length) for length in filled.shape] else tuple(box)
+def begin_preparing(setup: dict[str, Any]) -> Do:
+    """What prepares one case, and says where its image and label lie, and what is known of them."""
+    dataset, folder = dataset_of(setup["dataset"]), Path(setup["folder"])
+    preparation = from_mapping(Preparation, setup["preparation"], "preparation")
+    hashes = SourceHashes(folder, dataset.root)
+
+    def prepare_one(item: dict[str, Any]) -> dict[str, Any]:
+        case, threads = case_of(item), torch.get_num_threads()
+        torch.set_num_threads(1)  # sums of several threads differ in their last bits
+        try:
+            headers = [read_header(path) for path in case.image]
+            image, meta = _prepare_image(case, headers, preparation, folder, hashes)
+            label = None
+            if case.label:
+                shape = tuple(meta["shape"])
+                label = str(_prepare_label(dataset, case, headers[0].grid, _box(meta), shape, folder, hashes))
+        finally:
+            torch.set_num_threads(threads)
+        return {**meta, "image": str(image), "label": label, "hashes": hashes.take()}
+
+    return prepare_one
 
 
-def cropped(array: npt.NDArray[Number], box: Box | None) -> npt.NDArray[Number]:
-    """The part of an array (..., *S) that lies in a box, as a view."""
-    if box is None:
-        return array
-    where: tuple[Any, ...] = (..., *(slice(*ends) for ends in box))
-    part: npt.NDArray[Number] = array[where]
-    return part
-
-
-def cropped_shape(shape: tuple[int, ...], box: Box | None) -> tuple[int, ...]:
-    """The shape of what is cut from an image of the given shape."""
-    return shape if box is None else tuple(stop - start for start, stop in box)
-
-
-def put_back(
-    inside: npt.NDArray[Number], box: Box | None, shape: tuple[int, ...], outside: npt.ArrayLike = 0
-) -> npt.NDArray[Number]:
-    """What was made of a cropped image (..., *box), in the image's own shape (..., *shape), with ``outside`` (broadcast; 0 is
-    the background's id) around it."""
-    if box is None:
-        return inside
-    whole = np.empty((*inside.shape[: inside.ndim - len(shape)], *shape), inside.dtype)
-    whole[...] = outside
-    cropped(whole, box)[...] = inside
-    return whole
+def _box(meta: dict[str, Any]) -> Box | None:
+    return tuple((start, stop) for start, stop in meta["box"]) if meta["box"] else None
 
 
 def working_image(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +47,16 @@ class SourceHashes:
     def of(self, paths: Iterable[Path], *extra: object) -> str:
         """``content_hash`` of files and values."""
         return content_hash(paths, *extra, digest=self._digest)
+
+    def take(self) -> dict[str, tuple[Stamp, str]]:
+        """What was read since the last call, as plain JSON, for another process to ``learn``."""
+        taken, self._new = self._new, {}
+        self._known |= taken
+        return taken
+
+    def learn(self, taken: dict[str, tuple[Sequence[int], str]]) -> None:
+        """Keeps what another process read."""
+        self._new |= {name: (tuple(stamp), digest) for name, (stamp, digest) in taken.items()}
 
     def _digest(self, path: Path) -> bytes:
         name, before = str(path.absolute()), _stamp(path)

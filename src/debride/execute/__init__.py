@@ -3,8 +3,8 @@
 ``Work`` says what is done, ``spread`` does it on the cores of this machine. Nothing here knows of data sets or verbs.
 """
 
-from debride.execute.cores import cores
+from debride.execute.cores import affordable, cores
 from debride.execute.local import spread
-from debride.execute.work import Outcome, Work
+from debride.execute.work import Do, Outcome, Work
 
-__all__ = ["Outcome", "Work", "cores", "spread"]
+__all__ = ["Do", "Outcome", "Work", "affordable", "cores", "spread"]

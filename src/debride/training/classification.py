@@ -19,6 +19,7 @@ from debride.data.classes.class_labels import missing_labels
 from debride.data.classes.class_loader import make_class_batch, read_classes
 from debride.data.loader import Raw, Selection, read_ahead
 from debride.data.source_hashes import SourceHashes
+from debride.execute import Do
 from debride.losses.pixel import likeliest
 from debride.methods.base import Look, Method, Swept
 from debride.networks import WIDENING, Network, build_classifier
@@ -26,7 +27,7 @@ from debride.progress import track
 from debride.rng import derive
 from debride.training.class_sweep import sweep_classes
 from debride.training.config import ClassTrainConfig, TrainConfig
-from debride.training.predict_classes import predict_classes
+from debride.training.predict_classes import classes_of, predict_classes
 from debride.training.run import TrainingRun
 from debride.training.trained import Predicted, Request, Trained
 from debride.types import IGNORE, Case, DataError, Dataset
@@ -94,7 +95,9 @@ class Classification:
         width = config.width * WIDENING.get(config.network, 1)
         return build_classifier(config.network, in_channels=channels, classes=classes, width=width)
 
-    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path) -> tuple[PreparedClasses, PreparedClasses]:
+    def prepare(
+        self, dataset: Dataset, config: TrainConfig, cache: Path, jobs: int = 1
+    ) -> tuple[PreparedClasses, PreparedClasses]:
         """The training and the validation images; DataError where they differ in size or channels."""
 
         def prepared(cases: tuple[Case, ...], name: str) -> PreparedClasses:
@@ -143,6 +146,10 @@ class Classification:
     def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
         """Writes ``predictions.csv`` with a line for every image, and returns how many there are."""
         return predict_classes(trained, source, out, request, device)
+
+    def predicting(self, trained: Trained, out: Path, request: Request, device: torch.device) -> Do:
+        """What gives the probabilities of one part of the images."""
+        return classes_of(trained, device)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def fit(job: Job) -> None:
     accelerator = choose_device(job.config.device, job.config.devices)
     job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
     with exclusive(job.out):
-        prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache))
+        prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache), job.jobs)
         train = functools.partial(_within_memory, job=job, task=task)
         launch(train, accelerator, job.config.devices, before=prepare, smaller=smaller(job.config))
 
@@ -61,7 +61,7 @@ def _within_memory(fabric: Fabric, job: Job, task: Task[Any]) -> None:
 
 def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
     config, cache = job.config, cache_folder(job.dataset.root, job.cache)
-    train, val = task.prepare(job.dataset, config, cache)
+    train, val = task.prepare(job.dataset, config, cache, job.jobs if fabric.world_size == 1 else 1)
     method = make_method(job, train.channels)
     refuse_processes(job, method)
     place(method, fabric.device, job.dataset.ndim)

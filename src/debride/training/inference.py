@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.data.cache import Box, Prepared, cropped_shape, put_back, resize
+from debride.data.cache import Prepared, resize
+from debride.data.cropping import Box, cropped_shape, put_back
 from debride.methods.base import Method, Swept
 from debride.networks.network import Network
 
@@ -19,7 +20,8 @@ WINDOW_OVERLAP = 0.5
 """Share by which neighbouring windows overlap, as nnU-Net's step size of 0.5."""
 
 WINDOW_PIXELS = 2**21
-"""Pixels of the windows that pass through a network at once: two windows at most, and large ones by themselves."""
+"""Pixels of the windows that pass through a network at once: two windows at most, and large ones by themselves. On CPUs torch
+takes a slow way through convolutions of few channels for a single small image: two windows take half the time of one."""
 
 STITCHED_SHARE = 0.25
 """Share of a GPU's memory that stitched windows may take; above it they are stitched in the main memory."""
@@ -77,7 +79,7 @@ def _by_windows(
     windows: Tensor = sliding_window_inference(
         image,
         patch,
-        sw_batch_size=max(1, min(2, WINDOW_PIXELS // math.prod(patch))),
+        sw_batch_size=at_once(patch),
         predictor=predictor,
         overlap=WINDOW_OVERLAP,
         mode="gaussian",
@@ -85,6 +87,11 @@ def _by_windows(
         sw_device=device,
     )
     return windows
+
+
+def at_once(patch: tuple[int, ...]) -> int:
+    """How many windows pass through a network at once."""
+    return max(1, min(2, WINDOW_PIXELS // math.prod(patch)))
 
 
 def sweep(

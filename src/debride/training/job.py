@@ -34,7 +34,7 @@ class Job:
     """A training to be done: picklable, so that several processes can start from it.
 
     ``augmentation`` is of the class that the task of the data set has. ``cleansed`` asks for the labels that the method takes
-    for right.
+    for right. ``jobs`` cases are prepared at a time.
     """
 
     dataset: Dataset
@@ -46,6 +46,7 @@ class Job:
     cache: Path | None = None
     resume: bool = False
     cleansed: bool = False
+    jobs: int = 1
 
     @property
     def trust(self) -> Trust:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from debride.data.cache import Box, Prepared, cropped_shape, put_back, resize_label
+from debride.data.cache import Prepared, resize_label
+from debride.data.cropping import Box, cropped_shape, put_back
 from debride.data.masks.annotated import of_undrawn
 from debride.data.pairs import image_grid, label_turn
 from debride.data.pixels.images import copy_image, read_label, suffix, write_label_like

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from debride.data.open import sources_around
+from debride.data.pixels import outside_pixels, use_pixels
+from debride.execute import Do, Work
 from debride.files import content_hash
 from debride.folders import new_folder
 from debride.methods import find_method
@@ -107,6 +109,7 @@ def predict_folder(
     trust: Trust = NOTHING,
     resume: bool = False,
     keep_going: bool = False,
+    jobs: int = 1,
 ) -> Predicted:
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
     how many.
@@ -117,8 +120,9 @@ def predict_folder(
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
     one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows.
     ``resume`` goes on with predictions that were cut off, of the same run with the same options: those that are whole are not
-    made again. With ``keep_going`` an image that cannot be read is left out, and listed in left_out.csv. Raises DataError for
-    ``out`` as ``new_folder`` and ``case_work`` do, and for the run as ``load_run`` does.
+    made again. With ``keep_going`` an image that cannot be read is left out, and listed in left_out.csv. On the CPU ``jobs``
+    processes share the images; each takes that memory for its own. Raises DataError for ``out`` as ``new_folder`` and
+    ``case_work`` do, and for the run as ``load_run`` does.
     """
     chosen = torch.device(choose_device(device))
     remedy = "Choose a new folder, or go on with these predictions by `resume`."
@@ -140,4 +144,26 @@ def predict_folder(
         resume=resume,
         keep_going=keep_going,
     )
+    if chosen.type == "cpu" and jobs > 1:
+        setup = {
+            "run": str(run_folder),
+            "checkpoint": checkpoint,
+            "trust": [trust.everything, sorted(trust.named)],
+            "out": str(out),
+            "probabilities": probabilities,
+            "largest_component": largest_component,
+            "pixels": outside_pixels(),
+        }
+        request = replace(request, jobs=jobs, work=Work(begin_predicting, setup))
     return TASKS[trained.labels.task].predict(trained, source, out, request, chosen)
+
+
+def begin_predicting(setup: dict[str, Any]) -> Do:
+    """A process's part in ``predict_folder``: loads the run, and predicts what it is given, on the CPU."""
+    for name in setup["pixels"]:
+        use_pixels(name)
+    everything, named = setup["trust"]
+    cpu = torch.device("cpu")
+    trained = load_run(Path(setup["run"]), setup["checkpoint"], cpu, Trust(everything, frozenset(named)))
+    request = Request(probabilities=setup["probabilities"], largest_component=setup["largest_component"])
+    return TASKS[trained.labels.task].predicting(trained, Path(setup["out"]), request, cpu)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from debride.case_work import CaseWork, case_work
 from debride.data.cache import cache_folder
+from debride.data.cache_entry import mapped
 from debride.data.classes.class_cache import PreparedClasses, prepare_classes
 from debride.data.classes.eight_bits import image_sizes, working_size
 from debride.data.formats.image_folders import by_stem
@@ -21,10 +22,10 @@ from debride.data.open import dataset_or_images, nothing_to_predict, stop
 from debride.data.pixels.images import read_image
 from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
-from debride.training.class_sweep import sweep_classes
+from debride.training.class_sweep import SWEPT, sweep_classes
 from debride.training.description import read_description
 from debride.training.trained import Predicted, Request, Trained
-from debride.types import Case, DataError, Dataset, Split
+from debride.types import IGNORE, Case, DataError, Dataset, Split
 
 
 def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
@@ -52,7 +53,7 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
             raise DataError(source, problem, "Give the same channels.")
         ids = [case.id for case in cases]
         with track("predicting", len(cases)) as show:
-            write_predictions(out / FILE, ids, _probabilities(trained, prepared, device, show), trained.labels.classes)
+            write_predictions(out / FILE, ids, _probabilities(trained, prepared, request, device, show), trained.labels.classes)
     return Predicted(len(cases), tuple(work.left_out.values()))
 
 
@@ -91,13 +92,29 @@ def resizing(trained: Trained, cases: Sequence[Case]) -> tuple[tuple[int, ...] |
 
 
 def _probabilities(
-    trained: Trained, prepared: PreparedClasses, device: torch.device, show: Any
+    trained: Trained, prepared: PreparedClasses, request: Request, device: torch.device, show: Callable[[int], None]
 ) -> Iterator[npt.NDArray[np.float32]]:
-    done = 0
-    for swept in sweep_classes(trained.method, prepared, np.arange(len(prepared)), device):
-        done += len(swept.rows)
-        show(done)
-        yield swept.probability.cpu().numpy()
+    starts = range(0, len(prepared), SWEPT)
+    items = ({"image": [str(prepared.file)], "rows": [start, min(start + SWEPT, len(prepared))]} for start in starts)
+    with request.outcomes(classes_of(trained, device), items, len(starts)) as outcomes:
+        for start, outcome in zip(starts, outcomes, strict=True):
+            probability = np.array(outcome.value(), np.float32)
+            show(start + len(probability))
+            yield probability
+
+
+def classes_of(trained: Trained, device: torch.device) -> Callable[[dict[str, Any]], list[list[float]]]:
+    """What gives the probabilities (B, K) of "rows", from one to before another, of the array of images in a file, "image"."""
+
+    def predict(item: dict[str, Any]) -> list[list[float]]:
+        (file,), (start, stop) = item["image"], item["rows"]
+        images = mapped(Path(file))
+        part = PreparedClasses((), images.shape[1], images.shape[2:], Path(file), np.full(len(images), IGNORE, np.int64))
+        (swept,) = sweep_classes(trained.method, part, np.arange(start, stop), device)
+        probability: list[list[float]] = swept.probability.cpu().tolist()
+        return probability
+
+    return predict
 
 
 def _cases(source: Path, splits: Sequence[Split], open_options: Mapping[str, Any]) -> tuple[Case, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,14 @@ import numpy.typing as npt
 import torch
 
 from debride.case_work import CaseWork, case_work, stamp_of
-from debride.data.cache import Box, crop_box, cropped, cropped_shape, put_back, resize, working_image
+from debride.data.cache import resize, working_image
+from debride.data.cropping import Box, crop_box, cropped, cropped_shape, put_back
 from debride.data.formats.image_folders import by_stem
 from debride.data.open import dataset_or_images, nothing_to_predict, stop, with_file_names
 from debride.data.pixels.images import files_of, label_path, read_header, read_image, write_label, write_probabilities
+from debride.data.plain import case_of, plain_case
 from debride.data.rater_choice import image_id
+from debride.execute import Outcome, affordable
 from debride.progress import track
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
@@ -33,34 +39,72 @@ def predict_masks(trained: Trained, source: Path, out: Path, request: Request, d
     if not cases:
         raise nothing_to_predict(source, "segmentation")
     with_file_names(cases)
+    stamps: dict[str, str | DataError] = {}
+    request = replace(request, jobs=affordable(request.jobs, _needed(cases[0], trained)))
     with (
         case_work(out, request.made_by, resume=request.resume, keep_going=request.keep_going) as work,
         track("predicting", len(cases)) as show,
+        request.outcomes(masks_of(trained, out, request, device), _to_do(cases, work, stamps), len(cases)) as outcomes,
     ):
-        for number, case in enumerate(cases):
-            _predict_into(work, case, trained, request, device)
+        for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
+            stamp = stamps.pop(case.id)
+            files = work.attempt(case.id, functools.partial(_value, stamp, outcome))
+            if files is not None:
+                work.done(case.id, str(stamp), [out / name for name in files])
             show(number + 1)
     return Predicted(len(cases) - len(work.left_out), tuple(work.left_out.values()))
 
 
-def _predict_into(work: CaseWork, case: Case, trained: Trained, request: Request, device: torch.device) -> None:
-    """Writes the mask of a case, unless it is there or the image cannot be predicted."""
-    stamp = work.attempt(case.id, lambda: stamp_of(files_of(case.image)))
-    if stamp is None or work.is_done(case.id, stamp):
-        return
-    made = work.attempt(case.id, lambda: _predict(trained, case, device))
-    if made is None:
-        return
-    probability, shape, box, geometry = made
+def _needed(case: Case, trained: Trained) -> int:
+    """Bytes that predicting a case takes: its channels, a probability for each class and two more numbers for each voxel."""
+    try:
+        voxels = math.prod(read_header(case.image[0]).shape)
+    except DataError:  # which predicting it will say
+        return 0
+    return 4 * (trained.channels + trained.method.classes + 2) * voxels
+
+
+def _to_do(cases: Sequence[Case], work: CaseWork, stamps: dict[str, str | DataError]) -> Iterator[dict[str, Any] | None]:
+    """The cases as plain JSON, None for those that are done or cannot be read, which ``stamps`` then says."""
+    for case in cases:
+        try:
+            stamp = stamps[case.id] = stamp_of(files_of(case.image))
+            yield None if work.is_done(case.id, stamp) else plain_case(case)
+        except DataError as error:
+            stamps[case.id] = error
+            yield None
+
+
+def _value(stamp: str | DataError, outcome: Outcome) -> list[str] | None:
+    """The files that a case became; None if it was done before. Raises the DataError that it ended with."""
+    if isinstance(stamp, DataError):
+        raise stamp
+    files: list[str] | None = outcome.value()
+    return files
+
+
+def masks_of(
+    trained: Trained, out: Path, request: Request, device: torch.device
+) -> Callable[[dict[str, Any] | None], list[str] | None]:
+    """What writes the mask of a case (as ``plain_case`` gives it; None: of none) to ``out``, and returns its files' names."""
+
+    def write(item: dict[str, Any] | None) -> list[str] | None:
+        return None if item is None else [path.name for path in _write(out, case_of(item), trained, request, device)]
+
+    return write
+
+
+def _write(out: Path, case: Case, trained: Trained, request: Request, device: torch.device) -> list[Path]:
+    """Writes the mask of a case, and returns its files."""
+    probability, shape, box, geometry = _predict(trained, case, device)
     ids = segment(probability, shape, box)
     files = []
     if request.probabilities:
-        files.append(write_probabilities(work.folder / case.id, _whole(probability, shape, box)))
-    del probability, made  # nor kept while the next one is predicted
+        files.append(write_probabilities(out / case.id, _whole(probability, shape, box)))
+    del probability  # nor kept while the mask is written
     mask = largest_components(ids) if request.largest_component else ids
-    path = label_path(work.folder, case.id, case.image[0])
-    files += files_of([write_label(path, mask, trained.labels, geometry, case.image[0], trained.one_bit)])
-    work.done(case.id, stamp, files)
+    path = label_path(out, case.id, case.image[0])
+    return [*files, *files_of([write_label(path, mask, trained.labels, geometry, case.image[0], trained.one_bit)])]
 
 
 def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:

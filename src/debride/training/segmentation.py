@@ -21,13 +21,14 @@ from debride.data.masks.foreground import prepare_foreground
 from debride.data.masks.prepared_maps import prepare_maps
 from debride.data.pixels.images import read_header
 from debride.data.preparation import Preparation
+from debride.execute import Do
 from debride.methods.base import Look, Method, Swept
 from debride.networks import Network, build
 from debride.progress import track
 from debride.rng import derive
 from debride.training import inference, label_scores
 from debride.training.config import TrainConfig
-from debride.training.predict_masks import predict_masks
+from debride.training.predict_masks import masks_of, predict_masks
 from debride.training.run import TrainingRun
 from debride.training.trained import Predicted, Request, Trained
 from debride.training.validate import validate
@@ -99,7 +100,7 @@ class Segmentation:
         """A freshly initialised network from images (B, C, *S) to logits (B, K, *S)."""
         return build(config.network, ndim=ndim, in_channels=channels, classes=classes, width=config.width)
 
-    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path) -> tuple[Prepared, Prepared]:
+    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path, jobs: int = 1) -> tuple[Prepared, Prepared]:
         """The training and the validation cases; DataError where images of several shapes are trained on whole."""
         preparation = Preparation(
             image_size=config.image_size, spacing=config.spacing, intensity=config.intensity, crop=config.crop
@@ -107,7 +108,7 @@ class Segmentation:
 
         def prepared(cases: tuple[Case, ...], name: str) -> Prepared:
             with track(f"preparing {name} cases", len(cases)) as show:
-                return prepare(dataset, cases, preparation, cache, lambda done, _: show(done))
+                return prepare(dataset, cases, preparation, cache, lambda done, _: show(done), jobs)
 
         train, val = for_training(prepared(dataset.of("train"), "training")), prepared(dataset.of("val"), "validation")
         if config.patch_size is None and len(set(train.shapes)) > 1:
@@ -143,6 +144,10 @@ class Segmentation:
     def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
         """Writes a mask for every image, and returns how many there are."""
         return predict_masks(trained, source, out, request, device)
+
+    def predicting(self, trained: Trained, out: Path, request: Request, device: torch.device) -> Do:
+        """What writes the mask of one case."""
+        return masks_of(trained, out, request, device)
 
 
 def _with_maps(train: Prepared, method: Method, cache: Path, show_progress: bool) -> Prepared:

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from debride.data.prepared import PreparedCases
+from debride.execute import Do
 from debride.methods.base import Method
 from debride.networks import Network
 from debride.training.classification import Classification
@@ -62,8 +63,9 @@ class Task(Protocol[P]):
     def network(self, config: TrainConfig, ndim: int, channels: int, classes: int) -> Network:
         """A freshly initialised network."""
 
-    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path) -> tuple[P, P]:
-        """The training and the validation cases; DataError for images that do not fit together."""
+    def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path, jobs: int = 1) -> tuple[P, P]:
+        """The training and the validation cases, made ready ``jobs`` at a time; DataError for images that do not fit
+        together."""
 
     def with_extras(self, train: P, method: Method, config: TrainConfig, cache: Path, show_progress: bool) -> P:
         """The training cases with what the method wants to be made of them before."""
@@ -82,6 +84,9 @@ class Task(Protocol[P]):
 
     def predict(self, trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
         """Writes predictions of a data set or a folder of images to ``out``, and says how many."""
+
+    def predicting(self, trained: Trained, out: Path, request: Request, device: torch.device) -> Do:
+        """What predicts one item of those that ``predict`` shares among processes."""
 
 
 TASKS: dict[str, Task[Any]] = {"segmentation": Segmentation(), "classification": Classification()}

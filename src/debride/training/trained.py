@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from debride.data.preparation import Preparation
+from debride.execute import Outcome, Work, spread
 from debride.methods.base import Method
 from debride.training.config import TrainConfig
 from debride.types import DataError, Dataset, Split
@@ -45,6 +49,36 @@ class Request:
     made_by: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     keep_going: bool = False
+    jobs: int = 1
+    work: Work | None = None
+
+    @contextmanager
+    def outcomes(self, do: Callable[[Any], Any], items: Iterable[Any], number: int) -> Iterator[Iterator[Outcome]]:
+        """What ``do`` makes of a ``number`` of items, in order: in this process, or by several as ``work`` begins it in them,
+        each with its share of the threads."""
+        processes = min(self.jobs, number)
+        if self.work is None or processes <= 1:
+            yield (_outcome(do, item) for item in items)
+            return
+        before, threads = torch.get_num_threads(), self.jobs // processes
+        torch.set_num_threads(threads)  # this process does the first items: their last bits are not to differ
+        try:
+            with spread(self.work, items, jobs=processes, name=_name, threads=threads) as shared:
+                yield shared
+        finally:
+            torch.set_num_threads(before)
+
+
+def _outcome(do: Callable[[Any], Any], item: Any) -> Outcome:
+    try:
+        return Outcome(do(item))
+    except DataError as error:
+        return Outcome(error=error)
+
+
+def _name(item: Any) -> str:
+    """What an item is called whose process was killed."""
+    return str(item["image"][0]) if item else "a case"
 
 
 @dataclass(frozen=True)
