@@ -153,5 +153,5 @@ def test_decisions_that_excel_saved_are_read(tmp_path: Path, encoding: str, deli
 
 def test_a_table_with_a_null_character_is_damaged(root: Path) -> None:
     (root / "manifest.csv").write_text(ROWS.replace("patient", "pat\0ent"))
-    with pytest.raises(DataError, match=r"manifest\.csv: holds a null character"):
+    with pytest.raises(DataError, match=r"manifest\.csv:1: holds a null character"):
         open_dataset(root)

@@ -41,6 +41,9 @@ class TrainConfig:
     precision: Literal["auto", "32", "bf16", "16"] = setting(
         "32", "precision of the forward passes; 16 and bf16 are mixed; auto is bf16 where the device computes in it, else 32"
     )
+    compile: bool = setting(
+        False, "compile the networks (torch.compile): the first steps take minutes, the others less; for large ones, on GPUs"
+    )
     network: str = setting(
         "unet",
         "unet, unet-small, unet++, residual-unet, vnet; for classification preact-resnet18 (default), cnn, resnet50; or "

@@ -15,7 +15,7 @@ from debride.types import IGNORE, DataError, TaskName
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
-FREE_SETTINGS = ("device", "tensorboard", "keep_last")
+FREE_SETTINGS = ("device", "tensorboard", "keep_last", "compile")
 
 _REMEDY = "Restore it, or train again."
 

@@ -23,6 +23,7 @@ from debride.methods.base import Method, Phase
 from debride.progress import track
 from debride.state import LabelState
 from debride.training import checkpoint
+from debride.training.compiling import compile_networks, refusing_failed_code
 from debride.training.counters import read_metrics
 from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
@@ -55,7 +56,7 @@ def fit(job: Job) -> None:
 
 
 def _within_memory(fabric: Fabric, job: Job, task: Task[Any]) -> None:
-    with naming_settings(job.config):
+    with naming_settings(job.config), refusing_failed_code() if job.config.compile else nullcontext():
         _train(fabric, job, task)
 
 
@@ -65,6 +66,8 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
     method = make_method(job, train.channels)
     refuse_processes(job, method)
     place(method, fabric.device, job.dataset.ndim)
+    if config.compile:
+        compile_networks(method)
     with fabric.rank_zero_first():
         train = task.with_extras(train, method, config, cache, fabric.is_global_zero)
     task.refuse_prepared(train, method, fabric.device)
