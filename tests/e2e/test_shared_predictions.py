@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 def shared_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Work is shared from its first case on; gives the number of processes of each piece of work that was."""
     teams: list[int] = []
-    outcomes = local._Team.outcomes
+    start = local._Team.start
     monkeypatch.setattr(local, "ALONE", -1.0)
-    monkeypatch.setattr(local._Team, "outcomes", lambda team, jobs: (teams.append(jobs), outcomes(team, jobs))[1])
+    monkeypatch.setattr(local._Team, "start", lambda team, jobs: (teams.append(jobs), start(team, jobs))[1])
     return teams
 
 

@@ -102,6 +102,17 @@ def test_small_work_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {result["process"] for result in results(8, list(range(5)))} == {os.getpid()}
 
 
+def test_quick_items_are_done_while_others_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = results(1, list(range(400)))
+    monkeypatch.setattr(local, "ALONE", 0.02)
+    monkeypatch.setattr(local, "AHEAD", 90)
+    two = results(2, list(range(400)))
+    here = [at for at, result in enumerate(two) if result.pop("process") == os.getpid()]
+    assert len(here) > 20  # more than 0.02 s take
+    assert {result.pop("process") for result in one} == {os.getpid()}
+    assert str(one) == str(two)
+
+
 def test_no_items() -> None:
     assert results(2, []) == []
 

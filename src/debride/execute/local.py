@@ -22,6 +22,9 @@ from debride.types import DataError
 ALONE = 1.0
 """Seconds that this process works alone: what is done by then starts no other."""
 
+QUICK = 4
+"""Items done in that time that are quick: this process may do more of them beside the others without taking much memory."""
+
 AHEAD = 4096
 """Items that may be done before the one that is next in order; their results are kept so long."""
 
@@ -39,9 +42,10 @@ def spread(
 ) -> Iterator[Iterator[Outcome]]:
     """The outcomes of items in their order, done by up to ``jobs`` processes of ``threads`` threads each.
 
-    With one job, and while the work lasts no longer than ``ALONE``, this process does it. An item whose process was killed ends
-    with a DataError that calls it by ``name``; the others go on. Leaving the block ends the processes. A DataError of
-    ``work.begin``, a MemoryError and a mistake of ours are raised here whatever process they happen in.
+    With one job, and while the work lasts no longer than ``ALONE``, this process does it, and with items that are quickly done
+    it goes on until others are there. An item whose process was killed ends with a DataError that calls it by ``name``; the
+    others go on. Leaving the block ends the processes. A DataError of ``work.begin``, a MemoryError and a mistake of ours are
+    raised here whatever process they happen in.
     """
     outcomes = _outcomes(work, iter(items), jobs, name, threads)
     try:
@@ -51,18 +55,22 @@ def spread(
 
 
 def _outcomes(work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any], str], threads: int) -> Generator[Outcome]:
-    begun, do = time.monotonic(), None
+    begun, do, alone = time.monotonic(), None, 0
     while jobs == 1 or time.monotonic() - begun < ALONE:
         for item in items:
             do = do or work.begin(json.loads(json.dumps(work.setup)))
             yield outcome_of(perform(do, item))
+            alone += 1
             break
         else:
             return
-    del do
     team = _Team(work, items, name, threads)
     try:
-        yield from team.outcomes(jobs)
+        team.start(jobs)
+        while do and alone >= QUICK and not team.ready.is_set() and (taken := team.take(wait=False)):
+            team.hear(taken[0], perform(do, taken[1]))
+        do = None
+        yield from team.outcomes()
     finally:
         team.end()
 
@@ -76,16 +84,31 @@ class _Team:
         self._room = threading.Semaphore(AHEAD)
         self._lock = threading.Lock()
         self._ended = False
+        self.ready = threading.Event()
         self._processes: set[subprocess.Popen[str]] = set()
         self._servers: list[threading.Thread] = []
 
-    def outcomes(self, jobs: int) -> Iterator[Outcome]:
-        """The outcomes in order."""
+    def start(self, jobs: int) -> None:
+        """Starts so many processes, as far as there are items; ``ready`` is set when the first one works, or all are done."""
         self._servers = [threading.Thread(target=self._serve, daemon=True) for _ in range(jobs)]
         for server in self._servers:
             server.start()
-        ready: dict[int, str] = {}
-        serving, at = jobs, 0
+
+    def take(self, wait: bool = True) -> tuple[int, Any] | None:
+        """The next item with its number; None where there is none, or too many wait for their turn and this call does not."""
+        if not self._room.acquire(blocking=wait):
+            return None
+        with self._lock:
+            return None if self._ended else next(self._items, None)
+
+    def hear(self, number: int, line: str) -> None:
+        """Notes what became of an item that was taken."""
+        self._told.put((number, line))
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """The outcomes in order."""
+        done: dict[int, str] = {}
+        serving, at = len(self._servers), 0
         while serving:
             told = self._told.get()
             if isinstance(told, BaseException):
@@ -93,9 +116,9 @@ class _Team:
             if told is None:
                 serving -= 1
                 continue
-            ready[told[0]] = told[1]
-            while at in ready:
-                yield outcome_of(ready.pop(at))
+            done[told[0]] = told[1]
+            while at in done:
+                yield outcome_of(done.pop(at))
                 self._room.release()
                 at += 1
 
@@ -120,11 +143,12 @@ class _Team:
         """Gives items to a process of its own until there are none."""
         process = None
         try:
-            while (taken := self._take()) is not None:
+            while (taken := self.take()) is not None:
                 at, item = taken
                 process = process or self._start()
                 if process is None:
                     break
+                self.ready.set()
                 line = _ask(process, item)
                 if not line:
                     self._remove(process)
@@ -132,18 +156,14 @@ class _Team:
                     process = None
                 elif problem := _problem(line):
                     raise problem
-                self._told.put((at, line))
+                self.hear(at, line)
         except BaseException as error:  # raised where the outcomes are asked for
             self._told.put(error)
         finally:
+            self.ready.set()
             if process is not None:
                 self._remove(process)
             self._told.put(None)
-
-    def _take(self) -> tuple[int, Any] | None:
-        self._room.acquire()
-        with self._lock:
-            return None if self._ended else next(self._items, None)
 
     def _start(self) -> subprocess.Popen[str] | None:
         """A process that is ready; None where the work has ended meanwhile."""

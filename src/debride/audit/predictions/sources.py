@@ -7,9 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from debride.audit.predictions.case_files import Prediction, PredictionFiles, onto_label, read_prediction
 from debride.audit.predictions.nnunet_maps import MAPS, SOME_FOLD, prediction_folders
@@ -24,14 +22,13 @@ from debride.data.same_grid import turned
 from debride.files import content_hash, read_json
 from debride.plugins import NOTHING, Trust
 from debride.records import read_as
-from debride.training.checkpoint import weights_file
-from debride.training.description import read_description, task_name
-from debride.training.launch import choose_device
-from debride.training.predict import load_run, trained_on
-from debride.training.predict_masks import predict_whole
-from debride.training.trained import Trained
 from debride.types import Case, DataError, Dataset, Geometry
 from debride.words import some
+
+if TYPE_CHECKING:
+    import torch
+
+    from debride.training.trained import Trained
 
 NOTE = "predictions.json"
 """An optional file of a folder of predictions: {"trained_on": [case ids]}."""
@@ -169,6 +166,9 @@ class RunPredictions:
         checkpoint: str = "last",
         trust: Trust = NOTHING,
     ) -> None:
+        from debride.training.description import read_description
+        from debride.training.predict import trained_on
+
         self._trust = trust
         self._runs, self._dataset, self._device, self._checkpoint = dict(run_of_case), dataset, device, checkpoint
         self._loaded: tuple[Path, Trained] | None = None
@@ -189,6 +189,9 @@ class RunPredictions:
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case by its run's network, turned to lie as the label where the image lies otherwise."""
+        from debride.training.predict import load_run
+        from debride.training.predict_masks import predict_whole
+
         run_folder = self._run(case)
         if self._loaded is None or self._loaded[0] != run_folder:
             self._loaded = None  # the last network goes before the next one comes
@@ -199,6 +202,8 @@ class RunPredictions:
 
     def made_by(self, case: Case) -> str:
         """A hash of the weights that predict a case."""
+        from debride.training.checkpoint import weights_file
+
         run_folder = self._run(case)
         if run_folder not in self._weights:
             self._weights[run_folder] = content_hash([weights_file(run_folder, self._checkpoint)])
@@ -244,6 +249,11 @@ def open_predictions(
         )
     if not run_folders:
         return FolderPredictions(source, dataset, cases, missing_ok=missing_ok)
+    import torch
+
+    from debride.training.launch import choose_device
+    from debride.training.predict import trained_on
+
     trained = {run_folder: _Trained(trained_on(run_folder, checkpoint), dataset) for run_folder in run_folders}
     chosen = {case.id: min(run_folders, key=lambda run_folder: trained[run_folder].closeness(case)) for case in cases}
     return RunPredictions(chosen, dataset, torch.device(choose_device(device)), checkpoint, trust)
@@ -335,6 +345,8 @@ def _noted(path: Path) -> tuple[str, ...] | None:
 def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:
     """Refuses a run for another task, or with other classes than the data set's."""
     where = run_folder / "run.json"
+    from debride.training.description import task_name
+
     refuse_task(task_name(description), where)
     classes = description["classes"]
     if len(classes) != len(dataset.classes) or (classes != list(dataset.classes) and set(classes) == set(dataset.classes)):
