@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.training_jobs import small_job
 from torch import nn
 
 from debride.methods import find_method
@@ -15,8 +13,6 @@ from debride.methods.base import Method
 from debride.networks import Network
 from debride.training import compiling
 from debride.training.compiling import compile_networks, refusing_failed_code
-from debride.training.counters import read_metrics
-from debride.training.fit import fit
 from debride.types import DataError
 
 
@@ -84,18 +80,7 @@ def test_a_look_ahead_is_refused() -> None:
 
 
 def test_a_failure_of_the_backward_pass_names_the_setting() -> None:
-    from torch._dynamo.exc import BackendCompilerFailed
-
-    with pytest.raises(DataError, match=r"`compile`: failed .*Train without it"), refusing_failed_code():
-        raise BackendCompilerFailed(compiling.BACKEND, RuntimeError("why"), None)
-
-
-@pytest.mark.system
-def test_a_compiled_training_learns_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("torch._inductor")
-    fit(small_job(tmp_path, "ce", out="plain"))
-    fit(small_job(tmp_path, "ce", out="compiled", compile=True))
-    plain, compiled = (read_metrics(tmp_path / out / "metrics.jsonl", 2) for out in ("plain", "compiled"))
-    for before, after in zip(plain, compiled, strict=True):
-        assert after["train"]["loss"] == pytest.approx(before["train"]["loss"], rel=1e-3)
-    fit(small_job(tmp_path, "ce", out="compiled", compile=False, resume=True))
+    with pytest.raises(DataError, match=r"`compile`: failed, .*why.*Train without it"), refusing_failed_code():
+        raise AssertionError("why")
+    with pytest.raises(MemoryError), refusing_failed_code():
+        raise MemoryError

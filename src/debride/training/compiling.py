@@ -56,10 +56,12 @@ def _compile(trunk: Any) -> None:
 
 @contextmanager
 def refusing_failed_code() -> Iterator[None]:
-    """Raises DataError where code cannot be made for the backward pass, which is known too late to go on without."""
-    from torch._dynamo.exc import TorchDynamoException
-
+    """Raises DataError for whatever a training with compiled networks fails with, but for memory: code that fails in the
+    backward pass is known too late to go on without."""
     try:
         yield
-    except TorchDynamoException as error:
-        raise DataError("`compile`", f"failed ({short(one_line(str(error)), 200)})", "Train without it.") from error
+    except Exception as error:
+        if isinstance(error, DataError) or is_memory(error):
+            raise
+        why = f"{type(error).__name__}: {short(one_line(str(error)), 200)}"
+        raise DataError("`compile`", f"failed, or the network did ({why})", "Train without it.") from error
