@@ -6,8 +6,9 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
-from debride.types import Case, Dataset, Palette
+from debride.data.plain import case_of, dataset_of, grid_of, plain_case, plain_dataset, plain_grid
+from debride.data.same_grid import Grid
+from debride.types import Case, Dataset, Geometry, Palette
 
 CASE = Case(
     id="a@r",
@@ -59,3 +60,10 @@ def test_a_data_set_comes_back() -> None:
 
 def test_cases_stay_behind() -> None:
     assert dataset_of(plain_dataset(Dataset(Path("x"), "folder", ("b",), (CASE,), 2, rest=(CASE,)))).cases == ()
+
+
+def test_a_grid_comes_back() -> None:
+    affine = ((1.0, 0.0, 0.0, 0.5), (0.0, 2.0, 0.0, 0.1), (0.0, 0.0, 3.0, 1 / 3), (0.0, 0.0, 0.0, 1.0))
+    for geometry in (Geometry(), Geometry((1.0, 1 / 3)), Geometry((3.0, 2.0, 1.0), affine)):
+        grid = Grid((4, 5, 6), geometry)
+        assert grid_of(json.loads(json.dumps(plain_grid(grid)))) == grid

@@ -25,7 +25,7 @@ from debride.audit.evidence import (
     score_case,
     thin,
 )
-from debride.audit.findings import Finding, Label, read_proposals
+from debride.audit.findings import Label, finding_of, read_proposals
 from debride.audit.gather import find
 from debride.audit.predictions import PredictionFiles, onto_label, read_prediction
 from debride.audit.shown import WORKLIST_ENDINGS, picture_of, write_worklist
@@ -35,7 +35,6 @@ from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.data.plain import case_of, dataset_of, plain_case
 from debride.data.same_grid import Grid, turned
 from debride.files import atomic_path
-from debride.records import read_as
 from debride.rng import generator
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
@@ -45,11 +44,6 @@ Plain = dict[str, Any]
 def item_of(case: Case, files: PredictionFiles, **wanted: Any) -> Plain:
     """A case and its prediction as plain JSON, and what is wanted of it."""
     return {"case": plain_case(case), "prediction": files.plain(), **wanted}
-
-
-def plain_finding(finding: Finding) -> Plain:
-    """A finding as plain JSON."""
-    return {**asdict(finding), "box": [list(side) for side in finding.box]}
 
 
 def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
@@ -107,7 +101,7 @@ def begin_judging(setup: Plain) -> Callable[[Plain], Plain]:
                     typical=typical,
                     least=least,
                 )
-            told["found"] = {"findings": [plain_finding(finding) for finding in findings], "worklist": [], "files": {}}
+            told["found"] = {"findings": [asdict(finding) for finding in findings], "worklist": [], "files": {}}
             if findings:
                 path = out / "proposals" / f"{case.id}.npz"
                 write_proposals(path, numbers, proposed)
@@ -127,7 +121,7 @@ def begin_drawing(setup: Plain) -> Callable[[Plain], Plain]:
     def draw(item: Plain) -> Plain:
         read = _read(dataset, item)
         case = read.case
-        findings = read_as(tuple[Finding, ...], item["findings"], f"findings of {case.id}", "Run the audit again.")
+        findings = [finding_of(row) for row in item["findings"]]
         numbers, proposed = read_proposals(out, case.id, findings, read.label.shape, len(dataset.classes))
         image, geometry = read_image(case.image)
         how = onto_label(Grid(image.shape[1:], geometry), case.image[0], case, read.label.shape, read.geometry)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from debride.audit.audit_folder import (
     tidy,
 )
 from debride.audit.case_results import Drawn, Found, Label, Looked, Planted, are_there, write_results
-from debride.audit.each_case import begin_drawing, begin_judging, begin_looking, plain_finding
+from debride.audit.each_case import begin_drawing, begin_judging, begin_looking
 from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, rank
 from debride.audit.one_thread import one_thread
 from debride.audit.outcome import Judged, write_outcome
@@ -228,7 +228,7 @@ def _draw(audit: UnderWay, usual: _Usual) -> None:
         by[case.id] = (*_found_by(audit, usual, row), here)
         drawn: Drawn | None = audit.get(Drawn, case, *by[case.id])
         if drawn is None or not are_there(audit.out, drawn.files):
-            wanted.append((case, {"findings": [plain_finding(finding) for finding in found.findings], "pictures": here}))
+            wanted.append((case, {"findings": [asdict(finding) for finding in found.findings], "pictures": here}))
     setup = {"dataset": plain_dataset(audit.dataset), "out": str(audit.out)}
     work = Work(begin_drawing, setup)
     work_on(audit, "drawing", work, wanted, lambda case, told: audit.put(Drawn, case, told, *by[case.id]))

@@ -24,7 +24,7 @@ from debride.data.cache_entry import entry, mapped
 from debride.data.cropping import Box, crop_box, cropped
 from debride.data.pairs import channel_turns, label_turn
 from debride.data.pixels.images import Header, files_of, read_header, read_image, read_label, readings
-from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
+from debride.data.plain import case_of, dataset_of, grid_of, plain_case, plain_dataset, plain_grid
 from debride.data.preparation import Preparation, intensity_rules, read_rule
 from debride.data.room import Room
 from debride.data.same_grid import Grid, turned
@@ -158,7 +158,7 @@ def _prepare(
         for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
             made = outcome.value()
             hashes.learn(made["hashes"])
-            grids[case.image[0]] = read_header(case.image[0]).grid
+            grids[case.image[0]] = grid_of(made["grid"])
             channels = channels or made["channels"]
             if made["channels"] != channels:
                 problem = f"has {made['channels']} channels, others have {channels}"
@@ -196,7 +196,8 @@ def begin_preparing(setup: dict[str, Any]) -> Do:
                 label = str(_prepare_label(dataset, case, headers[0].grid, _box(meta), shape, folder, hashes))
         finally:
             torch.set_num_threads(threads)
-        return {**meta, "image": str(image), "label": label, "hashes": hashes.take()}
+        grid = plain_grid(headers[0].grid)
+        return {**meta, "image": str(image), "label": label, "grid": grid, "hashes": hashes.take()}
 
     return prepare_one
 

@@ -1,4 +1,4 @@
-"""Data sets and cases as plain JSON, for processes that share the work on them."""
+"""Data sets, cases and grids as plain JSON, for processes that share the work on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from debride.data.pixels import outside_pixels, use_pixels
-from debride.types import Case, Dataset, Palette
+from debride.data.same_grid import Grid
+from debride.types import Case, Dataset, Geometry, Palette
 
 
 def plain_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -62,3 +63,14 @@ def case_of(plain: dict[str, Any]) -> Case:
             "groups": tuple((name, value) for name, value in plain["groups"]),
         }
     )
+
+
+def plain_grid(grid: Grid) -> list[Any]:
+    """A grid."""
+    return [grid.shape, grid.geometry.spacing, grid.geometry.affine]
+
+
+def grid_of(plain: list[Any]) -> Grid:
+    """The grid of what ``plain_grid`` gave."""
+    shape, spacing, affine = plain
+    return Grid(tuple(shape), Geometry(spacing and tuple(spacing), affine and tuple(map(tuple, affine))))

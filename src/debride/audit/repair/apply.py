@@ -118,12 +118,8 @@ def repair(
 
 def repairing(setup: Any) -> Do:
     """A copy of cases with the chosen of their findings applied where no guard holds them back; tells what became of each."""
-    dataset, audit, classes, rare = (
-        dataset_of(setup["dataset"]),
-        Path(setup["audit"]),
-        setup["classes"],
-        frozenset(setup["rare"]),
-    )
+    dataset, audit = dataset_of(setup["dataset"]), Path(setup["audit"])
+    classes, rare = setup["classes"], frozenset(setup["rare"])
 
     def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
         if about is None:
@@ -151,9 +147,8 @@ def reverse(
     """Writes a repaired data set to the new folder ``out`` with the labels it had before, byte for byte, and counts them.
 
     The record of earlier repairs, if its source had one, comes back too. ``format`` is that of ``open_dataset``; the
-    work is done by so many ``jobs``. Raises
-    DataError if the folder has no record of a repair, or not all that belongs to it, and if a repaired label, or the copy of a
-    given one, changed since the repair.
+    work is done by so many ``jobs``. Raises DataError if the folder has no record of a repair, or not all that belongs to it,
+    and if a repaired label, or the copy of a given one, changed since the repair.
     """
     opened = open_dataset(repaired, format=format, jobs=jobs)
     dataset = replace(opened, cases=(*opened.cases, *(opened.rest or ())), rest=())  # of all folds

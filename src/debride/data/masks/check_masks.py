@@ -25,14 +25,14 @@ from debride.data.pixels.images import (
     read_label,
 )
 from debride.data.pixels.occurring import occurring
-from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
+from debride.data.plain import case_of, dataset_of, grid_of, plain_case, plain_dataset, plain_grid
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto
 from debride.data.unusual_grids import note_unusual
 from debride.execute import Work, spread
 from debride.execute.work import Do
 from debride.notes import note
-from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+from debride.types import IGNORE, Case, DataError, Dataset
 
 
 def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> None:
@@ -84,7 +84,7 @@ def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int]
                 continue
             _report_all(looked["of_image"], report)
             if looked["grid"]:
-                grids[case.image[0]] = _grid_of(looked["grid"])
+                grids[case.image[0]] = grid_of(looked["grid"])
             if looked["image"]:
                 kind_of[case.image] = tuple(looked["image"]["kind"])
                 _check_twice(case, seen.setdefault(looked["image"]["content"], case), report)
@@ -111,7 +111,7 @@ def looking(setup: Any) -> Do:
         return {
             "of_image": _plain_problems(of_image),
             "of_label": _plain_problems(of_label),
-            "grid": grid and [grid.shape, grid.geometry.spacing, grid.geometry.affine],
+            "grid": grid and plain_grid(grid),
             "image": image,
             "classes": sorted(classes),
         }
@@ -126,11 +126,6 @@ def _plain_problems(problems: list[DataError]) -> list[tuple[str, str, str]]:
 def _report_all(problems: list[list[str]], report: Report) -> None:
     for where, problem, remedy in problems:
         report(DataError(where, problem, remedy))
-
-
-def _grid_of(plain: Any) -> Grid:
-    shape, spacing, affine = plain
-    return Grid(tuple(shape), Geometry(spacing and tuple(spacing), affine and tuple(map(tuple, affine))))
 
 
 def _check_image(case: Case, report: Report) -> Any:
