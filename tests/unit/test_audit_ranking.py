@@ -11,7 +11,8 @@ import pytest
 from scipy import ndimage
 
 from debride.audit.evidence import ranking as ranking_module
-from debride.audit.evidence.ranking import EXPLANATIONS, RADII, RECALLS, Evidence, Planted, Ranking, plant, rank, wrong_share
+from debride.audit.evidence.explanations import EXPLANATIONS
+from debride.audit.evidence.ranking import RADII, RECALLS, Evidence, Planted, Ranking, plant, rank, wrong_share
 from debride.audit.findings.finding import FindingKind
 from debride.rng import generator
 from debride.types import IGNORE

@@ -2,7 +2,7 @@
 
 No label is known to be right. So errors of every kind (``plant``) are simulated on top of the given labels of some cases, and
 for each kind a logistic regression learns to tell the planted ones from the given ones, by the entries of the evidence that
-speak of this kind (``EXPLANATIONS``). A case's score is the largest of these log-odds: one good explanation is enough. Scores
+speak of this kind (``explanations``). A case's score is the largest of these log-odds: one good explanation is enough. Scores
 of a case come from regressions that have not seen its patient, but for a kind of which no other part of the patients has
 planted errors, or where there is one part alone: those have seen all.
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from debride.audit.evidence.explanations import entries_for
 from debride.noise import Noise
 from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
 from debride.noise.markov import Markov
@@ -29,21 +30,6 @@ from debride.types import IGNORE
 Doubles = npt.NDArray[np.float64]
 Evidence = Mapping[str, float]
 Planted = Mapping[str, Evidence]
-
-EXPLANATIONS: dict[str, tuple[str, ...]] = {
-    "missing": ("piece",),
-    "extra": ("window",),
-    "boundary": ("grow/u", "shrink/u"),
-    "ragged": ("ragged", "grow/u", "shrink/u"),
-    "swap": ("swap",),
-    "flip": ("flip/u",),
-    "shift": ("shift",),
-    "gap": ("gap",),
-    "stray": ("stray",),
-    "any": ("self-confidence",),
-}
-"""The entries of the evidence that speak of each kind of error; "/u": divided by the root of the uncertainty, with which a
-boundary's gain grows."""
 
 RECALLS = (0.4, 0.5, 0.6, 0.7)
 """Shares of the planted errors above the limits by which the share of wrong labels is bounded."""
@@ -185,7 +171,7 @@ def wrong_share(given: Doubles, planted: Doubles, weight: Doubles | None = None)
 def _features(evidence: Sequence[Evidence], kind: str) -> Doubles:
     """The features (N, F) of a kind: signed square roots, which keep the largest apart without letting them decide alone."""
     columns = []
-    for name in EXPLANATIONS[kind]:
+    for name in entries_for(kind, evidence):
         entry, _, divided = name.partition("/")
         values = np.array([values_of[entry] for values_of in evidence])
         if entry == "self-confidence":
