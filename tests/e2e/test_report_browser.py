@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tests.large_audit import write_large_audit
 from tests.unit.test_audit_report import audit, finding, line, usual
 
 from debride.audit.repair.decisions import read_decisions
@@ -23,27 +24,30 @@ def dom(path, profile, fragment="", script=""):
     if script:
         page = path.read_text(encoding="utf-8")
         path = path.with_name("with-script.html")
-        path.write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+        path.write_text(page.replace("</body>", f"<script>{{ {script} }}</script></body>"), encoding="utf-8")
     words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--virtual-time-budget=4000"]
     command = [BROWSER, *words, f"--user-data-dir={profile}", "--dump-dom", path.as_uri() + fragment]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
 
 
-def hidden(html):
-    return [" hidden" in tag for tag in re.findall(r"<article[^>]*>", html)]
+def drawn(html):
+    """The findings that are drawn, by their places in the list."""
+    return [int(place) for place in re.findall(r'<article[^>]*id="f(\d+)"', html)]
 
 
 def test_filters_can_be_set_by_the_address(tmp_path):
     path = write_report(usual(tmp_path / "audit"))
     for fragment, expected in (
-        ("#kind=extra", [True, True, False]),
-        ("#class=2", [True, False, True]),
-        ("#confidence=0.95&case=P1", [False, True, True]),
-        ("#findings", [False, False, False]),
+        ("#kind=extra", [2]),
+        ("#class=2", [1]),
+        ("#confidence=0.95&case=P1", [0]),
+        ("#findings", [0, 1, 2]),
+        ("#f1", [0, 1, 2]),
     ):
         html = dom(path, tmp_path / "profile", fragment)
-        assert hidden(html) == expected, fragment
-        assert f"{expected.count(False)} of 3 shown" in html
+        assert drawn(html) == expected, fragment
+        assert f"{len(expected)} of 3 pass" in html
+        assert html.count('<img alt="Case p1') == sum(place < 2 for place in expected)
 
 
 def test_decisions_are_downloaded_as_repair_reads_them(tmp_path):
@@ -63,20 +67,63 @@ def test_decisions_are_downloaded_as_repair_reads_them(tmp_path):
       document.getElementById("filters").dispatchEvent(new Event("input", { bubbles: true }));
       document.querySelector("[data-all=reject]").click();
       document.querySelectorAll("th button")[1].click();
-      document.body.dataset.order = [...document.querySelectorAll("tbody tr")].map(row => row.cells[1].textContent).join(" ");
+      const rows = [...document.querySelectorAll("#rows tr:not(.space)")];
+      document.body.dataset.order = rows.map(row => row.cells[1].textContent).join(" ");
       document.querySelector("td a[href='#f0']").click();
       document.body.dataset.at = document.activeElement.id;
       document.getElementById("download").click();
     """
     html = dom(write_report(folder), tmp_path / "profile", script=script)
     assert 'data-order="0.90 0.95"' in html and 'data-at="f0"' in html
-    assert hidden(html) == [False, False, False] and '<span id="decided">3</span>' in html
+    assert drawn(html) == [0, 1, 2] and '<span id="decided">3</span>' in html
     text = json.loads(re.search(r'data-csv="([^"]*)"', html)[1].replace("&quot;", '"').replace("&amp;", "&"))
     assert text == 'case,number,decision\np1,1,reject\np1,2,accept\n"p,""2""",1,reject\n'
     path = tmp_path / "decisions.csv"
     path.write_text(text)
     read = read_decisions(path, [(each.case, each.number) for each in findings])
     assert {key: verdict.accepted for key, verdict in read.items()} == {("p1", 1): False, ("p1", 2): True, ('p,"2"', 1): False}
+
+
+def test_ten_thousand_cases_are_drawn_a_screen_at_a_time(tmp_path):
+    findings = write_large_audit(tmp_path / "audit", 10_000, pictures=20)
+    script = """
+      const keep = text => { document.body.dataset.csv = text.replaceAll("\\n", " "); };
+      URL.createObjectURL = blob => { blob.text().then(keep); return "#"; };
+      const press = key => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      const told = { elements: document.querySelectorAll("*").length };
+      told.pictures = document.querySelectorAll("article img").length;
+      document.getElementById("next").click();
+      told.second = document.activeElement.id;
+      press("k");
+      told.first = document.activeElement.id;
+      document.getElementById("kind").value = "swap";
+      document.getElementById("filters").dispatchEvent(new Event("input", { bubbles: true }));
+      told.address = location.hash;
+      document.querySelector("[data-all=accept]").click();
+      told.accepted = Number(document.getElementById("decided").textContent);
+      document.querySelector("[data-all='']").click();
+      document.getElementById("undo").click();
+      told.again = Number(document.getElementById("decided").textContent);
+      const box = document.querySelector(".ranking");
+      box.scrollTop = box.scrollHeight;
+      box.dispatchEvent(new Event("scroll"));
+      told.last = document.querySelector("#rows tr:nth-last-child(2)").getAttribute("aria-rowindex");
+      document.getElementById("name").value = "patient00042";
+      document.getElementById("narrow").dispatchEvent(new Event("input", { bubbles: true }));
+      told.named = document.querySelectorAll("#rows tr:not(.space)").length;
+      told.most = document.querySelectorAll("*").length;
+      document.body.dataset.told = JSON.stringify(told);
+      document.getElementById("download").click();
+    """
+    html = dom(write_report(tmp_path / "audit"), tmp_path / "profile", script=script)
+    told = json.loads(re.search(r'data-told="([^"]*)"', html)[1].replace("&quot;", '"'))
+    swaps = [each for each in findings if each.kind == "swap"]
+    assert told["elements"] < 3500 and told["most"] < 3500 and told["pictures"] == 20
+    assert (told["first"], told["second"], told["address"]) == ("f59", "f60", "#kind=swap")
+    assert told["accepted"] == told["again"] == len(swaps) > 60
+    assert (told["last"], told["named"]) == ("10001", 5)
+    lines = re.search(r'data-csv="([^"]*)"', html)[1].split()
+    assert lines == ["case,number,decision", *(f"{each.case},{each.number},accept" for each in swaps)]
 
 
 def test_the_page_cannot_make_requests(tmp_path):

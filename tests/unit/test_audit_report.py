@@ -1,3 +1,4 @@
+import base64
 import csv
 import json
 import math
@@ -9,6 +10,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from tests.large_audit import write_large_audit
 
 from debride.audit.findings.finding import Finding, FindingKind
 from debride.audit.shown import charts as plots
@@ -61,7 +63,9 @@ class Page(HTMLParser):
         self.html = write_report(folder, **options).read_text(encoding="utf-8")
         self.tags, self.text, self.scripts, self.inside = [], "", [], False
         self.feed(self.html)
-        self.data = json.loads(self.scripts[0])
+        self.data = json.loads(self.scripts[-2])
+        ids = [attrs.get("id", "") for tag, attrs in self.tags if tag == "script"]
+        self.pictures = {name: text for name, text in zip(ids, self.scripts, strict=True) if name != "data" and name}
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -98,11 +102,18 @@ def usual(folder, **about):
 def test_nothing_is_requested_from_outside(tmp_path):
     page = Page(usual(tmp_path))
     assert page.values("content")[0] == POLICY
-    assert len(page.values("src")) == 2 and all(uri.startswith("data:image/png;base64,") for uri in page.values("src"))
-    assert all(link.startswith("#") and link[1:] in page.values("id") for link in page.values("href"))
+    assert page.values("src") == page.values("href") == []
     assert not {"link", "iframe", "object", "base", "embed"} & {tag for tag, _ in page.tags}
     assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttp|import\(", re.sub(r"data:[^\"]*", "", page.html))
-    assert page.scripts[1].count("\n") < 120 and len(page.scripts) == 2
+    assert page.scripts[-1].count("\n") < 240 and len(page.scripts) == 4
+
+
+def test_pictures_lie_in_the_page_and_are_not_drawn_before_they_are_wanted(tmp_path):
+    page = Page(usual(tmp_path))
+    assert page.count("img") == page.count("article") == 1  # in the template alone
+    assert list(page.pictures) == ["p0", "p1"]
+    for name, (case, number) in zip(page.pictures, (("p1", 1), ("p1", 2)), strict=True):
+        assert base64.b64decode(page.pictures[name]) == (tmp_path / "pictures" / f"{case}-{number}.png").read_bytes()
 
 
 def test_the_page_shows_what_was_found(tmp_path):
@@ -125,47 +136,65 @@ def test_the_page_shows_what_was_found(tmp_path):
         "Suggestion. Repair the missing ones.",
         "cross-validation",
         "folds5",
-        "3.2 mm too far in",
-        "1.5 ml (12 voxels)",
-        "12 pixels",
-        "background → liver",
-        "tumour → background",
-        "2–5 × 3–8",
-        "0.95, severity 0.40",
-        "All 3 findings are shown",
+        "The first 2 of 3 findings have pictures here",
+        "Flagged cases have their probability in colour",
     ):
         assert part in text, part
 
 
+def test_a_finding_says_what_changes_how_large_it_is_and_where(tmp_path):
+    first, second, third = Page(usual(tmp_path)).data["findings"]
+    assert (first["change"], first["size"], first["place"]) == ("background → liver", "12 pixels", "2–5 × 3–8")
+    assert (first["confidence"], first["severity"], first["displacement"]) == (0.95, 0.4, "")
+    assert (second["change"], second["size"]) == ("tumour → background", "1.5 ml (12 voxels)")
+    assert second["displacement"] == "3.2 mm too far in" and third["case"] == 1
+
+
 def test_the_ranking_has_every_case_and_leads_to_its_findings(tmp_path):
-    page = Page(usual(tmp_path))
-    by = page.values("data-by")
-    assert by[::5] == ["p1", "p2", "p3"] and by[1::5] == ["0.97", "0.6", "0.01"]
-    links = page.values("href")
-    assert links == ["#f0", "#f2"]
-    rows = [attrs.get("class") for tag, attrs in page.tags if tag == "tr"]
-    assert rows == [None, "flagged", "flagged", None]
+    data = Page(usual(tmp_path)).data
+    assert [column["name"] for column in data["columns"]] == ["case", "wrong", "kind", "findings", "dice"]
+    name, wrong, kind, findings, dice = data["cases"]["cells"]
+    assert name == [["p1", "p1"], ["p2", "p2"], ["p3", "p3"]]
+    assert wrong == [[0.97, "0.97"], [0.6, "0.60"], [0.01, "0.01"]]
+    assert (kind[1], findings[0], dice[2]) == (["extra", "extra"], [2, "2"], [0.93, "0.93"])
+    assert data["cases"]["first"] == [0, 2, -1] and data["cases"]["flagged"] == [1, 1, 0]
+
+
+def test_where_nothing_is_flagged_nobody_is_sent_to_flagged_cases(tmp_path):
+    page = Page(audit(tmp_path, [], [line(flagged=0, kind="", findings=0, wrong=0.01)]))
+    text = page.text.split("Cases, most suspicious first")[1]
+    assert "No case is flagged." in text and "Flagged cases" not in text
+    assert [attrs for tag, attrs in page.tags if attrs.get("class") == "box"] == [{"class": "box", "hidden": None}]
 
 
 def test_the_script_gets_the_findings_in_their_order(tmp_path):
     page = Page(usual(tmp_path))
     assert [(each["case"], each["number"], each["kind"], each["class"]) for each in page.data["findings"]] == [
-        ("p1", 1, "missing", 1),
-        ("p1", 2, "boundary", 2),
-        ("p2", 1, "extra", 1),
+        (0, 1, "missing", 1),
+        (0, 2, "boundary", 2),
+        (1, 1, "extra", 1),
     ]
-    assert page.count("article") == 3 and page.text.count("no picture") == 1
+    assert page.data["classes"] == {"1": "liver", "2": "tumour"}
     assert {attrs["value"] for tag, attrs in page.tags if tag == "option" and "value" in attrs} == {"", "1", "2"}
     other = Page(audit(tmp_path / "other", [finding()], [line()]))
     assert other.data["key"] != page.data["key"] == Page(tmp_path).data["key"]
 
 
-def test_only_the_first_findings_are_shown_and_the_page_says_so(tmp_path):
+def test_only_the_first_findings_have_pictures_and_the_page_says_so(tmp_path):
     page = Page(usual(tmp_path), limit=1)
-    assert page.count("article") == page.count("img") == len(page.data["findings"]) == 1
-    assert "The first 1 of 3 findings are shown here; the others are in findings.jsonl." in page.text
-    assert page.values("href") == ["#f0"] and "3 in 2 cases" in page.text
-    assert "None of the 3 findings is shown here" in Page(tmp_path, limit=0).text
+    assert list(page.pictures) == ["p0"] and len(page.data["findings"]) == 3
+    assert "The first 1 of 3 findings have pictures here." in page.text and "3 in 2 cases" in page.text
+    assert Page(tmp_path, limit=0).pictures == Page(tmp_path, limit=-1).pictures == {}
+
+
+def test_a_page_of_many_cases_is_no_larger_than_its_numbers(tmp_path):
+    few, many = tmp_path / "few", tmp_path / "many"
+    found = [len(write_large_audit(folder, cases)) for folder, cases in ((few, 20), (many, 420))]
+    pages = [Page(folder) for folder in (few, many)]
+    assert len(pages[1].tags) < 500
+    assert len(pages[1].html) - len(pages[0].html) < 400 * 200 + (found[1] - found[0]) * 300
+    assert [len(page.data["cases"]["flagged"]) for page in pages] == [20, 420]
+    assert [len(page.data["findings"]) for page in pages] == found
 
 
 def test_names_are_escaped_everywhere(tmp_path):
@@ -177,8 +206,9 @@ def test_names_are_escaped_everywhere(tmp_path):
     (folder / "scores.csv").write_text(f'case,class,dice\nx,"{EVIL.replace(chr(34), chr(34) * 2)}",0.5\n')
     page = Page(folder)
     assert page.count("script") == 2 and page.html.count("<script") == 2
-    assert page.data["findings"][0]["case"] == name
-    assert page.text.count(EVIL) >= 10 and page.text.count(name) >= 3
+    assert page.data["cases"]["cells"][0][page.data["findings"][0]["case"]] == [name, name]
+    assert page.data["findings"][0]["change"] == f"background → {EVIL}"
+    assert page.text.count(EVIL) >= 8 and page.html.count("</script>") == 2
     assert not any(key.startswith("on") for _, attrs in page.tags for key in attrs)
 
 

@@ -1,0 +1,106 @@
+"""What the script of a report is given: every case and finding as texts and numbers, of which it draws what is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from debride.audit.findings import Finding
+
+COLUMNS = {
+    "case": "case",
+    "wrong": "probably wrong",
+    "kind": "main finding",
+    "findings": "findings",
+    "dice": "Dice",
+    "doubts": "doubts",
+}
+"""Columns of cases.csv that the ranking shows, where the file has them, and their headings."""
+
+WORDS = ("case", "kind", "doubts")
+"""Columns that are sorted as words; the others are numbers."""
+
+WIDEST = 60
+"""A column is at most so many letters wide."""
+
+
+def page_data(cases: Sequence[Mapping[str, str]], findings: Sequence[Finding], classes: Sequence[str]) -> dict[str, Any]:
+    """The lines of cases.csv in their order, and findings in theirs: "columns" of the ranking, "cases" with their "cells", by
+    column and row what is sorted by and the text, and of each the place of its "first" finding (-1: none); and "findings"."""
+    names = [name for name in COLUMNS if not cases or name in cases[0]]
+    cells = [[_cell(name, row.get(name) or "") for row in cases] for name in names]
+    rows = {row.get("case"): place for place, row in enumerate(cases)}
+    first = {finding.case: place for place, finding in reversed(list(enumerate(findings)))}
+    columns = [
+        {
+            "name": name,
+            "heading": COLUMNS[name],
+            "words": name in WORDS,
+            "width": min(WIDEST, max(len(text) for text in (f"{COLUMNS[name]} ▼", *(str(text) for _, text in column)))) + 4,
+        }
+        for name, column in zip(names, cells, strict=True)
+    ]
+    return {
+        "columns": columns,
+        "cases": {
+            "cells": cells,
+            "flagged": [int(row.get("flagged") == "1") for row in cases],
+            "first": [first.get(row.get("case", ""), -1) for row in cases],
+        },
+        "classes": {finding.class_id: class_name(classes, finding.class_id) for finding in findings},
+        "findings": [_finding(finding, rows[finding.case], classes) for finding in findings],
+    }
+
+
+def _cell(column: str, text: str) -> tuple[str | float, str]:
+    """What a cell is sorted by, and its text."""
+    if column in WORDS:
+        return text, text
+    value = finite(text)
+    if column in ("wrong", "dice"):
+        text = "–" if value is None else f"{value:.2f}"
+    return -1 if value is None else value, text
+
+
+def _finding(finding: Finding, case: int, classes: Sequence[str]) -> dict[str, Any]:
+    """What a finding's card shows, and what it is filtered by; ``case`` is the place of its case."""
+    given, proposed = (class_name(classes, i) for i in (finding.given, finding.proposed))
+    return {
+        "case": case,
+        "number": finding.number,
+        "kind": finding.kind,
+        "class": finding.class_id,
+        "confidence": round(finding.confidence, 2),
+        "severity": round(finding.severity, 2),
+        "change": f"{given} → {proposed}" if finding.given != finding.proposed else "the whole label",
+        "size": f"{finding.voxels} pixels" if finding.volume is None else f"{finding.volume:.3g} ml ({finding.voxels} voxels)",
+        "displacement": _displacement(finding),
+        "place": " × ".join(f"{start}–{past - 1}" for start, past in finding.box),
+    }
+
+
+def class_name(classes: Sequence[str], class_id: int) -> str:
+    """The name of a class; its id where it has none."""
+    return classes[class_id] if class_id < len(classes) else f"class {class_id}"
+
+
+def unit(finding: Finding) -> str:
+    """Of a finding's lengths."""
+    return "px" if finding.volume is None else "mm"
+
+
+def _displacement(finding: Finding) -> str:
+    if finding.displacement is None or not math.isfinite(finding.displacement):
+        return ""
+    length = f"{abs(finding.displacement):.1f} {unit(finding)}"
+    return f"{length} too far {'out' if finding.displacement > 0 else 'in'}" if finding.kind == "boundary" else length
+
+
+def finite(value: Any) -> float | None:
+    """A number that is finite, also from text, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
