@@ -3,8 +3,8 @@
     debride repair DATASET AUDIT --out REPAIRED --accept all --flagged
     python benchmarks/audit_repair.py DATASET REPAIRED SOURCE
 
-DATASET is a copy with errors by `audit_data.py`, SOURCE what it was copied from. Dice is the mean over foreground classes that
-either label has. Only labels that the repair changed are in the table; "none" are labels that had no error.
+DATASET is a copy with errors by `benchmarks.audit.errors`, SOURCE what it was copied from. Dice is the mean over foreground
+classes that either label has. Only labels that the repair changed are in the table; "none" are labels that had no error.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import multiprocessing
@@ -10,23 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from benchmarks import audit_data, large_volume, memory
+from benchmarks import large_volume, memory
+from benchmarks.audit import run, sets, table
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json
 
 from debride.bench.grid import read_grid, run_grid
 from debride.cli import main
 from debride.data.classes import policies
-from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label
 from debride.methods import METHODS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 ALONE: dict[str, list[str]] = {
-    "audit_lidc": ["{out}/predictions", "--out", "{out}/audit", "--epochs", "1"],
     "audit_memory": ["--cases", "3", "--fewer", "0", "--volume", "16", "40", "40"],
     "audit_raters": ["--images", "3"],
     "audit_work": ["--cases", "3", "--planted", "2", "--shards", "2", "--repeats", "0", "--jobs", "1", "--in-process"],
@@ -62,10 +60,7 @@ ALONE: dict[str, list[str]] = {
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
 
-CHAIN = {"audit_data", "audit", "audit_repair"}
-"""Scripts of which each reads what the one before it left."""
-
-OTHERS = {"label_scores", "class_selection", "class_step_cost"}
+OTHERS = {"audit_repair", "label_scores", "class_selection", "class_step_cost"}
 """Scripts with a test of their own, the last two in test_class_benchmarks.py."""
 
 
@@ -115,7 +110,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_every_script_has_a_test() -> None:
-    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*ALONE, *CHAIN, *OTHERS}
+    assert {file.stem for file in BENCHMARKS.glob("*.py")} == {*ALONE, *OTHERS}
 
 
 @pytest.fixture
@@ -138,29 +133,50 @@ def test_a_script_runs_at_its_smallest(
     assert "Traceback" not in printed
 
 
+@pytest.fixture
+def quick_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sets of the benchmark of audits, with trainings of one step."""
+    quick = {"image_size": (16, 16), "epochs": 1, "batch_size": 32}
+    small = {name: dataclasses.replace(each, training=quick, cases=16) for name, each in sets.SETS.items()}
+    small["atrium"] = dataclasses.replace(small["atrium"], training=quick | {"image_size": (8, 8, 8)})
+    for name, each in small.items():
+        monkeypatch.setitem(sets.SETS, name, each)
+
+
 @pytest.mark.slow
-def test_errors_are_made_found_and_repaired(
+@pytest.mark.usefixtures("quick_sets")
+def test_errors_are_planted_found_and_repaired(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong, predictions, source = tmp_path / "wrong", tmp_path / "predictions", data / "kvasir-seg"
-    run_script("audit_data", monkeypatch, "kvasir", wrong)
-    kinds = audit_data.SETS["kvasir"]["errors"]
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == list(kinds)
-    predictions.mkdir()
-    clean = open_dataset(source)
-    for case in clean.of("train", "val"):
-        assert case.label
-        label = read_label(case.label, clean)[0]
-        np.save(predictions / f"{case.id}.npy", np.where(np.stack([label == 0, label == 1]), 0.9, 0.1).astype(np.float16))
-    run_script("audit", monkeypatch, wrong, predictions, "--out", tmp_path / "audit", "--clean", source, "--planted", 10)
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| S_R", "| S_E"))]
-    assert len(rows) == len(kinds)
-    repair = ["repair", wrong, tmp_path / "audit", "--out", tmp_path / "repaired", "--accept", "all"]
+    rows, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
+    words = ["--out", tmp_path / "out", "--sets", "kvasir", "--seeds", 0, "--shares", 0.3, "--planted", 10, "--rows", rows]
+    run.main([*map(str, words)])
+    assert "kvasir, seed 0, share 0.3: done" in capsys.readouterr().out
+    run.main([*map(str, words)])
+    assert not capsys.readouterr().out, "a row that stands is not made again"
+    page.write_text("Before.\n<!-- table kvasir -->\nold\n<!-- end -->\nAfter.\n")
+    table.main(["--rows", str(rows), "--page", str(page)])
+    lines = page.read_text().splitlines()
+    assert lines[0] == "Before." and lines[-1] == "After." and "old" not in lines
+    assert any(line.startswith("| all | 5 | ") for line in lines)
+    capsys.readouterr()
+    cell = tmp_path / "out" / "kvasir" / "seed-0" / "share-0.3"
+    repair = ["repair", cell / "given", cell / "audit", "--out", tmp_path / "repaired", "--accept", "all"]
     assert main([str(word) for word in repair]) == 0
     capsys.readouterr()
-    run_script("audit_repair", monkeypatch, wrong, tmp_path / "repaired", source)
+    run_script("audit_repair", monkeypatch, cell / "given", tmp_path / "repaired", data / "kvasir-seg")
     printed = capsys.readouterr().out
-    assert all(f"| {kind} |" in printed for kind in (*kinds, "none"))
+    assert "| none |" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_sets")
+def test_labels_that_other_raters_reject_are_counted(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    words = ["--out", tmp_path / "out", "--sets", "lidc", "--seeds", 0, "--shares", 0, "--planted", 4, "--rows", rows]
+    run.main([*map(str, words)])
+    (row,) = run.read_rows(rows)
+    assert row["wrong"] == 0 and row["rejected"]["labels"] == 0
 
 
 @pytest.mark.slow
@@ -184,9 +200,5 @@ def test_label_scores_of_a_bench(
 
 @pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_its_files_are_read(file: Path) -> None:
-    """Grids by ``debride bench``; the one that is none holds settings for ``debride audit --config``."""
-    if file.stem == "audit_atrium":
-        assert set(yaml.safe_load(file.read_text())) == {"training", "augmentation", "method"}
-        return
     grid = read_grid(file)
     assert grid.datasets and grid.methods
