@@ -48,7 +48,7 @@ def against_thinned(label: Label, probability: npt.NDArray[Any]) -> dict[str, fl
 
 
 def evidence_of(label: Label, probability: npt.NDArray[Any], spacing: Any = None) -> Evidence:
-    return Evidence(Thinned(label, probability, predicted_classes(probability), spacing, 1))
+    return Evidence(Thinned(label, probability, predicted_classes(probability), spacing, 1, (0,) * label.ndim))
 
 
 def against(label: Label, probability: npt.NDArray[Any], spacing: Any = None) -> dict[str, float]:

@@ -11,7 +11,6 @@ import pytest
 from scipy import ndimage
 
 from debride.audit.evidence import ranking as ranking_module
-from debride.audit.evidence.explanations import EXPLANATIONS
 from debride.audit.evidence.ranking import RADII, RECALLS, Evidence, Planted, Ranking, plant, rank, wrong_share
 from debride.audit.findings.finding import FindingKind
 from debride.rng import generator
@@ -19,7 +18,7 @@ from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 
-ENTRIES = {name.partition("/")[0] for names in EXPLANATIONS.values() for name in names} - {"self-confidence"}
+ENTRIES = {"piece", "window", "grow", "shrink", "ragged", "swap", "flip", "shift", "gap", "stray"}
 ENTRY: dict[FindingKind, str] = {"missing": "piece", "extra": "window", "boundary": "grow", "swap": "swap", "flip": "flip"}
 """Which entry of the evidence a simulated error raises."""
 

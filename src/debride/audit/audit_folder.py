@@ -137,11 +137,18 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
         file.writelines(json.dumps(asdict(finding), ensure_ascii=False) + "\n" for finding in findings)
 
 
-def write_scores(path: Path, cases: Sequence[Case], scores: Mapping[str, CaseScore], dataset: Dataset) -> None:
-    """scores.csv, a line for each case and foreground class that was drawn in it."""
+def write_scores(
+    path: Path, cases: Sequence[Case], scores: Mapping[str, CaseScore], dataset: Dataset, *, predicted: bool = True
+) -> None:
+    """scores.csv, a line for each case and foreground class that was drawn in it; what is not ``predicted`` stays empty."""
     names = [field.name for field in fields(ClassScore)]
+    left_out = () if predicted else ("predicted",)
     rows = (
-        [case.id, dataset.classes[score.class_id], *(cell(getattr(score, name)) for name in names[1:])]
+        [
+            case.id,
+            dataset.classes[score.class_id],
+            *("" if name in left_out else cell(getattr(score, name)) for name in names[1:]),
+        ]
         for case in cases
         for score in scores[case.id].classes
         if case.drew(score.class_id)

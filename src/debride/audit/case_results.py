@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from debride.audit.evidence import CaseScore
 from debride.audit.findings import Finding
+from debride.audit.peers import Measured, Sight
 from debride.files import atomic_path, content_hash, growing_jsonl, json_line, read_jsonl
 from debride.records import read_as
 from debride.types import DataError
@@ -42,18 +43,21 @@ def sealed(case: str, step: str, stamp: str, result: Any) -> Line:
 @dataclass(frozen=True)
 class Looked:
     """The first look at a label: the ``evidence`` against it; its ``agreement`` with the prediction, None where it is empty;
-    and what it adds to the ``sums`` (2, K) of ``ThresholdSums``."""
+    what it adds to the ``sums`` (2, K) of ``ThresholdSums``; and what can be seen without a prediction. Where there is none
+    the evidence is empty, and the sums are 0."""
 
     evidence: dict[str, float]
     agreement: float | None
     sums: tuple[tuple[float, ...], tuple[float, ...]]
+    sight: Sight
 
 
 @dataclass(frozen=True)
 class Planted:
-    """The evidence against a label with a planted error, by kind."""
+    """The evidence against a label with a planted error, by kind, and what such labels are by themselves."""
 
     evidence: dict[str, dict[str, float]]
+    measured: dict[str, Measured]
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from debride.audit.evidence import (
 )
 from debride.audit.findings import Label, finding_of, read_proposals
 from debride.audit.gather import find
+from debride.audit.peers import Measures, sight_of
 from debride.audit.predictions import PredictionFiles, onto_label, read_prediction
 from debride.audit.shown import WORKLIST_ENDINGS, picture_of, write_worklist
-from debride.data.masks.annotated import as_drawn, of_undrawn
+from debride.data.masks.annotated import as_drawn, of_undrawn, without_undrawn
 from debride.data.pairs import check_pair
 from debride.data.pixels.images import hash_of, read_image, read_label
 from debride.data.plain import case_of, dataset_of, plain_case
@@ -41,14 +42,14 @@ from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 Plain = dict[str, Any]
 
 
-def item_of(case: Case, files: PredictionFiles, **wanted: Any) -> Plain:
-    """A case and its prediction as plain JSON, and what is wanted of it."""
-    return {"case": plain_case(case), "prediction": files.plain(), **wanted}
+def item_of(case: Case, files: PredictionFiles | None, **wanted: Any) -> Plain:
+    """A case and its prediction, if there is one, as plain JSON, and what is wanted of it."""
+    return {"case": plain_case(case), "prediction": files and files.plain(), **wanted}
 
 
 def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
     """The first look at a label, by {"dataset", "seed"}: of {"hash", "look", "plant"} what is true, as the ``Label``,
-    ``Looked`` and ``Planted`` of ``case_results``, else None."""
+    ``Looked`` and ``Planted`` of ``case_results``, else None. "donor" is a case whose label is planted too, or None."""
     dataset, seed = dataset_of(setup["dataset"]), setup["seed"]
 
     def look_at(item: Plain) -> Plain:
@@ -56,7 +57,9 @@ def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
         case, label = read.case, read.label
         assert case.label is not None
         thinned = thin(label, read.probability, read.predicted, read.geometry.spacing)
-        said = Evidence(thinned)
+        said = Evidence(thinned) if item["prediction"] else None
+        image = _image_on(read)
+        measures = Measures(label, image, len(dataset.classes), thinned)
         told: Plain = {"hash": None, "look": None, "plant": None}
         if item["hash"]:
             told["hash"] = {"content": hash_of([case.label])}
@@ -64,18 +67,28 @@ def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
             if item["look"]:
                 labelled = bool(((label > 0) & (label != IGNORE)).any())
                 sums = ThresholdSums(len(dataset.classes))
-                sums.add(label, read.probability)
+                if said:
+                    sums.add(label, read.probability)
                 told["look"] = {
-                    "evidence": said.against(thinned.label),
-                    "agreement": agreement(label, read.probability, read.predicted) if labelled else None,
+                    "evidence": said.against(thinned.label) if said else {},
+                    "agreement": agreement(label, read.probability, read.predicted) if labelled and said else None,
                     "sums": sums.sums.tolist(),
+                    "sight": asdict(sight_of(measures.of(thinned.label), image, read.geometry.spacing)),
                 }
             if item["plant"]:
                 wrong = plant(thinned.label, len(read.probability), generator(seed, "plant", case.id))
-                if case.annotated is not None:  # nobody draws these by mistake
+                whole = _label_of(dataset, case_of(item["donor"]), read) if item["donor"] else None
+                if whole is not None:
+                    wrong["other"] = thinned.of(whole)
+                if case.annotated is not None:  # nobody draws by mistake what nobody draws
                     wrong = {kind: np.where(of_undrawn(case, given), thinned.label, given) for kind, given in wrong.items()}
                 differs = {kind: given for kind, given in wrong.items() if (given != thinned.label).any()}
-                told["plant"] = {"evidence": {kind: said.against(given) for kind, given in differs.items()}}
+                told["plant"] = {
+                    "evidence": {kind: said.against(given) if said else {} for kind, given in differs.items()},
+                    "measured": {
+                        kind: asdict(measures.of(given, whole if kind == "other" else None)) for kind, given in differs.items()
+                    },
+                }
         return told
 
     return look_at
@@ -123,10 +136,7 @@ def begin_drawing(setup: Plain) -> Callable[[Plain], Plain]:
         case = read.case
         findings = [finding_of(row) for row in item["findings"]]
         numbers, proposed = read_proposals(out, case.id, findings, read.label.shape, len(dataset.classes))
-        image, geometry = read_image(case.image)
-        how = onto_label(Grid(image.shape[1:], geometry), case.image[0], case, read.label.shape, read.geometry)
-        image = turned(image, how)
-        files = []
+        image, files = _image_on(read), []
         for finding in findings[: item["pictures"]]:
             picture = picture_of(finding, image, read.label, read.predicted, numbers, proposed, read.geometry.spacing)
             files.append(out / "pictures" / f"{case.id}-{finding.number}.png")
@@ -139,7 +149,7 @@ def begin_drawing(setup: Plain) -> Callable[[Plain], Plain]:
 
 @dataclass(frozen=True)
 class _Read:
-    """A case's label and prediction, read: ``label`` and ``predicted`` (*S), ``probability`` (K, *S)."""
+    """A case's label and prediction, read: ``label`` and ``predicted`` (*S), ``probability`` (K, *S); 0 without one."""
 
     case: Case
     label: Label
@@ -153,10 +163,30 @@ def _read(dataset: Dataset, item: Mapping[str, Any]) -> _Read:
     assert case.label is not None  # cases without one are not audited
     check_pair(case)
     label, geometry = read_label(case.label, dataset)
+    if item["prediction"] is None:
+        nothing = np.broadcast_to(np.float32(0), (len(dataset.classes), *label.shape))
+        return _Read(case, without_undrawn(case, label), nothing, np.zeros_like(label), geometry)
     files = PredictionFiles.from_plain(item["prediction"])
     probability = read_prediction(files, dataset, case, label.shape, geometry).probability
     label, probability = as_drawn(case, label, probability)
     return _Read(case, label, probability, predicted_classes(probability), geometry)
+
+
+def _image_on(read: _Read) -> npt.NDArray[Any]:
+    """The image (C, *S) of a case, turned to lie as its label."""
+    image, geometry = read_image(read.case.image)
+    grid = Grid(image.shape[1:], geometry)
+    return turned(image, onto_label(grid, read.case.image[0], read.case, read.label.shape, read.geometry))
+
+
+def _label_of(dataset: Dataset, donor: Case, read: _Read) -> Label:
+    """The label of another case in the shape of a case's own (*S), without a label where that has none."""
+    assert donor.label is not None
+    label = read.label
+    other = without_undrawn(donor, read_label(donor.label, dataset)[0])
+    places = np.ix_(*(np.arange(size) * have // size for size, have in zip(label.shape, other.shape, strict=True)))
+    other = other[places]
+    return np.where(label == IGNORE, label, np.where((other == IGNORE) | of_undrawn(read.case, other), np.uint8(0), other))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from debride.audit.case_results import Found
 from debride.audit.evidence import CaseScore, Ranking
 from debride.audit.findings import Finding
 from debride.audit.overview import summarise_audit
-from debride.audit.predictions import Predictions, warn_seen
+from debride.audit.predictions import NONE, Predictions, warn_seen
 from debride.audit.shown import write_table
 from debride.audit.since import plain_thresholds
 from debride.evaluation.by_group import GroupColumns
@@ -31,7 +31,8 @@ SUSPECTED = 0.1
 @dataclass(frozen=True)
 class Judged:
     """What an audit came to: the ``ranking`` of its cases, in their order, and by case id their ``scores``, what was ``found``,
-    and hashes of their ``labels``; the ``thresholds`` (K,) of the scores; and what changed ``since`` an earlier audit."""
+    and hashes of their ``labels``; the ``thresholds`` (K,) of the scores; what changed ``since`` an earlier audit; and
+    ``doubts`` in words, by case id."""
 
     ranking: Ranking
     scores: Mapping[str, CaseScore]
@@ -39,6 +40,7 @@ class Judged:
     labels: Mapping[str, str]
     thresholds: npt.NDArray[np.float64]
     since: Mapping[str, Any] | None = None
+    doubts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def write_outcome(
@@ -50,7 +52,7 @@ def write_outcome(
     kinds = {case.id: _main_kind(judged.found[case.id].findings, ranking, row) for row, case in enumerate(cases)}
     write_findings(out / "findings.jsonl", (finding for case in ranked for finding in judged.found[case.id].findings))
     write_table(out, (line for case in ranked for line in judged.found[case.id].worklist))
-    write_scores(out / "scores.csv", ranked, judged.scores, dataset)
+    write_scores(out / "scores.csv", ranked, judged.scores, dataset, predicted=predictions.about["source"] != NONE)
     _write_cases(cases, predictions, out, judged, kinds)
     summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset, config.seed)
     warning = warn_seen(predictions, cases)
@@ -98,6 +100,7 @@ def _write_cases(cases: Sequence[Case], predictions: Predictions, out: Path, jud
                 "flagged": int(ranking.flagged[row]),
                 "kind": kinds[case.id],
                 "findings": len(judged.found[case.id].findings),
+                "doubts": "; ".join(judged.doubts.get(case.id, ())),
                 "score": cell(float(ranking.score[row])),
                 "dice": cell(score.dice),
                 "self_confidence": cell(score.softmin),

@@ -25,28 +25,32 @@ from debride.audit.audit_folder import (
 )
 from debride.audit.case_results import Drawn, Found, Label, Looked, Planted, are_there, write_results
 from debride.audit.each_case import begin_drawing, begin_judging, begin_looking
-from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, rank
+from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, rank, unscored
 from debride.audit.one_thread import one_thread
 from debride.audit.outcome import Judged, write_outcome
+from debride.audit.peers import compare, doubts
 from debride.audit.predictions import Predictions, RunPredictions
 from debride.audit.shown import write_report
 from debride.audit.since import what_changed
 from debride.audit.under_way import UnderWay, know, label_stamp, under_way, work_on
-from debride.data.plain import plain_dataset
+from debride.data.plain import plain_case, plain_dataset
 from debride.execute import Work
 from debride.rng import derive
 from debride.types import Case, DataError, Dataset
 from debride.words import some
 
+NOTHING_PLANTED = Planted({}, {})
+
 
 @dataclass(frozen=True)
 class _Usual:
-    """What is usual in a data set: ``thresholds`` (K,) of scores, the ``typical`` agreement of labels that are not empty, and
-    the ``ranking`` of all cases."""
+    """What is usual in a data set: ``thresholds`` (K,) of scores, the ``typical`` agreement of labels that are not empty,
+    the ``ranking`` of all cases, and what is to be doubted of each, in words."""
 
     thresholds: npt.NDArray[np.float64]
     typical: float | None
     ranking: Ranking
+    doubts: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -120,20 +124,22 @@ def audit_part(
 
 def _look(audit: UnderWay, cases: Sequence[Case]) -> None:
     """The evidence against every label, and against those with planted errors."""
-    planted = _planted_cases(audit.cases, audit.config)
+    donors = _donors(audit.cases, audit.config)
     wanted = []
     for case in cases:
         look = not audit.has(Looked, case)
-        plant = case.id in planted and not audit.has(Planted, case)
+        plant = case.id in donors and not audit.has(Planted, case, *_planted_by(donors, case))
         if look or plant:
-            wanted.append((case, {"hash": case.id not in audit.stamps, "look": look, "plant": plant}))
+            donor = donors.get(case.id)
+            told = {"look": look, "plant": plant, "donor": plain_case(donor) if plant and donor else None}
+            wanted.append((case, {"hash": case.id not in audit.stamps, **told}))
 
     def take(case: Case, told: Mapping[str, Any]) -> None:
         if told["hash"]:
             audit.results.put(Label, case.id, label_stamp(case), told["hash"])
             know(audit, case, Label(**told["hash"]))
         audit.put(Looked, case, told["look"])
-        audit.put(Planted, case, told["plant"])
+        audit.put(Planted, case, told["plant"], *_planted_by(donors, case))
 
     audit.predictions.make(cases)
     setup = {"dataset": plain_dataset(audit.dataset), "seed": audit.config.seed}
@@ -143,16 +149,21 @@ def _look(audit: UnderWay, cases: Sequence[Case]) -> None:
 def _usual(audit: UnderWay) -> _Usual:
     """What is usual, by the first look at all cases, in their order whoever looked."""
     looked: list[Looked] = [audit.get(Looked, case) for case in audit.cases]
-    planted = _planted_cases(audit.cases, audit.config)
+    donors = _donors(audit.cases, audit.config)
+    planted = [
+        audit.get(Planted, case, *_planted_by(donors, case)) if case.id in donors else NOTHING_PLANTED for case in audit.cases
+    ]
     sums = ThresholdSums(len(audit.dataset.classes))
     for place in np.ndindex(*sums.sums.shape):
         sums.sums[place] = math.fsum(numbers.sums[place[0]][place[1]] for numbers in looked)
     thresholds = sums.thresholds()
     reached = [numbers.agreement for numbers in looked if numbers.agreement is not None]
+    sights = [numbers.sight for numbers in looked]
     with one_thread():
+        beside = compare(audit.cases, len(audit.dataset.classes), sights, [errors.measured for errors in planted])
         ranking = rank(
-            [numbers.evidence for numbers in looked],
-            [audit.get(Planted, case).evidence if case.id in planted else {} for case in audit.cases],
+            beside.given([numbers.evidence for numbers in looked]),
+            beside.planted([errors.evidence for errors in planted]),
             [case.patient for case in audit.cases],
             audit.config.seed,
             [case.trusted for case in audit.cases],
@@ -161,11 +172,12 @@ def _usual(audit: UnderWay) -> _Usual:
         audit.earlier.shared(thresholds) if audit.earlier else thresholds,
         float(np.median(reached)) if reached else None,
         ranking,
+        doubts(audit.cases, audit.dataset, sights, beside),
     )
 
 
 def _judge(audit: UnderWay, cases: Sequence[Case], usual: _Usual) -> None:
-    """Scores and findings of the cases, and the files of those that have findings."""
+    """Scores and findings of the cases, and the files of those that have findings; nothing without predictions."""
     rows = {case.id: row for row, case in enumerate(audit.cases)}
     wanted = [(case, left) for case in cases if (left := _left(audit, usual, rows[case.id]))]
 
@@ -185,6 +197,8 @@ def _judge(audit: UnderWay, cases: Sequence[Case], usual: _Usual) -> None:
 
 def _left(audit: UnderWay, usual: _Usual, row: int) -> dict[str, Any]:
     """What of the second look at a case is still to do; empty if it is done."""
+    if audit.without:
+        return {}
     case = audit.cases[row]
     scored, found = audit.has(CaseScore, case, *_scored_by(usual)), _found(audit, usual, row)
     is_found = found is not None and are_there(audit.out, found.files)
@@ -197,7 +211,7 @@ def _left(audit: UnderWay, usual: _Usual, row: int) -> dict[str, Any]:
 
 def _found(audit: UnderWay, usual: _Usual, row: int) -> Found | None:
     """What was found in a case; None if that is not known."""
-    if usual.ranking.wrong[row] < audit.config.least:
+    if audit.without or usual.ranking.wrong[row] < audit.config.least:
         return Found()
     found: Found | None = audit.get(Found, audit.cases[row], *_found_by(audit, usual, row))
     return found
@@ -248,11 +262,12 @@ def _write(audit: UnderWay, usual: _Usual) -> dict[str, Any]:
     labels = {case.id: audit.results.get(Label, case.id, label_stamp(case)) for case in cases}
     judged = Judged(
         usual.ranking,
-        {case.id: audit.get(CaseScore, case, *_scored_by(usual)) for case in cases},
+        {case.id: _scores(audit, usual, case) for case in cases},
         found,
         {id: label.content for id, label in labels.items() if label},
         usual.thresholds,
         since,
+        {case.id: said for case, said in zip(cases, usual.doubts, strict=True)},
     )
     summary = write_outcome(audit.dataset, cases, audit.predictions, out, audit.config, judged)
     write_results(out / RESULTS, audit.results.lines(_lasting(audit, usual)))
@@ -264,18 +279,37 @@ def _write(audit: UnderWay, usual: _Usual) -> dict[str, Any]:
     return summary
 
 
+def _scores(audit: UnderWay, usual: _Usual, case: Case) -> CaseScore:
+    """The scores of a case; without predictions those of its label alone."""
+    if audit.without:
+        return unscored(audit.get(Looked, case).sight.measured.voxels)
+    scores: CaseScore = audit.get(CaseScore, case, *_scored_by(usual))
+    return scores
+
+
 def _lasting(audit: UnderWay, usual: _Usual) -> Iterator[tuple[type[Any], str, str]]:
     """The results that a later audit may take over."""
-    planted = _planted_cases(audit.cases, audit.config)
+    donors = _donors(audit.cases, audit.config)
     for case in audit.cases:
         yield Label, case.id, label_stamp(case)
         yield Looked, case.id, audit.stamp(case)
         yield CaseScore, case.id, audit.stamp(case, *_scored_by(usual))
-        if case.id in planted:
-            yield Planted, case.id, audit.stamp(case)
+        if case.id in donors:
+            yield Planted, case.id, audit.stamp(case, *_planted_by(donors, case))
 
 
-def _planted_cases(cases: Sequence[Case], config: AuditConfig) -> frozenset[str]:
-    """The cases that errors are planted into, drawn by a hash of their ids."""
-    order = sorted((case.id for case in cases), key=lambda id: (derive(config.seed, "planted", id), id))
-    return frozenset(order[: config.planted])
+def _donors(cases: Sequence[Case], config: AuditConfig) -> dict[str, Case | None]:
+    """The cases that errors are planted into, drawn by a hash of their ids; and for each the next of another patient, whose
+    label is planted into it too."""
+    order = sorted(cases, key=lambda case: (derive(config.seed, "planted", case.id), case.id))
+    ring = [*order, *order]
+    return {
+        case.id: next((other for other in ring[at + 1 : at + len(order)] if other.patient != case.patient), None)
+        for at, case in enumerate(order[: config.planted])
+    }
+
+
+def _planted_by(donors: Mapping[str, Case | None], case: Case) -> tuple[object, ...]:
+    """What planted errors depend on beside the case."""
+    donor = donors.get(case.id)
+    return (donor.id, donor.annotated, label_stamp(donor)) if donor else ()

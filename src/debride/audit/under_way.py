@@ -14,7 +14,7 @@ from debride.audit.audit_folder import RESULTS, Part, begin, claim_output, descr
 from debride.audit.case_results import CaseResults, Label, Looked, growing
 from debride.audit.each_case import item_of
 from debride.audit.one_thread import one_thread
-from debride.audit.predictions import Predictions, RunPredictions, kept_predictions
+from debride.audit.predictions import NONE, Predictions, RunPredictions, kept_predictions
 from debride.audit.since import Earlier, read_earlier
 from debride.case_work import stamp_of
 from debride.data.pixels.images import files_of, hash_of
@@ -41,6 +41,11 @@ class UnderWay:
     results: CaseResults
     earlier: Earlier | None
     stamps: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def without(self) -> bool:
+        """Whether there are no predictions."""
+        return bool(self.predictions.about["source"] == NONE)
 
     def get(self, kind: type[Any], case: Case, *also: object) -> Any:
         """What is known of a case, by its stamp and what else the result depends on; None if nothing is."""

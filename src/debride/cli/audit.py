@@ -44,6 +44,11 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="masks or probability maps by case (NIfTI, PNG, npy, npz), or nnU-Net's folder of a cross-validation",
     )
     source.add_argument(
+        "--without-predictions",
+        action="store_true",
+        help="a first look in seconds: by labels and images alone, no network, nothing that repair could apply",
+    )
+    source.add_argument(
         "--run", type=Path, metavar="RUN", dest="run_folder", help="what `debride train` wrote, to predict with"
     )
     parser.add_argument(
@@ -141,7 +146,7 @@ def _part(text: str) -> tuple[int, int]:
 
 def _use_networks_since(arguments: argparse.Namespace) -> None:
     """Lets an audit since an earlier one be by the networks of that one, if it had any, where nothing else is given."""
-    if arguments.since is None or arguments.predictions or arguments.run_folder:
+    if arguments.since is None or arguments.predictions or arguments.run_folder or arguments.without_predictions:
         return
     from debride.audit.findings import read_record
 
@@ -174,8 +179,10 @@ def _predictions(
     arguments: argparse.Namespace, dataset: Dataset, cases: list[Case], config: AuditConfig
 ) -> tuple[Any, list[Case]]:
     """The predictions to audit by, and the cases that have one, in the order to look at them."""
-    from debride.audit.predictions import FolderPredictions, RunPredictions, open_predictions
+    from debride.audit.predictions import FolderPredictions, NoPredictions, RunPredictions, open_predictions
 
+    if arguments.without_predictions:
+        return NoPredictions(), cases
     source = arguments.predictions or arguments.run_folder
     given = given_settings(arguments, TrainConfig, dest="train_")
     device = given.get("device", "auto")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 EXPLANATIONS: dict[str, tuple[str, ...]] = {
-    "missing": ("piece",),
-    "extra": ("window",),
-    "boundary": ("grow/u", "shrink/u"),
-    "ragged": ("ragged", "grow/u", "shrink/u"),
-    "swap": ("swap",),
-    "flip": ("flip/u",),
-    "shift": ("shift",),
-    "gap": ("gap",),
-    "stray": ("stray",),
-    "any": ("self-confidence",),
+    "missing": ("piece", "lacks", "lost", "small", "fewer"),
+    "extra": ("window", "rare", "added", "elsewhere", "large", "more"),
+    "boundary": ("grow/u", "shrink/u", "size", "small", "large", "off-edge"),
+    "ragged": ("ragged", "grow/u", "shrink/u", "wavy"),
+    "swap": ("swap", "exchanged"),
+    "flip": ("flip/u", "turned", "mirrored"),
+    "shift": ("shift", "moved", "off-edge"),
+    "gap": ("gap", "gaps", "jump"),
+    "stray": ("stray", "gaps", "jump"),
+    "other": ("copied", "unlike", "off-edge"),
+    "any": ("self-confidence", "unlike"),
 }
 """The entries of the evidence that speak of each kind of error; "/u": divided by the root of the uncertainty, with which a
 boundary's gain grows."""

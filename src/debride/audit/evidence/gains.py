@@ -56,18 +56,24 @@ VOXELS, MARGIN = 1 << 20, 16
 @dataclass(frozen=True)
 class Thinned:
     """A case as the evidence sees it: every ``step``-th voxel along each axis, in the box of what is labelled or predicted and
-    ``MARGIN`` voxels around it. Small images are seen whole, with a step of 1."""
+    ``MARGIN`` voxels around it, which begins at ``start``. Small images are seen whole, with a step of 1."""
 
     label: Label
     probability: npt.NDArray[np.floating[Any]]
     predicted: Label
     spacing: tuple[float, ...] | None
     step: int
+    start: tuple[int, ...]
 
     @property
     def stands_for(self) -> float:
         """How many voxels of the image each voxel stands for."""
         return float(self.step**self.label.ndim)
+
+    def of(self, other: Label) -> Label:
+        """Another label of the whole image, seen likewise."""
+        ends = (first + size * self.step for first, size in zip(self.start, self.label.shape, strict=True))
+        return other[tuple(slice(first, end, self.step) for first, end in zip(self.start, ends, strict=True))]
 
 
 def thin(
@@ -78,7 +84,7 @@ def thin(
 ) -> Thinned:
     """A case of at most ``VOXELS`` voxels, as views: for the labels of large volumes evidence is taken from a part of them."""
     if label.size <= VOXELS:
-        return Thinned(label, probability, predicted, spacing, 1)
+        return Thinned(label, probability, predicted, spacing, 1, (0,) * label.ndim)
     marked = ((label != 0) & (label != IGNORE)) | (predicted != 0)
     box = widened(box_of(marked.view(np.uint8)), (MARGIN,) * label.ndim, label.shape)
     step = 1
@@ -86,7 +92,8 @@ def thin(
         step += 1
     strided = tuple(slice(axis.start, axis.stop, step) for axis in box)
     wide = None if spacing is None else tuple(length * step for length in spacing)
-    return Thinned(label[strided], probability[(slice(None), *strided)], predicted[strided], wide, step)
+    start = tuple(axis.start for axis in box)
+    return Thinned(label[strided], probability[(slice(None), *strided)], predicted[strided], wide, step, start)
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ class Evidence:
         }
         gains["grow"], gains["shrink"] = self._resized(ids, objects)
         if ids.ndim == 2:
-            gains["ragged"] = _ragged(ids[objects.box])
+            gains["ragged"] = ragged(ids[objects.box])
         return {name: value if name in RELATIVE else value * self._stands_for for name, value in gains.items()}
 
     def _of_known(self, values: Label) -> Label:
@@ -327,7 +334,7 @@ def _window_sums(values: Floats) -> Floats:
     return values
 
 
-def _ragged(ids: Label) -> float:
+def ragged(ids: Label) -> float:
     """How many pixels change sides where the outline of all objects is smoothed, relative to the root of those labelled."""
     objects = np.pad(ids > 0, SMOOTHING)
     smooth = ndimage.gaussian_filter(objects.astype(np.float32), SMOOTHING, mode="nearest", truncate=3) > 0.5

@@ -9,6 +9,7 @@ softmin of the image alone. That rests on probabilities that sum to one, and kee
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,13 @@ class CaseScore:
     surprise: float
     dice: float
     classes: tuple[ClassScore, ...]
+
+
+def unscored(given: Sequence[int]) -> CaseScore:
+    """The scores of a label by its foreground classes' pixels (K - 1) alone, without a prediction: nothing else is defined."""
+    nan = math.nan
+    classes = (ClassScore(at, count, 0, nan, nan, nan, nan, nan, nan) for at, count in enumerate(given, start=1))
+    return CaseScore(nan, nan, nan, tuple(classes))
 
 
 class ThresholdSums:

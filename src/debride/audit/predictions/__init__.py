@@ -1,7 +1,8 @@
 """Where an audit's predictions come from: files of masks or maps, nnU-Net's folders, runs of ours, a cross-validation.
 
 All are ``Predictions``: files with a probability for each case, on the grid of its label, and whether the network was trained
-on it. ``KeptPredictions`` write those of networks. ``case_files`` reads the files, and needs no network.
+on it. ``KeptPredictions`` write those of networks, ``NoPredictions`` are none. ``case_files`` reads the files, and needs no
+network.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from debride.audit.predictions.case_files import Prediction, PredictionFiles, onto_label, read_prediction
+from debride.audit.predictions.none import NONE, NoPredictions
 
 if TYPE_CHECKING:
     from debride.audit.predictions.cross_validation import cross_validate
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "NONE",
     "FolderPredictions",
     "KeptPredictions",
+    "NoPredictions",
     "Prediction",
     "PredictionFiles",
     "Predictions",

@@ -49,8 +49,8 @@ class Predictions(Protocol):
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case whose label has this shape and geometry. Raises DataError naming the file."""
 
-    def files(self, case: Case) -> PredictionFiles:
-        """The files that hold the prediction of a case."""
+    def files(self, case: Case) -> PredictionFiles | None:
+        """The files that hold the prediction of a case; None of a case without any, which is audited without."""
 
     def stamp(self, case: Case) -> str:
         """Tells whether the prediction of a case is still the same."""

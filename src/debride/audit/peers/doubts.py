@@ -1,0 +1,114 @@
+"""What there is to doubt in a label, in words: only what stands out so far that a person should look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from debride.audit.peers import alike
+from debride.audit.peers.beside import Beside
+from debride.audit.peers.measures import TRANSPOSED, TURNS, Sight
+from debride.types import Case, Dataset
+
+FEWEST = 10
+"""Among fewer others nothing is called unusual."""
+
+NEARLY_ALL, HARDLY_ANY = 0.95, 0.03
+"""Shares of the others."""
+
+FAR = 6.0
+"""Robust deviations from the others."""
+
+TURNED, EXCHANGED, MOVED, OTHERWISE = 0.3, 0.6, 0.2, 0.1
+"""Gains in Dice with the labels of similar images by turning a label, or exchanging its classes; lengths of the image that
+separate it from them; and one less the Dice with the label of the same image."""
+
+
+def doubts(cases: Sequence[Case], dataset: Dataset, sights: Sequence[Sight], beside: Beside) -> list[tuple[str, ...]]:
+    """What there is to doubt in each of N labels, the plainest first."""
+    return [
+        (*_of_others(row, cases, beside), *_of_classes(row, dataset, sights, beside), *_as_a_whole(row, sights, beside))
+        for row in range(len(cases))
+    ]
+
+
+def _of_others(row: int, cases: Sequence[Case], beside: Beside) -> list[str]:
+    """Labels that are another case's, and other labels of the same image."""
+    said = []
+    if (other := int(beside.as_row[row])) >= 0:
+        said.append(f"same label as {cases[other].id}, whose image is another")
+    for other, likeness in zip(beside.near.rows[row].tolist(), beside.near.similar[row].tolist(), strict=True):
+        if likeness >= alike.SAME:
+            (dice,) = alike.common(beside.cells[[row]], beside.cells[[other]], beside.drawn.shape[1] + 1)
+            if 1 - dice > OTHERWISE:
+                said.append(f"same image as {cases[other].id}, other label (Dice {dice:.2f})")
+    return said
+
+
+def _of_classes(row: int, dataset: Dataset, sights: Sequence[Sight], beside: Beside) -> list[str]:
+    """Classes that it lacks or has alone, their volumes, pieces and gaps."""
+    said, measured = [], sights[row].measured
+    members = beside.peers.members[beside.peers.group[row]]
+    members = members[members != row]
+    for at, name in enumerate(dataset.classes[1:]):
+        others = members[beside.drawn[members, at]]
+        if not beside.drawn[row, at] or len(others) < FEWEST:
+            continue
+        having, of = int(beside.having[row, at]), int(beside.of[row, at])
+        if not measured.voxels[at]:
+            if having >= NEARLY_ALL * of:
+                said.append(f"lacks {name}, which {having} of {of} others have")
+            continue
+        if having <= HARDLY_ANY * of:
+            said.append(f"has {name}, which {having} of {of} others have")
+            continue
+        if having >= FEWEST and abs(beside.deviation[row, at]) > FAR:
+            theirs = beside.volume[others, at]
+            low, high = np.quantile(theirs[~np.isnan(theirs)], [0.05, 0.95])
+            said.append(_sizes(name, beside.volume[row, at], low, high, dataset.ndim, beside.in_mm))
+        pieces = [sights[other].measured.pieces[at] for other in others]
+        if _stands_out(measured.pieces[at], pieces):
+            said.append(f"{measured.pieces[at]} pieces of {name}, others {_range(pieces)}")
+        if _stands_out(measured.gaps[at], [sights[other].measured.gaps[at] for other in others]):
+            slices = "1 slice" if measured.gaps[at] == 1 else f"{measured.gaps[at]} slices"
+            said.append(f"{slices} without {name} between slices that have it")
+    return said
+
+
+def _as_a_whole(row: int, sights: Sequence[Sight], beside: Beside) -> list[str]:
+    """Turned, exchanged or elsewhere, beside what labels of similar images let expect; jumps."""
+    if len(sights) <= FEWEST:
+        return []
+    said, measured = [], sights[row].measured
+    values = {name: float(entry[row]) for name, entry in beside.entries.items()}
+    if values["turned"] > TURNED:
+        said.append(f"looks mirrored {TURNS[int(beside.turn[row])]}")
+    elif beside.edges[row] > FAR:
+        said.append(f"looks {'' if measured.turn == TRANSPOSED else 'mirrored '}{measured.turn}, by the edges of the image")
+    if values["exchanged"] > EXCHANGED:
+        said.append("looks as if classes were exchanged")
+    if values["moved"] > MOVED:
+        said.append("lies elsewhere than the labels of similar images")
+    if values["jump"] > FAR:
+        said.append(f"jumps after slice {measured.jump_at}")
+    return said
+
+
+def _stands_out(own: int, others: Sequence[int]) -> bool:
+    """Whether a number is larger than nearly all others."""
+    return own > 0 and sum(other >= own for other in others) <= HARDLY_ANY * len(others)
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = (round(float(value)) for value in np.quantile(values, [0.05, 0.95]))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _sizes(name: str, value: float, least: float, most: float, ndim: int, in_mm: bool) -> str:
+    """A volume, or area, beside those of others."""
+    what, unit, times = ("area", "mm2", 1.0) if ndim == 2 else ("volume", "ml", 0.001)
+    if not in_mm:
+        unit, times = "% of the image", 100.0
+    own, low, high = (f"{times * size:,.0f}" if times * size >= 100 else f"{times * size:.3g}" for size in (value, least, most))
+    return f"{what} of {name} {own} {unit}, others {low} to {high} {unit}"
