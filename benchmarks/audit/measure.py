@@ -20,6 +20,9 @@ from debride.evaluation.detection import average_precision
 from debride.progress import track
 from debride.types import Case, Dataset
 
+AUDITS = {"debride": "audit", "debride alone": "alone"}
+"""The rankings by audits, and their folders in a cell: with the predictions, and without any."""
+
 FOUND = 0.9
 """How much of what is wrong is to be found."""
 
@@ -56,12 +59,8 @@ def row_of(clean: Dataset, given: Dataset, cases: Sequence[Case], kind: Sequence
 
 def rankings(given: Dataset, cases: Sequence[Case], cell: Path, seed: int) -> dict[str, npt.NDArray[np.float64]]:
     """The score (N,) of each case by every ranking, that of the audit first."""
-    audits = {"debride": "audit", "debride alone": "alone"}
-    scores = {
-        name: np.array([float(ranked[case.id]["score"]) for case in cases])
-        for name, folder in audits.items()
-        if (cell / folder).exists() and (ranked := _ranked(cell / folder))
-    }
+    ranked = {name: _ranked(cell / folder) for name, folder in AUDITS.items()}
+    scores = {name: np.array([float(ranked[name][case.id]["score"]) for case in cases]) for name in AUDITS}
     predictions = open_predictions(cell / MEAN, given, cases)
     of_each: list[dict[str, float]] = []
     small = []

@@ -25,7 +25,7 @@ from benchmarks.audit.sets import MEMBERS, SEEDS, SETS, SHARES, TRAINED_ON, draw
 import debride
 from debride.audit import AuditConfig
 from debride.audit.passes import audit_dataset
-from debride.audit.predictions import open_predictions
+from debride.audit.predictions import NoPredictions, open_predictions
 from debride.data.open import open_dataset
 from debride.files import atomic_path, content_hash, write_json
 from debride.types import Dataset
@@ -73,16 +73,19 @@ def measured(name: str, seed: int, share: float, cell: Path, planted: int) -> di
     """The row of a cell whose predictions are there."""
     clean, given = drawn(open_set(name), SETS[name].cases, seed), opened(name, cell)
     config = AuditConfig(planted=planted, pictures=0, seed=seed)
-    shutil.rmtree(cell / "audit", ignore_errors=True)
-    started = time.process_time()
-    audit_dataset(given, given.cases, open_predictions(cell / MEAN, given, given.cases), cell / "audit", config)
-    seconds = time.process_time() - started
+    predictions = {"audit": open_predictions(cell / MEAN, given, given.cases), "alone": NoPredictions()}
+    seconds = _seconds(cell)
+    for folder, by in predictions.items():
+        shutil.rmtree(cell / folder, ignore_errors=True)
+        started = time.process_time()
+        audit_dataset(given, given.cases, by, cell / folder, config)
+        seconds[folder] = round(time.process_time() - started)
     errors = json.loads((cell / "given" / "errors.json").read_text())
     kind = [errors.get(case.id, {}).get("kind", "") for case in given.cases]
     row = row_of(clean, given, given.cases, kind, cell, seed)
     if SETS[name].rater and share == 0:
         row["rejected"] = rejected(name, given.cases, row["ranks"])
-    return {"planted": planted, "seconds": {"audit": round(seconds), **_seconds(cell)}, **row}
+    return {"planted": planted, "seconds": seconds, **row}
 
 
 def _seconds(cell: Path) -> dict[str, int]:
