@@ -4,14 +4,18 @@
 
 OUT keeps the sets with errors and their predictions. What is there is not made again. A row that the present code of the audit
 made with the same settings stands; any other is made anew, from the predictions that are kept, and takes the place of the old.
+Several processes may work in one OUT: each leaves out the cells that another is making.
 """
 
 import argparse
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from benchmarks.audit.measure import row_of
 from benchmarks.audit.networks import MEAN, predict
 from benchmarks.audit.raters import rejected
 from benchmarks.audit.sets import MEMBERS, SEEDS, SETS, SHARES, TRAINED_ON, drawn, open_set
+from filelock import FileLock, Timeout
 
 import debride
 from debride.audit import AuditConfig
@@ -99,9 +104,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def put_row(path: Path, row: dict[str, Any]) -> None:
     """Writes a row in the place of the one of its cell, or after all others."""
-    rows = {cell_of(each): each for each in read_rows(path)} | {cell_of(row): row}
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(each) + "\n" for _, each in sorted(rows.items())))
+    with FileLock(Path(tempfile.gettempdir()) / f"{content_hash([], str(path.resolve()))}.lock"):
+        rows = {cell_of(each): each for each in read_rows(path)} | {cell_of(row): row}
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(each) + "\n" for _, each in sorted(rows.items(), key=itemgetter(0))))
 
 
 def cell_of(row: dict[str, Any]) -> tuple[str, int, float]:
@@ -120,24 +126,32 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--train-only", action="store_true", help="make the predictions, and no row")
     arguments = parser.parse_args(words)
     torch.set_num_threads(1)
-    there = {cell_of(row): row for row in read_rows(arguments.rows)}
-    code = code_hash()
-    for seed in arguments.seeds:
-        for name in arguments.sets:
-            for share in arguments.shares:
-                cell = arguments.out / name / f"seed-{seed}" / f"share-{share}"
-                settings = settings_of(name)
-                about = {"set": name, "seed": seed, "share": share, "settings": settings, "planted": arguments.planted}
-                about |= {"version": debride.__version__, "code": code}
-                row = there.get((name, seed, share), {})
-                if not arguments.train_only and all(row.get(key) == value for key, value in about.items()):
-                    continue
-                made(name, seed, share, cell)
-                if not arguments.train_only:
-                    command = f"python -m benchmarks.audit.run --out OUT --sets {name} --seeds {seed} --shares {share}"
-                    row = {**about, "command": command, **measured(name, seed, share, cell, arguments.planted)}
-                    put_row(arguments.rows, row)
-                print(f"{name}, seed {seed}, share {share}: done", flush=True)
+    for seed, name, share in product(arguments.seeds, arguments.sets, arguments.shares):
+        cell = arguments.out / name / f"seed-{seed}" / f"share-{share}"
+        cell.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(f"{cell}.lock", timeout=0):
+                done = make_cell(name, seed, share, cell, None if arguments.train_only else arguments.rows, arguments.planted)
+        except Timeout:
+            done = "is being made by another process"
+        if done:
+            print(f"{name}, seed {seed}, share {share}: {done}", flush=True)
+
+
+def make_cell(name: str, seed: int, share: float, cell: Path, rows: Path | None, planted: int) -> str:
+    """Makes what a cell lacks: predictions, and its row where there is a file for ``rows``; says what was made."""
+    about = {"set": name, "seed": seed, "share": share, "settings": settings_of(name), "planted": planted}
+    about |= {"version": debride.__version__, "code": code_hash()}
+    if rows is None:
+        made(name, seed, share, cell)
+        return "has predictions"
+    row: dict[str, Any] = next((row for row in read_rows(rows) if cell_of(row) == (name, seed, share)), {})
+    if all(row.get(key) == value for key, value in about.items()):
+        return ""
+    made(name, seed, share, cell)
+    command = f"python -m benchmarks.audit.run --out OUT --sets {name} --seeds {seed} --shares {share}"
+    put_row(rows, {**about, "command": command, **measured(name, seed, share, cell, planted)})
+    return "has its row"
 
 
 if __name__ == "__main__":

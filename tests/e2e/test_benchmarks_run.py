@@ -151,7 +151,7 @@ def test_errors_are_planted_found_and_repaired(
     rows, page = tmp_path / "rows.jsonl", tmp_path / "page.md"
     words = ["--out", tmp_path / "out", "--sets", "kvasir", "--seeds", 0, "--shares", 0.3, "--planted", 10, "--rows", rows]
     run.main([*map(str, words)])
-    assert "kvasir, seed 0, share 0.3: done" in capsys.readouterr().out
+    assert "kvasir, seed 0, share 0.3: has its row" in capsys.readouterr().out
     run.main([*map(str, words)])
     assert not capsys.readouterr().out, "a row that stands is not made again"
     page.write_text("Before.\n<!-- table kvasir -->\nold\n<!-- end -->\nAfter.\n")
