@@ -126,9 +126,9 @@ def four_findings(tmp_path: Path, flagged: Sequence[str] = ()) -> tuple[Dataset,
     proposed[26:30, 26:30], proposed[12:16, 12:16] = 1, 1
     found: list[Any] = [
         (square(26, 26, shape=(32, 32)), proposed, {"kind": "missing", "confidence": 0.25}),
-        (square(18, 2, shape=(32, 32)), 0, {"kind": "extra", "confidence": 0.5}),
-        (square(2, 18, rows=1, shape=(32, 32)), 0, {"kind": "boundary", "severity": 0.75}),
-        (square(12, 12, rows=1, shape=(32, 32)), 0, {"kind": "boundary", "severity": 0.75}),
+        (square(18, 2, shape=(32, 32)), 0, {"kind": "extra", "confidence": 0.5, "volume": 1.0}),
+        (square(2, 18, rows=1, shape=(32, 32)), 0, {"kind": "boundary", "severity": 0.75, "distance": 3.0}),
+        (square(12, 12, rows=1, shape=(32, 32)), 0, {"kind": "boundary", "severity": 0.75, "volume": 2.5, "distance": 2.0}),
     ]
     return source, write_audit(tmp_path / "audit", source, {"case002": found}, flagged)
 

@@ -1,4 +1,7 @@
-"""Pieces of disagreement: every kind drawn by hand, and all of them against plain loops on random arrays."""
+"""Pieces of disagreement: every kind drawn by hand, and all of them against plain loops on random arrays.
+
+``test_audit_joined`` tests which pieces are one mistake. Where a test is about the pieces themselves they stay ``apart``.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from debride.audit.evidence import components
 from debride.audit.evidence import pieces as module
-from debride.audit.evidence.pieces import OVERLAP, TOLERANCE, Piece, find_pieces, predicted_classes
+from debride.audit.evidence.measured import Piece
+from debride.audit.evidence.pieces import OVERLAP, TOLERANCE, find_pieces, predicted_classes
 from debride.types import IGNORE, DataError
 
 Label = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.uint16]
 Place = tuple[int, ...]
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pieces are joined, and none is too small."""
+    monkeypatch.setattr(module, "joined", lambda numbers, pieces, *_: np.arange(len(pieces) + 1, dtype=np.uint16))
 
 
 def soft(predicted: Label, classes: int, sure: float = 0.8, dtype: Any = np.float32) -> npt.NDArray[Any]:
@@ -129,6 +140,7 @@ def random_pair(rng: np.random.Generator, shape: Place, classes: int) -> tuple[L
     return label, predicted
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize(("shape", "spacing"), [((14, 15), None), ((12, 13), (2.0, 0.75)), ((7, 8, 9), (2.5, 1.0, 1.0))])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_as_plain_loops_find_them(shape: Place, spacing: tuple[float, ...] | None, classes: int) -> None:
@@ -204,6 +216,7 @@ def test_between_two_classes_the_given_one_reaches_too_far() -> None:
     assert (piece.kind, piece.given, piece.proposed, piece.displacement) == ("boundary", 1, 2, 4.0)
 
 
+@pytest.mark.usefixtures("apart")
 def test_a_rim_of_one_pixel_is_no_piece_and_joins_no_two() -> None:
     label, predicted = np.zeros((30, 60), np.uint8), np.zeros((30, 60), np.uint8)
     label[5:25, 5:55] = 1
@@ -305,17 +318,19 @@ def test_of_equal_probabilities_the_first_class_is_predicted() -> None:
     assert predicted_classes(np.full((3, 2, 2), 1 / 3, np.float32)).tolist() == [[0, 0], [0, 0]]
 
 
+@pytest.mark.usefixtures("apart")
 def test_counting_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     label, predicted = random_pair(np.random.default_rng(3), (9, 14, 15), 4)
     label[4, 2:5, 2:5], predicted[7, 9:12, 9:12], predicted[1, 1, 1] = 1, 2, 3
     numbers, found = pieces_of(label, predicted)
     assert len(found) > 2
-    monkeypatch.setattr(module, "CHUNK", 37)
+    monkeypatch.setattr(components, "CHUNK", 37)
     again, other = pieces_of(label, predicted)
     assert (numbers == again).all()
     assert found == other
 
 
+@pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("side", ["label", "prediction", "both"])
 def test_more_pieces_than_numbers_are_refused(monkeypatch: pytest.MonkeyPatch, side: str) -> None:
     monkeypatch.setattr(module, "MOST", 20)

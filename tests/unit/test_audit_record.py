@@ -73,6 +73,9 @@ def edit_line(audit: Path, at: int, /, **values: Any) -> None:
         ({"confidence": "1"}, "confidence '1'"),
         ({"volume": "much"}, "volume"),
         ({"displacement": float("inf")}, "holds Infinity"),
+        ({"distance": "far"}, "distance 'far'"),
+        ({"distance": -1.0}, "distance -1.0"),
+        ({"area": -0.5}, "area -0.5"),
     ],
 )
 def test_findings_that_cannot_be(tmp_path: Path, values: dict[str, Any], message: str) -> None:
@@ -81,6 +84,14 @@ def test_findings_that_cannot_be(tmp_path: Path, values: dict[str, Any], message
     with pytest.raises(DataError, match=message) as raised:
         read_record(audit)
     assert raised.value.where == f"{audit / 'findings.jsonl'}:2"
+
+
+def test_findings_of_older_audits_say_no_distance(tmp_path: Path) -> None:
+    _, audit = two_findings(tmp_path)
+    path = audit / "findings.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({k: v for k, v in row.items() if k not in ("area", "distance")}) + "\n" for row in rows))
+    assert {(finding.area, finding.distance) for finding in read_record(audit).findings} == {(None, None)}
 
 
 def cut_findings(audit: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.datasets import build_folder, save_json, save_png
-from tests.written_audits import ALL, CLASSES, four_findings, lines_of, square, squares, write_audit
+from tests.written_audits import ALL, CLASSES, four_findings, lines_of, square, squares, two_findings, write_audit
 
 from debride.audit.repair import repair
 from debride.audit.repair.decisions import parse_acceptance, read_decisions
@@ -29,6 +30,14 @@ from debride.types import DataError
         (["all"], {"severity": 0.7}, {3, 4}),
         (["all"], {"flagged": True}, set()),
         (["missing"], {"confidence": 0.5}, set()),
+        (["all"], {"but": ["boundary"]}, {1, 2}),
+        (["missing", "extra"], {"but": ["extra,gap"]}, {1}),
+        (["all"], {"voxels": 5}, {1, 2}),
+        (["all"], {"volume": 0.5}, {2, 4}),
+        (["all"], {"distance": 3}, {3}),
+        (["all"], {"one_per_case": True}, {3}),
+        (["all"], {"one_per_case": True, "but": ["boundary"]}, {2}),
+        (["all"], {"one_per_case": True, "volume": 2}, {4}),
     ],
 )
 def test_what_a_rule_accepts(tmp_path: Path, words: list[str], options: dict[str, Any], accepted: set[int]) -> None:
@@ -37,6 +46,30 @@ def test_what_a_rule_accepts(tmp_path: Path, words: list[str], options: dict[str
     lines = lines_of(tmp_path / "out")
     assert {number for (_, number), line in lines.items() if line["status"] == "applied"} == accepted
     assert {number for (_, number), line in lines.items() if line["status"] == "declined"} == {1, 2, 3, 4} - accepted
+
+
+def test_a_rejected_finding_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    decisions = tmp_path / "mine.csv"
+    decisions.write_text("case,number,decision\ncase002,3,reject\n")
+    accept = parse_acceptance(["all"], source.classes, one_per_case=True, decisions=decisions)
+    repair(source, audit, tmp_path / "out", accept)
+    reasons = {number: line["reason"] for (_, number), line in lines_of(tmp_path / "out").items()}
+    assert reasons[3].endswith("rejected by mine.csv:2") and reasons[4].endswith("accepted by rule")
+    assert reasons[1].endswith("a surer finding of its case is accepted")
+
+
+@pytest.mark.parametrize("name", ["volume", "distance"])
+def test_a_magnitude_that_no_finding_has_is_refused(tmp_path: Path, name: str) -> None:
+    source, audit = two_findings(tmp_path)
+    lines = [
+        json.loads(line) | {"volume": None, "distance": None} for line in (audit / "findings.jsonl").read_text().splitlines()
+    ]
+    (audit / "findings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match="never be reached") as raised:
+        repair(source, audit, tmp_path / "out", replace(ALL, **{name: 1.0}))
+    assert raised.value.where == f"`{name}`"
+    assert not (tmp_path / "out").exists()
 
 
 def test_flagged_cases(tmp_path: Path) -> None:
@@ -106,6 +139,12 @@ def test_decisions_that_are_refused_by_line(tmp_path: Path, name: str, text: str
         (["all"], {"severity": float("nan")}, "`severity`", "nan"),
         (["all"], {"rare": -1}, "`rare`", "-1"),
         ([], {"confidence": 0.9, "decisions": Path("x.csv")}, "`accept`", "Add `accept` all"),
+        ([], {"one_per_case": True, "decisions": Path("x.csv")}, "`accept`", "`one_per_case` restricts what it accepts"),
+        (["all"], {"but": ["boundry"]}, "`but`", "Did you mean boundary"),
+        (["all"], {"but": ["all"]}, "`but`", "no kind"),
+        (["gap"], {"but": ["gap", "stray"]}, "`but`", "takes away all"),
+        (["all"], {"volume": -1.0}, "`volume`", "-1"),
+        (["all"], {"distance": float("nan")}, "`distance`", "nan"),
     ],
 )
 def test_words_that_are_refused(words: list[str], options: dict[str, Any], where: str, message: str) -> None:

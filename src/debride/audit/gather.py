@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from debride.audit.evidence import Piece, WholeLabel, explain, find_pieces
+from debride.audit.evidence.boxes import longest
 from debride.audit.findings import Finding
 from debride.types import IGNORE
 
@@ -74,8 +75,10 @@ def _of_piece(case: str, number: int, piece: Piece, confidence: float, spacing: 
         proposed=piece.proposed,
         box=piece.box,
         voxels=piece.voxels,
-        volume=_volume(piece.voxels, spacing),
+        volume=_content(piece.voxels, spacing, 3, 1e-3),
+        area=_content(piece.voxels, spacing, 2, 1.0),
         displacement=piece.displacement,
+        distance=piece.distance,
         severity=min(1.0, piece.share),
         confidence=confidence,
     )
@@ -101,13 +104,15 @@ def _of_whole(
         proposed=pair % 256,
         box=tuple((axis.start, axis.stop) for axis in box),
         voxels=voxels,
-        volume=_volume(voxels, spacing),
+        volume=_content(voxels, spacing, 3, 1e-3),
+        area=_content(voxels, spacing, 2, 1.0),
         displacement=whole.displacement,
+        distance=longest(box, spacing or (1.0,) * label.ndim) if whole.displacement is None else whole.displacement,
         severity=min(1.0, max(0.0, whole.after - whole.before)),
         confidence=whole.confidence * wrong,
     )
 
 
-def _volume(voxels: int, spacing: Sequence[float] | None) -> float | None:
-    """In ml, of voxels with a spacing in mm along three axes."""
-    return voxels * math.prod(spacing) / 1000 if spacing is not None and len(spacing) == 3 else None
+def _content(voxels: int, spacing: Sequence[float] | None, axes: int, unit: float) -> float | None:
+    """The size of voxels whose spacing in mm is known, and along so many axes."""
+    return voxels * math.prod(spacing) * unit if spacing is not None and len(spacing) == axes else None

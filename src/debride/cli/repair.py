@@ -25,10 +25,17 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DATASET2", help="a new folder")
     parser.add_argument("--reverse", action="store_true", help="write the labels that the data set had before its repair")
     parser.add_argument("--accept", nargs="+", default=[], metavar="KIND", help="all, or kinds: missing extra boundary ...")
+    parser.add_argument("--but", nargs="+", default=[], metavar="KIND", help="kinds that --accept all leaves out")
     parser.add_argument("--class", nargs="+", default=[], dest="only", metavar="NAME", help="only findings of these classes")
     parser.add_argument("--confidence", type=float, default=0.0, metavar="X", help="only findings at least as sure, 0 to 1")
     parser.add_argument("--severity", type=float, default=0.0, metavar="X", help="only findings at least as severe, 0 to 1")
+    parser.add_argument("--volume", type=float, default=0.0, metavar="ML", help="only findings at least as large, in ml (3D)")
+    parser.add_argument("--voxels", type=int, default=0, metavar="N", help="only findings of so many pixels or voxels")
+    parser.add_argument(
+        "--distance", type=float, default=0.0, metavar="MM", help="only where the label is off by so many mm (or pixels)"
+    )
     parser.add_argument("--flagged", action="store_true", help="only in flagged cases")
+    parser.add_argument("--one-per-case", action="store_true", help="of what the rule accepts the surest finding of each case")
     parser.add_argument(
         "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
     )
@@ -63,10 +70,15 @@ def answer(arguments: argparse.Namespace) -> int:
     accept = parse_acceptance(
         arguments.accept,
         dataset.classes,
+        but=arguments.but,
         only=arguments.only,
         confidence=arguments.confidence,
         severity=arguments.severity,
+        volume=arguments.volume,
+        voxels=arguments.voxels,
+        distance=arguments.distance,
         flagged=arguments.flagged,
+        one_per_case=arguments.one_per_case,
         decisions=arguments.decisions,
         allow_removal=arguments.allow_removal,
         trusted=arguments.trusted_too,

@@ -5,7 +5,8 @@ explains a whole label, ``scores`` are label quality scores, and ``ranking`` mak
 """
 
 from debride.audit.evidence.gains import Evidence, thin
-from debride.audit.evidence.pieces import Piece, find_pieces, predicted_classes
+from debride.audit.evidence.measured import Piece
+from debride.audit.evidence.pieces import find_pieces, predicted_classes
 from debride.audit.evidence.ranking import RESAMPLES, Ranking, plant, rank
 from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case, unscored
 from debride.audit.evidence.whole import WholeLabel, agreement, explain

@@ -28,6 +28,11 @@ def widened(box: Sequence[slice], by: Sequence[int], shape: Sequence[int]) -> Bo
     )
 
 
+def longest(box: Sequence[slice], units: Sequence[float]) -> float:
+    """How long a box is along the axis where it is longest, in units of a pixel's spacing."""
+    return float(max((axis.stop - axis.start) * unit for axis, unit in zip(box, units, strict=True)))
+
+
 def inside(box: Sequence[slice], frame: Sequence[slice]) -> Box:
     """A box as seen from the first pixel of another."""
     return tuple(slice(axis.start - first.start, axis.stop - first.start) for axis, first in zip(box, frame, strict=True))

@@ -6,24 +6,26 @@ is of its class on the other side is a piece as a whole: *missing* from the labe
 gives most of it another class, a *swap*. In a volume, what is missing in slices that the label leaves out between others of
 that class is a *gap*, and an extra object beyond all slices in which its class is predicted a *stray*. What is left is
 displaced *boundary* of one given and one proposed class: a piece is what lies deeper than ``tolerance``, so that the rim of a
-pixel around every object does not join them all, and the rim beside it goes with it.
+pixel around every object does not join them all, and the rim beside it goes with it. Pieces that are one mistake are then
+joined (``joined``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import cc3d
 import edt
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from debride.audit.evidence.boxes import box_of, widened
+from debride.audit.evidence.components import chunks, class_counts, components_of
+from debride.audit.evidence.joined import joined
+from debride.audit.evidence.measured import Piece, measured, raw_piece
 from debride.audit.evidence.outlines import row_pieces
 from debride.audit.evidence.singles import likeliest, single
 from debride.audit.findings import FindingKind
@@ -38,30 +40,8 @@ OVERLAP = 0.1
 TOLERANCE = 1.5
 """Pixels (in units of the finest spacing) by which a boundary may lie elsewhere without being a piece."""
 
-
 MOST = np.iinfo(np.uint16).max
 """Pieces that a label can have; a label of another image has more."""
-
-CHUNK = 1 << 22
-"""Voxels of a volume that are counted at a time."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A connected piece of disagreement; see ``Finding`` for kind, classes, box, voxels and displacement.
-
-    ``margin`` in [-1, 1] is the mean over its voxels of the proposed class's probability minus the given one's; ``share`` the
-    number of voxels relative to the larger of the object's label and prediction.
-    """
-
-    kind: FindingKind
-    given: int
-    proposed: int
-    box: tuple[tuple[int, int], ...]
-    voxels: int
-    displacement: float | None
-    margin: float
-    share: float
 
 
 def predicted_classes(probability: Floats) -> Label:
@@ -82,18 +62,26 @@ def find_pieces(
     """
     numbers, kinds = number_pieces(label, predicted, spacing, tolerance)
     inside = _joint_box(label, predicted)
-    if inside is None:
+    if inside is None or not kinds:
         return numbers, []
-    given, proposed, part = label[inside], predicted[inside], numbers[inside]
+    given, proposed, part, units = label[inside], predicted[inside], numbers[inside], _units(label, spacing)
     shifted = np.array([False, *(kind == "boundary" for kind in kinds)])
-    depth = _depth(given, proposed, shifted[part], _units(label, spacing))
+    depth = _depth(given, proposed, shifted[part], units)
+    boxes = ndimage.find_objects(part)
+    raw = [
+        raw_piece(number, kind, box, part, given, proposed, depth)
+        for number, (kind, box) in enumerate(zip(kinds, boxes, strict=True), start=1)
+    ]
+    table = joined(part, raw, given, proposed, units, tolerance)
+    for (there,) in chunks(numbers):
+        there[:] = table[there]
+    kind_of = {int(number): kind for number, kind in zip(table[:0:-1], kinds[::-1], strict=True)}
     offset = [axis.start for axis in inside]
     shown = probability[(slice(None), *inside)]
-    boxes = ndimage.find_objects(part)
-    sizes = _counts(given), _counts(proposed)
+    sizes = class_counts(given), class_counts(proposed)
     return numbers, [
-        _measured(number, kind, box, part, given, proposed, shown, depth, offset, sizes)
-        for number, (kind, box) in enumerate(zip(kinds, boxes, strict=True), start=1)
+        measured(number, kind_of[number], box, part, given, proposed, shown, depth, offset, sizes, units)
+        for number, box in enumerate(ndimage.find_objects(part), start=1)
     ]
 
 
@@ -130,7 +118,7 @@ def _gaps(given: Label, proposed: Label, differs: npt.NDArray[np.bool_]) -> npt.
         if len(labelled) > 1:
             between = np.setdiff1d(np.arange(labelled[0], labelled[-1]), labelled)
             missing[between] = np.where(differs[between] & (proposed[between] == value), value, missing[between])
-    return _components(missing)
+    return components_of(missing)
 
 
 def _add_objects(
@@ -141,7 +129,7 @@ def _add_objects(
     differs: npt.NDArray[np.bool_],
 ) -> None:
     """Adds the objects of the label that the prediction has not, then those of the prediction that the label has not."""
-    for objects, own, opposite in ((_components(_known(given)), given, proposed), (_components(proposed), proposed, given)):
+    for objects, own, opposite in ((components_of(_known(given)), given, proposed), (components_of(proposed), proposed, given)):
         most = _most_frequent_elsewhere(objects, own, opposite)
         free = differs & (numbers == 0)
         if own is given:
@@ -161,7 +149,7 @@ def _most_frequent_elsewhere(objects: npt.NDArray[np.integer[Any]], own: Label, 
     objects_, width = int(objects.max()) + 1, int(max(here.max(), there.max())) + 1
     counts = np.zeros(objects_ * width, np.int64)
     classes = np.zeros(objects_, np.int64)
-    for numbered, id, other_id in _chunks(number, here, there):
+    for numbered, id, other_id in chunks(number, here, there):
         counts += np.bincount(numbered.astype(np.int64) * width + other_id, minlength=len(counts))
         classes[numbered] = id
     table = counts.reshape(objects_, width)
@@ -219,7 +207,7 @@ def _deep(
         for way in (near @ strides).tolist():
             deep &= opposite.reshape(-1).take(places + way) != classes
         cores.reshape(-1)[places[deep]] = code[foreground][deep]
-    components = _components(cores)
+    components = components_of(cores)
     if not components.max():
         return components[inner]
     _refuse_more(int(components.max()))
@@ -262,52 +250,15 @@ def _add(
 ) -> None:
     """Numbers the components that are of a kind after those there are, in the order of their own numbers."""
     present = np.zeros(int(components.max()) + 1, bool)
-    for (part,) in _chunks(components):
+    for (part,) in chunks(components):
         present[part] = True
     numbered = [(number, kind) for number in np.flatnonzero(present[1:]) + 1 if (kind := kind_of(int(number))) is not None]
     _refuse_more(len(kinds) + len(numbered))
     table = np.zeros(len(present), np.uint16)
     table[[number for number, _ in numbered]] = np.arange(len(numbered)) + len(kinds) + 1
-    for there, part in _chunks(numbers, components):
+    for there, part in chunks(numbers, components):
         there += table[part]
     kinds.extend(kind for _, kind in numbered)
-
-
-def _measured(
-    number: int,
-    kind: FindingKind,
-    box: tuple[slice, ...],
-    numbers: npt.NDArray[np.uint16],
-    given: Label,
-    proposed: Label,
-    probability: Floats,
-    depth: npt.NDArray[np.float32],
-    offset: Sequence[int],
-    sizes: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-) -> Piece:
-    """One piece by its number; arrays and ``box`` are those of the joint box, which begins at ``offset``; ``sizes`` (256,) are
-    the voxels of each class of the label and of the prediction."""
-    at = numbers[box] == number
-    old, new = given[box][at], proposed[box][at]
-    pair = np.bincount(old.astype(np.int64) * 256 + new).argmax()
-    inside = probability[(slice(None), *box)][:, at].astype(np.float32)
-    voxel = np.arange(len(old))
-    deep = depth[box][at]
-    return Piece(
-        kind=kind,
-        given=int(pair // 256),
-        proposed=int(pair % 256),
-        box=tuple((axis.start + start, axis.stop + start) for axis, start in zip(box, offset, strict=True)),
-        voxels=len(old),
-        displacement=float(deep[np.abs(deep).argmax()]) if kind == "boundary" else None,
-        margin=float((inside[new, voxel] - inside[old, voxel]).mean()),
-        share=float(len(old) / max(1, sizes[0][pair // 256], sizes[1][pair % 256])),
-    )
-
-
-def _components(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
-    components: npt.NDArray[np.integer[Any]] = cc3d.connected_components(values, connectivity=8 if values.ndim == 2 else 26)
-    return components
 
 
 def _known(given: Label) -> Label:
@@ -316,23 +267,7 @@ def _known(given: Label) -> Label:
 
 def _foreground(ids: Label) -> list[int]:
     """The foreground classes that occur."""
-    return np.flatnonzero(_counts(ids)).tolist()
-
-
-def _counts(ids: Label) -> npt.NDArray[np.int64]:
-    """How many voxels (256,) each foreground class has."""
-    counts = np.zeros(256, np.int64)
-    for (part,) in _chunks(ids):
-        counts += np.bincount(part, minlength=256)
-    counts[[0, IGNORE]] = 0
-    return counts
-
-
-def _chunks(*arrays: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], ...]]:
-    """Arrays of one shape, flat, ``CHUNK`` voxels at a time: indices take eight bytes each."""
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, CHUNK):
-        yield tuple(values[start : start + CHUNK] for values in flat)
+    return np.flatnonzero(class_counts(ids)).tolist()
 
 
 def _joint_box(given: Label, proposed: Label) -> tuple[slice, ...] | None:

@@ -230,14 +230,15 @@ def _wrong(row: dict[str, Any], cases: Collection[str], classes: int, ndim: int)
     for name in ("severity", "confidence"):
         if not _number(row[name]) or not 0 <= row[name] <= 1:
             return f"has {name} {row[name]!r}, outside 0 to 1"
-    for name in ("volume", "displacement"):
-        if row[name] is not None and not _number(row[name]):
-            return f"has {name} {row[name]!r}"
+    for name in ("volume", "area", "displacement", "distance"):
+        value = row.get(name)
+        if value is not None and not (_number(value) and (name == "displacement" or value >= 0)):
+            return f"has {name} {value!r}"
     return ""
 
 
 def finding_of(row: dict[str, Any]) -> Finding:
-    """A finding of plain JSON, as ``asdict`` gives it; nothing is checked."""
+    """A finding of plain JSON, as ``asdict`` gives it; nothing is checked. Older ones have no ``area`` and ``distance``."""
     return Finding(
         case=row["case"],
         number=row["number"],
@@ -247,7 +248,9 @@ def finding_of(row: dict[str, Any]) -> Finding:
         box=tuple((start, stop) for start, stop in row["box"]),
         voxels=row["voxels"],
         volume=row["volume"],
+        area=row.get("area"),
         displacement=row["displacement"],
+        distance=row.get("distance"),
         severity=row["severity"],
         confidence=row["confidence"],
     )

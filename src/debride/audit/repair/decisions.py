@@ -1,4 +1,4 @@
-"""Which findings are accepted: rules by kind, class, confidence and severity, and decisions that a person wrote down."""
+"""Which findings are accepted: by rules on kind, class, confidence and magnitude, and by decisions that a person wrote down."""
 
 from __future__ import annotations
 
@@ -27,16 +27,22 @@ class Acceptance:
     """What may be repaired, and under which guards.
 
     A rule accepts findings of ``kinds`` (none: nothing by rule), of ``classes`` (class ids as ``Finding.class_id``; None: all),
-    with at least ``confidence`` and ``severity``, with ``flagged`` those of flagged cases only. The file ``decisions``
-    overrides the rule for the findings that it names. ``allow_removal`` lets objects and classes disappear, ``trusted`` trusted
-    cases change; ``rare`` is the number of cases below which a class is rare (None: 5, or 2 % of the cases if that is more).
+    with at least ``confidence``, ``severity``, ``volume`` (ml), ``voxels`` and ``distance`` (mm, or pixels without a spacing),
+    with ``flagged`` those of flagged cases only. With ``one_per_case`` it accepts of these the surest of each case that no
+    decision rejects. The file ``decisions`` overrides the rule for the findings that it names. ``allow_removal`` lets objects
+    and classes disappear, ``trusted`` trusted cases change; ``rare`` is the number of cases below which a class is rare (None:
+    5, or 2 % of the cases if that is more).
     """
 
     kinds: frozenset[FindingKind] = frozenset()
     classes: frozenset[int] | None = None
     confidence: float = setting(0.0, "least confidence of a finding", least=0, most=1)
     severity: float = setting(0.0, "least severity of a finding", least=0, most=1)
+    volume: float = setting(0.0, "least volume of a finding, in ml", least=0)
+    voxels: int = setting(0, "least number of pixels or voxels of a finding", least=0)
+    distance: float = setting(0.0, "least distance of a finding, in mm, or pixels without a spacing", least=0)
     flagged: bool = False
+    one_per_case: bool = False
     decisions: Path | None = None
     allow_removal: bool = False
     trusted: bool = False
@@ -60,10 +66,15 @@ def parse_acceptance(
     words: Sequence[str],
     classes: Sequence[str],
     *,
+    but: Sequence[str] = (),
     only: Sequence[str] = (),
     confidence: float = 0.0,
     severity: float = 0.0,
+    volume: float = 0.0,
+    voxels: int = 0,
+    distance: float = 0.0,
     flagged: bool = False,
+    one_per_case: bool = False,
     decisions: Path | None = None,
     allow_removal: bool = False,
     trusted: bool = False,
@@ -71,27 +82,34 @@ def parse_acceptance(
 ) -> Acceptance:
     """The acceptance that a command line asks for.
 
-    ``words`` of ``--accept`` are "all" or kinds of findings, apart or with commas; ``only`` of ``--class`` are names of
-    ``classes``, or ids. Raises DataError for a word or a class that is not known, for numbers out of range, and where
-    restrictions are given without anything to restrict.
+    ``words`` of ``--accept`` are "all" or kinds of findings, apart or with commas, and those of ``but`` kinds that it accepts
+    for all that not; ``only`` of ``--class`` are names of ``classes``, or ids. Raises DataError for a word or a class that is
+    not known, for numbers out of range, and where restrictions are given without anything to restrict.
     """
-    kinds = [kind for word in words for kind in word.split(",") if kind]
-    for kind in kinds:
-        if kind not in (*KINDS, "all"):
-            near = difflib.get_close_matches(kind, KINDS, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Give all, or some of {', '.join(KINDS)}."
-            raise DataError("`accept`", f"has {kind!r}, which is no kind of finding", hint)
-    if not kinds and (only or confidence or severity or flagged):
-        problem = "is missing, and `class`, `confidence`, `severity` and `flagged` restrict what it accepts"
+    kinds, without = _kinds(words, "`accept`", ("all",)), _kinds(but, "`but`", ())
+    restricted = {
+        **{"but": without, "class": only, "confidence": confidence, "severity": severity, "volume": volume},
+        **{"voxels": voxels, "distance": distance, "flagged": flagged, "one_per_case": one_per_case},
+    }
+    given = [f"`{name}`" for name, value in restricted.items() if value]
+    if not kinds and given:
+        problem = f"is missing, and {' and '.join(given)} restrict{'s' if len(given) == 1 else ''} what it accepts"
         raise DataError("`accept`", problem, "Add `accept` all.")
     if not kinds and decisions is None:
         raise DataError("`accept`", "accepts nothing", f"Give all, some of {', '.join(KINDS)}, or a file of `decisions`.")
+    accepted = frozenset(KINDS) if "all" in kinds else frozenset(kind for kind in KINDS if kind in kinds)
+    if kinds and not accepted - set(without):
+        raise DataError("`but`", "takes away all that `accept` names", "Name fewer kinds.")
     accept = Acceptance(
-        kinds=frozenset(KINDS) if "all" in kinds else frozenset(kind for kind in KINDS if kind in kinds),
+        kinds=accepted - set(without),
         classes=frozenset(_class_id(word, classes) for word in only) if only else None,
         confidence=confidence,
         severity=severity,
+        volume=volume,
+        voxels=voxels,
+        distance=distance,
         flagged=flagged,
+        one_per_case=one_per_case,
         decisions=decisions,
         allow_removal=allow_removal,
         trusted=trusted,
@@ -102,15 +120,34 @@ def parse_acceptance(
 
 
 def judge(record: Record, accept: Acceptance) -> dict[tuple[str, int], Verdict]:
-    """The verdict on every finding by its case and number; DataError for a file of decisions that cannot be used."""
+    """The verdict on every finding by its case and number.
+
+    Raises DataError for a file of decisions that cannot be used, and for a least volume or distance where no finding says its
+    own: no finding could ever be accepted.
+    """
     known = {(finding.case, finding.number) for finding in record.findings}
     decided = read_decisions(accept.decisions, known) if accept.decisions else {}
-    verdicts = {}
-    for finding in record.findings:
+    _refuse_unknown(record.findings, accept)
+    verdicts: dict[tuple[str, int], Verdict] = {}
+    chosen: set[str] = set()
+    for finding in sorted(record.findings, key=lambda finding: (-finding.confidence, finding.number)):
         key = finding.case, finding.number
         declined = _declined(finding, record, accept)
+        if not declined and accept.one_per_case and finding.case in chosen:
+            declined = "a surer finding of its case is accepted"
         verdicts[key] = decided.get(key) or Verdict(not declined, declined or "accepted by rule")
+        if verdicts[key].accepted:
+            chosen.add(finding.case)
     return verdicts
+
+
+def _refuse_unknown(findings: Sequence[Finding], accept: Acceptance) -> None:
+    """Raises DataError for a rule by a magnitude that no finding has."""
+    if accept.volume and findings and all(finding.volume is None for finding in findings):
+        problem = "can never be reached: findings have a volume only in 3D, and with a spacing"
+        raise DataError("`volume`", problem, "Give `voxels`.")
+    if accept.distance and findings and all(finding.distance is None for finding in findings):
+        raise DataError("`distance`", "can never be reached: this audit is older and does not say it", "Audit again.")
 
 
 def read_decisions(path: Path, known: Collection[tuple[str, int]]) -> dict[tuple[str, int], Verdict]:
@@ -153,9 +190,27 @@ def _declined(finding: Finding, record: Record, accept: Acceptance) -> str:
         return f"its confidence is below {accept.confidence:g}"
     if finding.severity < accept.severity:
         return f"its severity is below {accept.severity:g}"
+    if accept.volume and (finding.volume is None or finding.volume < accept.volume):
+        return "its volume is not known" if finding.volume is None else f"its volume is below {accept.volume:g} ml"
+    if finding.voxels < accept.voxels:
+        return f"it has fewer than {accept.voxels} {'pixels' if record.ndim == 2 else 'voxels'}"
+    if accept.distance and (finding.distance is None or finding.distance < accept.distance):
+        known = finding.distance is not None
+        return f"its distance is below {accept.distance:g} {finding.unit}" if known else "its distance is not known"
     if accept.flagged and finding.case not in record.flagged:
         return "its case is not flagged"
     return ""
+
+
+def _kinds(words: Sequence[str], where: str, also: Sequence[str]) -> list[str]:
+    """Kinds of findings, and words that may stand for some; DataError naming ``where`` another word stands."""
+    kinds = [kind for word in words for kind in word.split(",") if kind]
+    for kind in kinds:
+        if kind not in (*KINDS, *also):
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Give {'all, or ' if also else ''}some of {', '.join(KINDS)}."
+            raise DataError(where, f"has {kind!r}, which is no kind of finding", hint)
+    return kinds
 
 
 def _class_id(word: str, classes: Sequence[str]) -> int:

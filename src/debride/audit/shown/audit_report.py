@@ -21,7 +21,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from debride.audit.findings import Finding, read_record
 from debride.audit.shown import charts as plots
 from debride.audit.shown import finding_pictures
-from debride.audit.shown.page_data import class_name, finite, page_data, unit
+from debride.audit.shown.page_data import class_name, finite, page_data
 from debride.escapes import unshielded
 from debride.files import read_text, write_text
 from debride.types import DataError
@@ -156,7 +156,7 @@ def _charts(cases: Sequence[Mapping[str, str]], findings: Sequence[Finding], cla
     moved = [finding for finding in findings if finding.kind == "boundary" and finite(finding.displacement) is not None]
     if moved:
         values = [finding.displacement for finding in moved if finding.displacement is not None]
-        svg = plots.displacement(values, unit(moved[0]))
+        svg = plots.displacement(values, moved[0].unit)
         keys = {"too far out": plots.COLOURS[1], "too far in": plots.COLOURS[0]}
         charts.append({"title": "Displacement of boundaries", "svg": svg, "keys": keys})
     return charts

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from debride.audit.findings import Finding
+from debride.audit.shown.magnitude import reach, size
 
 COLUMNS = {
     "case": "case",
@@ -74,8 +75,8 @@ def _finding(finding: Finding, case: int, classes: Sequence[str]) -> dict[str, A
         "confidence": round(finding.confidence, 2),
         "severity": round(finding.severity, 2),
         "change": f"{given} → {proposed}" if finding.given != finding.proposed else "the whole label",
-        "size": f"{finding.voxels} pixels" if finding.volume is None else f"{finding.volume:.3g} ml ({finding.voxels} voxels)",
-        "displacement": _displacement(finding),
+        "size": size(finding),
+        "displacement": reach(finding),
         "place": " × ".join(f"{start}–{past - 1}" for start, past in finding.box),
     }
 
@@ -83,18 +84,6 @@ def _finding(finding: Finding, case: int, classes: Sequence[str]) -> dict[str, A
 def class_name(classes: Sequence[str], class_id: int) -> str:
     """The name of a class; its id where it has none."""
     return classes[class_id] if class_id < len(classes) else f"class {class_id}"
-
-
-def unit(finding: Finding) -> str:
-    """Of a finding's lengths."""
-    return "px" if finding.volume is None else "mm"
-
-
-def _displacement(finding: Finding) -> str:
-    if finding.displacement is None or not math.isfinite(finding.displacement):
-        return ""
-    length = f"{abs(finding.displacement):.1f} {unit(finding)}"
-    return f"{length} too far {'out' if finding.displacement > 0 else 'in'}" if finding.kind == "boundary" else length
 
 
 def finite(value: Any) -> float | None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from debride.audit.findings import Finding
 from debride.audit.shown.charts import COLOURS
+from debride.audit.shown.magnitude import magnitude
 from debride.data.pixels.images import write_values
 from debride.files import write_csv, write_json, write_text
 from debride.types import Case, Geometry
@@ -26,9 +27,13 @@ FOLDER = "worklist"
 WORKLIST_ENDINGS = (".mrk.json", ".nii.gz", ".txt")
 """Of the files that a case has in the folder."""
 
-COLUMNS = ("case", "image", "number", "kind", "class", "confidence", "severity", "x", "y", "z", "r_mm", "a_mm", "s_mm")
-"""Of worklist.csv. ``x y z`` is the voxel or pixel index from 0, x along the last array axis; the mm are NIfTI's world
-coordinates (to the right, to the front, to the head), empty for pictures without them."""
+COLUMNS = (
+    *("case", "image", "number", "kind", "class", "confidence", "severity", "volume", "area", "distance"),
+    *("x", "y", "z", "r_mm", "a_mm", "s_mm"),
+)
+"""Of worklist.csv. ``volume`` is in ml, ``area`` in mm2, ``distance`` in mm or pixels (see ``Finding``). ``x y z`` is the voxel
+or pixel index from 0, x along the last array axis; the mm are NIfTI's world coordinates (to the right, to the front, to the
+head), empty for pictures without them."""
 
 
 def write_worklist(
@@ -63,6 +68,7 @@ def write_worklist(
             "class": _class(finding, classes),
             "confidence": f"{finding.confidence:.4f}",
             "severity": f"{finding.severity:.4f}",
+            **{name: _number(getattr(finding, name)) for name in ("volume", "area", "distance")},
             **dict(zip("xyz", [*index, *[""] * (3 - len(index))], strict=True)),
             **dict(zip(COLUMNS[-3:], [""] * 3 if point is None else [f"{value:.3f}" for value in point], strict=True)),
         }
@@ -80,6 +86,11 @@ def write_table(audit: Path, lines: Iterable[dict[str, Any]]) -> Path:
 def label(finding: Finding, classes: Sequence[str]) -> str:
     """What a viewer shows beside a finding: kind, class and confidence."""
     return f"{finding.kind} {_class(finding, classes)} {finding.confidence:.2f}"
+
+
+def _number(value: float | None) -> str:
+    """A number of a finding as a table has it; empty where it is not known."""
+    return "" if value is None else f"{value:.4g}"
 
 
 def world(geometry: Geometry) -> npt.NDArray[np.float64]:
@@ -129,7 +140,7 @@ def markups(findings: Sequence[Finding], names: Sequence[str], points: Sequence[
                     {
                         "id": str(finding.number),
                         "label": name,
-                        "description": f"finding {finding.number}, severity {finding.severity:.2f}",
+                        "description": f"finding {finding.number}, severity {finding.severity:.2f}, {magnitude(finding)}",
                         "position": [round(float(value), 4) for value in point * (-1, -1, 1)],
                         "selected": True,
                         "locked": True,

@@ -1,0 +1,205 @@
+"""Which pieces of disagreement are one mistake, as a person would count it, and which are too small to be one.
+
+Joined are: gaps, and strays, of one class, and those in the same slices; swaps of the same two classes; missing objects, and
+extra ones, of one class that lie ``NEAR`` each other, or that are missing with their whole class; and boundaries of one class
+along one object that lie to the same side. Where about as much of an outline lies too far out as too far in (``ONE_SIDED``),
+as of one that wanders, both are one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import edt
+import numpy as np
+import numpy.typing as npt
+
+from debride.audit.evidence.boxes import Box, box_of, widened
+from debride.audit.evidence.components import class_counts, components_of
+from debride.audit.findings import FindingKind
+
+Label = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.uint16]
+
+NEAR = 3.0
+"""Voxels between two components of one object that was lost, or is too much, counted as steps from one to the other."""
+
+ONE_SIDED = 0.25
+"""Boundaries on the two sides of an object's outline are two mistakes if one has less than this share of the other's voxels."""
+
+LEAST_SHARE = 0.02
+"""A boundary, or an object that is thin, is no mistake where it has a smaller share than this of its class's voxels."""
+
+LEAST_DEPTH = 1.5
+"""Tolerances that a boundary reaches at its deepest, and an object at its thickest, or else it counts as thin."""
+
+
+class Raw(NamedTuple):
+    """A piece as it was numbered: its kind, box, number of voxels, most frequent classes, and how deep it reaches."""
+
+    kind: FindingKind
+    box: Box
+    voxels: int
+    given: int
+    proposed: int
+    depth: float
+
+    @property
+    def class_id(self) -> int:
+        """The foreground class that it is about."""
+        return self.given or self.proposed
+
+
+class _Groups:
+    """Pieces 0, 1, ... of which some are joined."""
+
+    def __init__(self, count: int) -> None:
+        self._of = list(range(count))
+
+    def first(self, piece: int) -> int:
+        """The first piece of those joined with a piece."""
+        while self._of[piece] != piece:
+            self._of[piece] = self._of[self._of[piece]]
+            piece = self._of[piece]
+        return piece
+
+    def join(self, pieces: Iterable[int]) -> None:
+        """Joins some pieces, if any."""
+        firsts = [self.first(piece) for piece in pieces]
+        for each in firsts:
+            self._of[each] = min(firsts)
+
+
+def joined(
+    numbers: Numbers, pieces: Sequence[Raw], given: Label, proposed: Label, units: npt.NDArray[np.float64], tolerance: float
+) -> npt.NDArray[np.uint16]:
+    """For each number 0, 1, ... of ``pieces`` in a map (*S) the number of the mistake that it is part of, 0 if of none.
+
+    Mistakes are numbered as the first of their pieces are. Lengths are in units of the finest spacing.
+    """
+    groups = _Groups(len(pieces))
+    for kind in ("gap", "stray"):
+        _join_slices(groups, [n for n, piece in enumerate(pieces) if piece.kind == kind], pieces)
+    for same in _by(pieces, ("swap",), lambda piece: frozenset((piece.given, piece.proposed))):
+        groups.join(same)
+    labelled = class_counts(given) > 0
+    for same in _by(pieces, ("missing", "extra"), lambda piece: (piece.kind, piece.class_id)):
+        if not labelled[pieces[same[0]].class_id]:
+            groups.join(same)
+        elif len(same) > 1:
+            for near in _near(numbers, same, pieces):
+                groups.join(near)
+    for same in _by(pieces, ("boundary",), lambda piece: piece.class_id):
+        _join_outlines(groups, same, pieces, numbers, given, proposed)
+    return _numbered(groups, pieces, numbers, given, proposed, units, tolerance)
+
+
+def _by(pieces: Sequence[Raw], kinds: Iterable[FindingKind], key: Any) -> Iterator[list[int]]:
+    """The places of the pieces of some kinds that have the same key."""
+    found: dict[Any, list[int]] = defaultdict(list)
+    for at, piece in enumerate(pieces):
+        if piece.kind in kinds:
+            found[key(piece)].append(at)
+    yield from found.values()
+
+
+def _join_slices(groups: _Groups, those: Sequence[int], pieces: Sequence[Raw]) -> None:
+    """Joins pieces of one class, and pieces that share slices."""
+    first: dict[tuple[str, int], int] = {}
+    for at in those:
+        rows = pieces[at].box[0]
+        for key in (("class", pieces[at].class_id), *(("slice", row) for row in range(rows.start, rows.stop))):
+            groups.join((at, first.setdefault(key, at)))
+
+
+def _near(numbers: Numbers, those: Sequence[int], pieces: Sequence[Raw]) -> Iterator[list[int]]:
+    """Of pieces those that lie near each other, in voxels along all axes alike."""
+    box = _around([pieces[at].box for at in those], 2, numbers.shape)
+    part = numbers[box]
+    chosen = np.zeros(len(pieces) + 1, bool)
+    chosen[[at + 1 for at in those]] = True
+    away = ~chosen[part]
+    close = edt.edt(np.ascontiguousarray(away).view(np.uint8)) <= NEAR / 2
+    clusters = components_of(close.view(np.uint8))
+    found: dict[int, set[int]] = defaultdict(set)
+    for cluster, number in zip(clusters[~away].tolist(), part[~away].tolist(), strict=True):
+        found[cluster].add(number - 1)
+    return (sorted(each) for each in found.values())
+
+
+def _join_outlines(
+    groups: _Groups, those: Sequence[int], pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label
+) -> None:
+    """Joins boundaries of one class along one object that lie to the same side, and to both sides where there is as much."""
+    if len(those) < 2:
+        return
+    value = pieces[those[0]].class_id
+    box = box_of(((given == value) | (proposed == value)).view(np.uint8))
+    objects = components_of(((given[box] == value) | (proposed[box] == value)).view(np.uint8))
+    along: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for at in those:
+        own = tuple(slice(axis.start - a.start, axis.stop - a.start) for axis, a in zip(pieces[at].box, box, strict=True))
+        number = objects[own][numbers[pieces[at].box] == at + 1][0]
+        along[int(number)][pieces[at].given == 0].append(at)
+    for outer, inner in along.values():
+        groups.join(outer)
+        groups.join(inner)
+        sizes = [sum(pieces[at].voxels for at in side) for side in (outer, inner)]
+        if min(sizes) >= ONE_SIDED * max(sizes):
+            groups.join((*outer, *inner))
+
+
+def _numbered(
+    groups: _Groups,
+    pieces: Sequence[Raw],
+    numbers: Numbers,
+    given: Label,
+    proposed: Label,
+    units: npt.NDArray[np.float64],
+    tolerance: float,
+) -> npt.NDArray[np.uint16]:
+    """The numbers of the mistakes that are large enough, by those of their pieces."""
+    sizes = np.maximum(class_counts(given), class_counts(proposed))
+    members: dict[int, list[int]] = defaultdict(list)
+    for at in range(len(pieces)):
+        members[groups.first(at)].append(at)
+    table = np.zeros(len(pieces) + 1, np.uint16)
+    kept = 0
+    for those in members.values():
+        if _counts(those, pieces, numbers, sizes, units, tolerance):
+            kept += 1
+            table[[at + 1 for at in those]] = kept
+    return table
+
+
+def _counts(
+    those: Sequence[int],
+    pieces: Sequence[Raw],
+    numbers: Numbers,
+    sizes: npt.NDArray[np.int64],
+    units: npt.NDArray[np.float64],
+    tolerance: float,
+) -> bool:
+    """Whether joined pieces are large enough to be a mistake."""
+    size = sum(pieces[at].voxels for at in those)
+    large = size >= LEAST_SHARE * max(1, sizes[pieces[those[0]].class_id])
+    limit = LEAST_DEPTH * tolerance * units.min()
+    if pieces[those[0]].kind == "boundary":
+        return bool(large) and max(abs(pieces[at].depth) for at in those) >= limit
+    if large or pieces[those[0]].kind in ("gap", "stray"):
+        return True
+    return any(_thickness(numbers, at + 1, pieces[at].box, units) >= limit for at in those)
+
+
+def _thickness(numbers: Numbers, number: int, box: Box, units: npt.NDArray[np.float64]) -> float:
+    """How far the middle of a piece is from what lies around it."""
+    inside = np.ascontiguousarray(numbers[box] == number).view(np.uint8)
+    return float(edt.edt(np.pad(inside, 1), anisotropy=tuple(units)).max())
+
+
+def _around(boxes: Sequence[Box], by: int, shape: Sequence[int]) -> Box:
+    """The box around boxes, wider by so many voxels."""
+    axes = zip(*boxes, strict=True)
+    return widened([slice(min(a.start for a in axis), max(a.stop for a in axis)) for axis in axes], (by,) * len(shape), shape)

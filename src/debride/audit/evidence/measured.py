@@ -1,0 +1,121 @@
+"""What a piece of disagreement amounts to: its classes, how large it is, and how far the label is off there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.audit.evidence.boxes import Box, longest, widened
+from debride.audit.evidence.joined import Raw
+from debride.audit.findings import FindingKind
+
+Label = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where label and prediction disagree by one mistake: ``Finding`` says what kind, classes,
+    box, voxels, displacement and distance are.
+
+    ``margin`` in [-1, 1] is the mean over its voxels of the proposed class's probability minus the given one's; ``share`` the
+    number of voxels relative to the larger of label and prediction, of all classes that it is about.
+    """
+
+    kind: FindingKind
+    given: int
+    proposed: int
+    box: tuple[tuple[int, int], ...]
+    voxels: int
+    displacement: float | None
+    distance: float
+    margin: float
+    share: float
+
+
+def raw_piece(
+    number: int,
+    kind: FindingKind,
+    box: Box,
+    numbers: npt.NDArray[np.uint16],
+    given: Label,
+    proposed: Label,
+    depth: npt.NDArray[np.float32],
+) -> Raw:
+    """What decides about joining a piece."""
+    at = numbers[box] == number
+    pair = _pair(given[box][at], proposed[box][at])
+    return Raw(kind, box, int(np.count_nonzero(at)), *pair, float(np.abs(depth[box][at]).max()))
+
+
+def _pair(given: Label, proposed: Label) -> tuple[int, int]:
+    """The most frequent classes, given and proposed, of voxels (n,)."""
+    return divmod(int(np.bincount(given.astype(np.int64) * 256 + proposed).argmax()), 256)
+
+
+def _frequent(ids: Label) -> npt.NDArray[np.bool_]:
+    """Which classes (256,) at least a tenth of some voxels (n,) have."""
+    return np.bincount(ids, minlength=256) * 10 >= len(ids)
+
+
+def measured(
+    number: int,
+    kind: FindingKind,
+    box: Box,
+    numbers: npt.NDArray[np.uint16],
+    given: Label,
+    proposed: Label,
+    probability: Floats,
+    depth: npt.NDArray[np.float32],
+    offset: Sequence[int],
+    sizes: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    units: npt.NDArray[np.float64],
+) -> Piece:
+    """One mistake by its number. Arrays and ``box`` are those of the joint box, which begins at ``offset``; ``sizes`` (256,)
+    are the voxels of each class of the label and of the prediction."""
+    at = numbers[box] == number
+    old, new = given[box][at], proposed[box][at]
+    inside = probability[(slice(None), *box)][:, at].astype(np.float32)
+    voxel = np.arange(len(old))
+    deep = depth[box][at]
+    pair = _pair(old, new)
+    return Piece(
+        kind=kind,
+        given=pair[0],
+        proposed=pair[1],
+        box=tuple((axis.start + start, axis.stop + start) for axis, start in zip(box, offset, strict=True)),
+        voxels=len(old),
+        displacement=float(deep[np.abs(deep).argmax()]) if kind == "boundary" else None,
+        distance=_mean_depth(box, at, given, proposed, depth) if kind == "boundary" else _extent(kind, box, at, units),
+        margin=float((inside[new, voxel] - inside[old, voxel]).mean()),
+        share=float(
+            len(old) / max(len(old), *(known[_frequent(ids)].sum() for known, ids in zip(sizes, (old, new), strict=True)))
+        ),
+    )
+
+
+def _extent(kind: FindingKind, box: Box, at: npt.NDArray[np.bool_], units: npt.NDArray[np.float64]) -> float:
+    """How long a piece is along its longest axis; of gaps and strays, how thick all their slices are together."""
+    if kind in ("gap", "stray"):
+        return float(np.count_nonzero(at.any(axis=(1, 2))) * units[0])
+    return longest(box, units.tolist())
+
+
+def _mean_depth(box: Box, at: npt.NDArray[np.bool_], given: Label, proposed: Label, depth: npt.NDArray[np.float32]) -> float:
+    """How far a stretch of outline lies off, on average: the depth where the outline that lies further out is."""
+    wide = widened(box, (1,) * given.ndim, given.shape)
+    there = np.zeros([axis.stop - axis.start for axis in wide], bool)
+    there[tuple(slice(axis.start - first.start, axis.stop - first.start) for axis, first in zip(box, wide, strict=True))] = at
+    outline = np.zeros_like(there)
+    given, proposed = given[wide], proposed[wide]
+    for places, own in ((there & (given > 0), given), (there & (given == 0), proposed)):
+        for axis in range(given.ndim):
+            low, high = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
+            differs = own[low] != own[high]
+            outline[low] |= differs & places[low]
+            outline[high] |= differs & places[high]
+    return float(np.abs(depth[wide][outline if outline.any() else there]).mean())
