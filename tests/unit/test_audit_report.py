@@ -191,7 +191,7 @@ def test_a_page_of_many_cases_is_no_larger_than_its_numbers(tmp_path):
     few, many = tmp_path / "few", tmp_path / "many"
     found = [len(write_large_audit(folder, cases)) for folder, cases in ((few, 20), (many, 420))]
     pages = [Page(folder) for folder in (few, many)]
-    assert len(pages[1].tags) < 500
+    assert len(pages[1].tags) < 700
     assert len(pages[1].html) - len(pages[0].html) < 400 * 200 + (found[1] - found[0]) * 300
     assert [len(page.data["cases"]["flagged"]) for page in pages] == [20, 420]
     assert [len(page.data["findings"]) for page in pages] == found
@@ -279,6 +279,24 @@ def test_displacements_are_told_apart_by_their_sign():
     assert sum(each[2] for each in found) == 102
     assert found[-1][:3] == ("+1.80 to +2.00 mm", "too far out", 1)
     assert "+2" in str(plots.displacement(values, "mm")) and str(plots.displacement([], "px"))
+
+
+def test_shares_and_biases_stand_with_their_intervals(tmp_path):
+    summary = {"share_wrong": 0.1, "share_wrong_interval": [0.05, 0.2], "kind_shares": {EVIL: [0.08, 0.04, 0.16]}}
+    of_class = {"liver": {"mean": [1.3, 0.9, 1.6], "patients": 30}, "tumour": {"mean": [-0.4, None, None], "patients": 3}}
+    group = {"class": "liver", "by": "site", "value": "B", "bias": 4.0, "others": 1.0, "difference": [3.0, 2.0, 4.0]}
+    summary |= {"bias": {"unit": "mm", "classes": of_class, "groups": [{**group, "patients": 9}]}, "noise": ["liver lies out."]}
+    page = Page(usual(tmp_path, summary=summary))
+    assert "<li>liver lies out.</li>" in page.html and EVIL not in page.html
+    tips = [" ".join(tip.split()) for tip in re.findall("<title>([^<]*)</title>", page.html)]
+    assert "any kind: 10 (5 to 20) % of the labels" in tips
+    for tip in ("liver: 1.3 (0.9 to 1.6)", "tumour: -0.4", "liver, B: 4"):
+        assert f"{tip} labels lie in (−) or out (+), mm" in tips
+    svg = ET.fromstring(str(plots.intervals("t", [("a", 1.0, 0.5, 2.0), ("b", -2.0, None, None)], "mm", signed=True)))
+    (bar,), (one, other) = svg.iter("rect"), svg.iter("circle")
+    zero = float(next(svg.iter("line")).get("x1"))
+    assert float(bar.get("x")) - zero == pytest.approx(float(bar.get("width")) / 3, abs=0.2)
+    assert float(one.get("cx")) - zero == pytest.approx((zero - float(other.get("cx"))) / 2, abs=0.2)
 
 
 def test_kinds_are_stacked_by_class():

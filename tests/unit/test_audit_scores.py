@@ -51,8 +51,13 @@ def slow_softmin(values: list[float]) -> float:
     return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights) if values else math.nan
 
 
-def slow_bias(label: npt.NDArray[np.uint8], predicted: dict[tuple[int, ...], int], c: int, spacing: tuple[float, ...]) -> float:
-    """Mean signed distance of the outline of class c in the label from that in the prediction, by all pairs of pixels."""
+def slow_bias(
+    label: npt.NDArray[np.uint8], predicted: dict[tuple[int, ...], int], c: int, spacing: tuple[float, ...], part: int = 0
+) -> float:
+    """Mean signed distance of the outline of class c in the label from that in the prediction, by all pairs of pixels.
+
+    ``part`` 1, 2 and 3 are the first fifth, the middle and the last fifth of a volume's slices.
+    """
     known = [at for at in np.ndindex(*label.shape) if label[at] != IGNORE]
     given = {at: int(label[at]) for at in known}
 
@@ -65,6 +70,11 @@ def slow_bias(label: npt.NDArray[np.uint8], predicted: dict[tuple[int, ...], int
         return found
 
     ours, theirs = outline(given), outline(predicted)
+    slices = sorted({at[0] for at in ours}) if part else []
+    if part:
+        many = (slices[-1] + 1 - slices[0]) // 5 if slices and len(spacing) == 3 else 0
+        ends = [slices[0], slices[0] + many, slices[-1] + 1 - many, slices[-1] + 1] if many else [0, 0, 0, 0]
+        ours = [at for at in ours if ends[part - 1] <= at[0] < ends[part]]
     if not ours or not theirs:
         return math.nan
     total = 0.0
@@ -113,7 +123,10 @@ def slow_score(
                 spread=math.sqrt(sum((dice - mean) ** 2 for dice in dices) / 32),
                 self_confidence=slow_softmin([pixels[at][label[at]] for at in given | mask]),
                 confident=len(off) / len(sure) if sure else math.nan,
-                bias=slow_bias(label, predicted, c, spacing or (1.0,) * label.ndim),
+                **{
+                    name: slow_bias(label, predicted, c, spacing or (1.0,) * label.ndim, part)
+                    for part, name in enumerate(("bias", "bias_first", "bias_middle", "bias_last"))
+                },
             )
         )
     excess = [
@@ -125,6 +138,7 @@ def slow_score(
         surprise=sum(excess) / len(excess) if excess else 0.0,
         dice=sum(dice) / len(dice) if dice else math.nan,
         classes=tuple(found),
+        finest=spacing and min(spacing),
     )
 
 
@@ -186,7 +200,7 @@ def test_objects_far_from_the_first_rows_have_the_same_bias():
     predicted[48:57, 4:12] = 1
     probability = np.stack((predicted == 0, predicted == 1)).astype(np.float32)
     found = score_case(label, probability, np.array([1.0, 0.5])).classes[0]
-    assert found.bias == pytest.approx(outline_biases(label, predicted, 2)[0])
+    assert found.bias == pytest.approx(outline_biases(label, predicted, 2)[0, 0])
     assert found.bias == pytest.approx(slow_score(label, probability, np.array([1.0, 0.5]), None).classes[0].bias)
 
 
@@ -204,14 +218,14 @@ def test_biases_of_many_pieces_and_of_outlines_near_and_far(size, spacing, ignor
     wanted = [slow_bias(label, at, class_id, spacing) for class_id in (1, 2)]
     smallest = min(spacing)
     assert all(abs(value) > 0.1 * smallest for value in wanted)
-    assert outline_biases(label, predicted, 3, spacing) == pytest.approx(wanted, rel=1e-5)
+    assert outline_biases(label, predicted, 3, spacing)[:, 0] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_class_in_a_far_corner_of_the_prediction_alone():
     label, predicted = np.zeros((2, 40, 40), np.uint8)
     label[2:5, 2:5], predicted[30:35, 30:35], predicted[10:12, 10:12] = 1, 1, 2
     at = {place: int(predicted[place]) for place in np.ndindex(40, 40)}
-    found = outline_biases(label, predicted, 4)
+    found = outline_biases(label, predicted, 4)[:, 0]
     assert found[0] == pytest.approx(slow_bias(label, at, 1, (1.0, 1.0))) and found[0] > 30
     assert all(map(math.isnan, found[1:]))
 
@@ -220,10 +234,27 @@ def test_bias_is_positive_outside_and_negative_inside():
     inner, outer = np.zeros((2, 20, 20), np.uint8)
     inner[8:12, 8:12] = 1
     outer[6:14, 6:14] = 1
-    assert outline_biases(inner, outer, 2) == [pytest.approx(-2)]
-    assert outline_biases(outer, inner, 2)[0] > 2
-    assert outline_biases(outer, outer, 2) == [0]
-    assert outline_biases(inner, outer, 2, (3.0, 3.0)) == [pytest.approx(-6)]
+    assert outline_biases(inner, outer, 2)[0, 0] == pytest.approx(-2)
+    assert outline_biases(outer, inner, 2)[0, 0] > 2
+    assert outline_biases(outer, outer, 2)[0, 0] == 0
+    assert outline_biases(inner, outer, 2, (3.0, 3.0))[0, 0] == pytest.approx(-6)
+    assert np.isnan(outline_biases(inner, outer, 2)[0, 1:]).all()
+
+
+@pytest.mark.parametrize("piece", [1 << 18, 1])
+def test_the_bias_of_the_first_and_last_slices_is_that_of_these_slices(piece, monkeypatch):
+    monkeypatch.setattr(outlines, "PIECE", piece)
+    label, predicted = np.zeros((2, 24, 30, 30), np.uint8)
+    predicted[5:16, 10:20, 10:20] = 1
+    for first, last, by in ((5, 7, 2), (7, 14, 0), (14, 16, -3)):  # eleven slices: two, seven and two
+        label[first:last, 10 - by : 20 + by, 10 - by : 20 + by] = 1
+    spacing = (50.0, 1.0, 1.0)  # so thick that the nearest outline lies in the same slice
+    whole, first, middle, last = outline_biases(label, predicted, 2, spacing)[0]
+    slices = [outline_biases(label[at : at + 1], predicted[at : at + 1], 2, spacing)[0, 0] for at in (5, 10, 15)]
+    assert slices[0] > 1.5 and slices[1] == 0 and slices[2] < -2
+    # The whole of an outermost slice is outline, and most of it is 0 away from the prediction's.
+    assert first > 0.5 and last < -0.5 and abs(middle) < 0.5 and last < whole < first
+    assert np.isnan(outline_biases(label[6:10], predicted[6:10], 2, spacing)[0, 1:]).all()  # four slices
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.audit.evidence import RESAMPLES, CaseScore, Ranking
+from debride.audit.outline_bias import bias_lines, bias_of
 from debride.rng import generator
 from debride.types import Case, Dataset
 from debride.words import some
@@ -32,9 +33,8 @@ def summarise_audit(
     """The summary of audit.json, from the cases in the order that they were given to ``rank``, their scores and main kinds.
 
     "kinds" counts flagged cases by kind; "kind_shares" has, for each, the share of the cases that is wrong in this way (the
-    mean of the probabilities, but for trusted cases), with a 95 % interval over patients; "bias" by class, how far labels reach
-    beyond the prediction on average, in mm (pixels without a spacing), with its interval, over cases that are not probably
-    wrong in another way.
+    mean of the probabilities, but for trusted cases), with a 95 % interval over patients; "bias" is that of their
+    outlines (``outline_bias``), over cases that are not probably wrong in another way.
     """
     cases = [cases[row] for row in ranking.order]
     wrong, flagged = ranking.wrong[ranking.order].tolist(), ranking.flagged[ranking.order].tolist()
@@ -47,12 +47,7 @@ def summarise_audit(
         doubted = np.where([case.trusted for case in cases], np.nan, in_this_way)
         shares[kind] = _mean(doubted, person, times)
     plain = [kinds[case.id] in ("", "boundary") or not flag for case, flag in zip(cases, flagged, strict=True)]
-    bias = {}
-    for number, name in enumerate(dataset.classes[1:]):
-        values = np.array(
-            [scores[case.id].classes[number].bias if use else np.nan for case, use in zip(cases, plain, strict=True)]
-        )
-        bias[name] = _mean(values, person, times)
+    bias = bias_of(cases, scores, plain, dataset.classes)
     counts = {kind: sum(flag and kinds[case.id] == kind for case, flag in zip(cases, flagged, strict=True)) for kind in named}
     summary = {
         "cases": len(cases),
@@ -118,18 +113,13 @@ def _mean(values: npt.NDArray[np.float64], person: npt.NDArray[np.intp], times: 
     return [float(values[defined].mean()), float(low), float(high)]
 
 
-def _noise(shares: Mapping[str, Sequence[float | None]], bias: Mapping[str, Sequence[float | None]]) -> list[str]:
-    """The kinds of noise in words, the most frequent first."""
+def _noise(shares: Mapping[str, Sequence[float | None]], bias: Mapping[str, Any]) -> list[str]:
+    """The kinds of noise in words, the most frequent first, and how outlines are biased."""
     lines = [
         f"{kind}: {100 * (share or 0):.1f} % of the labels ({100 * (low or 0):.1f} to {100 * (high or 0):.1f} %)"
         for kind, (share, low, high) in sorted(shares.items(), key=lambda entry: -(entry[1][0] or 0))
     ]
-    for name, (mean, low, high) in bias.items():
-        if mean is None or low is None or high is None:
-            continue
-        side = "outward" if low > 0 else "inward" if high < 0 else "to neither side"
-        lines.append(f"outlines of {name} against the prediction: {side}, {mean:+.2f} ({low:+.2f} to {high:+.2f})")
-    return lines
+    return lines + bias_lines(bias)
 
 
 def _suggestion(ranking: Ranking, counts: Mapping[str, int]) -> str:

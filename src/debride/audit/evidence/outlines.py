@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import edt
@@ -26,16 +27,24 @@ REACH = 3
 """An outline is looked for up to so many of the smallest steps away first, one less in 3D."""
 
 
-def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequence[float] | None = None) -> list[float]:
-    """How far each foreground class's outline in a label (*S) lies outside that in a prediction (*S), in units of ``spacing``.
+FIFTHS = 5
+"""The slices of an object in a volume are looked at in so many parts."""
+
+
+def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequence[float] | None = None) -> Reals:
+    """How far each foreground class's outline in a label (*S) lies outside that in a prediction (*S): (C, 4), in units of
+    ``spacing``, along the whole outline, and along that in the first fifth, the middle and the last fifth of its slices.
 
     The mean over the label's outline of the distance to the nearest pixel of the prediction's, negative inside the prediction:
     0 where the two are equal. An outline is made of the pixels that have a neighbour of another class along an axis; neither
     the image's edge nor a pixel without a label counts as one. NaN where label or prediction has no outline of the class.
+    Slices are those of axis 0 of a volume; their parts are NaN in 2D, and for an outline of fewer than ``FIFTHS`` slices.
     """
     steps, unknown = np.asarray(spacing or (1,) * label.ndim, np.float64), bool(label.size) and label.max() == IGNORE
     shifts, lengths = _surroundings(tuple(steps.tolist()))
-    count, other_count, total = np.zeros((3, classes))
+    slices = len(label) if label.ndim == 3 else 1
+    count, total = np.zeros((2, slices, classes))
+    other_count = np.zeros(classes)
     lost: list[tuple[npt.NDArray[Any], ...]] = []
     targets: list[tuple[Labels, Places]] = []
     for rows in row_pieces(label.shape, 8 * REACH):
@@ -55,9 +64,10 @@ def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequ
         distance = np.concatenate([np.zeros(0), *parts])
         far = np.flatnonzero(np.isinf(distance))
         distance[far] = 0
-        count += np.bincount(given, minlength=classes)
+        part, bins = _slice_of(own - start, row, rows.start, slices) * classes + given, slices * classes
+        count += np.bincount(part, minlength=bins).reshape(count.shape)
         other_count += np.bincount(goal_classes, minlength=classes)
-        total += np.bincount(given, distance * sign, minlength=classes)
+        total += np.bincount(part, distance * sign, minlength=bins).reshape(total.shape)
         lost.append((given[far], sign[far], own[far] + first * row))
         targets.append((goal_classes, target + first * row))
     wide = tuple(size + 2 * REACH for size in label.shape)
@@ -68,9 +78,31 @@ def outline_biases(label: Labels, predicted: Labels, classes: int, spacing: Sequ
         )
         goal_places = np.concatenate([at[classes_there == class_id] for classes_there, at in targets])
         points, goals = (np.stack(np.unravel_index(at, wide), axis=1) for at in (places, goal_places))
-        total[class_id] += signs @ _distances(points, goals, steps)
-    both = (count > 0) & (other_count > 0)
-    return [float(value) for value in np.divide(total, count, out=np.full(classes, np.nan), where=both)[1:]]
+        at = points[:, 0] - REACH if slices > 1 else np.zeros(len(points), np.intp)
+        total[:, class_id] += np.bincount(at, signs * _distances(points, goals, steps), minlength=slices)
+    count[:, other_count == 0] = 0
+    sums = np.array([_in_parts(values, count) for values in (total, count)])[:, :, 1:]  # (2, 4, C)
+    biases: Reals = np.divide(sums[0], sums[1], out=np.full(sums[0].shape, np.nan), where=sums[1] > 0).T
+    return biases
+
+
+def _slice_of(at: Places, row: int, first: int, slices: int) -> Places:
+    """The slice (n,) of flat places (n,) in slices of ``row`` pixels, of which the first is ``first``; 0 in 2D."""
+    return at // row + first if slices > 1 else np.zeros(len(at), np.intp)
+
+
+def _in_parts(values: Reals, count: Reals) -> Reals:
+    """Sums (4, classes) of values (slices, classes): over all slices, and over the first fifth, the middle and the last fifth
+    of those in which a class has an outline, by the ``count`` of its pixels; 0 where there are fewer than ``FIFTHS``."""
+    sums = np.zeros((4, values.shape[1]))
+    sums[0] = values.sum(axis=0)
+    for class_id in np.flatnonzero(count.any(axis=0)):
+        first, last = np.flatnonzero(count[:, class_id])[[0, -1]]
+        many = (last + 1 - first) // FIFTHS
+        if many:
+            ends = np.cumsum([first, many, last + 1 - first - 2 * many, many])
+            sums[1:, class_id] = [values[a:b, class_id].sum() for a, b in pairwise(ends)]
+    return sums
 
 
 def row_pieces(shape: tuple[int, ...], least: int = 1) -> Iterator[slice]:

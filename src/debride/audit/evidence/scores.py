@@ -57,7 +57,9 @@ class ClassScore:
     labelled class's probability over pixels labelled or predicted so; ``confident``: of the pixels labelled so or confidently
     of the class, the share that counts off the diagonal of the confident joint (``refine.confident``); both in [0, 1], NaN
     where there are no such pixels. ``bias`` is how far the label's outline lies outside the prediction's on average, in mm
-    (pixels without a spacing), negative where inside; NaN unless both have an outline.
+    (pixels without a spacing), negative where inside; NaN unless both have an outline. ``bias_first``, ``bias_middle`` and
+    ``bias_last`` are those in the first fifth, the middle and the last fifth of the slices of its outline; NaN in 2D, and in
+    volumes with fewer than five of them.
     """
 
     class_id: int
@@ -69,6 +71,9 @@ class ClassScore:
     self_confidence: float
     confident: float
     bias: float
+    bias_first: float = float("nan")
+    bias_middle: float = float("nan")
+    bias_last: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,15 @@ class CaseScore:
     ``softmin`` in [0, 1] is cleanlab's label quality score of the image (``segmentation.rank.get_label_quality_scores``), NaN
     without a labelled pixel. ``surprise`` is how much less likely the label is than one drawn from the probabilities: the mean
     of -ln p(label) minus the entropy over the pixels in question, in nats, about 0 for a right label and calibrated
-    probabilities. ``dice`` is the mean over the classes that label or prediction have, NaN where there are none.
+    probabilities. ``dice`` is the mean over the classes that label or prediction have, NaN where there are none. ``finest`` is
+    the smallest spacing in mm, None without one.
     """
 
     softmin: float
     surprise: float
     dice: float
     classes: tuple[ClassScore, ...]
+    finest: float | None = None
 
 
 def unscored(given: Sequence[int]) -> CaseScore:
@@ -144,8 +151,8 @@ def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: S
     whole = np.stack((given + foretold, crossed[0], given + claimed))
     part = np.stack((2 * common, crossed[1], sums.sure.sum(axis=1) - agreed + claimed))
     dice, own_confidence, confident = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    bias = np.array(outline_biases(label[objects], predicted[objects], len(probability), spacing))
-    columns = (given, foretold, dice, expected, spread, own_confidence, confident, bias)
+    biases = outline_biases(label[objects], predicted[objects], len(probability), spacing)
+    columns = (given, foretold, dice, expected, spread, own_confidence, confident, *biases.T)
     lines = zip(*(column[1 - len(probability) :].tolist() for column in columns), strict=True)
     scores = tuple(ClassScore(class_id, *line) for class_id, line in enumerate(lines, 1))
     present = given[1:] + foretold[1:] > 0
@@ -154,6 +161,7 @@ def score_case(label: Labels, probability: Floats, thresholds: Reals, spacing: S
         surprise=sums.surprise / sums.asked if sums.asked else 0.0,
         dice=float(dice[1:][present].mean()) if present.any() else float("nan"),
         classes=scores,
+        finest=None if spacing is None else float(min(spacing)),
     )
 
 

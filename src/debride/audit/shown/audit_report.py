@@ -39,6 +39,10 @@ KINDS = {
 }
 
 
+MOST_GROUPS = 10
+"""The chart of biases has so many groups at most that differ from the others."""
+
+
 def write_report(audit: Path, limit: int = 200) -> Path:
     """Write ``report.html`` into the folder of an audit from its tables and pictures, and return its path.
 
@@ -68,7 +72,8 @@ def render(audit: Path, limit: int = 200) -> str:
         predictions=described(about.get("predictions", {})),
         warnings=_warnings(about),
         suggestion=about.get("summary", {}).get("suggestion", ""),
-        charts=_charts(cases, findings, classes),
+        noise=about.get("summary", {}).get("noise") or [],
+        charts=_intervals(about.get("summary", {})) + _charts(cases, findings, classes),
         quality=_quality(scores),
         flagged=any(row.get("flagged") == "1" for row in cases),
         kinds={kind: KINDS.get(kind, "") for kind in dict.fromkeys(finding.kind for finding in findings)},
@@ -135,6 +140,30 @@ def _warnings(about: Mapping[str, Any]) -> list[str]:
         for value in (part.get("warning"), part.get("warnings")) if isinstance(part, Mapping) else ():
             warnings += [str(text) for text in ([value] if isinstance(value, str) else value or [])]
     return list(dict.fromkeys(warnings))
+
+
+def _intervals(totals: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Charts of what is known with an interval: the shares of wrong labels, and how outlines are biased."""
+    charts: list[dict[str, Any]] = []
+    keys = {"estimate": plots.COLOURS[0], "95 % interval": plots.COLOURS[5]}
+    shares = {"any kind": (totals.get("share_wrong"), *(totals.get("share_wrong_interval") or (None, None)))}
+    shares |= {str(kind): tuple(of_kind) for kind, of_kind in (totals.get("kind_shares") or {}).items()}
+    rows = [
+        (name, *(each and 100 * each for each in of_kind)) for name, of_kind in shares.items() if finite(of_kind[0]) is not None
+    ]
+    if rows:
+        title = "Labels that are wrong, by kind"
+        charts.append({"title": title, "svg": plots.intervals(title, rows, "% of the labels", signed=False), "keys": keys})
+    bias = totals.get("bias") or {}
+    rows = [(name, *of_class["mean"]) for name, of_class in bias.get("classes", {}).items() if of_class["mean"][0] is not None]
+    rows += [
+        (f"{group['class']}, {group['value']}", group["bias"], None, None) for group in bias.get("groups", [])[:MOST_GROUPS]
+    ]
+    if rows:
+        title = "Outlines against what networks see"
+        unit = f"labels lie in (−) or out (+), {bias['unit']}"
+        charts.append({"title": title, "svg": plots.intervals(title, rows, unit, signed=True), "keys": keys})
+    return charts
 
 
 def _charts(cases: Sequence[Mapping[str, str]], findings: Sequence[Finding], classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ WIDTH, HEIGHT = 420, 210
 LEFT, RIGHT, TOP, BOTTOM = 8, 8, 18, 38
 """Pixels of a chart and of its margins."""
 
+ROW, NAMES, LETTERS = 22, 150, 22
+"""Pixels of a line of intervals and of the names before them, and letters of a name that are shown."""
+
 
 def wrong(values: Sequence[float], flagged: Sequence[bool], bins: int = 20) -> Markup:
     """How many cases have which probability of a wrong label, in [0, 1], the flagged ones coloured."""
@@ -61,17 +64,53 @@ def displacement(values: Sequence[float], unit: str, bins: int = 20) -> Markup:
     return _bars("Displacement of boundaries", names, counts, colours, ticks, f"label reaches in (−) or out (+), {unit}")
 
 
+def intervals(title: str, rows: Sequence[tuple[str, float, float | None, float | None]], unit: str, signed: bool) -> Markup:
+    """A line for each (name, value, low, high): a point, and its interval where it has one, in a ``unit``.
+
+    The axis begins at 0, or, ``signed``, is as long to both sides of it. It reaches as far as the intervals do.
+    """
+    ends = [abs(each) for row in rows for each in row[1:] if each is not None]
+    reach = _round_up(max(ends, default=1.0), least=0.1)
+    low, high = (-reach, reach) if signed else (0.0, reach)
+    height, inner = TOP + ROW * len(rows) + BOTTOM, WIDTH - NAMES - 2 * RIGHT
+    bottom = height - BOTTOM
+
+    def at(value: float) -> float:
+        return NAMES + (min(max(value, low), high) - low) / (high - low) * inner
+
+    parts = [f'<line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="{TOP - 8}" y2="{bottom}"/>']
+    for place, (name, value, first, last) in enumerate(rows):
+        y = TOP + ROW * (place + 0.5)
+        between = "" if first is None or last is None else f" ({first:.3g} to {last:.3g})"
+        parts.append(f"<g><title>{escape(f'{name}: {value:.3g}{between} {unit}')}</title>")
+        shown = name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+        parts.append(f'<text x="{NAMES - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(shown)}</text>')
+        if first is not None and last is not None:
+            parts.append(
+                f'<rect x="{at(first):.1f}" y="{y - 2:.1f}" width="{max(at(last) - at(first), 1):.1f}" height="4" rx="2"'
+            )
+            parts.append(f' fill="{COLOURS[5]}"/>')
+        parts.append(f'<circle cx="{at(value):.1f}" cy="{y:.1f}" r="4" fill="{COLOURS[0]}"/></g>')
+    parts.append(f'<line x1="{NAMES}" x2="{WIDTH - 2 * RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+    for value in (low, 0.0, high) if signed else (low, high / 2, high):
+        sign = "−" if value < 0 else "+" if signed and value > 0 else ""
+        parts.append(f'<text x="{at(value):.1f}" y="{bottom + 15}" text-anchor="middle">{sign}{abs(value):g}</text>')
+    parts.append(f'<text x="{NAMES + inner / 2}" y="{height - 6}" text-anchor="middle">{escape(unit)}</text>')
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    return Markup(f'<svg {size} role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>')
+
+
 def _bin(value: float, low: float, high: float, bins: int) -> int:
     """The bin of a value; what lies outside goes into the first or the last."""
     return min(max(math.floor((value - low) / (high - low) * bins), 0), bins - 1)
 
 
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ... that is not below a length."""
-    if value <= 1:
-        return 1.0
-    power = 10 ** math.floor(math.log10(value))
-    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= value))
+def _round_up(value: float, least: float = 1.0) -> float:
+    """The next of 1, 2, 5, 10, 20, ... (or 0.1, 0.2, 0.5) that is not below a length, and at least ``least``."""
+    if value <= least:
+        return least
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
 
 
 def _bars(
