@@ -132,7 +132,7 @@ def answer(arguments: argparse.Namespace) -> int:
         if several:  # before the audit, whose report says that all is done
             _compare_raters(arguments, replace(dataset, cases=tuple(cases)), config)
         summary = audit_dataset(dataset, predicted, predictions, arguments.out, config, **how, merge=arguments.merge)
-    _say(arguments.dataset, arguments.out, summary)
+    _say(arguments.dataset, arguments.out, summary, arguments.without_predictions)
     share = summary["flagged"] / max(1, summary["cases"] - summary["trusted"])
     return int(arguments.fail_on is not None and share > arguments.fail_on)
 
@@ -251,7 +251,7 @@ def _say_progress(out: Path, progress: Any) -> None:
         print(f"Give the same command with --merge in place of --shard: it writes {out / 'report.html'}.")
 
 
-def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
+def _say(root: Path, out: Path, summary: dict[str, Any], without: bool) -> None:
     """What was found, and where to look."""
     share, low, high = (f"{100 * value:.1f}" for value in (summary["share_wrong"], *summary["share_wrong_interval"]))
     trusted = f" and {summary['trusted']} trusted ones" if summary["trusted"] else ""
@@ -268,6 +268,11 @@ def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
         print(f"  Warning: {line}")
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
         for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
-            print(f"  {unshielded(row['case'])}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}")
+            said = f"  {unshielded(row['case'])}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}"
+            print(said + (f"; {unshielded(row['doubts'])}" if row["doubts"] else ""))
+    if without:
+        print(f"The column doubts of {out / 'cases.csv'} says why. Look at the first cases in {out / 'report.html'}.")
+        print("There is nothing to repair by: audit with predictions, or let networks be trained, for findings with proposals.")
+        return
     print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
     print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 EXPLANATIONS: dict[str, tuple[str, ...]] = {
-    "missing": ("piece", "lacks", "lost", "small", "fewer"),
+    "missing": ("piece", "lacks", "lost", "small", "fewer", "wanting"),
     "extra": ("window", "rare", "added", "elsewhere", "large", "more"),
     "boundary": ("grow/u", "shrink/u", "size", "small", "large", "off-edge"),
     "ragged": ("ragged", "grow/u", "shrink/u", "wavy"),

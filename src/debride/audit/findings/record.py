@@ -45,6 +45,12 @@ class Record:
     flagged: frozenset[str]
     about: dict[str, Any] = field(repr=False)
 
+    @property
+    def proposes(self) -> bool:
+        """Whether it had predictions, without which nothing is proposed."""
+        predictions = self.about.get("predictions")
+        return not isinstance(predictions, dict) or predictions.get("source") != "none"
+
     def by_case(self) -> dict[str, list[Finding]]:
         """The findings of each case that has any."""
         cases: dict[str, list[Finding]] = {}

@@ -23,6 +23,9 @@ Cells = npt.NDArray[np.uint8]
 VOTERS = 7
 """Labels that vote on what is expected of another."""
 
+SHARPNESS = 8.0
+"""By how much the logarithm of a voter's weight grows with the correlation of the images."""
+
 SAME = 0.9995
 """Correlation of two coarse pictures of images from which they are taken for the same image."""
 
@@ -59,7 +62,7 @@ def neighbours(prints: npt.NDArray[np.int8], image: Rows) -> Neighbours:
 def votes(near: Neighbours, cells: Cells, classes: int, of: Rows) -> Singles:
     """The shares (n, K, cells) of the neighbours' labels that have each class in each cell, for some cases ``of`` (n,) all
     labels' coarse pictures (N, cells). More similar neighbours weigh more. All 0 where none says anything."""
-    rows, weight = near.rows[of], np.exp(8 * np.clip(near.similar[of], -1, 1)) * np.isfinite(near.similar[of])
+    rows, weight = near.rows[of], _weights(near, of)
     shares = np.zeros((len(of), classes, cells.shape[1]), np.float32)
     for voter in range(rows.shape[1]):
         said = cells[rows[:, voter]]
@@ -68,6 +71,14 @@ def votes(near: Neighbours, cells: Cells, classes: int, of: Rows) -> Singles:
     total = shares.sum(axis=1, keepdims=True)
     np.divide(shares, total, out=shares, where=total > 0)
     return shares
+
+
+def having(near: Neighbours, has: npt.NDArray[np.bool_], counted: npt.NDArray[np.bool_]) -> Doubles:
+    """The share (N, F) of the neighbours that have something, of those in which it is counted (N, F); as if one of two more
+    had it."""
+    weight = _weights(near, np.arange(len(near.rows)))[:, :, None] * counted[near.rows]
+    share: Doubles = ((weight * has[near.rows]).sum(axis=1) + 0.1) / (weight.sum(axis=1) + 0.2)
+    return share
 
 
 def against_votes(cells: Cells, shares: Singles, grid: tuple[int, ...], drawn: npt.NDArray[np.bool_]) -> dict[str, Doubles]:
@@ -132,6 +143,14 @@ def surrounded(has: npt.NDArray[np.bool_], grid: tuple[int, ...]) -> npt.NDArray
     for offset in product((0, 1, 2), repeat=len(grid)):
         found |= wide[(slice(None), *(slice(by, by + size) for by, size in zip(offset, grid, strict=True)))]
     return found.reshape(has.shape)
+
+
+def _weights(near: Neighbours, of: Rows) -> Doubles:
+    """How much the neighbours (n, V) of some cases (n,) weigh: the more similar the more, together 1, or 0 where none is."""
+    weight: Doubles = np.exp(SHARPNESS * np.clip(near.similar[of], -1, 1).astype(np.float64)) * np.isfinite(near.similar[of])
+    total = weight.sum(axis=1, keepdims=True)
+    weight /= np.where(total > 0, total, 1.0)
+    return weight
 
 
 def _dice(given: Singles, shares: Singles) -> Singles:

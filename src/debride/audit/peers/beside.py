@@ -93,7 +93,9 @@ def compare(cases: Sequence[Case], classes: int, sights: Sequence[Sight], plante
     image = np.array([images[image_id(case)] for case in cases], np.intp)
     near = alike.neighbours(np.stack([unpacked(sight.fingerprint, np.int8) for sight in sights]), image)
     as_row = _copied(rows, own, image, near)
+    nearby = alike.having(near, has[: len(cases)], drawn)[own]
     entries = {
+        "wanting": _most(-np.log(1 - nearby), absent),
         "lacks": _most(-np.log((of - having + 0.5) / (of + 1)), absent),
         "rare": _most(-np.log((having + 0.5) / (of + 1)), present),
         "small": _most(-deviation, present),

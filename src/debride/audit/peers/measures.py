@@ -50,10 +50,10 @@ class Measured:
 
     ``voxels`` (K - 1); ``pieces`` (K - 1), its components but for specks; ``gaps`` (K - 1), slices of a volume without the
     class between such that have it; ``jump``, the largest change of an object from one slice to the next in lengths of the
-    object, between the slice ``jump_at`` and the next with it; ``cells``, the class in the middle of each of ``CELLS``, in base 64;
-    ``mirrored``, how much stronger the image's edges are along the outline if the label is turned as ``turn`` says, as a
-    logarithm; ``off_edge`` in [0, 1], how much weaker they are there than the strongest nearby; ``ragged``, in 2D, as in the
-    evidence.
+    object, between the slice ``jump_at`` and the next with it; ``cells``, the class in the middle of each of ``CELLS``, in
+    base 64; ``mirrored``, how much stronger the image's edges are along the outline if the label is turned as ``turn`` says,
+    as a logarithm; ``off_edge`` in [0, 1], how much weaker they are there than the strongest nearby; ``ragged``, in 2D, as in
+    the evidence.
     """
 
     voxels: tuple[int, ...]

@@ -82,6 +82,32 @@ def shares(has: Flags, counted: Flags, peers: Peers) -> tuple[Doubles, Doubles]:
     return having, of
 
 
+def reached(values: Doubles, counted: Flags, peers: Peers) -> Doubles:
+    """How many peers of each case but itself, of those that are counted, have at least its value (N, F)."""
+    found = np.zeros(values.shape)
+    for number, members in enumerate(peers.members):
+        own = np.flatnonzero(peers.group == number)
+        itself = np.isin(own, members)
+        for column in range(values.shape[1]):
+            theirs = np.sort(values[members[counted[members, column]], column])
+            below = np.searchsorted(theirs, values[own, column], "left")
+            found[own, column] = len(theirs) - below - (itself & counted[own, column])
+    return found
+
+
+def ranges(values: Doubles, peers: Peers) -> tuple[Doubles, Doubles]:
+    """The values (N, F) between which nine tenths of those of a case's peers lie; NaN is no value."""
+    low, high = np.full(values.shape, np.nan), np.full(values.shape, np.nan)
+    for number, members in enumerate(peers.members):
+        own = np.flatnonzero(peers.group == number)
+        for column in range(values.shape[1]):
+            theirs = values[members, column]
+            theirs = theirs[~np.isnan(theirs)]
+            if theirs.size:
+                low[own, column], high[own, column] = np.quantile(theirs, [0.05, 0.95])
+    return low, high
+
+
 def _middle(values: Doubles) -> tuple[Doubles, Doubles]:
     """The median (n,) and the deviation (n,) of rows of values (n, m), NaN left out."""
     median = np.nanmedian(values, axis=1)

@@ -36,7 +36,7 @@ from debride.execute.work import Do
 from debride.files import write_text
 from debride.folders import new_folder
 from debride.settings import check_bounds
-from debride.types import IGNORE, Case, Dataset, Geometry
+from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 
 LEAST_CASES, LEAST_SHARE = 5, 0.02
 """A class that fewer cases have, or a smaller share of them, is rare."""
@@ -73,6 +73,9 @@ def repair(
     check_bounds(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_record(audit)
+    if not record.proposes:
+        problem = "is an audit without predictions: it proposes nothing that could be applied"
+        raise DataError(audit, problem, "Correct the labels that it doubts by hand, or audit with predictions.")
     verdicts = judge(record, accept)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
     check_belongs(record, dataset, {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted, jobs)
