@@ -217,7 +217,7 @@ def test_the_label_of_another_case_is_named() -> None:
     looked.sights[3] = replace(looked.sights[3], measured=looked.sights[7].measured)
     assert "same label as c7, whose image is another" in looked.doubts()[3]
     assert "same label as c3, whose image is another" in looked.doubts()[7]
-    assert list(np.flatnonzero(looked.entry("copied"))) == [3, 7]
+    assert list(np.flatnonzero(looked.entry("copied"))) == [3]  # of two the one that fits less
 
 
 # ---------------------------------------------------------------- doubts in words

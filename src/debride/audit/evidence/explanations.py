@@ -14,7 +14,7 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
     "shift": ("shift", "moved", "off-edge"),
     "gap": ("gap", "gaps", "jump"),
     "stray": ("stray", "gaps", "jump"),
-    "other": ("copied", "unlike", "off-edge"),
+    "other": ("piece", "shift", "copied", "unlike", "off-edge"),
     "any": ("self-confidence", "unlike"),
 }
 """The entries of the evidence that speak of each kind of error; "/u": divided by the root of the uncertainty, with which a

@@ -108,11 +108,12 @@ def compare(cases: Sequence[Case], classes: int, sights: Sequence[Sight], plante
         "off-edge": unusual[:, 2],
         "wavy": unusual[:, 3],
         "elsewhere": _elsewhere(cells, own, peers, classes, len(cases)),
-        "copied": (as_row >= 0).astype(np.float64),
         **_voted(cells, own, near, classes, drawn),
     }
     turn = entries.pop("turn")
-    entries["unlike"] = np.maximum(entries["unlike"], _same(cells, own, near, classes))
+    unlike = entries["unlike"]
+    entries["copied"] = ((as_row >= 0) & (unlike > unlike[as_row])).astype(np.float64)  # of two the one that fits less
+    entries["unlike"] = np.maximum(unlike, _same(cells, own, near, classes))
     entries = {name: np.nan_to_num(values) for name, values in entries.items()}
     return Beside(own, peers, drawn, volume, in_mm, deviation, having, of, cells, near, as_row, turn, unusual[:, 1], entries)
 
