@@ -233,8 +233,9 @@ def _names(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
 
 def _lead(value: Mapping[str, float], drawn: Mapping[str, Numbers], other: str) -> str:
     """By how much debride is better than another ranking, and the 95 % interval of that."""
-    low, high = np.nanquantile(drawn[OURS] - drawn[other], [0.025, 0.975])
-    return f"{value[OURS] - value[other]:+.2f} ({low:+.2f} to {high:+.2f})"
+    limits = np.nanquantile(drawn[OURS] - drawn[other], [0.025, 0.975])
+    lead, low, high = (f"{round(number, 2) + 0.0:+.2f}" for number in (value[OURS] - value[other], *limits))
+    return f"{lead} ({low} to {high})"
 
 
 def _mark(lead: Numbers) -> str:
