@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ def test_decisions_overrule(audited: Audited, debride: Command, tmp_path: Path) 
     assert (tmp_path / "rest" / "masks" / f"{chosen}.png").read_bytes() == audited.before[f"masks/{chosen}.png"]
 
 
+def test_one_large_finding_a_case(audited: Audited, debride: Command, tmp_path: Path) -> None:
+    words = ["repair", audited.data, audited.audit, "--out", tmp_path / "f", "--accept", "all", "--but", "boundary"]
+    answer = debride(*words, "--one-per-case", "--voxels", 20, "--distance", 3, "--allow-removal")
+    assert answer.code == 0, answer.err
+    lines = [json.loads(line) for line in (tmp_path / "f" / "repairs.jsonl").read_text().splitlines()]
+    applied = [line["case"] for line in lines if line["status"] == "applied"]
+    assert applied and len(applied) == len(set(applied))
+    for line in lines:
+        if line["status"] == "applied":
+            assert line["kind"] != "boundary" and line["voxels"] >= 20 and line["distance"] >= 3
+
+
 def test_repair_refusals(audited: Audited, debride: Command, tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("case,number,decision\nnobody,1,accept\n")
 
@@ -72,6 +85,9 @@ def test_repair_refusals(audited: Audited, debride: Command, tmp_path: Path) -> 
     refused(repair(audited.data, audited.audit, "--accept", "mising"), "Did you mean missing?")
     refused(repair(audited.data, audited.audit, "--accept", "all", "--class", "square"), "--class")
     refused(repair(audited.data, audited.audit, "--accept", "all", "--confidence", 2), "--confidence")
+    refused(repair(audited.data, audited.audit, "--accept", "all", "--volume", 1), "--volume", "Give --voxels")
+    refused(repair(audited.data, audited.audit, "--accept", "swap", "--but", "swap"), "--but")
+    refused(repair(audited.data, audited.audit, "--one-per-case"), "--one-per-case restricts")
     refused(repair(audited.data, audited.audit, "--decisions", tmp_path / "d.csv"), "nobody")
     refused(repair(audited.data, audited.root / "probability", "--accept", "all"), "no audit.json")
     refused(repair(audited.data, "--reverse"), "")

@@ -92,6 +92,14 @@ def check_consistent(
         assert 0 <= finding.severity <= 1 and 0 <= finding.confidence <= 1
         expected = len(places) * math.prod(spacing) / 1000 if spacing and len(spacing) == 3 else None
         assert finding.volume == (None if expected is None else pytest.approx(expected))
+        area = len(places) * math.prod(spacing) if spacing and len(spacing) == 2 else None
+        assert finding.area == (None if area is None else pytest.approx(area))
+        assert finding.unit == ("mm" if spacing else "px")
+        assert finding.distance is not None and finding.distance > 0
+        if finding.kind == "shift":
+            assert finding.distance == finding.displacement
+        elif finding.kind == "boundary":
+            assert finding.displacement is not None and finding.distance <= abs(finding.displacement) + 1e-6
         assert json.loads(json.dumps(asdict(finding)))["number"] == finding.number
 
 
@@ -114,12 +122,12 @@ def test_confidence_is_wrongness_times_margin() -> None:
 
 
 def test_evidence_of_another_kind_takes_the_root_of_its_odds() -> None:
-    findings, _, _ = found(local_errors(), right_label(), odds={"missing": 2.0, "extra": 0.0, "boundary": -1.0, "any": 1.0})
+    findings, _, _ = found(local_errors(), right_label(), odds={"missing": 2.0, "extra": 1.0, "boundary": 0.0, "any": 1.0})
     by_kind = {finding.kind: finding.confidence for finding in findings}
     assert [finding.kind for finding in findings] == ["missing", "extra", "boundary"]
     assert by_kind["missing"] == pytest.approx(0.8 * (0.9 - 0.1 / 3))
-    assert by_kind["extra"] == pytest.approx(by_kind["missing"] * math.exp(-1))
-    assert by_kind["boundary"] == pytest.approx(by_kind["missing"] * math.exp(-1.5))
+    assert by_kind["extra"] == pytest.approx(by_kind["missing"] * math.exp(-0.5))
+    assert by_kind["boundary"] == pytest.approx(by_kind["missing"] * math.exp(-1))
 
 
 def test_a_kind_without_odds_is_not_held_against_a_piece() -> None:
@@ -129,13 +137,20 @@ def test_a_kind_without_odds_is_not_held_against_a_piece() -> None:
 
 
 def test_unsure_findings_are_left_out_of_the_map_too() -> None:
-    odds = {"missing": 2.0, "extra": 0.0, "boundary": -1.0}
+    odds = {"missing": 2.0, "extra": 1.0, "boundary": 0.0}
     every, numbers, _ = found(local_errors(), right_label(), odds=odds)
     for keep in range(4):
         least = (0.99, *(finding.confidence for finding in every))[keep]
         findings, part, _ = found(local_errors(), right_label(), odds=odds, least=least)
         assert [(each.kind, each.voxels) for each in findings] == [(each.kind, each.voxels) for each in every[:keep]]
         np.testing.assert_array_equal(part, np.where(numbers <= keep, numbers, 0))
+
+
+def test_what_is_far_less_sure_than_the_surest_is_left_out() -> None:
+    """exp(-1.05) is more than a third, exp(-1.15) less."""
+    for boundary, kinds in ((-0.1, ["missing", "extra", "boundary"]), (-0.3, ["missing", "extra"])):
+        odds = {"missing": 2.0, "extra": 1.0, "boundary": boundary}
+        assert [finding.kind for finding in found(local_errors(), right_label(), odds=odds)[0]] == kinds
 
 
 def test_the_numbers_of_the_pieces_are_put_in_order_of_confidence() -> None:

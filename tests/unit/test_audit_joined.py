@@ -121,7 +121,7 @@ def test_an_outline_that_wanders_out_and_in_is_one_mistake() -> None:
 def test_far_out_on_one_side_and_a_little_in_on_another_are_two_mistakes() -> None:
     truth, label = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint8)
     truth[20:50, 10:70], label[12:50, 10:70] = 1, 1
-    label[46:50, 30:45] = 0
+    label[46:50, 21:50] = 0
     found = mistakes(label, truth)[1]
     assert [(piece.kind, piece.displacement) for piece in found] == [("boundary", 8.0), ("boundary", -4.0)]
     label[46:50, 10:70] = 0  # half as much as too far out
@@ -134,6 +134,26 @@ def test_outlines_of_two_objects_are_two_mistakes() -> None:
     found = mistakes(label, truth)[1]
     assert [piece.kind for piece in found] == ["boundary", "boundary"]
     assert [(piece.displacement or 0) > 0 for piece in sorted(found, key=lambda piece: piece.box)] == [True, False]
+
+
+def test_outlines_of_touching_objects_that_lie_to_the_same_side_are_one_mistake() -> None:
+    truth, label = np.zeros((40, 80), np.uint8), np.zeros((40, 80), np.uint8)
+    truth[12:28, 10:40], truth[12:28, 40:70] = 1, 2
+    label[7:33, 10:40], label[7:33, 40:70] = 1, 2
+    _, (piece,) = mistakes(label, truth)
+    assert (piece.kind, piece.displacement) == ("boundary", 5.0) and 4 < piece.distance < 5
+    label[7:33, 40:70] = truth[7:33, 40:70]
+    label[12:18, 42:70] = 0
+    assert [piece.displacement for piece in mistakes(label, truth)[1]] == [5.0, -6.0]
+
+
+def test_a_small_stretch_counts_where_it_lies_far_off() -> None:
+    truth = np.zeros((200, 200), np.uint8)
+    truth[20:180, 20:180] = 1
+    for far, count in ((5, 0), (6, 1)):
+        label = truth.copy()
+        label[100:110, 180 : 180 + far] = 1
+        assert len(mistakes(label, truth)[1]) == count
 
 
 def test_a_few_voxels_at_a_rim_are_no_mistake() -> None:

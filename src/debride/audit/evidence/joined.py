@@ -1,14 +1,14 @@
 """Which pieces of disagreement are one mistake, as a person would count it, and which are too small to be one.
 
 Joined are: gaps, and strays, of one class, and those in the same slices; swaps of the same two classes; missing objects, and
-extra ones, of one class that lie ``NEAR`` each other, or that are missing with their whole class; and boundaries of one class
-along one object that lie to the same side. Where about as much of an outline lies too far out as too far in (``ONE_SIDED``),
-as of one that wanders, both are one.
+extra ones, of one class that lie ``NEAR`` each other, or that are missing with their whole class; and boundaries that lie to
+the same side, along one object or ``NEAR`` each other. Where about as much of an outline lies too far out as too far in
+(``ONE_SIDED``), as of one that wanders, both are one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -29,11 +29,12 @@ NEAR = 3.0
 ONE_SIDED = 0.25
 """Boundaries on the two sides of an object's outline are two mistakes if one has less than this share of the other's voxels."""
 
-LEAST_SHARE = 0.02
-"""A boundary, or an object that is thin, is no mistake where it has a smaller share than this of its class's voxels."""
+LEAST_DEPTH, DEEP = 1.5, 4.0
+"""Tolerances that the deepest place of a boundary lies off at least, and from which on it is a mistake however small."""
 
-LEAST_DEPTH = 1.5
-"""Tolerances that a boundary reaches at its deepest, and an object at its thickest, or else it counts as thin."""
+LEAST_SHARE, LEAST_OBJECT = 0.05, 0.02
+"""Share of its class's voxels that a boundary has at least, unless it is deep; and an object, unless it is thicker than two
+tolerances."""
 
 
 class Raw(NamedTuple):
@@ -67,9 +68,10 @@ class _Groups:
 
     def join(self, pieces: Iterable[int]) -> None:
         """Joins some pieces, if any."""
-        firsts = [self.first(piece) for piece in pieces]
+        firsts = {self.first(piece) for piece in pieces}
+        lowest = min(firsts, default=0)
         for each in firsts:
-            self._of[each] = min(firsts)
+            self._of[each] = lowest
 
 
 def joined(
@@ -91,8 +93,7 @@ def joined(
         elif len(same) > 1:
             for near in _near(numbers, same, pieces):
                 groups.join(near)
-    for same in _by(pieces, ("boundary",), lambda piece: piece.class_id):
-        _join_outlines(groups, same, pieces, numbers, given, proposed)
+    _join_outlines(groups, pieces, numbers, given, proposed)
     return _numbered(groups, pieces, numbers, given, proposed, units, tolerance)
 
 
@@ -123,32 +124,46 @@ def _near(numbers: Numbers, those: Sequence[int], pieces: Sequence[Raw]) -> Iter
     away = ~chosen[part]
     close = edt.edt(np.ascontiguousarray(away).view(np.uint8)) <= NEAR / 2
     clusters = components_of(close.view(np.uint8))
-    found: dict[int, set[int]] = defaultdict(set)
-    for cluster, number in zip(clusters[~away].tolist(), part[~away].tolist(), strict=True):
-        found[cluster].add(number - 1)
-    return (sorted(each) for each in found.values())
+    pairs = np.unique(clusters[~away].astype(np.int64) << 16 | part[~away])
+    found: dict[int, list[int]] = defaultdict(list)
+    for pair in pairs.tolist():
+        found[pair >> 16].append((pair & 0xFFFF) - 1)
+    yield from found.values()
 
 
-def _join_outlines(
-    groups: _Groups, those: Sequence[int], pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label
-) -> None:
-    """Joins boundaries of one class along one object that lie to the same side, and to both sides where there is as much."""
-    if len(those) < 2:
-        return
+def _join_outlines(groups: _Groups, pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label) -> None:
+    """Joins boundaries on one side that lie along one object or near each other, and both sides where they are as large."""
+    outer = {at: piece.given > 0 for at, piece in enumerate(pieces) if piece.kind == "boundary"}
+    along: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for same in _by(pieces, ("boundary",), lambda piece: piece.class_id):
+        for at, number in zip(same, _objects(same, pieces, numbers, given, proposed), strict=True):
+            along[pieces[at].class_id, number].append(at)
+    sides = [[at for at, out in outer.items() if out is side] for side in (True, False)]
+    for those in along.values():
+        for side in (True, False):
+            groups.join(at for at in those if outer[at] is side)
+    for those in sides:
+        for near in _near(numbers, those, pieces) if len(those) > 1 else ():
+            groups.join(near)
+    voxels: Counter[int] = Counter()
+    for at in outer:
+        voxels[groups.first(at)] += pieces[at].voxels
+    for those in along.values():
+        firsts = {groups.first(at) for at in those}
+        sizes = [voxels[first] for first in firsts]
+        if min(sizes) >= ONE_SIDED * max(sizes):
+            groups.join(firsts)
+            voxels[min(firsts)] = sum(sizes)
+
+
+def _objects(those: Sequence[int], pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label) -> Iterator[int]:
+    """For each boundary of one class the number of the object, in label and prediction together, that it is part of."""
     value = pieces[those[0]].class_id
     box = box_of(((given == value) | (proposed == value)).view(np.uint8))
     objects = components_of(((given[box] == value) | (proposed[box] == value)).view(np.uint8))
-    along: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for at in those:
         own = tuple(slice(axis.start - a.start, axis.stop - a.start) for axis, a in zip(pieces[at].box, box, strict=True))
-        number = objects[own][numbers[pieces[at].box] == at + 1][0]
-        along[int(number)][pieces[at].given == 0].append(at)
-    for outer, inner in along.values():
-        groups.join(outer)
-        groups.join(inner)
-        sizes = [sum(pieces[at].voxels for at in side) for side in (outer, inner)]
-        if min(sizes) >= ONE_SIDED * max(sizes):
-            groups.join((*outer, *inner))
+        yield int(objects[own][numbers[pieces[at].box] == at + 1][0])
 
 
 def _numbered(
@@ -183,12 +198,12 @@ def _counts(
     tolerance: float,
 ) -> bool:
     """Whether joined pieces are large enough to be a mistake."""
-    size = sum(pieces[at].voxels for at in those)
-    large = size >= LEAST_SHARE * max(1, sizes[pieces[those[0]].class_id])
-    limit = LEAST_DEPTH * tolerance * units.min()
+    share = sum(pieces[at].voxels for at in those) / max(1, int(sizes[pieces[those[0]].class_id]))
+    limit = float(tolerance * units.min())
     if pieces[those[0]].kind == "boundary":
-        return bool(large) and max(abs(pieces[at].depth) for at in those) >= limit
-    if large or pieces[those[0]].kind in ("gap", "stray"):
+        depth = max(abs(pieces[at].depth) for at in those)
+        return depth >= (LEAST_DEPTH if share >= LEAST_SHARE else DEEP) * limit
+    if share >= LEAST_OBJECT or pieces[those[0]].kind in ("gap", "stray"):
         return True
     return any(_thickness(numbers, at + 1, pieces[at].box, units) >= limit for at in those)
 
