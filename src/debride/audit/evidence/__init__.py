@@ -1,7 +1,8 @@
 """What a prediction says against a label, as arrays and numbers. Nothing here reads a file.
 
-``pieces`` are where both disagree, ``gains`` say how much likelier other labels would be, ``whole`` looks for one mistake that
-explains a whole label, ``scores`` are label quality scores, and ``ranking`` makes a probability of it all.
+``pieces`` are where both disagree, ``joined`` says which of them are one mistake, and ``measured`` how large it is. ``gains``
+say how much likelier other labels would be, ``whole`` looks for one mistake that explains a whole label, ``scores`` are label
+quality scores, and ``ranking`` makes a probability of it all.
 """
 
 from debride.audit.evidence.gains import Evidence, thin

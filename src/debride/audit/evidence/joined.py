@@ -79,7 +79,8 @@ def joined(
 ) -> npt.NDArray[np.uint16]:
     """For each number 0, 1, ... of ``pieces`` in a map (*S) the number of the mistake that it is part of, 0 if of none.
 
-    Mistakes are numbered as the first of their pieces are. Lengths are in units of the finest spacing.
+    Mistakes are numbered in the order of their first pieces. ``units`` are the spacing along each axis, ``tolerance`` is in the
+    finest of them.
     """
     groups = _Groups(len(pieces))
     for kind in ("gap", "stray"):
