@@ -205,7 +205,7 @@ def test_refusals(audited: Audited, debride: Command, tmp_path: Path) -> None:
     refused(audit("--folds", 1), "--folds")
     refused(audit("--folds", 16), "of 15 patient")
     refused(audit("--config", tmp_path / "none.yaml"), "none.yaml")
-    refused(audit("--predictions", maps, data=build_npz(tmp_path / "classes")), "classification")
+    refused(audit("--predictions", maps, data=build_npz(tmp_path / "classes")), "predictions.csv")
     assert audit("--predictions", maps, "--run", maps).code == 2
     assert audit("--predictions", maps, "--consensus", "mean").code == 2
     assert not (tmp_path / "a" / "audit.json").exists()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import class_selection, class_step_cost
+from benchmarks.audit import classes as audit_classes
 from tests.datasets import build_npz
 
 from debride.methods import METHODS
@@ -206,3 +207,19 @@ def test_table_has_medians_ratios_of_rounds_and_shares_of_sums() -> None:
     assert lines[0] == "| ce | 2.0 | 1.00 | 0.33 | 20.0% | 50.0% | 10.0% | 20.0% | - |"
     assert lines[1] == "| unicon | 8.0 | 3.00 | 1.00 | 20.0% | 60.0% | 10.0% | 10.0% | 1.500 |"
     assert lines[2] == "| dcd, head | 9.0 | 5.00 | 2.50 | 20.0% | 70.0% | 10.0% | 0.0% | 1.500 |"
+
+
+def test_the_benchmark_of_audits_counts_what_it_says() -> None:
+    """On predictions whose errors are known; the table has a line for each noise, with means over the seeds."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 150)
+    given = np.where(rng.random(150) < 0.2, (true + 1) % 3, true)
+    logits = 6 * np.eye(3)[true] + rng.normal(size=(150, 3))
+    probability = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    row = audit_classes.measured(probability, given, true, range(150), 0)
+    assert row["wrong"] == np.mean(given != true) and row["cases"] == 150
+    assert row["interval"][0] <= row["wrong"] <= row["interval"][1]
+    assert len(row["average_precision"]) == 6 and min(row["average_precision"].values()) > 0.9
+    about = {"set": "toy", "noise": "asymmetric", "share": 0.2}
+    lines = audit_classes.table([{**about, "seed": seed, **row} for seed in (0, 1)]).splitlines()
+    assert len(lines) == 3 and "(2 of 2)" in lines[2] and f"{row['accuracy']:.2f}" in lines[2]

@@ -237,17 +237,6 @@ def test_check_counts_cases_and_classes(debride: Command, tmp_path: Path) -> Non
     )
 
 
-@pytest.mark.parametrize(
-    "words", [["audit", "DATA"], ["repair", "DATA", "AUDIT"], ["repair", "DATA", "AUDIT", "--accept", "all"]]
-)
-def test_labels_of_classes_are_neither_audited_nor_repaired(debride: Command, tmp_path: Path, words: list[str]) -> None:
-    """Which is said before it is asked what to accept."""
-    file = build_npz(tmp_path / "data", n=24) / "small.npz"
-    answer = debride(*(file if word == "DATA" else word for word in words), "--out", tmp_path / "out")
-    assert answer.code == 2 and f"{file}: is for classification; audit and repair are for segmentation" in answer.err
-    assert not (tmp_path / "out").exists()
-
-
 def test_classes_were_never_repaired(debride: Command, tmp_path: Path) -> None:
     data = build_npz(tmp_path / "data", n=24)
     for path in (data, data / "small.npz"):

@@ -11,7 +11,9 @@ from debride.audit.tasks import TASKS as AUDITED
 from debride.audit.tasks import refuse_task
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.cli import main
+from debride.cli.audit import AUDITS
 from debride.cli.corrupt import CORRUPTIONS
+from debride.cli.repair import REPAIRS
 from debride.data.augmentation import AUGMENTATIONS
 from debride.data.label_kinds import LABEL_KINDS
 from debride.data.open import open_dataset
@@ -25,12 +27,12 @@ def test_every_table_knows_every_task() -> None:
     for table in (LABEL_KINDS, EVALUATIONS, CELL_KINDS, CORRUPTIONS):
         assert set(table) == set(TASKS)
     assert {name: task.augmentation for name, task in TASKS.items()} == AUGMENTATIONS
-    assert set(TASKS) >= AUDITED
+    assert set(TASKS) == AUDITED == set(AUDITS) == set(REPAIRS)
 
 
 def test_audits_say_what_they_are_for() -> None:
     refuse_task("segmentation", "a data set")
-    with pytest.raises(DataError, match=r"^a run: is for classification; audit and repair are for segmentation"):
+    with pytest.raises(DataError, match=r"^a run: is for classification, not for segmentation"):
         refuse_task("classification", "a run")
 
 

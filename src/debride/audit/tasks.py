@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from debride.types import DataError
 
-TASKS = frozenset({"segmentation"})
+TASKS = frozenset({"segmentation", "classification"})
 """The tasks whose labels can be audited and repaired."""
 
+_KINDS = {"segmentation": "images and masks", "classification": "images with one class each"}
 
-def refuse_task(task: str, where: object) -> None:
-    """Raises DataError, naming ``where``, for what is for another task than audits are."""
-    if task not in TASKS:
-        able = " and ".join(sorted(TASKS))
-        raise DataError(where, f"is for {task}; audit and repair are for {able}", "Give images and masks, and runs on them.")
+
+def refuse_task(task: str, where: object, wanted: str = "segmentation") -> None:
+    """Raises DataError, naming ``where``, for what is for another task than the one that is ``wanted``."""
+    if task != wanted:
+        raise DataError(where, f"is for {task}, not for {wanted}", f"Give {_KINDS[wanted]}, and runs on them.")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from debride.audit import AuditConfig
+from debride.cli.audit_classes import audit_classes_verb
 from debride.cli.config_file import read_config
-from debride.cli.dataset_options import add_dataset_options, open_masks
+from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, given_settings, trust_of
 from debride.escapes import unshielded
 from debride.settings import from_mapping
@@ -41,7 +42,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="masks or probability maps by case (NIfTI, PNG, npy, npz), or nnU-Net's folder of a cross-validation",
+        help="masks or probability maps by case (NIfTI, PNG, npy, npz), or nnU-Net's folder; of classes a csv, npz or npy file",
     )
     source.add_argument(
         "--without-predictions",
@@ -105,13 +106,18 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Audits a data set, and says what was found; 1 if more cases are flagged than ``--fail-on`` allows."""
+    if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
+        raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
+    dataset = open_from(arguments)
+    return AUDITS[dataset.task](dataset, arguments)
+
+
+def _audit_masks(dataset: Dataset, arguments: argparse.Namespace) -> int:
+    """Audits masks."""
     from debride.audit.audit_folder import Part, check_output, held
     from debride.audit.passes import audit_dataset, audit_part
     from debride.data.rater_choice import image_id
 
-    if arguments.fail_on is not None and not 0 <= arguments.fail_on <= 1:
-        raise DataError("--fail-on", f"is {arguments.fail_on}", "Give a share of the cases from 0 to 1.")
-    dataset = open_masks(arguments)
     config = AuditConfig(**given_settings(arguments, AuditConfig))
     cases = [case for case in dataset.of(*arguments.splits) if case.label is not None]
     if not cases:
@@ -276,3 +282,7 @@ def _say(root: Path, out: Path, summary: dict[str, Any], without: bool) -> None:
         return
     print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
     print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")
+
+
+AUDITS = {"segmentation": _audit_masks, "classification": audit_classes_verb}
+"""How labels are audited, by task."""

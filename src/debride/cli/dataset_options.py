@@ -56,15 +56,6 @@ def open_from(arguments: argparse.Namespace) -> Dataset:
     return open_dataset(arguments.dataset, jobs=getattr(arguments, "jobs", 1), **dataset_options(arguments))
 
 
-def open_masks(arguments: argparse.Namespace) -> Dataset:
-    """The data set that the arguments name, which must be one that can be audited."""
-    from debride.audit.tasks import refuse_task
-
-    dataset = open_from(arguments)
-    refuse_task(dataset.task, dataset.root)
-    return dataset
-
-
 def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of ``open_dataset`` that the options give; kinds of files that they name are read from now on.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from debride.cli.dataset_options import add_dataset_options, open_masks
-from debride.cli.options import Verbs, add_jobs
+from debride.cli.dataset_options import add_dataset_options, dataset_options
+from debride.cli.options import Verbs, add_jobs, flag
 from debride.progress import track
 from debride.types import DataError
+
+if TYPE_CHECKING:
+    from debride.types import Dataset
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -24,7 +27,9 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("audit", type=Path, nargs="?", metavar="AUDIT", help="what `debride audit` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DATASET2", help="a new folder")
     parser.add_argument("--reverse", action="store_true", help="write the labels that the data set had before its repair")
-    parser.add_argument("--accept", nargs="+", default=[], metavar="KIND", help="all, or kinds: missing extra boundary ...")
+    parser.add_argument(
+        "--accept", nargs="+", default=[], metavar="KIND", help="all, or kinds: missing extra boundary ...; of classes relabel"
+    )
     parser.add_argument("--but", nargs="+", default=[], metavar="KIND", help="kinds that --accept all leaves out")
     parser.add_argument("--class", nargs="+", default=[], dest="only", metavar="NAME", help="only findings of these classes")
     parser.add_argument("--confidence", type=float, default=0.0, metavar="X", help="only findings at least as sure, 0 to 1")
@@ -49,11 +54,23 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
-    from debride.audit.repair import parse_acceptance, repair, reverse
-
     if arguments.reverse:
         if arguments.audit is not None or arguments.accept or arguments.decisions:
             raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
+    elif arguments.audit is None:
+        raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
+    from debride.data.open import open_dataset
+
+    options = dataset_options(arguments)
+    dataset = open_dataset(arguments.dataset, labels=not arguments.reverse, jobs=arguments.jobs, **options)
+    return REPAIRS[dataset.task](dataset, arguments)
+
+
+def _repair_masks(dataset: Dataset, arguments: argparse.Namespace) -> int:
+    """Repairs masks, or brings the given ones back."""
+    from debride.audit.repair import parse_acceptance, repair, reverse
+
+    if arguments.reverse:
         with track("restoring", None) as show:
             counts = reverse(
                 arguments.dataset,
@@ -64,9 +81,6 @@ def answer(arguments: argparse.Namespace) -> int:
             )
         print(f"{arguments.out}: {', '.join(f'{value} {name}' for name, value in counts.items())}")
         return 0
-    if arguments.audit is None:
-        raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
-    dataset = open_masks(arguments)
     accept = parse_acceptance(
         arguments.accept,
         dataset.classes,
@@ -92,6 +106,42 @@ def answer(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _repair_classes(dataset: Dataset, arguments: argparse.Namespace) -> int:
+    """Repairs classes, or brings the given ones back."""
+    from debride.audit.wrong_classes.class_repair import parse_class_acceptance, repair_classes, reverse_classes
+
+    for name in ("but", "severity", "volume", "voxels", "distance", "one_per_case", "rare"):
+        if getattr(arguments, name):
+            raise DataError(flag(name), "is for masks", "Leave it out.")
+    if arguments.reverse:
+        with track("restoring", None) as show:
+            counts = reverse_classes(dataset, arguments.out, jobs=arguments.jobs, progress=lambda done, _: show(done))
+        print(f"{arguments.out}: {counts['cases']} cases")
+        return 0
+    accept = parse_class_acceptance(
+        arguments.accept,
+        dataset.classes,
+        only=arguments.only,
+        confidence=arguments.confidence,
+        flagged=arguments.flagged,
+        decisions=arguments.decisions,
+        allow_removal=arguments.allow_removal,
+        trusted=arguments.trusted_too,
+    )
+    with track("repairing", None) as show:
+        summary = repair_classes(
+            dataset, arguments.audit, arguments.out, accept, jobs=arguments.jobs, progress=lambda done, _: show(done)
+        )
+    pairs = ", ".join(f"{pair} {number}" for pair, number in summary["pairs"].items())
+    print(
+        f"{arguments.out}: {summary['applied']} classes changed{f' ({pairs})' if pairs else ''}, "
+        f"{summary['declined']} declined, {summary['guarded']} guarded"
+    )
+    for why, number in summary["guards"].items():
+        print(f"  guarded {number} times: {why}")
+    return 0
+
+
 def _repaired(out: Path, summary: dict[str, Any]) -> str:
     """What was changed, and what the guards kept."""
     kinds = ", ".join(f"{kind} {number}" for kind, number in summary["kinds"].items())
@@ -101,3 +151,7 @@ def _repaired(out: Path, summary: dict[str, Any]) -> str:
         *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items()),
     ]
     return "\n".join(lines)
+
+
+REPAIRS = {"segmentation": _repair_masks, "classification": _repair_classes}
+"""How labels are repaired, by task."""
