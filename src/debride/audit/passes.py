@@ -25,7 +25,7 @@ from debride.audit.audit_folder import (
 )
 from debride.audit.case_results import Drawn, Found, Label, Looked, Planted, are_there, write_results
 from debride.audit.each_case import begin_drawing, begin_judging, begin_looking
-from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, rank, unscored
+from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, against_usual, rank, unscored
 from debride.audit.one_thread import one_thread
 from debride.audit.outcome import Judged, write_outcome
 from debride.audit.peers import compare, doubts
@@ -161,9 +161,10 @@ def _usual(audit: UnderWay) -> _Usual:
     sights = [numbers.sight for numbers in looked]
     with one_thread():
         beside = compare(audit.cases, len(audit.dataset.classes), sights, [errors.measured for errors in planted])
+        given, wrong = against_usual([numbers.evidence for numbers in looked], [errors.evidence for errors in planted])
         ranking = rank(
-            beside.given([numbers.evidence for numbers in looked]),
-            beside.planted([errors.evidence for errors in planted]),
+            beside.given(given),
+            beside.planted(wrong),
             [case.patient for case in audit.cases],
             audit.config.seed,
             [case.trusted for case in audit.cases],

@@ -7,6 +7,7 @@ quality scores, and ``ranking`` makes a probability of it all.
 
 from debride.audit.evidence.gains import Evidence, thin
 from debride.audit.evidence.measured import Piece
+from debride.audit.evidence.outline_gains import against_usual
 from debride.audit.evidence.pieces import find_pieces, predicted_classes
 from debride.audit.evidence.ranking import RESAMPLES, Ranking, plant, rank
 from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case, unscored
@@ -21,6 +22,7 @@ __all__ = [
     "Ranking",
     "ThresholdSums",
     "WholeLabel",
+    "against_usual",
     "agreement",
     "explain",
     "find_pieces",

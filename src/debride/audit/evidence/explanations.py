@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 EXPLANATIONS: dict[str, tuple[str, ...]] = {
     "missing": ("piece", "lacks", "lost", "small", "fewer", "wanting"),
     "extra": ("window", "rare", "added", "elsewhere", "large", "more"),
-    "boundary": ("grow/u", "shrink/u", "size", "small", "large", "off-edge"),
-    "ragged": ("ragged", "grow/u", "shrink/u", "wavy"),
+    "boundary": ("grow/u", "shrink/u", "outward", "inward", "size", "small", "large", "off-edge"),
+    "ragged": ("ragged", "smooth/u", "grow/u", "shrink/u", "wavy"),
     "swap": ("swap", "exchanged"),
     "flip": ("flip/u", "turned", "mirrored"),
     "shift": ("shift", "moved", "off-edge"),

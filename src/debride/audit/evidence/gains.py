@@ -5,6 +5,7 @@ The log likelihood of a label is the sum over its pixels of the log of the proba
 (``FLOOR`` at least). Every entry of the evidence is a gain in it, in nats: that of the mirrored, exchanged, moved, grown or
 shrunken label, or of the largest single piece (of any kind, gap or stray); or what is usual without any such idea: the soft
 minimum of self-confidence. One entry, how ragged the outline of a 2D label is, speaks of the label alone.
+How far outlines lie outside those predicted is compared over the data set (``outline_gains``).
 
 A label is compared with one without objects: what the prediction says of that is worked out once for all labels of a case
 (``Evidence``), and of each label only what its objects change, in the box around them.
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 from debride.audit.evidence.boxes import Box, box_of, inside, outside, widened
+from debride.audit.evidence.outline_gains import OFFSET, Offsets, smoothing_gain
 from debride.audit.evidence.pieces import number_pieces
 from debride.audit.evidence.singles import single
 from debride.types import IGNORE
@@ -136,6 +138,7 @@ class Evidence:
         self._known = None if known.all() else known
         self._case_predicted, self._predicted = case.predicted, self._of_known(case.predicted)
         self._spacing, self._stands_for = case.spacing, case.stands_for
+        self._offsets = Offsets(self._predicted, len(case.probability), case.spacing)
         probability = single(case.probability)
         self._logs = np.maximum(probability, np.float32(FLOOR))
         np.log(self._logs, out=self._logs)
@@ -170,7 +173,13 @@ class Evidence:
         gains["grow"], gains["shrink"] = self._resized(ids, objects)
         if ids.ndim == 2:
             gains["ragged"] = ragged(ids[objects.box])
-        return {name: value if name in RELATIVE else value * self._stands_for for name, value in gains.items()}
+            box = widened(objects.box, (1,) * ids.ndim, ids.shape)
+            gains["smooth"] = smoothing_gain(ids[box], self._logs[(slice(None), *box)])
+        gains |= self._offsets.of(ids)
+        return {
+            name: value if name in RELATIVE or OFFSET.fullmatch(name) else value * self._stands_for
+            for name, value in gains.items()
+        }
 
     def _of_known(self, values: Label) -> Label:
         """Values (*S), 0 where the case has no label."""
