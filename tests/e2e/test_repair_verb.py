@@ -26,7 +26,7 @@ def test_repair_and_back_bit_for_bit(audited: Audited, debride: Command, tmp_pat
         assert old.label is not None and new.label is not None
         predicted = np.load(audited.root / "probability" / f"{old.id}.npy").argmax(axis=0)
         before, after = (read_label(path, given)[0] for path in (old.label, new.label))
-        if old.id in audited.errors:
+        if old.id in read_record(audited.audit).flagged:
             assert (after != predicted).mean() < 0.5 * (before != predicted).mean() and (after != predicted).mean() < 0.03
         else:
             assert old.label.read_bytes() == new.label.read_bytes()
@@ -42,10 +42,10 @@ def test_repair_and_back_bit_for_bit(audited: Audited, debride: Command, tmp_pat
 
 def test_trusted_cases_are_left_alone(audited: Audited, debride: Command, tmp_path: Path) -> None:
     words = ["repair", audited.data, audited.audit, "--out", tmp_path / "f", "--accept", "all", "--allow-removal"]
-    assert "p02_4" in read_record(audited.audit).by_case() and debride(*words, "--trusted", audited.trusted).code == 0
-    assert (tmp_path / "f" / "masks" / "p02_4.png").read_bytes() == (audited.data / "masks" / "p02_4.png").read_bytes()
+    assert "p04_9" in read_record(audited.audit).by_case() and debride(*words, "--trusted", audited.trusted).code == 0
+    assert (tmp_path / "f" / "masks" / "p04_9.png").read_bytes() == (audited.data / "masks" / "p04_9.png").read_bytes()
     changed = [name for name, value in contents(tmp_path / "f" / "masks").items() if audited.before[f"masks/{name}"] != value]
-    assert {f"{case}.png" for case in audited.errors} - {"p02_4.png"} <= set(changed)
+    assert {f"{case}.png" for case in read_record(audited.audit).flagged} - {"p04_9.png"} <= set(changed)
 
 
 def test_decisions_overrule(audited: Audited, debride: Command, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_repair_refusals(audited: Audited, debride: Command, tmp_path: Path) -> 
     refused(repair(audited.data, audited.audit, "--reverse"), "--reverse")
     refused(repair(build_folder(tmp_path / "other", classes=3), audited.audit, "--accept", "all"), "")
     shutil.copytree(audited.data, tmp_path / "changed")
-    case = next(iter(audited.errors.keys() - {"p02_4"}))
+    case = next(iter(audited.errors.keys() - {"p04_9"}))
     save_png(tmp_path / "changed" / "masks" / f"{case}.png", np.zeros((40, 40), np.uint8))
     refused(repair(tmp_path / "changed", audited.audit, "--accept", "all"), "changed since the audit", case)
     shutil.copytree(audited.audit, tmp_path / "damaged")

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import ndimage
 
-from debride.audit.evidence import ranking as ranking_module
-from debride.audit.evidence.ranking import RADII, RECALLS, Evidence, Planted, Ranking, plant, rank, wrong_share
+from debride.audit.evidence.odds import Entries
+from debride.audit.evidence.ranking import Ranking, rank
 from debride.audit.findings.finding import FindingKind
-from debride.rng import generator
-from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
 
@@ -25,7 +22,7 @@ ENTRY: dict[FindingKind, str] = {"missing": "piece", "extra": "window", "boundar
 
 def simulated(
     share: float, n: int = 240, planted: int = 80, seed: int = 0, kinds: tuple[FindingKind, ...] = tuple(ENTRY)
-) -> tuple[list[Evidence], list[Planted], npt.NDArray[np.bool_]]:
+) -> tuple[list[Entries], list[dict[str, Entries]], npt.NDArray[np.bool_]]:
     """Evidence for n labels of which a share is wrong, for planted errors of the first ones, and which are wrong.
 
     A right label has a little of all evidence; an error adds much to the entry that speaks of it, the same for both sources of
@@ -41,8 +38,8 @@ def simulated(
             "self-confidence": base["self-confidence"] * rng.uniform(0.2, 0.9),
         }
 
-    given: list[Evidence] = []
-    copies: list[Planted] = []
+    given: list[Entries] = []
+    copies: list[dict[str, Entries]] = []
     for row in range(n):
         base = {name: float(rng.gamma(2, 4) - (20 if name in ("flip", "swap") else 0)) for name in sorted(ENTRIES)}
         base |= {"uncertainty": float(rng.gamma(4, 20)), "self-confidence": float(rng.beta(8, 4))}
@@ -59,7 +56,7 @@ def people(n: int, each: int = 2) -> list[str]:
 @cache
 def ranked(share: float, seed: int = 0, **how: Any) -> tuple[Ranking, npt.NDArray[np.bool_]]:
     given, copies, wrong = simulated(share, seed=seed, **how)
-    return rank(given, copies, people(len(given)), seed), wrong
+    return rank(given, copies, people(len(given)), seed, typical=1.0), wrong
 
 
 def check_sound(ranking: Ranking, n: int) -> None:
@@ -69,8 +66,9 @@ def check_sound(ranking: Ranking, n: int) -> None:
     assert ((ranking.wrong >= 0) & (ranking.wrong <= 1)).all()
     assert (np.diff(ranking.wrong[np.argsort(ranking.score, kind="stable")]) >= -1e-12).all()
     low, high = ranking.interval
-    assert 0 <= low <= ranking.share <= high <= 1
-    np.testing.assert_array_equal(ranking.flagged, ranking.wrong > 0.5)
+    for share, least, most in ((ranking.share, low, high), *ranking.kinds.values()):
+        assert (0 <= least <= share <= most <= 1) or (np.isnan(share) and ranking.blind and (least, most) == (0, 1))
+    np.testing.assert_array_equal(ranking.flagged, (ranking.wrong > 0.5) & (low > 0))
 
 
 def of_seeds(share: float) -> list[tuple[Ranking, npt.NDArray[np.bool_]]]:
@@ -92,20 +90,16 @@ def test_the_share_of_wrong_labels_is_found(share: float) -> None:
 
 
 @pytest.mark.slow
-def test_where_no_label_is_wrong_less_than_one_is_estimated() -> None:
-    """Half a label is added, so that the share is above 0, and so is its interval."""
-    for ranking, wrong in of_seeds(0.0):
-        assert 0 < ranking.share < 1 / len(wrong) and ranking.interval[1] < 1 / len(wrong)
-        assert ranking.wrong.max() < 0.05 and not ranking.flagged.any()
+def test_where_no_label_is_wrong_none_is_flagged() -> None:
+    for ranking, _ in of_seeds(0.0):
+        assert ranking.interval[0] == 0 and ranking.interval[1] < 0.05 and not ranking.flagged.any()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.4])
-def test_of_very_many_wrong_labels_some_are_overlooked(share: float) -> None:
-    """Errors planted on wrong labels look worse than one error does, so the share is rather too small."""
+def test_very_many_wrong_labels_are_counted(share: float) -> None:
     shares = [ranking.share for ranking, _ in of_seeds(share)]
-    assert 0.8 * share < np.mean(shares) < share
-    assert 0.6 * share < min(shares) and max(shares) < 1.15 * share
+    assert shares == pytest.approx([share] * 5, abs=0.06)
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.05, 0.5), (0.1, 0.7), (0.25, 0.7)])
@@ -118,17 +112,16 @@ def test_errors_come_first_and_are_flagged(share: float, least: float) -> None:
 
 
 def test_trusted_labels_are_right() -> None:
-    """Scores and odds stay, and the share is that of the others. Two wrong labels are trusted too."""
+    """The share is that of the others. Two wrong labels are trusted too."""
     given, copies, wrong = simulated(0.1, seed=2)
     trusted = ~wrong & (np.arange(len(wrong)) % 2 == 0)
     trusted[np.flatnonzero(wrong)[:2]] = True
     plain, _ = ranked(0.1, seed=2)
-    ranking = rank(given, copies, people(len(given)), 2, trusted.tolist())
-    np.testing.assert_array_equal(ranking.score, plain.score)
+    ranking = rank(given, copies, people(len(given)), 2, trusted.tolist(), 1.0)
     assert plain.flagged[wrong & trusted].all() and not ranking.wrong[trusted].any()
     assert ranking.flagged[wrong & ~trusted].mean() > 0.9
     share = (wrong & ~trusted).sum() / (~trusted).sum()
-    assert ranking.share == pytest.approx(share, abs=0.03) and plain.share < share - 0.05
+    assert ranking.share == pytest.approx(share, abs=0.03)
     assert ranking.interval[0] <= share <= ranking.interval[1]
 
 
@@ -137,7 +130,6 @@ def test_where_all_labels_are_trusted_none_is_wrong() -> None:
     ranking = rank(given, copies, people(20), 0, [True] * 20)
     check_sound(ranking, 20)
     assert not ranking.wrong.any() and (ranking.share, ranking.interval) == (0.0, (0.0, 0.0)) and not ranking.blind
-    np.testing.assert_array_equal(ranking.score, rank(given, copies, people(20), 0).score)
 
 
 @pytest.mark.parametrize("trusted", [[0, 1, 2, 3], [18, 19], list(range(2, 40))])
@@ -162,22 +154,6 @@ def test_predictions_are_blind_below_an_auroc_less_its_chance(told_apart: float,
     assert Ranking(nothing, nothing, {}, 0.0, (0.0, 1.0), told_apart).blind is blind
 
 
-@pytest.mark.parametrize(("own", "others"), [(9, 9), (9, 7), (7, 9)])
-def test_the_interval_is_that_of_plain_resampling(own: int, others: int) -> None:
-    """Of the nine patients some have no given label that counts, or no planted error."""
-    rng = np.random.default_rng(0)
-    person, planted_person = rng.integers(own, size=40), rng.integers(others, size=25)
-    given, planted, weight = rng.normal(0, 1, 40), rng.normal(2, 1, 25), rng.random(25) + 0.1
-    draws, shares = generator(5, "share"), []
-    for _ in range(ranking_module.RESAMPLES):
-        drawn = draws.integers(9, size=9).tolist()
-        one = [row for each in drawn for row in range(40) if person[row] == each]
-        other = [row for each in drawn for row in range(25) if planted_person[row] == each]
-        shares.append(wrong_share(given[one], planted[other], weight[other]))
-    expected = np.quantile(shares, [0.025, 0.975])
-    assert ranking_module._interval(given, planted, weight, person, planted_person, 5) == pytest.approx(tuple(expected))
-
-
 def test_each_kind_is_told_by_its_odds() -> None:
     given, copies, _ = simulated(0.0, n=300, planted=150)
     kinds = tuple(ENTRY)
@@ -189,7 +165,6 @@ def test_each_kind_is_told_by_its_odds() -> None:
     for row, kind in enumerate(kinds):
         assert kinds[int(np.argmax([ranking.odds[name][row] for name in kinds]))] == kind
     assert set(range(len(kinds))) <= set(np.argsort(-ranking.score)[: len(kinds) + 3])
-    np.testing.assert_array_equal(ranking.score, np.max([ranking.odds[name] for name in ranking.odds], axis=0))
 
 
 @pytest.mark.slow
@@ -209,7 +184,7 @@ def test_a_patients_labels_are_not_learnt_from() -> None:
     changed = [{**given[0], "piece": 1e4, "flip": 1e4}, *given[1:]]
     first, second = (rank(each, copies, people(100), 0) for each in (given, changed))
     for kind in ("missing", "flip"):
-        assert first.odds[kind][1] == second.odds[kind][1]
+        assert first.odds[kind][1] == pytest.approx(second.odds[kind][1], abs=1e-9)
         assert (first.odds[kind][2:] != second.odds[kind][2:]).any()
         assert second.odds[kind][0] > first.odds[kind][0] + 2
 
@@ -246,125 +221,6 @@ def test_equal_evidence_everywhere_does_not_divide_by_zero() -> None:
     with np.errstate(all="raise"):
         ranking = rank(same, [{"missing": given[0]} if each else {} for each in copies], people(20), 0)
     check_sound(ranking, 20)
-
-
-# ---------------------------------------------------------------- the share
-
-
-def slow_share(given: list[float], planted: list[float], weight: list[float]) -> float:
-    """The bound of each recall: down the planted errors until enough of them are passed."""
-    smallest = 1.0
-    for recall in RECALLS:
-        limit = max(
-            t for t in planted if sum(w for p, w in zip(planted, weight, strict=True) if p >= t) >= recall * sum(weight)
-        )
-        reached = sum(w for p, w in zip(planted, weight, strict=True) if p >= limit) / sum(weight)
-        smallest = min(smallest, (sum(score >= limit for score in given) + 0.5) / (len(given) + 1) / reached)
-    return smallest
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_bound_is_that_of_a_loop(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    given, planted, weight = rng.normal(0, 1, 37), rng.normal(1, 1, 23), rng.random(23) + 0.1
-    if seed % 2:
-        given, planted = given.round(1), planted.round(1)  # ties
-    expected = slow_share(list(given), list(planted), list(weight))
-    assert wrong_share(given, planted, weight) == pytest.approx(expected)
-    assert wrong_share(given, planted) == pytest.approx(slow_share(list(given), list(planted), [1.0] * 23))
-    assert 0 <= expected <= 1
-
-
-@pytest.mark.parametrize("mixed", [0.0, 0.2, 0.6, 1.0])
-def test_the_bound_finds_a_mixture(mixed: float) -> None:
-    rng = np.random.default_rng(0)
-    n = 4000
-    right, wrong = rng.normal(-2, 1, n - round(mixed * n)), rng.normal(2, 1, round(mixed * n))
-    assert wrong_share(np.concatenate([right, wrong]), rng.normal(2, 1, 4000)) == pytest.approx(mixed, abs=0.06)
-
-
-def test_kinds_count_the_same_however_often_they_are_planted() -> None:
-    kinds = np.array(["flip"] * 7 + ["gap"] + ["swap"] * 3)
-    weight = ranking_module._weights(kinds)
-    assert [weight[kinds == kind].sum() for kind in ("flip", "gap", "swap")] == pytest.approx([1.0] * 3)
-
-
-# ---------------------------------------------------------------- planted errors
-
-
-def shapes(dims: int) -> Label:
-    label = np.zeros((40, 44) if dims == 2 else (9, 40, 44), np.uint8)
-    label[..., 8:20, 6:16] = 1
-    label[..., 24:32, 10:24] = 2
-    if dims == 3:
-        label[:3], label[7:] = 0, 0
-    label[..., :4, 34:] = IGNORE
-    return label
-
-
-@pytest.mark.parametrize(
-    ("dims", "classes", "kinds"),
-    [
-        (2, 2, {"missing", "extra", "boundary", "ragged", "flip", "shift"}),
-        (2, 3, {"missing", "extra", "boundary", "ragged", "flip", "shift", "swap"}),
-        (3, 3, {"missing", "extra", "boundary", "flip", "shift", "swap", "gap", "stray"}),
-    ],
-)
-def test_each_kind_is_planted_beside_a_label_left_alone(dims: int, classes: int, kinds: set[str]) -> None:
-    label = shapes(dims)
-    if classes == 2:
-        label[label == 2] = 1
-    before = label.copy()
-    label.setflags(write=False)
-    for seed in range(5):
-        planted = plant(label, classes, generator(seed))
-        np.testing.assert_array_equal(label, before)
-        assert set(planted) == kinds
-        for kind, wrong in planted.items():
-            assert wrong.dtype == np.uint8 and wrong.shape == label.shape
-            np.testing.assert_array_equal(wrong == IGNORE, label == IGNORE, err_msg=kind)
-            assert (wrong != label).any() and wrong[wrong != IGNORE].max() < classes
-        copies = [wrong.tobytes() for wrong in planted.values()]
-        assert len(set(copies)) == len(copies)
-
-
-def test_planted_errors_repeat_with_their_seed() -> None:
-    one, again, other = (plant(shapes(3), 3, generator(seed)) for seed in (1, 1, 2))
-    for kind, wrong in one.items():
-        np.testing.assert_array_equal(wrong, again[kind])
-    assert any(not np.array_equal(wrong, other[kind]) for kind, wrong in one.items())
-
-
-@pytest.mark.parametrize("dims", [2, 3])
-def test_outlines_and_objects_move_as_far_as_said(dims: int) -> None:
-    label = shapes(dims)
-    label[label == IGNORE] = 0
-    size = int((label > 0).sum())
-    radius = (size / np.pi) ** 0.5 if dims == 2 else (0.75 * size / np.pi) ** (1 / 3)
-    objects = label > 0
-    away = np.maximum(ndimage.distance_transform_edt(~objects), ndimage.distance_transform_edt(objects))
-    reached = []
-    for seed in range(8):
-        planted = plant(label, 3, generator(seed))
-        reached.append(away[planted["boundary"] != label].max())
-        first = np.argwhere(label == 1)[:, -2:].mean(axis=0)
-        moved = planted["shift"] == 1
-        if moved.sum() == (label == 1).sum():
-            length = np.abs(np.argwhere(moved)[:, -2:].mean(axis=0) - first)
-            assert (length >= RADII["shift"][0] * radius - 0.5).all() and (length <= RADII["shift"][1] * radius + 0.5).all()
-    assert max(reached) <= max(1, RADII["boundary"][1] * radius) + 1
-    assert min(reached) >= 1 and max(reached) > min(reached)
-
-
-@pytest.mark.parametrize("value", [0, 1, IGNORE])
-@pytest.mark.parametrize("shape", [(12, 12), (5, 12, 12), (1, 12, 12), (1, 1)])
-def test_odd_labels_get_what_can_be_planted(value: int, shape: tuple[int, ...]) -> None:
-    label = np.full(shape, value, np.uint8)
-    for wrong in plant(label, 3, generator(0)).values():
-        assert (wrong != label).any()
-        np.testing.assert_array_equal(wrong == IGNORE, label == IGNORE)
-    if value == IGNORE:
-        assert plant(label, 3, generator(0)) == {}
 
 
 def test_predictions_that_tell_nothing_call_no_label_wrong() -> None:

@@ -120,6 +120,7 @@ def test_the_page_shows_what_was_found(tmp_path):
     summary = {
         "cases": 3,
         "flagged": 2,
+        "share_in_words": "about 12.5 % wrong (5.0 to 20.0 %)",
         "share_wrong": 0.125,
         "share_wrong_interval": [0.05, 0.2],
         "kinds": {"missing": 1, "swap": 0},
@@ -129,7 +130,7 @@ def test_the_page_shows_what_was_found(tmp_path):
     for part in (
         "Audit of livers",
         "3 labelled, 2 flagged",
-        "about 12.5 % of the cases (95 % interval 5.0 to 20.0 %)",
+        "about 12.5 % wrong (5.0 to 20.0 %)",
         "Cases by kindmissing 1 Findings",
         "3 in 2 cases",
         "Warning. Only one fold.",

@@ -54,7 +54,7 @@ def write_outcome(
     write_table(out, (line for case in ranked for line in judged.found[case.id].worklist))
     write_scores(out / "scores.csv", ranked, judged.scores, dataset, predicted=predictions.about["source"] != NONE)
     _write_cases(cases, predictions, out, judged, kinds)
-    summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset, config.seed)
+    summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset)
     warning = warn_seen(predictions, cases)
     summary["warnings"] += [warning] if warning else []
     write_json(

@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from debride.audit.evidence import RESAMPLES, CaseScore, Ranking
+from debride.audit.evidence import CaseScore, Ranking
 from debride.audit.outline_bias import bias_lines, bias_of
-from debride.rng import generator
+from debride.audit.verdict import kinds_in_words, plain_shares, share_in_words, suggestion, warnings_of
 from debride.types import Case, Dataset
 from debride.words import some
-
-FEW, MANY = 0.02, 0.2
-"""Shares of wrong labels below which nothing needs to be done, and above which methods for noisy labels are worth a try."""
 
 SUSPECT = 3
 """A patient with so many flagged cases, more than half of all that it has, is named: the network may have failed there."""
@@ -28,24 +24,16 @@ def summarise_audit(
     scores: Mapping[str, CaseScore],
     kinds: Mapping[str, str],
     dataset: Dataset,
-    seed: int,
 ) -> dict[str, Any]:
     """The summary of audit.json, from the cases in the order that they were given to ``rank``, their scores and main kinds.
 
-    "kinds" counts flagged cases by kind; "kind_shares" has, for each, the share of the cases that is wrong in this way (the
-    mean of the probabilities, but for trusted cases), with a 95 % interval over patients; "bias" is that of their
-    outlines (``outline_bias``), over cases that are not probably wrong in another way.
+    "kinds" counts flagged cases by kind; "kind_shares" has, for each that was planted, the share of the cases that is wrong in
+    this way, but for trusted ones, with a 95 % interval; "bias" is that of their outlines (``outline_bias``), over cases that
+    are not probably wrong in another way.
     """
     cases = [cases[row] for row in ranking.order]
-    wrong, flagged = ranking.wrong[ranking.order].tolist(), ranking.flagged[ranking.order].tolist()
-    people, person = np.unique([case.patient for case in cases], return_inverse=True)
-    times = generator(seed, "summary").multinomial(len(people), np.full(len(people), 1 / len(people)), size=RESAMPLES)
+    flagged = ranking.flagged[ranking.order].tolist()
     named = sorted({kinds[case.id] for case, flag in zip(cases, flagged, strict=True) if flag and kinds[case.id]})
-    shares = {}
-    for kind in named:
-        in_this_way = [value if kinds[case.id] == kind else 0.0 for case, value in zip(cases, wrong, strict=True)]
-        doubted = np.where([case.trusted for case in cases], np.nan, in_this_way)
-        shares[kind] = _mean(doubted, person, times)
     plain = [kinds[case.id] in ("", "boundary") or not flag for case, flag in zip(cases, flagged, strict=True)]
     bias = bias_of(cases, scores, plain, dataset.classes)
     counts = {kind: sum(flag and kinds[case.id] == kind for case, flag in zip(cases, flagged, strict=True)) for kind in named}
@@ -53,25 +41,21 @@ def summarise_audit(
         "cases": len(cases),
         "trusted": sum(case.trusted for case in cases),
         "flagged": sum(flagged),
-        "share_wrong": ranking.share,
+        "share_in_words": share_in_words(ranking),
+        "share_wrong": None if np.isnan(ranking.share) else ranking.share,
         "share_wrong_interval": list(ranking.interval),
         "told_apart": None if np.isnan(ranking.told_apart) else ranking.told_apart,
         "kinds": counts,
-        "kind_shares": shares,
+        "kind_shares": plain_shares(ranking.kinds),
         "bias": bias,
     }
-    warnings = _blind(ranking) + _empty(cases, scores) + _suspects([case.patient for case in cases], flagged)
-    return {**summary, "noise": _noise(shares, bias), "warnings": warnings, "suggestion": _suggestion(ranking, counts)}
-
-
-def _blind(ranking: Ranking) -> list[str]:
-    """A warning where the predictions are too poor to say anything."""
-    if not ranking.blind:
-        return []
-    return [
-        f"By these predictions planted errors are hardly told from the given labels (AUROC {ranking.told_apart:.2f}): no label "
-        "is called wrong. Train the networks longer, or give better predictions."
-    ]
+    warnings = warnings_of(ranking, scores) + _empty(cases, scores) + _suspects([case.patient for case in cases], flagged)
+    return {
+        **summary,
+        "noise": [*kinds_in_words(ranking.kinds), *bias_lines(bias)],
+        "warnings": warnings,
+        "suggestion": suggestion(ranking, scores, counts),
+    }
 
 
 def _empty(cases: Sequence[Case], scores: Mapping[str, CaseScore]) -> list[str]:
@@ -98,40 +82,3 @@ def _suspects(patients: Sequence[str], flagged: Sequence[bool]) -> list[str]:
     return [
         f"Most labels of {some(named, 10)} are flagged: look whether the network failed on these images before you repair them."
     ]
-
-
-def _mean(values: npt.NDArray[np.float64], person: npt.NDArray[np.intp], times: npt.NDArray[np.int64]) -> list[float | None]:
-    """The mean of the defined values and its 95 % interval over patients; None where it cannot be had."""
-    defined = ~np.isnan(values)
-    if not defined.any():
-        return [None, None, None]
-    sums = np.bincount(person[defined], values[defined], times.shape[1])
-    counts = np.bincount(person[defined], minlength=times.shape[1])
-    drawn = times @ counts
-    means = (times @ sums)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return [float(values[defined].mean()), float(low), float(high)]
-
-
-def _noise(shares: Mapping[str, Sequence[float | None]], bias: Mapping[str, Any]) -> list[str]:
-    """The kinds of noise in words, the most frequent first, and how outlines are biased."""
-    lines = [
-        f"{kind}: {100 * (share or 0):.1f} % of the labels ({100 * (low or 0):.1f} to {100 * (high or 0):.1f} %)"
-        for kind, (share, low, high) in sorted(shares.items(), key=lambda entry: -(entry[1][0] or 0))
-    ]
-    return lines + bias_lines(bias)
-
-
-def _suggestion(ranking: Ranking, counts: Mapping[str, int]) -> str:
-    """What to do next, with our benchmarks as the reason; always to be compared with plain cross-entropy."""
-    if ranking.share < FEW:
-        return "Hardly any label seems wrong: train with ce, and look at the first cases of the ranking."
-    main = max(counts, key=lambda kind: counts[kind], default="")
-    if ranking.share < MANY:
-        return "Look at the flagged cases and repair them (debride repair), then train with ce on the repaired labels."
-    if main in ("missing", "empty", "gap", "boundary"):
-        return (
-            "Many labels seem wrong: compare ce on the repaired labels with self-cleansing on the given ones. Self-cleansing "
-            "replaces labels that the network fits badly. In our benchmark of lost and displaced labels it gained most."
-        )
-    return "Many labels seem wrong: repair what is flagged, and compare self-cleansing and gsd-net with ce."

@@ -158,6 +158,7 @@ def _usual(audit: UnderWay) -> _Usual:
         sums.sums[place] = math.fsum(numbers.sums[place[0]][place[1]] for numbers in looked)
     thresholds = sums.thresholds()
     reached = [numbers.agreement for numbers in looked if numbers.agreement is not None]
+    typical = float(np.median(reached)) if reached else None
     sights = [numbers.sight for numbers in looked]
     with one_thread():
         beside = compare(audit.cases, len(audit.dataset.classes), sights, [errors.measured for errors in planted])
@@ -168,10 +169,11 @@ def _usual(audit: UnderWay) -> _Usual:
             [case.patient for case in audit.cases],
             audit.config.seed,
             [case.trusted for case in audit.cases],
+            typical,
         )
     return _Usual(
         audit.earlier.shared(thresholds) if audit.earlier else thresholds,
-        float(np.median(reached)) if reached else None,
+        typical,
         ranking,
         doubts(audit.cases, audit.dataset, sights, beside),
     )

@@ -259,10 +259,9 @@ def _say_progress(out: Path, progress: Any) -> None:
 
 def _say(root: Path, out: Path, summary: dict[str, Any], without: bool) -> None:
     """What was found, and where to look."""
-    share, low, high = (f"{100 * value:.1f}" for value in (summary["share_wrong"], *summary["share_wrong_interval"]))
     trusted = f" and {summary['trusted']} trusted ones" if summary["trusted"] else ""
     counted = summary["cases"] - summary["trusted"]
-    print(f"{counted} labels{trusted}, about {share} % wrong ({low} to {high} %), {summary['flagged']} flagged")
+    print(f"{counted} labels{trusted}, {summary['share_in_words']}, {summary['flagged']} flagged")
     for line in summary["noise"]:
         print(f"  {line}")
     if since := summary.get("since"):

@@ -9,15 +9,17 @@ from debride.audit.evidence.gains import Evidence, thin
 from debride.audit.evidence.measured import Piece
 from debride.audit.evidence.outline_gains import against_usual
 from debride.audit.evidence.pieces import find_pieces, predicted_classes
-from debride.audit.evidence.ranking import RESAMPLES, Ranking, plant, rank
+from debride.audit.evidence.planting import plant
+from debride.audit.evidence.ranking import Ranking, rank
 from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case, unscored
+from debride.audit.evidence.share import Interval
 from debride.audit.evidence.whole import WholeLabel, agreement, explain
 
 __all__ = [
-    "RESAMPLES",
     "CaseScore",
     "ClassScore",
     "Evidence",
+    "Interval",
     "Piece",
     "Ranking",
     "ThresholdSums",

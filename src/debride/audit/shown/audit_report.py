@@ -106,10 +106,8 @@ def summary(about: Mapping[str, Any], cases: Sequence[Mapping[str, str]], findin
     flagged = totals.get("flagged", sum(row.get("flagged") == "1" for row in cases))
     trusted = totals.get("trusted", 0)
     lines = {"Cases": f"{count} labelled, {f'{trusted} of them trusted, ' if trusted else ''}{flagged} flagged"}
-    if (share := finite(totals.get("share_wrong"))) is not None:
-        low, high = (finite(end) for end in (totals.get("share_wrong_interval") or (None, None)))
-        between = f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %)" if low is not None and high is not None else ""
-        lines["Wrong labels"] = f"about {100 * share:.1f} % of the cases{' that are not trusted' if trusted else ''}{between}"
+    if said := totals.get("share_in_words"):
+        lines["Wrong labels"] = f"{said}{', of those that are not trusted' if trusted else ''}"
     kinds = totals.get("kinds") or Counter(row["kind"] for row in cases if row.get("kind"))
     if kinds:
         lines["Cases by kind"] = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)
