@@ -72,8 +72,8 @@ def check_sound(ranking: Ranking, n: int) -> None:
 
 
 def of_seeds(share: float) -> list[tuple[Ranking, npt.NDArray[np.bool_]]]:
-    """Five rankings: what is estimated varies with the labels and with the errors that are planted."""
-    found = [ranked(share, seed) for seed in range(5)]
+    """Three rankings: what is estimated varies with the labels and with the errors that are planted."""
+    found = [ranked(share, seed) for seed in range(3)]
     for ranking, wrong in found:
         check_sound(ranking, len(wrong))
     return found
@@ -84,8 +84,8 @@ def of_seeds(share: float) -> list[tuple[Ranking, npt.NDArray[np.bool_]]]:
 def test_the_share_of_wrong_labels_is_found(share: float) -> None:
     rankings = [ranking for ranking, _ in of_seeds(share)]
     assert np.mean([ranking.share for ranking in rankings]) == pytest.approx(share, abs=0.02)
-    assert [ranking.share for ranking in rankings] == pytest.approx([share] * 5, abs=0.03)
-    assert sum(ranking.interval[0] <= share <= ranking.interval[1] for ranking in rankings) >= 4
+    assert [ranking.share for ranking in rankings] == pytest.approx([share] * 3, abs=0.03)
+    assert sum(ranking.interval[0] <= share <= ranking.interval[1] for ranking in rankings) >= 2
     assert np.mean([ranking.wrong.mean() for ranking in rankings]) == pytest.approx(share, abs=0.03)
 
 
@@ -99,7 +99,7 @@ def test_where_no_label_is_wrong_none_is_flagged() -> None:
 @pytest.mark.parametrize("share", [0.25, 0.4])
 def test_very_many_wrong_labels_are_counted(share: float) -> None:
     shares = [ranking.share for ranking, _ in of_seeds(share)]
-    assert shares == pytest.approx([share] * 5, abs=0.06)
+    assert shares == pytest.approx([share] * 3, abs=0.06)
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.05, 0.5), (0.1, 0.7), (0.25, 0.7)])

@@ -42,10 +42,14 @@ TOGETHER = {"ragged": "boundary"}
 
 @dataclass(frozen=True)
 class Ranking:
-    """What the evidence makes of N cases. ``score`` (N,) orders them; ``wrong`` (N,) in [0, 1] is the probability that the
-    label is wrong, 0 of a trusted one; ``odds`` (N,) log-odds by kind; ``share`` the estimated share of wrong labels among
-    those that are not trusted, ``interval`` its 95 % interval, ``kinds`` both for each kind of error, all NaN and 0 to 1 where
-    the predictions cannot tell; ``told_apart`` the chance that a planted error scores above a given label, NaN without any."""
+    """What the evidence makes of N cases.
+
+    ``score`` (N,) orders them. ``wrong`` (N,) in [0, 1] is the probability that the label is wrong, 0 of a trusted one; it
+    supposes a share of wrong labels halfway between its likeliest value and the lower end of its interval. ``odds`` (N,) are
+    log-odds by kind. ``share`` is the estimated share of wrong labels among those that are not trusted, ``interval`` its 95 %
+    interval, ``kinds`` both for each kind of error: NaN, and 0 to 1, where the predictions cannot tell. ``told_apart`` is the
+    chance that a planted error scores above a given label, NaN without any.
+    """
 
     score: Doubles
     wrong: Doubles
@@ -96,7 +100,7 @@ def rank(
         strength, simulated = (np.max([odds[kind][side] for kind in one.kinds], axis=0) for side in (0, 1))
         evident = Evident(strength, simulated, *likeliest_kinds(one, right))
         mixed = mix(evident, one.kind, right[one.row], right, doubted, one.person, allowance(typical))
-        right = np.maximum(CERTAIN, 1 - mixed.wrong)
+        right = np.maximum(CERTAIN, mixed.right)
     own = {kind: values[0] for kind, values in odds.items()}
     told_apart = _auroc(strength, simulated, right[one.row] / np.bincount(one.kind)[one.kind])
     score = _score(one, odds, mixed.planted)
@@ -105,8 +109,9 @@ def rank(
         return Ranking(score, none, own, float("nan"), (0.0, 1.0), told_apart, unknown)
     if not doubted.any():
         return Ranking(score, none, own, 0.0, (0.0, 0.0), told_apart)
-    wrong = np.where(doubted, _rising(score, mixed.wrong), 0.0)
     share, low, high = mixed.interval()
+    cautious = (low + share) / (2 * share) if share else 1.0
+    wrong = np.where(doubted, cautious * _rising(score, mixed.wrong), 0.0)
     by_kind = {name: mixed.interval(group) for name, group in zip(reported, groups, strict=True)}
     return Ranking(score, wrong, own, share, (low, high), told_apart, by_kind)
 

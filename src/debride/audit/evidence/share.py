@@ -67,7 +67,7 @@ class Evident:
 @dataclass(frozen=True)
 class Mixed:
     """The likeliest mixture: the shares of the kinds that were ``planted``, and the probability that each of N labels is
-    ``wrong``, without what is put down to the predictions; and what intervals are made of."""
+    ``wrong``; and what intervals are made of."""
 
     planted: Doubles
     wrong: Doubles
@@ -76,6 +76,13 @@ class Mixed:
     _errors: Doubles
     _alike: float
     _spared: float
+
+    @property
+    def right(self) -> Doubles:
+        """The probability that each of N labels is right, if the predictions may have failed."""
+        share = float(self.planted.sum())
+        right: Doubles = 1 - self.wrong * share / max(share + self._spared, LEAST)
+        return right
 
     def interval(self, kinds: Sequence[int] | None = None) -> Interval:
         """The share of labels with an error of some ``kinds`` (None: of any) and its interval, of which the lower end leaves
@@ -115,8 +122,6 @@ def mix(one: Evident, planted: Places, weight: Doubles, right: Doubles, doubted:
     of_cell = errors @ parts.errors / np.maximum(weights @ parts.all, LEAST)
     wrong = np.where(doubted, of_cell[given], 0.0)
     alike = _design_effect(wrong[doubted], person[doubted])
-    said = float(errors.sum())
-    wrong *= said / max(said + spared, LEAST)
     return Mixed(errors.reshape(kinds, 2).sum(axis=1), wrong, counts, parts, errors, alike, spared)
 
 
