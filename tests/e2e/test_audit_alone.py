@@ -16,7 +16,7 @@ def test_it_ranks_says_why_and_proposes_nothing(debride: Command, tmp_path: Path
     words = ["audit", tmp_path / "data", "--without-predictions", "--out"]
     answer = debride(*words, tmp_path / "a", "--jobs", 2)
     assert answer.code == 0, answer.err
-    assert "There is nothing to repair by" in answer.out and "debride repair" not in answer.out
+    assert "for proposals to repair by" in answer.out and "debride repair" not in answer.out
     cases = table(tmp_path / "a" / "cases.csv")
     score = np.array([float(row["score"]) for row in cases])
     wrong = np.array([row["case"] in errors for row in cases])

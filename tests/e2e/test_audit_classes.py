@@ -72,6 +72,24 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Audited:
     return Audited(root / "data", root / "audit", true, before)
 
 
+@pytest.mark.parametrize(("kind", "said"), [("same", "the same as the labels"), ("turned", "by chance")])
+def test_predictions_that_say_nothing_are_said_to(
+    audited: Audited, debride: Command, tmp_path: Path, kind: str, said: str
+) -> None:
+    given = list(classes_of(audited.data).items())
+    turn = {"same": lambda at: at, "turned": lambda at: at + 1}[kind]
+    rows = [
+        np.eye(3)[turn(CLASSES.index(name)) % 3] * 0.97 + 0.01 if kind == "turned" else np.eye(3)[CLASSES.index(name)]
+        for _, name in given
+    ]
+    lines = [f"{case},{','.join(map(str, row))}" for (case, _), row in zip(given, rows, strict=True)]
+    (tmp_path / "p.csv").write_text("\n".join([f"case,{','.join(CLASSES)}", *lines]))
+    done = debride("audit", audited.data, "--predictions", tmp_path / "p.csv", "--out", tmp_path / "audit", "--jobs", 1)
+    assert "how many are wrong cannot be told" in done.out and said in done.out and "flagged cases" not in done.out
+    data = (tmp_path / "audit" / "report.html").read_text()
+    assert "cannot be told" in data and "How likely labels are wrong" not in data
+
+
 def test_the_folder_says_what_is_wrong(audited: Audited) -> None:
     about = json.loads((audited.audit / "audit.json").read_text())
     given = classes_of(audited.data)

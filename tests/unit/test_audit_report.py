@@ -131,7 +131,7 @@ def test_the_page_shows_what_was_found(tmp_path):
         "Audit of livers",
         "3 labelled, 2 flagged",
         "about 12.5 % wrong (5.0 to 20.0 %)",
-        "Cases by kindmissing 1 Findings",
+        "Flagged, by kindmissing 1 Findings",
         "3 in 2 cases",
         "Warning. Only one fold.",
         "Suggestion. Repair the missing ones.",
@@ -151,6 +151,25 @@ def test_a_finding_says_what_changes_how_large_it_is_and_where(tmp_path):
     assert second["displacement"] == "3.2 mm too far in" and third["case"] == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "change", "extent"),
+    [
+        ({"kind": "missing", "distance": 7.0}, "background → liver", "7.0 px long"),
+        (
+            {"kind": "boundary", "distance": 1.5, "displacement": -4.0},
+            "background → liver",
+            "off by 1.5 px, at most 4.0 px too far in",
+        ),
+        ({"kind": "shift", "distance": 5.0, "displacement": 5.0}, "the whole label", "off by 5.0 px"),
+        ({"kind": "flip", "distance": 90.0}, "the whole label", ""),
+        ({"kind": "gap", "distance": 6.0, "volume": 1.0}, "background → liver", "6.0 mm of slices"),
+    ],
+)
+def test_a_finding_says_how_far_the_label_is_off(tmp_path, changes, change, extent):
+    (found,) = Page(audit(tmp_path, [finding(**changes)], [line()])).data["findings"]
+    assert (found["change"], found["displacement"]) == (change, extent)
+
+
 def test_the_ranking_has_every_case_and_leads_to_its_findings(tmp_path):
     data = Page(usual(tmp_path)).data
     assert [column["name"] for column in data["columns"]] == ["case", "wrong", "kind", "findings", "dice"]
@@ -166,6 +185,20 @@ def test_where_nothing_is_flagged_nobody_is_sent_to_flagged_cases(tmp_path):
     text = page.text.split("Cases, most suspicious first")[1]
     assert "No case is flagged." in text and "Flagged cases" not in text
     assert [attrs for tag, attrs in page.tags if attrs.get("class") == "box"] == [{"class": "box", "hidden": None}]
+    kinds = {"cases": 1, "flagged": 0, "share_wrong": 0.1, "kinds": {}}
+    unsure = Page(audit(tmp_path / "unsure", [], [line(flagged=0, findings=0, wrong=0.7)], summary=kinds)).text
+    assert "No case is flagged, as the interval" in unsure and "Flagged, by kind" not in unsure
+
+
+def test_where_nothing_can_be_told_no_probability_is_shown(tmp_path):
+    told = {"share_in_words": "how many are wrong cannot be told", "share_wrong": None, "share_wrong_interval": [0, 1]}
+    page = Page(audit(tmp_path, [], [line(flagged=0, kind="", findings=0, wrong=0)], summary=told))
+    assert (
+        "cannot be told" in page.text
+        and "How likely labels are wrong" not in page.text
+        and page.data["cases"]["cells"][1] == [[-1, "–"]]
+    )
+    assert [column["name"] for column in page.data["columns"]] == ["case", "wrong", "dice"]
 
 
 def test_the_script_gets_the_findings_in_their_order(tmp_path):

@@ -37,6 +37,14 @@ def test_words_go_with_the_numbers(estimate: Ranking, said: str, advice: str) ->
     assert bool(warnings_of(estimate, OTHER)) == estimate.blind
 
 
+@pytest.mark.parametrize("flagged", [0, 8])
+def test_without_predictions_nobody_is_sent_to_repair(flagged: int) -> None:
+    words = suggestion(ranking(0.1, 0.05, 0.2, flagged), OTHER, {}, predicted=False)
+    assert ("flagged" in words) == bool(flagged) and "debride repair" not in words and "Audit with predictions" in words
+    (warning,) = warnings_of(ranking(math.nan, 0.0, 1.0, 0, 0.5), OTHER, predicted=False)
+    assert "Train the networks longer" not in warning and "Audit with predictions" in warning
+
+
 def test_none_is_flagged_where_the_interval_begins_at_0() -> None:
     assert not ranking(0.3, 0.0, 0.5, 30).flagged.any() and ranking(0.3, 0.01, 0.5, 30).flagged.sum() == 30
 
@@ -46,6 +54,8 @@ def test_predictions_that_are_the_labels_are_said_to_be() -> None:
     empty = {"b": CaseScore(0.9, 0.0, math.nan, (ClassScore(1, 0, 0, math.nan, 1.0, 0.0, 0.8, 0.0, math.nan),))}
     assert are_same(same) and are_same(same | empty)
     assert not are_same(OTHER) and not are_same(same | OTHER) and not are_same(empty)
+    untold = ranking(0.1, 0.05, 0.2, 8).untold()
+    assert share_in_words(untold) == "how many are wrong cannot be told" and not untold.flagged.any()
     (warning,) = warnings_of(ranking(0.0, 0.0, 0.02), same)
     assert "the same as the labels" in warning and "other networks" in suggestion(ranking(0.0, 0.0, 0.02), same, {})
 

@@ -54,6 +54,11 @@ def test_cases_without_a_prediction_are_left_out_on_request(dataset: Dataset, tm
     write_predictions(tmp_path / "p.csv", ["c2", "c0"], PROBABILITY[[2, 0]], dataset.classes)
     with pytest.raises(DataError, match="no prediction for 2 of 4 cases"):
         given_predictions(tmp_path / "p.csv", dataset, dataset.cases)
+    write_predictions(tmp_path / "q.csv", ["x", "y"], PROBABILITY[:2], dataset.classes)
+    with pytest.raises(
+        DataError, match=r"for 4 of 4 cases .*; 2 others belong to no case \(x, y\).* named by the cases, such as c0"
+    ):
+        given_predictions(tmp_path / "q.csv", dataset, dataset.cases)
     found = given_predictions(tmp_path / "p.csv", dataset, dataset.cases, missing_ok=True)
     assert [case.id for case in found.cases] == ["c0", "c2"] and np.allclose(found.probability, PROBABILITY[[0, 2]])
 
@@ -61,8 +66,8 @@ def test_cases_without_a_prediction_are_left_out_on_request(dataset: Dataset, tm
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (PROBABILITY * 2, "no probabilities for c0"),
-        (np.full((4, 3), np.nan, np.float32), "no probabilities for c0"),
+        (PROBABILITY * 2, "c0 that are no probabilities"),
+        (np.full((4, 3), np.nan, np.float32), "c0 that are no probabilities"),
         (PROBABILITY[:3], "3 rows without names"),
         (PROBABILITY[:, :2], "shape"),
         (PROBABILITY.astype(np.int64), "int64"),

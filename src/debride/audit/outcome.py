@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from debride.audit.overview import summarise_audit
 from debride.audit.predictions import NONE, Predictions, warn_seen
 from debride.audit.shown import write_table
 from debride.audit.since import plain_thresholds
+from debride.audit.verdict import are_same
 from debride.evaluation.by_group import GroupColumns
 from debride.files import write_csv, write_json
 from debride.types import Case, Dataset
@@ -47,14 +48,17 @@ def write_outcome(
     dataset: Dataset, cases: Sequence[Case], predictions: Predictions, out: Path, config: AuditConfig, judged: Judged
 ) -> dict[str, Any]:
     """Writes all but the report, and returns the summary."""
+    if are_same(judged.scores):
+        judged = replace(judged, ranking=judged.ranking.untold())
     ranking = judged.ranking
     ranked = [cases[row] for row in ranking.order]
     kinds = {case.id: _main_kind(judged.found[case.id].findings, ranking, row) for row, case in enumerate(cases)}
     write_findings(out / "findings.jsonl", (finding for case in ranked for finding in judged.found[case.id].findings))
     write_table(out, (line for case in ranked for line in judged.found[case.id].worklist))
-    write_scores(out / "scores.csv", ranked, judged.scores, dataset, predicted=predictions.about["source"] != NONE)
+    predicted = predictions.about["source"] != NONE
+    write_scores(out / "scores.csv", ranked, judged.scores, dataset, predicted=predicted)
     _write_cases(cases, predictions, out, judged, kinds)
-    summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset)
+    summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset, predicted=predicted)
     warning = warn_seen(predictions, cases)
     summary["warnings"] += [warning] if warning else []
     write_json(

@@ -10,7 +10,7 @@ import numpy as np
 
 from debride.audit.evidence import CaseScore, Ranking
 from debride.audit.outline_bias import bias_lines, bias_of
-from debride.audit.verdict import kinds_in_words, plain_shares, share_in_words, suggestion, warnings_of
+from debride.audit.verdict import are_same, kinds_in_words, plain_shares, share_in_words, suggestion, warnings_of
 from debride.types import Case, Dataset
 from debride.words import some
 
@@ -24,6 +24,8 @@ def summarise_audit(
     scores: Mapping[str, CaseScore],
     kinds: Mapping[str, str],
     dataset: Dataset,
+    *,
+    predicted: bool = True,
 ) -> dict[str, Any]:
     """The summary of audit.json, from the cases in the order that they were given to ``rank``, their scores and main kinds.
 
@@ -34,7 +36,8 @@ def summarise_audit(
     cases = [cases[row] for row in ranking.order]
     flagged = ranking.flagged[ranking.order].tolist()
     named = sorted({kinds[case.id] for case, flag in zip(cases, flagged, strict=True) if flag and kinds[case.id]})
-    plain = [kinds[case.id] in ("", "boundary") or not flag for case, flag in zip(cases, flagged, strict=True)]
+    same = are_same(scores)
+    plain = [not same and (kinds[case.id] in ("", "boundary") or not flag) for case, flag in zip(cases, flagged, strict=True)]
     bias = bias_of(cases, scores, plain, dataset.classes)
     counts = {kind: sum(flag and kinds[case.id] == kind for case, flag in zip(cases, flagged, strict=True)) for kind in named}
     summary = {
@@ -49,12 +52,16 @@ def summarise_audit(
         "kind_shares": plain_shares(ranking.kinds),
         "bias": bias,
     }
-    warnings = warnings_of(ranking, scores) + _empty(cases, scores) + _suspects([case.patient for case in cases], flagged)
+    warnings = (
+        warnings_of(ranking, scores, predicted=predicted)
+        + _empty(cases, scores)
+        + _suspects([case.patient for case in cases], flagged, predicted)
+    )
     return {
         **summary,
         "noise": [*kinds_in_words(ranking.kinds), *bias_lines(bias)],
         "warnings": warnings,
-        "suggestion": suggestion(ranking, scores, counts),
+        "suggestion": suggestion(ranking, scores, counts, predicted=predicted),
     }
 
 
@@ -70,7 +77,7 @@ def _empty(cases: Sequence[Case], scores: Mapping[str, CaseScore]) -> list[str]:
     return [f"{sum(empty)} of {len(cases)} labels are empty where the prediction has an object, {first} for one."]
 
 
-def _suspects(patients: Sequence[str], flagged: Sequence[bool]) -> list[str]:
+def _suspects(patients: Sequence[str], flagged: Sequence[bool], predicted: bool) -> list[str]:
     """A warning for patients most of whose labels are flagged."""
     all_of = Counter(patients)
     flagged_of = Counter(patient for patient, flag in zip(patients, flagged, strict=True) if flag)
@@ -79,6 +86,5 @@ def _suspects(patients: Sequence[str], flagged: Sequence[bool]) -> list[str]:
     ]
     if not named:
         return []
-    return [
-        f"Most labels of {some(named, 10)} are flagged: look whether the network failed on these images before you repair them."
-    ]
+    look = "look whether the network failed on these images before you repair them" if predicted else "look at these first"
+    return [f"Most labels of {some(named, 10)} are flagged: {look}."]

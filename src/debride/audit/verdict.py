@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from debride.audit.evidence import CaseScore, Interval, Ranking
@@ -12,12 +13,14 @@ FEW, MANY = 0.02, 0.2
 WIDE = 0.25
 """An interval that is longer says that the predictions cannot tell."""
 
+FOR_FINDINGS = "Audit with predictions, or let networks be trained, for more evidence and for proposals to repair by."
+
 SAME = "The predictions are the same as the labels, so they say nothing of them."
 
 
 def share_in_words(ranking: Ranking) -> str:
     """The share of wrong labels, as the terminal and the report say it."""
-    if ranking.blind:
+    if math.isnan(ranking.share):
         return "how many are wrong cannot be told"
     share, (low, high) = ranking.share, ranking.interval
     if high - low > WIDE:
@@ -38,14 +41,14 @@ def kinds_in_words(kinds: Mapping[str, Interval]) -> list[str]:
     return lines
 
 
-def warnings_of(ranking: Ranking, scores: Mapping[str, CaseScore]) -> list[str]:
+def warnings_of(ranking: Ranking, scores: Mapping[str, CaseScore], *, predicted: bool = True) -> list[str]:
     """What is wrong with the predictions themselves."""
     if are_same(scores):
         return [f"{SAME} Give predictions of networks that were not trained on these labels."]
     if ranking.blind:
         return [
             f"Planted errors are hardly told from the given labels (AUROC {ranking.told_apart:.2f}): no label is called wrong. "
-            "Train the networks longer, or give better predictions."
+            f"{'Train the networks longer, or give better predictions.' if predicted else FOR_FINDINGS}"
         ]
     return []
 
@@ -56,8 +59,10 @@ def are_same(scores: Mapping[str, CaseScore]) -> bool:
     return bool(classes) and all(score.given == score.predicted and score.dice == 1 for score in classes)
 
 
-def suggestion(ranking: Ranking, scores: Mapping[str, CaseScore], counts: Mapping[str, int]) -> str:
+def suggestion(ranking: Ranking, scores: Mapping[str, CaseScore], counts: Mapping[str, int], *, predicted: bool = True) -> str:
     """What to do next, by the flagged cases of each kind (``counts``); always to be compared with plain cross-entropy."""
+    if not predicted:
+        return f"Look at the {'flagged' if ranking.flagged.any() else 'first'} cases of the ranking. {FOR_FINDINGS}"
     first = "look at the first cases of the ranking"
     if are_same(scores):
         return "Audit with predictions by other networks, such as those of a cross-validation."

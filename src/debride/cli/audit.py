@@ -272,14 +272,18 @@ def _say(root: Path, out: Path, summary: dict[str, Any], without: bool) -> None:
     for line in summary["warnings"]:
         print(f"  Warning: {line}")
     with (out / "cases.csv").open(encoding="utf-8", newline="") as file:
-        for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
-            said = f"  {unshielded(row['case'])}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}"
-            print(said + (f"; {unshielded(row['doubts'])}" if row["doubts"] else ""))
+        rows = list(csv.DictReader(file))
+    for row in [row for row in rows if row["flagged"] == "1"][:SHOWN]:
+        said = f"  {unshielded(row['case'])}: {row['kind'] or 'unclear'}, wrong with probability {float(row['wrong']):.2f}"
+        print(said + (f"; {unshielded(row['doubts'])}" if row["doubts"] else ""))
+    print(summary["suggestion"])
     if without:
-        print(f"The column doubts of {out / 'cases.csv'} says why. Look at the first cases in {out / 'report.html'}.")
-        print("There is nothing to repair by: audit with predictions, or let networks be trained, for findings with proposals.")
+        print(f"The column doubts of {out / 'cases.csv'} says what stands out. The ranking is in {out / 'report.html'}.")
         return
-    print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
+    if not any(int(row["findings"]) for row in rows):
+        print(f"There is nothing to repair. The ranking is in {out / 'report.html'}.")
+        return
+    print(f"Open {out / 'report.html'} in a browser, and decide. Then:")
     print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")
 
 

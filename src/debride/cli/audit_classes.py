@@ -100,10 +100,11 @@ def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -
 
 def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
     """What was found, and where to look."""
-    share, low, high = (f"{100 * value:.1f}" for value in (summary["share_wrong"], *summary["share_wrong_interval"]))
+    from debride.audit.wrong_classes.class_record import read_class_record
+
     trusted = f" and {summary['trusted']} trusted ones" if summary["trusted"] else ""
     counted = summary["cases"] - summary["trusted"]
-    print(f"{counted} labels{trusted}, about {share} % wrong ({low} to {high} %), {summary['flagged']} flagged")
+    print(f"{counted} labels{trusted}, {summary['share_in_words']}, {summary['flagged']} flagged")
     for line in summary["noise"]:
         print(f"  {line}")
     if summary["duplicates"]:
@@ -114,5 +115,9 @@ def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
         for row in [row for row in csv.DictReader(file) if row["flagged"] == "1"][:SHOWN]:
             case, given, proposed = (unshielded(row[name]) for name in ("case", "given", "proposed"))
             print(f"  {case}: {given}, probably {proposed}; wrong with probability {float(row['wrong']):.2f}")
-    print(f"{summary['suggestion']}\nOpen {out / 'report.html'} in a browser, and decide. Then:")
+    print(summary["suggestion"])
+    if not read_class_record(out).findings:
+        print(f"There is nothing to repair. The ranking is in {out / 'report.html'}.")
+        return
+    print(f"Open {out / 'report.html'} in a browser, and decide. Then:")
     print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")

@@ -10,12 +10,13 @@ from debride.audit.evidence.measured import Piece
 from debride.audit.evidence.outline_gains import against_usual
 from debride.audit.evidence.pieces import find_pieces, predicted_classes
 from debride.audit.evidence.planting import plant
-from debride.audit.evidence.ranking import Ranking, rank
+from debride.audit.evidence.ranking import FLAGGED, Ranking, rank
 from debride.audit.evidence.scores import CaseScore, ClassScore, ThresholdSums, score_case, unscored
 from debride.audit.evidence.share import Interval
 from debride.audit.evidence.whole import WholeLabel, agreement, explain
 
 __all__ = [
+    "FLAGGED",
     "CaseScore",
     "ClassScore",
     "Evidence",

@@ -14,7 +14,7 @@ Noto, "Learning classifiers from only positive and unlabeled data", KDD 2008).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,10 @@ class Ranking:
     def blind(self) -> bool:
         """Whether the predictions are too poor to call any label wrong."""
         return _hardly_told(self.told_apart, len(self.score))
+
+    def untold(self) -> Ranking:
+        """The same order, saying of no label that it is wrong or right."""
+        return replace(self, wrong=np.zeros(len(self.score)), share=float("nan"), interval=(0.0, 1.0), kinds={})
 
 
 def rank(

@@ -99,7 +99,11 @@ class FolderPredictions:
         if self.missing and not (missing_ok and len(self.missing) < len(cases)):
             strangers = f"; {len(extra)} others belong to no case ({some(extra)})" if extra else ""
             problem = f"has no prediction for {len(self.missing)} of {len(cases)} cases ({some(self.missing)}){strangers}"
-            remedy = "Predict these too, under their names, choose the splits that are predicted, or audit only some cases."
+            remedy = (
+                "Predict these too, under their names, choose the splits that are predicted, or leave them out by `partial`."
+            )
+            if len(self.missing) == len(cases):
+                remedy = f"Give the folder whose files are named by the cases, such as {cases[0].id}."
             raise DataError(folder, problem, remedy)
         self._files = {case: _chosen(files[name]) for case, name in names.items() if name in files}
         self._fold = {case: fold_of[name] for case, name in names.items() if name in files}

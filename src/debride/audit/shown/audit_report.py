@@ -18,6 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from debride.audit.evidence import FLAGGED
 from debride.audit.findings import Finding, read_record
 from debride.audit.shown import charts as plots
 from debride.audit.shown import finding_pictures
@@ -59,6 +60,7 @@ def render(audit: Path, limit: int = 200) -> str:
     record = read_record(audit)
     about, findings, classes = record.about, record.findings, record.classes
     cases = read_table(audit / "cases.csv")
+    told = about.get("summary", {}).get("share_wrong", 0) is not None
     scores = read_table(audit / "scores.csv") if (audit / "scores.csv").exists() else []
     pictures = ((number, _picture(audit, finding)) for number, finding in enumerate(findings[: max(limit, 0)]))
     pictured = [(number, path) for number, path in pictures if path.is_file()]
@@ -68,21 +70,22 @@ def render(audit: Path, limit: int = 200) -> str:
     return environment.get_template("report.html").render(
         name=Path(str(about["dataset"].get("root", audit))).name,
         version=about.get("version", ""),
-        summary=summary(about, cases, findings),
+        summary=summary(about, cases, findings if record.proposes else None),
         predicted=record.proposes,
         predictions=described(about.get("predictions", {})) if record.proposes else {},
         warnings=_warnings(about),
         suggestion=about.get("summary", {}).get("suggestion", ""),
         noise=about.get("summary", {}).get("noise") or [],
-        charts=_intervals(about.get("summary", {})) + _charts(cases, findings, classes),
+        charts=_intervals(about.get("summary", {})) + _charts(cases if told else [], findings, classes),
         quality=_quality(scores),
         flagged=any(row.get("flagged") == "1" for row in cases),
+        unsure=told and any((finite(row.get("wrong")) or 0) > FLAGGED for row in cases),
         kinds={kind: KINDS.get(kind, "") for kind in dict.fromkeys(finding.kind for finding in findings)},
         classes={i: class_name(classes, i) for i in sorted({finding.class_id for finding in findings})},
         colours=finding_pictures.COLOURS,
         pictured=len(pictured),
         pictures=((number, base64.b64encode(path.read_bytes()).decode()) for number, path in pictured),
-        data={"key": key, **page_data(cases, findings, classes)},
+        data={"key": key, **page_data(cases, findings, classes, told=told)},
     )
 
 
@@ -99,8 +102,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise DataError(path, f"is not valid CSV ({error})", "Run `debride audit` again.") from None
 
 
-def summary(about: Mapping[str, Any], cases: Sequence[Mapping[str, str]], findings: Sequence[Finding]) -> dict[str, str]:
-    """What the head of the report says in figures: heading to text."""
+def summary(about: Mapping[str, Any], cases: Sequence[Mapping[str, str]], findings: Sequence[Finding] | None) -> dict[str, str]:
+    """What the head of the report says in figures, heading to text; nothing of ``findings`` that were not looked for (None)."""
     totals = about.get("summary", {})
     count = totals.get("cases", len(cases))
     flagged = totals.get("flagged", sum(row.get("flagged") == "1" for row in cases))
@@ -108,10 +111,11 @@ def summary(about: Mapping[str, Any], cases: Sequence[Mapping[str, str]], findin
     lines = {"Cases": f"{count} labelled, {f'{trusted} of them trusted, ' if trusted else ''}{flagged} flagged"}
     if said := totals.get("share_in_words"):
         lines["Wrong labels"] = f"{said}{', of those that are not trusted' if trusted else ''}"
-    kinds = totals.get("kinds") or Counter(row["kind"] for row in cases if row.get("kind"))
-    if kinds:
-        lines["Cases by kind"] = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)
-    lines["Findings"] = f"{len(findings)} in {len({finding.case for finding in findings})} cases"
+    kinds = totals.get("kinds", Counter(row["kind"] for row in cases if row.get("kind") and row.get("flagged") == "1"))
+    if any(kinds.values()):
+        lines["Flagged, by kind"] = ", ".join(f"{kind} {number}" for kind, number in kinds.items() if number)
+    if findings is not None:
+        lines["Findings"] = f"{len(findings)} in {len({finding.case for finding in findings})} cases" if findings else "none"
     return lines
 
 

@@ -19,14 +19,17 @@ def size(finding: Finding) -> str:
 
 
 def reach(finding: Finding) -> str:
-    """How far the label is off; empty where that is not known."""
+    """How far the label is off, or how long the finding is; empty where that is not known, or means nothing."""
     if finding.kind == "boundary":
         return _off(finding)
+    if finding.kind == "flip":
+        return ""
     length = finding.displacement if finding.distance is None else finding.distance
     if length is None:
         return ""
-    said = {"shift": "", "gap": " of slices", "stray": " of slices"}.get(finding.kind, " long")
-    return f"{length:.1f} {finding.unit}{said}"
+    if finding.kind == "shift":
+        return f"off by {length:.1f} {finding.unit}"
+    return f"{length:.1f} {finding.unit} {'of slices' if finding.kind in ('gap', 'stray') else 'long'}"
 
 
 def _off(finding: Finding) -> str:
@@ -34,4 +37,4 @@ def _off(finding: Finding) -> str:
     if finding.displacement is None:
         return ""
     most = f"{abs(finding.displacement):.1f} {finding.unit} too far {'out' if finding.displacement > 0 else 'in'}"
-    return most if finding.distance is None else f"{finding.distance:.1f} {finding.unit}, at most {most}"
+    return most if finding.distance is None else f"off by {finding.distance:.1f} {finding.unit}, at most {most}"

@@ -12,25 +12,35 @@ from debride.audit.shown.magnitude import reach, size
 COLUMNS = {
     "case": "case",
     "wrong": "probably wrong",
-    "kind": "main finding",
+    "kind": "kind",
     "findings": "findings",
     "dice": "Dice",
     "doubts": "doubts",
 }
 """Columns of cases.csv that the ranking shows, where the file has them, and their headings."""
 
+NEEDED = ("case", "wrong")
+"""Columns that are shown in any case."""
+
 WORDS = ("case", "kind", "doubts")
 """Columns that are sorted as words; the others are numbers."""
+
+WHOLE = ("flip", "shift")
+"""Kinds that concern the whole label, whatever its classes."""
 
 WIDEST = 60
 """A column is at most so many letters wide."""
 
 
-def page_data(cases: Sequence[Mapping[str, str]], findings: Sequence[Finding], classes: Sequence[str]) -> dict[str, Any]:
+def page_data(
+    cases: Sequence[Mapping[str, str]], findings: Sequence[Finding], classes: Sequence[str], *, told: bool = True
+) -> dict[str, Any]:
     """The lines of cases.csv in their order, and findings in theirs: "columns" of the ranking, "cases" with their "cells", by
-    column and row what is sorted by and the text, and of each the place of its "first" finding (-1: none); and "findings"."""
-    names = [name for name in COLUMNS if not cases or name in cases[0]]
-    cells = [[_cell(name, row.get(name) or "") for row in cases] for name in names]
+    column and row what is sorted by and the text, and of each the place of its "first" finding (-1: none); and "findings".
+    Columns without anything are left out; whether labels are wrong is, where it cannot be ``told``."""
+    unsaid = ("findings",) if not findings else ()
+    names = [name for name in COLUMNS if name in NEEDED or (name not in unsaid and any(row.get(name) for row in cases))]
+    cells = [[_cell(name, (row.get(name) or "") if told or name != "wrong" else "") for row in cases] for name in names]
     rows = {row.get("case"): place for place, row in enumerate(cases)}
     first = {finding.case: place for place, finding in reversed(list(enumerate(findings)))}
     columns = [
@@ -74,7 +84,9 @@ def _finding(finding: Finding, case: int, classes: Sequence[str]) -> dict[str, A
         "class": finding.class_id,
         "confidence": round(finding.confidence, 2),
         "severity": round(finding.severity, 2),
-        "change": f"{given} → {proposed}" if finding.given != finding.proposed else "the whole label",
+        "change": f"{given} → {proposed}"
+        if finding.given != finding.proposed and finding.kind not in WHOLE
+        else "the whole label",
         "size": size(finding),
         "displacement": reach(finding),
         "place": " × ".join(f"{start}–{past - 1}" for start, past in finding.box),

@@ -94,7 +94,7 @@ function card(i) {
   drawn.querySelectorAll("[data-if]").forEach(each => { if (!texts[each.dataset.if]) each.remove(); });
   const image = drawn.querySelector("img");
   if (picture) {
-    image.alt = `Case ${texts.case}, finding ${found.number}: image, and outlines of given, predicted and proposed label`;
+    image.alt = `Case ${texts.case}, finding ${found.number}: ${image.alt}`;
     image.src = `data:image/png;base64,${picture.textContent}`;
     drawn.querySelector(".none").remove();
   } else image.remove();

@@ -13,7 +13,7 @@ import numpy as np
 from debride import __version__
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import cell, described
-from debride.audit.wrong_classes.class_overview import summarise_classes
+from debride.audit.wrong_classes.class_overview import summarise_classes, why_untold
 from debride.audit.wrong_classes.class_page import write_class_report
 from debride.audit.wrong_classes.class_shares import ClassShares, class_shares
 from debride.audit.wrong_classes.class_sources import ClassPredictions, warn_seen_classes
@@ -44,10 +44,13 @@ def audit_classes(
             show(number)
     groups = conflicting_groups(contents, np.stack(fingerprints), given.tolist(), [_image(case) for case in cases])
     shares = class_shares(predictions.probability, given, [case.patient for case in cases], trusted, config.seed)
+    known = ~trusted if not trusted.all() else trusted
+    if untold := why_untold(predictions.probability[known], given[known]):
+        shares = shares.untold()
     shares = _with_duplicates(shares, groups, given, trusted)
     predicted = predictions.probability.argmax(axis=1)
     differ = float(np.mean(predicted[~trusted] != given[~trusted])) if (~trusted).any() else 0.0
-    summary = summarise_classes(cases, shares, groups, dataset.classes, differ)
+    summary = summarise_classes(cases, shares, groups, dataset.classes, differ, untold)
     warning = warn_seen_classes(predictions)
     summary["warnings"] += [warning] if warning else []
     write_csv(out / "pairs.csv", ("given", "true", "share", "low", "high", "told"), _pair_rows(shares, dataset.classes))

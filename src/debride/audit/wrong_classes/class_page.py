@@ -52,6 +52,7 @@ def write_class_report(audit: Path, dataset: Dataset, cases: Sequence[Case], con
     record = read_class_record(audit)
     pairs = read_table(audit / "pairs.csv")
     total = record.about["summary"]
+    told = total["share_wrong"] is not None
     known = [(value, row.get("flagged") == "1") for row in record.cases if (value := finite(row.get("wrong"))) is not None]
     chart = charts.wrong([value for value, _ in known], [flagged for _, flagged in known])
     keys = {"flagged": charts.COLOURS[4], "not flagged": charts.GREY}
@@ -66,14 +67,18 @@ def write_class_report(audit: Path, dataset: Dataset, cases: Sequence[Case], con
         predictions=described(record.about["predictions"]),
         warnings=total["warnings"],
         suggestion=total["suggestion"],
-        charts=[{"title": "How likely labels are wrong", "svg": chart, "keys": keys}],
+        charts=[{"title": "How likely labels are wrong", "svg": chart, "keys": keys}] if told else [],
         pairs=[row for row in pairs if float(row["share"]) >= 0.0005][:50],
         flagged=any(flagged for _, flagged in known),
         kinds={kind: KINDS[kind] for kind in dict.fromkeys(_kind(finding) for finding in record.findings)},
         classes=dict(enumerate(record.classes)),
         pictured=len(pictured),
         pictures=_pictures([by_id[finding.case] for finding in pictured]),
-        data=_data(record.cases, record.findings, record.classes),
+        data=_data(
+            record.cases if told else [row if row["flagged"] == "1" else row | {"wrong": ""} for row in record.cases],
+            record.findings,
+            record.classes,
+        ),
     )
     write_text(audit / "report.html", page)
     return audit / "report.html"
@@ -81,16 +86,15 @@ def write_class_report(audit: Path, dataset: Dataset, cases: Sequence[Case], con
 
 def _head(total: Mapping[str, Any], findings: Sequence[ClassFinding]) -> dict[str, str]:
     trusted = f"{total['trusted']} of them trusted, " if total["trusted"] else ""
-    low, high = total["share_wrong_interval"]
     lines = {
         "Cases": f"{total['cases']} labelled, {trusted}{total['flagged']} flagged",
-        "Wrong labels": f"about {100 * total['share_wrong']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
+        "Wrong labels": total["share_in_words"],
     }
     if total["noise"]:
         lines["By pair of classes"] = "; ".join(total["noise"])
     if total["duplicates"]:
         lines["Duplicates"] = f"{total['duplicates']} groups of like images with different classes"
-    return {**lines, "Findings": str(len(findings))}
+    return {**lines, "Findings": str(len(findings) or "none")}
 
 
 def _data(cases: Sequence[Mapping[str, str]], findings: Sequence[ClassFinding], classes: Sequence[str]) -> dict[str, Any]:

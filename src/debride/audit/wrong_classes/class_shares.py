@@ -7,8 +7,9 @@ disagrees, a part ``OWN`` is left to the network: what the model calls wrong bey
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,12 @@ class ClassShares:
     def flagged(self) -> npt.NDArray[np.bool_]:
         """Which cases are flagged (N,)."""
         return self.least > FLAGGED
+
+    def untold(self) -> ClassShares:
+        """The same order, saying of no label that it is wrong or right."""
+        none, pairs = np.zeros(len(self.wrong)), np.zeros_like(self.pairs)
+        high = 1 - np.eye(len(pairs))
+        return replace(self, pairs=pairs, low=pairs, high=high, share=math.nan, interval=(0.0, 1.0), wrong=none, least=none)
 
 
 def class_shares(

@@ -67,8 +67,14 @@ def given_predictions(source: Path, dataset: Dataset, cases: Sequence[Case], *, 
     row = {id: at for at, id in enumerate(ids)}
     missing = [case.id for case in cases if case.id not in row]
     if missing and not (missing_ok and len(missing) < len(cases)):
-        problem = f"has no prediction for {len(missing)} of {len(cases)} cases ({some(missing)})"
-        raise DataError(file, problem, "Predict these too, choose the splits that are predicted, or audit only some cases.")
+        known = {case.id for case in dataset.cases}
+        strangers = [id for id in ids if id not in known]
+        others = f"; {len(strangers)} others belong to no case ({some(strangers)})" if strangers else ""
+        problem = f"has no prediction for {len(missing)} of {len(cases)} cases ({some(missing)}){others}"
+        remedy = "Predict these too, choose the splits that are predicted, or leave them out by `partial`."
+        if len(missing) == len(cases):
+            remedy = f"Give predictions that are named by the cases, such as {cases[0].id}."
+        raise DataError(file, problem, remedy)
     chosen = tuple(case for case in cases if case.id in row)
     found = probability[[row[case.id] for case in chosen]]
     _check(file, found, chosen)
@@ -228,4 +234,5 @@ def _check(file: Path, probability: Floats, cases: Sequence[Case]) -> None:
     sound &= np.abs(np.nan_to_num(probability).sum(axis=1) - 1) <= TOLERANCE
     if not sound.all():
         case = cases[int(sound.argmin())].id
-        raise DataError(file, f"has no probabilities for {case}: they sum up to 1", "Give probabilities, and no logits.")
+        problem = f"has numbers for {case} that are no probabilities: these lie in 0 to 1, and sum up to 1"
+        raise DataError(file, problem, "Give what comes out of the softmax, and no logits.")
