@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import json
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from benchmarks import large_volume, memory
-from benchmarks.audit import run, sets, table
+from benchmarks.audit import class_coverage, run, sets, table
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json
 
 from debride.bench.grid import read_grid, run_grid
@@ -177,6 +178,18 @@ def test_labels_that_other_raters_reject_are_counted(tmp_path: Path) -> None:
     run.main([*map(str, words)])
     (row,) = run.read_rows(rows)
     assert row["wrong"] == 0 and row["rejected"]["labels"] == 0
+
+
+@pytest.mark.slow
+def test_audits_of_generated_classes_are_counted_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--out", str(tmp_path), "--seed", "3", "--sizes", "60"]
+    class_coverage.main([*words, "--audits", "1"])
+    class_coverage.main([*words, "--audits", "2"])
+    rows = [json.loads(line) for line in (tmp_path / "seed-3.jsonl").read_text().splitlines()]
+    assert [row["audit"] for row in rows] == [0, 1], "the first is not made again"
+    assert rows[0]["wrong"] == 0 < rows[1]["wrong"]
+    printed = capsys.readouterr().out
+    assert "| all | 2 |" in printed and "| cases 60 | 2 |" in printed
 
 
 @pytest.mark.slow

@@ -77,6 +77,26 @@ def test_a_poor_network_cannot_tell() -> None:
     assert shares.interval[0] == 0 and shares.interval[1] > 0.2
 
 
+@pytest.mark.parametrize(("flips", "gain"), [(np.roll(np.eye(4), 1, axis=1), 0.01), (np.full((4, 4), 0.25), -0.01)])
+def test_the_ranking_knows_which_classes_are_given_for_which(flips: np.ndarray, gain: float) -> None:
+    """It gains where one class is given for another, and loses next to nothing where all are given for all."""
+    probability, true, given = predicted(np.random.default_rng(7), 600, 0.7 * np.eye(4) + 0.3 * flips, 1.5)
+    wrong, own = given != true, probability[np.arange(600), given]
+    ours = average_precision_score(wrong, shares_of(probability, given).score)
+    assert ours > average_precision_score(wrong, -own) + gain
+
+
+def test_stated_precision_is_reached_though_the_network_is_often_surely_mistaken() -> None:
+    """Of its sure mistakes on right labels the model calls many wrong."""
+    symmetric = 0.6 * np.eye(4) + 0.4 * (1 - np.eye(4)) / 3
+    probability, true, given = predicted(np.random.default_rng(8), 600, symmetric, 3.0, 0.1)
+    shares, wrong = shares_of(probability, given), given != true
+    assert shares.flagged.sum() > 100
+    assert wrong[shares.flagged].mean() < shares.wrong[shares.flagged].mean() - 0.03
+    assert wrong[shares.flagged].mean() >= shares.least[shares.flagged].mean()
+    assert shares.interval[0] <= wrong.mean() <= shares.interval[1]
+
+
 def test_trusted_cases_are_never_wrong_and_say_what_the_network_confuses() -> None:
     rng = np.random.default_rng(3)
     probability, true, given = predicted(rng, 500, FLIPS, 3.0)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import expit
-from scipy.stats import beta, rankdata
+from scipy.stats import beta
 
 from debride.audit.wrong_classes.class_noise import Doubles, Ids, NoiseModel, fit_noise, logs_of
 from debride.rng import generator
@@ -29,6 +28,9 @@ OWN = 0.5
 SUREST, LEAST_SUREST = 0.1, 20
 """The share of the images that are predicted as a class, and the least number, of which the network is surest."""
 
+NOISE = 0.25
+"""So much of what labels of the surest images say of pairs of classes counts in the ranking: the network confuses pairs too."""
+
 FLAGGED = 0.5
 """A case is flagged where even the least probability that it is wrong is above this."""
 
@@ -40,8 +42,8 @@ class ClassShares:
     ``pairs``, ``low`` and ``high`` (K, K) are shares of all cases that are not trusted by the class given (row) and the true
     one (column), 0 on the diagonal, with their 95 % intervals; ``share`` and ``interval`` are those of all wrong labels.
     ``wrong`` (N,) is the probability that a label is wrong by the estimated share, ``least`` (N,) by the lower end of its
-    interval, ``proposed`` (N,) the likeliest other class. ``score`` (N,) orders the cases: the mean of two
-    ranks from 0 to 1, by ``wrong`` and by how little the network gives the class given.
+    interval, ``proposed`` (N,) the likeliest other class. ``score`` (N,) orders the cases: from 0 to 1, and below 0 for trusted
+    ones. It is what the network gives to other classes than the one given, and how often the one given is given for these.
     """
 
     pairs: Doubles
@@ -84,7 +86,8 @@ def class_shares(
     pairs = _pairs(true[doubted], given[doubted], np.ones(int(doubted.sum())), classes)
     predicted = np.asarray(probability).argmax(axis=1)
     differs = _pairs(np.eye(classes)[predicted[doubted]], given[doubted], np.ones(int(doubted.sum())), classes)
-    ceilings, ceiling = _ceilings(np.asarray(probability), predicted, given, doubted)
+    surest = _surest(np.asarray(probability), predicted, doubted)
+    ceilings, ceiling = _ceilings(surest, predicted[doubted], given, doubted)
     ends, sums = np.quantile(drawn, [0.025, 0.975], axis=0), np.quantile(drawn.sum(axis=(1, 2)), [0.025, 0.975])
     share, half = float(pairs.sum()), 0.5 / max(1, int(doubted.sum()))
     lowest = min(share, float(_without_own(sums[:1], differs.sum(), half)[0]))
@@ -92,8 +95,7 @@ def class_shares(
     high = np.maximum(np.maximum(pairs, ends[1]), ceilings)
     np.fill_diagonal(high, 0.0)
     rows = np.arange(len(given))
-    wrong, least, others = np.where(trusted, 0.0, 1 - true[rows, given]), np.zeros(len(given)), true.copy()
-    least[doubted] = _least(wrong[doubted], lowest)
+    wrong, others = np.where(trusted, 0.0, 1 - true[rows, given]), true.copy()
     others[rows, given] = -1.0
     return ClassShares(
         pairs=pairs,
@@ -102,9 +104,9 @@ def class_shares(
         share=share,
         interval=(lowest, min(1.0, max(share, float(sums[1]), ceiling))),
         wrong=wrong,
-        least=least,
+        least=wrong * (lowest / max(share, 1e-12)),  # what else seems wrong is spread evenly among all that does
         proposed=others.argmax(axis=1),
-        score=(_ranks(wrong) + _ranks(-logs[rows, given])) / 2 - trusted,
+        score=_score(np.exp(logs), model.right(logs), _seen_flips(surest, given, classes), given) - trusted,
     )
 
 
@@ -115,22 +117,18 @@ def _without_own(low: Doubles, differs: Doubles, half: float) -> Doubles:
     return np.where(least < half, 0.0, least)
 
 
-def _least(wrong: Doubles, low: float) -> Doubles:
-    """Probabilities (N,) that labels are wrong if the share is the lowest: their odds are smaller by one factor, by which their
-    mean is that share."""
-    if low <= 0:
-        return np.zeros_like(wrong)
-    logits = np.log(np.maximum(wrong, 1e-12)) - np.log(np.maximum(1 - wrong, 1e-12))
+def _score(probability: Doubles, right: Doubles, flips: Doubles, given: Ids) -> Doubles:
+    """Orders the cases (N,) from 0 to 1, by probabilities, calibrated ones (N, K), and the chances (K, K) of ``flips``.
 
-    def over(shift: float) -> float:
-        return float(expit(logits + shift).mean()) - low
-
-    return np.asarray(expit(logits + (0.0 if over(0.0) <= 0 else brentq(over, -60.0, 0.0))))
-
-
-def _ranks(values: Doubles) -> Doubles:
-    """The ranks (N,) of values, from 0 to 1; equal ones share theirs."""
-    return np.asarray((rankdata(values) - 1) / max(1, len(values) - 1))
+    The logarithm of the odds is that of another class by the network. To it comes the part ``NOISE`` of how often the given
+    class is given where the other classes are right, against where it is right itself.
+    """
+    rows, others = np.arange(len(given)), right.copy()
+    own = np.clip(probability[rows, given], 1e-12, 1 - 1e-7)
+    others[rows, given] = 0.0
+    often = (others * flips.T[given]).sum(axis=1) / np.maximum(others.sum(axis=1), 1e-12)
+    noise = np.log(np.maximum(often, 1e-12)) - np.log(flips[given, given])
+    return np.asarray(expit(np.log(1 - own) - np.log(own) + NOISE * noise))
 
 
 def _pairs(true: Doubles, given: Ids, weight: Doubles, classes: int) -> Doubles:
@@ -175,20 +173,43 @@ def _resampled(
     return np.stack(drawn)
 
 
-def _ceilings(
-    probability: npt.NDArray[np.floating], predicted: npt.NDArray[np.intp], given: Ids, doubted: npt.NDArray[np.bool_]
-) -> tuple[Doubles, float]:
-    """Upper bounds of the shares by pair (K, K), and of their sum, by the labels of images that the network is surest of."""
-    classes = probability.shape[1]
-    bounds, total, variance = np.zeros((classes, classes)), 0.0, 0.0
-    for id in range(classes):
+def _surest(
+    probability: npt.NDArray[np.floating], predicted: npt.NDArray[np.intp], doubted: npt.NDArray[np.bool_]
+) -> list[npt.NDArray[np.intp]]:
+    """The places of the images that are predicted as each class, of those the network is surest of."""
+    surest = []
+    for id in range(probability.shape[1]):
         rows = np.flatnonzero((predicted == id) & doubted)
-        rows = rows[np.argsort(-probability[rows, id], kind="stable")][: max(LEAST_SUREST, round(SUREST * len(rows)))]
+        number = max(LEAST_SUREST, round(SUREST * len(rows)))
+        surest.append(rows[np.argsort(-probability[rows, id], kind="stable")][:number])
+    return surest
+
+
+def _seen_flips(surest: Sequence[npt.NDArray[np.intp]], given: Ids, classes: int) -> Doubles:
+    """The chances (K, K) that a class (row) is given as another (column), by the labels of the surest images. The mean over all
+    classes, with all flips alike, counts as ``LEAST_SUREST`` more images of each."""
+    counts = np.stack([np.bincount(given[rows], minlength=classes) for rows in surest]) + np.eye(classes)
+    differing = 1 - np.trace(counts) / counts.sum()
+    alike = np.where(np.eye(classes, dtype=bool), 1 - differing, max(differing, 1e-3) / (classes - 1))
+    added = counts + LEAST_SUREST * alike
+    flips: Doubles = added / added.sum(axis=1, keepdims=True)
+    return flips
+
+
+def _ceilings(
+    surest: Sequence[npt.NDArray[np.intp]], predicted: npt.NDArray[np.intp], given: Ids, doubted: npt.NDArray[np.bool_]
+) -> tuple[Doubles, float]:
+    """Upper bounds of the shares by pair (K, K), and of their sum, by the labels of images that the network is surest of.
+    ``predicted`` are the likeliest classes of the doubted cases."""
+    classes = len(surest)
+    bounds, total, variance = np.zeros((classes, classes)), 0.0, 0.0
+    for id, rows in enumerate(surest):
         counts, number = np.bincount(given[rows], minlength=classes), len(rows)
-        part = max(np.mean(predicted[doubted] == id), np.mean(given[doubted] == id))
+        likeliest = float(np.mean(predicted == id))
+        part = max(likeliest, np.mean(given[doubted] == id))
         bounds[:, id] = part * (beta.ppf(0.975, counts + 1, np.maximum(number - counts, 1e-9)) if number else 1.0)
         if number:
-            differing, part = 1 - counts[id] / number, float(np.mean(predicted[doubted] == id))
-            total += part * differing
-            variance += part**2 * max(differing * (1 - differing), 1 / number) / number
+            differing = 1 - counts[id] / number
+            total += likeliest * differing
+            variance += likeliest**2 * max(differing * (1 - differing), 1 / number) / number
     return bounds, total + 1.96 * variance**0.5
