@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from benchmarks import large_volume, memory
-from benchmarks.audit import class_coverage, run, sets, table
+from benchmarks.audit import class_coverage, coverage, run, sets, table
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json
 
 from debride.bench.grid import read_grid, run_grid
@@ -215,3 +215,18 @@ def test_label_scores_of_a_bench(
 def test_its_files_are_read(file: Path) -> None:
     grid = read_grid(file)
     assert grid.datasets and grid.methods
+
+
+@pytest.mark.slow
+def test_simulated_audits_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(coverage, "CASES", {2: 8, 3: 2})
+    monkeypatch.setattr(coverage, "SIZES", (12,))
+    words = ["coverage", "--out", str(tmp_path / "out"), "--seed", "3"]
+    monkeypatch.setattr(sys, "argv", [*words, "--audits", "1"])
+    coverage.main()
+    rows = (tmp_path / "out" / "coverage-3.jsonl").read_text()
+    coverage.main()
+    assert (tmp_path / "out" / "coverage-3.jsonl").read_text() == rows
+    assert "| 2D, good | 1 |" in capsys.readouterr().out

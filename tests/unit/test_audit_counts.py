@@ -63,8 +63,7 @@ def test_errors_of_one_kind_are_counted_and_flagged(error: str, wrong: int) -> N
     low, high = ranking.interval
     assert set(ranking.order[:wrong].tolist()) == set(range(wrong))
     assert low <= wrong / N <= high and high - low < 0.35 and ranking.share == pytest.approx(wrong / N, abs=0.06)
-    flagged = np.flatnonzero(ranking.flagged).tolist()
-    assert set(range(wrong)) <= set(flagged) and len(flagged) <= wrong + 2
+    assert ranking.flagged[:wrong].mean() > 0.9 and ranking.flagged[wrong:].sum() <= 2
     kind = {"lacking": "missing", "moved": "shift"}[error]
     assert ranking.kinds[kind][1] > 0 and max(ranking.kinds, key=lambda name: ranking.kinds[name][0]) == kind
 

@@ -13,7 +13,7 @@ Bools = npt.NDArray[np.bool_]
 STEPS = 300
 """Of expectation and maximisation."""
 
-LEAST = 1e-300
+LEAST = 1e-100
 
 
 class Counts(NamedTuple):
