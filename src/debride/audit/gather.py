@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from debride.audit.evidence import Piece, WholeLabel, explain, find_pieces
+from debride.audit.evidence import Piece, WholeLabel, explain, find_pieces, reported
 from debride.audit.evidence.boxes import longest
 from debride.audit.findings import Finding
 from debride.types import IGNORE
@@ -66,9 +66,9 @@ def find(
 def _confidence(piece: Piece, wrong: float, odds: Mapping[str, float]) -> float:
     """How sure a piece is: the probability that the label is wrong, times how far the proposed class is likelier than the given
     one, less where the evidence speaks of another kind of error: by the root of the two kinds' odds."""
-    kinds = ("boundary", "ragged") if piece.kind == "boundary" else (piece.kind,)
-    kind = max((odds[kind] for kind in kinds if kind in odds), default=max(odds.values(), default=0.0))
-    speaks = math.exp(min(0.0, kind - max(odds.values(), default=0.0)) / 2)
+    most = max(odds.values(), default=0.0)
+    kind = max((value for kind, value in odds.items() if reported(kind) == piece.kind), default=most)
+    speaks = math.exp(min(0.0, kind - most) / 2)
     return wrong * max(0.0, piece.margin) * speaks
 
 

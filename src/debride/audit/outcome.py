@@ -14,7 +14,7 @@ from debride import __version__
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import cell, described, write_findings, write_scores
 from debride.audit.case_results import Found
-from debride.audit.evidence import CaseScore, Ranking
+from debride.audit.evidence import ANY, CaseScore, Ranking, reported
 from debride.audit.findings import Finding
 from debride.audit.overview import summarise_audit
 from debride.audit.predictions import NONE, Predictions, warn_seen
@@ -81,9 +81,9 @@ def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     """What a suspicious label is suspected of: its surest finding's kind, else what the evidence speaks of most."""
     if findings:
         return findings[0].kind
-    odds = {kind: values[row] for kind, values in ranking.odds.items() if kind != "any"}
+    odds = {kind: values[row] for kind, values in ranking.odds.items() if kind != ANY}
     kind = max(odds, key=lambda kind: odds[kind], default="") if ranking.wrong[row] >= SUSPECTED else ""
-    return "boundary" if kind == "ragged" else kind
+    return reported(kind)
 
 
 def _write_cases(cases: Sequence[Case], predictions: Predictions, out: Path, judged: Judged, kinds: Mapping[str, str]) -> None:

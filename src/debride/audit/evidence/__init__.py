@@ -5,8 +5,10 @@ say how much likelier other labels would be, ``whole`` looks for one mistake tha
 quality scores, and ``ranking`` makes a probability of it all.
 """
 
+from debride.audit.evidence.explanations import reported
 from debride.audit.evidence.gains import Evidence, thin
 from debride.audit.evidence.measured import Piece
+from debride.audit.evidence.odds import ANY
 from debride.audit.evidence.outline_gains import against_usual
 from debride.audit.evidence.pieces import find_pieces, predicted_classes
 from debride.audit.evidence.planting import plant
@@ -16,6 +18,7 @@ from debride.audit.evidence.share import Interval
 from debride.audit.evidence.whole import WholeLabel, agreement, explain
 
 __all__ = [
+    "ANY",
     "FLAGGED",
     "CaseScore",
     "ClassScore",
@@ -32,6 +35,7 @@ __all__ = [
     "plant",
     "predicted_classes",
     "rank",
+    "reported",
     "score_case",
     "thin",
     "unscored",

@@ -20,6 +20,14 @@ EXPLANATIONS: dict[str, tuple[str, ...]] = {
 """The entries of the evidence that speak of each kind of error; "/u": divided by the root of the uncertainty, with which a
 boundary's gain grows."""
 
+TOGETHER = {"ragged": "boundary"}
+"""Kinds of planted errors that are reported as another: a ragged outline is an outline that lies off."""
+
+
+def reported(kind: str) -> str:
+    """The kind that findings have for a planted one."""
+    return TOGETHER.get(kind, kind)
+
 
 def entries_for(kind: str, evidence: Sequence[Mapping[str, float]]) -> list[str]:
     """The entries that speak of a kind, of those that all N cases have."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from debride.audit.evidence.boxes import Box, longest, widened
 from debride.audit.evidence.joined import Raw
+from debride.audit.evidence.outlines import edges
 from debride.audit.findings import FindingKind
 
 Label = npt.NDArray[np.uint8]
@@ -110,12 +111,6 @@ def _mean_depth(box: Box, at: npt.NDArray[np.bool_], given: Label, proposed: Lab
     wide = widened(box, (1,) * given.ndim, given.shape)
     there = np.zeros([axis.stop - axis.start for axis in wide], bool)
     there[tuple(slice(axis.start - first.start, axis.stop - first.start) for axis, first in zip(box, wide, strict=True))] = at
-    outline = np.zeros_like(there)
     given, proposed = given[wide], proposed[wide]
-    for places, own in ((there & (given > 0), given), (there & (given == 0), proposed)):
-        for axis in range(given.ndim):
-            low, high = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
-            differs = own[low] != own[high]
-            outline[low] |= differs & places[low]
-            outline[high] |= differs & places[high]
+    outline = there & np.where(given > 0, edges(given), edges(proposed))
     return float(np.abs(depth[wide][outline if outline.any() else there]).mean())

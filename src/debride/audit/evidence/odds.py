@@ -17,8 +17,8 @@ Places = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 Entries = Mapping[str, float]
 
-ANY = "any"
-"""Beside the kinds that are planted: an error of whatever kind."""
+ANY, EVERY = "any", "every"
+"""Beside the kinds that are planted: an error of whatever kind; and all entries, whatever they speak of."""
 
 FOLDS = 5
 """Parts of the patients for cross-fitting."""
@@ -28,15 +28,15 @@ FOLDS = 5
 class Sample:
     """Evidence against N given and M planted labels. ``kinds`` are the names of what was planted, ``kind`` (M,) their places
     there, ``row`` (M,) the given label under each; ``person`` (N,) and ``fold`` (N,) are numbers of patients and their parts.
+    ``features`` are of the entries that speak of a kind, of ``ANY``, and ``EVERY``: of given (N, F) and planted labels (M, F).
     """
 
-    given: Sequence[Entries]
-    planted: Sequence[Entries]
     kinds: tuple[str, ...]
     kind: Places
     row: Places
     person: Places
     fold: Places
+    features: Mapping[str, tuple[Doubles, Doubles]]
 
     def folds(self) -> Iterator[tuple[Bools, Bools]]:
         """Which given (N,) and planted (M,) labels belong to each part of the patients."""
@@ -50,9 +50,12 @@ def sample(given: Sequence[Entries], planted: Sequence[Mapping[str, Entries]], p
     people, person = np.unique(patients, return_inverse=True)
     fold = generator(seed, "cross-fitting").permutation(len(people))[person] % FOLDS
     where = [(place, row) for place, kind in enumerate(kinds) for row, errors in enumerate(planted) if kind in errors]
-    entries = [planted[row][kinds[place]] for place, row in where]
+    wrong = [planted[row][kinds[place]] for place, row in where]
+    names = {kind: entries_for(kind, given) for kind in (*kinds, ANY)}
+    names[EVERY] = [name for name in given[0] if all(name in entries for entries in (*given, *wrong))]
+    known = {kind: (features(given, entries), features(wrong, entries)) for kind, entries in names.items()}
     kind, row = np.array(where, np.intp).reshape(-1, 2).T
-    return Sample(given, entries, kinds, kind, row, np.asarray(person, np.intp), np.asarray(fold, np.intp))
+    return Sample(kinds, kind, row, np.asarray(person, np.intp), np.asarray(fold, np.intp), known)
 
 
 def log_odds(one: Sample, kind: str, right: Doubles) -> tuple[Doubles, Doubles]:
@@ -62,8 +65,7 @@ def log_odds(one: Sample, kind: str, right: Doubles) -> tuple[Doubles, Doubles]:
     so does what is planted into them; both sides weigh the same. A part outside of which nothing is given, or nothing is
     planted, is judged by a regression on all.
     """
-    names = entries_for(kind, one.given)
-    given, planted = (features(evidence, names) for evidence in (one.given, one.planted))
+    given, planted = one.features[kind]
     used = np.ones(len(one.kind), np.bool_) if kind == ANY else one.kind == one.kinds.index(kind)
     weight = right[one.row] * _even(one.kind, right[one.row])
     odds, simulated = np.zeros(len(given)), np.zeros(len(planted))
@@ -89,16 +91,15 @@ def likeliest_kinds(one: Sample, right: Doubles) -> tuple[Places, Places]:
     A multinomial regression tells planted errors apart, by all entries of the evidence and without the label's part of the
     patients; no given label takes part.
     """
-    names = [name for name in one.given[0] if all(name in entries for entries in (*one.given, *one.planted))]
-    given, planted = (features(evidence, names) for evidence in (one.given, one.planted))
+    kinds, simulated = np.zeros(len(one.person), np.intp), np.zeros(len(one.kind), np.intp)
+    if len(one.kinds) == 1:
+        return kinds, simulated
+    given, planted = one.features[EVERY]
     weight = right[one.row] * _even(one.kind, right[one.row])
-    kinds, simulated = np.zeros(len(given), np.intp), np.zeros(len(planted), np.intp)
     for own, own_planted in one.folds():
         rest = ~own_planted
         if len(np.unique(one.kind[rest])) < len(one.kinds):
             rest = np.ones_like(rest)
-        if len(one.kinds) == 1:
-            break
         model = _regression(planted[rest], one.kind[rest], weight[rest] / weight[rest].mean())
         kinds[own] = model.predict(given[own])
         if own_planted.any():

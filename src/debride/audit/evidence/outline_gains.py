@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 import edt
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from debride.audit.evidence.boxes import box_of, widened
+from debride.audit.evidence.outlines import edges
 
 Label = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -79,15 +81,7 @@ class Offsets:
             return {}
         box = widened(box_of(ids), (1,) * ids.ndim, ids.shape)
         part = ids[box]
-        edge = np.zeros(part.shape, bool)
-        for axis in range(part.ndim):
-            before = (slice(None),) * axis + (slice(None, -1),)
-            after = (slice(None),) * axis + (slice(1, None),)
-            differs = part[before] != part[after]
-            edge[before] |= differs
-            edge[after] |= differs
-        edge &= part > 0
-        at = np.nonzero(edge)
+        at = np.nonzero(edges(part) & (part > 0))
         given, places = part[at], [own + axis.start for own, axis in zip(at, box, strict=True)]
         found = {}
         for value in self._away.keys() & set(given.tolist()):
@@ -120,17 +114,14 @@ def against_usual(
     offsets: "outward" and "inward", of the class that deviates most, in spreads of the given labels' offsets.
 
     Without an offset anywhere, as without predictions, nothing changes. The bias of a class is the median of the given labels'
-    offsets, their spread 1.48 times the median distance from it.
+    offsets, their spread the deviation that goes with the median distance from it.
     """
     names = sorted({name for numbers in given for name in numbers if OFFSET.fullmatch(name)})
     usual = {name: _centre(np.array([numbers[name] for numbers in given if name in numbers])) for name in names}
 
-    if not names:
-        return [dict(numbers) for numbers in given], [
-            {kind: dict(numbers) for kind, numbers in errors.items()} for errors in planted
-        ]
-
     def judged(numbers: Numbers) -> dict[str, float]:
+        if not usual:
+            return dict(numbers)
         away = [(numbers[name] - centre) / spread for name, (centre, spread) in usual.items() if name in numbers]
         kept = {name: value for name, value in numbers.items() if not OFFSET.fullmatch(name)}
         return {**kept, "outward": max(0.0, *away, 0.0), "inward": max(0.0, *(-each for each in away), 0.0)}
@@ -143,4 +134,4 @@ def against_usual(
 def _centre(values: Reals) -> tuple[float, float]:
     """The median, and the deviation that normally distributed values with this median distance from it have; 1 for 0."""
     centre = float(np.median(values))
-    return centre, 1.4826 * float(np.median(np.abs(values - centre))) or 1.0
+    return centre, float(stats.median_abs_deviation(values, scale="normal")) or 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -111,19 +111,27 @@ def row_pieces(shape: tuple[int, ...], least: int = 1) -> Iterator[slice]:
     return (slice(start, min(shape[0], start + step)) for start in range(0, shape[0], step))
 
 
-def _outlines(label: Labels, predicted: Labels, unknown: bool) -> Labels:
-    """A label's outlines, a prediction's (their classes, 0 elsewhere) and the prediction, with a rim of ``REACH`` zeros."""
-    known = label != IGNORE if unknown else None
-    both = np.stack((label, predicted))
-    edge = np.zeros(both.shape, bool)
-    for axis in range(1, both.ndim):
+def edges(
+    values: Labels, axes: Iterable[int] | None = None, known: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.bool_]:
+    """The pixels that have a neighbour of another value along some ``axes`` (all by default), both of them ``known``."""
+    edge = np.zeros(values.shape, bool)
+    for axis in range(values.ndim) if axes is None else axes:
         before = (slice(None),) * axis + (slice(None, -1),)
         after = (slice(None),) * axis + (slice(1, None),)
-        differs = both[before] != both[after]
+        differs = values[before] != values[after]
         if known is not None:
-            differs &= known[before[1:]] & known[after[1:]]
+            differs &= known[before] & known[after]
         edge[before] |= differs
         edge[after] |= differs
+    return edge
+
+
+def _outlines(label: Labels, predicted: Labels, unknown: bool) -> Labels:
+    """A label's outlines, a prediction's (their classes, 0 elsewhere) and the prediction, with a rim of ``REACH`` zeros."""
+    known = np.broadcast_to(label != IGNORE, (2, *label.shape)) if unknown else None
+    both = np.stack((label, predicted))
+    edge = edges(both, range(1, both.ndim), known)
     maps = np.zeros((3, *(size + 2 * REACH for size in label.shape)), np.uint8)
     inner = maps[(slice(None), *(slice(REACH, -REACH),) * label.ndim)]
     np.multiply(both, edge.view(np.uint8), out=inner[:2])

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from debride.audit.evidence.explanations import reported
 from debride.audit.evidence.odds import ANY, Entries, Sample, likeliest_kinds, log_odds, sample
 from debride.audit.evidence.share import Evident, Interval, allowance, mix
 
@@ -35,9 +36,6 @@ LEAST_AUROC = 0.65
 
 FLAGGED = 0.5
 """A case is flagged where it is more probably wrong than right."""
-
-TOGETHER = {"ragged": "boundary"}
-"""Kinds of planted errors that are reported as another."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ def rank(
     none = np.zeros(len(given))
     if not one.kinds:
         return Ranking(none, none, {}, 0.0, (0.0, 0.0), float("nan"))
-    reported = list(dict.fromkeys(TOGETHER.get(kind, kind) for kind in one.kinds))
-    groups = [[at for at, kind in enumerate(one.kinds) if TOGETHER.get(kind, kind) == name] for name in reported]
+    names = list(dict.fromkeys(map(reported, one.kinds)))
+    groups = [[at for at, kind in enumerate(one.kinds) if reported(kind) == name] for name in names]
     right = np.ones(len(given))
     for _ in range(ROUNDS):
         odds = {kind: log_odds(one, kind, right) for kind in (*one.kinds, ANY)}
@@ -109,20 +107,20 @@ def rank(
     told_apart = _auroc(strength, simulated, right[one.row] / np.bincount(one.kind)[one.kind])
     score = _score(one, odds, mixed.planted)
     if _hardly_told(told_apart, len(given)):
-        unknown = {name: (float("nan"), 0.0, 1.0) for name in reported}
+        unknown = {name: (float("nan"), 0.0, 1.0) for name in names}
         return Ranking(score, none, own, float("nan"), (0.0, 1.0), told_apart, unknown)
     if not doubted.any():
         return Ranking(score, none, own, 0.0, (0.0, 0.0), told_apart)
     share, low, high = mixed.interval()
     cautious = (low + share) / (2 * share) if share else 1.0
     wrong = np.where(doubted, cautious * _rising(score, mixed.wrong), 0.0)
-    by_kind = {name: mixed.interval(group) for name, group in zip(reported, groups, strict=True)}
+    by_kind = {name: mixed.interval(group) for name, group in zip(names, groups, strict=True)}
     return Ranking(score, wrong, own, share, (low, high), told_apart, by_kind)
 
 
 def _score(one: Sample, odds: Mapping[str, tuple[Doubles, Doubles]], planted: Doubles) -> Doubles:
     """The log (N,) of the sum of all odds, each times the share of its kind; no kind is rarer than one label."""
-    rarest = 1 / len(one.given)
+    rarest = 1 / len(one.person)
     logs = [odds[kind][0] + np.log(max(rarest, share)) for kind, share in zip(one.kinds, planted, strict=True)]
     return np.asarray(np.logaddexp.reduce([*logs, odds[ANY][0] + np.log(rarest)]), np.float64)
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from debride.audit.evidence.boxes import box_of, widened
+from debride.audit.evidence.components import components_of
 from debride.audit.evidence.gains import Thinned, ragged
+from debride.audit.evidence.outlines import edges
 from debride.types import IGNORE
 
 Label = npt.NDArray[np.uint8]
@@ -251,21 +252,15 @@ def _centres(size: int, many: int) -> Places:
 
 
 def _outline(objects: Label) -> Places:
-    """The pixels (n, ndim) with a class that a neighbour along an axis does not have, inside the image."""
-    edge = np.zeros(objects.shape, np.bool_)
-    for axis in range(objects.ndim - 2, objects.ndim):
-        lines, into = np.moveaxis(objects, axis, 0), np.moveaxis(edge, axis, 0)
-        differs = lines[1:] != lines[:-1]
-        into[1:] |= differs
-        into[:-1] |= differs
-    return np.argwhere(edge & (objects > 0))
+    """The pixels (n, ndim) with a class that a neighbour in the plane does not have, inside the image."""
+    return np.argwhere(edges(objects, range(objects.ndim - 2, objects.ndim)) & (objects > 0))
 
 
 def _pieces(objects: Label, classes: int) -> list[int]:
     """The components (K - 1) of each class, but for specks."""
     if not objects.any():
         return [0] * (classes - 1)
-    numbers = cc3d.connected_components(objects, connectivity=8 if objects.ndim == 2 else 26)
+    numbers = components_of(objects)
     sizes = np.bincount(numbers.reshape(-1))
     of_class = np.zeros(len(sizes), np.uint8)
     of_class[numbers.reshape(-1)] = objects.reshape(-1)
