@@ -12,17 +12,15 @@ import io
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from debride.audit.evidence import FLAGGED
 from debride.audit.findings import Finding, read_record
 from debride.audit.shown import charts as plots
 from debride.audit.shown import finding_pictures
 from debride.audit.shown.page_data import class_name, finite, page_data
+from debride.audit.shown.template import page
 from debride.escapes import unshielded
 from debride.files import read_text, write_text
 from debride.types import DataError
@@ -64,10 +62,9 @@ def render(audit: Path, limit: int = 200) -> str:
     scores = read_table(audit / "scores.csv") if (audit / "scores.csv").exists() else []
     pictures = ((number, _picture(audit, finding)) for number, finding in enumerate(findings[: max(limit, 0)]))
     pictured = [(number, path) for number, path in pictures if path.is_file()]
-    loader = FunctionLoader(lambda name: files("debride.audit.shown").joinpath(name).read_text(encoding="utf-8"))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader)
     key = hashlib.blake2b((audit / "findings.jsonl").read_bytes(), digest_size=8).hexdigest() if findings else ""
-    return environment.get_template("report.html").render(
+    return page(
+        "report.html",
         name=Path(str(about["dataset"].get("root", audit))).name,
         version=about.get("version", ""),
         summary=summary(about, cases, findings if record.proposes else None),

@@ -6,19 +6,18 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from PIL import Image
 
 from debride.audit.audit_config import AuditConfig
 from debride.audit.shown import charts
 from debride.audit.shown.audit_report import described, read_table
 from debride.audit.shown.page_data import finite
+from debride.audit.shown.template import page
 from debride.audit.wrong_classes.class_record import ClassFinding, read_class_record
 from debride.audit.wrong_classes.near_duplicates import channels_last
 from debride.data.pixels import arrays
@@ -58,9 +57,8 @@ def write_class_report(audit: Path, dataset: Dataset, cases: Sequence[Case], con
     keys = {"flagged": charts.COLOURS[4], "not flagged": charts.GREY}
     pictured = record.findings[: max(0, config.pictures)]
     by_id = {case.id: case for case in cases}
-    loader = FunctionLoader(lambda name: files("debride.audit.shown").joinpath(name).read_text(encoding="utf-8"))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader)
-    page = environment.get_template("report.classes.html").render(
+    html = page(
+        "report.classes.html",
         name=Path(str(dataset.root)).name,
         version=record.about.get("version", ""),
         summary=_head(total, record.findings),
@@ -80,7 +78,7 @@ def write_class_report(audit: Path, dataset: Dataset, cases: Sequence[Case], con
             record.classes,
         ),
     )
-    write_text(audit / "report.html", page)
+    write_text(audit / "report.html", html)
     return audit / "report.html"
 
 
