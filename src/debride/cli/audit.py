@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from debride.audit import AuditConfig
 from debride.cli.audit_classes import audit_classes_verb
-from debride.cli.config_file import read_config
+from debride.cli.audit_training import cross_validation_job
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, given_settings, trust_of
 from debride.escapes import unshielded
-from debride.settings import from_mapping
 from debride.training.config import TrainConfig
 from debride.types import DataError
 from debride.words import some
@@ -198,12 +197,8 @@ def _predictions(
             remedy = "Give --predictions, or --run with the folder cross-validation/ of an audit."
             raise DataError(flag, "is for predictions or networks that there are already", remedy)
         from debride.audit.predictions import cross_validate
-        from debride.data.cache import cache_folder
-        from debride.data.source_hashes import forget
 
-        job = _job(arguments, dataset, config)
-        if arguments.verify:
-            forget(cache_folder(dataset.root, arguments.cache), dataset.root)
+        job = cross_validation_job(arguments, dataset, config)
         runs = cross_validate(job, cases, arguments.folds)
         import torch
 
@@ -221,29 +216,6 @@ def _predictions(
         missing = set(predictions.missing)
         return predictions, [case for case in cases if case.id not in missing]
     return predictions, cases
-
-
-def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> Any:
-    """The training of a cross-validation."""
-    from debride.data.augmentation import Augmentation
-    from debride.methods import find_method
-    from debride.training.job import Job
-
-    sections = read_config(arguments.config)
-    given = given_settings(arguments, TrainConfig, dest="train_")
-    method = find_method(arguments.method, "--method")
-    training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
-    setup = from_mapping(TrainConfig, training, f"{arguments.config}: training")
-    trust_of(arguments, given.get("network")).admit(setup.network, f"{arguments.config}: training: network", "--network")
-    return Job(
-        dataset=dataset,
-        method=arguments.method,
-        method_config=from_mapping(method.Config, sections.get("method", {}), f"{arguments.config}: method"),
-        config=setup,
-        augmentation=from_mapping(Augmentation, sections.get("augmentation", {}), f"{arguments.config}: augmentation"),
-        out=arguments.out / "cross-validation",
-        cache=arguments.cache,
-    )
 
 
 def _say_progress(out: Path, progress: Any) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from debride.audit import AuditConfig
-from debride.cli.config_file import read_config
+from debride.cli.audit_training import cross_validation_job
 from debride.cli.options import flag, given_settings, trust_of
 from debride.escapes import unshielded
-from debride.settings import from_mapping
 from debride.types import Case, DataError, Dataset
 
 SHOWN = 10
@@ -65,37 +64,9 @@ def _predictions(arguments: argparse.Namespace, dataset: Dataset, cases: list[Ca
         return network_predictions(runs, dataset, cases, kept, device, cache=cache, trust=trust)
     from debride.audit.predictions import cross_validate
 
-    job = _job(arguments, dataset, config)
+    job = cross_validation_job(arguments, dataset, config)
     runs = dict(cross_validate(job, cases, arguments.folds))
     return network_predictions(runs, dataset, cases, kept, device, cache=cache, trust=job.trust)
-
-
-def _job(arguments: argparse.Namespace, dataset: Dataset, config: AuditConfig) -> Any:
-    """The training of a cross-validation."""
-    from debride.data.augmentation import ClassAugmentation
-    from debride.data.cache import cache_folder
-    from debride.data.source_hashes import forget
-    from debride.methods import find_method
-    from debride.training.config import ClassTrainConfig
-    from debride.training.job import Job
-
-    if arguments.verify:
-        forget(cache_folder(dataset.root, arguments.cache), dataset.root)
-    sections = read_config(arguments.config)
-    given = given_settings(arguments, ClassTrainConfig, dest="train_")
-    method = find_method(arguments.method, "--method")
-    training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
-    setup = from_mapping(ClassTrainConfig, training, f"{arguments.config}: training")
-    trust_of(arguments, given.get("network")).admit(setup.network, f"{arguments.config}: training: network", "--network")
-    return Job(
-        dataset=dataset,
-        method=arguments.method,
-        method_config=from_mapping(method.Config, sections.get("method", {}), f"{arguments.config}: method"),
-        config=setup,
-        augmentation=from_mapping(ClassAugmentation, sections.get("augmentation", {}), f"{arguments.config}: augmentation"),
-        out=arguments.out / "cross-validation",
-        cache=arguments.cache,
-    )
 
 
 def _say(root: Path, out: Path, summary: dict[str, Any]) -> None:
