@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import edt
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
 
 from debride.audit.evidence.boxes import Box, box_of, widened
 from debride.audit.evidence.components import class_counts, components_of
@@ -22,6 +23,8 @@ from debride.audit.findings import FindingKind
 
 Label = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.uint16]
+Groups = DisjointSet
+"""The places of pieces, of which those of one mistake are together."""
 
 NEAR = 3.0
 """Voxels between two components of one object that was lost, or is too much, counted as steps from one to the other."""
@@ -53,27 +56,6 @@ class Raw(NamedTuple):
         return self.given or self.proposed
 
 
-class _Groups:
-    """Pieces 0, 1, ... of which some are joined."""
-
-    def __init__(self, count: int) -> None:
-        self._of = list(range(count))
-
-    def first(self, piece: int) -> int:
-        """The first piece of those joined with a piece."""
-        while self._of[piece] != piece:
-            self._of[piece] = self._of[self._of[piece]]
-            piece = self._of[piece]
-        return piece
-
-    def join(self, pieces: Iterable[int]) -> None:
-        """Joins some pieces, if any."""
-        firsts = {self.first(piece) for piece in pieces}
-        lowest = min(firsts, default=0)
-        for each in firsts:
-            self._of[each] = lowest
-
-
 def joined(
     numbers: Numbers, pieces: Sequence[Raw], given: Label, proposed: Label, units: npt.NDArray[np.float64], tolerance: float
 ) -> npt.NDArray[np.uint16]:
@@ -82,20 +64,26 @@ def joined(
     Mistakes are numbered in the order of their first pieces. ``units`` are the spacing along each axis, ``tolerance`` is in the
     finest of them.
     """
-    groups = _Groups(len(pieces))
+    groups: Groups = DisjointSet(range(len(pieces)))
     for kind in ("gap", "stray"):
         _join_slices(groups, [n for n, piece in enumerate(pieces) if piece.kind == kind], pieces)
     for same in _by(pieces, ("swap",), lambda piece: frozenset((piece.given, piece.proposed))):
-        groups.join(same)
+        _join(groups, same)
     labelled = class_counts(given) > 0
     for same in _by(pieces, ("missing", "extra"), lambda piece: (piece.kind, piece.class_id)):
         if not labelled[pieces[same[0]].class_id]:
-            groups.join(same)
+            _join(groups, same)
         elif len(same) > 1:
             for near in _near(numbers, same, pieces):
-                groups.join(near)
+                _join(groups, near)
     _join_outlines(groups, pieces, numbers, given, proposed)
     return _numbered(groups, pieces, numbers, given, proposed, units, tolerance)
+
+
+def _join(groups: Groups, those: Sequence[int]) -> None:
+    """Joins some pieces, if any."""
+    for at in those[1:]:
+        groups.merge(those[0], at)
 
 
 def _by(pieces: Sequence[Raw], kinds: Iterable[FindingKind], key: Any) -> Iterator[list[int]]:
@@ -107,13 +95,13 @@ def _by(pieces: Sequence[Raw], kinds: Iterable[FindingKind], key: Any) -> Iterat
     yield from found.values()
 
 
-def _join_slices(groups: _Groups, those: Sequence[int], pieces: Sequence[Raw]) -> None:
+def _join_slices(groups: Groups, those: Sequence[int], pieces: Sequence[Raw]) -> None:
     """Joins pieces of one class, and pieces that share slices."""
     first: dict[tuple[str, int], int] = {}
     for at in those:
         rows = pieces[at].box[0]
         for key in (("class", pieces[at].class_id), *(("slice", row) for row in range(rows.start, rows.stop))):
-            groups.join((at, first.setdefault(key, at)))
+            groups.merge(at, first.setdefault(key, at))
 
 
 def _near(numbers: Numbers, those: Sequence[int], pieces: Sequence[Raw]) -> Iterator[list[int]]:
@@ -132,7 +120,7 @@ def _near(numbers: Numbers, those: Sequence[int], pieces: Sequence[Raw]) -> Iter
     yield from found.values()
 
 
-def _join_outlines(groups: _Groups, pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label) -> None:
+def _join_outlines(groups: Groups, pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label) -> None:
     """Joins boundaries on one side that lie along one object or near each other, and both sides where they are as large."""
     outer = {at: piece.given > 0 for at, piece in enumerate(pieces) if piece.kind == "boundary"}
     along: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -142,19 +130,19 @@ def _join_outlines(groups: _Groups, pieces: Sequence[Raw], numbers: Numbers, giv
     sides = [[at for at, out in outer.items() if out is side] for side in (True, False)]
     for those in along.values():
         for side in (True, False):
-            groups.join(at for at in those if outer[at] is side)
+            _join(groups, [at for at in those if outer[at] is side])
     for those in sides:
         for near in _near(numbers, those, pieces) if len(those) > 1 else ():
-            groups.join(near)
+            _join(groups, near)
     voxels: Counter[int] = Counter()
     for at in outer:
-        voxels[groups.first(at)] += pieces[at].voxels
+        voxels[groups[at]] += pieces[at].voxels
     for those in along.values():
-        firsts = {groups.first(at) for at in those}
-        sizes = [voxels[first] for first in firsts]
+        mistakes = sorted({groups[at] for at in those})
+        sizes = [voxels[mistake] for mistake in mistakes]
         if min(sizes) >= ONE_SIDED * max(sizes):
-            groups.join(firsts)
-            voxels[min(firsts)] = sum(sizes)
+            _join(groups, mistakes)
+            voxels[groups[mistakes[0]]] = sum(sizes)
 
 
 def _objects(those: Sequence[int], pieces: Sequence[Raw], numbers: Numbers, given: Label, proposed: Label) -> Iterator[int]:
@@ -168,7 +156,7 @@ def _objects(those: Sequence[int], pieces: Sequence[Raw], numbers: Numbers, give
 
 
 def _numbered(
-    groups: _Groups,
+    groups: Groups,
     pieces: Sequence[Raw],
     numbers: Numbers,
     given: Label,
@@ -180,17 +168,17 @@ def _numbered(
     sizes = np.maximum(class_counts(given), class_counts(proposed))
     members: dict[int, list[int]] = defaultdict(list)
     for at in range(len(pieces)):
-        members[groups.first(at)].append(at)
+        members[groups[at]].append(at)
     table = np.zeros(len(pieces) + 1, np.uint16)
     kept = 0
     for those in members.values():
-        if _counts(those, pieces, numbers, sizes, units, tolerance):
+        if _is_large(those, pieces, numbers, sizes, units, tolerance):
             kept += 1
             table[[at + 1 for at in those]] = kept
     return table
 
 
-def _counts(
+def _is_large(
     those: Sequence[int],
     pieces: Sequence[Raw],
     numbers: Numbers,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.cluster.hierarchy import DisjointSet
 
 from debride.data.classes.eight_bits import working_size
 from debride.data.pixels import arrays
@@ -75,10 +76,7 @@ def conflicting_groups(
 ) -> list[Group]:
     """Groups of images that are alike and have different ``labels`` (N,), by hashes, and fingerprints (N, F). Those with the
     same name in ``images`` are one image that several people labelled, and no duplicates."""
-    pairs: dict[int, set[int]] = {}
-    for first, second in _alike(fingerprints):
-        if images[first] != images[second]:
-            pairs.setdefault(first, set()).add(second)
+    pairs = [(first, second) for first, second in _alike(fingerprints) if images[first] != images[second]]
     by_content: dict[str, list[int]] = {}
     for at, content in enumerate(contents):
         by_content.setdefault(content, []).append(at)
@@ -88,15 +86,13 @@ def conflicting_groups(
         if len({images[at] for at in members}) > 1 and len({labels[at] for at in members}) > 1:
             groups.append(Group(tuple(members), True))
             grouped.update((first, second) for first in members for second in members if first < second)
-    loose: dict[int, int] = {}
-    for first, others in pairs.items():
-        for second in others:
-            if labels[first] != labels[second] and (first, second) not in grouped:
-                _join(loose, first, second)
-    found: dict[int, list[int]] = {}
-    for at in sorted(loose):
-        found.setdefault(_root(loose, at), []).append(at)
-    return groups + [Group(tuple(members), False) for members in found.values()]
+    loose = DisjointSet()
+    for first, second in pairs:
+        if labels[first] != labels[second] and (first, second) not in grouped:
+            loose.add(first)
+            loose.add(second)
+            loose.merge(first, second)
+    return groups + [Group(members, False) for members in sorted(tuple(sorted(members)) for members in loose.subsets())]
 
 
 def _alike(fingerprints: Floats) -> Iterator[tuple[int, int]]:
@@ -140,16 +136,3 @@ def _rows(cases: Sequence[Case]) -> Iterator[npt.NDArray[Any]]:
             while following in waiting:
                 yield waiting.pop(following)
                 following += 1
-
-
-def _root(parent: dict[int, int], at: int) -> int:
-    while parent[at] != at:
-        at = parent[at]
-    return at
-
-
-def _join(parent: dict[int, int], first: int, second: int) -> None:
-    for at in (first, second):
-        parent.setdefault(at, at)
-    low, high = sorted((_root(parent, first), _root(parent, second)))
-    parent[high] = low
