@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,19 +38,21 @@ class Piece:
     share: float
 
 
-def raw_piece(
-    number: int,
-    kind: FindingKind,
-    box: Box,
-    numbers: npt.NDArray[np.uint16],
-    given: Label,
-    proposed: Label,
-    depth: npt.NDArray[np.float32],
-) -> Raw:
+class Joint(NamedTuple):
+    """A label and the likeliest classes in the box around all objects of both (*S), the ``numbers`` of what differs, and how
+    ``depth`` that lies beyond the other side's object."""
+
+    numbers: npt.NDArray[np.uint16]
+    given: Label
+    proposed: Label
+    depth: npt.NDArray[np.float32]
+
+
+def raw_piece(number: int, kind: FindingKind, box: Box, joint: Joint) -> Raw:
     """What decides about joining a piece."""
-    at = numbers[box] == number
-    pair = _pair(given[box][at], proposed[box][at])
-    return Raw(kind, box, int(np.count_nonzero(at)), *pair, float(np.abs(depth[box][at]).max()))
+    at = joint.numbers[box] == number
+    pair = _pair(joint.given[box][at], joint.proposed[box][at])
+    return Raw(kind, box, int(np.count_nonzero(at)), *pair, float(np.abs(joint.depth[box][at]).max()))
 
 
 def _pair(given: Label, proposed: Label) -> tuple[int, int]:
@@ -67,22 +69,19 @@ def measured(
     number: int,
     kind: FindingKind,
     box: Box,
-    numbers: npt.NDArray[np.uint16],
-    given: Label,
-    proposed: Label,
+    joint: Joint,
     probability: Floats,
-    depth: npt.NDArray[np.float32],
     offset: Sequence[int],
     sizes: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
     units: npt.NDArray[np.float64],
 ) -> Piece:
-    """One mistake by its number. Arrays and ``box`` are those of the joint box, which begins at ``offset``; ``sizes`` (256,)
-    are the voxels of each class of the label and of the prediction."""
-    at = numbers[box] == number
-    old, new = given[box][at], proposed[box][at]
+    """One mistake by its number. ``probability`` (K, *S) and ``box`` are of the joint box, which begins at ``offset``;
+    ``sizes`` (256,) are the voxels of each class of the label and of the prediction."""
+    at = joint.numbers[box] == number
+    old, new = joint.given[box][at], joint.proposed[box][at]
     inside = probability[(slice(None), *box)][:, at].astype(np.float32)
     voxel = np.arange(len(old))
-    deep = depth[box][at]
+    deep = joint.depth[box][at]
     pair = _pair(old, new)
     return Piece(
         kind=kind,
@@ -91,7 +90,7 @@ def measured(
         box=tuple((axis.start + start, axis.stop + start) for axis, start in zip(box, offset, strict=True)),
         voxels=len(old),
         displacement=float(deep[np.abs(deep).argmax()]) if kind == "boundary" else None,
-        distance=_mean_depth(box, at, given, proposed, depth) if kind == "boundary" else _extent(kind, box, at, units),
+        distance=_mean_depth(box, at, joint) if kind == "boundary" else _extent(kind, box, at, units),
         margin=float((inside[new, voxel] - inside[old, voxel]).mean()),
         share=float(
             len(old) / max(len(old), *(known[_frequent(ids)].sum() for known, ids in zip(sizes, (old, new), strict=True)))
@@ -106,11 +105,11 @@ def _extent(kind: FindingKind, box: Box, at: npt.NDArray[np.bool_], units: npt.N
     return longest(box, units.tolist())
 
 
-def _mean_depth(box: Box, at: npt.NDArray[np.bool_], given: Label, proposed: Label, depth: npt.NDArray[np.float32]) -> float:
+def _mean_depth(box: Box, at: npt.NDArray[np.bool_], joint: Joint) -> float:
     """How far a stretch of outline lies off, on average: the depth where the outline that lies further out is."""
-    wide = widened(box, (1,) * given.ndim, given.shape)
+    wide = widened(box, (1,) * joint.given.ndim, joint.given.shape)
     there = np.zeros([axis.stop - axis.start for axis in wide], bool)
     there[tuple(slice(axis.start - first.start, axis.stop - first.start) for axis, first in zip(box, wide, strict=True))] = at
-    given, proposed = given[wide], proposed[wide]
+    given, proposed = joint.given[wide], joint.proposed[wide]
     outline = there & np.where(given > 0, edges(given), edges(proposed))
-    return float(np.abs(depth[wide][outline if outline.any() else there]).mean())
+    return float(np.abs(joint.depth[wide][outline if outline.any() else there]).mean())

@@ -25,7 +25,7 @@ from scipy import ndimage
 from debride.audit.evidence.boxes import box_of, widened
 from debride.audit.evidence.components import chunks, class_counts, components_of
 from debride.audit.evidence.joined import joined
-from debride.audit.evidence.measured import Piece, measured, raw_piece
+from debride.audit.evidence.measured import Joint, Piece, measured, raw_piece
 from debride.audit.evidence.outlines import row_pieces
 from debride.audit.evidence.singles import likeliest, single
 from debride.audit.findings import FindingKind
@@ -67,11 +67,9 @@ def find_pieces(
     given, proposed, part, units = label[inside], predicted[inside], numbers[inside], _units(label, spacing)
     shifted = np.array([False, *(kind == "boundary" for kind in kinds)])
     depth = _depth(given, proposed, shifted[part], units)
+    joint = Joint(part, given, proposed, depth)
     boxes = ndimage.find_objects(part)
-    raw = [
-        raw_piece(number, kind, box, part, given, proposed, depth)
-        for number, (kind, box) in enumerate(zip(kinds, boxes, strict=True), start=1)
-    ]
+    raw = [raw_piece(number, kind, box, joint) for number, (kind, box) in enumerate(zip(kinds, boxes, strict=True), start=1)]
     table = joined(part, raw, given, proposed, units, tolerance)
     for (there,) in chunks(numbers):
         there[:] = table[there]
@@ -80,7 +78,7 @@ def find_pieces(
     shown = probability[(slice(None), *inside)]
     sizes = class_counts(given), class_counts(proposed)
     return numbers, [
-        measured(number, kind_of[number], box, part, given, proposed, shown, depth, offset, sizes, units)
+        measured(number, kind_of[number], box, joint, shown, offset, sizes, units)
         for number, box in enumerate(ndimage.find_objects(part), start=1)
     ]
 
