@@ -76,8 +76,11 @@ def setting(
     least: float | None = None,
     below: float | None = None,
     most: float | None = None,
+    paper: Any = MISSING,
 ) -> Any:
     """A dataclass field with a default and a sentence that says what it is and, for a method, where its value comes from.
+
+    ``paper`` is the value of the method's paper, where the default is another one that works better (``paper_values``).
 
     With ``dataclasses.MISSING`` for a default the setting must be given. The bounds are those of a number, or of every entry of
     a tuple. None passes where a setting may be None. Neither NaN nor infinity passes a bound.
@@ -86,7 +89,14 @@ def setting(
     bounds = Bounds(above, least, below, most)
     if bounds != Bounds():
         metadata["bounds"] = bounds
+    if paper is not MISSING:
+        metadata["paper"] = paper
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def paper_values(cls: type[Any]) -> dict[str, Any]:
+    """What ``--preset paper`` sets of a settings class: the paper's value of each setting that has another default."""
+    return {field.name: field.metadata["paper"] for field in dataclasses.fields(cls) if "paper" in field.metadata}
 
 
 def bounds_of(field: dataclasses.Field[Any]) -> str:

@@ -21,7 +21,7 @@ TRUSTED = [1, 4]
 
 
 def rows_seen(
-    root: Path, monkeypatch: pytest.MonkeyPatch, cases: Literal["all", "trusted", "others"]
+    root: Path, monkeypatch: pytest.MonkeyPatch, cases: Literal["all", "trusted", "others"], fine_tune: float = 0.0
 ) -> tuple[list[int], dict[int, bool]]:
     """Every row of every batch of two epochs on eight cases, and by row whether the batch called it trusted."""
     seen: list[int] = []
@@ -37,7 +37,7 @@ def rows_seen(
     monkeypatch.setattr(TrainingRun, "batches", watched)
     (root / "trusted.txt").write_text("".join(f"case{row:03d}\n" for row in TRUSTED))
     job = small_job(root, "ce", trusted=root / "trusted.txt", batch_size=3)
-    fit(replace(job, method_config=CrossEntropy.Config(cases=cases)))
+    fit(replace(job, method_config=CrossEntropy.Config(cases=cases, fine_tune=fine_tune)))
     return seen, called
 
 
@@ -51,6 +51,12 @@ def test_trusted_cases_are_never_in_a_batch_when_left_out(tmp_path: Path, monkey
     seen, called = rows_seen(tmp_path, monkeypatch, "others")
     assert sorted(seen) == sorted(2 * [row for row in range(8) if row not in TRUSTED])
     assert not any(called.values())
+
+
+def test_fine_tuning_goes_on_with_the_trusted_cases_in_as_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, _ = rows_seen(tmp_path, monkeypatch, "all", fine_tune=0.5)
+    assert sorted(seen[:8]) == list(range(8))
+    assert len(seen) == 16 and sorted(seen[8:]) == sorted(4 * TRUSTED)
 
 
 def test_only_trusted_cases_are_in_a_batch_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

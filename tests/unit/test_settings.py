@@ -13,7 +13,7 @@ from debride.cli import main
 from debride.cli.options import add_settings, given_settings
 from debride.data.augmentation import Augmentation
 from debride.methods import METHODS
-from debride.settings import Bounds, bounds_of, check_bounds, convert, from_mapping, setting
+from debride.settings import Bounds, bounds_of, check_bounds, convert, from_mapping, paper_values, setting
 from debride.training.config import TrainConfig
 from debride.types import DataError
 
@@ -300,3 +300,21 @@ def test_a_noise_says_what_its_parameters_are(capsys: pytest.CaptureFixture[str]
     shown = " ".join(capsys.readouterr().out.split())
     assert "preference 0.2 chance that a step grows the object, P (from 0 to 1)" in shown
     assert main(["methods", "flip"]) == 0
+
+
+def test_the_preset_of_the_paper_sets_what_has_another_default() -> None:
+    @dataclass(frozen=True)
+    class Config:
+        rate: float = setting(0.5, "a rate", least=0, paper=0.1)
+        search: float | None = setting(1.0, "a search", paper=None)
+        kept: int = setting(3, "kept as it is")
+
+    assert paper_values(Config) == {"rate": 0.1, "search": None}
+    assert from_mapping(Config, {**paper_values(Config), "rate": 0.2}, "here") == Config(rate=0.2, search=None)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_what_papers_say_are_settings_that_fit_and_no_default_is_repeated(method: type[Any]) -> None:
+    values = paper_values(method.Config)
+    settings, usual = from_mapping(method.Config, values, "here"), method.Config()
+    assert not [name for name in values if getattr(settings, name) == getattr(usual, name)]

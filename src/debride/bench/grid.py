@@ -22,7 +22,7 @@ from debride.methods import find_method
 from debride.plugins import Trust
 from debride.progress import track
 from debride.records import not_a_name
-from debride.settings import from_mapping, setting
+from debride.settings import from_mapping, paper_values, setting
 from debride.training.job import refuse_method
 from debride.training.task import TASKS
 from debride.types import DataError, Split, TaskName
@@ -78,9 +78,11 @@ class NoiseEntry:
 @dataclass(frozen=True, kw_only=True)
 class MethodEntry:
     """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the
-    corruption had, in classification the share of training labels that are wrong."""
+    corruption had, in classification the share of training labels that are wrong. ``preset`` "paper" gives what ``config``
+    leaves open the values of the method's paper."""
 
     method: str
+    preset: Literal["default", "paper"] = "default"
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
@@ -238,7 +240,7 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     raters=noise_entry.raters,
                     name=method,
                     method=chosen.method,
-                    method_config=dict(chosen.config),
+                    method_config=_method_config(chosen),
                     training=training,
                     augmentation=grid.augmentation,
                     seed=seed,
@@ -292,6 +294,12 @@ def _simulator(task: TaskName, entry: NoiseEntry) -> Any:
     return None if entry.noise is None else CELL_KINDS[task].simulator(entry.noise, entry.parameters)
 
 
+def _method_config(entry: MethodEntry) -> dict[str, Any]:
+    """The settings of a method: its preset's, then its own."""
+    preset = paper_values(find_method(entry.method).Config) if entry.preset == "paper" else {}
+    return {**preset, **entry.config}
+
+
 def _product(grid: Grid, block: Block) -> Iterator[tuple[str, str, str, int]]:
     chosen = block.datasets or tuple(grid.datasets), block.noises or tuple(grid.noises), block.methods or tuple(grid.methods)
     yield from itertools.product(*chosen, block.seeds or grid.seeds)
@@ -303,7 +311,8 @@ def _check(grid: Grid, where: object) -> None:
         _check_noise(grid.task, noise, f"{where}, noises, {name}")
     for name, method in grid.methods.items():
         here = f"{where}, methods, {name}"
-        config = {key: value for key, value in method.config.items() if value != "measured"}
+        find_method(method.method, here)
+        config = {key: value for key, value in _method_config(method).items() if value != "measured"}
         settings = from_mapping(find_method(method.method, here).Config, config, here)
         refuse_method(method.method, grid.task, settings, here)
     for block in grid.cells:

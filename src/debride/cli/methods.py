@@ -55,7 +55,8 @@ def _list_registered(title: str, group: str) -> None:
 
 
 def _print_setting(name: str, setting: SettingRow) -> None:
-    words = f" ({setting.range})" if setting.range else ""
+    notes = [note for note in (setting.range, f"paper: {setting.paper}" if setting.paper else "") if note]
+    words = f" ({'; '.join(notes)})" if notes else ""
     print(f"  {name:18} {setting.default:8} {setting.about}{words}")
 
 

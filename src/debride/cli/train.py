@@ -12,7 +12,7 @@ from typing import Any
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, flag, given_settings, trust_of
-from debride.settings import from_mapping
+from debride.settings import from_mapping, paper_values
 from debride.types import DataError, TaskName
 
 
@@ -30,6 +30,12 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("method")
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, metrics and run.json")
+    parser.add_argument(
+        "--preset",
+        choices=("default", "paper"),
+        default="default",
+        help="settings of the method that are not given otherwise: those that work (default), or those of its paper",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the training in --out")
     parser.add_argument(
         "--cleansed", action="store_true", help="write the labels that the method takes for right to RUN/cleansed"
@@ -67,7 +73,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Trains a method: defaults, then the configuration file, then the options."""
+    """Trains a method: defaults, then the preset, then the configuration file, then the options."""
     from debride.data.cache import cache_folder
     from debride.data.rater_choice import choose_raters
     from debride.data.source_hashes import forget
@@ -85,10 +91,11 @@ def answer(arguments: argparse.Namespace) -> int:
         "augmentation": _augmentation(arguments, dataset.task),
         "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
     }
+    preset = paper_values(method.Config) if arguments.preset == "paper" else {}
     settings = {
         name: from_mapping(
             cls,
-            {**sections.get(name, {}), **values},
+            {**(preset if name == "method" else {}), **sections.get(name, {}), **values},
             f"{arguments.config}: {name}",
             {setting: flag(("augment_" if name == "augmentation" else "") + setting) for setting in values},
         )

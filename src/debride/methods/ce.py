@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from debride.methods.base import (
     Phase,
     Run,
     Stream,
+    in_first,
     mean_probability,
     trusted,
     untrusted,
@@ -43,6 +45,7 @@ class CrossEntropy(Method):
             "With `ensemble`, several networks see the same batches; their gradient norm is clipped together.",
             "With `dice`, the mean of cross-entropy and soft Dice over the foreground classes (ALC, Eq. 2).",
             "With `cases`, only the trusted cases are trained on (H-Sup in ALC's tables), or only the others.",
+            "With `fine_tune`, the last part of the training goes on with the trusted cases alone, in as many steps.",
         ),
     )
 
@@ -55,6 +58,7 @@ class CrossEntropy(Method):
         cases: Literal["all", "trusted", "others"] = setting(
             "all", "Cases to train on: all (ALC's HL-Sup), the trusted (H-Sup), or, as methods that steer by these, the others"
         )
+        fine_tune: float = setting(0.0, "Last part of the training that goes on with the trusted cases alone", least=0, most=1)
 
     @classmethod
     def refuses(cls, task: str, config: Config) -> DataError | None:
@@ -69,7 +73,9 @@ class CrossEntropy(Method):
         self.others = nn.ModuleList(make_network() for _ in range(self.config.ensemble - 1))
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
-        """One pass over the chosen cases."""
+        """One pass over the chosen cases; in the fine-tuning over the trusted ones, again and again in as many steps."""
+        if self.config.fine_tune and not in_first(1 - self.config.fine_tune, run):
+            return (Phase(streams=(Stream(np.resize(trusted(run), run.cases)),)),)
         if self.config.cases == "all":
             return (Phase(),)
         return (Phase(streams=(Stream(trusted(run) if self.config.cases == "trusted" else untrusted(run)),)),)

@@ -7,7 +7,8 @@ from debride.methods.table import MethodRow, read_table
 
 def page() -> str:
     """All methods as Markdown: paper, needs, settings with their sources, departures."""
-    head = "# Methods\n\nMade by `debride methods --markdown` from what the methods say of themselves.\n"
+    head = "# Methods\n\nMade by `debride methods --markdown` from what the methods say of themselves.\n\n"
+    head += '`--preset paper` sets what the column "paper" has, of what is not given otherwise.\n'
     return head + "".join(_section(name, method) for name, method in read_table().methods.items())
 
 
@@ -18,8 +19,11 @@ def _section(name: str, method: MethodRow) -> str:
         f"{method.authors}: *{method.title}*, {method.year}. {method.reference}. Implements: {method.sections}.\n",
         f"For {' and '.join(method.tasks)}. Needs "
         f"{', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.\n",
-        "| option | default | range | what it is |\n|---|---|---|---|",
-        *(f"| `{setting.flag}` | {setting.default} | {setting.range} | {setting.about} |" for setting in method.settings),
+        "| option | default | paper | range | what it is |\n|---|---|---|---|---|",
+        *(
+            f"| `{setting.flag}` | {setting.default} | {setting.paper} | {setting.range} | {setting.about} |"
+            for setting in method.settings
+        ),
     ]
     if method.deviations:
         lines += [

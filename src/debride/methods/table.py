@@ -25,10 +25,12 @@ FILE = Path(__file__).with_name("table.json")
 
 @dataclass(frozen=True, kw_only=True)
 class SettingRow:
-    """A setting: its default, the values that it takes (a range or choices), and what it is, all as text."""
+    """A setting: its default, the paper's value where that is another, the values that it takes (a range or choices), and
+    what it is, all as text."""
 
     name: str
     default: str
+    paper: str
     range: str
     about: str
 
@@ -177,6 +179,7 @@ def _settings(cls: type[Any]) -> tuple[SettingRow, ...]:
         SettingRow(
             name=field.name,
             default="(required)" if field.default is dataclasses.MISSING else str(field.default),
+            paper=str(field.metadata["paper"]) if "paper" in field.metadata else "",
             range=bounds_of(field) or ", ".join(_choices(hints[field.name])),
             about=field.metadata.get("about", ""),
         )
