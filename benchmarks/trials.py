@@ -148,6 +148,7 @@ def trial(name: str, noise: str, seed: int, arguments: argparse.Namespace, out: 
         "area": round(float(np.mean(whole)), 2),
         "area_by_class": np.round(np.mean(areas, axis=0), 2).tolist(),
         "given_area": round(given_area(used, given), 2),
+        "curve": [round(100 * results[epoch][0], 1) for epoch in epochs],
         "peak": round(float(means.max()), 1),
         "peak_epoch": int(means.argmax()) + 5 if not arguments.last else arguments.epochs,
         "falls": round(float(means.max() - means[-1]), 1),
