@@ -33,6 +33,7 @@ from debride.methods import METHODS
 from debride.methods.alc import ALC
 from debride.noise import make_noise
 from debride.refine.fusion import fused, surest, variance
+from debride.settings import paper_values
 from debride.training.config import TrainConfig
 from debride.training.fit import fit
 from debride.training.job import Job
@@ -149,7 +150,7 @@ def main() -> None:
         job = Job(
             dataset=given,
             method="alc",
-            method_config=ALC.Config(),
+            method_config=ALC.Config(**paper_values(ALC.Config)),
             config=config,
             augmentation=Augmentation(spatial_probability=0.0),  # mirrored alone, as in alc.yaml
             out=Path(scratch) / "run",

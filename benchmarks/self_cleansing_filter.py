@@ -3,7 +3,8 @@
 Run ``DEBRIDE_DATA=... python benchmarks/self_cleansing_filter.py --plot filter.svg`` for ACDC (300 slices, alpha 70 %, beta
 10). A case is wrong if the noise changed its label. After every cleansing: precision and recall of the cases that the filter
 calls noisy, and Dice with the clean labels (of each case's foreground, mean over cases) of the given labels and of the
-pseudo-labels Y' that are trained on, of all cases and of the wrong ones. Clean labels are read here only, to judge. At the end:
+pseudo-labels Y' that are trained on, of all cases and of the wrong ones, and that of the network's predictions for the wrong
+ones. Clean labels are read here only, to judge. mu and sigma are found, unless they are given. At the end:
 the part of the training's CPU time that sweeps, mixtures and cleansing took (``--every`` is k), and the memory of the process
 before the first of them and at most in it.
 """
@@ -41,7 +42,19 @@ from debride.training.job import Job
 from debride.types import Dataset
 
 OUT = sys.stdout
-HEADER = ("epoch", "noisy", "precision", "recall", "given", "trained on", "wrong: given", "wrong: trained on")
+HEADER = (
+    "epoch",
+    "noisy",
+    "precision",
+    "recall",
+    "given",
+    "trained on",
+    "wrong: given",
+    "wrong: trained on",
+    "wrong: predicted",
+    "mu",
+    "sigma",
+)
 
 
 class Judge:
@@ -54,6 +67,7 @@ class Judge:
         self.given = _labels(prepare(given, cases, preparation, cache_folder(clean.root)))
         self.wrong = (self.clean != self.given).flatten(1).any(dim=1).numpy()
         self.rows: list[tuple[float, ...]] = []
+        self.thresholds = (0.0, 0.0)
 
     def look(self, run: Any) -> None:
         """Takes down how the labels stand after a cleansing."""
@@ -66,8 +80,12 @@ class Judge:
         dice = [
             _dice(labels[where], self.clean[where]) for where in (everywhere, self.wrong) for labels in (self.given, trained)
         ]
+        predicted = torch.zeros_like(self.given)
+        for swept in run.sweep(rows[self.wrong]):
+            predicted[swept.rows] = swept.probability.max(dim=1).indices
+        dice.append(_dice(predicted[self.wrong], self.clean[self.wrong]))
         share = found / max(1, noisy.sum()), found / max(1, self.wrong.sum())
-        self.rows.append((run.epoch + 1, float(noisy.mean()), *share, *dice))
+        self.rows.append((run.epoch + 1, float(noisy.mean()), *share, *dice, *self.thresholds))
         print(f"{run.epoch + 1:5}" + "".join(f"{figure:18.3f}" for figure in self.rows[-1][1:]), file=OUT, flush=True)
 
 
@@ -84,6 +102,11 @@ def watched(judge: Judge) -> type[SelfCleansing]:
             Watched.seconds += time.process_time() - started
             Watched.most = Watched.most or _peak()
             judge.look(run)
+
+        def _thresholds(self, run: Any, clean: Tensor) -> tuple[float, float]:
+            sigma, mu = super()._thresholds(run, clean)
+            judge.thresholds = mu, sigma
+            return sigma, mu
 
     return Watched
 
@@ -116,20 +139,26 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--settled", type=float, default=0.5)
     parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--network", default="unet-small")
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--mu", type=float)
+    parser.add_argument("--sigma", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(os.environ["DEBRIDE_DATA"]) / "nnUNet_raw/Dataset102_ACDC"
-        clean = subset(open_dataset(folder, patient_pattern="^(patient[0-9]+)"), {"train": 300, "val": 40, "test": 1}, 0)
+        clean = subset(
+            open_dataset(folder, patient_pattern="^(patient[0-9]+)"), {"train": arguments.images, "val": 40, "test": 1}, 0
+        )
         noise = make_noise("missing-boundary", beta=arguments.beta)
         corrupt_dataset(clean, Path(scratch) / "data", noise, seed=arguments.seed, share=arguments.alpha, splits=("train",))
         given = open_dataset(Path(scratch) / "data", patient_pattern="^(patient[0-9]+)")
         config = TrainConfig(
             epochs=arguments.epochs,
             learning_rate=arguments.learning_rate,
-            network="unet-small",
+            network=arguments.network,
             width=8,
             image_size=(64, 64),
             seed=arguments.seed,
@@ -140,7 +169,9 @@ def main() -> None:
         judge = Judge(clean, given, Preparation(image_size=config.image_size))
         print("".join(f"{name:>18}" for name in HEADER)[13:], file=OUT, flush=True)
         METHODS["self-cleansing"] = method = watched(judge)
-        settings = SelfCleansing.Config(every=arguments.every, settled=arguments.settled)
+        settings = SelfCleansing.Config(
+            every=arguments.every, settled=arguments.settled, mu=arguments.mu, sigma=arguments.sigma
+        )
         started = time.process_time()
         with redirect_stdout(io.StringIO()):
             fit(

@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/teacher_cost.py`` (or with ``--device cuda``). A step is the loss, its backward and the teacher's moving
 average; the optimiser and the data are left out. All see the same batch of trusted and other patches; "m at once" puts the
-perturbed passes through the teacher as one batch. "own arithmetic" is what alc does outside the networks: uncertainty, refined
+perturbed passes through the teacher as one batch. "own arithmetic" is what alc does outside the networks: agreement, refined
 labels, selection and the moving average.
 
 Times are CPU time of the process (clock time on a GPU), the least of the rounds, the steps taking turns within a round. Peak
@@ -25,7 +25,7 @@ import torch
 from debride.batch import Batch, View
 from debride.methods import METHODS
 from debride.networks import build
-from debride.refine.fusion import fused, surest, variance
+from debride.refine.fusion import disagreement, fused, surest
 
 ROUNDS = 4
 
@@ -65,7 +65,7 @@ class Setting:
 
     def arithmetic(self, method: Any) -> None:
         with torch.no_grad():
-            surest(variance(self.passes), 0.5)
+            surest(disagreement(self.passes), 0.5)
             fused(self.passes).max(dim=1)
             method.teacher.follow(method.network, 100, 0.99)
 

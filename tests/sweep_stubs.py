@@ -40,6 +40,7 @@ class Sweeping:
         self.own = np.arange(len(label))
         self.store = LabelState(method.fields(), [tuple(label.shape[1:])] * len(label), None)
         self.asked: list[tuple[int, Any]] = []
+        self.seen: list[tuple[int, Any, list[int]]] = []
         self.logged: dict[str, float] = {}
 
     def summed(self, values: Tensor) -> Tensor:
@@ -50,6 +51,7 @@ class Sweeping:
 
     def sweep(self, rows: npt.NDArray[np.int64], network: Any = None) -> Iterator[Swept]:
         self.asked.append((self.epoch, network))
+        self.seen.append((self.epoch, network, rows.tolist()))
         for start in range(0, len(rows), self.size):
             yield self.swept(rows[start : start + self.size])
 

@@ -25,6 +25,7 @@ from debride.methods import alc
 from debride.methods.alc import ALC
 from debride.methods.ce import CrossEntropy
 from debride.networks import build
+from debride.settings import paper_values
 from debride.training.fit import fit
 from debride.training.job import Job
 from debride.types import IGNORE
@@ -33,11 +34,13 @@ TRUSTED = torch.tensor([True, False, False, True, False, False, False])
 OTHERS = [1, 2, 4, 5, 6]
 SIZES = {2: (6, 7), 3: (3, 4, 5)}
 PASSES = 3
+PRINTED: Any = {"given": "kept", "ranking": "variance"}
+"""Eq. 7, 9 and 11 as they are printed."""
 
 
 def method(ndim: int = 2, **config: Any) -> ALC:
     """A student and a teacher that has other weights, whose passes differ by noise alone."""
-    settings = {"passes": PASSES, "at_once": 2, "share": 0.6, "weight": 0.2, "alpha": 2.5, "beta": 1.5, **config}
+    settings = {"passes": PASSES, "at_once": 2, "share": 0.6, "weight": 0.2, "alpha": 2.5, "beta": 1.5, **PRINTED, **config}
     made = ALC(ALC.Config(**settings), lambda: small_network(ndim, 3), 3)
     with torch.no_grad():
         for number, parameter in enumerate(made.teacher.parameters()):
@@ -156,6 +159,33 @@ def test_the_loss_is_that_of_the_equations(ndim: int, targets: Any, selection: b
     assert (terms["given"] > 0) is selection
 
 
+def slow_disagreement(passes: Tensor, image: int) -> float:
+    """1 - Dice of the foreground classes of two passes, the mean over their pairs."""
+    places = list(np.ndindex(*passes.shape[3:]))
+    sets = []
+    for one in passes.numpy():
+        likeliest = {where: at(one, (image, *where)) for where in places}
+        sets.append({(where, p.index(max(p))) for where, p in likeliest.items() if p.index(max(p))})
+    pairs = [(a, b) for number, a in enumerate(sets) for b in sets[:number]]
+    return sum(1 - 2 * len(a & b) / (len(a) + len(b)) for a, b in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_by_default_given_labels_of_all_other_cases_fade_and_agreement_selects(ndim: int) -> None:
+    assert paper_values(ALC.Config) == {**PRINTED, "weight": 0.1}
+    taught = method(ndim, given="fading", ranking="agreement", ramp=0.8)
+    batch, said = batch_of(ndim), Said(taught, SIZES[ndim])
+    logits = taught.network(batch.image).detach()
+    given = [slow_segmentation(logits, batch.label, image) for image in OTHERS]
+    order = sorted(range(5), key=lambda image: slow_disagreement(said.passes, image))
+    label = slow_labels(batch.label, said.passes, OTHERS, "refined")
+    refined = [slow_segmentation(logits, label, OTHERS[image]) for image in order[:3]]
+    for epoch, grown in ((0, math.exp(-5)), (30, math.exp(-5 * (1 - 30 / (0.8 * 99)) ** 2)), (90, 1.0)):
+        terms = detached(taught.loss(batch, run_at(epoch)))
+        assert terms["refined"] == pytest.approx(0.2 * grown * 2.5 * sum(refined) / 3)
+        assert terms["given"] == pytest.approx(0.2 * (1 - grown) * 1.5 * sum(given) / 5, abs=1e-12)
+
+
 def test_the_ways_to_label_selected_cases_differ_on_these_passes() -> None:
     said, label = Said(method(), SIZES[2]), batch_of().label
     found = [slow_labels(label, said.passes, OTHERS, targets) for targets in ("refined", "mean", "pass", "given")]
@@ -245,7 +275,7 @@ def test_labels_of_other_cases_reach_the_given_term_alone(network: str, monkeypa
         if network == "stub":
             taught, seen = method(3, targets=targets, share=0.5), image.double()
         else:
-            taught, seen = ALC(ALC.Config(targets=targets, noise=0.3, at_once=2), tiny(network), 3), image
+            taught, seen = ALC(ALC.Config(targets=targets, noise=0.3, at_once=2, **PRINTED), tiny(network), 3), image
         torch.manual_seed(5)
         terms = taught.train().loss(SimpleNamespace(image=seen, label=given, trusted=trusted), run_at())
         torch.stack([term for name, term in terms.items() if name != "given"]).sum().backward()
@@ -358,7 +388,7 @@ def trained(root: Path, garbage: bool, **config: Any) -> Job:
                 root / "data" / "masks" / f"case{row:03d}.png", random_labels(32, 32, seed=row).numpy().astype(np.uint8) % 3
             )
     job = small_job(root, "alc", trusted=root / "trusted.txt")
-    job = replace(job, method_config=ALC.Config(ramp=0.0, weight=1.0, **config))
+    job = replace(job, method_config=ALC.Config(ramp=0.0, weight=1.0, **PRINTED, **config))
     fit(job)
     return job
 

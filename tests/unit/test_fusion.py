@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from debride.refine.fusion import divergence, fused, surest, variance
+from debride.refine.fusion import disagreement, divergence, fused, surest, variance
 
 SIZES = [(4, 5), (3, 2, 4)]
 NUMBERS = [1, 2, 5]
@@ -64,6 +64,18 @@ def slow_variance(passes: Tensor, image: int) -> float:
         mean = slow_mean(pixel)
         total += sum((p[k] - mean[k]) ** 2 for p in pixel for k in range(len(p))) / len(pixel)
     return total / len(places)
+
+
+def slow_disagreement(passes: Tensor, image: int) -> float:
+    """1 - Dice of the foreground classes of every two passes, the mean over pairs."""
+    places = list(np.ndindex(*passes.shape[3:]))
+    sets = []
+    for one in passes[:, image]:
+        classes = {where: int(one[(slice(None), *where)].argmax()) for where in places}
+        sets.append({(where, value) for where, value in classes.items() if value})
+    pairs = [(a, b) for number, a in enumerate(sets) for b in sets[:number]]
+    losses = [1 - 2 * len(a & b) / (len(a) + len(b)) if a or b else 0.0 for a, b in pairs]
+    return sum(losses) / max(1, len(losses))
 
 
 def printed_variance(passes: Tensor, image: int) -> float:
@@ -160,6 +172,30 @@ def test_equation_7_as_printed_ranks_the_images_the_other_way_round() -> None:
     assert variance(passes)[0] > variance(passes)[1] == 0
     assert surest(variance(passes), 0.5).tolist() == [False, True]
     assert surest(torch.tensor(printed), 0.5).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("size", SIZES)
+def test_disagreement_is_the_mean_dice_loss_of_two_passes(size: tuple[int, ...], number: int) -> None:
+    passes = random_passes(number, *size, images=4)
+    passes[:, 3, 0] = 2  # nothing is predicted
+    if number > 1:
+        passes[0, 2, 0] = 2  # one pass has nothing, others have something
+    found = disagreement(passes)
+    assert found.shape == (4,) and found[3] == 0
+    assert found.tolist() == pytest.approx([slow_disagreement(passes, image) for image in range(4)])
+    assert number == 1 or 0 < found[0] < found[2] <= 1
+
+
+def test_variance_prefers_images_with_small_objects_and_agreement_does_not() -> None:
+    """A small object that passes see elsewhere each time, and a large one that they see alike up to its outline."""
+    small, large = torch.zeros(2, 2, 40)
+    small[0, :2], small[1, 2:4] = 1, 1
+    large[0, :30], large[1, :36] = 1, 1
+    foreground = torch.stack((small, large), dim=1)[:, :, None]
+    passes = torch.cat((1 - foreground, foreground), dim=2)
+    assert surest(variance(passes), 0.5).tolist() == [True, False]
+    assert surest(disagreement(passes), 0.5).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ from tests.datasets import save_png
 from tests.meta_stubs import labelled, slow_dice, small_network
 from tests.training_jobs import same, small_job, weights
 from tests.two_networks import at, probabilities, random_labels
-from torch import Tensor
+from torch import Tensor, nn
 
 from debride.batch import Batch
 from debride.methods import METHODS
 from debride.methods.alc import ALC
 from debride.methods.base import two_kinds
 from debride.methods.mean_teacher import MeanTeacher
+from debride.networks.network import Network
 from debride.settings import check_bounds
 from debride.training.config import TrainConfig
 from debride.training.fit import fit
@@ -47,6 +48,12 @@ def batch_of(ndim: int = 2, trusted: Tensor = TRUSTED) -> Any:
     label = random_labels(len(trusted), *SIZES[ndim])
     image = torch.randn((len(label), 2, *SIZES[ndim]), generator=torch.Generator().manual_seed(0)).double()
     return SimpleNamespace(image=image, label=label, trusted=trusted)
+
+
+def normalising() -> Network:
+    """A network that normalises by its batch, in training."""
+    torch.manual_seed(0)
+    return Network(nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4)), nn.Conv2d(4, 3, 1)).double().train()
 
 
 def run_at(epoch: int = 30, **more: Any) -> Any:
@@ -94,6 +101,27 @@ def test_no_gradient_reaches_the_teacher_and_other_cases_teach_by_consistency_al
     torch.stack(list(terms.values())).sum().backward()
     assert all(p.grad is None for p in taught.teacher.parameters())
     assert all(p.grad is not None and (p.grad != 0).any() for p in taught.network.parameters())
+
+
+def test_without_weight_other_cases_pass_through_the_networks_and_teach_nothing() -> None:
+    """They share the batch's normalisation as with a weight: what is learnt of trusted cases, and running statistics, are the
+    same; those of trusted cases alone would be others."""
+    seen, found = batch_of(), {}
+    for weight in (0.0, 0.2, None):
+        taught = method(weight=weight or 0.0)
+        taught.network = normalising()
+        kept = torch.ones(5, dtype=torch.bool) if weight is not None else TRUSTED
+        batch = SimpleNamespace(image=seen.image[kept], label=seen.label[kept], trusted=TRUSTED[kept])
+        terms = taught.loss(batch, run_at())
+        gradients = torch.autograd.grad(terms["trusted"], list(taught.network.parameters()), retain_graph=True)
+        statistics = [buffer.clone() for buffer in taught.network.buffers()]
+        if weight == 0.0:
+            whole = torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(taught.network.parameters()))
+            assert float(terms["consistency"].detach()) == 0
+            assert all(torch.equal(a, b) for a, b in zip(whole, gradients, strict=True))
+        found[weight] = [*gradients, *statistics]
+    assert all(torch.equal(a, b) for a, b in zip(found[0.0], found[0.2], strict=True))
+    assert not all(torch.allclose(a, b) for a, b in zip(found[0.0], found[None], strict=True))
 
 
 def test_a_batch_of_one_kind_has_the_terms_of_that_kind() -> None:

@@ -8,9 +8,20 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from tests.sweep_stubs import slow_hard_dice
 from torch import Tensor
 
-from debride.refine.prototypes import average_prototype, direction, likeliest, pooled, prototype, representation, similarity
+from debride.refine.prototypes import (
+    average_prototype,
+    direction,
+    likeliest,
+    pooled,
+    prototype,
+    representation,
+    reproduced,
+    similarity,
+)
+from debride.types import IGNORE
 
 Vector = list[float]
 SIZES = [((8, 8), 4), ((7, 10), 4), ((5, 9), 4), ((3, 5), 64), ((6, 4), 1), ((5, 4, 7), 3)]
@@ -178,3 +189,21 @@ def test_the_likeliest_class_must_lie_above_the_threshold() -> None:
     assert likeliest(scores, 0.0).tolist() == [[1, 1, 1, 2, 1, 0]]
     assert likeliest(scores, 0.7).dtype == torch.int64
     assert likeliest(torch.zeros(2, 3, 4, 5, 6), 0.0).shape == (2, 4, 5, 6)
+
+
+@pytest.mark.parametrize("size", [(6, 7), (3, 4, 5)])
+def test_every_threshold_is_judged_by_the_labels_that_it_makes(size: tuple[int, ...]) -> None:
+    """Scores at the thresholds themselves, negative and largest ones, pixels without a label, and images without foreground."""
+    generator = torch.Generator().manual_seed(len(size))
+    scores = (torch.rand(4, 2, *size, generator=generator, dtype=torch.float64) * 28).round() / 20 - 0.4
+    label = torch.randint(3, (4, *size), generator=generator)
+    label[0, 0] = IGNORE
+    label[2:] = 0
+    scores[3] = -0.1
+    found = reproduced(scores, label, torch.arange(20, dtype=torch.float64) / 20)
+    assert found.shape == (4, 20) and (found[3] == 1).all()
+    for level in range(20):
+        made = likeliest(scores, level / 20)
+        expected = [1 - slow_hard_dice(made[image], label[image]) for image in range(4)]
+        assert found[:, level].tolist() == pytest.approx(expected), level
+    assert len(set(found[1].tolist())) > 10

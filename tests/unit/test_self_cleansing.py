@@ -14,7 +14,7 @@ from tests.sweep_stubs import Sweeping, batch_of, certain, slow_hard_dice, slow_
 from tests.two_networks import random_labels
 from torch import Tensor, nn
 
-from debride.methods.self_cleansing import CLEANSED, GIVEN, NONE, SelfCleansing, schedule
+from debride.methods.self_cleansing import CLEANSED, GIVEN, MUS, NONE, REFERENCES, SIGMAS, SelfCleansing, schedule
 from debride.networks.network import Network
 from debride.refine.regions import tidy
 from debride.settings import check_bounds
@@ -242,7 +242,7 @@ def test_only_representative_cells_become_prototypes() -> None:
     predicted = stripes((2, 6))
     found = {}
     for cleanse in ("prototypes", "average"):
-        cleansing = method(classes=2, cleanse=cleanse, filter=False, warm_up=0.0, mu=0.5)
+        cleansing = method(classes=2, cleanse=cleanse, filter=False, warm_up=0.0, sigma=0.7, mu=0.5)
         run: Any = Sweeping(cleansing, predicted, certain(predicted, 2), features)
         cleansing.start_epoch(run)
         found[cleanse] = everything(run, "pseudo").long()
@@ -258,6 +258,63 @@ def test_features_without_a_direction_give_no_label() -> None:
     cleansing.start_epoch(run)
     assert everything(run, "source").tolist() == [CLEANSED] * 2
     assert not everything(run, "pseudo").any()
+
+
+def doubtful(size: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Given labels, predictions and features of ten cases, of which the first three have labels that are not predicted."""
+    features, predicted = plausible((10, *size), 3)
+    features += torch.randn(features.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    label = predicted.clone()
+    label[:, 0] = (label[:, 0] + 1) % 3  # no case is predicted wholly
+    label[:3] = torch.where(predicted[:3] > 0, 0, 1)
+    return label, predicted, features
+
+
+def slow_reproduction(label: Tensor, predicted: Tensor, features: Tensor, rows: list[int], **settings: Any) -> float:
+    """The mean Dice of the labels by likeness with given ones, before they are tidied."""
+    config = SelfCleansing.Config(**settings)
+    made = [slow_alike(features[row], predicted[row], config, 3)[0] for row in rows]
+    return sum(1 - slow_hard_dice(each, label[row]) for each, row in zip(made, rows, strict=True)) / len(rows)
+
+
+@pytest.mark.parametrize(
+    "fixed", [{}, {"sigma": 0.85}, {"mu": 0.5}, {"cleanse": "average"}], ids=["both", "mu", "sigma", "mu of the average"]
+)
+@pytest.mark.parametrize("filtered", [True, False])
+def test_thresholds_reproduce_the_clean_given_labels(fixed: dict[str, Any], filtered: bool) -> None:
+    """No other value does better, of the one that was not set, on the cases that GMM-1 calls clean or that are trusted."""
+    cleansing = method(classes=3, warm_up=0.0, filter=filtered, grids=4, **fixed)
+    label, predicted, features = doubtful((5, 6))
+    run: Any = Sweeping(cleansing, label, certain(predicted, 3), features, trusted=[1])
+    cleansing.start_epoch(run)
+    rows = [1, *range(3, 10)]
+    assert run.logged["noisy"] == (0.2 if filtered else 0.9)
+    assert [rows for _, network, rows in run.seen if network] == [rows, [0, 2] if filtered else [0, *range(2, 10)]]
+    found = {"sigma": run.logged["sigma"], "mu": run.logged["mu"]}
+    assert found == {**found, **{name: value for name, value in fixed.items() if name in found}}
+    sigmas = SIGMAS if "sigma" not in fixed and "cleanse" not in fixed else (found["sigma"],)
+    mus = MUS.tolist() if "mu" not in fixed else [found["mu"]]
+    tried = {
+        (sigma, mu): slow_reproduction(label, predicted, features, rows, **{**fixed, "grids": 4, "sigma": sigma, "mu": mu})
+        for sigma in sigmas
+        for mu in (mus if sigma == found["sigma"] else mus[::10])
+    }
+    assert len({round(dice, 6) for dice in tried.values()}) > 1
+    assert tried[found["sigma"], found["mu"]] == pytest.approx(max(tried.values()), abs=1e-9)
+
+
+def test_thresholds_are_sought_on_few_cases_however_many_are_clean() -> None:
+    cleansing = method(classes=2, warm_up=0.0)
+    label = stripes(*[UNLIKE] * 5, *[PREDICTED] * (3 * REFERENCES))
+    predicted = stripes(*[PREDICTED] * len(label))
+    run: Any = Sweeping(cleansing, label, certain(predicted, 2), torch.rand(len(label), 3, 4, 8) + 0.1)
+    cleansing.start_epoch(run)
+    looked, made = [rows for _, network, rows in run.seen if network]
+    assert looked == list(range(5, len(label), 3)) and len(looked) == REFERENCES and made == list(range(5))
+    for row, process in ((0, [0, 1]), (1, [20, 21])):
+        run.own, run.seen = np.array(process), []
+        cleansing._thresholds(run, torch.arange(len(label)) >= 5)
+        assert run.seen == [(0, cleansing.network, [[], [20]][row])], "its own of them"
 
 
 def test_predictions_are_tidied_image_by_image() -> None:

@@ -40,6 +40,20 @@ def variance(passes: Tensor) -> Tensor:
     return passes.var(dim=0, correction=0).sum(dim=1).flatten(1).mean(dim=1)
 
 
+def disagreement(passes: Tensor) -> Tensor:
+    """1 - Dice (B,) float64 in [0, 1] of the classes of two passes, the mean over all pairs; 0 where there is one pass.
+
+    Dice is that of all foreground classes together, 1 where neither pass has any.
+    """
+    classes = passes.max(dim=2).indices.flatten(2)
+    first, second = torch.triu_indices(len(passes), len(passes), 1, device=passes.device)
+    sizes = (classes > 0).sum(dim=2)
+    total = sizes[first] + sizes[second]
+    shared = ((classes[first] == classes[second]) & (classes[first] > 0)).sum(dim=2).double()
+    dice = (2 * shared / total.clamp(min=1)).where(total > 0, 1)
+    return (1 - dice).sum(dim=0) / max(1, len(first))
+
+
 def surest(uncertainty: Tensor, share: float) -> Tensor:
     """The share * n of n images (B,) with the least uncertainty, halves rounded up, as a mask (B,) bool; equal ones in their
     order."""

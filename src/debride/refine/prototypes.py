@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from debride.types import IGNORE
+
 
 def pooled(features: Tensor, region: Tensor, grids: int) -> tuple[Tensor, Tensor]:
     """Mean features (B, F, J) of the region's pixels in each of J cells (Eq. 4), and which cells hold any (B, J) bool.
@@ -71,6 +73,23 @@ def likeliest(scores: Tensor, least: float) -> Tensor:
     """Class ids (B, *S) int64 from P_fg of each foreground class (B, K - 1, *S): the largest above ``least`` (mu), else 0."""
     best, index = scores.max(dim=1)
     return (index + 1).where(best > least, 0)
+
+
+def reproduced(scores: Tensor, label: Tensor, levels: Tensor) -> Tensor:
+    """How well ``likeliest`` reproduces labels (B, *S) from P_fg with each mu of ``levels`` (L,), which ascend: Dice (B, L).
+
+    Dice, in float64, is that of ``hard_dice``: of all foreground classes together, 1 where neither has any, without ``IGNORE``.
+    All levels take one histogram: a pixel is foreground for those that its largest score exceeds.
+    """
+    valid, images, bins = label != IGNORE, len(label), len(levels) + 1
+    best, index = scores.max(dim=1)
+    at = torch.bucketize(best, levels.to(best)).flatten(1) + bins * torch.arange(images, device=label.device)[:, None]
+    shared, predicted = (
+        torch.bincount(at[where.flatten(1)], minlength=images * bins).reshape(images, bins).flip(1).cumsum(dim=1).flip(1)[:, 1:]
+        for where in (valid & (index + 1 == label), valid)
+    )
+    total = predicted + (valid & (label > 0)).flatten(1).sum(dim=1, keepdim=True)
+    return (2 * shared.double() / total.clamp(min=1)).where(total > 0, 1)
 
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
