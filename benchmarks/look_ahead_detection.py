@@ -1,8 +1,9 @@
 """How well look-ahead gradients and learnt weights find wrong pixels and wrong cases, beside the plain loss, over a training.
 
 Run ``DEBRIDE_DATA=... python benchmarks/look_ahead_detection.py`` for ACDC (or ``--data Kvasir-SEG``). Half of the training
-cases get labels of S_R noise with a mean Dice of 0.7, a tenth are trusted, and the others are judged: a pixel is wrong where
-its label was changed, a case is wrong if it was corrupted. Clean labels are read here only, to judge.
+cases get labels of S_R noise (or of another ``--noise``) with a mean Dice of 0.7, a tenth are trusted, and the others are
+judged: a pixel is wrong where its label was changed, a case is wrong if it was corrupted. Clean labels are read here only, to
+judge.
 
 Two trainings. In that of ``ce`` on the cases that are not trusted, the networks of some epochs are asked by look-ahead for
 the derivative of the loss on all trusted cases by each pixel's weight (Eq. 29 of MetaDCSeg, a virtual step with all weights
@@ -58,6 +59,11 @@ LOOKS: dict[str, tuple[Scope, Derivative]] = {
     "decoder": ("decoder", "exact"),
     "head": ("head", "exact"),
 }
+NOISES = {
+    "S_R": make_noise("markov", preference=0.2),
+    "S_E": make_noise("markov", preference=0.8),
+    "coarse": make_noise("coarse", least=75),
+}
 OUT = sys.stdout
 HARD = 0.05
 Maps = dict[str, npt.NDArray[np.float32]]
@@ -94,8 +100,8 @@ class Judge:
             print(f"{epoch:5} {name:10}" + "".join(f"{figure:13.3f}" for figure in figures), file=OUT, flush=True)
 
 
-def watched(base: type[Any], judge: Judge, epochs: set[int]) -> type[Any]:
-    """A method that prints how well it can tell what is wrong, after some epochs."""
+def watched(base: type[Any], judge: Judge, epochs: set[int], looks: dict[str, tuple[Scope, Derivative]]) -> type[Any]:
+    """A method that prints how well it, or a look ahead, can tell what is wrong, after some epochs."""
 
     class Watched(base):  # type: ignore[misc]
         def end_epoch(self, run: Any) -> None:
@@ -106,11 +112,13 @@ def watched(base: type[Any], judge: Judge, epochs: set[int]) -> type[Any]:
                 trust = 1 + run.store.read("alpha", judge.rows).numpy()
                 judge.print(run.epoch + 1, {"loss": look(self.network, run, judge.rows, {})["loss"], "-alpha": -trust})
                 return
-            scores = look(self.network, run, judge.rows, LOOKS)
+            scores = look(self.network, run, judge.rows, looks)
             judge.print(run.epoch + 1, scores)
-            ranks = spearmanr(np.stack([scores[name].ravel() for name in LOOKS], axis=1)).statistic[0]
-            others = zip(list(LOOKS)[1:], ranks[1:], strict=True)
-            print("      full and " + ", ".join(f"{name} {rank:.4f}" for name, rank in others), file=OUT, flush=True)
+            if "full" in looks:
+                others = [name for name in looks if name != "full"]
+                ranks = [spearmanr(scores["full"].ravel(), scores[name].ravel()).statistic for name in others]
+                shown = ", ".join(f"{name} {rank:.4f}" for name, rank in zip(others, ranks, strict=True))
+                print("      full and " + shown, file=OUT, flush=True)
 
     return Watched
 
@@ -150,6 +158,8 @@ def main() -> None:
     parser.add_argument(
         "--scope", nargs="*", default=["head", "full"], choices=["full", "decoder", "head"], help="of meta-dcseg"
     )
+    parser.add_argument("--noise", default="S_R", choices=list(NOISES))
+    parser.add_argument("--looks", nargs="+", default=list(LOOKS), choices=list(LOOKS))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -163,7 +173,7 @@ def main() -> None:
     epochs = {max(1, round(arguments.epochs * part)) for part in (0.125, 0.25, 0.5, 0.75, 1)}
     with tempfile.TemporaryDirectory() as folder:
         noisy = Path(folder) / "noisy"
-        corrupt_dataset(clean, noisy, make_noise("markov", preference=0.2), seed=arguments.seed, share=0.5, target_dice=0.7)
+        corrupt_dataset(clean, noisy, NOISES[arguments.noise], seed=arguments.seed, share=0.5, target_dice=0.7)
         given = open_dataset(noisy, patient_pattern=pattern)
         preparation = Preparation(image_size=config.image_size, spacing=config.spacing, intensity=config.intensity)
         judge = Judge(clean, given, preparation)
@@ -175,7 +185,7 @@ def main() -> None:
         for name, (base, chosen) in settings.items():
             heads = ("pixel AUROC", "pixel AP", "hard pixels", "case AUROC", "case AP")
             print(f"\n{name}\nepoch {'score':10}" + "".join(f"{head:>13}" for head in heads), flush=True)
-            METHODS["watched"] = watched(base, judge, epochs)
+            METHODS["watched"] = watched(base, judge, epochs, {name: LOOKS[name] for name in arguments.looks})
             out = Path(folder) / name.replace(", ", "-")
             job = Job(
                 dataset=given, method="watched", method_config=chosen, config=config, augmentation=Augmentation(), out=out

@@ -52,6 +52,7 @@ NOISES: dict[str, Noise | None] = {
     "S_R": make_noise("markov", preference=0.2),
     "S_E": make_noise("markov", preference=0.8),
     "S_DE": make_noise("dilate-erode", nearest=9, farthest=11),
+    "coarse": make_noise("coarse", least=75),
 }
 AUGMENTATIONS = {
     "default": Augmentation(),

@@ -14,6 +14,7 @@ from debride.methods.meta_dcseg import MetaDCSeg
 from debride.state import LabelState
 from tests.meta_stubs import (
     SIZES,
+    Pixel,
     Training,
     Virtual,
     batch_of,
@@ -24,11 +25,13 @@ from tests.meta_stubs import (
     slow_boundary,
     slow_dice,
     slow_normalised,
+    slow_pseudo,
     small_network,
+    weight_at,
 )
 from tests.two_networks import Array, probabilities, random_labels
 
-SETTINGS: dict[str, Any] = {"tau": 0.6, "warm_up": 0.1, "meta_rate": 0.1}
+SETTINGS: dict[str, Any] = {"tau": 0.6, "warm_up": 0.1, "meta_rate": 0.1, "start": 0.0}
 
 
 def meta_dcseg(ndim: int = 2, classes: int = 3, **config: Any) -> MetaDCSeg:
@@ -77,14 +80,24 @@ class Slow:
         self.method, self.changes = method, list[float]()
 
     def weights(self, batch: Batch, training: Training, setting: bool = True) -> Array:
-        seen = shown(batch)
-        config = self.method.config
+        seen, config = shown(batch), self.method.config
+        forgotten = self.forgotten(batch) if config.forget else []
+        for where in forgotten:
+            seen[weight_at(1, where)] = 0
         gradient = Virtual(self.method.network, batch, training, config.scope).gradient(seen)
         if setting:
             places = [np.abs(both_at(gradient, where)).mean() for where in labelled(batch.label)]
             self.changes.append(float(np.mean(places)))
         self.eta = config.meta_rate / np.mean(self.changes)
-        return slow_normalised(seen.numpy() - self.eta * gradient, batch.label, config.normalise)
+        moved = seen.numpy() - self.eta * gradient
+        for where in forgotten:
+            moved[weight_at(1, where)] = 0
+        return slow_normalised(moved, batch.label, config.normalise)
+
+    def forgotten(self, batch: Batch) -> list[Pixel]:
+        """The pixels whose pseudo-label is the given one."""
+        pseudo = slow_pseudo(self.method.network(batch.image), batch.label)
+        return [where for where in labelled(batch.label) if pseudo[where] == batch.label[where]]
 
 
 def slow_terms(method: MetaDCSeg, batch: Batch, weights: Array) -> dict[str, float]:

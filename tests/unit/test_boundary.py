@@ -11,6 +11,7 @@ from tests.meta_stubs import OWN_CENTRE, PLACES, both_at, near, slow_boundary, s
 from tests.two_networks import random_labels
 from torch import Tensor, nn
 
+from debride.losses.centres import doubt_of
 from debride.methods.parts.boundary import TAU_MIN, BoundaryTerm
 from debride.networks.network import Network
 from debride.types import IGNORE, DataError
@@ -32,7 +33,13 @@ class Given:
     loss: Tensor
 
     def fast(self, term: BoundaryTerm) -> Tensor:
-        found: Tensor = term(self.features, self.probability, self.edges, self.label != IGNORE, self.gamma, self.loss)
+        return self.both(term)[0]
+
+    def both(self, term: BoundaryTerm) -> tuple[Tensor, Tensor]:
+        """The term, and the share of images and classes that is active."""
+        found: tuple[Tensor, Tensor] = term(
+            self.features, self.probability, self.edges, self.label != IGNORE, self.gamma, self.loss
+        )
         return found
 
     def slow(self, defaults: Defaults | None = None, features: Tensor | None = None) -> Tensor:
@@ -65,7 +72,7 @@ def random_given(ndim: int = 2, classes: int = 3, seed: int = 0) -> Given:
 
 
 def boundary_term(ndim: int = 2, classes: int = 3, through: bool = True) -> BoundaryTerm:
-    return BoundaryTerm(small_network(ndim, classes), classes, TAU, TEMPERATURE, through).double()
+    return BoundaryTerm(small_network(ndim, classes), classes, TAU, 0.1, TEMPERATURE, through).double()
 
 
 def mean_centres(*seen: Given) -> Defaults:
@@ -132,6 +139,34 @@ def uniform(given: Given, classes: tuple[int, ...] | None = None) -> Tensor:
             boundary = slow_regions(given.probability, given.edges, given.label, image, kind, TAU)[2]
             sums.append(torch.stack([given.loss[where] for where in boundary]).mean())
     return torch.stack(sums).mean()
+
+
+@pytest.mark.parametrize(("ndim", "classes"), PLACES)
+def test_active_are_the_images_and_classes_with_three_centres_of_their_own(ndim: int, classes: int) -> None:
+    shares = []
+    for given in (random_given(ndim, classes), few_objects(random_given(ndim, classes))):
+        found = [key[:2] for key in given.centres()]
+        pairs = [(image, kind) for image in range(len(given.label)) for kind in range(1, classes)]
+        shares.append(sum(found.count(pair) == 3 for pair in pairs) / len(pairs))
+        assert float(given.both(boundary_term(ndim, classes))[1]) == pytest.approx(shares[-1])
+    assert shares[0] > shares[1] == 0
+
+
+@pytest.mark.parametrize(("ndim", "classes"), PLACES)
+def test_tau_follows_the_confidence_where_it_is_not_given(ndim: int, classes: int) -> None:
+    """Of a network that is all but sure everywhere a fifth of each image is boundary; with tau given, its edges alone are."""
+    given = random_given(ndim, classes)
+    sure = replace(given, probability=(given.probability.log() * 3).softmax(dim=1))
+    term = BoundaryTerm(small_network(ndim, classes), classes, None, 0.2, TEMPERATURE, True).double()
+    doubt = doubt_of(sure.probability[:, 1:], sure.label != IGNORE, 0.2)
+    expected = []
+    for image in range(len(sure.label)):
+        for kind in range(1, classes):
+            tau = 1 - float(doubt[image, kind - 1].squeeze()) * (1 - 1e-9)
+            one = (sure.features[[image]], sure.probability[[image]], sure.edges[[image]], sure.label[[image]])
+            both = one[1][:, [0, kind]]
+            expected.append(slow_boundary(one[0], both, *one[2:], sure.gamma[[image]], sure.loss[[image]], tau, TEMPERATURE))
+    near(sure.fast(term), torch.stack(expected).mean(), 1e-9)
 
 
 def test_boundary_pixels_weigh_the_same_before_there_is_a_default() -> None:
@@ -305,14 +340,14 @@ def test_half_precision_features_are_raised() -> None:
     given = random_given()
     term = boundary_term().float()
     single = [given.probability.float(), given.edges, given.label != IGNORE, given.gamma.float(), given.loss.float()]
-    found = term(given.features.bfloat16(), *single)
+    found, _ = term(given.features.bfloat16(), *single)
     assert found.dtype == torch.float32
     near(found, given.slow(features=given.features.bfloat16().double()), 1e-4)
 
 
 def test_a_network_without_a_known_head_is_refused() -> None:
     with pytest.raises(DataError, match=r"Conv2d: has no last layer that says how many features it takes"):
-        BoundaryTerm(Network(nn.Conv2d(2, 3, 1)), 3, TAU, TEMPERATURE, True)
+        BoundaryTerm(Network(nn.Conv2d(2, 3, 1)), 3, TAU, 0.1, TEMPERATURE, True)
 
 
 @pytest.mark.parametrize(
@@ -327,5 +362,5 @@ def test_a_network_without_a_known_head_is_refused() -> None:
 def test_the_number_of_features_is_what_the_head_takes(head: nn.Module, features: int) -> None:
     for parameter in head.parameters():
         parameter.requires_grad_(False)
-    term = BoundaryTerm(Network(nn.Identity(), head), 3, TAU, TEMPERATURE, False)
+    term = BoundaryTerm(Network(nn.Identity(), head), 3, TAU, 0.1, TEMPERATURE, False)
     assert term.last.shape == term.current.shape == (2, 3, features + 1)

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from debride.losses.centres import BACKGROUND, BOUNDARY, OBJECT, boundary_weights, centre_distance, decompose, weighted_centres
+from debride.losses.centres import (
+    BACKGROUND,
+    BOUNDARY,
+    OBJECT,
+    boundary_weights,
+    centre_distance,
+    decompose,
+    doubt_of,
+    weighted_centres,
+)
 
 TAU = 0.8
 SIZES = [(2, 5, 6), (3, 3, 4, 5)]
@@ -78,7 +87,7 @@ def weights_by_hand(distances: list[float], temperature: float) -> list[float]:
 @pytest.mark.parametrize("size", SIZES)
 def test_regions_are_those_of_eq_6_to_8(size: Where) -> None:
     _, probability, edges, valid, _ = random_case(*size)
-    regions = decompose(probability, edges, valid, TAU)
+    regions = decompose(probability, edges, valid, 1 - TAU)
     assert regions.shape == (size[0], 2, 3, *size[1:]) and regions.dtype == torch.bool
     for image, foreground in np.ndindex(size[0], 2):
         expected = regions_by_hand(probability, edges, valid, image, foreground)
@@ -92,10 +101,34 @@ def test_limits_of_probability_are_boundary_and_edges_keep_their_region() -> Non
     probability = torch.tensor([[[0.1, 0.25, 0.5, 0.75, 0.9, 0.1, 0.9, 0.5, 0.9]]])
     edges = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 0, 1]]).bool()
     valid = torch.tensor([[1, 1, 1, 1, 1, 1, 1, 0, 0]]).bool()
-    certain, absent, between = decompose(probability, edges, valid, 0.75)[0, 0].int().tolist()
+    certain, absent, between = decompose(probability, edges, valid, 0.25)[0, 0].int().tolist()
     assert certain == [0, 0, 0, 0, 1, 0, 1, 0, 0]
     assert absent == [1, 0, 0, 0, 0, 1, 0, 0, 0]
     assert between == [0, 1, 1, 1, 0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_boundary_holds_its_share_of_each_image(size: Where, share: float) -> None:
+    """The least certain pixels of a class, whatever the network's confidence is; at least one."""
+    _, probability, edges, valid, _ = random_case(*size)
+    probability = probability**20
+    found = decompose(probability, torch.zeros_like(edges), valid, doubt_of(probability, valid, share))[:, :, BOUNDARY]
+    for image, kind in np.ndindex(size[0], 2):
+        pixels = [where for where in np.ndindex(*size[1:]) if valid[image][where]]
+        by_doubt = sorted(pixels, key=lambda where: abs(float(probability[image, kind][where]) - 0.5))
+        expected = sorted(by_doubt[: max(1, math.ceil(round(share * len(pixels), 9)))])
+        assert [tuple(where) for where in found[image, kind].nonzero().tolist()] == expected
+
+
+def test_the_share_is_held_where_the_network_is_all_but_sure() -> None:
+    """In float32, where 1 - p rounds to one, and without any label."""
+    probability = torch.tensor([[[1e-20, 3e-20, 2e-20, 5e-20, 4e-20]]])
+    valid, edges = torch.tensor([[True, True, True, True, False]]), torch.zeros(1, 5, dtype=torch.bool)
+    regions = decompose(probability, edges, valid, doubt_of(probability, valid, 0.5))
+    assert regions[0, 0].int().tolist() == [[0, 0, 0, 0, 0], [1, 0, 1, 0, 0], [0, 1, 0, 1, 0]]
+    nothing = torch.zeros_like(valid)
+    assert not decompose(probability, edges, nothing, doubt_of(probability, nothing, 0.5)).any()
 
 
 # Centres
@@ -104,7 +137,7 @@ def test_limits_of_probability_are_boundary_and_edges_keep_their_region() -> Non
 @pytest.mark.parametrize("size", SIZES)
 def test_centres_are_weighted_means_of_their_regions(size: Where) -> None:
     features, probability, edges, valid, gamma = random_case(*size)
-    centres, total = weighted_centres(features, decompose(probability, edges, valid, TAU), gamma)
+    centres, total = weighted_centres(features, decompose(probability, edges, valid, 1 - TAU), gamma)
     assert centres.shape == (size[0], 2, 3, 4) and total.shape == (size[0], 2, 3)
     for image, foreground in np.ndindex(size[0], 2):
         for region, pixels in regions_by_hand(probability, edges, valid, image, foreground).items():
@@ -117,7 +150,9 @@ def test_centres_are_weighted_means_of_their_regions(size: Where) -> None:
 def test_pixels_without_a_label_have_no_say() -> None:
     features, probability, edges, valid, gamma = random_case(2, 5, 6)
     changed = features.where(valid[:, None], 1e6)
-    expected, found = (weighted_centres(h, decompose(probability, edges, valid, TAU), gamma)[0] for h in (features, changed))
+    expected, found = (
+        weighted_centres(h, decompose(probability, edges, valid, 1 - TAU), gamma)[0] for h in (features, changed)
+    )
     assert torch.equal(expected, found)
 
 
@@ -147,7 +182,7 @@ def test_a_region_without_weight_has_finite_gradients() -> None:
 def test_centres_lie_among_the_features_of_their_region(size: Where, classes: int, scale: float, seed: int) -> None:
     features, probability, edges, valid, gamma = random_case(*size, seed=seed, classes=classes)
     features = scale * features
-    regions = decompose(probability, edges, valid, TAU)
+    regions = decompose(probability, edges, valid, 1 - TAU)
     centres, total = weighted_centres(features, regions, gamma)
     for image, foreground, region in np.ndindex(*total.shape):
         inside = features[image][:, regions[image, foreground, region]]
@@ -166,7 +201,7 @@ def test_centres_lie_among_the_features_of_their_region(size: Where, classes: in
 @pytest.mark.parametrize("limit", [100.0, 2.0])
 def test_distances_are_those_of_eq_11_cut_off_by_eq_46(size: Where, limit: float) -> None:
     features, probability, edges, valid, gamma = random_case(*size)
-    centres, _ = weighted_centres(features, decompose(probability, edges, valid, TAU), gamma)
+    centres, _ = weighted_centres(features, decompose(probability, edges, valid, 1 - TAU), gamma)
     found = centre_distance(features, centres, limit)
     assert found.shape == (size[0], 2, *size[1:])
     for image, foreground in np.ndindex(size[0], 2):
@@ -202,7 +237,7 @@ def test_equal_features_have_finite_gradients(dtype: torch.dtype) -> None:
     """All centres and all pixels in one point, as in a network whose last features are all zero."""
     _, probability, edges, valid, gamma = random_case(2, 5, 6)
     features = torch.zeros(2, 4, 5, 6, dtype=dtype, requires_grad=True)
-    regions = decompose(probability, edges, valid, TAU)
+    regions = decompose(probability, edges, valid, 1 - TAU)
     centres, _ = weighted_centres(features, regions, gamma.to(dtype))
     distance = centre_distance(features, centres, 100.0)
     weights = boundary_weights(distance, regions[:, :, BOUNDARY], 0.9)
@@ -229,7 +264,7 @@ def test_distances_have_the_gradient_of_eq_41() -> None:
 @pytest.mark.parametrize("temperature", [0.5, 0.9, 4.0])
 def test_boundary_weights_are_the_softmax_of_eq_12(size: Where, temperature: float) -> None:
     features, probability, edges, valid, gamma = random_case(*size)
-    regions = decompose(probability, edges, valid, TAU)
+    regions = decompose(probability, edges, valid, 1 - TAU)
     distance = centre_distance(features, weighted_centres(features, regions, gamma)[0], 100.0)
     found = boundary_weights(distance, regions[:, :, BOUNDARY], temperature)
     assert found.shape == distance.shape
@@ -267,7 +302,7 @@ def test_an_image_without_a_boundary_has_zero_weights_and_gradients(size: Where)
     features, probability, edges, valid, gamma = random_case(*size)
     probability[0], edges[0] = 0.95, False
     features.requires_grad_()
-    regions = decompose(probability, edges, valid, TAU)
+    regions = decompose(probability, edges, valid, 1 - TAU)
     distance = centre_distance(features, weighted_centres(features, regions, gamma)[0], 100.0)
     weights = boundary_weights(distance, regions[:, :, BOUNDARY], 0.9)
     loss = torch.rand(weights.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -280,7 +315,7 @@ def test_an_image_without_a_boundary_has_zero_weights_and_gradients(size: Where)
 def test_the_whole_term_has_the_gradient_of_finite_differences() -> None:
     """Through centres, distances and weights at once."""
     features, probability, edges, valid, gamma = random_case(1, 4, 4, channels=2)
-    regions = decompose(probability, edges, valid, TAU)
+    regions = decompose(probability, edges, valid, 1 - TAU)
     loss = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def term(h: Tensor) -> Tensor:
@@ -299,7 +334,7 @@ def test_full_precision_inside_autocast(dtype: torch.dtype) -> None:
     features = features + 100
 
     def all_of() -> tuple[Tensor, Tensor, Tensor]:
-        regions = decompose(probability, edges, valid, TAU)
+        regions = decompose(probability, edges, valid, 1 - TAU)
         centres, _ = weighted_centres(features, regions, gamma)
         distance = centre_distance(features, centres, 100.0)
         return centres, distance, boundary_weights(distance, regions[:, :, BOUNDARY], 0.9)

@@ -59,7 +59,7 @@ def slow_loss(method: L2B, batch: Batch, weights: Array) -> float:
 
 
 @pytest.mark.parametrize("unit", ["pixel", "case"])
-@pytest.mark.parametrize("normalise", ["batch", "image", "pixel"])
+@pytest.mark.parametrize("normalise", ["batch", "class", "image", "pixel"])
 @pytest.mark.parametrize(("ndim", "classes"), PLACES)
 def test_the_loss_equals_the_slow_version(ndim: int, classes: int, normalise: str, unit: str) -> None:
     method, batch = l2b(ndim, classes, normalise=normalise, unit=unit), some_batch(ndim, classes)
@@ -68,7 +68,8 @@ def test_the_loss_equals_the_slow_version(ndim: int, classes: int, normalise: st
     (term,) = method.loss(batch, training).values()  # type: ignore[arg-type]
     assert term.item() == pytest.approx(slow_loss(method, batch, weights), rel=1e-9)
     alpha, beta = (np.mean([weights[where[0], kind, *where[1:]] for where in labelled(batch.label)]) for kind in (0, 1))
-    assert training.logged == pytest.approx({"alpha": alpha, "beta": beta}, rel=1e-9)
+    logged = {name: training.logged[name] for name in ("alpha", "beta")}
+    assert logged == pytest.approx({"alpha": alpha, "beta": beta}, rel=1e-9)
     assert training.asked == [4]
     assert unit == "case" or ((weights == 0).any() and alpha > 0 and beta > 0)
 
@@ -130,7 +131,9 @@ def test_wrong_labels_weigh_nothing_and_right_ones_by_their_help() -> None:
     batch = on_a_line([1.0, 1.0, -1.0, -2.0, 3.0], [1, 0, 0, 1, IGNORE])
     # -derivatives, in units of lr / 2: alpha 1, -1, 1, -2 and beta -1, -1, 1, 2; their positive parts sum to 5.
     found = method.loss(batch, training)["weighted"]  # type: ignore[arg-type]
-    assert training.logged == pytest.approx({"alpha": 2 / 5, "beta": 3 / 5})
+    assert training.logged == pytest.approx(
+        {"alpha": 2 / 5, "beta": 3 / 5, "alpha_foreground": 2 / 5, "alpha_background": 2 / 5}
+    )
     (gradient,) = torch.autograd.grad(found, list(method.parameters()))
     # dl / d theta = x (1/2 - [k = y]): 1 (1), 1 (-1) as given, 1 (-1) and 2 (-2) by the pseudo-label; scaled by 4 / 5 over 4.
     slope = (1 * 1 + 1 * 1 + 1 * 1 + 2 * 2) / 2 / 5
@@ -138,7 +141,7 @@ def test_wrong_labels_weigh_nothing_and_right_ones_by_their_help() -> None:
 
 
 @pytest.mark.parametrize("unit", ["pixel", "case"])
-@pytest.mark.parametrize("normalise", ["batch", "image", "pixel"])
+@pytest.mark.parametrize("normalise", ["batch", "class", "image", "pixel"])
 def test_where_nothing_would_help_the_loss_is_zero(normalise: Any, unit: Any) -> None:
     method = L2B(L2B.Config(normalise=normalise, unit=unit), line, 2)
     batch = on_a_line([1.0, 2.0, 0.5], [0, 0, IGNORE])
@@ -147,7 +150,7 @@ def test_where_nothing_would_help_the_loss_is_zero(normalise: Any, unit: Any) ->
         found = method.loss(batch, training)["weighted"]  # type: ignore[arg-type]
         (gradient,) = torch.autograd.grad(found, list(method.parameters()))
         assert found.item() == 0 and not gradient.any() and torch.isfinite(gradient).all()
-        assert training.logged == {"alpha": 0, "beta": 0}
+        assert training.logged == {"alpha": 0, "beta": 0, "alpha_foreground": 1, "alpha_background": 0}
 
 
 def test_a_batch_without_labels_gives_zero_and_no_gradient() -> None:

@@ -67,6 +67,9 @@ def test_the_plan_leaves_trusted_cases_out() -> None:
         ({"edge_ratio": -0.1}, "edge_ratio: is -0.1"),
         ({"edge_threshold": 2.0}, "edge_threshold: is 2.0"),
         ({"tau": 0.4}, "tau: is 0.4"),
+        ({"boundary_share": 0.0}, "boundary_share: is 0.0"),
+        ({"few": -1}, "few: is -1"),
+        ({"start": -0.5}, "start: is -0.5"),
         ({"tau": 1.0}, "tau: is 1.0"),
     ],
 )
@@ -95,7 +98,7 @@ def stored_weights(run: Path, epoch: int, cases: int) -> dict[str, npt.NDArray[n
 def test_a_training_moves_the_weights_of_what_it_trains_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_on_trusted: bool
 ) -> None:
-    config = MetaDCSeg.Config(warm_up=0.5, train_on_trusted=train_on_trusted)
+    config = MetaDCSeg.Config(warm_up=0.5, start=0.0, meta_rate=0.05, train_on_trusted=train_on_trusted)
     job = dataclasses.replace(small_job(tmp_path, "meta-dcseg", epochs=2, augmentation=Augmentation()), method_config=config)
     seen, loss = list[int](), MetaDCSeg.loss
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.meta_dcseg_stubs import Slow, kept, meta_dcseg, plain_batch, shown, slow_terms, store_of, values
-from tests.meta_stubs import PLACES, SIZES, Training, Virtual, both_at, labelled, near, seen_by
+from tests.meta_stubs import PLACES, SIZES, Training, Virtual, both_at, labelled, near, seen_by, weight_at
 from torch import Tensor
 
 from debride.batch import Batch
@@ -34,6 +34,75 @@ def test_the_warm_up_is_cross_entropy_and_dice(epoch: int) -> None:
     assert training.asked
 
 
+def test_the_warm_up_lasts_until_the_network_has_foreground() -> None:
+    """Half as many pixels as given: over an epoch, and then for good, in a resumed training too."""
+    method, store = meta_dcseg(warm_up=0.0, start=0.5), store_of(3, 7, 9)
+    batch = plain_batch(2, 3, store)
+    head = method.network.head
+    assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
+    head.weight.data.zero_()
+
+    def terms(epoch: int) -> set[str]:
+        training = Training(epoch=epoch, step=epoch, store=store)
+        found = set(method.loss(batch, training))  # type: ignore[arg-type]
+        assert bool(training.asked) == ("boundary" in found)
+        method.end_epoch(training)  # type: ignore[arg-type]
+        return found
+
+    background, foreground = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+    head.bias.data.copy_(background)
+    assert terms(0) == terms(1) == {"weighted", "dice"} and method.first == torch.inf
+    head.bias.data.copy_(foreground)
+    assert terms(2) == {"weighted", "dice"} and method.first == 3
+    resumed = meta_dcseg(warm_up=0.0, start=0.5)
+    resumed.load_state_dict(method.state_dict())
+    method, head.bias.data = resumed, background.double()
+    assert terms(3) == terms(4) == {"weighted", "boundary", "dice"} and method.first == 3
+
+
+def test_foreground_is_counted_over_an_epoch_and_all_processes() -> None:
+    method, store = meta_dcseg(warm_up=0.0, start=0.5), store_of(3, 7, 9)
+    batch, training = plain_batch(2, 3, store), Training(epoch=4, store=store)
+    pseudo = method.network(batch.image).argmax(dim=1)
+    for _ in range(2):
+        method.loss(batch, training)  # type: ignore[arg-type]
+    pixels = labelled(batch.label)
+    counts = [2 * sum(int(ids[where]) > 0 for where in pixels) for ids in (pseudo, batch.label)]
+    assert method.foreground.tolist() == counts and counts[0] > 0
+    seen: list[list[float]] = []
+    training.summed = lambda values: seen.append(values.tolist()) or torch.tensor([49.0, 100.0])  # type: ignore[attr-defined,func-returns-value]
+    method.end_epoch(training)  # type: ignore[arg-type]
+    assert seen == [counts] and method.first == torch.inf and not method.foreground.any()
+    training.summed = lambda values: torch.tensor([50.0, 100.0])  # type: ignore[attr-defined]
+    method.end_epoch(training)  # type: ignore[arg-type]
+    assert method.first == 5
+
+
+@pytest.mark.parametrize(("number", "few", "asked"), [(9, 12, 9), (12, 12, 12), (13, 12, 4), (3, 12, 4), (9, 0, 4)])
+def test_all_trusted_cases_take_part_where_they_are_few(number: int, few: int, asked: int) -> None:
+    method, training = meta_dcseg(few=few), Training(store=store_of(3, 7, 9))
+    training.trusted = np.arange(number)
+    method.loss(plain_batch(2, 3, training.store), training)  # type: ignore[arg-type]
+    assert training.asked == [asked]
+
+
+def test_beta_is_forgotten_where_the_pseudo_label_is_the_given_one() -> None:
+    """It leaves the store at once, and grows anew where they part; with the setting off it stays."""
+    found = []
+    for forget in (True, False):
+        method, store = meta_dcseg(forget=forget, meta_rate=1e-6), store_of(3, 7, 9, seed=4)
+        batch, before = plain_batch(2, 3, store), kept(store, range(3))
+        own = method.network(batch.image).argmax(dim=1) != batch.label
+        method.loss(batch, Training(store=store))  # type: ignore[arg-type]
+        after, valid = kept(store, range(3)), batch.label != IGNORE
+        assert before.min() > 0 and (own & valid).any() and (~own & valid).any()
+        assert (after[:, 1][own & valid] > 0.1).all() and (after[:, 0][valid] > 0.1).all()
+        assert torch.equal(after[:, 1][~valid], before[:, 1][~valid])
+        found.append(after[:, 1][~own & valid])
+    near(found[0], torch.zeros_like(found[0]), 1e-6)
+    assert (found[1] > 0.1).all()
+
+
 def test_steps_between_updates_use_the_stored_weights() -> None:
     method, store = meta_dcseg(meta_every=3), store_of(3, 7, 9, seed=4)
     for step in range(7):
@@ -42,6 +111,8 @@ def test_steps_between_updates_use_the_stored_weights() -> None:
         found = values(method.loss(batch, training))  # type: ignore[arg-type]
         assert bool(training.asked) == (step in (0, 3, 6)) == (not torch.equal(kept(store, range(3)), before))
         if step % 3:
+            for where in Slow(method).forgotten(batch):
+                before[weight_at(1, where)] = 0
             assert found["weighted"] == pytest.approx(slow_terms(method, batch, before.double().numpy())["weighted"], rel=1e-6)
 
 
@@ -72,7 +143,7 @@ def test_the_first_change_is_the_meta_rate(meta_rate: float) -> None:
         store.write(name, range(3), torch.full((3, 7, 9), 0.5 - float(name == "alpha")))
     halves, training = kept(store, range(3)), Training(store=store)
     batch = plain_batch(2, 3, store)
-    method = meta_dcseg(meta_rate=meta_rate, normalise="batch")
+    method = meta_dcseg(meta_rate=meta_rate, normalise="batch", forget=False)
     method.loss(batch, training)  # type: ignore[arg-type]
     weights = kept(store, range(3)).double().movedim(1, -1)[batch.label != IGNORE]
     assert weights.min() > 0
@@ -197,7 +268,7 @@ def test_a_stored_pixel_gets_the_mean_change_of_the_pixels_that_show_it(ndim: in
 def test_a_change_that_is_the_same_everywhere_is_the_same_in_the_store(ndim: int, zoom: float) -> None:
     """Weights of twice the budget are halved, at any magnification."""
     length, out = (11, 13) if ndim == 2 else (7, 9)
-    method, store = meta_dcseg(ndim, meta_rate=1e-6), store_of(2, *(length,) * ndim)
+    method, store = meta_dcseg(ndim, meta_rate=1e-6, forget=False), store_of(2, *(length,) * ndim)
     for name, value in (("alpha", 0.5), ("beta", 0.5)):
         store.write(name, range(2), torch.full((2, *(length,) * ndim), value))
     warp = make_warp(ndim, length, out, zoom=torch.full((2,), zoom))

@@ -28,12 +28,20 @@ from tests.meta_stubs import (
 from tests.two_networks import random_labels
 from torch import Tensor, nn
 
-from debride.methods.parts.meta_weights import Over, bootstrapping_loss, both_losses, normalised, pseudo_label, weight_gradient
+from debride.methods.parts.meta_weights import (
+    Over,
+    bootstrapping_loss,
+    both_losses,
+    log_trust,
+    normalised,
+    pseudo_label,
+    weight_gradient,
+)
 from debride.networks.network import Network, Scope
 from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE
 
-OVER: list[Over] = ["image", "batch", "pixel"]
+OVER: list[Over] = ["class", "image", "batch", "pixel"]
 
 
 def gradient_of(ahead: LookAhead, batch: Any, pseudo: Tensor, weights: Tensor | None, cases: int, training: Any) -> Tensor:
@@ -81,22 +89,45 @@ def test_normalised_equals_the_slow_version(ndim: int, over: Over) -> None:
     label = random_labels(*SIZES[ndim])
     weights = random_weights(*SIZES[ndim]) - 0.3  # a good part of them below zero
     weights[1] *= 5
-    found = normalised(weights, label != IGNORE, over)
+    found = normalised(weights, label, over)
     near(found, slow_normalised(weights.numpy(), label, over), 1e-12)
     assert float(found.min()) == 0
     assert not found.movedim(1, -1)[label == IGNORE].any()
 
 
 def test_normalised_by_hand() -> None:
-    """Two images of two pixels, one of which has no label: alpha above beta."""
+    """Two images of two pixels of two classes, one of which has no label: alpha above beta."""
     weights = torch.tensor([[[3.0, -1.0], [1.0, 4.0]], [[6.0, 9.0], [2.0, 9.0]]])
-    valid = torch.tensor([[True, True], [True, False]])
+    label = torch.tensor([[1, 0], [1, IGNORE]])
     by_image = [[[0.75, 0.0], [0.25, 1.0]], [[0.75, 0.0], [0.25, 0.0]]]
     by_batch = [[[3.0, 0.0], [1.0, 4.0]], [[6.0, 0.0], [2.0, 0.0]]]
     by_pixel = [[[0.75, 0.0], [0.25, 1.0]], [[0.75, 0.0], [0.25, 0.0]]]
-    near(normalised(weights, valid, "image"), torch.tensor(by_image))
-    near(normalised(weights, valid, "batch"), torch.tensor(by_batch) * 3 / 16, 1e-7)
-    near(normalised(weights, valid, "pixel"), torch.tensor(by_pixel))
+    near(normalised(weights, label, "image"), torch.tensor(by_image))
+    near(normalised(weights, label, "batch"), torch.tensor(by_batch) * 3 / 16, 1e-7)
+    near(normalised(weights, label, "pixel"), torch.tensor(by_pixel))
+    near(normalised(weights, label, "class"), torch.tensor(by_pixel))
+
+
+def test_each_given_class_of_an_image_has_a_budget_of_its_own() -> None:
+    """What the foreground of the first image loses stays in its foreground, by hand."""
+    weights = torch.tensor([[[0.1, 0.3, 1.0, 3.0, 7.0]], [[2.0, 2.0, 1.0, 0.5, 0.5]]])
+    weights = torch.stack((weights[:, 0], torch.zeros(2, 5)), dim=1)
+    label = torch.tensor([[1, 1, 0, 0, IGNORE], [2, 1, 1, 0, 0]])
+    expected = [[0.5, 1.5, 0.5, 1.5, 0.0], [1.0, 4 / 3, 2 / 3, 1.0, 1.0]]
+    near(normalised(weights, label, "class")[:, 0], torch.tensor(expected), 1e-6)
+
+
+def test_the_trust_in_foreground_and_in_background_is_logged() -> None:
+    weights = torch.tensor([[[0.5, 0.7, 1.0, 2.0, 9.0], [0.1, 0.0, 0.3, 0.0, 9.0]]])
+    training = Training()
+    log_trust(weights, torch.tensor([[1, 2, 0, 0, IGNORE]]), training)  # type: ignore[arg-type]
+    found = {"alpha": 1.05, "beta": 0.1, "alpha_foreground": 0.6, "alpha_background": 1.5}
+    assert training.logged == pytest.approx(found, rel=1e-6)
+    log_trust(weights, torch.tensor([[0, 0, 0, 0, IGNORE]]), training)  # type: ignore[arg-type]
+    assert training.logged["alpha_foreground"] == 1 and training.logged["alpha_background"] == pytest.approx(1.05)
+    images = Training()
+    log_trust(torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([1, 0]), images)  # type: ignore[arg-type]
+    assert images.logged == {"alpha": 0.75, "beta": 0.25}
 
 
 @pytest.mark.parametrize("over", OVER)
@@ -104,12 +135,12 @@ def test_weights_that_are_all_zero_stay_so(over: Over) -> None:
     weights = torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.1
     weights[0] = 0
     weights[1] = -weights[1]
-    valid = torch.ones(3, 4, 5, dtype=torch.bool)
-    found = normalised(weights, valid, over)
+    label = torch.ones(3, 4, 5, dtype=torch.int64)
+    found = normalised(weights, label, over)
     assert not found[:2].any()
     assert float(found[2].sum()) == pytest.approx(60 if over == "batch" else 20)
-    assert not normalised(weights, torch.zeros_like(valid), over).any(), "no pixel has a label"
-    assert not normalised(weights[:2], valid[:2], over).any()
+    assert not normalised(weights, torch.full_like(label, IGNORE), over).any(), "no pixel has a label"
+    assert not normalised(weights[:2], label[:2], over).any()
 
 
 @given(data=st.data(), over=st.sampled_from(OVER), images=st.integers(1, 3), pixels=st.integers(1, 6))
@@ -118,14 +149,16 @@ def test_the_mean_of_alpha_plus_beta_is_one(data: Any, over: Over, images: int, 
     value = st.floats(-10, 10, width=32).filter(lambda number: number == 0 or abs(number) > 1e-6)
     count = images * pixels
     weights = torch.tensor(data.draw(st.lists(value, min_size=2 * count, max_size=2 * count))).reshape(images, 2, pixels)
-    valid = torch.tensor(data.draw(st.lists(st.booleans(), min_size=count, max_size=count))).reshape(images, pixels)
-    found = normalised(weights, valid, over)
+    ids = st.sampled_from([0, 1, 2, IGNORE])
+    label = torch.tensor(data.draw(st.lists(ids, min_size=count, max_size=count))).reshape(images, pixels)
+    found, valid = normalised(weights, label, over), label != IGNORE
     assert torch.isfinite(found).all() and (found >= 0).all()
     assert torch.equal(found > 0, (weights > 0) & valid[:, None])
     both, kept = found.sum(dim=1), weights.clamp(min=0).sum(dim=1) * valid
     groups: dict[Over, list[Any]] = {
         "batch": [slice(None)],
         "image": list(range(images)),
+        "class": [(image, label[image] == kind) for image in range(images) for kind in range(3)],
         "pixel": list(np.ndindex(images, pixels)),
     }
     for group in groups[over]:

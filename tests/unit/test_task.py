@@ -100,6 +100,9 @@ class Parities:
     def refuse_prepared(self, *_: object) -> None:
         self.asked.append("refuse_prepared")
 
+    def warn(self, *_: object) -> None:
+        self.asked.append("warn")
+
     def description(self, train: Numbers) -> dict[str, Any]:
         return {"largest": len(train) - 1}
 
@@ -139,7 +142,7 @@ def parity_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 def test_a_third_task_passes_through_the_loop(parity_job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     fit(parity_job)
-    assert Parities.asked == ["refuse", "prepare", "with_extras", "refuse_prepared"]
+    assert Parities.asked == ["refuse", "prepare", "with_extras", "refuse_prepared", "warn"]
     rows = [json.loads(line) for line in (parity_job.out / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 10 and rows[-1]["val"] == {"right": 1.0} and rows[-1]["best"]["right"] == 1.0
     assert "val share right 1.0000 (best 1.0000 at" in capsys.readouterr().out

@@ -7,6 +7,8 @@ centres (B, C, 3, D), distances and weights (B, C, *S).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,15 +17,28 @@ EPSILON = 1e-8
 """Of Eq. 11."""
 
 
-def decompose(probability: Tensor, edges: Tensor, valid: Tensor, tau: float) -> Tensor:
-    """Regions (B, C, 3, *S) bool: foreground probability (B, C, *S) above ``tau``, below 1 - tau, or between (Eq. 6 to 8).
+def decompose(probability: Tensor, edges: Tensor, valid: Tensor, doubt: Tensor | float) -> Tensor:
+    """Regions (B, C, 3, *S) bool: foreground probability (B, C, *S) above tau, below 1 - tau, or between (Eq. 6 to 8).
 
-    Pixels of ``edges`` (B, *S) bool are boundary too, and stay in the region where their probability puts them. Pixels that
-    are not ``valid`` are in none.
+    ``doubt`` is 1 - tau, of all or of each image and class (B, C, 1, ...). Pixels of ``edges`` (B, *S) bool are boundary too,
+    and stay in the region where their probability puts them. Pixels that are not ``valid`` are in none.
     """
-    certain, absent = probability > tau, probability < 1 - tau
+    certain, absent = 1 - probability < doubt, probability < doubt
     regions = torch.stack((certain, absent, ~(certain | absent) | edges[:, None]), dim=2)
     return regions & valid[:, None, None]
+
+
+def doubt_of(probability: Tensor, valid: Tensor, share: float) -> Tensor:
+    """The 1 - tau (B, C, 1, ...) with which the boundary holds a ``share`` of each image's ``valid`` pixels, those that are
+    least certain of a class.
+
+    It is a quantile of min(p, 1 - p), in which small probabilities keep their precision.
+    """
+    uncertain = torch.minimum(probability, 1 - probability).where(valid[:, None], -1).flatten(2)
+    largest = uncertain.topk(max(1, math.ceil(share * uncertain.shape[2])), dim=2).values
+    wanted = (share * valid.flatten(1).sum(dim=1)).ceil().long().clamp(min=1) - 1
+    found = largest.gather(2, wanted[:, None, None].expand(-1, uncertain.shape[1], 1))
+    return found.reshape(*found.shape[:2], *(1,) * (probability.ndim - 2))
 
 
 def weighted_centres(features: Tensor, regions: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:

@@ -191,7 +191,7 @@ class DCD(DividingMethod):
         gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.trusted_batch, run)
         kept = {"both": (1, 1), "given": (1, 0), "pseudo": (0, 1)}[self.config.parts]
         over: Literal["batch", "pixel"] = "batch" if self.config.normalise == "batch" else "pixel"
-        weights = normalised(-gradient * torch.tensor(kept).to(gradient), batch.label != IGNORE, over).detach()
+        weights = normalised(-gradient * torch.tensor(kept).to(gradient), batch.label, over).detach()
         return weights[:, 0], weights[:, 1]
 
     def _scaled(self, features: Tensor) -> Tensor:

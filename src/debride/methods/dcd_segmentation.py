@@ -95,7 +95,7 @@ class DCDSegmentation(Method):
             return {"weighted": masked_mean(bootstrapping_loss(losses, initial_weights(valid)), valid)}
         gradient = weight_gradient(ahead, losses, batch, pseudo, None, config.trusted_batch, run)
         per_image = gradient.flatten(2).sum(dim=2).reshape(*gradient.shape[:2], *(1,) * (gradient.ndim - 2))
-        weights = normalised(-per_image.expand_as(gradient), valid, "batch")
+        weights = normalised(-per_image.expand_as(gradient), batch.label, "batch")
         trust = masked_means(weights.sum(dim=1), valid)
         assert ahead.features is not None  # of a network whose last layer is known
         features, shown = class_features(ahead.features.detach(), batch.label, self.classes)

@@ -16,6 +16,7 @@ from debride.methods.parts.meta_weights import (
     bootstrapping_loss,
     both_losses,
     initial_weights,
+    log_trust,
     normalised,
     pseudo_label,
     weight_gradient,
@@ -49,8 +50,8 @@ class L2B(Method):
         """What is weighed, and within what the weights share."""
 
         unit: Literal["pixel", "case"] = setting("pixel", "What has weights of its own: each pixel, or each case")
-        normalise: Literal["image", "batch", "pixel"] = setting(
-            "batch", "Over what alpha + beta has a mean of one: batch (as published), image or pixel"
+        normalise: Literal["class", "image", "batch", "pixel"] = setting(
+            "batch", "Over what alpha + beta has a mean of one: batch (as published), image, given class of each, or pixel"
         )
 
     @property
@@ -72,8 +73,8 @@ class L2B(Method):
             weights = initial_weights(valid)
         else:
             gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.trusted_batch, run)
-            weights = normalised(-self._per_unit(gradient), valid, self.config.normalise)
-            run.log(alpha=masked_mean(weights[:, 0], valid), beta=masked_mean(weights[:, 1], valid))
+            weights = normalised(-self._per_unit(gradient), batch.label, self.config.normalise)
+            log_trust(weights, batch.label, run)
         return {"weighted": masked_mean(bootstrapping_loss(losses, weights), valid)}
 
     def _per_unit(self, gradient: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from debride.geometry.pixel_map import PixelMap
 from debride.losses.pixel import full_precision, likeliest
 from debride.losses.reduce import masked_mean
 from debride.losses.region import soft_dice
-from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Swept, in_first
+from debride.methods.base import LookAhead, MakeNetwork, Method, Paper, Phase, Run, Swept, first_after, in_first
 from debride.methods.parts.boundary import BoundaryTerm
 from debride.methods.parts.meta_weights import (
     DEVIATIONS,
@@ -24,6 +24,7 @@ from debride.methods.parts.meta_weights import (
     bootstrapping_loss,
     both_losses,
     initial_weights,
+    log_trust,
     normalised,
     pseudo_label,
     weight_gradient,
@@ -50,9 +51,15 @@ class MetaDCSeg(Method):
             "step from alpha = 1 is huge, with means nothing moves. Here eta is `meta_rate` divided by the mean absolute "
             "derivative, a running mean over the first epoch of updates that is kept after it: whatever the scope, the "
             "learning rate and the size of an image are, a first update changes weights by `meta_rate` on average.",
-            "alpha and beta share one budget per image (Eq. 24), so that gamma = alpha + beta (Eq. 9) tells pixels apart. "
-            "Section 3.2.3's alpha + beta = 1 for each pixel makes gamma one everywhere: `--normalise pixel`. Eq. 32 "
-            "normalises over the batch: `--normalise batch`.",
+            "alpha and beta share one budget per image in Eq. 24, so that gamma = alpha + beta (Eq. 9) tells pixels apart. "
+            "What foreground loses then goes to background, and weights learn how common a class is: here each given class of "
+            "an image has a budget of its own. As printed: `--normalise image`. Section 3.2.3's alpha + beta = 1 for a pixel "
+            "makes gamma one everywhere: `--normalise pixel`. Eq. 32 normalises over the batch: `--normalise batch`.",
+            "beta is zero where the pseudo-label is the given label. Both losses are one there, and a beta that is learnt so "
+            "would be trust in the wrong label as soon as they part. Where the pseudo-label goes from one wrong class to "
+            "another, beta stays. As printed: `--forget false`.",
+            "The warm-up also lasts until the network predicts half as much foreground as is given, over an epoch. Before, the "
+            "look-ahead says that all foreground is wrong. As printed: `--start 0`.",
             "Z of Eq. 24 is that of the view: of a patch's pixels where patches are trained on. What changed in a view "
             "returns to the stored weights through the transpose of its warp: a stored pixel gets the mean change of the "
             "pixels that show it.",
@@ -60,7 +67,10 @@ class MetaDCSeg(Method):
             "weights of 1 / (H W), it would be H W times smaller.",
             "With several foreground classes each has regions, centres and weights of its own from its probability, and the "
             "boundary term is their mean.",
-            "tau (Eq. 6 to 8) has no value in the paper: 0.8. tau_dcd is 0.9 as for Kvasir-SEG in Table 8; A.5.1 sets 1.0.",
+            "tau (Eq. 6 to 8) has no value in the paper. With 0.8 regions are empty for a good part of a training. Here it "
+            "follows the confidence of each image and class: the tenth of the pixels that is least certain is boundary, "
+            "which is what A.5.2 calls typical. With a number, such as `--tau 0.8`, it stays.",
+            "tau_dcd is 0.9 as for Kvasir-SEG in Table 8; A.5.1 sets 1.0.",
             "Edges are the image's steepest pixels, found once before augmentation; PiDiNet's weights would have to be "
             "downloaded. We read Table 8's unexplained boundary ratio and grad thresh as this detector's. Edge pixels inside "
             "the object or the background stay part of these regions too, as Eq. 6 to 8 read. Steepness is per pixel, whatever "
@@ -88,12 +98,38 @@ class MetaDCSeg(Method):
             0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)", above=0
         )
         meta_every: int = setting(1, "Steps from one update of the weights to the next (Meta Step, Table 8)", least=1)
-        normalise: Literal["image", "batch", "pixel"] = setting(
-            "image", "Over what alpha + beta has a mean of one: image (Eq. 24), batch (Eq. 32) or pixel"
+        normalise: Literal["class", "image", "batch", "pixel"] = setting(
+            "class",
+            "Over what alpha + beta has a mean of one: given class of each image, image (Eq. 24), batch (Eq. 32) or pixel",
+            paper="image",
+        )
+        few: int = setting(
+            12,
+            "Trusted cases that are few: up to so many all take part in each look-ahead, of more `trusted_batch` (our choice)",
+            least=0,
+            paper=0,
+        )
+        start: float = setting(
+            0.5,
+            "Share of the given foreground that must be predicted before weights are learnt (our choice)",
+            least=0,
+            paper=0.0,
+        )
+        forget: bool = setting(
+            True, "Forget beta where the pseudo-label is the given one, so that none is left when they part", paper=False
         )
         boundary: float = setting(0.35, "Weight of the boundary term, lambda_1 of Eq. 13 (0.28 to 0.35 in Table 8)", least=0)
         dice: float = setting(0.08, "Weight of the Dice term, lambda_2 of Eq. 13 (0.08 to 0.14 in Table 8)", least=0)
-        tau: float = setting(0.8, "Confidence that divides the regions, tau of Eq. 6 to 8 (our choice)", least=0.5, below=1)
+        tau: float | None = setting(
+            None,
+            "Confidence that divides the regions, tau of Eq. 6 to 8; none is that of `boundary_share`",
+            least=0.5,
+            below=1,
+            paper=0.8,
+        )
+        boundary_share: float = setting(
+            0.1, "Share of an image's pixels between the regions, the least certain ones (A.5.2)", above=0, most=1
+        )
         temperature: float = setting(0.9, "tau_dcd of Eq. 12 (0.5 to 0.9 in Table 8, 1.0 in A.5.1)", above=0)
         edges: Literal["gradient", "none"] = setting("gradient", "What finds the edges of Eq. 8, where the paper has PiDiNet")
         edge_ratio: float = setting(
@@ -108,21 +144,29 @@ class MetaDCSeg(Method):
         through_weights: bool = setting(False, "Let gradients flow through the boundary weights (Eq. 43 and 44)")
 
     derivatives: Tensor
+    foreground: Tensor
+    first: Tensor
 
     @property
     def look_ahead_cases(self) -> int:
-        """The trusted cases of every look-ahead."""
-        cases: int = self.config.trusted_batch
-        return cases
+        """The trusted cases of every look-ahead; none where no weights are learnt."""
+        return max(self.config.trusted_batch, self.config.few) if self.config.meta else 0
 
     def build(self, make_network: MakeNetwork) -> None:
-        """One network, the sum and number of the derivatives that eta is set by, and the boundary term."""
+        """One network, what eta and the first epoch of updates are set by, and the boundary term."""
         self.network = make_network()
         self.register_buffer("derivatives", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("foreground", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("first", torch.tensor(torch.inf if self.config.start else 0.0, dtype=torch.float64))
         config, self.boundary_term = self.config, None
         if config.boundary:
             self.boundary_term = BoundaryTerm(
-                self.network, self.classes, config.tau, config.temperature, config.through_weights
+                self.network,
+                self.classes,
+                config.tau,
+                config.boundary_share,
+                config.temperature,
+                config.through_weights,
             )
 
     def fields(self) -> tuple[Field, ...]:
@@ -165,16 +209,14 @@ class MetaDCSeg(Method):
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The terms of Eq. 13; the weights are brought up to date on the way, by the pass forward that the loss is made of."""
-        warming_up = in_first(self.config.warm_up, run)
+        warming_up = self._warming_up(run)
         ahead = run.look_ahead(self.network, batch.image, self.config.scope, self.config.derivative)
         pseudo, valid = pseudo_label(ahead.logits, batch.label), batch.label != IGNORE
+        self._count_foreground(pseudo, batch.label)
         losses = both_losses(ahead.logits, batch.label, pseudo)
-        learning = self.config.meta and not warming_up
         weights = initial_weights(valid)
-        if learning:
-            weights = weights + torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1)
-        if learning and run.step % self.config.meta_every == 0:
-            weights = self._updated(weights, ahead, losses, batch, pseudo, run)
+        if self.config.meta and not warming_up:
+            weights = self._learnt(weights, ahead, losses, batch, pseudo, run)
         loss = bootstrapping_loss(losses, weights)
         terms = {"weighted": masked_mean(loss, valid)}
         probability = full_precision(ahead.logits).softmax(dim=1)
@@ -182,29 +224,51 @@ class MetaDCSeg(Method):
             assert ahead.features is not None  # the boundary term has found the last layer
             edges = batch.maps["edges"] == 1 if "edges" in batch.maps else torch.zeros_like(valid)
             gamma = weights.sum(dim=1)  # Eq. 9
-            boundary = self.boundary_term(ahead.features, probability, edges, valid, gamma, loss)
+            boundary, active = self.boundary_term(ahead.features, probability, edges, valid, gamma, loss)
+            run.log(active=active)
             terms["boundary"] = self.config.boundary * boundary
         if self.config.dice:
             terms["dice"] = self.config.dice * soft_dice(probability, batch.label).mean()
         return terms
 
     def end_epoch(self, run: Run) -> None:
-        """Takes the epoch's mean centres for the next one's defaults."""
+        """Takes the epoch's mean centres for the next one's defaults, and lets the warm-up end where there is foreground."""
         if self.boundary_term is not None:
             self.boundary_term.end_epoch()
+        predicted, given = run.summed(self.foreground).tolist()
+        if self.first == torch.inf and predicted >= self.config.start * given:
+            self.first.fill_(run.epoch + 1)
+        self.foreground.zero_()
 
-    def _updated(self, seen: Tensor, ahead: LookAhead, losses: Tensor, batch: Batch, pseudo: Tensor, run: Run) -> Tensor:
-        """The weights after Eq. 22 to 24 (B, 2, *S), which the store keeps."""
-        valid = batch.label != IGNORE
-        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, self.config.trusted_batch, run)
-        if in_first(self.config.warm_up + 1 / run.epochs, run) or not self.derivatives[0]:
+    def _warming_up(self, run: Run) -> bool:
+        """Whether neither weights nor boundary term are used yet."""
+        return in_first(self.config.warm_up, run) or run.epoch < float(self.first)
+
+    def _count_foreground(self, pseudo: Tensor, label: Tensor) -> None:
+        """Counts the labelled pixels that are predicted and given as foreground."""
+        counts = [((ids > 0) & (label != IGNORE)).sum() for ids in (pseudo, label)]
+        self.foreground += torch.stack(counts)
+
+    def _learnt(self, initial: Tensor, ahead: LookAhead, losses: Tensor, batch: Batch, pseudo: Tensor, run: Run) -> Tensor:
+        """The weights (B, 2, *S) that the store keeps, after Eq. 22 to 24 where the step brings them up to date."""
+        config, valid = self.config, batch.label != IGNORE
+        kept = initial + torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1)
+        own = (pseudo != batch.label) | torch.tensor(not config.forget)  # where beta has a label of its own
+        seen = torch.stack((kept[:, 0], kept[:, 1] * own), dim=1)
+        if run.step % config.meta_every:
+            return seen
+        few = len(run.trusted) if len(run.trusted) <= config.few else 0
+        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, max(few, config.trusted_batch), run)
+        if run.epoch <= max(first_after(config.warm_up, run), float(self.first)) or not self.derivatives[0]:
             size = masked_mean(gradient.abs().mean(dim=1), valid)
             self.derivatives += torch.stack((size, (size > 0).to(size)))
         total, count = self.derivatives
-        eta = (self.config.meta_rate * count / total.where(total > 0, torch.inf)).to(gradient)
-        weights = normalised(seen - eta * gradient, valid, self.config.normalise)  # Eq. 22 to 24
-        self._keep(weights - seen, batch, run)
-        run.log(alpha=masked_mean(weights[:, 0], valid), beta=masked_mean(weights[:, 1], valid))
+        eta = (config.meta_rate * count / total.where(total > 0, torch.inf)).to(gradient)
+        moved = seen - eta * gradient  # Eq. 22
+        moved = torch.stack((moved[:, 0], moved[:, 1] * own), dim=1)
+        weights = normalised(moved, batch.label, config.normalise)  # Eq. 23 and 24
+        self._keep(weights - kept, batch, run)
+        log_trust(weights, batch.label, run)
         return weights
 
     def _keep(self, change: Tensor, batch: Batch, run: Run) -> None:

@@ -122,6 +122,9 @@ class Classification:
         """Raises DataError where the method looks ahead at one image that cannot be normalised by itself."""
         refuse_alone(method, train, device)
 
+    def warn(self, train: PreparedClasses, method: Method, classes: Sequence[str]) -> None:
+        """Nothing: a few trusted images of many classes differ from the others by chance."""
+
     def description(self, train: PreparedClasses) -> dict[str, Any]:
         """``working_size``: what images were resized to, or had."""
         return {"working_size": list(train.size)}

@@ -73,6 +73,7 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
     task.refuse_prepared(train, method, fabric.device)
     if fabric.is_global_zero:
         record(job, describe(job, train, val, method))
+        task.warn(train, method, job.dataset.classes)
     optimiser = make_optimiser(config, method.parameters())
     disk = disk_needed(method, config, method.fields(), train.shapes)
     if fabric.is_global_zero:

@@ -31,6 +31,7 @@ from debride.training.config import TrainConfig
 from debride.training.predict_masks import masks_of, predict_masks
 from debride.training.run import TrainingRun
 from debride.training.trained import Predicted, Request, Trained
+from debride.training.trusted_shares import warn_of_shares
 from debride.training.validate import validate
 from debride.types import Case, DataError, Dataset
 
@@ -127,6 +128,11 @@ class Segmentation:
 
     def refuse_prepared(self, train: Prepared, method: Method, device: torch.device) -> None:
         """Nothing: whole images and patches have pixels enough to be normalised by."""
+
+    def warn(self, train: Prepared, method: Method, classes: Sequence[str]) -> None:
+        """Says where a method looks ahead at trusted cases that show classes more or less often than the others."""
+        if method.look_ahead_cases:
+            warn_of_shares(train, classes)
 
     def description(self, train: Prepared) -> dict[str, Any]:
         """``one_bit`` where all labels are pictures of one bit."""

@@ -6,6 +6,7 @@ The loop asks once, ``TASKS[dataset.task]``, and never again which task it is. A
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -72,6 +73,9 @@ class Task(Protocol[P]):
 
     def refuse_prepared(self, train: P, method: Method, device: torch.device) -> None:
         """Raises DataError for training cases that the method cannot take a step with."""
+
+    def warn(self, train: P, method: Method, classes: Sequence[str]) -> None:
+        """Says on standard error what a user should know of the training cases before the method trains on them."""
 
     def description(self, train: P) -> dict[str, Any]:
         """What ``run.json`` says beyond what it says for every task, as plain values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from debride.losses.centres import BOUNDARY, boundary_weights, centre_distance, decompose, weighted_centres
+from debride.losses.centres import BOUNDARY, boundary_weights, centre_distance, decompose, doubt_of, weighted_centres
 from debride.losses.pixel import full_precision
 from debride.networks.network import Network
 
@@ -25,28 +25,34 @@ class BoundaryTerm(nn.Module):
     last: Tensor
     current: Tensor
 
-    def __init__(self, network: Network, classes: int, tau: float, temperature: float, through_weights: bool) -> None:
+    def __init__(
+        self, network: Network, classes: int, tau: float | None, share: float, temperature: float, through_weights: bool
+    ) -> None:
         super().__init__()
-        self.tau, self.temperature, self.through_weights = tau, temperature, through_weights
+        self.tau, self.share, self.temperature, self.through_weights = tau, share, temperature, through_weights
         for name in ("last", "current"):
             self.register_buffer(name, torch.zeros(classes - 1, 3, network.channels + 1))
 
     def forward(
         self, features: Tensor, probability: Tensor, edges: Tensor, valid: Tensor, gamma: Tensor, loss: Tensor
-    ) -> Tensor:
-        """The mean over images and foreground classes of sum w L over the boundary (second term of Eq. 13).
+    ) -> tuple[Tensor, Tensor]:
+        """The mean over images and foreground classes of sum w L over the boundary (second term of Eq. 13), and the share of
+        them that is active: where object, background and boundary have centres of their own.
 
         ``features`` (B, D, *S), ``probability`` (B, K, *S), ``edges`` and ``valid`` (B, *S) bool, ``gamma`` and ``loss`` (B,
         *S).
         """
         with torch.set_grad_enabled(self.through_weights):
             features = full_precision(features)
-            regions = decompose(probability[:, 1:].detach(), edges, valid, self.tau)
-            centres, known = self._centres(features, regions, gamma)
+            foreground = probability[:, 1:].detach()
+            doubt = 1 - self.tau if self.tau is not None else doubt_of(foreground, valid, self.share)
+            regions = decompose(foreground, edges, valid, doubt)
+            centres, own = self._centres(features, regions, gamma)
+            known = (own | (self.last[..., -1] > 0)).all(dim=2)
             distance = centre_distance(features, centres, DCD_MAX)
             distance = distance.where(known.reshape(*known.shape, *(1,) * (valid.ndim - 1)), 0)
             weights = boundary_weights(distance, regions[:, :, BOUNDARY], self.temperature)
-        return (weights * loss[:, None]).flatten(2).sum(dim=2).mean()
+        return (weights * loss[:, None]).flatten(2).sum(dim=2).mean(), own.all(dim=2).to(loss).mean()
 
     def end_epoch(self) -> None:
         """The centres of this epoch become the next one's defaults."""
@@ -54,11 +60,10 @@ class BoundaryTerm(nn.Module):
         self.current.zero_()
 
     def _centres(self, features: Tensor, regions: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        """Centres (B, C, 3, D) by Eq. 47, and whether an image's three centres of a class are known (B, C)."""
+        """Centres (B, C, 3, D) by Eq. 47, and which of them are the image's own (B, C, 3)."""
         centres, total = weighted_centres(features, regions, gamma)
         own = (regions.flatten(3).sum(dim=3) >= TAU_MIN) & (total > 0)
         counted = torch.cat((centres.detach(), torch.ones_like(total)[..., None]), dim=3)
         self.current += counted.where(own[..., None], 0).sum(dim=0)
-        count = self.last[..., -1]
-        default = self.last[..., :-1] / count.clamp(min=1)[..., None]
-        return centres.where(own[..., None], default), (own | (count > 0)).all(dim=2)
+        default = self.last[..., :-1] / self.last[..., -1:].clamp(min=1)
+        return centres.where(own[..., None], default), own

@@ -19,7 +19,7 @@ from debride.methods.base import LookAhead, Phase, Run, Stream, untrusted
 from debride.settings import setting
 from debride.types import IGNORE
 
-Over = Literal["image", "batch", "pixel"]
+Over = Literal["class", "image", "batch", "pixel"]
 
 DEVIATIONS = (
     "The trusted cases are those of the training set that are marked so; a step draws some of them at random, augmented like "
@@ -104,16 +104,39 @@ def weight_gradient(
     return -run.learning_rate * along(lambda logits: both_losses(logits, batch.label, pseudo), ahead.logits, tangent)
 
 
-def normalised(weights: Tensor, valid: Tensor, over: Over) -> Tensor:
+def normalised(weights: Tensor, label: Tensor, over: Over) -> Tensor:
     """Weights (B, 2, *S) without their negative part, scaled to a mean alpha + beta of one (MetaDCSeg, Eq. 23 and 24).
 
-    The mean is over the ``valid`` pixels (B, *S) bool of each ``image`` or of the ``batch``, or is that of each ``pixel``.
-    Where all weights are zero they stay so; pixels that are not valid get zero.
+    The mean is over the labelled pixels of each ``class`` in the given ``label`` (B, *S) of each image, of each ``image`` or of
+    the ``batch``, or is that of each ``pixel``. Where all weights are zero they stay so; pixels without a label get zero.
     """
+    valid = label != IGNORE
     weights = weights.clamp(min=0) * valid[:, None]
-    total, count = weights.sum(dim=1, keepdim=True), valid[:, None].to(weights)
-    if over != "pixel":
-        axes = tuple(range(1 if over == "image" else 0, weights.ndim))
+    total, count = weights.sum(dim=1), valid.to(weights)
+    if over == "class":
+        total, count = _by_class(total, label), _by_class(count, label)
+    elif over != "pixel":
+        axes = tuple(range(1 if over == "image" else 0, valid.ndim))
         total, count = total.sum(dim=axes, keepdim=True), count.sum(dim=axes, keepdim=True)
     mean = total / count.clamp(min=1)
-    return weights / mean.where(mean > 0, 1)
+    return weights / mean.where(mean > 0, 1)[:, None]
+
+
+def log_trust(weights: Tensor, label: Tensor, run: Run) -> None:
+    """Logs the mean alpha and beta, and alpha of given foreground and background, which differ where weights learn how common
+    classes are. A batch without foreground counts as one, plain trust."""
+    valid = label != IGNORE
+    alpha, beta = weights.unbind(dim=1)
+    run.log(alpha=masked_mean(alpha, valid), beta=masked_mean(beta, valid))
+    if label.ndim > 1:
+        foreground, background = (label > 0) & valid, label == 0
+        for name, where in (("alpha_foreground", foreground), ("alpha_background", background)):
+            run.log(**{name: masked_mean(alpha, where).where(where.any(), 1)})
+
+
+def _by_class(values: Tensor, label: Tensor) -> Tensor:
+    """The sum of ``values`` (B, *S) over the pixels of the same image and label (B, *S), at each pixel."""
+    image = torch.arange(len(label), device=label.device).reshape(-1, *(1,) * (label.ndim - 1))
+    group = (label + (IGNORE + 1) * image).flatten()
+    sums = torch.zeros(len(label) * (IGNORE + 1), dtype=torch.float64, device=label.device)
+    return sums.index_add(0, group, values.flatten().double())[group].reshape(values.shape).to(values)
