@@ -154,7 +154,10 @@ def test_train_with_chosen_raters(which: str, data: Path, debride: Command, tmp_
 def test_train_refuses_raters_that_are_not_there(data: Path, debride: Command, tmp_path: Path) -> None:
     answer = debride("train", "ce", data, "--out", tmp_path / "run", *TRAIN, "--raters", "A1")
     assert answer.code == 2
-    assert "has no rater 'A1' in train or val. Choose all, sample or one of rater1, rater2, rater3." in answer.err
+    assert (
+        "has no rater 'A1' in train or val. Choose all, sample, smallest, largest or one of rater1, rater2, rater3."
+        in answer.err
+    )
     with (data / "manifest.csv").open(newline="") as file:
         rows = [row for row in csv.reader(file) if row[4] in ("rater", "rater1")]
     (data / "manifest.csv").write_text("".join(",".join([*row[:4], *row[5:]]) + "\n" for row in rows))

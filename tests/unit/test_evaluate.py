@@ -224,8 +224,11 @@ def test_what_is_said_of_metrics_follows_from_their_table(folder, monkeypatch):
     assert [measured[name]["n"] for name in ("error", "lost", "size")] == [0, 0, 1]
     rules = written["rules"]
     assert "VE and Size can be defined only where at least one mask holds the class." in rules
-    assert "LR can be defined only where the reference holds the class." in rules
-    assert "LR, lower is better. For" in rules and "VE, closer to zero is better. Intervals" in rules
+    assert "Area ratio and LR can be defined only where the reference holds the class." in rules
+    assert (
+        "LR, lower is better. For" in rules
+        and "VE, closer to zero is better. For Area ratio, closer to one is better. Intervals" in rules
+    )
     header = next(line for line in (out / "summary.md").read_text().splitlines() if line.startswith("| class"))
     assert header.index("ASSD") < header.index("LR") < header.index("HD (px)") < header.index("VE | Size")
 

@@ -109,6 +109,15 @@ def test_hd95_is_the_larger_directed_percentile():
     assert measured(metrics)[2:] == pytest.approx((20.0, 19.0, 210 / 22))
 
 
+@pytest.mark.parametrize(
+    ("prediction", "reference", "ratio"),
+    [([[1, 1, 1]], [[1, 1, 0]], 1.5), ([[0, 0]], [[0, 1]], 0.0), ([[0, 1]], [[0, 0]], math.nan), ([[0]], [[0]], math.nan)],
+)
+def test_the_area_ratio_is_of_the_reference(prediction, reference, ratio):
+    values = one(np.array(prediction, np.uint8), np.array(reference, np.uint8)).values
+    assert values["area_ratio"] == pytest.approx(ratio, nan_ok=True)
+
+
 def test_image_border_counts_as_outside():
     prediction = np.zeros((5, 5), np.uint8)
     prediction[2, 2] = 1

@@ -3,7 +3,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from debride.data.open import subset
 from debride.data.rater_choice import choose_raters, image_id
@@ -86,7 +88,7 @@ def test_a_name_keeps_that_raters_cases_and_drops_images_without_one():
 @pytest.mark.parametrize(
     ("data", "chosen", "message"),
     [
-        (EVERYTHING, "rater9", r"data: has no rater 'rater9'.*sample or one of rater1, rater2, rater3, rater4"),
+        (EVERYTHING, "rater9", r"data: has no rater 'rater9'.*sample, smallest, largest or one of rater1, rater2, rater3, rater4"),
         (dataset(case("a", "one"), case("b", "two", "test")), "two", "has no rater 'two' in train or val.*one of one"),
         (dataset(case("a"), case("b")), "sample", "has no raters in train or val, 'sample' was asked for"),
         (dataset(case("a"), case("b")), "rater1", "has no raters in train or val, 'rater1' was asked for"),
@@ -95,6 +97,24 @@ def test_a_name_keeps_that_raters_cases_and_drops_images_without_one():
 def test_raters_who_are_not_there_are_refused(data, chosen, message):
     with pytest.raises(DataError, match=message):
         choose_raters(data, chosen, 0)
+
+
+def test_the_smallest_and_the_largest_label_of_each_image(tmp_path):
+    sizes = {"a": (3, 1, 2), "b": (0, 5, 5), "c": (2, 2, 9)}
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "image.png")
+    cases = []
+    for image, of_raters in sizes.items():
+        for rater, size in zip(NAMES, of_raters, strict=False):
+            label = np.zeros(16, np.uint8)
+            label[:size] = 1
+            Image.fromarray(label.reshape(4, 4)).save(tmp_path / f"{image}-{rater}.png")
+            label_file = tmp_path / f"{image}-{rater}.png"
+            cases.append(replace(case(image, rater), image=(tmp_path / "image.png",), label=label_file))
+    data = dataset(*cases, *rated(1, "test"))
+    smallest, largest = (choose_raters(data, chosen, 0) for chosen in ("smallest", "largest"))
+    assert ids(smallest, "train") == ["a@rater2", "b@rater1", "c@rater1"]
+    assert ids(largest, "train") == ["a@rater1", "b@rater2", "c@rater3"]
+    assert smallest.of("test") == largest.of("test") == data.of("test")
 
 
 def test_limits_count_images_with_all_their_raters():

@@ -35,6 +35,9 @@ from debride.types import DataError, Dataset, Split, TaskName
 RESULT = "result.json"
 """The file of a cell that says what it gave, or why it failed."""
 
+BY_CASE = "by_case.json"
+"""The file of a cell that has the measures of each test case."""
+
 SOURCE = "source.json"
 """The file of a cell, and of a corrupted data set, that says of which files it was made."""
 
@@ -64,6 +67,7 @@ class Cell:
     last_ten: bool
     out: Path
     task: TaskName = "segmentation"
+    pictures: bool = True
 
     @property
     def folder(self) -> Path:
@@ -77,9 +81,11 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that determines the result, as plain JSON: everything but where it is written, and the content of a file of
-        labels. The first task is not named, so that grids from before there was another can be resumed."""
+        """All that determines the result, as plain JSON: everything but where it is written and whether it has pictures, and
+        the content of a file of labels. The first task is not named, so that grids from before there was another can be
+        resumed."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
+        del plain["pictures"]
         if self.label_file:
             plain["simulator"]["content"] = content_hash([Path(self.label_file.file)])
         return {name: value for name, value in plain.items() if (name, value) != ("task", Cell.task)}

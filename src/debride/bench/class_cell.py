@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,19 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from debride.bench.cell_base import Cell, Finished, cell_row, corrupted_folder, failed_row, finished, make_job, open_clean, tidy
+from debride.bench.by_case import classes_by_case
+from debride.bench.cell_base import (
+    BY_CASE,
+    Cell,
+    Finished,
+    cell_row,
+    corrupted_folder,
+    failed_row,
+    finished,
+    make_job,
+    open_clean,
+    tidy,
+)
 from debride.bench.class_tables import ClassPoint, ClassRow, ClassScore, ClassSpread
 from debride.bench.tabulate import measured
 from debride.data.cache import cache_folder
@@ -19,6 +32,7 @@ from debride.data.classes.corrupt_classes import FileLabels, corrupt_classes, la
 from debride.data.open import open_dataset, trust
 from debride.evaluation.class_metrics import Measures, measures
 from debride.evaluation.summary import last_ten
+from debride.files import write_text
 from debride.noise import ClassNoise
 from debride.settings import from_mapping
 from debride.training.class_sweep import sweep_classes
@@ -37,7 +51,7 @@ def measure_classes(cell: Cell) -> ClassRow:
     job = make_job(cell, given, wrong)
     fit(job)
     done = finished(cell, job)
-    by_epoch = _test(clean, done)
+    by_epoch = _test(cell, clean, done)
     accuracy = {epoch: result.values["accuracy"] for epoch, result in by_epoch.items()}
     highest = max(sorted(accuracy), key=accuracy.__getitem__)
     tidy(done.run_folder, done.marked)
@@ -116,9 +130,9 @@ def _validation(cell: Cell, given: Dataset, clean: Dataset) -> Literal["given", 
     return "clean" if unchanged else cell.validation
 
 
-def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
-    """The measures of a run after each epoch that is to be tested. Images are prepared once, as large as those trained on, and
-    read batch by batch."""
+def _test(cell: Cell, clean: Dataset, done: Finished) -> dict[int, Measures]:
+    """The measures of a run after each epoch that is to be tested; those of each case go to a file. Images are prepared once,
+    as large as those trained on, and read batch by batch."""
     cases = [case for case in clean.of("test") if case.target is not None]
     first = done.load("last")
     size, note = resizing(first, cases)
@@ -128,7 +142,14 @@ def _test(clean: Dataset, done: Finished) -> dict[int, Measures]:
     if test.channels != first.channels:
         problem = f"has test images of {test.channels} channels, training images have {first.channels}"
         raise DataError(clean.root, problem, "Convert them to one number of channels.")
-    return {epoch: measures(_probability(done.load(str(epoch)), test, done), test.targets) for epoch in sorted(done.tested)}
+    by_epoch, right = {}, []
+    for epoch in sorted(done.tested):
+        probability = _probability(done.load(str(epoch)), test, done)
+        by_epoch[epoch] = measures(probability, test.targets)
+        if epoch > done.last - 10:
+            right.append(probability.argmax(axis=1) == test.targets)
+    write_text(cell.folder / BY_CASE, json.dumps(classes_by_case(cases, right)))
+    return by_epoch
 
 
 def _probability(trained: Trained, test: PreparedClasses, done: Finished) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from debride.bench.by_case import ByCase, masks_by_case
 from debride.bench.cell_base import (
+    BY_CASE,
     Cell,
     Finished,
     cell_row,
@@ -36,7 +39,7 @@ from debride.data.rater_choice import choose_raters, image_id
 from debride.evaluation.metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, rows_of, summarise
-from debride.files import read_json
+from debride.files import read_json, write_text
 from debride.noise import Noise
 from debride.records import read_as
 from debride.rng import derive
@@ -54,11 +57,18 @@ PICTURES = 3
 
 @dataclass
 class _Measures:
-    """Test measures by epoch: Dice, Dice by rater, and all that the tables say of the best and the last epoch."""
+    """Test measures by epoch: Dice, Dice by rater, all that the tables say of the best and the last epoch, and those of each
+    case."""
 
     dice: dict[int, float]
     per_rater: dict[int, dict[str, float]]
     scores: dict[int, Score]
+    rows: dict[int, list[CaseRow]]
+    pixels: dict[str, int]
+
+    def by_case(self, last: int, classes: int) -> ByCase:
+        """Those of each case, of the last ten epochs as far as they were tested."""
+        return masks_by_case([self.rows[epoch] for epoch in sorted(self.rows) if epoch > last - 10], self.pixels, classes)
 
     def last_ten(self, last: int) -> Spread:
         """Over the ten epochs that end with ``last``, or fewer."""
@@ -77,9 +87,11 @@ def measure_masks(cell: Cell) -> Row:
     fit(job)
     done = finished(cell, job)
     measures = _test(clean, done)
-    trained = done.load("last")
-    _pictures(cell, clean, given, trained, done.device)
-    _state_pictures(cell, clean, given, trained, job.out, done.device)
+    write_text(cell.folder / BY_CASE, json.dumps(measures.by_case(done.last, len(clean.classes) - 1)))
+    if cell.pictures:
+        trained = done.load("last")
+        _pictures(cell, clean, given, trained, done.device)
+        _state_pictures(cell, clean, given, trained, job.out, done.device)
     tidy(job.out, done.marked)
     return {
         **cell_row(cell, given, done),
@@ -132,21 +144,19 @@ def _test(clean: Dataset, done: Finished) -> _Measures:
     cases = [case for case in clean.of("test") if case.label]
     raters = {case.id: case.rater for case in cases if case.rater}
     test = prepare(clean, cases, done.load("last").preparation, cache_folder(clean.root))
-    measures = _Measures({}, {}, {})
+    measures = _Measures({}, {}, {}, {}, {})
     for epoch in sorted(done.tested):
-        rows = _test_rows(done.load(str(epoch)), test, clean, done.device, epoch in done.marked)
+        rows: list[CaseRow] = []
+        for case, predicted, reference, spacing in _predictions(done.load(str(epoch)), test, clean, done.device):
+            metrics = case_metrics(predicted, reference, len(clean.classes), spacing, epoch in done.marked)
+            rows += rows_of(case, metrics)
+            measures.pixels[case.id] = reference.size
+        measures.rows[epoch] = rows
         measures.dice[epoch] = mean_dice(rows)
         measures.per_rater[epoch] = dice_by_rater(rows, raters)
         if epoch in done.marked:
             measures.scores[epoch] = _score(epoch, rows, measures.per_rater[epoch], clean.classes)
     return measures
-
-
-def _test_rows(trained: Trained, test: Prepared, clean: Dataset, device: torch.device, distances: bool) -> list[CaseRow]:
-    rows = []
-    for case, predicted, reference, spacing in _predictions(trained, test, clean, device):
-        rows += rows_of(case, case_metrics(predicted, reference, len(clean.classes), spacing, distances))
-    return rows
 
 
 def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Iterator[Any]:

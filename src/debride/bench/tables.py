@@ -57,7 +57,7 @@ def not_measures(score: Mapping[str, Any]) -> str:
     """Why a score that is read back holds not what ``Score`` says of further measures; empty if it does."""
     known = {name for name, metric in METRICS.items() if metric.bench}
     held = known & score.keys()
-    if held not in (known, FIRST) or set(score["counts"]) != set(get_args(Kind)):
+    if not held >= FIRST or set(score["counts"]) != set(get_args(Kind)):
         return "which lacks a measure or a count"
     numbers = all(score[name] is None or type(score[name]) in (int, float) for name in held)
     return "" if numbers else "which holds a measure that is no number"

@@ -54,7 +54,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         "--raters",
         default="all",
         metavar="WHICH",
-        help="where images have several raters: all, sample (one for each image, drawn by --seed) or a name (default: all)",
+        help="where images have several raters: all, sample (one for each image, drawn by --seed), smallest, largest (of each "
+        "image's labels) or a name (default: all)",
     )
     add_jobs(parser)
     add_dataset_options(parser)

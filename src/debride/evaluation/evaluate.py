@@ -32,7 +32,7 @@ from debride.words import listed
 _BEFORE = ("case", "patient", "class", "class_id", "kind", "predicted", "reference", "overlap")
 """Columns of cases.csv that come before the metrics."""
 
-_BETTER: dict[Better, str] = {"high": "higher", "low": "lower", "zero": "closer to zero"}
+_BETTER: dict[Better, str] = {"high": "higher", "low": "lower", "zero": "closer to zero", "one": "closer to one"}
 
 
 def evaluate_folder(

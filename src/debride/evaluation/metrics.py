@@ -2,6 +2,9 @@
 
 **Overlap.** For the voxel sets P (predicted) and R (reference) of a class: Dice = 2|P∩R| / (|P|+|R|), IoU = |P∩R| / |P∪R|.
 
+**Area.** The area ratio |P| / |R| says whether predictions are too large or too small, which Dice does not. Where R is empty it
+is undefined.
+
 **Surface distances.** The surface of an object is its voxels that have a face neighbour outside the object; what lies beyond
 the image border is outside. Distances are Euclidean, between voxel centres. With d(p, R) the distance from a surface voxel p
 of P to the nearest surface voxel of R, and d(r, P) the other direction:
@@ -39,7 +42,7 @@ from debride.types import IGNORE, DataError
 
 Kind = Literal["both", "both-empty", "missed", "false-positive"]
 Need = Literal["masks", "reference", "surfaces"]
-Better = Literal["high", "low", "zero"]
+Better = Literal["high", "low", "zero", "one"]
 Unit = Literal["mm", "px"]
 Mask = npt.NDArray[np.bool_]
 Distances = npt.NDArray[np.float64]
@@ -110,8 +113,8 @@ class Metric:
     "surfaces" only if distances are wanted; only then may it use ``Pair.distances``. ``name`` is its name in files, ``title``
     its column in summary.md, ``about`` what it is, as the end of a sentence "It is ...". A "share" is shown as it is or in %,
     a "length" is in mm, or in pixels without a spacing, a "number" has no unit. ``better`` says which values are good: high
-    ones, low ones, or those near zero; None where no value is better than another. ``bench`` is its column in the tables of a
-    bench, with ``digits`` decimal places; None leaves it out of benches.
+    ones, low ones, or those near zero or one; None where no value is better than another. ``bench`` is its column in the tables
+    of a bench, with ``digits`` decimal places; None leaves it out of benches.
     """
 
     name: str
@@ -131,6 +134,10 @@ def _dice(pair: Pair) -> float:
 
 def _iou(pair: Pair) -> float:
     return pair.overlap / (sum(pair.sizes) - pair.overlap)
+
+
+def _area_ratio(pair: Pair) -> float:
+    return pair.sizes[0] / pair.sizes[1]
 
 
 def _hausdorff(pair: Pair) -> float:
@@ -196,6 +203,17 @@ METRICS: dict[str, Metric] = {
             unit="length",
             better="low",
             bench="ASSD",
+            digits=2,
+        ),
+        Metric(
+            name="area_ratio",
+            title="Area ratio",
+            about="the number of predicted voxels over that of the reference",
+            of=_area_ratio,
+            needs="reference",
+            unit="number",
+            better="one",
+            bench="area ratio",
             digits=2,
         ),
     )
