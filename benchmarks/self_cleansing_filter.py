@@ -170,7 +170,7 @@ def main() -> None:
         print("".join(f"{name:>18}" for name in HEADER)[13:], file=OUT, flush=True)
         METHODS["self-cleansing"] = method = watched(judge)
         settings = SelfCleansing.Config(
-            every=arguments.every, settled=arguments.settled, mu=arguments.mu, sigma=arguments.sigma
+            every=arguments.every, settled=arguments.settled, mu=arguments.mu, sigma=arguments.sigma, cross_entropy=False
         )
         started = time.process_time()
         with redirect_stdout(io.StringIO()):

@@ -27,6 +27,8 @@ PREDICTED, OTHER, UNLIKE = (0, 1), (1, 2), (4, 6)
 
 
 def method(ndim: int = 2, classes: int = 3, **config: Any) -> SelfCleansing:
+    """With the paper's loss, unless told otherwise."""
+    config = {"cross_entropy": False, **config}
     return SelfCleansing(SelfCleansing.Config(**config), lambda: small_network(ndim, classes), classes)
 
 
@@ -363,11 +365,19 @@ def test_weights_at_every_epoch(first: int, second: int, epochs: int) -> None:
         assert schedule(e, first, second) == pytest.approx(expected, abs=1e-12)
 
 
+def slow_cross_entropy(probability: Tensor, label: Tensor) -> float:
+    """Its mean over the labelled pixels of a batch."""
+    pixels = [where for where in np.ndindex(*label.shape) if label[where] != IGNORE]
+    losses = [-math.log(float(probability[(where[0], int(label[where]), *where[1:])])) for where in pixels]
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("cross_entropy", [False, True])
 @pytest.mark.parametrize("dice", ["batch", "image"])
 @pytest.mark.parametrize("size", [(3, 5, 6), (2, 3, 4, 5)], ids=["2D", "3D"])
-def test_the_loss(size: tuple[int, ...], dice: Any) -> None:
+def test_the_loss(size: tuple[int, ...], dice: Any, cross_entropy: bool) -> None:
     """Eq. 7 and 8 on views: the first case's pseudo-label is the given one whatever is stored, the others' the stored one."""
-    cleansing = method(len(size) - 1, dice=dice, warm_up=0.1, settled=0.5)
+    cleansing = method(len(size) - 1, dice=dice, cross_entropy=cross_entropy, warm_up=0.1, settled=0.5)
     label, pseudo = random_labels(*size), random_labels(*size, seed=1)
     pseudo = pseudo.where(pseudo != IGNORE, 1)
     image = torch.randn(size[0], 2, *size[1:], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -378,6 +388,8 @@ def test_the_loss(size: tuple[int, ...], dice: Any) -> None:
     right[label == IGNORE] = IGNORE
     probability = cleansing.network(image).softmax(dim=1).detach()
     given, other = (slow_soft_dice(probability, each, dice == "batch") for each in (label, right))
+    if cross_entropy:
+        given, other = ((a + slow_cross_entropy(probability, b)) / 2 for a, b in ((given, label), (other, right)))
     run = predicting(cleansing, label, torch.zeros_like(label), epochs=20)
     for epoch, terms in (
         (1, {"given": given}),
@@ -392,7 +404,7 @@ def test_the_loss(size: tuple[int, ...], dice: Any) -> None:
 
 
 def test_a_batch_without_labels_gives_zero_and_no_gradient() -> None:
-    cleansing = method(classes=2, warm_up=0.0, settled=1.0)
+    cleansing = method(classes=2, warm_up=0.0, settled=1.0, cross_entropy=True)
     label = torch.full((2, 4, 8), IGNORE)
     batch = batch_of(torch.randn(2, 2, 4, 8).double(), label, {"pseudo": stripes(OTHER, OTHER)}, source=torch.full((2,), 2.0))
     terms = cleansing.loss(batch, predicting(cleansing, label, torch.zeros_like(label), epoch=50))

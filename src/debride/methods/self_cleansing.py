@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from debride.batch import Batch
-from debride.losses.pixel import full_precision
+from debride.losses.pixel import cross_entropy, full_precision
+from debride.losses.reduce import masked_mean
 from debride.losses.region import batch_dice, hard_dice, soft_dice
 from debride.methods.base import MakeNetwork, Method, Paper, Run, Swept, first_after
 from debride.refine.mixture import posterior_of_larger
@@ -32,7 +33,8 @@ MUS = torch.arange(200, dtype=torch.float64) / 200
 
 
 class SelfCleansing(Method):
-    """Soft Dice to the given labels that gives way to soft Dice to pseudo-labels: kept where the filter finds them clean."""
+    """A loss to the given labels that gives way to one to pseudo-labels, which are the given ones where the filter finds them
+    clean."""
 
     paper = Paper(
         title="Deep Self-cleansing for Medical Image Segmentation with Noisy Labels",
@@ -66,6 +68,8 @@ class SelfCleansing(Method):
             "By default mu and sigma are found anew at every cleansing: the pair of a grid whose labels by likeness, before "
             "they are tidied, have the largest mean Dice with up to 32 given labels that GMM-1 calls clean. How large cosines "
             "are depends on the network: where features end in a raw first layer, 0.7 breaks the labels.",
+            "By default half of both terms of Eq. 7 is cross-entropy: with Dice alone clean labels of small sets are learnt "
+            "badly. `--no-cross-entropy` is Eq. 7.",
             "Both terms of Eq. 7 are soft Dice over the foreground classes with 1 added above and below the line; softmax "
             "stands for the sigmoid of one organ. It is that of a batch as if it were one image, with several processes of "
             "each one's part of it: with the mean over images of Eq. 7 (`--dice image`) empty labels pay for predicting "
@@ -113,6 +117,11 @@ class SelfCleansing(Method):
         dice: Literal["batch", "image"] = setting(
             "batch", "Soft Dice of a batch as a whole, or of each image (Eq. 7), which empty labels draw to nothing"
         )
+        cross_entropy: bool = setting(
+            True,
+            "Make half of the loss cross-entropy; without, it is Dice alone (Eq. 7), which small sets learn badly",
+            paper=False,
+        )
         smallest: float = setting(
             0.1, "Regions and holes smaller than this part of the class go (section 2.3)", least=0, below=1
         )
@@ -141,15 +150,15 @@ class SelfCleansing(Method):
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """L_hybrid (Eq. 7) with the weights of Eq. 8."""
-        probability = full_precision(self.network(batch.image)).softmax(dim=1)
+        logits = self.network(batch.image)
         first, second = (first_after(part, run) for part in (self.config.warm_up, self.config.settled))
         given, pseudo = schedule(run.epoch, first, second)
         terms = {}
         if given:
-            terms["given"] = given * self._dice(probability, batch.label).mean()
+            terms["given"] = given * self._fit(logits, batch.label)
         if pseudo:
             label = _chosen(batch.label, batch.fields["pseudo"], batch.cases["source"])
-            terms["pseudo"] = pseudo * self._dice(probability, label).mean()
+            terms["pseudo"] = pseudo * self._fit(logits, label)
         return terms
 
     def doubt(self, run: Run) -> Tensor | None:
@@ -168,9 +177,12 @@ class SelfCleansing(Method):
         pseudo = store.read("pseudo", swept.rows).to(swept.label)
         return _chosen(swept.label, pseudo, source.where(source != NONE, GIVEN))
 
-    def _dice(self, probability: Tensor, label: Tensor) -> Tensor:
-        """L_DSC of Eq. 7: soft Dice of each foreground class, of every image or of the batch."""
-        return (batch_dice if self.config.dice == "batch" else soft_dice)(probability, label)
+    def _fit(self, logits: Tensor, label: Tensor) -> Tensor:
+        """L_DSC of Eq. 7, the mean soft Dice of foreground classes, of images or of the batch; half of it cross-entropy."""
+        dice = (batch_dice if self.config.dice == "batch" else soft_dice)(full_precision(logits).softmax(dim=1), label).mean()
+        if not self.config.cross_entropy:
+            return dice
+        return (dice + masked_mean(cross_entropy(logits, label), label != IGNORE)) / 2
 
     def _cleanse(self, run: Run) -> None:
         """One cleansing iteration: losses of all labels, both mixtures, the three rules (section 2.2), new pseudo-labels."""
