@@ -88,7 +88,7 @@ def test_a_name_keeps_that_raters_cases_and_drops_images_without_one():
 @pytest.mark.parametrize(
     ("data", "chosen", "message"),
     [
-        (EVERYTHING, "rater9", r"data: has no rater 'rater9'.*sample, smallest, largest or one of rater1, rater2, rater3, rater4"),
+        (EVERYTHING, "rater9", r"data: has no rater 'rater9'.*, smallest, largest or one of rater1, rater2, rater3, rater4"),
         (dataset(case("a", "one"), case("b", "two", "test")), "two", "has no rater 'two' in train or val.*one of one"),
         (dataset(case("a"), case("b")), "sample", "has no raters in train or val, 'sample' was asked for"),
         (dataset(case("a"), case("b")), "rater1", "has no raters in train or val, 'rater1' was asked for"),
