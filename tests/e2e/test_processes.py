@@ -50,7 +50,7 @@ def test_two_processes_look_ahead_as_one(tmp_path: Path) -> None:
             tmp_path, "meta-dcseg", out=f"on-{devices}", devices=devices, epochs=3, network="unet", n=12, batch_size=4,
             augmentation=Augmentation.none(),
         )  # fmt: skip
-        config = MetaDCSeg.Config(warm_up=0.0, normalise="image")
+        config = MetaDCSeg.Config(warm_up=0.0, start=0.0, train_on_trusted=False, normalise="image")
         fit(replace(job, dataset=trust(job.dataset, 0.01, 0), method_config=config))
         cases = len(job.dataset.of("train"))
         file = saved_files(tmp_path / f"on-{devices}" / "resume" / "epoch-0003" / "labels") / "alpha.float32"

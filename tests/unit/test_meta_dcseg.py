@@ -40,17 +40,17 @@ def test_gamma_and_alpha_are_pictured() -> None:
     assert meta_dcseg(meta=False).pictured(store, np.array([0])) == {}
 
 
-def test_the_plan_leaves_trusted_cases_out() -> None:
+def test_the_plan_leaves_trusted_cases_out_where_it_shall() -> None:
     training = Training()
     training.cases, training.trusted = 5, np.array([1, 4])
-    (phase,) = meta_dcseg().plan(training)  # type: ignore[arg-type]
+    (phase,) = meta_dcseg(train_on_trusted=False).plan(training)  # type: ignore[arg-type]
     (stream,) = phase.streams
     assert stream.cases is not None and stream.cases.tolist() == [0, 2, 3]
-    (phase,) = meta_dcseg(train_on_trusted=True).plan(training)  # type: ignore[arg-type]
+    (phase,) = meta_dcseg().plan(training)  # type: ignore[arg-type]
     assert phase.streams[0].cases is None
     training.trusted = np.arange(5)
     with pytest.raises(DataError, match="`trusted`: names every training case"):
-        meta_dcseg().plan(training)  # type: ignore[arg-type]
+        meta_dcseg(train_on_trusted=False).plan(training)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,11 @@ class MetaDCSeg(Method):
         reference="preprint; the code it names is not public",
         sections="Section 3, Eq. 1 to 13; Appendix A.3 and A.5, Eq. 21 to 30, 43 to 47; Tables 5 to 8",
         needs=frozenset({"trusted"}),
-        trusted="not trained on (unless `train_on_trusted`): they steer the weights",
+        trusted="trained on too (with `train_on_trusted`, the default), and steer the weights",
         deviations=(
             *DEVIATIONS,
+            "The trusted cases are trained on too, with weights that are learnt like all others: plain cross-entropy has "
+            "them, and without them clean labels are learnt worse. As in the paper: `--train-on-trusted false`.",
             "No unit of eta (Eq. 22) is printed that would do: with weights of 1 / (H W) and losses that are sums a first "
             "step from alpha = 1 is huge, with means nothing moves. Here eta is `meta_rate` divided by the mean absolute "
             "derivative, a running mean over the first epoch of updates that is kept after it: whatever the scope, the "
@@ -58,7 +60,7 @@ class MetaDCSeg(Method):
             "beta is zero where the pseudo-label is the given label. Both losses are one there, and a beta that is learnt so "
             "would be trust in the wrong label as soon as they part. Where the pseudo-label goes from one wrong class to "
             "another, beta stays. As printed: `--forget false`.",
-            "The warm-up also lasts until the network predicts half as much foreground as is given, over an epoch. Before, the "
+            "The warm-up also lasts until the network predicts a quarter of the given foreground, over an epoch. Before, the "
             "look-ahead says that all foreground is wrong. As printed: `--start 0`.",
             "Z of Eq. 24 is that of the view: of a patch's pixels where patches are trained on. What changed in a view "
             "returns to the stored weights through the transpose of its warp: a stored pixel gets the mean change of the "
@@ -93,6 +95,7 @@ class MetaDCSeg(Method):
     class Config(LookAheadConfig):
         """How weights are learnt and what the boundary term is made of; the switches give the rows of Table 5."""
 
+        train_on_trusted: bool = setting(True, "Train on the trusted cases too", paper=False)
         meta: bool = setting(True, "Learn the weights (section 3.2); without, alpha = 1 and beta = 0 stay (Table 5)")
         meta_rate: float = setting(
             0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)", above=0
@@ -110,7 +113,7 @@ class MetaDCSeg(Method):
             paper=0,
         )
         start: float = setting(
-            0.5,
+            0.25,
             "Share of the given foreground that must be predicted before weights are learnt (our choice)",
             least=0,
             paper=0.0,

@@ -23,7 +23,7 @@ Over = Literal["class", "image", "batch", "pixel"]
 
 DEVIATIONS = (
     "The trusted cases are those of the training set that are marked so; a step draws some of them at random, augmented like "
-    "all others. They are not trained on, as in the paper, unless `train_on_trusted`.",
+    "all others. The papers do not train on them; `train_on_trusted` says whether it is done.",
     "The derivative by a weight is found by forward-mode differentiation: exact for scope `full`, and for `decoder` and "
     "`head` that of a virtual step which moves these parameters only. The virtual step is plain SGD at the epoch's learning "
     "rate, without momentum, weight decay and clipping.",
