@@ -256,7 +256,7 @@ class MetaDCSeg(Method):
         """The weights (B, 2, *S) that the store keeps, after Eq. 22 to 24 where the step brings them up to date."""
         config, valid = self.config, batch.label != IGNORE
         kept = initial + torch.stack((batch.fields["alpha"], batch.fields["beta"]), dim=1)
-        own = (pseudo != batch.label) | torch.tensor(not config.forget)  # where beta has a label of its own
+        own = pseudo != batch.label if config.forget else torch.ones_like(valid)  # where beta has a label of its own
         seen = torch.stack((kept[:, 0], kept[:, 1] * own), dim=1)
         if run.step % config.meta_every:
             return seen
