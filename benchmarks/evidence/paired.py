@@ -31,8 +31,8 @@ class Difference:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval lies above or below zero, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        """1 or -1 where the interval lies above or below zero, else 0; and 0 for one seed, which says nothing of seeds."""
+        return int(self.low > 0) - int(self.high < 0) if self.seeds > 1 else 0
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def opening(found: Sequence[Evidence]) -> Iterator[str]:
         "- Area ratio: predicted over true area, over all test cases. One is right; below, objects are too small.\n"
         "- Differences are paired by seed, case and class. In brackets is the 95 % interval, by a bootstrap of seeds and of "
         "patients ([Owen 2007](https://doi.org/10.1214/07-AOAS122)). In parentheses is the number of seeds.\n"
-        "- An arrow says that the interval excludes zero. Of a hundred such intervals five would do so by chance.\n"
+        "- An arrow says that the interval of two or more seeds excludes zero. By chance five in a hundred would.\n"
         "- Three seeds are few. An interval says little of seeds that were not drawn."
     )
 
@@ -187,7 +187,7 @@ def verdicts(core: Evidence) -> Iterator[str]:
         places = [(field, found) for (field, own), found in known.items() if own == method and found.sign == sign]
         return ", ".join(f"{dataset} {noise} ({points(found.mean)})" for (dataset, noise), found in places) or "never"
 
-    note = "Where the interval excludes zero."
+    note = "Where the interval of two or more seeds excludes zero."
     lines = tuple((method, (where(method, 1), where(method, -1))) for method in methods)
     yield write_markdown([Table("In short", f"Better and worse than {BASELINE}", note, ("better", "worse"), lines)], []).strip()
     losing = [

@@ -67,9 +67,11 @@ def test_differences_are_those_of_loops_over_seeds_patients_and_classes() -> Non
 
 
 def test_a_difference_of_one_class_and_one_that_is_the_same_everywhere() -> None:
-    ours, theirs = {0: row(0, 0.25)}, {0: row(0)}
+    ours, theirs = ({seed: row(seed, shift) for seed in (0, 1)} for shift in (0.25, 0.0))
     found = difference([ours], [theirs], 1)
-    assert found == Difference(pytest.approx(0.25), pytest.approx(0.25), pytest.approx(0.25), 1) and found.sign == 1
+    assert found == Difference(pytest.approx(0.25), pytest.approx(0.25), pytest.approx(0.25), 2) and found.sign == 1
+    alone = difference([{0: ours[0]}], [theirs])
+    assert alone is not None and alone.low > 0 and alone.sign == 0, "one seed says nothing of seeds"
     assert np.isnan(scores(row(0))).sum() == 2
 
 
@@ -166,7 +168,8 @@ def test_the_page_copes_with_rows_that_are_missing(grid: Path) -> None:
     text = written(grid, {("S_DE", "gce", 1), ("clean", "jocor", 0), ("clean", "jocor", 1)})
     assert "| toy | 16 | 13 |" in text
     assert "Left out, as rows are missing: jocor." in text
-    assert "| gce | never | toy S_DE" in text and "(1) ↓" in text
+    assert "| gce | never | toy clean (-30.0) |" in text, "of one seed nothing is said"
+    assert "| gce | -30.0 \\[-30.0, -30.0\\] (1) | -30.0 \\[-30.0, -30.0\\] (2) ↓ |" in text
     everything = {
         (noise, name, seed) for noise in ("S_DE", "clean") for name in ("ce", "gsd-net", "jocor", "gce") for seed in (0, 1)
     }
