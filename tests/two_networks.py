@@ -27,10 +27,13 @@ def run_at(epoch: int, epochs: int = 100, seed: int = 0) -> Any:
     def log(**values: Tensor | float) -> None:
         logged.update({name: float(value) for name, value in values.items()})
 
-    return SimpleNamespace(epoch=epoch, epochs=epochs, generator=torch.Generator().manual_seed(seed), logged=logged, log=log)
+    generator = torch.Generator().manual_seed(seed)
+    return SimpleNamespace(
+        epoch=epoch, epochs=epochs, generator=generator, logged=logged, log=log, summed=lambda values: values
+    )
 
 
-def two_views(label: Tensor, *, channels: int = 2, seed: int = 0, **maps: Tensor) -> Any:
+def two_views(label: Tensor, *, channels: int = 2, seed: int = 0, trusted: tuple[int, ...] = (), **maps: Tensor) -> Any:
     """A batch of two views with float64 images of their own and one label (B, *S)."""
     generator = torch.Generator().manual_seed(seed)
     size = (len(label), channels, *label.shape[1:])
@@ -38,7 +41,8 @@ def two_views(label: Tensor, *, channels: int = 2, seed: int = 0, **maps: Tensor
         SimpleNamespace(image=torch.randn(size, generator=generator, dtype=torch.float64), label=label, maps=maps)
         for _ in range(2)
     )
-    return SimpleNamespace(views=views, label=label, image=views[0].image, maps=maps)
+    is_trusted = torch.tensor([row in trusted for row in range(len(label))])
+    return SimpleNamespace(views=views, label=label, image=views[0].image, maps=maps, trusted=is_trusted)
 
 
 def random_labels(*size: int, classes: int = 3, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ from tests.two_networks import at, divergence, joint, probabilities, random_labe
 from torch import Tensor
 from torch.nn import functional as F
 
-from debride.losses.agreement import contradicted, joint_loss, symmetric_kl
+from debride.losses.agreement import contradicted, joint_loss, rival, symmetric_kl
 from debride.types import IGNORE
 
 PIXELS = 6
@@ -149,6 +149,21 @@ def test_contradicted_pixels_are_those_whose_product_of_probabilities_is_largest
         product = [a * b for a, b in zip(at(p, where), at(q, where), strict=True)]
         expected = int(label[where]) != IGNORE and product.index(max(product)) != int(label[where])
         assert bool(found[where]) == expected, where
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_rival_is_the_likeliest_class_but_the_label(classes: int) -> None:
+    size = (2, 5, 6)
+    first, second = two_logits(*size, classes=classes)
+    label = random_labels(*size, classes=classes)
+    p, q = probabilities(first), probabilities(second)
+    other, wrong = rival(first, second, label)
+    assert torch.equal(wrong, contradicted(first, second, label))
+    for where in np.ndindex(*size):
+        product = [a * b for a, b in zip(at(p, where), at(q, where), strict=True)]
+        if label[where] != IGNORE:
+            rest = [k for k in range(classes) if k != int(label[where])]
+            assert int(other[where]) == max(rest, key=lambda k: product[k])
 
 
 def test_a_tie_contradicts_nothing_and_nothing_flows_back() -> None:

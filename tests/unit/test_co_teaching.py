@@ -83,6 +83,21 @@ def test_a_networks_gradient_comes_from_its_own_term_only() -> None:
         assert [gradient for gradient in gradients if gradient is not None] == []
 
 
+def test_an_unknown_rate_is_what_exceeds_the_trusted_cases_and_frees_one_class_alone() -> None:
+    teaching = method([confidence(1.0), confidence(1.0)], noise_rate=None, search=0.0, ramp_epochs=1)
+    given = batch([1.0, 2.0, -3.0, -4.0] * 4, [1, 0, 0, 0] * 4)  # one in three of class 0 is held for class 1
+    given.label, given.image = given.label.reshape(4, 1, 4), given.image.reshape(4, 1, 1, 4)
+    given.label[2:, 0, 1] = 1  # and none in trusted cases
+    given.trusted = torch.tensor([False, False, True, True])
+    run = at_epoch(1)
+    run.summed = lambda values: values
+    teaching.loss(given, run)
+    teaching.end_epoch(run)
+    assert teaching.small_loss.rates.tolist() == [[0, pytest.approx(1 / 3)], [0, 0]]
+    expected = (softplus(-1) * 4 + softplus(-2) * 2 + (softplus(-3) + softplus(-4)) * 4) / 14  # without the two at 2
+    assert teaching.loss(given, at_epoch(2))["first"].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_predicts_the_mean_of_both_networks() -> None:
     teaching = method([confidence(LOG9), confidence(-LOG9)])
     probabilities = teaching.predict(torch.ones(1, 1, 1, 1))

@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from torch import Tensor
 
-from debride.geometry.distance import BoundaryDistance, boundary, distance_weight
-from debride.geometry.superpixels import Superpixels, superpixel_mean
+from debride.geometry.distance import BoundaryDistance, boundary, distance_weight, distance_weight_of_code, rings
+from debride.geometry.superpixels import Superpixels, superpixel_mean, thicknesses
 from debride.types import IGNORE
 
 shapes = st.one_of(st.tuples(*[st.integers(1, 7)] * 2), st.tuples(*[st.integers(1, 4)] * 3))
@@ -104,6 +104,26 @@ def test_weights_by_hand() -> None:
     assert distance_weight(distance, 10.0, 0.0).tolist() == [1, 3, 7, 10, 10]
     assert distance_weight(distance, 10.0, 0.5).tolist() == [1, 1, 2, 5, 5]
     assert distance_weight(distance, 10.0, 1.0).tolist() == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("progress", "upper"), [(0.0, 11), (0.09, 11), (0.1, 10), (0.3, 8), (0.99, 2), (1.0, 1)])
+def test_weights_of_the_authors_code(progress: float, upper: int) -> None:
+    """Whole distances to the nearest pixel of another class, from 1 to 11 - e // 10."""
+    label = np.zeros((3, 30), np.uint8)
+    label[:, 11:] = 1
+    inside, outside = ndimage.distance_transform_edt(label), ndimage.distance_transform_edt(1 - label)
+    theirs = np.minimum(inside, 10) + np.minimum(outside, 10)
+    distance = torch.tensor(BoundaryDistance()(label, None))
+    np.testing.assert_array_equal(rings(distance, 10.0), theirs.astype(int))
+    np.testing.assert_array_equal(distance_weight_of_code(distance, 10.0, progress), theirs.astype(int).clip(1, upper))
+
+
+def test_rings_around_a_slanting_outline_are_those_of_the_code_but_for_one_pixel() -> None:
+    rows, columns = np.indices((40, 40))
+    label = ((rows - 20) ** 2 + (columns - 17) ** 2 < 90).astype(np.uint8)
+    theirs = np.minimum(ndimage.distance_transform_edt(label) + ndimage.distance_transform_edt(1 - label), 10).astype(int)
+    ours = rings(torch.tensor(BoundaryDistance()(label, None)), 10.0).numpy()
+    assert np.abs(ours - theirs).max() <= 1 and (ours == theirs).mean() > 0.6
 
 
 # Superpixels
@@ -282,3 +302,28 @@ def test_means_by_hand() -> None:
     values = torch.tensor([[[[1.0, 2.0, 6.0], [3.0, 8.0, 10.0]]], [[[0.0, 4.0, 8.0], [0.0, 0.0, 6.0]]]])
     segments = torch.tensor([[[0, 0, 1], [0, -1, -1]], [[0, 1, 1], [0, 0, 2]]])
     assert superpixel_mean(values, segments).tolist() == [[[[2, 2, 6], [2, 9, 9]]], [[[0, 6, 6], [0, 0, 6]]]]
+
+
+def disc_and_ring(radius: int, width: int) -> npt.NDArray[np.uint8]:
+    """A disc of class 1 in a ring of class 2."""
+    rows, columns = np.indices((80, 80)) - 40
+    distance = np.hypot(rows, columns)
+    return np.where(distance < radius, 1, np.where(distance < radius + width, 2, 0)).astype(np.uint8)
+
+
+def test_a_class_is_as_thick_as_it_is_in_the_median_label() -> None:
+    nothing = np.full((80, 80), IGNORE, np.uint8)
+    labels = [disc_and_ring(10, 4), disc_and_ring(12, 6), disc_and_ring(30, 8), nothing]
+    found = thicknesses(labels)
+    assert found == {1: pytest.approx(24), 2: pytest.approx(6, abs=1.5)}
+
+
+@pytest.mark.parametrize(("radius", "width", "side"), [(30, 20, 6), (20, 14, 3), (20, 4, 2), (10, 2, 2)])
+def test_superpixels_have_a_quarter_of_the_thickness_of_the_thinnest_class(radius: int, width: int, side: int) -> None:
+    assert Superpixels(None).fitted([disc_and_ring(radius, width)]).side == side
+
+
+def test_superpixels_are_as_large_as_asked_for_and_as_in_the_paper_where_nothing_is_thin() -> None:
+    assert Superpixels(5).fitted([disc_and_ring(10, 2)]).side == 5
+    assert Superpixels(None, 3.0).fitted([np.zeros((8, 8), np.uint8)]) == Superpixels(8, 3.0)
+    assert Superpixels(None).fitted([np.ones((8, 8), np.uint8)]).side == 8  # a class without an edge

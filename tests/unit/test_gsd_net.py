@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tests.two_networks import Array, at, divergence, joint, probabilities, random_labels, run_at, small_losses, two_views
-from torch import Tensor, nn
+from tests.gsd_net_stubs import CEILING, draws, slow_loss, slow_refined
+from tests.two_networks import joint, probabilities, random_labels, run_at, small_losses, two_views
+from torch import nn
 
 from debride.geometry.distance import BoundaryDistance
 from debride.geometry.superpixels import Superpixels
-from debride.methods.gsd_net import GSDNet, draw_regions, fuse, transfer_loss, transplant
+from debride.methods.gsd_net import GSDNet
 from debride.methods.jocor import JoCoR
+from debride.methods.parts.transfer import transfer_loss
 from debride.settings import check_bounds
 from debride.types import IGNORE, DataError
 
 SIZE = (4, 6, 8)
 CLASSES = 3
-CEILING = 3.0
 OFF: dict[str, Any] = {"distance_weights": False, "refinement": "none", "transfer": False}
 TABLE_7: list[tuple[dict[str, Any], set[str], set[str]]] = [
     (OFF, {"distance_aware"}, set()),
@@ -60,98 +57,16 @@ def batch(*size: int, seed: int = 0) -> Any:
     return two_views(random_labels(*size, seed=seed), seed=seed, distances=distances, superpixels=segments)
 
 
-def draws(size: int, seed: int) -> tuple[list[float], dict[int, int], list[float]]:
-    """What a step draws: alpha of each image, the donor of each image, and a number that decides what it receives."""
-    generator = torch.Generator().manual_seed(seed)
-    alpha = torch.rand(size, generator=generator).tolist()
-    order = torch.randperm(size, generator=generator).tolist()
-    donors = {order[i]: order[i - 1] for i in range(size)}
-    return alpha, donors, torch.rand(size, generator=generator).tolist()
-
-
-def slow_refined(p: Array, q: Array, given: Any, clean: set[tuple[int, ...]], alpha: list[float], kind: str) -> Tensor:
-    """Eq. 11 to 14."""
-    fused = np.stack([a * one + (1 - a) * other for a, one, other in zip(alpha, p, q, strict=True)])
-    label: Tensor = given.label.clone()
-    segments = given.maps["superpixels"]
-    for where in np.ndindex(*label.shape):
-        if where in clean or label[where] == IGNORE:
-            continue
-        same = [where]
-        if kind == "superpixels":
-            others = np.ndindex(*label.shape[1:])
-            same = [(where[0], *pixel) for pixel in others if segments[(where[0], *pixel)] == segments[where]]
-        label[where] = int(np.argmax(np.mean([at(fused, pixel) for pixel in same], axis=0)))
-    return label
-
-
-def slow_mask(label: Tensor, number: float) -> npt.NDArray[np.bool_]:
-    """The region that an image with this label gives."""
-    values = [int(value) for value in label.flatten() if value != IGNORE]
-    share = sum(value > 0 for value in values) / max(len(values), 1)
-    background = number < share
-    found = [int(value) != IGNORE and (int(value) == 0) == background for value in label.flatten()]
-    return np.array(found).reshape(tuple(label.shape))
-
-
-def slow_mixed(values: Tensor, donors: dict[int, int], masks: list[npt.NDArray[np.bool_]]) -> Tensor:
-    """Eq. 15."""
-    mixed = values.clone()
-    for j, i in donors.items():
-        for pixel in np.ndindex(*masks[j].shape):
-            if masks[j][pixel]:
-                mixed[(j, ..., *pixel)] = values[(i, ..., *pixel)]
-    return mixed
-
-
-def slow_transfer(p: Array, label: Tensor, weight: Tensor) -> float:
-    """One network's part of Eq. 17, with means for sums over pixels and images."""
-    valid = [where for where in np.ndindex(*label.shape) if label[where] != IGNORE]
-    entropy = sum(-math.log(at(p, where)[int(label[where])]) * float(weight[where]) for where in valid) / max(len(valid), 1)
-    dice = []
-    for image in range(len(label)):
-        hits = squares = 0.0
-        for where in (where for where in valid if where[0] == image):
-            hits += at(p, where)[int(label[where])]
-            squares += 1 + sum(value**2 for value in at(p, where))
-        dice.append(1 - (2 * hits + 1) / (squares + 1))
-    return entropy + sum(dice) / len(dice)
-
-
-def slow_loss(method: GSDNet, given: Any, run: Any, seed: int) -> dict[str, float]:
-    """The terms of Eq. 19 for noise_rate 0.4 and ceiling 3."""
-    config, label = method.config, given.label
-    p, q = (probabilities(net(view.image)) for net, view in zip((method.first, method.second), given.views, strict=True))
-    loss = joint(p, q, label, config.agreement)
-    keep = 1 - min(Fraction(run.epoch, 10), Fraction(1)) * Fraction(4, 10)
-    clean = small_losses(loss, label, keep, config.per_class)
-    weight = torch.ones(label.shape, dtype=torch.float64)
-    if config.distance_weights:
-        for where in np.ndindex(*label.shape):
-            weight[where] = max(min(float(given.maps["distances"][where]), CEILING) - run.epoch / run.epochs * CEILING, 1)
-    terms = {"distance_aware": sum(loss[where] * float(weight[where]) for where in clean) / len(clean)}
-    alpha, donors, numbers = draws(len(label), seed)
-    refined = slow_refined(p, q, given, clean, alpha, config.refinement)
-    images = [view.image for view in given.views]
-    if config.transfer:
-        masks = [slow_mask(refined[donors[j]], numbers[j]) for j in range(len(label))]
-        images = [slow_mixed(image, donors, masks) for image in images]
-        refined, weight = slow_mixed(refined, donors, masks), slow_mixed(weight, donors, masks)
-        p, q = (probabilities(net(image)) for net, image in zip((method.first, method.second), images, strict=True))
-        valid = [where for where in np.ndindex(*label.shape) if refined[where] != IGNORE]
-        kl = [divergence(at(p, w), at(q, w)) + divergence(at(q, w), at(p, w)) for w in valid]
-        weighted = sum(value * float(weight[where]) for value, where in zip(kl, valid, strict=True))
-        terms["agreement"] = config.agreement * weighted / len(valid)
-    terms["transfer" if config.transfer else "refined"] = slow_transfer(p, refined, weight) + slow_transfer(q, refined, weight)
-    return terms
-
-
+@pytest.mark.parametrize("variant", ["paper", "code"])
 @pytest.mark.parametrize("distance_weights", [True, False])
-@pytest.mark.parametrize("transfer", [True, False])
+@pytest.mark.parametrize("transfer", ["class", "foreground", None])
 @pytest.mark.parametrize("refinement", ["superpixels", "pixels"])
 @pytest.mark.parametrize("epoch", [33, 80])
-def test_the_whole_loss_equals_the_slow_version(epoch: int, refinement: str, transfer: bool, distance_weights: bool) -> None:
-    config: dict[str, Any] = {"refinement": refinement, "transfer": transfer, "distance_weights": distance_weights}
+def test_the_whole_loss_equals_the_slow_version(
+    epoch: int, refinement: str, transfer: str | None, distance_weights: bool, variant: str
+) -> None:
+    config: dict[str, Any] = {"refinement": refinement, "distance_weights": distance_weights, "variant": variant}
+    config |= {"transfer": transfer is not None, "transfer_of": transfer or "class"}
     method, given = gsd_net(noise_rate=0.4, ceiling=CEILING, agreement=0.5, warm_up=0.3, **config), batch(*SIZE)
     terms = method.loss(given, run_at(epoch, seed=7))
     expected = slow_loss(method, given, run_at(epoch), seed=7)
@@ -166,90 +81,25 @@ def test_the_loss_of_volumes_equals_the_slow_version() -> None:
     )
 
 
-def test_fuse_mixes_each_image_with_its_own_alpha() -> None:
-    first, second = torch.randn(2, *SIZE[:1], CLASSES, *SIZE[1:], generator=torch.Generator().manual_seed(1))
-    fused = fuse(first, second, torch.Generator().manual_seed(5))
-    alpha = draws(SIZE[0], 5)[0]
-    assert len(set(alpha)) == SIZE[0]
-    p, q = probabilities(first), probabilities(second)
-    expected = np.stack([a * one + (1 - a) * other for a, one, other in zip(alpha, p, q, strict=True)])
-    np.testing.assert_allclose(fused.numpy(), expected, rtol=1e-5)
-
-
-@given(size=st.integers(1, 6), seed=st.integers(0, 10**6), classes=st.integers(1, 3))
-@settings(max_examples=50, deadline=None)
-def test_regions_go_round_in_one_cycle_and_are_foreground_or_background(size: int, seed: int, classes: int) -> None:
-    label = random_labels(size, 3, 4, classes=classes, seed=seed)
-    donor, mask = draw_regions(label, torch.Generator().manual_seed(seed))
-    seen, image = set(), 0
-    while image not in seen:
-        seen.add(image)
-        image = int(donor[image])
-    assert image == 0 and seen == set(range(size))
-    for j, i in enumerate(donor.tolist()):
-        regions = [{i for i, v in enumerate(label[i].flatten().tolist()) if v in kind} for kind in ({1, 2}, {0})]
-        assert set(mask[j].flatten().nonzero().flatten().tolist()) in regions
-
-
-def test_every_cycle_is_drawn() -> None:
-    label = torch.zeros(4, 2, dtype=torch.int64)
-    generator = torch.Generator().manual_seed(0)
-    found = {tuple(draw_regions(label, generator)[0].tolist()) for _ in range(200)}
-    cycles = set()
-    for rest in itertools.permutations((1, 2, 3)):
-        ring = (0, *rest)
-        receives = {ring[i]: ring[i - 1] for i in range(4)}
-        cycles.add(tuple(receives[j] for j in range(4)))
-    assert found == cycles
-
-
-def test_a_region_is_foreground_with_the_probability_of_what_is_not_foreground() -> None:
-    label = torch.zeros(200, 8, dtype=torch.int64)
-    label[:, :2] = 1
-    label[:, 7] = IGNORE  # a share of 2 / 7
-    foreground = sum(draw_regions(label, torch.Generator().manual_seed(seed))[1][:, 0].sum().item() for seed in range(30))
-    assert foreground / 6000 == pytest.approx(5 / 7, abs=0.02)  # more than three standard deviations
-
-
-@pytest.mark.parametrize("value", [0, 1, IGNORE])
-def test_an_image_of_one_kind_moves_nothing(value: int) -> None:
-    label = torch.full((3, 4, 4), value)
-    for seed in range(20):
-        assert not draw_regions(label, torch.Generator().manual_seed(seed))[1].any()
-
-
-@pytest.mark.parametrize("spatial", [(3, 4), (2, 3, 2)])
-def test_transplant_takes_the_donors_values_inside_the_mask(spatial: tuple[int, ...]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    donor, mask = torch.tensor([2, 0, 1]), torch.rand(3, *spatial, generator=generator) < 0.5
-    masks, donors = [one.numpy() for one in mask], dict(enumerate(donor.tolist()))
-    for values in (torch.randn(3, 2, *spatial, generator=generator), torch.randint(5, (3, *spatial), generator=generator)):
-        assert torch.equal(transplant(values, donor, mask), slow_mixed(values, donors, masks))
-
-
-def test_transfer_loss_equals_the_slow_version() -> None:
-    logits = torch.randn(4, CLASSES, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    label, weight = random_labels(*SIZE), 1 + torch.rand(SIZE, generator=torch.Generator().manual_seed(1))
-    expected = slow_transfer(probabilities(logits), label, weight)
-    assert transfer_loss(logits, label, weight).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_ignored_pixels_of_a_donor_stay_where_they_are_and_those_of_a_receiver_may_be_covered() -> None:
-    label = torch.tensor([[IGNORE, 1, 0, 0], [0, 0, IGNORE, 1]])
-    for seed in range(10):
-        donor, mask = draw_regions(label, torch.Generator().manual_seed(seed))
-        moved = transplant(label, donor, mask)
-        assert not mask[1, 0] and not mask[0, 2]
-        assert moved[1, 0] == 0 and moved[0, 2] == 0
-        assert (moved[0, 0] == IGNORE) == (not mask[0, 0])
-
-
 @pytest.mark.parametrize(("config", "terms", "maps"), TABLE_7)
 def test_the_switches_give_the_rows_of_table_7(config: dict[str, Any], terms: set[str], maps: set[str]) -> None:
     method, given = gsd_net(noise_rate=0.2, **config), batch(*SIZE)
     given.maps = {name: values for name, values in given.maps.items() if name in method.maps()}
     assert set(method.maps()) == maps
     assert set(method.loss(given, run_at(50))) == terms
+
+
+def test_the_code_takes_distances_for_superpixels() -> None:
+    assert set(gsd_net(variant="code").maps()) == set(gsd_net(variant="code", distance_weights=False).maps()) == {"distances"}
+    assert not gsd_net(variant="code", distance_weights=False, refinement="pixels").maps()
+
+
+def test_the_code_changes_the_intensity_of_one_view_and_adds_logits() -> None:
+    method, given = gsd_net(variant="code"), batch(*SIZE)
+    (phase,) = method.plan(run_at(0))
+    assert [(look.intensity, look.own_warp) for look in phase.looks] == [("none", False), ("weak", False)]
+    summed = probabilities(method.first(given.image) + method.second(given.image))
+    np.testing.assert_allclose(method.predict(given.image).detach().numpy(), summed, rtol=1e-5)
 
 
 def test_the_maps_are_made_as_configured() -> None:
@@ -360,7 +210,7 @@ def test_half_precision_gives_the_loss_in_float32() -> None:
 
 
 def test_reads_its_share_and_predicts_the_mean() -> None:
-    method, given, run = gsd_net(), batch(*SIZE), run_at(1, epochs=2)
+    method, given, run = gsd_net(found="contradicted"), batch(*SIZE), run_at(1, epochs=2)
     method.loss(given, run)
     method.end_epoch(run)
     assert method.state_dict()["small_loss.tau"].item() == pytest.approx(min(run.logged["contradicted"], 0.5))

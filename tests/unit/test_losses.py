@@ -20,7 +20,7 @@ from debride.losses.pixel import (
     reverse_cross_entropy,
     symmetric_cross_entropy,
 )
-from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
+from debride.losses.reduce import keep_rate, masked_mean, small_losses_within
 from debride.losses.region import batch_dice, hard_dice, segmentation_loss, soft_dice, squared_dice, t_loss
 from debride.types import IGNORE
 
@@ -359,22 +359,23 @@ def test_keep_rate_falls_to_one_minus_the_noise_rate() -> None:
 
 @given(
     losses=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=1, max_size=24),
-    hidden=st.sets(st.integers(0, 23)),
-    percent=st.integers(0, 100),
+    groups=st.lists(st.integers(-1, 2), min_size=24, max_size=24),
+    leave=st.lists(st.integers(0, 9), min_size=3, max_size=3),
 )
 @settings(max_examples=200, deadline=None)
-def test_small_loss_mask_keeps_the_smallest_in_order(losses: list[float], hidden: set[int], percent: int) -> None:
-    valid = [at not in hidden for at in range(len(losses))]
-    candidates = sorted((loss, at) for at, loss in enumerate(losses) if valid[at])
-    count = -(-percent * len(candidates) // 100)
-    expected = {at for _, at in candidates[:count]}
-    mask = small_loss_mask(torch.tensor(losses).reshape(1, -1), torch.tensor(valid).reshape(1, -1), percent / 100)
+def test_small_losses_of_each_group_remain_in_order(losses: list[float], groups: list[int], leave: list[int]) -> None:
+    expected = set()
+    for group, most in enumerate(leave):
+        members = sorted((loss, at) for at, loss in enumerate(losses) if groups[at] == group)
+        expected |= {at for _, at in members[: max(len(members) - most, 0)]}
+    group = torch.tensor(groups[: len(losses)]).reshape(1, -1)
+    mask = small_losses_within(torch.tensor(losses).reshape(1, -1), group, torch.tensor(leave))
     assert {at for at, kept in enumerate(mask[0].tolist()) if kept} == expected
 
 
-def test_small_loss_mask_selects_over_the_whole_batch() -> None:
+def test_small_losses_are_selected_over_the_whole_batch() -> None:
     loss = torch.tensor([[[3.0, 1.0], [9.0, 2.0]], [[8.0, 7.0], [0.5, 6.0]]], requires_grad=True)
-    valid = torch.tensor([[[True, True], [True, True]], [[True, True], [False, True]]])
-    mask = small_loss_mask(loss, valid, 0.5)
+    group = torch.tensor([[[0, 0], [0, 0]], [[0, 0], [-1, 0]]])
+    mask = small_losses_within(loss, group, torch.tensor([3]))
     assert mask.tolist() == [[[True, True], [False, True]], [[False, False], [False, True]]]
     assert not mask.requires_grad

@@ -96,6 +96,14 @@ def test_maps_are_made_once_and_mapped(tmp_path: Path) -> None:
     assert again == made and len(Counted.calls) == 2 * len(prepared)
 
 
+def test_what_a_map_finds_from_the_labels_is_found_before_it_is_made(tmp_path: Path) -> None:
+    prepared = prepared_of(open_dataset(build_folder(tmp_path / "data", n=3)), tmp_path / "cache")
+    made = prepare_maps(prepared, {"one": Superpixels(None), "two": Superpixels(None, 3.0)}, tmp_path / "cache")
+    side = Superpixels(None).fitted(prepared.label(row) for row in range(len(prepared))).side
+    assert made.maps == {"one": Superpixels(side), "two": Superpixels(side, 3.0)}
+    assert made.map("one", 0).shape == (32, 32)
+
+
 def test_noisy_copies_share_maps_of_images_and_not_of_changed_labels(tmp_path: Path) -> None:
     dataset = open_dataset(build_folder(tmp_path / "data"))
     shutil.copytree(dataset.root, tmp_path / "noisy")

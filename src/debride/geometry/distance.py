@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -56,3 +57,21 @@ def distance_weight(distance: Tensor, ceiling: float, progress: float) -> Tensor
     ``distance`` and the ``ceiling`` T are in pixels of the view; ``progress`` is e / E in [0, 1].
     """
     return (distance.clamp(max=ceiling) - progress * ceiling).clamp(min=1)
+
+
+def rings(distance: Tensor, ceiling: float) -> Tensor:
+    """Distances as the authors' code has them, int64: whole pixels from the nearest one of another class, T at most.
+
+    That is one more than from the outline's own pixels (Eq. 8) straight across an edge, and about one more elsewhere.
+    """
+    return (distance + 1).clamp(max=ceiling).long()
+
+
+def distance_weight_of_code(distance: Tensor, ceiling: float, progress: float) -> Tensor:
+    """Weight per pixel in the authors' code: ``rings`` from 1 to 11 - e // 10, for a ceiling T of 10 and 100 epochs.
+
+    For others the upper end is T + 1 less a tenth of T after every tenth of the training, and 1 at least.
+    """
+    tenths = math.floor(round(10 * progress, 6))  # 0.3 * 10 may be below 3
+    upper = max(ceiling + 1 - tenths * ceiling / 10, 1.0)
+    return rings(distance, ceiling).clamp(min=1).to(distance.dtype).clamp(max=upper)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,14 @@ class PixelMap(Protocol):
 
     def __call__(self, source: npt.NDArray[Any], spacing: tuple[float, ...] | None) -> npt.NDArray[np.generic]:
         """The map (*S)."""
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A ``PixelMap`` with parameters that are found from the given labels of the training cases, once, before it is made."""
+
+    def fitted(self, labels: Iterable[npt.NDArray[np.uint8]]) -> PixelMap:
+        """The map with all its parameters, from the labels (*S) of the training cases."""
 
 
 def relative(spacing: tuple[float, ...] | None, ndim: int) -> tuple[float, ...]:

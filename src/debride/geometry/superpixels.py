@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+import edt
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from debride.geometry.pixel_map import relative
+from debride.types import IGNORE
 
 _LIGHTNESS = 100.0  # the range of L in CIELAB, in which a compactness of 10 is usual
 _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few extreme voxels do not flatten the rest
@@ -20,13 +24,13 @@ _TAILS = (0.5, 99.5)  # percentiles that become black and white: a few extreme v
 class Superpixels:
     """SLIC superpixels of the working image, of about ``side`` ^ d pixels each and compact in mm (Achanta et al. 2012).
 
-    A ``side`` of 8 asks for GSD-Net's 1024 segments at 256 x 256. Small pieces are merged: real images get a tenth fewer,
-    speckle may get far fewer and larger ones, for which a larger ``compactness`` is the remedy. ``compactness`` is on the
-    scale of CIELAB: 2D images of three channels are taken for colours and converted to it, all others have their channels
-    stretched to its range of lightness.
+    A ``side`` of 8 asks for GSD-Net's 1024 segments at 256 x 256; None is found from the labels (``fitted``). Small pieces are
+    merged: real images get a tenth fewer, speckle may get far fewer and larger ones, for which a larger ``compactness`` is the
+    remedy. ``compactness`` is on the scale of CIELAB: 2D images of three channels are taken for colours and converted to it,
+    all others have their channels stretched to its range of lightness.
     """
 
-    side: int = 8
+    side: int | None = 8
     compactness: float = 10.0
 
     source: ClassVar[Literal["image", "label"]] = "image"
@@ -37,6 +41,7 @@ class Superpixels:
         """Segment ids from 0 (*S) of an image (C, *S)."""
         from skimage.segmentation import slic
 
+        assert self.side is not None, "superpixels that are not fitted"
         channels, shape = source.shape[0], source.shape[1:]
         colour = channels == 3 and len(shape) == 2
         segments = slic(
@@ -49,6 +54,25 @@ class Superpixels:
             channel_axis=-1,
         )
         return np.asarray(segments, np.int32)
+
+    def fitted(self, labels: Iterable[npt.NDArray[np.uint8]]) -> Superpixels:
+        """With a ``side`` that is given as it is; else a quarter of the thickness of the thinnest class, from 2 to 8 pixels."""
+        if self.side is not None:
+            return self
+        thickness = min(thicknesses(labels).values(), default=math.inf)
+        return replace(self, side=int(min(max(thickness / 4, 2), 8)))
+
+
+def thicknesses(labels: Iterable[npt.NDArray[np.uint8]]) -> dict[int, float]:
+    """Of each foreground class the thickness in pixels, twice the largest distance to another class: the median over labels
+    (*S) that have it. A label's outer edge is no edge of its classes."""
+    found: dict[int, list[float]] = {}
+    for label in labels:
+        inside = edt.edt(np.ascontiguousarray(label), black_border=False)
+        for value in np.unique(label):
+            if value not in (0, IGNORE):
+                found.setdefault(int(value), []).append(2 * float(inside[label == value].max()))
+    return {value: float(np.median(each)) for value, each in sorted(found.items())}
 
 
 def superpixel_mean(values: Tensor, segments: Tensor) -> Tensor:

@@ -34,8 +34,16 @@ def contradicted(first: Tensor, second: Tensor, label: Tensor) -> Tensor:
     classes; with more, the other label is the likeliest of the rest: these are the pixels whose label is not the class of the
     largest product of both networks' probabilities.
     """
+    return rival(first, second, label)[1]
+
+
+def rival(first: Tensor, second: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """The class (B, *S) but the label that both networks together find likeliest, and where it is likelier than the label.
+
+    The second is False at ``IGNORE``, where the first has no meaning.
+    """
     scores = (full_precision(first).log_softmax(dim=1) + full_precision(second).log_softmax(dim=1)).detach()
     valid = label != IGNORE
     given = label.where(valid, 0)[:, None]
-    likeliest_other = scores.scatter(1, given, -float("inf")).amax(dim=1)
-    return valid & (scores.gather(1, given)[:, 0] < likeliest_other)
+    other, number = scores.scatter(1, given, -float("inf")).max(dim=1)
+    return number, valid & (scores.gather(1, given)[:, 0] < other)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -21,15 +19,19 @@ def keep_rate(epoch: int, noise_rate: float, ramp: int) -> float:
     return 1 - min(epoch / ramp, 1.0) * noise_rate
 
 
-def small_loss_mask(loss: Tensor, valid: Tensor, keep: float) -> Tensor:
-    """The ceil(keep * n) pixels with the smallest ``loss`` (B, *S) among the batch's n ``valid`` ones, as a mask (B, *S) bool.
+def small_losses_within(loss: Tensor, group: Tensor, leave: Tensor) -> Tensor:
+    """The pixels (B, *S) bool that remain where of group k the ``leave[k]`` pixels of the largest ``loss`` are left out.
 
-    The smallest set that satisfies GSD-Net's Eq. 5. Equal losses are taken in the order of the array. ``keep`` is in [0, 1].
-    With several processes each selects within its own part of the batch.
+    What remains is the smallest set that satisfies GSD-Net's Eq. 5, in each group. ``group`` (B, *S) int64 counts from 0;
+    pixels of negative groups are not selected. Of equal losses the first in the order of the array remain. With several
+    processes each selects within its own part of the batch.
     """
-    losses = loss.detach()[valid]
-    # Rounded first: 0.55 * 100 is 55.000000000000007 in floating point, and must not keep 56.
-    count = math.ceil(round(keep * len(losses), 6))
+    valid = group >= 0
+    losses, groups = loss.detach()[valid], group[valid]
+    order = losses.argsort(stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    sizes = groups.bincount(minlength=len(leave))
+    place = torch.arange(len(order), device=order.device) - (sizes.cumsum(dim=0) - sizes)[groups[order]]
     selected = torch.zeros_like(losses, dtype=torch.bool)
-    selected[losses.argsort(stable=True)[:count]] = True
+    selected[order] = place < (sizes - leave)[groups[order]]
     return torch.zeros_like(valid).masked_scatter(valid, selected)

@@ -16,14 +16,14 @@ from debride.losses.pixel import cross_entropy, full_precision
 from debride.types import IGNORE
 
 
-def soft_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+def soft_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0, background: bool = False) -> Tensor:
     """Soft Dice loss per image and foreground class (B, K - 1), in [0, 1): 1 - (2 sum p y + smooth) / (sum p + sum y + smooth).
 
     The usual form, with plain sums below the line (Drozdzal et al. 2016). ``smooth`` is in pixels; 1, as in GSD-Net's code,
-    lets the loss of an image without the class fall to 0 as less of the class is predicted.
+    lets the loss of an image without the class fall to 0 as less of the class is predicted. With ``background`` it is (B, K).
     """
     p, y = _labelled(probabilities, target)
-    return (1 - (2 * _sums(p * y) + smooth) / (_sums(p + y) + smooth))[:, 1:]
+    return (1 - (2 * _sums(p * y) + smooth) / (_sums(p + y) + smooth))[:, 0 if background else 1 :]
 
 
 def batch_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:

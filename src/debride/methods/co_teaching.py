@@ -8,10 +8,10 @@ from torch import Tensor
 
 from debride.batch import Batch
 from debride.losses.pixel import cross_entropy
-from debride.losses.reduce import keep_rate, masked_mean, small_loss_mask
+from debride.losses.reduce import masked_mean
 from debride.methods.base import BOTH_TASKS, MakeNetwork, Method, Paper, Run, label_losses, mean_probability
+from debride.methods.parts.selection import DEVIATIONS, TRUSTED, SelectionConfig, SmallLoss
 from debride.settings import setting
-from debride.types import IGNORE
 
 
 class CoTeaching(Method):
@@ -25,41 +25,47 @@ class CoTeaching(Method):
         reference="NeurIPS 2018, arXiv:1804.06872",
         sections="Section 3, Algorithm 1",
         needs=frozenset({"noise_rate"}),
+        trusted=TRUSTED,
         deviations=(
             "The paper selects images; here the unit is the pixel, among all labelled ones of a batch, as GSD-Net compares.",
             "Predicts the mean of both networks' probabilities; the paper reports each network.",
-            "One optimiser updates both networks, so that a gradient norm is clipped over both.",
-            "With several processes each selects within its own part of the batch.",
+            "`--noise-rate none` finds it, as JoCoR does here, which the paper cannot have had:",
+            *DEVIATIONS,
         ),
     )
 
     @dataclass(frozen=True, kw_only=True)
-    class Config:
-        """How many pixels to drop, and from when."""
+    class Config(SelectionConfig):
+        """How many pixels to leave out, and from when."""
 
-        noise_rate: float = setting(
+        noise_rate: float | None = setting(
             0.2,
-            "Share of pixels with a wrong label, tau; set it to your data's (default of the authors' code)",
+            "Share of pixels with a wrong label, tau; your data's, or none to have it found (0.2 in the authors' code)",
             least=0,
             below=1,
         )
         ramp_epochs: int = setting(10, "Epochs until that share is dropped, T_k (Section 4)", least=1)
+        per_class: bool = setting(False, "Leave out one tau of every labelled class, so that none is lost (our choice)")
 
     def build(self, make_network: MakeNetwork) -> None:
-        """Two networks with initialisations of their own."""
+        """Two networks with initialisations of their own, and the selection."""
         self.first = make_network()
         self.second = make_network()
+        self.small_loss = SmallLoss(self.config, self.classes, pairs=2)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """Each network's mean cross-entropy over the pixels that the other selects."""
-        valid = batch.label != IGNORE
-        keep = keep_rate(run.epoch, self.config.noise_rate, self.config.ramp_epochs)
-        first = cross_entropy(self.first(batch.image), batch.label)
-        second = cross_entropy(self.second(batch.image), batch.label)
+        label, logits = batch.label, (self.first(batch.image), self.second(batch.image))
+        # A network paired with itself: twice its cross-entropy and no divergence.
+        easy = [self.small_loss(output, output, label, batch.trusted, run)[1] for output in logits]
         return {
-            "first": masked_mean(first, small_loss_mask(second, valid, keep)),
-            "second": masked_mean(second, small_loss_mask(first, valid, keep)),
+            "first": masked_mean(cross_entropy(logits[0], label), easy[1]),
+            "second": masked_mean(cross_entropy(logits[1], label), easy[0]),
         }
+
+    def end_epoch(self, run: Run) -> None:
+        """Reads the noise rates where they are unknown."""
+        self.small_loss.end_epoch(run)
 
     def doubt(self, run: Run) -> Tensor:
         """The mean loss of each case's labelled pixels: small ones are learnt from."""

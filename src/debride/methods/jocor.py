@@ -7,7 +7,7 @@ from torch import Tensor
 from debride.batch import Batch
 from debride.losses.reduce import masked_mean
 from debride.methods.base import Look, MakeNetwork, Method, Paper, Phase, Run, label_losses, mean_probability
-from debride.methods.parts.selection import DEVIATIONS, SelectionConfig, SmallLoss
+from debride.methods.parts.selection import DEVIATIONS, TRUSTED, AgreementConfig, SmallLoss
 
 
 class JoCoR(Method):
@@ -19,6 +19,7 @@ class JoCoR(Method):
         year=2020,
         reference="CVPR 2020, arXiv:2003.02752",
         sections="Section 3, in the form of GSD-Net's section 3.2, Eq. 1 to 6",
+        trusted=TRUSTED,
         deviations=(
             "The paper selects images; the unit is the pixel of a batch, as in GSD-Net.",
             "The terms weigh 1 and `agreement` (GSD-Net, Eq. 5); the paper weighs them 1 - lambda and lambda.",
@@ -27,13 +28,13 @@ class JoCoR(Method):
             *DEVIATIONS,
         ),
     )
-    Config = SelectionConfig
+    Config = AgreementConfig
 
     def build(self, make_network: MakeNetwork) -> None:
         """Two networks with initialisations of their own, and the selection."""
         self.first = make_network()
         self.second = make_network()
-        self.small_loss = SmallLoss(self.config)
+        self.small_loss = SmallLoss(self.config, self.classes, agreement=self.config.agreement)
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
         """Two views with one geometry."""
@@ -42,11 +43,11 @@ class JoCoR(Method):
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """The joint loss, averaged over the selected pixels (GSD-Net, Eq. 6)."""
         x1, x2 = batch.views
-        joint, clean = self.small_loss(self.first(x1.image), self.second(x2.image), batch.label, run)
+        joint, clean = self.small_loss(self.first(x1.image), self.second(x2.image), batch.label, batch.trusted, run)
         return {"joint": masked_mean(joint, clean)}
 
     def end_epoch(self, run: Run) -> None:
-        """Reads the noise rate where it is unknown."""
+        """Reads the noise rates where they are unknown."""
         self.small_loss.end_epoch(run)
 
     def doubt(self, run: Run) -> Tensor:

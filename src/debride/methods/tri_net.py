@@ -11,9 +11,8 @@ from debride.batch import Batch
 from debride.losses.pixel import cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.base import MakeNetwork, Method, Paper, Run, label_losses, mean_probability
-from debride.methods.parts.selection import SelectionConfig, SmallLoss
+from debride.methods.parts.selection import AgreementConfig, SmallLoss
 from debride.settings import setting
-from debride.types import IGNORE
 
 
 class TriNet(Method):
@@ -51,12 +50,16 @@ class TriNet(Method):
     )
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(SelectionConfig):
+    class Config(AgreementConfig):
         """How a pair selects, how many pixels it leaves out, and from when."""
 
         rule: Literal["both", "joint"] = setting(
             "both",
             "Pixels whose loss is small in both networks (PyMIC), or whose losses and divergence together are (our reading)",
+        )
+        found: Literal["excess", "contradicted"] = setting(
+            "contradicted",
+            "How an unknown rate is found: as one tau, what is contradicted, or beyond what it is in trusted cases",
         )
         agreement: float = setting(
             1.0,
@@ -69,15 +72,14 @@ class TriNet(Method):
         self.first = make_network()
         self.second = make_network()
         self.third = make_network()
-        self.small_loss = SmallLoss(self.config)
+        self.small_loss = SmallLoss(self.config, self.classes, agreement=self.config.agreement, pairs=3)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """Each network's mean cross-entropy over the pixels that the other two select, and over those of trusted cases."""
         logits = [network(batch.image) for network in (self.first, self.second, self.third)]
         masks = self._selected([output.detach() for output in logits], batch, run)
-        trusted = _per_pixel(batch.trusted, batch.label) & (batch.label != IGNORE)
         return {
-            name: masked_mean(cross_entropy(own, batch.label), mask | trusted)
+            name: masked_mean(cross_entropy(own, batch.label), mask)
             for name, own, mask in zip(("first", "second", "third"), logits, masks, strict=True)
         }
 
@@ -94,18 +96,12 @@ class TriNet(Method):
         return mean_probability((self.first, self.second, self.third), image)
 
     def _selected(self, logits: list[Tensor], batch: Batch, run: Run) -> list[Tensor]:
-        """For each network the pixels that the other two select, masks (B, *S) bool without those of trusted cases, from logits
+        """For each network the pixels that the other two select and those of trusted cases, masks (B, *S) bool, from logits
         (B, K, *S) without a graph."""
-        label = batch.label.masked_fill(_per_pixel(batch.trusted, batch.label), IGNORE)
         first, second, third = logits
         if self.config.rule == "joint":
             pairs = ((second, third), (first, third), (first, second))
-            return [self.small_loss(left, right, label, run)[1] for left, right in pairs]
+            return [self.small_loss(left, right, batch.label, batch.trusted, run)[1] for left, right in pairs]
         # A network paired with itself: twice its cross-entropy and no divergence.
-        a, b, c = (self.small_loss(output, output, label, run)[1] for output in logits)
+        a, b, c = (self.small_loss(output, output, batch.label, batch.trusted, run)[1] for output in logits)
         return [b & c, a & c, a & b]
-
-
-def _per_pixel(values: Tensor, like: Tensor) -> Tensor:
-    """Values per case (B,) shaped to go with ``like`` (B, *S)."""
-    return values.reshape(-1, *(1,) * (like.ndim - 1))

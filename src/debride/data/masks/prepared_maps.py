@@ -12,7 +12,7 @@ import numpy.typing as npt
 from debride.data.cache import Prepared
 from debride.data.cache_entry import entry
 from debride.files import content_hash
-from debride.geometry.pixel_map import PixelMap
+from debride.geometry.pixel_map import Fitted, PixelMap
 
 
 def prepare_maps(
@@ -24,8 +24,14 @@ def prepare_maps(
     """The same cases with ``maps`` by name; those that the cache lacks are made, one case at a time.
 
     The key of a map is made of its source's, which stands for the file's content and preparation, and the map's parameters: the
-    noisy copies of a data set share superpixels, and a changed label never meets old distances.
+    noisy copies of a data set share superpixels, and a changed label never meets old distances. What a map
+    finds from the labels (``Fitted``) is found first.
     """
+    rows = range(len(prepared))
+    maps = {
+        name: kind.fitted(prepared.label(row) for row in rows) if isinstance(kind, Fitted) else kind
+        for name, kind in maps.items()
+    }
     files: dict[str, list[Path]] = {name: [] for name in maps}
     for row in range(len(prepared)):
         for name, pixel_map in maps.items():

@@ -1,33 +1,46 @@
-"""Small-loss selection by two networks, with a share of wrong pixels that is given or found: what JoCoR and GSD-Net share."""
+"""Small-loss selection by two networks, with shares of wrong pixels that are given or found: what four methods share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from debride.losses.agreement import contradicted, joint_loss
-from debride.losses.reduce import keep_rate, small_loss_mask
+from debride.losses.agreement import joint_loss, rival
+from debride.losses.reduce import keep_rate, small_losses_within
 from debride.methods.base import Run
+from debride.refine.noise_rates import contradiction_sums, wrong_rates
 from debride.settings import setting
 from debride.types import IGNORE, DataError
 
 DEVIATIONS = (
-    "Without a noise rate tau is the share of pixels that L_search (GSD-Net, Eq. 20) would have left out for the networks as "
-    "they stand: those where another label has the smaller supervised loss. With two classes and networks that agree this is "
-    "its minimiser over the small-loss sets of Eq. 5 too. It is read over one epoch, after the `search` part of the training "
-    "but not before the second epoch, and is 0.5 at most: one training finds and uses it, where the paper compares trainings. "
-    "With more than two classes a label's inverse is the likeliest other class.",
-    "R(e) falls from the epoch in which tau is known; epochs count from 0.",
-    "The share tau is left out of every labelled class; Eq. 5 sorts all pixels together (`--no-per-class`, and always with "
+    "Without a noise rate the share left out is found for each pair of a given and another class (`--found excess`), by what "
+    "the networks hold of other cases' labels and of trusted ones. Wrong are the labels that they contradict more often than "
+    "trusted ones, and those that they follow: hard pixels that trusted labels have and others lack. So clean labels are all "
+    "kept, and noise that shrinks objects frees background alone. It is read anew after every epoch that follows the "
+    "`search` part of the training. Without two trusted cases nothing is known of right labels, and nothing is left out.",
+    "`--found contradicted` reads one tau: the share of pixels that L_search (GSD-Net, Eq. 20) would have left out for the "
+    "networks as they stand: those where another label has the smaller supervised loss. With two classes and networks that "
+    "agree this is its minimiser over the small-loss sets of Eq. 5 too. It is read over one epoch, 0.5 at most: one training "
+    "finds and uses it, where the paper compares trainings. With more classes a label's inverse is the likeliest other class.",
+    "R(e) falls from the first epoch that is read, but the second of the training at the earliest; epochs count from 0.",
+    "One tau is left out of every labelled class; Eq. 5 sorts all pixels together (`--no-per-class`, and always with "
     "`--foreground-share`). Together, the class that is learnt last can be left out whole, and then be relabelled as the "
     "others. Class by class, a class of which much more than tau is wrong keeps most of it: objects that are far too large.",
+    "Labels of trusted cases are never left out.",
     "One optimiser updates both networks, so that a gradient norm is clipped over both.",
-    "With several processes each selects within its own part of the batch, and a tau that is found is the mean of theirs.",
+    "With several processes each selects within its own part of the batch, as many as all of them found.",
 )
-"""The departures that both methods list."""
+"""The departures that these methods list."""
+
+TRUSTED = "learnt from whole; two of them at least are needed to tell what networks contradict of right labels"
+"""What these methods do with trusted cases."""
+
+CAUTION = 0.5
+"""Standard errors by which labels must differ from right ones to count as wrong (our choice)."""
 
 MOST_FOUND = 0.5
 """A tau that is found is at most this: networks that contradict most labels have not learnt them yet."""
@@ -35,10 +48,16 @@ MOST_FOUND = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """How many pixels to leave out, from when, and how much the networks must agree."""
+    """How many pixels to leave out, and from when."""
 
     noise_rate: float | None = setting(
-        None, "Share of pixels with a wrong label, tau; none: found in training (GSD-Net, Eq. 20)", least=0, below=1
+        None, "Share of pixels with a wrong label, tau; none: found in training", least=0, below=1
+    )
+    found: Literal["excess", "contradicted"] = setting(
+        "excess",
+        "How an unknown rate is found: by class and direction, by comparison with trusted cases (our choice), or "
+        "as one tau, what is contradicted (GSD-Net, Eq. 20)",
+        paper="contradicted",
     )
     foreground_share: float | None = setting(
         None,
@@ -48,16 +67,15 @@ class SelectionConfig:
     )
     search: float = setting(
         0.3,
-        "Part of the training after which an unknown tau is read; nothing is left out before (our choice)",
+        "Part of the training after which an unknown rate is read; nothing is left out before (our choice)",
         least=0,
         below=1,
     )
     ramp_epochs: int = setting(10, "Epochs until that share is left out (GSD-Net, Eq. 5; 20 in its code)", least=1)
     per_class: bool = setting(
-        True, "Leave out tau of every labelled class, so that none is lost, not of all pixels together (our choice)"
-    )
-    agreement: float = setting(
-        1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5 and 18; 0.5 in its code)", least=0
+        True,
+        "Leave out one tau of every labelled class, so that none is lost, not of all pixels together (our choice)",
+        paper=False,
     )
 
     def conflicts(self) -> Iterator[DataError]:
@@ -67,53 +85,97 @@ class SelectionConfig:
             yield DataError("`noise_rate`", problem, "Give one of them, or none to have tau found.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgreementConfig(SelectionConfig):
+    """Selection, and how much the networks must agree."""
+
+    agreement: float = setting(
+        1.0, "Weight of the divergence between the networks (GSD-Net, Eq. 5 and 18; 0.5 in its code)", least=0
+    )
+
+
 class SmallLoss(nn.Module):
     """The joint loss of two networks per pixel, and which pixels to learn from (GSD-Net, Eq. 5).
 
-    tau is given, or read in one epoch: from the labels alone with ``foreground_share``, else from what the networks contradict.
-    Until then all pixels are kept. What was read is a buffer: saved and resumed with the weights, averaged over processes.
+    How many are left out is given, or read: from the labels alone with ``foreground_share``, else from what the networks
+    contradict. Until then all pixels are kept. What was read is a buffer: saved and resumed with the weights. ``pairs`` is how
+    many pairs of networks a step asks about: each counts in part.
     """
 
     tau: Tensor
-    counts: Tensor
+    rates: Tensor
+    sums: Tensor
 
-    def __init__(self, config: SelectionConfig) -> None:
+    def __init__(self, config: SelectionConfig, classes: int, *, agreement: float = 0.0, pairs: int = 1) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.classes, self.agreement, self.pairs = config, classes, agreement, pairs
         self.register_buffer("tau", torch.tensor(config.noise_rate or 0.0, dtype=torch.float64))
-        self.register_buffer("counts", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("rates", torch.zeros(classes, classes, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(2, 5, classes**2, dtype=torch.float64))  # no image by its rank
 
-    def forward(self, first: Tensor, second: Tensor, label: Tensor, run: Run) -> tuple[Tensor, Tensor]:
-        """From logits (B, K, *S) and given labels (B, *S): joint loss (B, *S) and clean pixels (B, *S) bool."""
+    def forward(self, first: Tensor, second: Tensor, label: Tensor, trusted: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        """From logits (B, K, *S), labels (B, *S) and trusted cases (B,) bool the joint loss (B, *S) and clean pixels (B, *S)
+        bool, all labelled ones of trusted cases among them."""
         valid = label != IGNORE
-        wrong = contradicted(first, second, label)
-        keep = self.keep(run)
-        if run.epoch == self.reading(run):
-            counted = wrong if self.config.foreground_share is None else valid & (label > 0)
-            self.counts += torch.stack((counted.sum(), valid.sum())).to(self.counts)
-        run.log(tau=self.tau, keep=keep, contradicted=wrong.sum() / valid.sum().clamp(min=1))
-        loss = joint_loss(first, second, label, self.config.agreement)
-        if not self.config.per_class or self.config.foreground_share is not None:
-            return loss, small_loss_mask(loss, valid, keep)
-        selected = [small_loss_mask(loss, label == number, keep) for number in range(first.shape[1])]
-        return loss, torch.stack(selected).any(dim=0)
+        verified = valid & trusted.reshape(-1, *(1,) * (label.ndim - 1))
+        free = valid & ~verified
+        other, wrong = rival(first, second, label)
+        if self.reads(run):
+            self.sums += contradiction_sums(label, other.where(wrong, label), trusted, self.classes).flatten(2) / self.pairs
+        loss = joint_loss(first, second, label, self.agreement)
+        group, wrong_of = self._kinds(label, other, free)
+        leave = ((1 - self.kept(run)) * wrong_of).round(decimals=6).floor().long()  # 0.29 * 100 is 28.999999999999996
+        clean = small_losses_within(loss, group.masked_fill(~free, -1), leave)
+        left_out, counted = free & ~clean, free.sum().clamp(min=1)
+        run.log(
+            contradicted=(wrong & free).sum() / counted,
+            left_out=left_out.sum() / counted,
+            left_out_of_foreground=(left_out & (label > 0)).sum() / (free & (label > 0)).sum().clamp(min=1),
+        )
+        return loss, clean | verified
 
-    def reading(self, run: Run) -> int | None:
-        """The epoch in which tau is read; None where it is given."""
-        if self.config.noise_rate is not None:
-            return None
-        if self.config.foreground_share is not None:
+    def start(self, run: Run) -> int:
+        """The first epoch whose networks are read, and from which on pixels are left out step by step."""
+        if self.config.noise_rate is not None or self.config.foreground_share is not None:
             return 0
         return max(1, int(round(self.config.search * run.epochs, 6)))  # rounded: 0.29 * 100 is 28.999999999999996
 
-    def keep(self, run: Run) -> float:
-        """The share of pixels to keep, R(e), in (0, 1]; the ramp begins when tau is known."""
-        return keep_rate(max(run.epoch - (self.reading(run) or 0), 0), float(self.tau), self.config.ramp_epochs)
+    def reads(self, run: Run) -> bool:
+        """Whether an unknown share is read in this epoch."""
+        if self.config.noise_rate is not None:
+            return False
+        again = self._by_direction and run.epoch > self.start(run)
+        return again or run.epoch == self.start(run)
+
+    def kept(self, run: Run) -> float:
+        """The part of the wrong pixels that is still kept, from 1 down to 0: R(e) of Eq. 5 for a tau of 1."""
+        return keep_rate(max(run.epoch - self.start(run), 0), 1.0, self.config.ramp_epochs)
 
     def end_epoch(self, run: Run) -> None:
-        """Reads tau at the end of its epoch."""
-        if run.epoch == self.reading(run):
-            contradicted_share = self.counts[0] / self.counts[1].clamp(min=1)
-            share = self.config.foreground_share
-            self.tau.copy_(contradicted_share.clamp(max=MOST_FOUND) if share is None else contradicted_share * share)
-            self.counts.zero_()
+        """Reads what is unknown at the end of its epoch."""
+        if not self.reads(run):
+            return
+        sums = run.summed(self.sums).unflatten(2, self.rates.shape)
+        pixels = sums[0, 0]
+        if self._by_direction:
+            self.rates.copy_(wrong_rates(sums, CAUTION))
+        elif self.config.foreground_share is not None:
+            self.tau.copy_(self.config.foreground_share * pixels[1:].sum() / pixels.sum().clamp(min=1))
+        else:
+            contradicted = pixels.sum() - pixels.diagonal().sum()
+            self.tau.copy_((contradicted / pixels.sum().clamp(min=1)).clamp(max=MOST_FOUND))
+        self.sums.zero_()
+
+    @property
+    def _by_direction(self) -> bool:
+        config = self.config
+        return config.found == "excess" and config.noise_rate is None and config.foreground_share is None
+
+    def _kinds(self, label: Tensor, other: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        """The group (B, *S) of each pixel that is ``free`` to be left out, and how many of each group (G,) are wrong."""
+        if self._by_direction:
+            labelled = label[free].bincount(minlength=self.classes)
+            return label * self.classes + other, (self.rates * labelled[:, None]).flatten()
+        if self.config.per_class and self.config.foreground_share is None:
+            return label, self.tau * label[free].bincount(minlength=self.classes)
+        return torch.zeros_like(label), self.tau * free.sum()[None]
