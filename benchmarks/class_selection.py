@@ -24,6 +24,7 @@ import io
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -180,13 +181,15 @@ def reference_probabilities(clean: Dataset, config: ClassTrainConfig, out: Path)
     return found[0]
 
 
-def train(method: type[Any], dataset: Dataset, config: ClassTrainConfig, out: Path) -> None:
-    """Trains a method that is known by a name for as long as that takes."""
+def train(
+    method: type[Any], dataset: Dataset, config: ClassTrainConfig, out: Path, values: Mapping[str, str] | None = None
+) -> None:
+    """Trains a method, with these settings of its own, that is known by a name for as long as that takes."""
     METHODS["watched"] = method
     job = Job(
         dataset=dataset,
         method="watched",
-        method_config=method.Config(),
+        method_config=from_mapping(method.Config, values or {}, "--set"),
         config=config,
         augmentation=ClassAugmentation(),
         out=out,
@@ -230,6 +233,7 @@ def main() -> None:
     training = {"tensorboard": False, "keep_last": 1, **grid["training"]}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="dcd", choices=["dcd", "unicon"])
+    parser.add_argument("--set", nargs="+", default=[], type=lambda text: text.split("=", 1), metavar="NAME=VALUE")
     parser.add_argument("--kind", default="symmetric", choices=["symmetric", "asymmetric"], help="of noise")
     parser.add_argument("--rate", type=float, default=0.8, help="of the noise, as classification.yaml counts it")
     parser.add_argument("--data", type=Path, help="default: CIFAR-10 in DEBRIDE_DATA")
@@ -264,7 +268,7 @@ def main() -> None:
         )
         print(f"{wrong:.1%} wrong; the reference gets {right:.1%} right, {hard:.1%} are hard")
         print(f"epoch{'selected':>10}" + "".join(f"{name:>10}" for name in FIGURES), flush=True)
-        train(watched(METHODS[arguments.method], judge), given, config, out / arguments.method)
+        train(watched(METHODS[arguments.method], judge), given, config, out / arguments.method, dict(arguments.set))
     if arguments.plot:
         plot(judge, f"{arguments.method}, {arguments.kind} {arguments.rate:.0%}", arguments.plot)
 

@@ -39,6 +39,7 @@ def method(**config: Any) -> DCD:
     made = iter((network(1), network(2)))
     built = DCD(DCD.Config(**{"projection": 4, "ramp": 0.0, **config}), lambda: next(made), K)
     built.divisions = dict.fromkeys(("first", "second"), Division(SELECTED, torch.linspace(0.1, 1, CASES)))
+    built.moments = dict.fromkeys(("first", "second"), torch.tensor([[0.4, 0.5, 0.6], [0.2, 0.1, 0.3]]))
     return built
 
 
@@ -235,6 +236,47 @@ def test_selected_images_weigh_by_their_distance_or_their_trust(kind: Any) -> No
     source = powers if kind == "dcd" else totals
     expected = {place: value * len(source) / sum(source.values()) for place, value in source.items()}
     assert {place: float(found[place]) for place in expected} == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("effective", [0.6, 0.9])
+def test_a_wanted_share_is_left_of_distances_in_their_classes_deviations(effective: float) -> None:
+    built = method(meta=False, spread=None, effective=effective)
+    built.centres = {"first": torch.randn(K, F, generator=torch.Generator().manual_seed(0))}
+    run, batch = Run(built), batch_of([0, 1, 2, 5, 7, 8, 9])
+    selected = SELECTED[batch.index]
+    found = built.weight(batch, run, built.first, selected)  # type: ignore[arg-type]
+    assert found is not None
+    weights = found[selected].tolist()
+    assert sum(weights) ** 2 / (len(weights) * sum(w**2 for w in weights)) == pytest.approx(effective, abs=2e-3)
+    assert run.logged["effective"] == pytest.approx(effective, abs=2e-3)
+    h = nn.functional.normalize(built.first.features(batch.image), dim=1).detach()
+    mean, deviation = built.moments["first"].tolist()
+    scores = []
+    for place in selected.nonzero()[:, 0].tolist():
+        k = int(batch.label[place])
+        scores.append((math.dist(h[place].tolist(), built.centres["first"][k].tolist()) - mean[k]) / deviation[k])
+    slopes = [
+        (math.log(weights[a]) - math.log(weights[0])) / (scores[a] - scores[0])
+        for a in range(1, len(weights))
+        if scores[a] != scores[0]
+    ]
+    assert slopes == pytest.approx([slopes[0]] * len(slopes), rel=1e-2), "the logarithm grows with the distance"
+
+
+def test_moments_are_those_of_the_selected_images_last_distances() -> None:
+    built = method()
+    run = Run(built)
+    distance = torch.rand(CASES, 2, generator=torch.Generator().manual_seed(5)) + 0.1
+    distance[0] = 0  # it has none yet
+    run.store.write("distance", range(CASES), distance)
+    built.start_epoch(run)  # type: ignore[arg-type]
+    for number, name in enumerate(("first", "second")):
+        selected = built.divisions[name].selected
+        for k in range(K):
+            own = [float(distance[row, number]) for row in range(1, CASES) if selected[row] and LABEL[row] == k]
+            mean = sum(own) / len(own) if len(own) > 1 else 0.0
+            deviation = math.sqrt(sum((d - mean) ** 2 for d in own) / len(own)) if len(own) > 1 else 1.0
+            assert built.moments[name][:, k].tolist() == pytest.approx([mean, deviation], abs=1e-4)
 
 
 def test_without_meta_nothing_is_looked_ahead_at_and_given_labels_count() -> None:

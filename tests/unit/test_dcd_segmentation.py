@@ -49,11 +49,14 @@ def test_an_images_features_are_the_means_over_its_objects() -> None:
             assert bool(shown[b, k]) is bool(pixels)
             sums = [sum(float(features[b, f, y, x]) for y, x in pixels) for f in range(F)]
             length = math.sqrt(sum(value * value for value in sums)) or 1.0
-            assert found[b, k].tolist() == pytest.approx([value / length for value in sums], abs=1e-5)
+            assert found[b, k].tolist() == pytest.approx([value / max(1, len(pixels)) for value in sums], abs=1e-5)
+            unit = DCDSegmentation.Config().scaled(found, 2)[b, k]
+            assert unit.tolist() == pytest.approx([value / length for value in sums], abs=1e-5)
+    assert torch.equal(DCDSegmentation.Config(features="raw").scaled(found, 2), found)
 
 
 def test_gamma_is_the_softmax_of_mean_distances_and_1_without_objects() -> None:
-    built = method(spread=0.4)
+    built = method(spread=0.4, features="raw")
     built.centres = torch.randn(K, F)
     built.known = torch.tensor([0.0, 1.0, 1.0])
     features, shown = class_features(*images(), K)
@@ -66,6 +69,39 @@ def test_gamma_is_the_softmax_of_mean_distances_and_1_without_objects() -> None:
     expected = [len(distances) * math.exp(distances[b] / 0.4) / total if b in distances else 1.0 for b in range(3)]
     assert built._gamma(features, shown).tolist() == pytest.approx(expected, rel=1e-4)
     assert sorted(distances) == [0, 1]
+
+
+def test_distances_are_in_their_classes_deviations_and_a_wanted_share_is_left() -> None:
+    built, run = method(spread=None, effective=0.7), SimpleNamespace(summed=lambda values: values)
+    centres = built.centres = torch.randn(K, F, generator=torch.Generator().manual_seed(1))
+    known = built.known = torch.tensor([0.0, 1.0, 1.0])
+    each: dict[int, list[float]] = {1: [], 2: []}
+    for seed in range(3):
+        features, shown = class_features(*images(seed), K)
+        built._gamma(features, shown)
+        for k, found in each.items():
+            found += [math.dist(features[b, k].tolist(), centres[k].tolist()) for b in range(3) if shown[b, k]]
+    built.end_epoch(run)  # type: ignore[arg-type]
+    assert not built.distances.any() and built.moments[:, 0].tolist() == [0, 1]
+    for k, found in each.items():
+        mean = sum(found) / len(found)
+        deviation = math.sqrt(sum((d - mean) ** 2 for d in found) / len(found))
+        assert built.moments[:, k].tolist() == pytest.approx([mean, deviation], rel=1e-4)
+    built.centres, built.known = centres, known
+    features, shown = class_features(*images(0), K)
+    gamma = built._gamma(features, shown).tolist()
+    assert gamma[2] == 1
+    assert (gamma[0] + gamma[1]) ** 2 / (2 * (gamma[0] ** 2 + gamma[1] ** 2)) == pytest.approx(0.7, abs=2e-3)
+    scores = [
+        sum((math.dist(features[b, k].tolist(), centres[k].tolist()) - built.moments[0, k]) / built.moments[1, k] for k in ks)
+        / len(ks)
+        for b, ks in ((0, [1]), (1, [1, 2]))
+    ]
+    assert (gamma[0] > gamma[1]) is bool(scores[0] > scores[1])
+    built.end_epoch(run)  # type: ignore[arg-type]
+    kept = built.moments.clone()
+    built.end_epoch(run)  # type: ignore[arg-type]  # an epoch of warm-up leaves them
+    assert torch.equal(built.moments, kept)
 
 
 def test_before_there_are_centres_all_images_weigh_the_same() -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.training_jobs import small_class_job
 from torch import Tensor, nn
 
 from debride.losses.semi import mixing_share
+from debride.methods import METHODS
 from debride.methods.base import Look
 from debride.methods.dividemix import DivideMix, divide
 from debride.methods.parts.semi_supervised import Division, divided_phases, evaluating, mixed_losses, refined_and_guessed
 from debride.networks.network import Network
 from debride.settings import check_bounds
+from debride.training.fit import fit
 from debride.types import IGNORE, DataError
 
 K, CASES = 3, 8
@@ -117,18 +121,35 @@ def slow_terms(
     return sum(labelled) / max(1, len(labelled)), sum(others) / max(1, len(others)), prior
 
 
+def slow_agreement(own: nn.Module, other: nn.Module, views: list[Tensor], rows: list[int], division: Division) -> float:
+    """The share of images that are not labelled whose likeliest class is the same for both networks."""
+    other.eval()
+    sides = [[probabilities(each, view) for view in views] for each in (own, other)]
+    other.train()
+    same = []
+    for number, row in enumerate(rows):
+        if not division.selected[row]:
+            sums = [[sum(view[number][k] for view in side) for k in range(K)] for side in sides]
+            same.append(sums[0].index(max(sums[0])) == sums[1].index(max(sums[1])))
+    return sum(same) / len(same)
+
+
+@pytest.mark.parametrize("agreement", [True, False])
 @pytest.mark.parametrize("phase", ["first", "second"])
-def test_the_losses_equal_the_slow_version(phase: str) -> None:
-    divided, rows = method(lambda_r=0.5), [6, 0, 3, 1, 7, 5]
+def test_the_losses_equal_the_slow_version(phase: str, agreement: bool) -> None:
+    divided, rows = method(lambda_r=0.5, agreement=agreement), [6, 0, 3, 1, 7, 5, 2, 4]
     batch = batch_of(rows)
     own, other = (divided.first, divided.second) if phase == "first" else (divided.second, divided.first)
-    terms = {name: float(term.detach()) for name, term in divided.loss(batch, run_at(12, phase)).items()}
+    run = run_at(12, phase)
+    terms = {name: float(term.detach()) for name, term in divided.loss(batch, run).items()}
     views, division = [view.image for view in batch.views], divided.divisions[phase]
     targets = slow_targets(own, other, views, rows, division)
     selected = [bool(division.selected[row]) for row in rows]
     supervised, unsupervised, prior = slow_terms(own, views, targets, selected, [1.0] * len(rows))
     assert terms["supervised"] == pytest.approx(supervised, rel=1e-6)
-    assert terms["unsupervised"] == pytest.approx(25 * 2 / 5.3 * unsupervised, rel=1e-6)
+    share = slow_agreement(own, other, views, rows, division)
+    assert 0 < share < 1 and float(run.logged["agreement"]) == pytest.approx(share)
+    assert terms["unsupervised"] == pytest.approx(25 * 2 / 5.3 * (share if agreement else 1) * unsupervised, rel=1e-6)
     assert terms["prior"] == pytest.approx(0.5 * prior, rel=1e-6)
 
 
@@ -136,7 +157,7 @@ def test_weights_are_mixed_like_targets() -> None:
     own, other, rows = network(1), network(2), [0, 2, 4, 6, 7]
     views = [view.image for view in batch_of(rows).views]
     selected, weight = SELECTED[rows], torch.tensor([0.2, 3.0, 1.0, 1.0, 0.7], dtype=torch.float64)
-    targets = refined_and_guessed(own, other, views, LABEL[rows], selected, TRUST[rows], 0.5)
+    targets, _ = refined_and_guessed(own, other, views, LABEL[rows], selected, TRUST[rows], 0.5)
     generator = torch.Generator().manual_seed(7)
     found = mixed_losses(own, views, targets, selected, 4.0, generator, weight)
     expected = slow_terms(own, views, targets.tolist(), selected.tolist(), weight.tolist())
@@ -194,22 +215,52 @@ def test_the_warm_up_teaches_both_networks_the_given_labels(penalise: bool) -> N
     assert run.kept[0][1] is None
 
 
-def test_phases_pass_over_labelled_images_and_leave_empty_parts_out() -> None:
+@pytest.mark.parametrize(("epoch", "length"), [("all", 7), ("labelled", None)])
+def test_phases_pass_over_what_is_learnt_and_leave_empty_parts_out(epoch: Any, length: int | None) -> None:
     looks = (Look(), Look(own_warp=True))
     none, everything = torch.zeros(CASES, dtype=torch.bool), torch.ones(CASES, dtype=torch.bool)
+    learnt = np.array([0, 1, 2, 3, 4, 6, 7])
     for selected, expected in (
-        (SELECTED, [[0, 2, 5, 7], [1, 3, 4, 6]]),
-        (none, [list(range(8))]),
-        (everything, [list(range(8))]),
+        (SELECTED, [[0, 2, 7], [1, 3, 4, 6]]),
+        (none, [learnt.tolist()]),
+        (everything, [learnt.tolist()]),
     ):
-        (phase,) = divided_phases({"second": Division(selected, TRUST)}, looks)
-        assert phase.name == "second" and phase.looks == looks
+        (phase,) = divided_phases({"second": Division(selected, TRUST)}, looks, learnt, epoch)
+        assert phase.name == "second" and phase.looks == looks and phase.length == length
         rows = [stream.cases for stream in phase.streams]
         assert [each.tolist() for each in rows if each is not None] == expected
         assert all(stream.size is None for stream in phase.streams)
     phases = method().plan(run_at(10))
     assert [phase.name for phase in phases] == ["first", "second"]
     assert phases[0].looks == looks
+
+
+@pytest.mark.parametrize("epoch", ["all", "labelled"])
+def test_after_the_warm_up_a_network_takes_as_many_steps_as_all_images_make(
+    epoch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[str, int]] = []
+    labelled: list[int] = []
+
+    class Counted(DivideMix):
+        def step(self, batch: Any, run: Any) -> None:
+            taken.append((run.phase, run.epoch))
+            super().step(batch, run)
+
+        def end_epoch(self, run: Any) -> None:
+            labelled.extend(int(division.selected.sum()) for division in self.divisions.values())
+
+    monkeypatch.setitem(METHODS, "counted", Counted)
+    job = small_class_job(tmp_path, "counted", epochs=2, config={"warm_up": 0.5, "epoch": epoch})
+    fit(job)
+    size, images = job.config.batch_size, len(job.dataset.of("train"))
+    lengths = [images, *([images] * 2 if epoch == "all" else labelled)]
+    assert len(lengths) == 3 and all(0 < part < images for part in labelled)
+    expected = []
+    for (phase, number), length in zip((("train", 0), ("first", 1), ("second", 1)), lengths, strict=True):
+        steps = math.ceil(length / size)
+        expected += [(phase, number)] * steps
+    assert taken == expected
 
 
 def test_each_network_learns_from_what_the_other_divides() -> None:

@@ -9,7 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from debride.losses.hardness import CentreSums, centre_distance, importance
+from debride.losses.hardness import (
+    CentreSums,
+    centre_distance,
+    class_moments,
+    effective_share,
+    importance,
+    moments_of,
+    standardised,
+    temperature_for,
+)
 
 K, F = 4, 3
 
@@ -88,3 +97,65 @@ def test_importance_of_one_image_and_of_none() -> None:
     assert importance(torch.tensor([3.0])).tolist() == [1.0]
     assert importance(torch.zeros(0)).shape == (0,)
     assert torch.isfinite(importance(torch.tensor([1e4, 0.0]))).all()
+
+
+def slow_share(distance: list[float], temperature: float) -> float:
+    """(sum w)^2 / (n sum w^2) of w = exp(d / T)."""
+    weights = [math.exp((d - max(distance)) / temperature) for d in distance]
+    return sum(weights) ** 2 / (len(weights) * sum(weight**2 for weight in weights))
+
+
+def test_the_effective_share_is_that_of_equal_weights_and_of_a_single_one() -> None:
+    assert float(effective_share(torch.full((5,), 0.3))) == pytest.approx(1)
+    assert float(effective_share(torch.tensor([0.0, 2.0, 0.0, 0.0]))) == pytest.approx(0.25)
+    assert float(effective_share(torch.tensor([1.0, 3.0]))) == pytest.approx(16 / 20)
+    assert float(effective_share(torch.zeros(0))) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 300.0])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_the_temperature_leaves_the_wanted_share_whatever_the_unit(share: float, scale: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    for count in (8, 64):
+        distance = scale * torch.rand(count, generator=generator)
+        temperature = temperature_for(share, distance)
+        assert slow_share(distance.tolist(), float(temperature)) == pytest.approx(share, abs=1e-3)
+        assert float(effective_share(importance(distance, temperature))) == pytest.approx(share, abs=1e-3)
+
+
+def test_a_share_that_cannot_be_reached_leaves_the_largest() -> None:
+    """Of three distances two are the largest: they alone are two thirds."""
+    distance = torch.tensor([0.2, 0.9, 0.9])
+    found = importance(distance, temperature_for(0.5, distance))
+    assert found.tolist() == pytest.approx([0, 1.5, 1.5], abs=1e-4)
+    for equal in (torch.full((4,), 0.7), torch.tensor([0.7]), torch.zeros(0)):
+        assert importance(equal, temperature_for(0.5, equal)).tolist() == pytest.approx([1.0] * len(equal))
+
+
+@pytest.mark.parametrize("cut", [0, 4, 11])
+def test_moments_of_classes_are_those_of_their_distances_in_parts_too(cut: int) -> None:
+    _, target, weight = images(4)
+    distance = weight + 1
+    found = class_moments(distance, target, K)
+    parts = torch.zeros(3, K, dtype=torch.float64)
+    for part in (slice(None, cut), slice(cut, None)):
+        for k in range(K):
+            own = distance[part][target[part] == k].double()
+            parts[:, k] += torch.stack((torch.tensor(float(len(own))).double(), own.sum(), (own**2).sum()))
+    torch.testing.assert_close(found, moments_of(parts))
+    expected = []
+    for k in range(K):
+        own = [float(d) for d, t in zip(distance, target, strict=True) if t == k]
+        mean = sum(own) / len(own) if len(own) > 1 else 0.0
+        deviation = math.sqrt(sum((d - mean) ** 2 for d in own) / len(own)) if len(own) > 1 else 1.0
+        expected.append((mean, deviation))
+    assert found.T.tolist() == [pytest.approx(pair, abs=1e-5) for pair in expected]
+    assert expected[3] == (0.0, 1.0) and expected[0][1] != 1.0
+    rows = target < K
+    z = standardised(distance[rows], target[rows], found)
+    for value, d, t in zip(z.tolist(), distance[rows].tolist(), target[rows].tolist(), strict=True):
+        assert value == pytest.approx((d - expected[t][0]) / expected[t][1], abs=1e-4)
+
+
+def test_equal_distances_have_no_deviation_to_divide_by() -> None:
+    assert class_moments(torch.full((6,), 0.4), torch.zeros(6, dtype=torch.int64), 2).tolist() == [[0, 0], [1, 1]]

@@ -11,9 +11,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.mixture import GaussianMixture
 
-from debride.refine.mixture import posterior_of_larger
+from debride.refine.mixture import likely_smaller, posterior_of_larger
 
 LEAST = 5e-4
 """Added to each variance."""
@@ -111,21 +110,52 @@ def test_two_spikes_are_told_apart(numbers: tuple[int, int]) -> None:
     assert found[:low].max() < 1e-6 and found[low:].min() > 1 - 1e-6
 
 
+def slow_halves(values: list[float]) -> list[float]:
+    """1 for values nearer to the larger of two means that stay (k-means), else 0."""
+    low, high = min(values), max(values)
+    while True:
+        upper = [float(value > (low + high) / 2) for value in values]
+        means = [sum(v for v, u in zip(values, upper, strict=True) if u == side) / upper.count(side) for side in (0.0, 1.0)]
+        if max(abs(means[0] - low), abs(means[1] - high)) < 1e-12:
+            return upper
+        low, high = means
+
+
+def slow_likely_smaller(values: list[float]) -> list[float]:
+    """Expectation maximisation from k-means until the mean log-likelihood gains less than 0.01, ten times at most."""
+    shares, before = slow_halves(values), -math.inf
+    for _ in range(10):
+        components = [moments(values, [1 - share for share in shares]), moments(values, shares)]
+        likelihood = sum(math.log(sum(density(value, each) for each in components)) for value in values) / len(values)
+        shares = [bayes(value, components) for value in values]
+        if abs(likelihood - before) < 1e-2:
+            break
+        before = likelihood
+    return [1 - bayes(value, [moments(values, [1 - share for share in shares]), moments(values, shares)]) for value in values]
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_the_plain_posterior_is_scikit_learns_own(seed: int) -> None:
-    """Also where one Gaussian does, and on the far side of a narrow group."""
-    rng = np.random.default_rng(seed)
-    for values in (rng.normal(2, 0.5, 300), np.concatenate((rng.normal(2, 0.02, 200), rng.normal(2.3, 0.5, 100)))):
-        scaled = ((values - values.min()) / np.ptp(values))[:, None]
-        start = {
-            "weights_init": [0.5, 0.5],
-            "means_init": [[0.0], [1.0]],
-            "precisions_init": np.full((2, 1, 1), 4 / scaled.var()),
-        }
-        mixture = GaussianMixture(2, **start, reg_covar=5e-4, tol=1e-6, max_iter=1000).fit(scaled)
-        expected = mixture.predict_proba(scaled)[:, mixture.means_[:, 0].argmax()]
-        np.testing.assert_allclose(posterior_of_larger(values, plain=True), expected, atol=1e-6)
-        assert not np.allclose(posterior_of_larger(values), expected, atol=0.05)
+@pytest.mark.parametrize("groups", [*GROUPS, ((300, 0.3, 0.2),)])
+def test_who_is_likely_smaller_follows_ten_steps_from_two_means(
+    groups: tuple[tuple[int, float, float], ...], seed: int
+) -> None:
+    values = 3 * drawn(groups, seed) + 1
+    assert likely_smaller(values).tolist() == pytest.approx(slow_likely_smaller(scaled(values)), abs=1e-4)
+
+
+def test_a_few_large_numbers_are_not_all_that_is_left_out() -> None:
+    """A fit from the smallest and the largest to its end would give them a group of their own."""
+    rng = np.random.default_rng(1)
+    values = np.concatenate((rng.normal(2.3, 0.3, 1000), rng.uniform(3.5, 5, 5)))
+    within = scaled(values)
+    components = slow_fit(within)
+    assert sum(bayes(value, components) < 0.5 for value in within) > 990
+    assert 0.4 < (likely_smaller(values) > 0.5).mean() < 0.7
+
+
+@pytest.mark.parametrize("values", [[], [0.3], [0.4] * 50])
+def test_where_nothing_differs_all_are_likely_smaller(values: list[float]) -> None:
+    assert likely_smaller(np.array(values)).tolist() == [1.0] * len(values)
 
 
 def test_a_broad_group_does_not_claim_the_far_side_of_a_narrow_one() -> None:

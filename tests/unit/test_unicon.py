@@ -188,7 +188,18 @@ def test_labels_with_a_small_divergence_can_be_kept_as_they_are() -> None:
 def test_images_without_a_label_do_not_move_the_cutoff() -> None:
     d = torch.tensor([0.1, 0.4, 0.5, 0.8] + [0.0] * 8, dtype=torch.float64)
     label = torch.tensor([0, 1, 0, 1] + [IGNORE] * 8)
-    assert uniform_division(d, label, 2, UniformConfig()).selected.nonzero()[:, 0].tolist() == [0, 1]
+    for cut in ("mean", "mixture"):
+        assert uniform_division(d, label, 2, UniformConfig(cut=cut)).selected.nonzero()[:, 0].tolist() == [0, 1]  # type: ignore[arg-type]
+
+
+def test_the_share_can_be_that_of_the_smaller_gaussian() -> None:
+    """Of 15 divergences 6 are below the mean, and two Gaussians tell 3 small ones from the others."""
+    d = torch.tensor([[0.1, 0.5, 0.9, 0.9, 0.9], [0.12, 0.5, 0.9, 0.9, 0.9], [0.11, 0.5, 0.9, 0.9, 0.9]], dtype=torch.float64)
+    label = torch.arange(3).repeat_interleave(5)
+    for cut, expected in (("mean", [0, 1, 5, 6, 10, 11]), ("mixture", [0, 5, 10])):
+        found = uniform_division(d.flatten(), label, 3, UniformConfig(cut=cut))  # type: ignore[arg-type]
+        assert found.selected.nonzero()[:, 0].tolist() == expected
+        assert found.trust.tolist() == pytest.approx((1 - d.flatten()).tolist())
 
 
 def test_an_epoch_after_the_warm_up_has_two_weak_and_two_strong_views() -> None:

@@ -64,9 +64,58 @@ def centre_distance(features: Tensor, centres: Tensor, target: Tensor) -> Tensor
     return distance
 
 
-def importance(distance: Tensor, temperature: float = 1.0) -> Tensor:
+def importance(distance: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """Gamma (B,): the softmax of the distances over the batch (Eq. 9), times B, so that a mean of weighted losses is Eq. 10.
 
     Eq. 9 has no ``temperature``: it is 1 there.
     """
     return (distance / temperature).softmax(dim=0) * max(1, len(distance))
+
+
+def effective_share(weight: Tensor) -> Tensor:
+    """The part of a batch that weights (B,) leave in effect, (sum w)^2 / (B sum w^2) in [1 / B, 1]; 1 where B is 0."""
+    if not len(weight):
+        return weight.new_ones(())
+    return weight.sum() ** 2 / (len(weight) * (weight**2).sum())
+
+
+def temperature_for(share: float, distance: Tensor) -> Tensor:
+    """The temperature at which the softmax of distances (B,) has an ``effective_share`` of ``share``, to a thousandth.
+
+    The share grows with the temperature, which is sought by halving between 1e-3 and 1e3 times the range of the distances.
+    Where even the largest distances alone have a larger share, it is the low end.
+    """
+    if not len(distance):
+        return distance.new_ones(())
+    spread = distance.max() - distance.min()
+    spread = spread.where(spread > 0, 1)
+    low, high = torch.full_like(spread, -3), torch.full_like(spread, 3)
+    for _ in range(16):
+        middle = (low + high) / 2
+        enough = effective_share(importance(distance, spread * 10**middle)) >= share
+        low, high = low.where(enough, middle), middle.where(enough, high)
+    return spread * 10**high
+
+
+def class_moments(distance: Tensor, target: Tensor, classes: int) -> Tensor:
+    """The mean and the standard deviation (2, K) of distances (N,) in each class of ``target`` (N,), float32; 0 and 1 in
+    classes with less than two images or without any spread."""
+    kept = (target >= 0) & (target < classes)
+    distance, target = distance[kept].double(), target[kept]
+    sums = distance.new_zeros(3, classes)
+    for number, value in enumerate((torch.ones_like(distance), distance, distance**2)):
+        sums[number].index_add_(0, target, value)
+    return moments_of(sums)
+
+
+def moments_of(sums: Tensor) -> Tensor:
+    """``class_moments`` from sums (3, K), float64, of ones, distances and their squares."""
+    count, mean = sums[0], sums[1] / sums[0].clamp(min=1)
+    deviation = (sums[2] / count.clamp(min=1) - mean**2).clamp(min=0).sqrt()
+    known = (count > 1) & (deviation > 1e-6)
+    return torch.stack((mean.where(known, 0), deviation.where(known, 1))).float()
+
+
+def standardised(distance: Tensor, target: Tensor, moments: Tensor) -> Tensor:
+    """Distances (B,) from the mean of their class in its deviations, by moments (2, K)."""
+    return (distance - moments[0, target]) / moments[1, target]

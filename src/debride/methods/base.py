@@ -70,11 +70,15 @@ class Look:
 @dataclass(frozen=True)
 class Phase:
     """One pass: the first stream is gone through once, shorter ones start again. A batch holds the streams one after the
-    other."""
+    other.
+
+    With ``length`` the pass has as many full batches as that many cases of the first stream make, however many it has.
+    """
 
     name: str = "train"
     streams: tuple[Stream, ...] = (Stream(),)
     looks: tuple[Look, ...] = (Look(),)
+    length: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,20 @@ of the images whose labels a look ahead at trusted cases speaks for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from debride.batch import Batch
-from debride.losses.hardness import CentreSums, centre_distance, importance
+from debride.losses.hardness import CentreSums, centre_distance, class_moments, effective_share
 from debride.losses.pixel import likeliest
-from debride.methods.base import LookAhead, MakeNetwork, Paper, Phase, Run, Stream, untrusted
+from debride.methods.base import LookAhead, MakeNetwork, Paper, Run, untrusted
+from debride.methods.parts.centre_weights import DEVIATIONS as CENTRE_DEVIATIONS
+from debride.methods.parts.centre_weights import CentreConfig
 from debride.methods.parts.dividing import DividingMethod
 from debride.methods.parts.meta_weights import both_losses, normalised, pseudo_label, weight_gradient
 from debride.methods.parts.semi_supervised import (
@@ -25,7 +26,6 @@ from debride.methods.parts.semi_supervised import (
     UniformConfig,
     projections,
     uniform_division,
-    warming_up,
 )
 from debride.networks.network import Network
 from debride.refine.uniform import jensen_shannon
@@ -49,9 +49,6 @@ class DCD(DividingMethod):
         deviations=(
             "Eq. 3 divides by the number of images of a class; a weighted mean divides by the sum of weights (`--divisor "
             "count` as printed). It writes f(x), Eq. 2 h(x): both are the pooled features that enter the last layer.",
-            "Features are scaled to length one, so that distances lie in [0, 2]: Eq. 9 has no temperature, and with "
-            "distances of the order of ten a batch would hang on its farthest image (`--features raw` as printed, `--spread` "
-            "a temperature).",
             "Which label defines a class is not said: the given one where alpha is at least beta, else the predicted one, "
             "which is the larger part of t_i (Eq. 4).",
             "Each network has centres of its own. They are made in the sweep before an epoch, of all labelled images with "
@@ -67,19 +64,19 @@ class DCD(DividingMethod):
             "+ beta = 1 (Table 9). The look is at the phase's network, at labelled and other images in the first weak view.",
             "Without `meta` all weights are alpha = 1, beta = 0. Without DCD (`--weights none`) what is left is UNICON, "
             "trained without the trusted cases.",
-            "Section 4.2 trains with 30 warm-up epochs of about 350: 0.1 of the training here.",
             "The look-ahead is that of L2B here: trusted cases are drawn at random, augmented and normalised by their own "
             "batch. Where no step on any label would help, alpha = beta = 0, with `--normalise case` too.",
             "Section 4.7 uses lambda for sample selection; `--weights direct` weighs the losses of what UNICON selects.",
             "Centres are of features in evaluation mode, distances of features in training mode.",
             "One process alone can train it: an image may come several times in an epoch.",
             "For segmentation (section 4.5) see `dcd-seg`.",
+            *CENTRE_DEVIATIONS,
             *DEVIATIONS,
         ),
     )
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(UniformConfig):
+    class Config(CentreConfig, UniformConfig):
         """How centres and weights are made."""
 
         meta: bool = setting(True, "Weigh images in their centres by looking ahead at trusted cases (Eq. 5 to 7; Table 8)")
@@ -93,10 +90,8 @@ class DCD(DividingMethod):
             "batch", "alpha + beta has a mean of one over the batch, or is one for each image (Table 9)"
         )
         divisor: Literal["weights", "count"] = setting(
-            "weights", "Of Eq. 3: the sum of weights, or the count of images, as printed"
+            "weights", "Of Eq. 3: the sum of weights, or the count of images, as printed", paper="count"
         )
-        features: Literal["unit", "raw"] = setting("unit", "Scaled to length one, or as they are")
-        spread: float = setting(1.0, "Temperature of Eq. 9, which has none", above=0)
         trusted_batch: int = setting(64, "Trusted cases of a look-ahead: as many as a batch has (section 4.2)", least=1)
         scope: Literal["full", "head"] = setting("full", "What a look-ahead moves: the whole network, or its last layer alone")
         derivative: Literal["exact", "difference"] = setting("exact", "By forward-mode, or from the difference of two passes")
@@ -106,6 +101,7 @@ class DCD(DividingMethod):
         super().build(make_network)
         self.projections = projections((self.first, self.second), self.config.projection)
         self.centres: dict[str, Tensor] = {}
+        self.moments: dict[str, Tensor] = {}
 
     @property
     def look_ahead_cases(self) -> int:
@@ -119,16 +115,24 @@ class DCD(DividingMethod):
     def divide(self, run: Run) -> dict[str, Division]:
         """Selects labels as UNICON does, and makes the centres, from one sweep with each network."""
         chance, label = torch.zeros(2, run.cases, dtype=torch.float64), torch.zeros(run.cases, dtype=torch.int64)
+        target = torch.zeros(2, run.cases, dtype=torch.int64)
         for number, (name, network) in enumerate(zip(NAMES, (self.first, self.second), strict=True)):
-            self.centres[name] = self._sweep(run, number, network, chance[number], label)
-        chance, label = run.summed(chance), run.summed(label)
+            self.centres[name] = self._sweep(run, number, network, chance[number], label, target[number])
+        chance, label, target = run.summed(chance), run.summed(label), run.summed(target)
         label[torch.from_numpy(run.trusted)] = IGNORE  # never selected
         if self.config.split == "mean":
-            return dict.fromkeys(NAMES, self._division(chance.mean(dim=0), label))
-        return {name: self._division(chance[1 - number], label) for number, name in enumerate(NAMES)}
+            divisions = dict.fromkeys(NAMES, self._division(chance.mean(dim=0), label))
+        else:
+            divisions = {name: self._division(chance[1 - number], label) for number, name in enumerate(NAMES)}
+        distance = run.store.read("distance", np.arange(run.cases))
+        for number, name in enumerate(NAMES):
+            known = divisions[name].selected & (distance[:, number] > 0)
+            self.moments[name] = class_moments(distance[known, number], target[number, known], self.classes)
+        return divisions
 
-    def _sweep(self, run: Run, number: int, network: Network, chance: Tensor, label: Tensor) -> Tensor:
-        """A network's centres (K, F) (Eq. 3); fills in the probability (N,) of each given label, and the labels (N,)."""
+    def _sweep(self, run: Run, number: int, network: Network, chance: Tensor, label: Tensor, target: Tensor) -> Tensor:
+        """A network's centres (K, F) (Eq. 3); fills in the probability (N,) of each given label, the labels (N,) and the
+        classes (N,) that images count for."""
         device = next(network.parameters()).device
         sums = CentreSums.none(network.channels, self.classes, device)
         for swept in run.sweep(run.own, network):
@@ -137,11 +141,12 @@ class DCD(DividingMethod):
             chance[swept.rows] = swept.probability.gather(1, given[:, None])[:, 0].double().cpu()
             label[swept.rows] = swept.label.cpu()
             alpha, beta = (run.store.read(name, swept.rows)[:, number].to(device) for name in ("alpha", "beta"))
-            target = target_class(swept.label, likeliest(swept.probability), alpha, beta)
+            own = target_class(swept.label, likeliest(swept.probability), alpha, beta)
+            target[swept.rows] = own.cpu()
             learnt = torch.from_numpy(~np.isin(swept.rows, run.trusted)).to(device)
-            target = target.where(learnt, IGNORE)  # trusted ones are in no centre, whatever it is divided by
-            labelled = swept.label != IGNORE
-            sums += CentreSums.of(self._scaled(swept.features), target, (alpha + beta) * labelled, self.classes)  # Eq. 7
+            own = own.where(learnt, IGNORE)  # trusted ones are in no centre, whatever it is divided by
+            labelled, features = swept.label != IGNORE, self.config.scaled(swept.features)
+            sums += CentreSums.of(features, own, (alpha + beta) * labelled, self.classes)  # Eq. 7
         parts = [run.summed(part) for part in (sums.features, sums.weights, sums.counts)]
         return CentreSums(*parts).centres(self.config.divisor)
 
@@ -149,12 +154,9 @@ class DCD(DividingMethod):
         divergence = jensen_shannon(chance[:, None], torch.zeros_like(label).where(label != IGNORE, IGNORE))
         return uniform_division(divergence, label, self.classes, self.config)
 
-    def plan(self, run: Run) -> tuple[Phase, ...]:
-        """All cases but the trusted, for both networks; after the warm-up a phase for each."""
-        learnt = untrusted(run)
-        if warming_up(self.config, run):
-            return (Phase(streams=(Stream(learnt),)),)
-        return tuple(replace(phase, streams=_without(phase.streams, run.trusted)) for phase in super().plan(run))
+    def learnt(self, run: Run) -> npt.NDArray[np.int64]:
+        """All rows but those of trusted cases."""
+        return untrusted(run)
 
     def weight(self, batch: Batch, run: Run, network: Network, selected: Tensor) -> Tensor | None:
         """The weight (B,) of each image's cross-entropy: Gamma of the selected (Eq. 9), 1 of the others; None: all alike."""
@@ -173,15 +175,16 @@ class DCD(DividingMethod):
                 features = network.features(batch.image)
             predicted = batch.label
         target = target_class(batch.label, predicted, alpha, beta).clamp(max=self.classes - 1)
-        distance = centre_distance(self._scaled(features), self.centres[run.phase], target)
+        distance = centre_distance(config.scaled(features), self.centres[run.phase], target)
         self._store(run, batch, number, distance=distance)
         weight = torch.ones_like(distance)
         if config.weights == "direct":
             total = (alpha + beta)[selected]
             weight[selected] = total / total.mean().where(total.mean() > 0, 1)
         else:
-            weight[selected] = importance(distance[selected], config.spread)
-        run.log(alpha=alpha.mean(), beta=beta.mean(), distance=distance.mean())
+            measured = config.measured(distance, target, self.moments[run.phase].to(distance))
+            weight[selected] = config.gamma(measured[selected])
+        run.log(alpha=alpha.mean(), beta=beta.mean(), distance=distance.mean(), effective=effective_share(weight[selected]))
         return weight
 
     def _look(self, ahead: LookAhead, batch: Batch, run: Run) -> tuple[Tensor, Tensor]:
@@ -194,21 +197,11 @@ class DCD(DividingMethod):
         weights = normalised(-gradient * torch.tensor(kept).to(gradient), batch.label, over).detach()
         return weights[:, 0], weights[:, 1]
 
-    def _scaled(self, features: Tensor) -> Tensor:
-        features = features.detach().float()
-        return F.normalize(features, dim=1) if self.config.features == "unit" else features
-
     def _store(self, run: Run, batch: Batch, number: int, **values: Tensor) -> None:
         for name, value in values.items():
             stored = run.store.read(name, batch.index)
             stored[:, number] = value.detach().cpu()
             run.store.write(name, batch.index, stored)
-
-
-def _without(streams: tuple[Stream, ...], rows: npt.NDArray[np.int64]) -> tuple[Stream, ...]:
-    """The streams without some rows, and without those that hold no other."""
-    kept = (Stream(np.setdiff1d(stream.cases, rows)) for stream in streams if stream.cases is not None)
-    return tuple(stream for stream in kept if stream.cases is not None and len(stream.cases))
 
 
 def target_class(label: Tensor, predicted: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:

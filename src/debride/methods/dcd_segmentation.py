@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from debride.batch import Batch
-from debride.losses.hardness import CentreSums, centre_distance, importance
+from debride.losses.hardness import CentreSums, centre_distance, effective_share, moments_of
 from debride.losses.pixel import full_precision
 from debride.losses.reduce import masked_mean
 from debride.methods.base import MakeNetwork, Method, Paper, Phase, Run, in_first
+from debride.methods.parts.centre_weights import DEVIATIONS as CENTRE_DEVIATIONS
+from debride.methods.parts.centre_weights import CentreConfig
 from debride.methods.parts.meta_weights import (
     DEVIATIONS,
     LookAheadConfig,
@@ -23,7 +25,6 @@ from debride.methods.parts.meta_weights import (
     pseudo_label,
     weight_gradient,
 )
-from debride.settings import setting
 from debride.types import IGNORE
 
 
@@ -44,26 +45,26 @@ class DCDSegmentation(Method):
             "A sample is an image. alpha and beta are those of L2B, one of each for an image; the loss of L2B is multiplied "
             "by Gamma.",
             "The features of an image are, for each foreground class, the mean of the last features over the pixels of its "
-            "label, scaled to length one; its distance is the mean over the classes that it shows. Images without "
-            "foreground weigh 1.",
+            "label; its distance is the mean over the classes that it shows. Images without foreground weigh 1.",
             "Centres are those of the epoch before, of views as they were seen then, with weights alpha + beta; the first "
             "epoch after the warm-up has none, and Gamma is 1.",
             "Gamma is the softmax over the images of a batch, times their number (Eq. 9 sums over the training set).",
+            *CENTRE_DEVIATIONS,
             *DEVIATIONS,
         ),
     )
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(LookAheadConfig):
+    class Config(CentreConfig, LookAheadConfig):
         """How far to look ahead, and how sharply distances become weights."""
-
-        spread: float = setting(1.0, "Temperature of Eq. 9, which has none", above=0)
 
     sums: Tensor
     weights: Tensor
     counts: Tensor
+    distances: Tensor
     centres: Tensor
     known: Tensor
+    moments: Tensor
 
     @property
     def look_ahead_cases(self) -> int:
@@ -80,6 +81,8 @@ class DCDSegmentation(Method):
             self.register_buffer(name, value)
         self.register_buffer("centres", torch.zeros(self.classes, self.network.channels))
         self.register_buffer("known", torch.zeros(self.classes))
+        self.register_buffer("distances", torch.zeros(3, self.classes, dtype=torch.float64))
+        self.register_buffer("moments", moments_of(self.distances))
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
         """One pass over the cases that are trained on."""
@@ -98,21 +101,25 @@ class DCDSegmentation(Method):
         weights = normalised(-per_image.expand_as(gradient), batch.label, "batch")
         trust = masked_means(weights.sum(dim=1), valid)
         assert ahead.features is not None  # of a network whose last layer is known
-        features, shown = class_features(ahead.features.detach(), batch.label, self.classes)
+        means, shown = class_features(ahead.features.detach(), batch.label, self.classes)
+        features = config.scaled(means, 2)
         gamma = self._gamma(features, shown)
         self._remember(features, shown, trust)
         run.log(alpha=masked_mean(weights[:, 0], valid), beta=masked_mean(weights[:, 1], valid), gamma=gamma.amax())
+        run.log(effective=effective_share(gamma))
         loss = bootstrapping_loss(losses, weights) * gamma.reshape(-1, *(1,) * (valid.ndim - 1))
         return {"weighted": masked_mean(loss, valid)}
 
     def _gamma(self, features: Tensor, shown: Tensor) -> Tensor:
         """Gamma (B,) of images by the features (B, K, F) of the classes ``shown`` (B, K) in them."""
         counted = shown & (self.known > 0)
-        target = torch.arange(self.classes, device=features.device).expand(len(features), -1)
-        distance = centre_distance(features.flatten(0, 1), self.centres, target.flatten()).reshape(counted.shape)
-        mean = masked_means(distance, counted)
+        target = torch.arange(self.classes, device=features.device).repeat(len(features))
+        distance = centre_distance(features.flatten(0, 1), self.centres, target)
+        powers = torch.stack((torch.ones_like(distance), distance, distance**2)).reshape(3, *counted.shape)
+        self.distances += (powers * counted).sum(dim=1)
+        mean = masked_means(self.config.measured(distance, target, self.moments).reshape(counted.shape), counted)
         gamma, measured = torch.ones_like(mean), counted.any(dim=1)
-        gamma[measured] = importance(mean[measured], self.config.spread)
+        gamma[measured] = self.config.gamma(mean[measured])
         return gamma
 
     def _remember(self, features: Tensor, shown: Tensor, trust: Tensor) -> None:
@@ -129,18 +136,22 @@ class DCDSegmentation(Method):
         if float(sums.weights.sum()) > 0:
             self.centres.copy_(sums.centres())
             self.known.copy_(sums.weights > 0)
-        for part in (self.sums, self.weights, self.counts):
+        distances = run.summed(self.distances)
+        if float(distances.sum()) > 0:
+            self.moments.copy_(moments_of(distances))
+        for part in (self.sums, self.weights, self.counts, self.distances):
             part.zero_()
 
 
 def class_features(features: Tensor, label: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """For each image and class the mean of features (B, F, *S) over the pixels of a label (B, *S), of length one (B, K, F), and
-    whether it has any (B, K); the background's are left out."""
+    """The mean (B, K, F) of each image's features (B, F, *S) over the pixels of each class of its label (B, *S), and whether
+    there are any (B, K); the background's are left out."""
     ids = label.where(label != IGNORE, 0).flatten(1)
     masks = F.one_hot(ids, classes).to(features.dtype if features.dtype == torch.float64 else torch.float32)
     masks[:, :, 0] = 0
     sums = torch.einsum("bpk,bfp->bkf", masks, full_precision(features).flatten(2))
-    return F.normalize(sums, dim=2), masks.sum(dim=1) > 0
+    count = masks.sum(dim=1)
+    return sums / count.clamp(min=1)[:, :, None], count > 0
 
 
 def masked_means(values: Tensor, mask: Tensor) -> Tensor:

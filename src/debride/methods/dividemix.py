@@ -11,7 +11,7 @@ from debride.methods.base import Look, MakeNetwork, Paper, Run
 from debride.methods.parts.dividing import DividingMethod
 from debride.methods.parts.semi_supervised import DEVIATIONS, NAMES, Division, SemiSupervisedConfig
 from debride.networks.network import Network
-from debride.refine.mixture import posterior_of_larger
+from debride.refine.mixture import likely_smaller
 from debride.settings import setting
 from debride.types import IGNORE
 
@@ -26,7 +26,6 @@ class DivideMix(DividingMethod):
         reference="ICLR 2020, arXiv:2002.07394",
         sections="Section 3, Eq. 1 to 12, Algorithm 1",
         deviations=(
-            "The Gaussians are fitted from the smallest and largest loss until they stay, not for 10 iterations from k-means.",
             "Losses are those of one epoch; for 90 % of wrong labels the paper averages five.",
             *DEVIATIONS,
         ),
@@ -79,5 +78,5 @@ def divide(loss: Tensor, label: Tensor, threshold: float) -> Division:
     """
     valid = label != IGNORE
     trust = torch.zeros(len(loss), dtype=torch.float64)
-    trust[valid] = 1 - torch.from_numpy(posterior_of_larger(loss[valid].numpy(), plain=True))
+    trust[valid] = torch.from_numpy(likely_smaller(loss[valid].numpy()))
     return Division(trust > threshold, trust.float())

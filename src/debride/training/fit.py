@@ -164,7 +164,7 @@ def _bar(run: TrainingRun[Any], phase: Phase) -> AbstractContextManager[Callable
 def _steps(run: TrainingRun[Any], phase: Phase) -> int:
     """The steps of a phase, one more or less."""
     first = phase.streams[0]
-    cases = run.cases if first.cases is None else len(first.cases)
+    cases = phase.length or (run.cases if first.cases is None else len(first.cases))
     return run.config.steps_per_epoch or -(-cases // (first.size or run.config.batch_size))
 
 

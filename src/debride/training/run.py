@@ -109,7 +109,8 @@ class TrainingRun(ABC, Generic[P]):
         everything = np.arange(len(self.prepared))
         streams = [(everything if s.cases is None else s.cases, s.size or self.config.batch_size) for s in phase.streams]
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        selections = select(streams, derive(seed, "order"), rank, world, self.config.steps_per_epoch, self.least)
+        steps = self.config.steps_per_epoch or (-(-phase.length // streams[0][1]) if phase.length else None)
+        selections = select(streams, derive(seed, "order"), rank, world, steps, self.least)
         for raw in self.raw_batches(selections, derive(seed, "read")):
             self._seed_step()
             batch = self.make_batch(raw, phase.looks, seed)

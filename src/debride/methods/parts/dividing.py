@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from debride.batch import Batch
-from debride.methods.base import Look, MakeNetwork, Method, Phase, Run, mean_probability
+from debride.methods.base import Look, MakeNetwork, Method, Phase, Run, Stream, mean_probability
 from debride.methods.parts.semi_supervised import (
     LOOKS,
     NAMES,
@@ -58,8 +60,15 @@ class DividingMethod(Method):
             self.divisions = self.divide(run)
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
-        """All images for both networks; after the warm-up a phase for each."""
-        return (Phase(),) if warming_up(self.config, run) else divided_phases(self.divisions, self.looks)
+        """The images that are learnt from for both networks; after the warm-up a phase for each."""
+        learnt = self.learnt(run)
+        if warming_up(self.config, run):
+            return (Phase(streams=(Stream(learnt),)),)
+        return divided_phases(self.divisions, self.looks, learnt, self.config.epoch)
+
+    def learnt(self, run: Run) -> npt.NDArray[np.int64]:
+        """The rows that are learnt from; all by default."""
+        return np.arange(run.cases)
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """L_X + lambda_u L_U + lambda_r L_reg of the phase's network (DivideMix, Eq. 12), and lambda_c L_C with projections

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +34,7 @@ from debride.losses.semi import (
 )
 from debride.methods.base import Look, Phase, Run, Stream, first_after, in_first
 from debride.networks.network import Network
+from debride.refine.mixture import likely_smaller
 from debride.refine.uniform import cutoff, jensen_shannon, share_within, uniform_selection
 from debride.settings import setting
 from debride.types import IGNORE
@@ -46,10 +48,11 @@ LOOKS = (Look(), Look(own_warp=True), Look("strong", own_warp=True), Look("stron
 DEVIATIONS = (
     "Warm-up and ramp are parts of the training, by default as long as 30 and 16 epochs are of 300. lambda_u grows from epoch "
     "to epoch, where the published code lets it grow within them.",
+    "After the warm-up an epoch is one pass over the labelled images, as in the published code; with none of them, over the "
+    "others. With `--epoch all` it has as many steps as all images make.",
     "L_U is the mean over the classes of the squared distance, as in the published code; Eq. 10 of DivideMix prints the sum.",
-    "Batches have the training's own size: that many labelled images and, after the warm-up, as many others. An epoch is one "
-    "pass over the labelled ones; with none of them, over the others. In the published code the warm-up's batches are twice as "
-    "large.",
+    "Batches have the training's own size: that many labelled images and, after the warm-up, as many others; with no "
+    "labelled ones, others alone. In the published code the warm-up's batches are twice as large.",
     "When targets are made, labelled and other images of a batch go through the network that learns together and are "
     "normalised by the batch, as in training; the other network is in evaluation mode.",
     "Images without a label are always among the others. In the warm-up they are left out.",
@@ -76,6 +79,13 @@ class SemiSupervisedConfig:
     ramp: float = setting(
         0.053, "Part of the training after it in which lambda_u grows linearly, 16 of 300 epochs (its code)", least=0, most=1
     )
+    epoch: Literal["all", "labelled"] = setting(
+        "labelled",
+        "Each network's steps in an epoch: one pass over the labelled images (its code), or as many as all images make",
+    )
+    agreement: bool = setting(
+        False, "Multiply lambda_u by the share of other images whose class both networks agree on, our option"
+    )
     penalise_confidence: bool = setting(
         False, "Add the negative entropy in the warm-up (Eq. 2), as the papers do for asymmetric noise"
     )
@@ -93,6 +103,10 @@ class UniformConfig(SemiSupervisedConfig):
     lambda_c: float = setting(0.025, "Weight of the contrastive loss L_C (UNICON; DCD, section 4.2)", least=0)
     mu: float = setting(0.7, "Mean divergence above which the cut-off is lowered, d_mu (UNICON)", least=0, most=1)
     tau: float = setting(5.0, "The cut-off is lowered by this part of the way to the smallest, one tau-th (UNICON)", least=1)
+    cut: Literal["mixture", "mean"] = setting(
+        "mean",
+        "Which share is selected: of divergences up to their mean (UNICON), or that of the smaller of two Gaussians",
+    )
     split: Literal["mean", "other"] = setting(
         "mean", "A network learns from what the mean prediction of both selects (UNICON), or the other's own"
     )
@@ -146,15 +160,19 @@ def warm_up_losses(networks: Sequence[nn.Module], batch: Batch, penalise: bool) 
     return terms
 
 
-def divided_phases(divisions: Mapping[str, Division], looks: tuple[Look, ...]) -> tuple[Phase, ...]:
-    """One phase for each network, named as it is: its labelled images, and as many others in every batch.
+def divided_phases(
+    divisions: Mapping[str, Division], looks: tuple[Look, ...], learnt: npt.NDArray[np.int64], epoch: Literal["all", "labelled"]
+) -> tuple[Phase, ...]:
+    """One phase for each network, named as it is: of the rows that are ``learnt`` its labelled images, and as many others in
+    every batch. It is as long as a pass over ``all`` rows, or over the ``labelled`` ones.
 
     A stream that would be empty is left out.
     """
     phases = []
     for name, division in divisions.items():
-        rows = [mask.nonzero()[:, 0].numpy().astype(np.int64) for mask in (division.selected, ~division.selected)]
-        phases.append(Phase(name, tuple(Stream(cases) for cases in rows if len(cases)), looks))
+        selected = division.selected.numpy()[learnt]
+        streams = tuple(Stream(cases) for cases in (learnt[selected], learnt[~selected]) if len(cases))
+        phases.append(Phase(name, streams, looks, len(learnt) if epoch == "all" else None))
     return tuple(phases)
 
 
@@ -178,8 +196,9 @@ def refined_and_guessed(
     selected: Tensor,
     trust: Tensor,
     temperature: float,
-) -> Tensor:
-    """Target probabilities (B, K) of images seen in several ``views`` (B, C, *S), for the ``network`` that learns.
+) -> tuple[Tensor, Tensor]:
+    """Target probabilities (B, K) of images seen in several ``views`` (B, C, *S), for the ``network`` that learns; and the
+    share of those that are not ``selected`` whose likeliest class both networks agree on, 1 without any.
 
     For the ``selected`` ones (B,) the given label, mixed with that network's mean prediction by ``trust`` (B,): w y + (1 - w) p
     (co-refinement, Eq. 3). For the others both networks' mean prediction (co-guessing, section 3.2). Then sharpened (Eq. 4).
@@ -187,11 +206,13 @@ def refined_and_guessed(
     own = _mean_prediction(network, views)
     given = F.one_hot(label.where(selected, 0), own.shape[1]).to(own)
     w = trust[:, None].to(own)
-    target = torch.where(selected[:, None], w * given + (1 - w) * own, own)
+    target, agreement = torch.where(selected[:, None], w * given + (1 - w) * own, own), own.new_ones(())
     if not bool(selected.all()):
         with evaluating(guide):
-            target[~selected] = (own[~selected] + _mean_prediction(guide, [view[~selected] for view in views])) / 2
-    return sharpen(target, temperature)
+            others = _mean_prediction(guide, [view[~selected] for view in views])
+        agreement = (own[~selected].argmax(dim=1) == others.argmax(dim=1)).to(own).mean()
+        target[~selected] = (own[~selected] + others) / 2
+    return sharpen(target, temperature), agreement
 
 
 def _mean_prediction(network: nn.Module, views: Sequence[Tensor]) -> Tensor:
@@ -242,9 +263,11 @@ def divided_losses(
     last two, which are the same where there are but two. ``weight`` (B,) as in ``mixed_losses``."""
     selected, trust = division.of(batch)
     weak, mixed = ([view.image for view in views] for views in (batch.views[:2], batch.views[-2:]))
-    target = refined_and_guessed(network, guide, weak, batch.label, selected, trust, config.temperature)
+    target, agreement = refined_and_guessed(network, guide, weak, batch.label, selected, trust, config.temperature)
+    run.log(agreement=agreement)
     terms = mixed_losses(network, mixed, target, selected, config.alpha, run.generator, weight)
-    terms["unsupervised"] = unsupervised_weight(config, run) * terms["unsupervised"]
+    rate = unsupervised_weight(config, run) * (agreement if config.agreement else 1)
+    terms["unsupervised"] = rate * terms["unsupervised"]
     terms["prior"] = config.lambda_r * terms["prior"]
     return terms
 
@@ -310,11 +333,14 @@ def divergences(run: Run, network: Network | None = None) -> tuple[Tensor, Tenso
 
 
 def uniform_division(divergence: Tensor, label: Tensor, classes: int, config: UniformConfig) -> Division:
-    """UNICON's selection by divergences (N,) of labels (N,): the cut-off gives the share, every class has the same number."""
+    """UNICON's selection by divergences (N,) of labels (N,): the ``cut`` gives the share, every class has the same number."""
     valid = label != IGNORE
     selected = torch.zeros_like(valid)
     if bool(valid.any()):
-        share = share_within(divergence[valid], cutoff(divergence[valid], config.mu, config.tau))
+        if config.cut == "mean":
+            share = share_within(divergence[valid], cutoff(divergence[valid], config.mu, config.tau))
+        else:
+            share = float((likely_smaller(divergence[valid].numpy()) > 0.5).mean())
         selected = uniform_selection(divergence, label, classes, share)
     return Division(selected, (1 - divergence.where(divergence >= config.kept, 0)).float())
 
