@@ -60,15 +60,15 @@ AUGMENTATIONS = {
     "none": Augmentation(flip=(), spatial_probability=0.0, weak_probability=0.0),
 }
 VALIDATION, APART = 20, 80
-"""Validation images that grids use, and those that are measured here, which are others."""
+"""Validation images that grids use, and those that are measured here by default, which are others."""
 
 
-def apart(path: Path, options: Mapping[str, Any], images: int) -> tuple[Dataset, Dataset]:
-    """The training and validation cases of a grid, and ``APART`` others of the validation split."""
+def apart(path: Path, options: Mapping[str, Any], images: int, validation: int, most: int) -> tuple[Dataset, Dataset]:
+    """The training and validation cases of a grid, and as many others of the validation split as ``most``."""
     whole = open_dataset(path, **options)
-    used = subset(whole, {"train": images, "val": VALIDATION, "test": 1}, 0)
+    used = subset(whole, {"train": images, "val": validation, "test": 1}, 0)
     known = {case.id for case in used.cases}
-    others = [case for case in subset(whole, {"val": VALIDATION + APART}, 0).of("val") if case.id not in known]
+    others = [case for case in subset(whole, {"val": validation + most}, 0).of("val") if case.id not in known]
     return used, replace(whole, cases=tuple(others), rest=None)
 
 
@@ -101,7 +101,7 @@ def trial(name: str, noise: str, seed: int, arguments: argparse.Namespace, out: 
     """Trains once, and measures every epoch."""
     folder, options = SETS[name]
     path = Path(os.environ["DEBRIDE_DATA"]) / folder
-    used, kept = apart(path, options, arguments.images)
+    used, kept = apart(path, options, arguments.images, arguments.validation, arguments.apart)
     given = used = trust(used, arguments.trusted, seed)
     if (simulator := NOISES[noise]) is not None:
         corrupt_dataset(used, out / "given", simulator, seed=seed, target_dice=0.7)
@@ -167,7 +167,14 @@ def main() -> None:
     parser.add_argument("--noises", nargs="+", choices=NOISES, default=list(NOISES))
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for name, default in (("images", 100), ("side", 64), ("epochs", 60), ("batch", 8)):
+    for name, default in (
+        ("images", 100),
+        ("side", 64),
+        ("epochs", 60),
+        ("batch", 8),
+        ("validation", VALIDATION),
+        ("apart", APART),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--trusted", type=float, default=0.1)

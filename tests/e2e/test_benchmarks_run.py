@@ -57,6 +57,10 @@ ALONE: dict[str, list[str]] = {
     "volume_speed": [
         *("--shape", "16", "20", "20", "--patch", "16", "16", "16", "--width", "2", "--repeats", "1"),
     ],
+    "trials": [
+        *("--sets", "Kvasir-SEG", "--noises", "S_R", "--images", "4", "--side", "16", "--batch", "2", "--epochs", "5"),
+        *("--validation", "1", "--apart", "2"),
+    ],
     "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1", "--one-process"],
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
