@@ -197,17 +197,17 @@ def test_half_precision_gives_the_loss_in_float32() -> None:
     assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in method.parameters())
 
 
-def test_the_plan_leaves_trusted_cases_out() -> None:
+def test_the_plan_leaves_trusted_cases_out_where_they_are_not_to_be_trained_on() -> None:
     training = Training()
     training.cases, training.trusted = 5, np.array([1, 4])
-    (phase,) = l2b().plan(training)  # type: ignore[arg-type]
+    (phase,) = l2b(train_on_trusted=False).plan(training)  # type: ignore[arg-type]
     (stream,) = phase.streams
     assert stream.cases is not None and stream.cases.tolist() == [0, 2, 3]
-    (phase,) = l2b(train_on_trusted=True).plan(training)  # type: ignore[arg-type]
+    (phase,) = l2b().plan(training)  # type: ignore[arg-type]
     assert phase.streams[0].cases is None
     training.trusted = np.arange(5)
     with pytest.raises(DataError, match="`trusted`: names every training case"):
-        l2b().plan(training)  # type: ignore[arg-type]
+        l2b(train_on_trusted=False).plan(training)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

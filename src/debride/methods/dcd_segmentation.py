@@ -38,7 +38,7 @@ class DCDSegmentation(Method):
         reference="ICCV 2025",
         sections="Section 4.5, of which it gives figures alone; Eq. 2 to 9 of section 3.2",
         needs=frozenset({"trusted"}),
-        trusted="not trained on (unless `train_on_trusted`): they steer the weights",
+        trusted="trained on too (with `train_on_trusted`, the default), and steer the weights",
         deviations=(
             "All of it is our reading: section 4.5 names L2B as the baseline and U-Net++ as the network (`--network "
             "unet++`), and says neither what a sample is nor what its features are.",
@@ -69,7 +69,7 @@ class DCDSegmentation(Method):
     @property
     def look_ahead_cases(self) -> int:
         """The trusted cases of every look-ahead."""
-        cases: int = self.config.trusted_batch
+        cases: int = self.config.most_looked_at
         return cases
 
     def build(self, make_network: MakeNetwork) -> None:
@@ -96,7 +96,7 @@ class DCDSegmentation(Method):
         losses, valid = both_losses(ahead.logits, batch.label, pseudo), batch.label != IGNORE
         if in_first(config.warm_up, run):
             return {"weighted": masked_mean(bootstrapping_loss(losses, initial_weights(valid)), valid)}
-        gradient = weight_gradient(ahead, losses, batch, pseudo, None, config.trusted_batch, run)
+        gradient = weight_gradient(ahead, losses, batch, pseudo, None, config.looked_at(run), run)
         per_image = gradient.flatten(2).sum(dim=2).reshape(*gradient.shape[:2], *(1,) * (gradient.ndim - 2))
         weights = normalised(-per_image.expand_as(gradient), batch.label, "batch")
         trust = masked_means(weights.sum(dim=1), valid)

@@ -36,7 +36,7 @@ class L2B(Method):
         reference="CVPR 2024, arXiv:2202.04291",
         sections="Section 3; in the notation of MetaDCSeg's Eq. 1, 21, 29, 23 and 24",
         needs=frozenset({"trusted"}),
-        trusted="not trained on (unless `train_on_trusted`): they steer the weights",
+        trusted="trained on too (with `train_on_trusted`, the default), and steer the weights",
         deviations=(
             *DEVIATIONS,
             "Its code for segmentation was never published: weights are per pixel, or per case with `--unit case`.",
@@ -57,7 +57,7 @@ class L2B(Method):
     @property
     def look_ahead_cases(self) -> int:
         """The trusted cases of every look-ahead."""
-        cases: int = self.config.trusted_batch
+        cases: int = self.config.most_looked_at
         return cases
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
@@ -72,7 +72,7 @@ class L2B(Method):
         if in_first(self.config.warm_up, run):
             weights = initial_weights(valid)
         else:
-            gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.trusted_batch, run)
+            gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.looked_at(run), run)
             weights = normalised(-self._per_unit(gradient), batch.label, self.config.normalise)
             log_trust(weights, batch.label, run)
         return {"weighted": masked_mean(bootstrapping_loss(losses, weights), valid)}

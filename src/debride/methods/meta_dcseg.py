@@ -95,7 +95,6 @@ class MetaDCSeg(Method):
     class Config(LookAheadConfig):
         """How weights are learnt and what the boundary term is made of; the switches give the rows of Table 5."""
 
-        train_on_trusted: bool = setting(True, "Train on the trusted cases too", paper=False)
         meta: bool = setting(True, "Learn the weights (section 3.2); without, alpha = 1 and beta = 0 stay (Table 5)")
         meta_rate: float = setting(
             0.02, "Mean change of a weight by the first updates, which sets eta of Eq. 22 (our choice)", above=0
@@ -105,12 +104,6 @@ class MetaDCSeg(Method):
             "class",
             "Over what alpha + beta has a mean of one: given class of each image, image (Eq. 24), batch (Eq. 32) or pixel",
             paper="image",
-        )
-        few: int = setting(
-            12,
-            "Trusted cases that are few: up to so many all take part in each look-ahead, of more `trusted_batch` (our choice)",
-            least=0,
-            paper=0,
         )
         start: float = setting(
             0.25,
@@ -153,7 +146,7 @@ class MetaDCSeg(Method):
     @property
     def look_ahead_cases(self) -> int:
         """The trusted cases of every look-ahead; none where no weights are learnt."""
-        return max(self.config.trusted_batch, self.config.few) if self.config.meta else 0
+        return self.config.most_looked_at if self.config.meta else 0
 
     def build(self, make_network: MakeNetwork) -> None:
         """One network, what eta and the first epoch of updates are set by, and the boundary term."""
@@ -260,8 +253,7 @@ class MetaDCSeg(Method):
         seen = torch.stack((kept[:, 0], kept[:, 1] * own), dim=1)
         if run.step % config.meta_every:
             return seen
-        few = len(run.trusted) if len(run.trusted) <= config.few else 0
-        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, max(few, config.trusted_batch), run)
+        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, config.looked_at(run), run)
         if run.epoch <= max(first_after(config.warm_up, run), float(self.first)) or not self.derivatives[0]:
             size = masked_mean(gradient.abs().mean(dim=1), valid)
             self.derivatives += torch.stack((size, (size > 0).to(size)))

@@ -22,8 +22,9 @@ from debride.types import IGNORE
 Over = Literal["class", "image", "batch", "pixel"]
 
 DEVIATIONS = (
-    "The trusted cases are those of the training set that are marked so; a step draws some of them at random, augmented like "
-    "all others. The papers do not train on them; `train_on_trusted` says whether it is done.",
+    "The trusted cases are those of the training set that are marked so; a step draws some of them at random, or takes all "
+    "where they are `few`, augmented like all others. The papers do not train on them; `train_on_trusted` says whether it is "
+    "done.",
     "The derivative by a weight is found by forward-mode differentiation: exact for scope `full`, and for `decoder` and "
     "`head` that of a virtual step which moves these parameters only. The virtual step is plain SGD at the epoch's learning "
     "rate, without momentum, weight decay and clipping.",
@@ -49,13 +50,28 @@ class LookAheadConfig:
     trusted_batch: int = setting(
         4, "Trusted cases of a look-ahead (2 beside batches of 1 and 2 in MetaDCSeg's Table 8)", least=1
     )
-    train_on_trusted: bool = setting(False, "Train on the trusted cases too")
+    few: int = setting(
+        12,
+        "Trusted cases that are few: up to so many all take part in each look-ahead, of more `trusted_batch` (our choice)",
+        least=0,
+        paper=0,
+    )
+    train_on_trusted: bool = setting(True, "Train on the trusted cases too", paper=False)
     warm_up: float = setting(
         0.1,
         "Part of the training on plain weights before (MetaDCSeg: 10 of 100 epochs, section 4.1; our choice for L2B)",
         least=0,
         most=1,
     )
+
+    @property
+    def most_looked_at(self) -> int:
+        """How many trusted cases a look-ahead takes at most."""
+        return max(self.trusted_batch, self.few)
+
+    def looked_at(self, run: Run) -> int:
+        """How many trusted cases a look-ahead takes: all where they are few."""
+        return max(self.trusted_batch, len(run.trusted) if len(run.trusted) <= self.few else 0)
 
     def phase(self, run: Run) -> Phase:
         """One pass over the cases that are trained on."""
