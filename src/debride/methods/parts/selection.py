@@ -155,7 +155,7 @@ class SmallLoss(nn.Module):
         """Reads what is unknown at the end of its epoch."""
         if not self.reads(run):
             return
-        sums = run.summed(self.sums).unflatten(2, self.rates.shape)
+        sums = run.summed(self.sums).reshape(2, -1, *self.rates.shape)
         pixels = sums[0, 0]
         if self._by_direction:
             self.rates.copy_(wrong_rates(sums, CAUTION))
