@@ -35,6 +35,7 @@ ABLATIONS = {
 """Each system, and what is left of it without the idea that names it."""
 
 CLEAN = "clean"
+ONE_SEED = "one seed so far"
 WORSE = 0.01
 """What a method may lose on clean labels before it is said."""
 
@@ -184,7 +185,10 @@ def verdicts(core: Evidence) -> Iterator[str]:
     yield write_markdown(overview, []).strip()
 
     def where(method: str, sign: int) -> str:
-        places = [(field, found) for (field, own), found in known.items() if own == method and found.sign == sign]
+        own = {field: found for (field, name), found in known.items() if name == method}
+        if max(found.seeds for found in own.values()) < 2:
+            return ONE_SEED
+        places = [(field, found) for field, found in own.items() if found.sign == sign]
         return ", ".join(f"{dataset} {noise} ({points(found.mean)})" for (dataset, noise), found in places) or "never"
 
     note = "Where the interval of two or more seeds excludes zero."
@@ -225,6 +229,8 @@ def outcome(known: Sequence[Difference | None]) -> str:
     """Whether a claim holds, by the differences on each data set."""
     if any(found is None for found in known):
         return "–"
+    if min(found.seeds for found in known if found is not None) < 2:
+        return ONE_SEED
     signs = [found.sign for found in known if found is not None]
     if min(signs) < 0 or not any(signs):
         return "fails"

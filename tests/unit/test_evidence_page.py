@@ -96,6 +96,10 @@ def test_a_claim_holds_where_intervals_exclude_zero(signs: tuple[int | None, ...
     assert report.outcome(known) == outcome
 
 
+def test_one_seed_decides_no_claim() -> None:
+    assert report.outcome([Difference(0.1, 0.05, 0.15, 3), Difference(0.1, 0.05, 0.15, 1)]) == "one seed so far"
+
+
 def test_the_critical_difference_is_that_of_the_paper() -> None:
     """Four classifiers on 14 data sets: 2.569 sqrt(4 5 / (6 14)) = 1.25 (Demsar 2006, section 3.2.2)."""
     table = np.random.default_rng(0).uniform(size=(4, 14))
