@@ -20,8 +20,8 @@ from debride.types import IGNORE
 Array = npt.NDArray[np.float64]
 
 
-def run_at(epoch: int, epochs: int = 100, seed: int = 0) -> Any:
-    """An epoch of a training: a generator like that of a step, and what was logged."""
+def run_at(epoch: int, epochs: int = 100, seed: int = 0, trusted: int = 2) -> Any:
+    """An epoch of a training with so many trusted cases: a generator like that of a step, and what was logged."""
     logged: dict[str, float] = {}
 
     def log(**values: Tensor | float) -> None:
@@ -29,7 +29,13 @@ def run_at(epoch: int, epochs: int = 100, seed: int = 0) -> Any:
 
     generator = torch.Generator().manual_seed(seed)
     return SimpleNamespace(
-        epoch=epoch, epochs=epochs, generator=generator, logged=logged, log=log, summed=lambda values: values
+        epoch=epoch,
+        epochs=epochs,
+        generator=generator,
+        logged=logged,
+        log=log,
+        summed=lambda values: values,
+        trusted=np.arange(trusted),
     )
 
 

@@ -189,6 +189,18 @@ def slow_left_out(loss: Array, other: Tensor, label: Tensor, rates: Array, trust
     return left
 
 
+@pytest.mark.parametrize("trusted", [0, 1])
+def test_without_two_trusted_cases_one_share_of_what_is_contradicted_is_read(trusted: int) -> None:
+    sides = {}
+    for found in ("excess", "contradicted"):
+        small_loss = selection(2, found=found)
+        for epoch in (29, 30, 31):
+            small_loss(*certain(3), run_at(epoch, trusted=trusted))
+            small_loss.end_epoch(run_at(epoch, trusted=trusted))
+        sides[found] = float(small_loss.tau), float(small_loss.rates.sum())
+    assert sides["excess"] == sides["contradicted"] == (pytest.approx(0.3), 0)
+
+
 @pytest.mark.parametrize("trusted", [set(), {1}])
 @pytest.mark.parametrize(("epoch", "part"), [(9, 0.0), (10, 0.0), (12, 0.5), (14, 1.0), (49, 1.0)])
 def test_what_is_left_out_of_a_class_is_what_belongs_to_the_other(epoch: int, part: float, trusted: set[int]) -> None:

@@ -21,7 +21,7 @@ DEVIATIONS = (
     "the networks hold of other cases' labels and of trusted ones. Wrong are the labels that they contradict more often than "
     "trusted ones, and those that they follow: hard pixels that trusted labels have and others lack. So clean labels are all "
     "kept, and noise that shrinks objects frees background alone. It is read anew after every epoch that follows the "
-    "`search` part of the training. Without two trusted cases nothing is known of right labels, and nothing is left out.",
+    "`search` part of the training. Without two trusted cases nothing is known of right labels: one tau is read.",
     "`--found contradicted` reads one tau: the share of pixels that L_search (GSD-Net, Eq. 20) would have left out for the "
     "networks as they stand: those where another label has the smaller supervised loss. With two classes and networks that "
     "agree this is its minimiser over the small-loss sets of Eq. 5 too. It is read over one epoch, 0.5 at most: one training "
@@ -36,7 +36,7 @@ DEVIATIONS = (
 )
 """The departures that these methods list."""
 
-TRUSTED = "learnt from whole; two of them at least are needed to tell what networks contradict of right labels"
+TRUSTED = "learnt from whole; two of them at least are needed to tell what networks contradict of right labels, else of all"
 """What these methods do with trusted cases."""
 
 CAUTION = 0.5
@@ -55,8 +55,8 @@ class SelectionConfig:
     )
     found: Literal["excess", "contradicted"] = setting(
         "excess",
-        "How an unknown rate is found: by class and direction, by comparison with trusted cases (our choice), or "
-        "as one tau, what is contradicted (GSD-Net, Eq. 20)",
+        "How an unknown rate is found: by class and direction, by comparison with two trusted cases or more (our choice), or "
+        "as one tau, what is contradicted (GSD-Net, Eq. 20), as it is without trusted cases",
         paper="contradicted",
     )
     foreground_share: float | None = setting(
@@ -123,7 +123,7 @@ class SmallLoss(nn.Module):
         if self.reads(run):
             self.sums += contradiction_sums(label, other.where(wrong, label), trusted, self.classes).flatten(2) / self.pairs
         loss = joint_loss(first, second, label, self.agreement)
-        group, wrong_of = self._kinds(label, other, free)
+        group, wrong_of = self._kinds(label, other, free, run)
         leave = ((1 - self.kept(run)) * wrong_of).round(decimals=6).floor().long()  # 0.29 * 100 is 28.999999999999996
         clean = small_losses_within(loss, group.masked_fill(~free, -1), leave)
         left_out, counted = free & ~clean, free.sum().clamp(min=1)
@@ -144,7 +144,7 @@ class SmallLoss(nn.Module):
         """Whether an unknown share is read in this epoch."""
         if self.config.noise_rate is not None:
             return False
-        again = self._by_direction and run.epoch > self.start(run)
+        again = self._by_direction(run) and run.epoch > self.start(run)
         return again or run.epoch == self.start(run)
 
     def kept(self, run: Run) -> float:
@@ -157,7 +157,7 @@ class SmallLoss(nn.Module):
             return
         sums = run.summed(self.sums).reshape(2, -1, *self.rates.shape)
         pixels = sums[0, 0]
-        if self._by_direction:
+        if self._by_direction(run):
             self.rates.copy_(wrong_rates(sums, CAUTION))
         elif self.config.foreground_share is not None:
             self.tau.copy_(self.config.foreground_share * pixels[1:].sum() / pixels.sum().clamp(min=1))
@@ -166,14 +166,14 @@ class SmallLoss(nn.Module):
             self.tau.copy_((contradicted / pixels.sum().clamp(min=1)).clamp(max=MOST_FOUND))
         self.sums.zero_()
 
-    @property
-    def _by_direction(self) -> bool:
+    def _by_direction(self, run: Run) -> bool:
         config = self.config
-        return config.found == "excess" and config.noise_rate is None and config.foreground_share is None
+        unknown = config.noise_rate is None and config.foreground_share is None
+        return unknown and config.found == "excess" and len(run.trusted) > 1
 
-    def _kinds(self, label: Tensor, other: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+    def _kinds(self, label: Tensor, other: Tensor, free: Tensor, run: Run) -> tuple[Tensor, Tensor]:
         """The group (B, *S) of each pixel that is ``free`` to be left out, and how many of each group (G,) are wrong."""
-        if self._by_direction:
+        if self._by_direction(run):
             labelled = label[free].bincount(minlength=self.classes)
             return label * self.classes + other, (self.rates * labelled[:, None]).flatten()
         if self.config.per_class and self.config.foreground_share is None:
