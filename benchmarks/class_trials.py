@@ -31,26 +31,26 @@ from debride.data.classes.corrupt_classes import corrupt_classes
 from debride.data.open import open_dataset, subset, trust
 from debride.methods import METHODS
 from debride.methods.parts.semi_supervised import NAMES
-from debride.noise import make_class_noise
+from debride.noise import ClassNoise, make_class_noise
 from debride.settings import from_mapping, paper_values
 from debride.training.config import ClassTrainConfig
 from debride.training.fit import fit
 from debride.training.job import Job
 from debride.types import Dataset
 
-NOISES: dict[str, dict[str, Any] | None] = {
+NOISES: dict[str, ClassNoise | None] = {
     "clean": None,
-    "symmetric": {"name": "symmetric", "rate": 0.5},
-    "asymmetric": {"name": "asymmetric", "rate": 0.4, "map": "cifar10"},
+    "symmetric": make_class_noise("symmetric", rate=0.5),
+    "asymmetric": make_class_noise("asymmetric", rate=0.4, map="cifar10"),
 }
 VALIDATION = 1000
 
 
 def noisy(clean: Dataset, noise: str, seed: int, out: Path) -> Dataset:
     """The set with wrong classes of training images that are not trusted."""
-    if (how := NOISES[noise]) is None:
+    if (simulator := NOISES[noise]) is None:
         return clean
-    corrupt_classes(clean, out, make_class_noise(**how), seed=seed, splits=("train",))
+    corrupt_classes(clean, out, simulator, seed=seed, splits=("train",))
     target = {case.id: case.target for case in open_dataset(out).cases}
     return replace(clean, cases=tuple(replace(case, target=target[case.id]) for case in clean.cases))
 
