@@ -57,6 +57,10 @@ ALONE: dict[str, list[str]] = {
     "volume_speed": [
         *("--shape", "16", "20", "20", "--patch", "16", "16", "16", "--width", "2", "--repeats", "1"),
     ],
+    "class_trials": [
+        *("--images", "20", "--epochs", "5", "--batch", "10", "--noises", "symmetric", "--trusted", "0.1"),
+        *("--method", "dividemix"),
+    ],
     "trials": [
         *("--sets", "Kvasir-SEG", "--noises", "S_R", "--images", "4", "--side", "16", "--batch", "2", "--epochs", "5"),
         *("--validation", "1", "--apart", "2"),
