@@ -19,7 +19,7 @@ from debride.methods.base import Look
 from debride.methods.dividemix import DivideMix, divide
 from debride.methods.parts.semi_supervised import Division, divided_phases, evaluating, mixed_losses, refined_and_guessed
 from debride.networks.network import Network
-from debride.settings import check_bounds
+from debride.settings import check_bounds, paper_values
 from debride.training.fit import fit
 from debride.types import IGNORE, DataError
 
@@ -38,7 +38,7 @@ def network(seed: int) -> Network:
 
 def method(**config: Any) -> DivideMix:
     made = iter((network(1), network(2)))
-    divided = DivideMix(DivideMix.Config(**config), lambda: next(made), K)
+    divided = DivideMix(DivideMix.Config(**{**paper_values(DivideMix.Config), **config}), lambda: next(made), K)
     divided.divisions = {"first": Division(SELECTED, TRUST), "second": Division(~SELECTED & (LABEL != IGNORE), 1 - TRUST)}
     return divided
 

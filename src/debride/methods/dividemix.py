@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class DivideMix(DividingMethod):
         sections="Section 3, Eq. 1 to 12, Algorithm 1",
         deviations=(
             "Losses are those of one epoch; for 90 % of wrong labels the paper averages five.",
+            "By default the warm-up and the ramp are longer parts of the training, an epoch has as many steps as all images "
+            "make, and lambda_u goes with the agreement of both networks. Small sets starve with the published ones.",
             *DEVIATIONS,
         ),
     )
@@ -37,6 +40,24 @@ class DivideMix(DividingMethod):
 
         threshold: float = setting(
             0.5, "Probability of being clean above which an image is labelled (Section 4.2)", least=0, below=1
+        )
+        warm_up: float = setting(
+            0.3, "Part of the training on all given labels (30 of 300 epochs for CIFAR-100)", least=0, most=1, paper=0.1
+        )
+        ramp: float = setting(
+            0.5,
+            "Part of the training after it in which lambda_u grows linearly (16 of 300 epochs in its code)",
+            least=0,
+            most=1,
+            paper=0.053,
+        )
+        epoch: Literal["all", "labelled"] = setting(
+            "all",
+            "Each network's steps in an epoch: as many as all images make, or one pass over the labelled images (its code)",
+            paper="labelled",
+        )
+        agreement: bool = setting(
+            True, "Multiply lambda_u by the share of other images whose class both networks agree on (our choice)", paper=False
         )
 
     looks = (Look(), Look(own_warp=True))
