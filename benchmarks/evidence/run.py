@@ -142,6 +142,7 @@ def main(words: Sequence[str] | None = None, files: Sequence[Path] | None = None
     if arguments.list:
         print(listed(wanted))
         return 0
+    wanted = with_data(wanted)
     try:
         with ending_at(arguments.since + 60 * arguments.stop):
             return work(wanted, plan, arguments.since + 60 * arguments.minutes, begun)
@@ -151,6 +152,18 @@ def main(words: Sequence[str] | None = None, files: Sequence[Path] | None = None
     except CodeChangedError:
         again = [sys.executable, "-m", "benchmarks.evidence.run", *(words or sys.argv[1:]), "--since", str(arguments.since)]
         os.execv(sys.executable, again)
+
+
+def with_data(wanted: Sequence[Planned]) -> list[Planned]:
+    """The cells whose data sets are there; says which are not. DataError where none is."""
+    absent = {each.cell.path for each in wanted if not each.cell.path.exists()}
+    remedy = "Set DEBRIDE_DATA to the folder of the data sets (docs/benchmarks/index.md says where each is from)."
+    found = [each for each in wanted if each.cell.path not in absent]
+    if absent and not found:
+        raise DataError(min(absent), "does not exist", remedy)
+    for path in sorted(absent):
+        print(f"left out: {path} does not exist. {remedy}", flush=True)
+    return found
 
 
 def work(wanted: Sequence[Planned], plan: Sequence[Planned], end: float, begun: str) -> int:

@@ -163,6 +163,20 @@ def test_no_cell_begins_after_the_time(grid: Path, order: list[tuple[str, int]])
     assert not order and not rows_of(grid)
 
 
+def test_data_that_are_absent_are_said_once_and_refused_where_nothing_is_left(
+    grid: Path, order: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(grid.read_text())
+    content["datasets"]["away"] = {"path": str(grid.parent / "away")}
+    grid.write_text(yaml.safe_dump(content, sort_keys=False))
+    assert run(grid, "--minutes", "0") == 0
+    assert capsys.readouterr().out.count("away does not exist. Set DEBRIDE_DATA") == 1
+    (grid.parent / "data").rename(grid.parent / "moved")
+    with pytest.raises(DataError, match=r"does not exist\. Set DEBRIDE_DATA"):
+        run(grid)
+    assert not order
+
+
 def test_a_method_that_no_grid_has_is_refused(grid: Path) -> None:
     with pytest.raises(DataError, match="names nothing"):
         run(grid, "--only", "nothing")
