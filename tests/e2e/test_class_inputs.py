@@ -146,14 +146,25 @@ def test_check_notes_arrays_of_several_sizes(debride: Command, tmp_path: Path) -
         (32, 1, ["--network", "resnet50"], 2),
     ],
 )
-@pytest.mark.parametrize("method", ["l2b", "dcd"])
+@pytest.mark.parametrize(("method", "some"), [("l2b", ["--few", 0]), ("dcd", [])])
 def test_one_trusted_image(
-    debride: Command, tmp_path: Path, method: str, size: int, trusted: int, options: list[Any], code: int
+    debride: Command, tmp_path: Path, method: str, some: list[Any], size: int, trusted: int, options: list[Any], code: int
 ) -> None:
     """Where the network leaves one pixel of it, that is said before the first epoch, whatever the warm-up."""
     data = build_npz(tmp_path / "data", n=18, size=size)
     (tmp_path / "trusted.txt").write_text("".join(f"train_{number:05d}\n" for number in range(trusted)))
-    words = [*SMALL[:4], "--width", 1, "--device", "cpu", "--no-tensorboard", *options, "--trusted", tmp_path / "trusted.txt"]
+    words = [
+        *SMALL[:4],
+        "--width",
+        1,
+        "--device",
+        "cpu",
+        "--no-tensorboard",
+        *options,
+        *some,
+        "--trusted",
+        tmp_path / "trusted.txt",
+    ]
     answer = debride("train", method, data, "--out", tmp_path / "run", *words)
     assert answer.code == code, answer.err
     if code:
@@ -163,6 +174,13 @@ def test_one_trusted_image(
         (tmp_path / "trusted.txt").write_text("train_00000\ntrain_00001\n")
         answer = debride("train", method, data, "--out", tmp_path / "run", *words, "--trusted-batch", 2)
         assert answer.code == 0, answer.err  # in the same folder
+
+
+def test_two_trusted_images_are_both_looked_at_where_they_are_few(debride: Command, tmp_path: Path) -> None:
+    data = build_npz(tmp_path / "data", n=18, size=8)
+    (tmp_path / "trusted.txt").write_text("train_00000\ntrain_00001\n")
+    words = [*SMALL[:4], "--network", "preact-resnet18", "--width", 1, *SMALL[8:], "--trusted", tmp_path / "trusted.txt"]
+    assert debride("train", "l2b", data, "--out", tmp_path / "run", *words, "--trusted-batch", 1).code == 0
 
 
 @pytest.mark.parametrize("option", [["--no-meta"], ["--weights", "none"]])

@@ -254,9 +254,8 @@ class Method(nn.Module):
         """
         return None if task in cls.tasks else DataError("", f"is not for {task}, which this data set is for", "")
 
-    @property
-    def look_ahead_cases(self) -> int:
-        """How many trusted cases a look-ahead draws; 0 where the method, so configured, never looks ahead."""
+    def look_ahead_cases(self, trusted: int) -> int:
+        """How many of so many trusted cases a look-ahead takes at most; 0 where the method, so configured, never looks."""
         return 0
 
     @classmethod

@@ -103,8 +103,7 @@ class DCD(DividingMethod):
         self.centres: dict[str, Tensor] = {}
         self.moments: dict[str, Tensor] = {}
 
-    @property
-    def look_ahead_cases(self) -> int:
+    def look_ahead_cases(self, trusted: int) -> int:
         """How many trusted cases a look-ahead draws; none without weights or without meta."""
         return self.config.trusted_batch if self.config.meta and self.config.weights != "none" else 0
 

@@ -66,10 +66,9 @@ class DCDSegmentation(Method):
     known: Tensor
     moments: Tensor
 
-    @property
-    def look_ahead_cases(self) -> int:
-        """The trusted cases of every look-ahead."""
-        cases: int = self.config.most_looked_at
+    def look_ahead_cases(self, trusted: int) -> int:
+        """All trusted cases where they are few, else some."""
+        cases: int = self.config.looked_at(trusted)
         return cases
 
     def build(self, make_network: MakeNetwork) -> None:
@@ -96,7 +95,7 @@ class DCDSegmentation(Method):
         losses, valid = both_losses(ahead.logits, batch.label, pseudo), batch.label != IGNORE
         if in_first(config.warm_up, run):
             return {"weighted": masked_mean(bootstrapping_loss(losses, initial_weights(valid)), valid)}
-        gradient = weight_gradient(ahead, losses, batch, pseudo, None, config.looked_at(run), run)
+        gradient = weight_gradient(ahead, losses, batch, pseudo, None, config.looked_at(len(run.trusted)), run)
         per_image = gradient.flatten(2).sum(dim=2).reshape(*gradient.shape[:2], *(1,) * (gradient.ndim - 2))
         weights = normalised(-per_image.expand_as(gradient), batch.label, "batch")
         trust = masked_means(weights.sum(dim=1), valid)

@@ -54,10 +54,9 @@ class L2B(Method):
             "batch", "Over what alpha + beta has a mean of one: batch (as published), image, given class of each, or pixel"
         )
 
-    @property
-    def look_ahead_cases(self) -> int:
-        """The trusted cases of every look-ahead."""
-        cases: int = self.config.most_looked_at
+    def look_ahead_cases(self, trusted: int) -> int:
+        """All trusted cases where they are few, else some."""
+        cases: int = self.config.looked_at(trusted)
         return cases
 
     def plan(self, run: Run) -> tuple[Phase, ...]:
@@ -72,7 +71,7 @@ class L2B(Method):
         if in_first(self.config.warm_up, run):
             weights = initial_weights(valid)
         else:
-            gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.looked_at(run), run)
+            gradient = weight_gradient(ahead, losses, batch, pseudo, None, self.config.looked_at(len(run.trusted)), run)
             weights = normalised(-self._per_unit(gradient), batch.label, self.config.normalise)
             log_trust(weights, batch.label, run)
         return {"weighted": masked_mean(bootstrapping_loss(losses, weights), valid)}

@@ -143,10 +143,9 @@ class MetaDCSeg(Method):
     foreground: Tensor
     first: Tensor
 
-    @property
-    def look_ahead_cases(self) -> int:
-        """The trusted cases of every look-ahead; none where no weights are learnt."""
-        return self.config.most_looked_at if self.config.meta else 0
+    def look_ahead_cases(self, trusted: int) -> int:
+        """All trusted cases where they are few, else some; none where no weights are learnt."""
+        return self.config.looked_at(trusted) if self.config.meta else 0
 
     def build(self, make_network: MakeNetwork) -> None:
         """One network, what eta and the first epoch of updates are set by, and the boundary term."""
@@ -253,7 +252,7 @@ class MetaDCSeg(Method):
         seen = torch.stack((kept[:, 0], kept[:, 1] * own), dim=1)
         if run.step % config.meta_every:
             return seen
-        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, config.looked_at(run), run)
+        gradient = weight_gradient(ahead, losses, batch, pseudo, seen, config.looked_at(len(run.trusted)), run)
         if run.epoch <= max(first_after(config.warm_up, run), float(self.first)) or not self.derivatives[0]:
             size = masked_mean(gradient.abs().mean(dim=1), valid)
             self.derivatives += torch.stack((size, (size > 0).to(size)))

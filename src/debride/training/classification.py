@@ -163,7 +163,7 @@ def refuse_alone(method: Method, prepared: PreparedClasses, device: torch.device
     Tried on a copy, with torch's generators put back: nothing of the method or of what it draws changes.
     """
     trusted = np.flatnonzero([case.trusted for case in prepared.cases])
-    if min(method.look_ahead_cases, len(trusted)) != 1:
+    if min(method.look_ahead_cases(len(trusted)), len(trusted)) != 1:
         return
     image = network_input(torch.from_numpy(prepared.images(trusted[:1])).to(device))
     network = copy.deepcopy(next(module for module in method.modules() if isinstance(module, Network))).train()

@@ -27,7 +27,7 @@ def compile_networks(method: Method) -> None:
     Results differ from those of networks as they are in rounding. Raises DataError for a method that looks ahead: it asks for
     derivatives that compiled code has not.
     """
-    if method.look_ahead_cases:
+    if method.look_ahead_cases(1):
         raise DataError("`compile`", "does not go with a method that looks ahead", "Leave it out.")
     for network in method.modules():
         if isinstance(network, Network):

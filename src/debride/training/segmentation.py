@@ -131,7 +131,7 @@ class Segmentation:
 
     def warn(self, train: Prepared, method: Method, classes: Sequence[str]) -> None:
         """Says where a method looks ahead at trusted cases that show classes more or less often than the others."""
-        if method.look_ahead_cases:
+        if method.look_ahead_cases(sum(case.trusted for case in train.cases)):
             warn_of_shares(train, classes)
 
     def description(self, train: Prepared) -> dict[str, Any]:

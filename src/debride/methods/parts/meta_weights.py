@@ -64,14 +64,9 @@ class LookAheadConfig:
         most=1,
     )
 
-    @property
-    def most_looked_at(self) -> int:
-        """How many trusted cases a look-ahead takes at most."""
-        return max(self.trusted_batch, self.few)
-
-    def looked_at(self, run: Run) -> int:
-        """How many trusted cases a look-ahead takes: all where they are few."""
-        return max(self.trusted_batch, len(run.trusted) if len(run.trusted) <= self.few else 0)
+    def looked_at(self, trusted: int) -> int:
+        """How many of so many trusted cases a look-ahead takes at most: all where they are few."""
+        return max(self.trusted_batch, trusted if trusted <= self.few else 0)
 
     def phase(self, run: Run) -> Phase:
         """One pass over the cases that are trained on."""
