@@ -30,8 +30,9 @@ State = Literal["missing", "stale", "done"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell, what its row would be made with, and the file of its rows."""
+    """A cell of a grid, what its row would be made with, and the file of its method's rows."""
 
+    grid: str
     cell: Cell
     made_by: dict[str, str]
     rows: Path
@@ -56,8 +57,13 @@ def planned(files: Iterable[Path], results: Path, work: Path) -> list[Planned]:
         grid = read_grid(file)
         methods = list(grid.methods)
         own = sorted(cells(grid, work / file.stem), key=lambda cell: (cell.seed, methods.index(cell.name)))
-        found += [Planned(cell, made_by(cell), results / f"{file.stem}.jsonl") for cell in own]
+        found += [Planned(file.stem, cell, made_by(cell), rows_file(results, file.stem, cell.name)) for cell in own]
     return found
+
+
+def rows_file(results: Path, grid: str, method: str) -> Path:
+    """Where the rows of a method are: each has a file of its own, so that none grows large."""
+    return results / grid / f"{method.replace(' ', '-')}.jsonl"
 
 
 def grid_files(names: Iterable[str]) -> list[Path]:
@@ -73,6 +79,6 @@ def states(plan: Sequence[Planned]) -> list[tuple[Planned, State]]:
 
 def waiting(plan: Sequence[Planned]) -> list[Planned]:
     """The cells to run, in order: of each grid those that are missing, then those that are stale."""
-    files = list(dict.fromkeys(each.rows for each in plan))
+    grids = list(dict.fromkeys(each.grid for each in plan))
     todo = [(each, state) for each, state in states(plan) if state != "done"]
-    return [each for each, state in sorted(todo, key=lambda pair: (files.index(pair[0].rows), pair[1] == "stale"))]
+    return [each for each, state in sorted(todo, key=lambda pair: (grids.index(pair[0].grid), pair[1] == "stale"))]

@@ -90,7 +90,8 @@ def gather(file: Path, results: Path) -> Evidence:
     """What there is of a grid."""
     grid, plan = read_grid(file), planned([file], results, Path())
     known = {each.key: each.made_by["settings"] for each in plan}
-    rows = {key_of(row): row for row in read_rows(results / f"{file.stem}.jsonl")}
+    paths = sorted((results / file.stem).glob("*.jsonl"))
+    rows = {key_of(row): row for path in paths for row in read_rows(path)}
     kept = {key: row for key, row in rows.items() if row["made_by"]["settings"] == known.get(key)}
     fields = tuple(dict.fromkeys((each.cell.dataset, each.cell.noise) for each in plan))
     return Evidence(file.stem, grid.task, fields, tuple(grid.methods), kept, len(plan), len(rows) - len(kept))
@@ -143,7 +144,7 @@ def opening(found: Sequence[Evidence]) -> Iterator[str]:
     yield (
         "`make evidence` runs the cells that are missing. "
         "`python -m benchmarks.evidence.report` makes this page from their rows.\n"
-        "Grid: [core.yaml](../benchmarks/core.yaml). Rows: [core.jsonl](../benchmarks/results/core.jsonl). "
+        "Grid: [core.yaml](../benchmarks/core.yaml). Rows: [results/core](../benchmarks/results/core). "
         "What is tested: [claims.md](../benchmarks/claims.md)."
     )
     lines = ["| grid | cells | rows | made | minutes |", "|---|---|---|---|---|"]

@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -106,17 +106,19 @@ def code() -> str:
 def listed(plan: Sequence[Planned]) -> str:
     """What is done, missing and stale, and about how many minutes the rest takes, by the cells that are done."""
     known = states(plan)
-    rows = {path: read_rows(path) for path in {each.rows for each in plan}}
+    taken: dict[Path | str, list[float]] = defaultdict(list)  # by file and by grid
+    for path, grid in {(each.rows, each.grid) for each in plan}:
+        taken[path] = [row["cell_minutes"] for row in read_rows(path)]
+        taken[grid] += taken[path]
     lines = [f"{'grid':15}{'method':34}{'done':>6}{'missing':>9}{'stale':>7}{'minutes':>9}"]
     total = 0.0
-    for path, method in dict.fromkeys((each.rows, each.cell.name) for each in plan):
-        counts: Counter[State] = Counter(state for each, state in known if (each.rows, each.cell.name) == (path, method))
-        own = [row["cell_minutes"] for row in rows[path] if row["method"] == method]
-        own = own or [row["cell_minutes"] for row in rows[path]]
+    for path, grid, method in dict.fromkeys((each.rows, each.grid, each.cell.name) for each in plan):
+        counts: Counter[State] = Counter(state for each, state in known if each.rows == path)
+        own = taken[path] or taken[grid]
         minutes = (counts["missing"] + counts["stale"]) * fmean(own) if own else float("nan")
         total += 0 if isnan(minutes) else minutes
         numbers = f"{counts['done']:6}{counts['missing']:9}{counts['stale']:7}{minutes:9.0f}".replace("nan", "  ?")
-        lines.append(f"{path.stem:15}{method:34}{numbers}")
+        lines.append(f"{grid:15}{method:34}{numbers}")
     lines.append(f"{len(known)} cells; where it is known, what is missing or stale takes {total:.0f} minutes")
     return "\n".join(lines)
 

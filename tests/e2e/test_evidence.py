@@ -43,8 +43,8 @@ def run(grid: Path, *words: str) -> int:
 
 
 def rows_of(grid: Path) -> list[Any]:
-    file = grid.parent / "results" / "toy.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    files = sorted((grid.parent / "results" / "toy").glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_rows_come_once_and_stale_ones_again_after_those_that_are_missing(
     measures = next(iter(cases.values()))
     assert patient and len(measures) == 4 and len(measures[0]) == len(first["last"]["per_class"])
     assert not [*(grid.parent / "work").glob("**/run")], "what a row was made of goes"
-    file = grid.parent / "results" / "toy.jsonl"
+    file = grid.parent / "results" / "toy" / "gce.jsonl"
     foreign = {**first, "method": "another"}
     stale = {**first, "made_by": {**first["made_by"], "curve": "0"}}
     file.write_text("".join(json.dumps(row) + "\n" for row in (stale, second, foreign)))

@@ -131,6 +131,12 @@ def grid(tmp_path: Path) -> Path:
     return tmp_path / "toy.yaml"
 
 
+def write(results: Path, lines: list[str]) -> None:
+    """Rows in one file, as good as several."""
+    (results / "toy").mkdir(exist_ok=True)
+    (results / "toy" / "rows.jsonl").write_text("".join(lines))
+
+
 def written(grid: Path, lacking: set[tuple[str, str, int]]) -> str:
     """The page made from rows of all cells but those that are lacking; GSD-Net is far better than others, GCE far worse."""
     shifts = {"gsd-net": 0.3, "gce": -0.3}
@@ -144,7 +150,7 @@ def written(grid: Path, lacking: set[tuple[str, str, int]]) -> str:
         lines.append(
             json.dumps({**made, "made_by": each.made_by, "date": "2026-01-02", "cell_minutes": 0.5, "last": last}) + "\n"
         )
-    (grid.parent / "toy.jsonl").write_text("".join(lines))
+    write(grid.parent, lines)
     report.write([grid], grid.parent, grid.parent / "docs")
     return (grid.parent / "docs" / "results.md").read_text()
 
@@ -204,7 +210,7 @@ def test_classes_have_accuracy_alone(tmp_path: Path) -> None:
         cell = {"dataset": dataset, "noise": noise, "method": method, "seed": seed, "made_by": each.made_by}
         by_case = {"a": {"a": [[share]]}, "b": {"b": [[share]]}}
         lines.append(json.dumps({**cell, "by_case": by_case, "date": "2026-01-02", "cell_minutes": 1, "last": {}}) + "\n")
-    (tmp_path / "toy.jsonl").write_text("".join(lines))
+    write(tmp_path, lines)
     text, _ = report.page([report.gather(file, tmp_path)])
     assert "| method | accuracy | difference to ce |" in text
     assert "| ce | 25.0 (1) | – |" in text and "| elr | 75.0 (1) | +50.0" in text
