@@ -200,8 +200,8 @@ def verdicts(core: Evidence) -> Iterator[str]:
         for ((dataset, noise), method), found in known.items()
         if noise == CLEAN and found.mean < -WORSE
     ]
-    yield f"On clean labels more than a point below {BASELINE}:"
-    yield "\n".join(f"- {each}" for each in losing or ["none"])
+    yield f"On clean labels these are more than a point below {BASELINE}."
+    yield "\n".join(f"- {each}." for each in losing or ["none"])
 
 
 def claims(core: Evidence) -> Table:

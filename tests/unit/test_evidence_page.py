@@ -161,7 +161,7 @@ def test_the_page_says_what_is_better_by_how_much_and_beside_what(grid: Path) ->
     assert "| gsd-net | toy S_DE (+30.0), toy clean (+30.0) | never |" in text
     assert "| gce | never | toy S_DE (-30.0), toy clean (-30.0) |" in text
     assert "| jocor | never | never |" in text
-    assert "more than a point below ce:\n\n- gce on toy (-30.0)\n" in text
+    assert "more than a point below ce.\n\n- gce on toy (-30.0).\n" in text
     assert "### gsd-net and jocor" in text
     assert re.search(r"^\| gsd-net \| \+30.0 .* ↑ \| holds \| \+30.0 .* ↑ \| holds \|$", text, re.MULTILINE)
     (line,) = [line for line in text.splitlines() if line.startswith("| toy, clean |")]

@@ -44,6 +44,7 @@ def test_the_warm_up_lasts_until_the_network_has_foreground() -> None:
 
     def terms(epoch: int) -> set[str]:
         training = Training(epoch=epoch, step=epoch, store=store)
+        method.start_epoch(training)  # type: ignore[arg-type]
         found = set(method.loss(batch, training))  # type: ignore[arg-type]
         assert bool(training.asked) == ("boundary" in found)
         method.end_epoch(training)  # type: ignore[arg-type]

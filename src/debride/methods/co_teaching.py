@@ -29,7 +29,7 @@ class CoTeaching(Method):
         deviations=(
             "The paper selects images; here the unit is the pixel, among all labelled ones of a batch, as GSD-Net compares.",
             "Predicts the mean of both networks' probabilities; the paper reports each network.",
-            "`--noise-rate none` finds it, as JoCoR does here, which the paper cannot have had:",
+            "`--noise-rate none` finds the rate as JoCoR does here.",
             *DEVIATIONS,
         ),
     )

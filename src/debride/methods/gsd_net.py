@@ -43,10 +43,11 @@ class GSDNet(Method):
             "Distances and superpixels are made of the whole label and image before augmentation and carried with them: "
             "outlines outside a view count, and distances run across pixels without a label.",
             "An image whose label has no boundary has infinite distances (the minimum of Eq. 8 over nothing), so weight T.",
-            "A superpixel has a side of a quarter of the thickness of the thinnest class in the training labels, from 2 to 8 "
-            "pixels, so that it lies within the structure; 8 are the paper's 1024 segments at 256 x 256. Channels are "
-            "stretched between their 0.5 and 99.5 percentiles; 2D images of three channels are then taken for colours and "
-            "segmented in CIELAB, all others by their channels on its scale of lightness: a compactness of 10 means the same.",
+            "A superpixel's side is a quarter of the thickness of the thinnest class in the training labels, 2 to 8 pixels. "
+            "So it lies within the structure. A side of 8 gives the paper's 1024 segments at 256 x 256.",
+            "Channels are stretched between their 0.5 and 99.5 percentiles. 2D images of three channels are then taken for "
+            "colours and segmented in CIELAB. All others are segmented by their channels on its scale of lightness, so that a "
+            "compactness of 10 means the same.",
             "A pixel's refined class is that of its superpixel's mean (Eq. 12); Eq. 13 prints the pixel's own probabilities, "
             "which `--refinement pixels` uses (LR in Table 7).",
             "alpha (Eq. 11) is drawn for each image. The refined labels carry no gradient.",
@@ -68,8 +69,8 @@ class GSDNet(Method):
             "over classes and the mean weight as a factor; half of either counts (Eq. 16, 17). W are whole distances clipped "
             "at 11 - e // 10 (Eq. 9). The second view alone is changed. The background is moved where the foreground is "
             "more than half. Predictions are made of summed logits (section 4.2).",
-            "That code differs in what stays as it is here: one alpha for a batch, an image that may be paired with itself, a "
-            "selection of all pixels together, an agreement of 0.5 and a ramp of 20 epochs, which are settings.",
+            "That code also has one alpha for a batch, and may pair an image with itself: both stay as they are here. Its "
+            "selection of all pixels together, its agreement of 0.5 and its ramp of 20 epochs are settings.",
         ),
     )
 

@@ -153,6 +153,7 @@ class MetaDCSeg(Method):
         self.register_buffer("derivatives", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("foreground", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("first", torch.tensor(torch.inf if self.config.start else 0.0, dtype=torch.float64))
+        self.starts = float(self.first)  # read once an epoch: a buffer may lie on a GPU, which a step must not wait for
         config, self.boundary_term = self.config, None
         if config.boundary:
             self.boundary_term = BoundaryTerm(
@@ -226,6 +227,10 @@ class MetaDCSeg(Method):
             terms["dice"] = self.config.dice * soft_dice(probability, batch.label).mean()
         return terms
 
+    def start_epoch(self, run: Run) -> None:
+        """Reads when weights are learnt from, of a resumed training too."""
+        self.starts = float(self.first)
+
     def end_epoch(self, run: Run) -> None:
         """Takes the epoch's mean centres for the next one's defaults, and lets the warm-up end where there is foreground."""
         if self.boundary_term is not None:
@@ -237,7 +242,7 @@ class MetaDCSeg(Method):
 
     def _warming_up(self, run: Run) -> bool:
         """Whether neither weights nor boundary term are used yet."""
-        return in_first(self.config.warm_up, run) or run.epoch < float(self.first)
+        return in_first(self.config.warm_up, run) or run.epoch < self.starts
 
     def _count_foreground(self, pseudo: Tensor, label: Tensor) -> None:
         """Counts the labelled pixels that are predicted and given as foreground."""
@@ -253,7 +258,7 @@ class MetaDCSeg(Method):
         if run.step % config.meta_every:
             return seen
         gradient = weight_gradient(ahead, losses, batch, pseudo, seen, config.looked_at(len(run.trusted)), run)
-        if run.epoch <= max(first_after(config.warm_up, run), float(self.first)) or not self.derivatives[0]:
+        if run.epoch <= max(first_after(config.warm_up, run), self.starts) or not self.derivatives[0]:
             size = masked_mean(gradient.abs().mean(dim=1), valid)
             self.derivatives += torch.stack((size, (size > 0).to(size)))
         total, count = self.derivatives

@@ -19,7 +19,7 @@ def class_shares(train: Prepared, classes: int) -> npt.NDArray[np.float64]:
     counts = np.zeros((2, classes))
     for row, case in enumerate(train.cases):
         label = train.label(row)
-        counts[int(case.trusted)] += [np.count_nonzero(label == id) for id in range(classes)]
+        counts[int(case.trusted)] += np.bincount(label.ravel(), minlength=classes)[:classes]
     shares: npt.NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     return shares
 

@@ -24,8 +24,8 @@ def prepare_maps(
     """The same cases with ``maps`` by name; those that the cache lacks are made, one case at a time.
 
     The key of a map is made of its source's, which stands for the file's content and preparation, and the map's parameters: the
-    noisy copies of a data set share superpixels, and a changed label never meets old distances. What a map
-    finds from the labels (``Fitted``) is found first.
+    noisy copies of a data set share superpixels, and a changed label never meets old distances. What a map finds from the
+    labels (``Fitted``) is found first.
     """
     rows = range(len(prepared))
     maps = {
@@ -33,7 +33,7 @@ def prepare_maps(
         for name, kind in maps.items()
     }
     files: dict[str, list[Path]] = {name: [] for name in maps}
-    for row in range(len(prepared)):
+    for row in rows:
         for name, pixel_map in maps.items():
             files[name].append(_made(prepared, row, pixel_map, folder))
         if progress:
