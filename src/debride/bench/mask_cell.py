@@ -57,8 +57,8 @@ PICTURES = 3
 
 @dataclass
 class _Measures:
-    """Test measures by epoch: Dice, Dice by rater, all that the tables say of the best and the last epoch, and those of each
-    case."""
+    """Test measures by epoch: Dice, Dice by rater, all that the tables say of the best and the last epoch, and of the last ten
+    those of each case."""
 
     dice: dict[int, float]
     per_rater: dict[int, dict[str, float]]
@@ -66,9 +66,9 @@ class _Measures:
     rows: dict[int, list[CaseRow]]
     pixels: dict[str, int]
 
-    def by_case(self, last: int, classes: int) -> ByCase:
+    def by_case(self, classes: int) -> ByCase:
         """Those of each case, of the last ten epochs as far as they were tested."""
-        return masks_by_case([self.rows[epoch] for epoch in sorted(self.rows) if epoch > last - 10], self.pixels, classes)
+        return masks_by_case([*self.rows.values()], self.pixels, classes)
 
     def last_ten(self, last: int) -> Spread:
         """Over the ten epochs that end with ``last``, or fewer."""
@@ -87,7 +87,7 @@ def measure_masks(cell: Cell) -> Row:
     fit(job)
     done = finished(cell, job)
     measures = _test(clean, done)
-    write_text(cell.folder / BY_CASE, json.dumps(measures.by_case(done.last, len(clean.classes) - 1)))
+    write_text(cell.folder / BY_CASE, json.dumps(measures.by_case(len(clean.classes) - 1)))
     if cell.pictures:
         trained = done.load("last")
         _pictures(cell, clean, given, trained, done.device)
@@ -151,7 +151,8 @@ def _test(clean: Dataset, done: Finished) -> _Measures:
             metrics = case_metrics(predicted, reference, len(clean.classes), spacing, epoch in done.marked)
             rows += rows_of(case, metrics)
             measures.pixels[case.id] = reference.size
-        measures.rows[epoch] = rows
+        if epoch > done.last - 10:
+            measures.rows[epoch] = rows
         measures.dice[epoch] = mean_dice(rows)
         measures.per_rater[epoch] = dice_by_rater(rows, raters)
         if epoch in done.marked:
