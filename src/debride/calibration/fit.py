@@ -1,0 +1,204 @@
+"""A calibration chosen on verified cases, with what it is worth: the gain on cases that it was not chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from debride.calibration.ascent import ascend, dice_with, lower_bound, patient_means
+from debride.calibration.calibration import Calibration, no_change
+from debride.calibration.outlines import nesting
+from debride.calibration.scan import Contested, Doubles, Floats, Ids, contested_by_distance, contested_by_score
+from debride.settings import setting
+
+Kind = Literal["none", "offset", "shift", "both"]
+
+OFFSETS = np.arange(-4, 5.01, 0.25, dtype=np.float32)
+"""Offsets of log-probabilities that are tried."""
+
+SHIFTS = np.arange(-8, 8.01, 0.25, dtype=np.float32)
+"""Shifts of outlines that are tried, in units of the finest spacing."""
+
+
+class Verified(Protocol):
+    """A verified case. A prediction that is ``hard``, from a mask, has no log-probabilities that could be offset."""
+
+    @property
+    def id(self) -> str:
+        """What it is called."""
+
+    @property
+    def patient(self) -> str:
+        """Whose it is."""
+
+    @property
+    def hard(self) -> bool:
+        """Whether its prediction is a mask."""
+
+    def read(self) -> tuple[npt.NDArray[Any], Ids, tuple[float, ...] | None]:
+        """Probabilities (K, *S) that sum to one, the verified label (*S), and the spacing in mm, None where there is none; read
+        anew each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """What may be changed, and how sure a gain must be."""
+
+    offsets: bool = setting(True, "Offset the log-probabilities of classes")
+    shifts: bool = setting(True, "Move outlines")
+    confidence: float = setting(
+        0.9, "Of the one-sided interval whose lower end is made as high as can be; higher changes less", least=0.5, below=1
+    )
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What is expected on other cases, in Dice from -1 to 1: the mean over patients, each left out in turn, and its 95 %
+    interval. ``needed`` is how many patients like these would decide, where these do not; None where nothing is to be gained."""
+
+    mean: float
+    low: float
+    high: float
+    needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibration, of which ``kind``, and what it is worth. ``before`` and ``after`` are Dice (N, K - 1) of each verified
+    case; after is too good, as the calibration was chosen on these."""
+
+    calibration: Calibration
+    kind: Kind
+    gain: Gain
+    cases: tuple[str, ...]
+    patients: int
+    before: Doubles
+    after: Doubles
+
+
+def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]) -> Fitted:
+    """Chooses offsets, shifts, or shifts after offsets: whichever has the surest gain in mean Dice over the foreground classes.
+
+    A patient counts once, and a single one decides nothing. Of each case the voxels stay in memory whose class could change,
+    which take 4 K + 5 bytes each, twice, beside one whole case.
+    """
+    fitting = _Fitting(cases, classes, config, unit)
+    kind, calibration = fitting.chosen(range(len(cases)))
+    return Fitted(
+        calibration,
+        kind,
+        fitting.gain(),
+        tuple(case.id for case in cases),
+        len(set(fitting.patients)),
+        fitting.dice(no_change(classes, unit, fitting.parents)),
+        fitting.dice(calibration),
+    )
+
+
+class _Fitting:
+    """Verified cases, and their contested voxels once these were needed."""
+
+    def __init__(
+        self, cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]
+    ) -> None:
+        self.cases, self.config = cases, config
+        self.patients = [case.patient for case in cases]
+        read = [case.read()[1:] for case in cases]
+        self.parents = nesting((label for label, _ in read), len(classes))
+        finest = np.median([min(self._steps(label, spacing, unit)) for label, spacing in read])
+        self.none = no_change(classes, unit, self.parents)
+        self.grid = (SHIFTS * finest).astype(np.float32)
+        self._scores: Contested | None = None
+        self._distances: dict[tuple[float, ...], Contested] = {}
+
+    @staticmethod
+    def _steps(label: Ids, spacing: tuple[float, ...] | None, unit: str) -> tuple[float, ...]:
+        return (1.0,) * label.ndim if unit == "px" or spacing is None else spacing
+
+    def scores(self) -> Contested:
+        """The voxels that offsets could change."""
+        if self._scores is None:
+            reach = float(OFFSETS[-1] - OFFSETS[0])
+            self._scores = contested_by_score(((case.read()[:2]) for case in self.cases), reach)
+        return self._scores
+
+    def distances(self, offsets: tuple[float, ...]) -> Contested:
+        """The voxels that shifts could change after some offsets."""
+        if offsets not in self._distances:
+            weighing = self._with(offsets, self.none.shifts)
+
+            def read() -> Iterator[tuple[Ids, Ids, tuple[float, ...]]]:
+                for case in self.cases:
+                    probability, label, spacing = case.read()
+                    ids = weighing.weighed(probability).argmax(0).astype(np.uint8)
+                    yield ids, label, self._steps(label, spacing, self.none.unit)
+
+            self._distances[offsets] = contested_by_distance(read(), self.parents, float(self.grid[-1]))
+        return self._distances[offsets]
+
+    def chosen(self, rows: Sequence[int]) -> tuple[Kind, Calibration]:
+        """The calibration that the cases in some rows speak for."""
+        patients, level, zeros = [self.patients[row] for row in rows], self.config.confidence, self.none.offsets
+        plain = self.distances(zeros).of(rows)
+        before = dice_with(plain, zeros)
+        kind: Kind = "none"
+        best, calibration = 0.0, self.none
+
+        def consider(name: Kind, contested: Contested, biases: Floats, offsets: Sequence[float], shifts: Sequence[float]) -> None:
+            nonlocal kind, best, calibration
+            gains = patient_means(dice_with(contested, biases) - before, patients)
+            if (bound := float(lower_bound(gains, level))) > best:
+                kind, best, calibration = name, bound, self._with(offsets, shifts)
+
+        offsets = zeros
+        if self.config.offsets and not any(case.hard for case in self.cases):
+            scores = self.scores().of(rows)
+            biases = ascend(scores, patients, before, OFFSETS, level)
+            offsets = tuple(biases.tolist())
+            consider("offset", scores, biases, offsets, zeros)
+        if self.config.shifts:
+            biases = ascend(plain, patients, before, self.grid, level)
+            consider("shift", plain, biases, zeros, biases.tolist())
+            if any(offsets):
+                weighed = self.distances(offsets).of(rows)
+                biases = ascend(weighed, patients, before, self.grid, level)
+                consider("both", weighed, biases, offsets, biases.tolist())
+        return kind, calibration
+
+    def gain(self) -> Gain:
+        """What is gained on each patient by what the others speak for."""
+        gains = []
+        for patient in sorted(set(self.patients)):
+            own = [row for row, whose in enumerate(self.patients) if whose == patient]
+            others = [row for row, whose in enumerate(self.patients) if whose != patient]
+            calibration = self.chosen(others)[1] if others else self.none
+            gains.append(float((self.dice(calibration) - self.dice(self.none))[own].mean()))
+        return _gain(np.array(gains), self.config.confidence)
+
+    def dice(self, calibration: Calibration) -> Doubles:
+        """Dice (N, K - 1) of all cases with a calibration."""
+        contested, shifts = self.distances(calibration.offsets), np.array(calibration.shifts, np.float32)
+        return contested.dice(shifts, 1, shifts[1:2])[:, 0]
+
+    def _with(self, offsets: Sequence[float], shifts: Sequence[float]) -> Calibration:
+        none = self.none
+        return Calibration(
+            classes=none.classes, offsets=tuple(offsets), shifts=tuple(shifts), parents=none.parents, unit=none.unit
+        )
+
+
+def _gain(gains: Doubles, confidence: float) -> Gain:
+    """The mean of the gains (P,) and its interval."""
+    if len(gains) < 2:
+        return Gain(0.0, -1.0, 1.0)
+    mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    reach = error * float(stats.t.ppf(0.975, len(gains) - 1))
+    needed = None
+    if mean > 0 and lower_bound(gains, confidence) <= 0:
+        needed = int(np.ceil((stats.norm.ppf(confidence) * error / mean) ** 2 * len(gains))) + 1
+    return Gain(mean, mean - reach, mean + reach, needed)
