@@ -79,6 +79,7 @@ class Parities:
 
     config = TrainConfig
     measure, shown_measure, predicted, cleanses, run = "right", "share right", "parities", False, ParityRun
+    calibrates = False
     asked: ClassVar[list[str]] = []
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

@@ -1,6 +1,6 @@
 """A bias taken out of predictions: offsets of classes and moved outlines, chosen on verified cases.
 
 ``calibration`` is what is chosen and how it is applied, ``fit`` chooses it and says what to expect of it. ``outlines`` moves
-outlines, ``scan`` counts what a bias does, ``ascent`` is the rule by which a bias is chosen, ``words`` says it. All of it is
-pure: where probabilities come from is not known here.
+outlines, ``scan`` counts what a bias does, ``ascent`` is the rule by which a bias is chosen. ``bias_record`` is what is kept of
+it, ``bias_words`` says it. All of it is pure: where probabilities come from is not known here.
 """

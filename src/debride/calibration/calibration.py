@@ -39,14 +39,22 @@ class Calibration:
         """Whether anything is changed."""
         return any(self.offsets) or any(self.shifts)
 
-    def weighed(self, probability: Maps) -> Maps:
-        """Probabilities (K, *S), a tensor or an array, after the offsets, with a sum of one."""
+    def scaled(self, probability: Maps) -> Maps:
+        """Probabilities (K, *S), a tensor or an array, after the offsets: they do not sum to one, and may be resized still."""
         if not any(self.offsets):
             return probability
         factors = np.exp(np.subtract(self.offsets, max(self.offsets))).reshape(-1, *[1] * (probability.ndim - 1))
         weights = probability.new_tensor(factors.tolist()) if hasattr(probability, "new_tensor") else factors.astype(np.float32)
-        weighed = probability * weights.reshape(factors.shape)
-        return weighed / weighed.sum(0)
+        scaled: Maps = probability * weights.reshape(factors.shape)
+        return scaled
+
+    def weighed(self, probability: Maps) -> Maps:
+        """Probabilities (K, *S), a tensor or an array, after the offsets, with a sum of one."""
+        if not any(self.offsets):
+            return probability
+        scaled = self.scaled(probability)
+        weighed: Maps = scaled / scaled.sum(0)
+        return weighed
 
     def move(self, ids: Ids, spacing: Sequence[float] | None) -> Ids:
         """Class ids (*S) after the shifts. ``spacing`` is in mm; None counts pixels, which a calibration in mm cannot."""

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from scipy import stats
 
 from debride.calibration.ascent import ascend, dice_with, lower_bound, patient_means
-from debride.calibration.calibration import Calibration, no_change
+from debride.calibration.calibration import Calibration, Number, no_change
 from debride.calibration.outlines import nesting
 from debride.calibration.scan import Contested, Doubles, Floats, Ids, contested_by_distance, contested_by_score
+from debride.records import Count
 from debride.settings import setting
 
 Kind = Literal["none", "offset", "shift", "both"]
@@ -61,16 +62,17 @@ class Gain:
     """What is expected on other cases, in Dice from -1 to 1: the mean over patients, each left out in turn, and its 95 %
     interval. ``needed`` is how many patients like these would decide, where these do not; None where nothing is to be gained."""
 
-    mean: float
-    low: float
-    high: float
-    needed: int | None = None
+    mean: Number
+    low: Number
+    high: Number
+    needed: Count | None = None
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A calibration, of which ``kind``, and what it is worth. ``before`` and ``after`` are Dice (N, K - 1) of each verified
-    case; after is too good, as the calibration was chosen on these."""
+    case; ``after`` is too good, as the calibration was chosen on these. ``expected`` is what each has by the calibration of
+    ``folds`` that was chosen without its patient, of whom there is one for each, in order of their names."""
 
     calibration: Calibration
     kind: Kind
@@ -79,6 +81,8 @@ class Fitted:
     patients: int
     before: Doubles
     after: Doubles
+    expected: Doubles
+    folds: tuple[Calibration, ...]
 
 
 def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]) -> Fitted:
@@ -89,14 +93,17 @@ def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationCo
     """
     fitting = _Fitting(cases, classes, config, unit)
     kind, calibration = fitting.chosen(range(len(cases)))
+    gain, expected, folds = fitting.left_out()
     return Fitted(
         calibration,
         kind,
-        fitting.gain(),
+        gain,
         tuple(case.id for case in cases),
         len(set(fitting.patients)),
-        fitting.dice(no_change(classes, unit, fitting.parents)),
+        fitting.dice(fitting.none),
         fitting.dice(calibration),
+        expected,
+        folds,
     )
 
 
@@ -149,7 +156,9 @@ class _Fitting:
         kind: Kind = "none"
         best, calibration = 0.0, self.none
 
-        def consider(name: Kind, contested: Contested, biases: Floats, offsets: Sequence[float], shifts: Sequence[float]) -> None:
+        def consider(
+            name: Kind, contested: Contested, biases: Floats, offsets: Sequence[float], shifts: Sequence[float]
+        ) -> None:
             nonlocal kind, best, calibration
             gains = patient_means(dice_with(contested, biases) - before, patients)
             if (bound := float(lower_bound(gains, level))) > best:
@@ -170,15 +179,18 @@ class _Fitting:
                 consider("both", weighed, biases, offsets, biases.tolist())
         return kind, calibration
 
-    def gain(self) -> Gain:
-        """What is gained on each patient by what the others speak for."""
-        gains = []
+    def left_out(self) -> tuple[Gain, Doubles, tuple[Calibration, ...]]:
+        """What is gained on each patient by what the others speak for, with the Dice (N, K - 1) and each of these
+        calibrations."""
+        before, folds = self.dice(self.none), []
+        expected = before.copy()
         for patient in sorted(set(self.patients)):
             own = [row for row, whose in enumerate(self.patients) if whose == patient]
             others = [row for row, whose in enumerate(self.patients) if whose != patient]
-            calibration = self.chosen(others)[1] if others else self.none
-            gains.append(float((self.dice(calibration) - self.dice(self.none))[own].mean()))
-        return _gain(np.array(gains), self.config.confidence)
+            folds.append(self.chosen(others)[1] if others else self.none)
+            expected[own] = self.dice(folds[-1])[own]
+        gains = patient_means((expected - before).mean(axis=1), self.patients)
+        return _gain(gains, self.config.confidence), expected, tuple(folds)
 
     def dice(self, calibration: Calibration) -> Doubles:
         """Dice (N, K - 1) of all cases with a calibration."""

@@ -43,6 +43,7 @@ VERBS = (
     "check",
     "corrupt",
     "train",
+    "calibrate",
     "predict",
     "evaluate",
     "methods",

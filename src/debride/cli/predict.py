@@ -23,7 +23,10 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         choices=["train", "val", "test"],
         help="splits of a data set to predict (default: test, or all)",
     )
-    parser.add_argument("--checkpoint", default="best", metavar="WHICH", help="best, last or an epoch's number (default: best)")
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help="best, last or an epoch's number (default: the one that was calibrated, or best)"
+    )
+    parser.add_argument("--raw", action="store_true", help="do not apply the calibration of the run (RUN/calibration.json)")
     parser.add_argument(
         "--probabilities", action="store_true", help="write class probabilities (K, *S) as .npy beside the masks"
     )
@@ -48,6 +51,7 @@ def answer(arguments: argparse.Namespace) -> int:
         arguments.input,
         arguments.out,
         checkpoint=arguments.checkpoint,
+        raw=arguments.raw,
         probabilities=arguments.probabilities,
         largest_component=arguments.largest_component,
         splits=tuple(arguments.splits),
@@ -58,5 +62,7 @@ def answer(arguments: argparse.Namespace) -> int:
         keep_going=arguments.keep_going,
         jobs=arguments.jobs,
     )
+    if predicted.calibrated:
+        print(f"{predicted.calibrated} --raw predicts without it.")
     print(f"{arguments.out}: {predicted.count} {task_of(arguments.run_folder).predicted}")
     return tell_left_out(predicted.left_out, arguments.out, "Mend the cause and use --resume.")

@@ -69,6 +69,7 @@ class Classification:
     measure = shown_measure = "accuracy"
     predicted = "predictions"
     cleanses = False
+    calibrates = False
     run = ClassificationRun
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

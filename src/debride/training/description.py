@@ -11,7 +11,7 @@ from debride.data.pixels.images import MAX_VALUE
 from debride.files import read_json
 from debride.records import Count, Decimal, not_different, read_as
 from debride.settings import Bounds
-from debride.types import IGNORE, DataError, TaskName
+from debride.types import IGNORE, DataError, Dataset, TaskName
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
@@ -85,6 +85,14 @@ def read_description(file: Path) -> dict[str, Any]:
     if max(raw) > MAX_VALUE or read.ignore in raw:
         raise DataError(file, "has values that no label can have, or that are its ignore value too", _REMEDY)
     return description
+
+
+def refuse_other_classes(file: Path, description: dict[str, Any], dataset: Dataset) -> None:
+    """Raises DataError for a run that was trained on other classes than the data set's, or on the same in another order."""
+    classes = description["classes"]
+    if len(classes) != len(dataset.classes) or (classes != list(dataset.classes) and set(classes) == set(dataset.classes)):
+        problem = f"was trained on the classes {', '.join(classes)}, the data set has {', '.join(dataset.classes)}"
+        raise DataError(file, problem, "Give a run with the same classes in the same order.")
 
 
 def task_name(description: dict[str, Any]) -> TaskName:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from debride.calibration.bias_record import read_calibration
 from debride.data.open import sources_around
 from debride.data.pixels import outside_pixels, use_pixels
 from debride.execute import Do, Work
@@ -23,6 +24,7 @@ from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device, place
+from debride.training.run_calibration import Applied, applied
 from debride.training.task import TASKS, Task, find_task
 from debride.training.trained import Predicted, Request, Trained
 from debride.types import DataError, Dataset, Split
@@ -100,7 +102,8 @@ def predict_folder(
     source: Path,
     out: Path,
     *,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
+    raw: bool = False,
     probabilities: bool = False,
     largest_component: bool = False,
     splits: Sequence[Split] = (),
@@ -113,6 +116,9 @@ def predict_folder(
 ) -> Predicted:
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
     how many.
+
+    The run's calibration is applied to the weights that it was made for, unless ``raw``; these are what ``checkpoint`` None
+    stands for, or the best where there is none.
 
     A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. A PNG has
     one bit if the labels have. With ``largest_component`` every foreground class keeps its largest connected piece alone, in
@@ -127,13 +133,16 @@ def predict_folder(
     chosen = torch.device(choose_device(device))
     remedy = "Choose a new folder, or go on with these predictions by `resume`."
     new_folder(out, apart_from=sources_around(source), may_go_on=resume, remedy=remedy)
-    trained = load_run(run_folder, checkpoint, chosen, trust)
+    use = _applied(run_folder, checkpoint, raw)
+    checkpoint = use.checkpoint
+    trained = replace(load_run(run_folder, checkpoint, chosen, trust), calibration=use.calibration)
     made_by = {
         "run": content_hash([run_folder / "run.json", checkpoints.weights_file(run_folder, checkpoint)]),
         "input": str(source.resolve()),
         "splits": list(splits),
         "probabilities": probabilities,
         "largest_component": largest_component,
+        "calibration": use.calibration and content_hash([], use.calibration),
     }
     request = Request(
         splits=tuple(splits),
@@ -153,9 +162,18 @@ def predict_folder(
             "probabilities": probabilities,
             "largest_component": largest_component,
             "pixels": outside_pixels(),
+            "calibration": use.calibration and asdict(use.calibration),
         }
         request = replace(request, jobs=jobs, work=Work(begin_predicting, setup))
-    return TASKS[trained.labels.task].predict(trained, source, out, request, chosen)
+    predicted = TASKS[trained.labels.task].predict(trained, source, out, request, chosen)
+    return replace(predicted, calibrated=use.said)
+
+
+def _applied(run_folder: Path, checkpoint: str | None, raw: bool) -> Applied:
+    description = read_description(run_folder / "run.json")
+    if not find_task(task_name(description), run_folder / "run.json").calibrates:
+        return Applied(checkpoint or "best")
+    return applied(run_folder, description["classes"], checkpoint, raw)
 
 
 def begin_predicting(setup: dict[str, Any]) -> Do:
@@ -165,5 +183,7 @@ def begin_predicting(setup: dict[str, Any]) -> Do:
     everything, named = setup["trust"]
     cpu = torch.device("cpu")
     trained = load_run(Path(setup["run"]), setup["checkpoint"], cpu, Trust(everything, frozenset(named)))
+    if setup["calibration"]:
+        trained = replace(trained, calibration=read_calibration(setup["calibration"], "the calibration"))
     request = Request(probabilities=setup["probabilities"], largest_component=setup["largest_component"])
     return TASKS[trained.labels.task].predicting(trained, Path(setup["out"]), request, cpu)

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from debride.calibration.calibration import Calibration
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.cache import resize, working_image
 from debride.data.cropping import Box, crop_box, cropped, cropped_shape, put_back
 from debride.data.formats.image_folders import by_stem
 from debride.data.open import dataset_or_images, nothing_to_predict, stop, with_file_names
+from debride.data.pairs import image_grid
 from debride.data.pixels.images import files_of, label_path, read_header, read_image, write_label, write_probabilities
 from debride.data.plain import case_of, plain_case
 from debride.data.rater_choice import image_id
@@ -96,15 +98,33 @@ def masks_of(
 
 def _write(out: Path, case: Case, trained: Trained, request: Request, device: torch.device) -> list[Path]:
     """Writes the mask of a case, and returns its files."""
+    calibration = trained.calibration
+    if calibration:
+        refuse_unknown_spacing(calibration, image_grid(case).geometry.spacing, case.image[0])
     probability, shape, box, geometry = _predict(trained, case, device)
+    if calibration:
+        probability = calibration.scaled(probability)
     ids = segment(probability, shape, box)
     files = []
     if request.probabilities:
-        files.append(write_probabilities(out / case.id, _whole(probability, shape, box)))
+        whole = _whole(probability, shape, box)
+        if calibration:
+            whole /= whole.sum(axis=0)
+        files.append(write_probabilities(out / case.id, whole))
+        del whole
     del probability  # nor kept while the mask is written
+    if calibration:
+        ids = calibration.move(ids, geometry.spacing)
     mask = largest_components(ids) if request.largest_component else ids
     path = label_path(out, case.id, case.image[0])
     return [*files, *files_of([write_label(path, mask, trained.labels, geometry, case.image[0], trained.one_bit)])]
+
+
+def refuse_unknown_spacing(calibration: Calibration, spacing: tuple[float, ...] | None, image: Path) -> None:
+    """Raises DataError for an image without a spacing whose outlines are to be moved by mm."""
+    if calibration.unit == "mm" and any(calibration.shifts) and spacing is None:
+        problem = "has no spacing, and outlines are to be moved by mm"
+        raise DataError(image, problem, "Save it with its spacing, or predict with `raw`.")
 
 
 def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:

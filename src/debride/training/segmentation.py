@@ -88,6 +88,7 @@ class Segmentation:
     measure, shown_measure = "dice", "Dice"
     predicted = "masks"
     cleanses = True
+    calibrates = True
     run = SegmentationRun
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

@@ -55,6 +55,10 @@ class Task(Protocol[P]):
         """Whether ``write_cleansed`` can write the labels that a method takes for right."""
 
     @property
+    def calibrates(self) -> bool:
+        """Whether a bias can be measured on verified cases, and taken out of what is predicted."""
+
+    @property
     def run(self) -> type[TrainingRun[P]]:
         """What a method sees of the training."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from debride.calibration.calibration import Calibration
 from debride.data.preparation import Preparation
 from debride.execute import Outcome, Work, spread
 from debride.methods.base import Method
@@ -20,7 +21,8 @@ from debride.types import DataError, Dataset, Split
 class Trained:
     """A run that can predict: the method with its weights, how images are prepared, and what its labels mean.
 
-    ``one_bit`` says that the labels are pictures of one bit: so are masks that are predicted.
+    ``one_bit`` says that the labels are pictures of one bit: so are masks that are predicted. ``calibration`` changes what is
+    written; ``predict_whole`` and ``predict_case`` know nothing of it.
     """
 
     method: Method
@@ -28,6 +30,7 @@ class Trained:
     channels: int
     labels: Dataset
     one_bit: bool = False
+    calibration: Calibration | None = None
 
     @property
     def preparation(self) -> Preparation:
@@ -83,7 +86,8 @@ def _name(item: Any) -> str:
 
 @dataclass(frozen=True)
 class Predicted:
-    """How many images were predicted, and what is wrong with those that were left out."""
+    """How many images were predicted, what is wrong with those that were left out, and what is said of a calibration."""
 
     count: int
     left_out: tuple[DataError, ...] = ()
+    calibrated: str = ""

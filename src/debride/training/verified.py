@@ -1,9 +1,10 @@
-"""Verified cases as a trained method sees them: what a calibration of a run is chosen on."""
+"""Verified cases and their predictions: which there are, as a run predicts them, and kept on the disk while one is fitted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,10 +12,14 @@ import numpy.typing as npt
 import torch
 
 from debride.calibration.calibration import Ids
+from debride.calibration.fit import Verified
+from debride.data.masks.annotated import undrawn
 from debride.data.pairs import image_grid, read_label_on
+from debride.files import writing
 from debride.training.predict_masks import predict_whole
 from debride.training.trained import Trained
-from debride.types import Case, Dataset
+from debride.types import Case, DataError, Dataset
+from debride.words import some
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,50 @@ class SeenByRun:
         grid = image_grid(self.case)
         label: npt.NDArray[np.uint8] = read_label_on(self.case, self.dataset, grid)
         return predict_whole(self.trained, self.case, self.device), label, grid.geometry.spacing
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A verified case whose prediction and label lie in files, and are mapped: ``calibration.fit.Verified``."""
+
+    id: str
+    patient: str
+    hard: bool
+    probability: Path
+    label: Path
+    spacing: tuple[float, ...] | None
+
+    def read(self) -> tuple[npt.NDArray[Any], Ids, tuple[float, ...] | None]:
+        """Probabilities (K, *S), float16, the verified label (*S) and the spacing in mm."""
+        return np.load(self.probability, mmap_mode="r"), np.load(self.label, mmap_mode="r"), self.spacing
+
+
+def keep(cases: Iterable[Verified], folder: Path) -> list[Kept]:
+    """Reads each case once, one at a time, and keeps it in a folder: 2 K + 1 bytes for each voxel. DataError where the disk is
+    full."""
+    kept = []
+    for number, case in enumerate(cases):
+        probability, label, spacing = case.read()
+        paths = folder / f"{number}-probability.npy", folder / f"{number}-label.npy"
+        with writing(folder):
+            np.save(paths[0], probability.astype(np.float16, copy=False))
+            np.save(paths[1], label)
+        kept.append(Kept(case.id, case.patient, case.hard, *paths, spacing))
+    return kept
+
+
+def verified_cases(dataset: Dataset) -> tuple[Case, ...]:
+    """The trusted cases of a data set. DataError where there are none, or a label or a class of theirs was not drawn."""
+    cases = tuple(case for case in dataset.cases if case.trusted)
+    remedy = "Verify all classes of some cases, and name these by `trusted`."
+    if not cases:
+        raise DataError(dataset.root, "has no verified case, and bias cannot be known without one", remedy)
+    if lacking := [case.id for case in cases if case.label is None]:
+        raise DataError(dataset.root, f"has no label of the verified {some(lacking)}", "Add it, or do not name it as verified.")
+    if partly := [case.id for case in cases if undrawn(case, len(dataset.classes))]:
+        problem = f"has classes that were not drawn in the verified {some(partly)}"
+        raise DataError(dataset.root, problem, "Draw them, or do not name these cases as verified.")
+    return cases
 
 
 def unit_of(cases: Sequence[Case]) -> Literal["mm", "px"]:

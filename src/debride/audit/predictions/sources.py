@@ -348,11 +348,8 @@ def _noted(path: Path) -> tuple[str, ...] | None:
 
 def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:
     """Refuses a run for another task, or with other classes than the data set's."""
-    where = run_folder / "run.json"
-    from debride.training.description import task_name
+    from debride.training.description import refuse_other_classes, task_name
 
+    where = run_folder / "run.json"
     refuse_task(task_name(description), where)
-    classes = description["classes"]
-    if len(classes) != len(dataset.classes) or (classes != list(dataset.classes) and set(classes) == set(dataset.classes)):
-        problem = f"was trained on the classes {', '.join(classes)}, the data set has {', '.join(dataset.classes)}"
-        raise DataError(where, problem, "Give a run with the same classes in the same order.")
+    refuse_other_classes(where, description, dataset)

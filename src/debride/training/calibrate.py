@@ -1,0 +1,137 @@
+"""``debride calibrate`` of a run: its bias measured on verified cases, and written into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from debride.calibration.bias_record import FILE, Record, plain_record, record_of
+from debride.calibration.fit import CalibrationConfig, Verified, fit
+from debride.files import content_hash, write_json, writing
+from debride.folders import exclusive
+from debride.methods import find_method
+from debride.plugins import NOTHING, Trust
+from debride.progress import track
+from debride.settings import check_bounds
+from debride.temporaries import temporary_folder
+from debride.training.checkpoint import weights_file
+from debride.training.description import read_description, refuse_other_classes, task_name
+from debride.training.launch import choose_device
+from debride.training.predict import load_run, trained_on
+from debride.training.task import find_task
+from debride.training.verified import SeenByRun, keep, unit_of, verified_cases
+from debride.types import Case, DataError, Dataset
+
+PLAIN = CalibrationConfig()
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A record that was written, whether it ``replaced`` another, and what a user is to be warned of."""
+
+    record: Record
+    replaced: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def calibrate_run(
+    run_folder: Path,
+    dataset: Dataset,
+    *,
+    config: CalibrationConfig = PLAIN,
+    checkpoint: str = "last",
+    device: str = "auto",
+    trust: Trust = NOTHING,
+) -> Calibrated:
+    """Predicts the trusted cases of a data set by a run, chooses a calibration, and writes it to the run's calibration.json, in
+    place of an earlier one.
+
+    Each case is predicted once and lies in a temporary folder in the run's, with 2 K + 1 bytes for each voxel. Raises DataError
+    for a run on other classes or of another task, without verified cases, and while another process writes to the run.
+    """
+    where = run_folder / "run.json"
+    check_bounds(config)
+    description = read_description(where)
+    refuse_uncalibrated(task_name(description), where)
+    refuse_uncalibrated(dataset.task, dataset.root)
+    refuse_other_classes(where, description, dataset)
+    cases, chosen = verified_cases(dataset), torch.device(choose_device(device))
+    with exclusive(run_folder):
+        trained = load_run(run_folder, checkpoint, chosen, trust)
+        weights = content_hash([weights_file(run_folder, checkpoint)])
+        seen = [SeenByRun(case, dataset, trained, chosen) for case in cases]
+        record = fitted_record(
+            seen, trained.labels.classes, config, cases, run_folder / FILE, checkpoint=checkpoint, weights=weights
+        )
+        replaced = (run_folder / FILE).exists()
+        write_json(run_folder / FILE, plain_record(record))
+    return Calibrated(record, replaced, tuple(_warnings(run_folder, checkpoint, cases)))
+
+
+def fitted_record(
+    seen: Sequence[Verified],
+    classes: Sequence[str],
+    config: CalibrationConfig,
+    cases: Sequence[Case],
+    beside: Path,
+    *,
+    checkpoint: str | None = None,
+    weights: str | None = None,
+) -> Record:
+    """What is fitted on verified cases as they are ``seen``, each read once and kept ``beside`` a file or folder until then."""
+
+    def shown() -> Iterator[Verified]:
+        with track("reading verified cases", len(seen)) as show:
+            for number, case in enumerate(seen):
+                yield case
+                show(number + 1)
+
+    with writing(beside), temporary_folder(beside) as folder:
+        fitted = fit(keep(shown(), folder), classes, config, unit_of(cases))
+    patients = [case.patient for case in cases]
+    return record_of(fitted, patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
+
+
+def refuse_uncalibrated(task: str, where: object) -> None:
+    """Raises DataError, naming ``where``, for a task whose predictions cannot be calibrated."""
+    if not find_task(task, where).calibrates:
+        raise DataError(where, f"is for {task}, and a calibration is for masks", "Give images and masks, and runs on them.")
+
+
+def refuse_nothing_to_learn_from(dataset: Dataset, method: str, *, hold_out: bool) -> None:
+    """Raises DataError where a training cannot be calibrated on its trusted cases, or not with these held out."""
+    refuse_uncalibrated(dataset.task, dataset.root)
+    verified_cases(_training_part(dataset))
+    if hold_out and "trusted" in find_method(method).paper.needs:
+        problem = f"leaves {method} without the trusted cases that it needs"
+        raise DataError("`hold_out_trusted`", problem, "Leave it out, or choose a method that needs none.")
+
+
+def without_trusted(dataset: Dataset) -> Dataset:
+    """The data set without the trusted cases of its training split."""
+    cases = tuple(case for case in dataset.cases if not (case.trusted and case.split == "train"))
+    return replace(dataset, cases=cases, rest=None)
+
+
+def calibrate_training(run_folder: Path, dataset: Dataset, device: str, trust: Trust) -> Calibrated:
+    """``calibrate_run`` on the trusted training cases of the data set that a training began with, whether it held them out."""
+    return calibrate_run(run_folder, _training_part(dataset), device=device, trust=trust)
+
+
+def _training_part(dataset: Dataset) -> Dataset:
+    return replace(dataset, cases=dataset.of("train"), rest=None)
+
+
+def _warnings(run_folder: Path, checkpoint: str, cases: Sequence[Case]) -> Iterator[str]:
+    known = set(trained_on(run_folder, checkpoint) or ())
+    if learnt := sum(case.id in known for case in cases):
+        yield (
+            f"The run was trained on {learnt} of these {len(cases)} verified cases, and what it predicts of them may hide the "
+            "bias. `hold_out_trusted` keeps them out of a training."
+        )
+    if tested := sum(case.split == "test" for case in cases):
+        yield f"{tested} of these {len(cases)} verified cases are test cases: results on them look better than they are."

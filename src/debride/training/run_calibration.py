@@ -1,0 +1,52 @@
+"""The calibration in a run's folder: which weights it is for, and whether it is applied to what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from debride.calibration.bias_record import FILE, Record, read_record
+from debride.calibration.bias_words import expected, many_verified
+from debride.calibration.calibration import Calibration
+from debride.files import content_hash, read_json
+from debride.training.checkpoint import weights_file
+from debride.types import DataError
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The ``checkpoint`` to predict with, the ``calibration`` to apply to that, if any, and what is ``said`` of it."""
+
+    checkpoint: str
+    calibration: Calibration | None = None
+    said: str = ""
+
+
+def recorded(run_folder: Path, classes: Sequence[str]) -> Record | None:
+    """The calibration of a run with these classes, if it has one; DataError where it is damaged or no run's."""
+    file = run_folder / FILE
+    if not file.exists() and not file.is_symlink():
+        return None
+    record = read_record(read_json(file), file, classes)
+    if record.checkpoint is None or record.weights is None:
+        raise DataError(file, "is of no run's weights", "Calibrate this run by `debride calibrate`, or move the file away.")
+    return record
+
+
+def applied(run_folder: Path, classes: Sequence[str], checkpoint: str | None, raw: bool) -> Applied:
+    """What a run's calibration means for predictions with a ``checkpoint`` (None: the one that it was made for, or "best").
+
+    It is applied to the weights that it was made for alone, and not where ``raw`` says so.
+    """
+    record = None if raw and checkpoint else recorded(run_folder, classes)
+    if record is None or record.checkpoint is None:
+        return Applied(checkpoint or "best")
+    chosen, file = checkpoint or record.checkpoint, run_folder / FILE
+    if raw:
+        return Applied(chosen)
+    if content_hash([weights_file(run_folder, chosen)]) != record.weights:
+        return Applied(chosen, said=f"{file} was made for other weights, and is not applied.")
+    if not record.calibration.changes:
+        return Applied(chosen, said=f"{file} changes nothing.")
+    return Applied(chosen, record.calibration, f"{file} is applied ({many_verified(record)}). {expected(record.gain)}")
