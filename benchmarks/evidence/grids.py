@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.evidence.rows import Key, key_of, read_rows
-from benchmarks.evidence.stamp import made_by
+from benchmarks.evidence.stamp import calibration_hash, made_by
 
 from debride.bench.cell_base import Cell
 from debride.bench.grid import cells, read_grid
@@ -18,6 +18,7 @@ BENCHMARKS = Path(__file__).parents[1]
 GRIDS: dict[str, tuple[str, ...]] = {
     "core": ("core",),
     "second": ("second", "second_classes"),
+    "verified": ("verified",),
     "gpu": ("gpu", "gpu_classes"),
 }
 """The grids by what `--grid` calls them: names of YAML files, each of one task."""
@@ -47,7 +48,8 @@ class Planned:
         row = rows.get(self.key)
         if row is None:
             return "missing"
-        return "done" if row["made_by"] == self.made_by else "stale"
+        whole = not self.cell.calibrate or row.get("calibrated", {}).get("made_by") == calibration_hash()
+        return "done" if whole and row["made_by"] == self.made_by else "stale"
 
 
 def planned(files: Iterable[Path], results: Path, work: Path) -> list[Planned]:

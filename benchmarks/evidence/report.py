@@ -20,6 +20,7 @@ from benchmarks.evidence.paired import Difference, Ranks, class_mean, difference
 from benchmarks.evidence.rows import key_of, read_rows
 from benchmarks.evidence.stamp import ROOT
 
+from debride.bench.calibrated import CALIBRATED, with_calibrated
 from debride.bench.grid import read_grid
 from debride.bench.tabulate import BASELINE, PERCENT, PLAIN, Style, Table, cell_text, summary, write_markdown
 from debride.evaluation.class_metrics import ratio
@@ -92,9 +93,12 @@ def gather(file: Path, results: Path) -> Evidence:
     known = {each.key: each.made_by["settings"] for each in plan}
     paths = sorted((results / file.stem).glob("*.jsonl"))
     rows = {key_of(row): row for path in paths for row in read_rows(path)}
-    kept = {key: row for key, row in rows.items() if row["made_by"]["settings"] == known.get(key)}
+    current = {key: row for key, row in rows.items() if row["made_by"]["settings"] == known.get(key)}
+    kept = {key_of(row): row for row in with_calibrated([*current.values()])}
+    names = [name for method in grid.methods for name in (method, method + CALIBRATED)]
+    methods = [name for name in names if name in grid.methods or any(key[2] == name for key in kept)]
     fields = tuple(dict.fromkeys((each.cell.dataset, each.cell.noise) for each in plan))
-    return Evidence(file.stem, grid.task, fields, tuple(grid.methods), kept, len(plan), len(rows) - len(kept))
+    return Evidence(file.stem, grid.task, fields, tuple(methods), kept, len(plan), len(rows) - len(current))
 
 
 def score(row: Any, class_row: int | None = None) -> float:
@@ -149,10 +153,11 @@ def opening(found: Sequence[Evidence]) -> Iterator[str]:
     )
     lines = ["| grid | cells | rows | made | minutes |", "|---|---|---|---|---|"]
     for each in found:
-        dates = sorted({row["date"] for row in each.rows.values()})
-        minutes = sum(row["cell_minutes"] for row in each.rows.values())
+        own = [row for row in each.rows.values() if not row["method"].endswith(CALIBRATED)]
+        dates = sorted({row["date"] for row in own})
+        minutes = sum(row["cell_minutes"] for row in own)
         made = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "–"
-        lines.append(f"| {each.name} | {each.cells} | {len(each.rows)} | {made} | {minutes:.0f} |")
+        lines.append(f"| {each.name} | {each.cells} | {len(own)} | {made} | {minutes:.0f} |")
     yield "\n".join(lines)
     if others := sum(each.others for each in found):
         yield f"{others} rows of other settings are left out."

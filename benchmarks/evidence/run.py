@@ -1,6 +1,6 @@
 """Runs the cells that are missing, one after the other in one thread, and writes the row of each as it comes.
 
-    DEBRIDE_DATA=... python -m benchmarks.evidence.run [--grid core] [--only ce gsd-net] [--minutes 60] [--list]
+    DEBRIDE_DATA=... python -m benchmarks.evidence.run [--grid core] [--only ce gsd-net] [--seeds 0] [--minutes 60] [--list]
     DEBRIDE_DATA=... python -m benchmarks.evidence.run --grid gpu --stop 12          # on a machine that is lent for minutes
 
 It may be killed at any time: the cell under way goes on from its last epoch. A row that was made with other settings, another
@@ -37,12 +37,12 @@ from benchmarks.evidence.grids import (
     waiting,
 )
 from benchmarks.evidence.rows import put_row, read_rows
-from benchmarks.evidence.stamp import CURVES, ROOT
+from benchmarks.evidence.stamp import CURVES, ROOT, calibration_hash
 from filelock import FileLock, Timeout
 
 import debride
 from debride.bench.cell import run_cell
-from debride.bench.cell_base import BY_CASE, read_result
+from debride.bench.cell_base import BY_CASE, CALIBRATED_BY_CASE, read_result
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.files import content_hash, read_json, write_json
 from debride.types import DataError
@@ -74,6 +74,9 @@ def run(each: Planned) -> dict[str, Any] | None:
         "date": date.today().isoformat(),
         "cell_minutes": round((time.monotonic() - begun) / 60, 2),
     }
+    if cell.calibrate:
+        by_case = read_json(cell.folder / CALIBRATED_BY_CASE)
+        found["calibrated"] = {**row["calibrated"], "by_case": by_case, "made_by": calibration_hash()}
     return {**row, "curve": [], **found}
 
 
@@ -128,6 +131,7 @@ def main(words: Sequence[str] | None = None, files: Sequence[Path] | None = None
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", nargs="+", choices=GRIDS, default=USUAL, help="by default core, and then second")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="rows of these methods alone")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="rows of these seeds alone")
     parser.add_argument("--minutes", type=float, default=inf, help="begin no cell after so many minutes")
     parser.add_argument("--stop", type=float, default=inf, metavar="MINUTES", help="end after so many, in the midst of a cell")
     parser.add_argument("--list", action="store_true", help="say what is done, missing and stale, and run nothing")
@@ -141,6 +145,7 @@ def main(words: Sequence[str] | None = None, files: Sequence[Path] | None = None
     if unknown := set(arguments.only or ()) - names:
         raise DataError("--only", f"names {', '.join(sorted(unknown))}", f"Choose among {', '.join(sorted(names))}.")
     wanted = [each for each in plan if arguments.only is None or each.cell.name in arguments.only]
+    wanted = [each for each in wanted if arguments.seeds is None or each.cell.seed in arguments.seeds]
     if arguments.list:
         print(listed(wanted))
         return 0

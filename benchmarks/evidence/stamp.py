@@ -21,12 +21,20 @@ METHODS, BASE = "debride.methods.", "debride.methods.base"
 
 def made_by(cell: Cell) -> dict[str, str]:
     """The hashes of a cell. Where its data lie on this machine does not count."""
-    settings = {name: value for name, value in cell.settings.items() if name != "path"}
+    left_out = ("path", "calibrate")  # a calibration changes no measure without it
+    settings = {name: value for name, value in cell.settings.items() if name not in left_out}
     return {
         "settings": content_hash([], json.dumps(settings, sort_keys=True), type(cell.simulator).__name__)[:12],
         "source": source_hash(find_method(cell.method).__module__),
         "curve": content_hash([], curve(cell.method, cell.task))[:12],
     }
+
+
+@cache
+def calibration_hash() -> str:
+    """Of the package that chooses and applies calibrations."""
+    package = Path(_file("debride.calibration")).parent
+    return content_hash([], *(bare(ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(package.glob("*.py"))))[:12]
 
 
 @cache

@@ -38,6 +38,9 @@ RESULT = "result.json"
 BY_CASE = "by_case.json"
 """The file of a cell that has the measures of each test case."""
 
+CALIBRATED_BY_CASE = "calibrated_by_case.json"
+"""The same after a calibration."""
+
 SOURCE = "source.json"
 """The file of a cell, and of a corrupted data set, that says of which files it was made."""
 
@@ -68,6 +71,8 @@ class Cell:
     out: Path
     task: TaskName = "segmentation"
     pictures: bool = True
+    calibrate: bool = False
+    hold_out_trusted: bool = False
 
     @property
     def folder(self) -> Path:
@@ -82,13 +87,14 @@ class Cell:
     @property
     def settings(self) -> dict[str, Any]:
         """All that determines the result, as plain JSON: everything but where it is written and whether it has pictures, and
-        the content of a file of labels. The first task is not named, so that grids from before there was another can be
+        the content of a file of labels. What is as it was before grids could name it is not named, so that older grids can be
         resumed."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, out=Path())), default=str))
         del plain["pictures"]
         if self.label_file:
             plain["simulator"]["content"] = content_hash([Path(self.label_file.file)])
-        return {name: value for name, value in plain.items() if (name, value) != ("task", Cell.task)}
+        usual = {name: getattr(Cell, name) for name in ("task", "calibrate", "hold_out_trusted")}
+        return {name: value for name, value in plain.items() if name not in usual or value != usual[name]}
 
     @property
     def data_folder(self) -> Path:

@@ -144,6 +144,8 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
                     test_every=grid.test_every,
                     last_ten=grid.last_ten,
                     pictures=grid.pictures,
+                    calibrate=chosen.calibrate,
+                    hold_out_trusted=chosen.hold_out_trusted,
                     out=out,
                     task=grid.task,
                 ),
@@ -213,6 +215,8 @@ def _check(grid: Grid, where: object) -> None:
         config = {key: value for key, value in _method_config(method).items() if value != "measured"}
         settings = from_mapping(find_method(method.method, here).Config, config, here)
         refuse_method(method.method, grid.task, settings, here)
+        if method.calibrate and grid.task != "segmentation":
+            raise DataError(f"{here}, calibrate", f"is for masks, the grid is for {grid.task}", "Leave it out.")
     for block in grid.cells:
         for axis, known in (("datasets", grid.datasets), ("noises", grid.noises), ("methods", grid.methods)):
             wrong = [name for name in getattr(block, axis) if name not in known]
@@ -238,6 +242,10 @@ def _check_trusted(todo: Sequence[Cell], where: object) -> None:
     marked: dict[tuple[object, ...], bool | None] = {}
     for cell in todo:
         needed = "trusted" in find_method(cell.method).paper.needs
+        if needed and cell.hold_out_trusted:
+            remedy = "Leave hold_out_trusted out, or name a method that needs none."
+            raise DataError(f"{where}, methods, {cell.name}", "needs the trusted cases that it holds out", remedy)
+        needed |= cell.calibrate or cell.hold_out_trusted
         if not (needed or cell.trusted):
             continue
         key = (cell.dataset, cell.raters, cell.seed if cell.raters else None)

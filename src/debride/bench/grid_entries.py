@@ -62,12 +62,16 @@ class NoiseEntry:
 class MethodEntry:
     """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the
     corruption had, in classification the share of training labels that are wrong. ``preset`` "paper" gives what ``config``
-    leaves open the values of the method's paper."""
+    leaves open the values of the method's paper. With ``calibrate`` its predictions are measured a second time, after a
+    calibration on the trusted cases. With ``hold_out_trusted`` these are not trained on.
+    """
 
     method: str
     preset: Literal["default", "paper"] = "default"
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    calibrate: bool = False
+    hold_out_trusted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

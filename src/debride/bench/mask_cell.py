@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,8 +13,10 @@ import numpy.typing as npt
 import torch
 
 from debride.bench.by_case import ByCase, masks_by_case
+from debride.bench.calibrated import CalibratedRow, calibrations, without_trusted
 from debride.bench.cell_base import (
     BY_CASE,
+    CALIBRATED_BY_CASE,
     Cell,
     Finished,
     cell_row,
@@ -28,14 +30,16 @@ from debride.bench.cell_base import (
 from debride.bench.plots import heat, outlines
 from debride.bench.report import Picture
 from debride.bench.tables import Point, Row, Score, Spread
+from debride.calibration.calibration import Calibration
 from debride.data.cache import Prepared, cache_folder, prepare, resize
-from debride.data.cropping import cropped_shape, put_back
+from debride.data.cropping import Box, cropped_shape, put_back
 from debride.data.masks.annotated import for_training
 from debride.data.masks.corrupt import Corrupted, corrupt_dataset
 from debride.data.open import reopened, trust
 from debride.data.pairs import image_grid, read_label_on
 from debride.data.pixels.images import read_image
 from debride.data.rater_choice import choose_raters, image_id
+from debride.data.same_grid import Grid
 from debride.evaluation.metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, rows_of, summarise
@@ -83,23 +87,43 @@ def measure_masks(cell: Cell) -> Row:
     """Trains a cell and measures it on the test cases after every epoch that is to be tested."""
     clean = open_clean(cell)
     given, report = _given_labels(cell, clean)
-    job = make_job(cell, given, _changed(given, report))
+    learnt = without_trusted(given) if cell.hold_out_trusted else given
+    job = make_job(cell, learnt, _changed(given, report))
     fit(job)
     done = finished(cell, job)
     measures = _test(clean, done)
     write_text(cell.folder / BY_CASE, json.dumps(measures.by_case(len(clean.classes) - 1)))
+    calibrated = _calibrated(cell, clean, given, done) if cell.calibrate else None
     if cell.pictures:
         trained = done.load("last")
         _pictures(cell, clean, given, trained, done.device)
-        _state_pictures(cell, clean, given, trained, job.out, done.device)
+        _state_pictures(cell, clean, learnt, trained, job.out, done.device)
     tidy(job.out, done.marked)
-    return {
+    row: Row = {
         **cell_row(cell, given, done),
         "label_dice": _label_dice(given, report),
         "best": measures.scores.get(done.best) if done.best else None,
         "last": measures.scores[done.last],
         "last_ten": measures.last_ten(done.last) if cell.last_ten else None,
         "curve": [_point(row, measures.dice.get(row["epoch"])) for row in done.metrics],
+    }
+    return {**row, "calibrated": calibrated} if calibrated else row
+
+
+def _calibrated(cell: Cell, clean: Dataset, given: Dataset, done: Finished) -> CalibratedRow:
+    """The measures after a calibration on the trusted cases, chosen anew for each epoch that is measured."""
+    chosen, last, seconds = calibrations(given, done)
+    measures = _test(clean, done, chosen)
+    write_text(cell.folder / CALIBRATED_BY_CASE, json.dumps(measures.by_case(len(clean.classes) - 1)))
+    return {
+        "best": measures.scores.get(done.best) if done.best else None,
+        "last": measures.scores[done.last],
+        "last_ten": measures.last_ten(done.last) if cell.last_ten else None,
+        "kind": last.kind,
+        "offsets": list(last.calibration.offsets),
+        "shifts": list(last.calibration.shifts),
+        "gain": [last.gain.mean, last.gain.low, last.gain.high],
+        "seconds": round(seconds, 2),
     }
 
 
@@ -139,15 +163,18 @@ def _has_raters(dataset: Dataset) -> bool:
     return any(case.rater for case in dataset.of("train"))
 
 
-def _test(clean: Dataset, done: Finished) -> _Measures:
-    """Measures a run after each epoch that is to be tested, with distances after the marked ones."""
+def _test(clean: Dataset, done: Finished, calibrations: Mapping[int, Calibration] | None = None) -> _Measures:
+    """Measures a run after each epoch that is to be tested, or that has a calibration where there are any; with distances after
+    the marked ones."""
     cases = [case for case in clean.of("test") if case.label]
     raters = {case.id: case.rater for case in cases if case.rater}
     test = prepare(clean, cases, done.load("last").preparation, cache_folder(clean.root))
     measures = _Measures({}, {}, {}, {}, {})
-    for epoch in sorted(done.tested):
+    for epoch in sorted(done.tested if calibrations is None else calibrations):
         rows: list[CaseRow] = []
-        for case, predicted, reference, spacing in _predictions(done.load(str(epoch)), test, clean, done.device):
+        calibration = calibrations[epoch] if calibrations else None
+        predictions = _predictions(done.load(str(epoch)), test, clean, done.device, calibration)
+        for case, predicted, reference, spacing in predictions:
             metrics = case_metrics(predicted, reference, len(clean.classes), spacing, epoch in done.marked)
             rows += rows_of(case, metrics)
             measures.pixels[case.id] = reference.size
@@ -160,9 +187,11 @@ def _test(clean: Dataset, done: Finished) -> _Measures:
     return measures
 
 
-def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch.device) -> Iterator[Any]:
-    """(case, predicted ids, reference ids, spacing) of labelled cases, in their images' own geometry. An image is predicted
-    once, however many raters labelled it."""
+def _predictions(
+    trained: Trained, test: Prepared, clean: Dataset, device: torch.device, calibration: Calibration | None = None
+) -> Iterator[Any]:
+    """(case, predicted ids, reference ids, spacing) of labelled cases, in their images' own geometry, after the calibration. An
+    image is predicted once, however many raters labelled it."""
     rows: dict[str, list[int]] = {}
     for row, case in enumerate(test.cases):
         rows.setdefault(image_id(case), []).append(row)
@@ -175,8 +204,16 @@ def _predictions(trained: Trained, test: Prepared, clean: Dataset, device: torch
                 grid = image_grid(case)
                 reference = read_label_on(case, clean, grid)
                 if predicted is None:
-                    predicted = segment(swept.probability[number], reference.shape, test.box(int(row)))
+                    predicted = _ids(swept.probability[number], reference.shape, test.box(int(row)), grid, calibration)
                 yield case, predicted, reference, grid.geometry.spacing
+
+
+def _ids(
+    probability: torch.Tensor, shape: tuple[int, ...], box: Box | None, grid: Grid, calibration: Calibration | None
+) -> npt.NDArray[np.uint8]:
+    if calibration is None:
+        return segment(probability, shape, box)
+    return calibration.move(segment(calibration.weighed(probability), shape, box), grid.geometry.spacing)
 
 
 def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes: tuple[str, ...]) -> Score:

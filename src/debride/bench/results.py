@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from debride import __version__
+from debride.bench.calibrated import with_calibrated
 from debride.bench.cell_base import RESULT, Cell, read_result
 from debride.bench.cell_kinds import CELL_KINDS, CellKind
 from debride.bench.report import Context
@@ -25,7 +26,7 @@ def write_tables(cells: Sequence[Cell], out: Path) -> Sequence[CellRow]:
     done = [cell for cell in cells if (cell.folder / RESULT).exists()]
     rows: list[Any] = [read_result(cell, _kind(cells).row) for cell in done]
     write_text(out / "results.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    write_text(out / "table.md", _kind(cells).markdown(rows))
+    write_text(out / "table.md", _kind(cells).markdown([*with_calibrated(rows)]))
     return rows
 
 
@@ -34,7 +35,7 @@ def write_report(name: str, cells: Sequence[Cell], out: Path) -> Sequence[CellRo
     rows: Any = write_tables(cells, out)
     versions = {"debride": __version__, "torch": torch.__version__, "Python": platform.python_version()}
     context: Context = {"date": date.today().isoformat(), "versions": versions, "command": " ".join(["debride", *sys.argv[1:]])}
-    write_text(out / "report.html", _kind(cells).render(name, cells, rows, context))
+    write_text(out / "report.html", _kind(cells).render(name, cells, [*with_calibrated(rows)], context))
     finished: Sequence[CellRow] = rows
     return finished
 

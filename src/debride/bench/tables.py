@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Annotated, Any, TypedDict, cast, get_args
 
+from debride.bench.calibrated import MayBeCalibrated
 from debride.bench.tabulate import (
     BASELINE,
     PERCENT,
@@ -80,7 +81,7 @@ class Point(TypedDict):
     test_dice: float | None
 
 
-class Row(CellRow):
+class Row(CellRow, MayBeCalibrated):
     """One cell of a grid for segmentation.
 
     ``label_dice`` compares the training labels with the clean ones; None where they are those of raters. A failed cell has no

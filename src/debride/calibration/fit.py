@@ -107,6 +107,13 @@ def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationCo
     )
 
 
+def choose(
+    cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]
+) -> tuple[Kind, Calibration]:
+    """What ``fit`` chooses, without what it is worth."""
+    return _Fitting(cases, classes, config, unit).chosen(range(len(cases)))
+
+
 class _Fitting:
     """Verified cases, and their contested voxels once these were needed."""
 

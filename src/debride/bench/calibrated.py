@@ -1,0 +1,100 @@
+"""Calibrations of a cell's network, chosen on its trusted cases after each epoch that is to be measured with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.bench.cell_base import Finished
+from debride.calibration.calibration import Calibration
+from debride.calibration.fit import CalibrationConfig, Fitted, choose, fit
+from debride.training.verified import SeenByRun, unit_of
+from debride.types import Case, DataError, Dataset
+
+CALIBRATED = ", calibrated"
+"""What the name of a method ends with in tables, where its predictions were calibrated."""
+
+
+class CalibratedRow(TypedDict):
+    """What a row says of a cell's predictions after a calibration: the measures of the row, and of the last epoch what was
+    chosen, what was expected of it, and the seconds that choosing took. ``gain`` is the mean with its interval, in Dice."""
+
+    best: Any
+    last: Any
+    last_ten: Any
+    kind: str
+    offsets: list[float]
+    shifts: list[float]
+    gain: list[float]
+    seconds: float
+
+
+class MayBeCalibrated(TypedDict, total=False):
+    """What the row of a cell that was calibrated has more."""
+
+    calibrated: CalibratedRow
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A verified case whose prediction is kept: ``calibration.fit.Verified``."""
+
+    id: str
+    patient: str
+    probability: npt.NDArray[Any]
+    label: npt.NDArray[np.uint8]
+    spacing: tuple[float, ...] | None
+    hard: bool = False
+
+    def read(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], tuple[float, ...] | None]:
+        """Its prediction, label and spacing."""
+        return self.probability, self.label, self.spacing
+
+
+def trusted_cases(given: Dataset) -> list[Case]:
+    """The labelled training cases that are trusted; DataError where there are none."""
+    cases = [case for case in given.of("train") if case.trusted and case.label]
+    if not cases:
+        raise DataError("`calibrate`", "has no trusted case to be chosen on", "Give the data set a share of trusted: 0.02.")
+    return cases
+
+
+def without_trusted(given: Dataset) -> Dataset:
+    """The data set without its trusted training cases."""
+    return replace(given, cases=tuple(case for case in given.cases if not (case.trusted and case.split == "train")))
+
+
+def calibrations(given: Dataset, done: Finished) -> tuple[dict[int, Calibration], Fitted, float]:
+    """The calibration after each of the last ten epochs that are tested and the best one, all that is known of that after the
+    last, and the seconds that one took."""
+    cases, found = trusted_cases(given), {}
+    unit = unit_of(cases)
+    epochs = sorted(epoch for epoch in done.tested if epoch > done.last - 10 or epoch in done.marked)
+    begun = time.perf_counter()
+    for epoch in epochs:
+        held = _held(cases, given, done, epoch)
+        found[epoch] = choose(held, given.classes, CalibrationConfig(), unit)[1]
+    seconds = (time.perf_counter() - begun) / len(epochs)
+    return found, fit(_held(cases, given, done, done.last), given.classes, CalibrationConfig(), unit), seconds
+
+
+def _held(cases: Sequence[Case], given: Dataset, done: Finished, epoch: int) -> list[Held]:
+    trained = done.load(str(epoch))
+    return [Held(case.id, case.patient, *SeenByRun(case, given, trained, done.device).read()) for case in cases]
+
+
+AnyRow = TypeVar("AnyRow", bound=Any)
+
+
+def with_calibrated(rows: Sequence[AnyRow]) -> Iterator[AnyRow]:
+    """Rows, and after each that was measured after a calibration a second one that has these measures, as another method."""
+    for row in rows:
+        yield row
+        if calibrated := row.get("calibrated"):
+            own = {name: value for name, value in calibrated.items() if name in ("best", "last", "last_ten", "by_case")}
+            yield {**row, **own, "method": row["method"] + CALIBRATED}
