@@ -50,7 +50,7 @@ def test_a_run_is_calibrated(trained: Path, run: Path, debride: Command) -> None
     answer = debride(*words)
     assert answer.code == 0
     assert f"{run / 'calibration.json'}: 3 verified cases\n" in answer.out
-    assert "The run was trained on 3 of these 3 verified cases" in answer.err and "--hold-out-trusted" in answer.err
+    assert "The network was trained on 3 of these 3 verified cases" in answer.err and "--hold-out-trusted" in answer.err
     written = json.loads((run / "calibration.json").read_text())
     assert written["cases"] == ["case000", "case001", "case002"] and written["checkpoint"] == "last"
     lines = answer.out.splitlines()

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from debride.bench.cell_base import Finished
 from debride.calibration.calibration import Calibration
-from debride.calibration.fit import CalibrationConfig, Fitted, choose, fit
+from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.fit import Fitted, choose, fit
 from debride.training.verified import SeenByRun, unit_of
 from debride.types import Case, DataError, Dataset
 

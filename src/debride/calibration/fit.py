@@ -12,10 +12,10 @@ from scipy import stats
 
 from debride.calibration.ascent import ascend, dice_with, lower_bound, patient_means
 from debride.calibration.calibration import Calibration, Number, no_change
+from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.outlines import nesting
 from debride.calibration.scan import Contested, Doubles, Floats, Ids, contested_by_distance, contested_by_score
 from debride.records import Count
-from debride.settings import setting
 
 Kind = Literal["none", "offset", "shift", "both"]
 
@@ -44,17 +44,6 @@ class Verified(Protocol):
     def read(self) -> tuple[npt.NDArray[Any], Ids, tuple[float, ...] | None]:
         """Probabilities (K, *S) that sum to one, the verified label (*S), and the spacing in mm, None where there is none; read
         anew each time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationConfig:
-    """What may be changed, and how sure a gain must be."""
-
-    offsets: bool = setting(True, "Offset the log-probabilities of classes")
-    shifts: bool = setting(True, "Move outlines")
-    confidence: float = setting(
-        0.9, "Of the one-sided interval whose lower end is made as high as can be; higher changes less", least=0.5, below=1
-    )
 
 
 @dataclass(frozen=True)

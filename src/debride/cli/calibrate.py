@@ -1,4 +1,4 @@
-"""``debride calibrate``: the bias of a run, measured on verified cases and taken out of what it predicts."""
+"""``debride calibrate``: the bias of predictions, measured on verified cases and taken out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_settings, add_trust, all_flags, given_settings, trust_of
+from debride.cli.options import (
+    Verbs,
+    add_jobs,
+    add_keep_going,
+    add_settings,
+    add_trust,
+    all_flags,
+    flag,
+    given_settings,
+    tell_left_out,
+    trust_of,
+)
+from debride.types import DataError
 
 if TYPE_CHECKING:
+    from debride.calibration.calibration_config import CalibrationConfig
     from debride.training.calibrate import Calibrated
+
+FORMS = "Write `debride calibrate RUN DATASET`, or `debride calibrate DATASET --predictions DIR --out DIR`."
+
+OF_A_RUN = ("checkpoint", "device", "trust_code", "method", "network")
+OF_A_FOLDER = ("out", "resume", "keep_going")
+"""Options that one of the two forms has alone."""
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    from debride.calibration.fit import CalibrationConfig
+    from debride.calibration.calibration_config import CalibrationConfig
 
-    parser = verbs.add_parser("calibrate", help="take the bias out of predictions that a few verified cases show")
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser = verbs.add_parser(
+        "calibrate",
+        help="take the bias out of predictions that a few verified cases show",
+        usage="debride calibrate RUN DATASET [OPTIONS]\n       debride calibrate DATASET --predictions DIR --out DIR [OPTIONS]",
+    )
+    parser.add_argument("run_folder", type=Path, nargs="?", metavar="RUN", help="what `debride train` wrote")
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="the data set that has the verified cases")
-    parser.add_argument("--checkpoint", default="last", metavar="WHICH", help="best, last or an epoch's number (default: last)")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    group = parser.add_argument_group("a run")
+    group.add_argument("--checkpoint", metavar="WHICH", help="best, last or an epoch's number (default: last)")
+    group.add_argument("--device", choices=["auto", "cpu", "cuda"], help="default: auto")
+    group = parser.add_argument_group("predictions of any network")
+    about = "masks or probabilities, named by case, as `debride audit` reads them"
+    group.add_argument("--predictions", type=Path, metavar="DIR", help=about)
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder for the masks without the bias")
+    group.add_argument("--resume", action="store_true", help="go on with the masks in --out; what is whole is kept")
+    add_keep_going(parser)
+    add_jobs(parser)
     add_dataset_options(parser)
     add_trust(parser, named=True)
     add_settings(parser, CalibrationConfig, "calibration")
@@ -31,20 +62,56 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Calibrates a run, and says what was found."""
-    from debride.calibration.fit import CalibrationConfig
+    """Calibrates a run or a folder of predictions, and says what was found."""
+    from debride.calibration.calibration_config import CalibrationConfig
+
+    _refuse_mixed_forms(arguments)
+    config = CalibrationConfig(**given_settings(arguments, CalibrationConfig))
+    if arguments.predictions:
+        return _calibrate_folder(arguments, config)
     from debride.training.calibrate import calibrate_run
 
     done = calibrate_run(
         arguments.run_folder,
         open_from(arguments),
-        config=CalibrationConfig(**given_settings(arguments, CalibrationConfig)),
-        checkpoint=arguments.checkpoint,
-        device=arguments.device,
+        config=config,
+        checkpoint=arguments.checkpoint or "last",
+        device=arguments.device or "auto",
         trust=trust_of(arguments, arguments.method, arguments.network),
     )
     tell_calibrated(done, arguments.run_folder)
     return 0
+
+
+def _calibrate_folder(arguments: argparse.Namespace, config: CalibrationConfig) -> int:
+    from debride.audit.calibrate_folder import calibrate_folder
+
+    moved = calibrate_folder(
+        open_from(arguments),
+        arguments.predictions,
+        arguments.out,
+        config=config,
+        resume=arguments.resume,
+        keep_going=arguments.keep_going,
+        jobs=arguments.jobs,
+    )
+    tell_calibrated(moved.calibrated, arguments.out)
+    print(f"{arguments.out}: {moved.count} masks")
+    return tell_left_out(moved.left_out, arguments.out, "Mend the cause and use --resume.")
+
+
+def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
+    """Raises DataError for what is neither a run nor a folder of predictions, or both, and for options of the other one."""
+    if arguments.predictions and arguments.run_folder:
+        raise DataError("--predictions", f"is given beside the run {arguments.run_folder}", FORMS)
+    if not arguments.predictions and not arguments.run_folder:
+        missing = "no data set" if (arguments.dataset / "run.json").exists() else "neither a run nor --predictions"
+        raise DataError(arguments.dataset, f"is given alone, with {missing}", FORMS)
+    if arguments.predictions and not arguments.out:
+        raise DataError("--out", "is missing: masks are written there", FORMS)
+    form, others = ("a run", OF_A_RUN) if arguments.predictions else ("predictions in a folder", OF_A_FOLDER)
+    if given := [name for name in others if getattr(arguments, name)]:
+        raise DataError(flag(given[0]), f"is for {form}", "Leave it out.")
 
 
 def tell_calibrated(done: Calibrated, folder: Path) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from debride.cli.calibrate import tell_calibrated
 from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, flag, given_settings, trust_of
@@ -40,6 +41,12 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--cleansed", action="store_true", help="write the labels that the method takes for right to RUN/cleansed"
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="then take the bias out that the trusted cases show, as `debride calibrate` does",
+    )
+    parser.add_argument("--hold-out-trusted", action="store_true", help="do not train on the trusted cases")
     parser.add_argument(
         "--config",
         type=Path,
@@ -79,6 +86,7 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.data.rater_choice import choose_raters
     from debride.data.source_hashes import forget
     from debride.methods import find_method
+    from debride.training.calibrate import calibrate_training, refuse_calibration, without_trusted
     from debride.training.fit import fit
     from debride.training.job import Job
     from debride.training.task import TASKS
@@ -112,20 +120,24 @@ def answer(arguments: argparse.Namespace) -> int:
         )
     if arguments.verify:
         forget(cache_folder(dataset.root, arguments.cache), dataset.root)
-    fit(
-        Job(
-            dataset=choose_raters(dataset, arguments.raters, settings["training"].seed),
-            method=arguments.method,
-            method_config=settings["method"],
-            config=settings["training"],
-            augmentation=settings["augmentation"],
-            out=arguments.out,
-            cache=arguments.cache,
-            resume=arguments.resume,
-            cleansed=arguments.cleansed,
-            jobs=arguments.jobs,
-        )
+    dataset = choose_raters(dataset, arguments.raters, settings["training"].seed)
+    if arguments.calibrate or arguments.hold_out_trusted:
+        refuse_calibration(dataset, arguments.method, hold_out=arguments.hold_out_trusted)
+    job = Job(
+        dataset=without_trusted(dataset) if arguments.hold_out_trusted else dataset,
+        method=arguments.method,
+        method_config=settings["method"],
+        config=settings["training"],
+        augmentation=settings["augmentation"],
+        out=arguments.out,
+        cache=arguments.cache,
+        resume=arguments.resume,
+        cleansed=arguments.cleansed,
+        jobs=arguments.jobs,
     )
+    fit(job)
+    if arguments.calibrate:
+        tell_calibrated(calibrate_training(job.out, dataset, job.config.device, job.trust), job.out)
     return 0
 
 

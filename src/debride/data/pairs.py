@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +50,9 @@ def read_label_on(
     assert case.label is not None, case.id
     ids, geometry = read_label(case.label, dataset)
     return turned(ids, turn_onto(Grid(ids.shape, geometry), grid, case.label, of, other or case.image[0]))
+
+
+def one_bit_labels(cases: Iterable[Case]) -> bool:
+    """Whether there are labels, and all are pictures of one bit."""
+    labels = [case.label for case in cases if case.label]
+    return bool(labels) and all(read_header(path).few_bits == 1 for path in labels)

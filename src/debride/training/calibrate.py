@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from debride.calibration.bias_record import FILE, Record, plain_record, record_of
-from debride.calibration.fit import CalibrationConfig, Verified, fit
+from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.fit import Verified, fit
 from debride.files import content_hash, write_json, writing
 from debride.folders import exclusive
 from debride.methods import find_method
@@ -69,11 +70,13 @@ def calibrate_run(
         )
         replaced = (run_folder / FILE).exists()
         write_json(run_folder / FILE, plain_record(record))
-    return Calibrated(record, replaced, tuple(_warnings(run_folder, checkpoint, cases)))
+    known = set(trained_on(run_folder, checkpoint) or ())
+    warnings = warnings_of(cases, sum(case.id in known for case in cases), " `hold_out_trusted` keeps them out of a training.")
+    return Calibrated(record, replaced, tuple(warnings))
 
 
 def fitted_record(
-    seen: Sequence[Verified],
+    seen: Iterable[Verified],
     classes: Sequence[str],
     config: CalibrationConfig,
     cases: Sequence[Case],
@@ -85,7 +88,7 @@ def fitted_record(
     """What is fitted on verified cases as they are ``seen``, each read once and kept ``beside`` a file or folder until then."""
 
     def shown() -> Iterator[Verified]:
-        with track("reading verified cases", len(seen)) as show:
+        with track("reading verified cases", len(cases)) as show:
             for number, case in enumerate(seen):
                 yield case
                 show(number + 1)
@@ -102,7 +105,7 @@ def refuse_uncalibrated(task: str, where: object) -> None:
         raise DataError(where, f"is for {task}, and a calibration is for masks", "Give images and masks, and runs on them.")
 
 
-def refuse_nothing_to_learn_from(dataset: Dataset, method: str, *, hold_out: bool) -> None:
+def refuse_calibration(dataset: Dataset, method: str, *, hold_out: bool) -> None:
     """Raises DataError where a training cannot be calibrated on its trusted cases, or not with these held out."""
     refuse_uncalibrated(dataset.task, dataset.root)
     verified_cases(_training_part(dataset))
@@ -126,12 +129,10 @@ def _training_part(dataset: Dataset) -> Dataset:
     return replace(dataset, cases=dataset.of("train"), rest=None)
 
 
-def _warnings(run_folder: Path, checkpoint: str, cases: Sequence[Case]) -> Iterator[str]:
-    known = set(trained_on(run_folder, checkpoint) or ())
-    if learnt := sum(case.id in known for case in cases):
-        yield (
-            f"The run was trained on {learnt} of these {len(cases)} verified cases, and what it predicts of them may hide the "
-            "bias. `hold_out_trusted` keeps them out of a training."
-        )
+def warnings_of(cases: Sequence[Case], learnt: int, remedy: str = "") -> Iterator[str]:
+    """What a user should know of verified cases: how many were ``learnt``, with what helps, and that there are test cases."""
+    if learnt:
+        said = f"The network was trained on {learnt} of these {len(cases)} verified cases"
+        yield f"{said}, and what it predicts of them may hide the bias.{remedy}"
     if tested := sum(case.split == "test" for case in cases):
         yield f"{tested} of these {len(cases)} verified cases are test cases: results on them look better than they are."

@@ -19,7 +19,7 @@ from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches
 from debride.data.masks.annotated import for_training, refuse_unlearnable
 from debride.data.masks.foreground import prepare_foreground
 from debride.data.masks.prepared_maps import prepare_maps
-from debride.data.pixels.images import read_header
+from debride.data.pairs import one_bit_labels
 from debride.data.preparation import Preparation
 from debride.execute import Do
 from debride.methods.base import Look, Method, Swept
@@ -137,8 +137,7 @@ class Segmentation:
 
     def description(self, train: Prepared) -> dict[str, Any]:
         """``one_bit`` where all labels are pictures of one bit."""
-        labels = [case.label for case in train.cases if case.label]
-        return {"one_bit": True} if labels and all(read_header(path).few_bits == 1 for path in labels) else {}
+        return {"one_bit": True} if one_bit_labels(train.cases) else {}
 
     def validate(self, method: Method, val: Prepared, config: TrainConfig, fabric: Fabric) -> dict[str, Any]:
         """Dice on the validation cases, shared out among the processes: {"dice", "per_class", "cases"}."""

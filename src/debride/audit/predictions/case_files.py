@@ -68,9 +68,9 @@ def read_prediction(
 
 
 def onto_label(own: Grid, path: Path, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Turn:
-    """How what lies on the grid of a file is turned to lie as the label of its case, whose shape and geometry are given."""
-    assert case.label is not None, case.id
-    return turn_onto(own, Grid(shape, geometry), path, "its label", case.label)
+    """How what lies on the grid of a file is turned to lie as the label of its case, or as the image of a case without one. Its
+    shape and geometry are given."""
+    return turn_onto(own, Grid(shape, geometry), path, "its label" if case.label else "its image", case.label or case.image[0])
 
 
 def _foreground(mask: Path, dataset: Dataset) -> npt.NDArray[np.bool_]:
