@@ -26,7 +26,7 @@ def patient_means(values: Doubles, patients: Sequence[str]) -> Doubles:
 
 
 def lower_bound(gains: Doubles, confidence: float) -> Doubles:
-    """The lower end (...) of a one-sided t interval of the mean of gains (P, ...); -inf of a single patient's, unless it is 0."""
+    """The lower end (...) of a one-sided t interval of the mean of gains (P, ...); of one patient -inf, or 0 where it is 0."""
     many = len(gains)
     if many < 2:
         return np.where(gains[0] == 0, 0.0, -np.inf)
@@ -45,7 +45,7 @@ def surest(gains: Doubles, grid: Floats, confidence: float) -> int:
 def ascend(contested: Contested, patients: Sequence[str], before: Doubles, grid: Floats, confidence: float) -> Floats:
     """Biases (K,) of a ``grid`` (G,), that of the background 0, chosen class by class for the surest gain over the Dice (N,)
     that cases had ``before``."""
-    classes = contested.scores.shape[1]
+    classes = contested.classes
     biases = np.zeros(classes, np.float32)
     for _ in range(ROUNDS):
         old = biases.copy()
@@ -59,4 +59,5 @@ def ascend(contested: Contested, patients: Sequence[str], before: Doubles, grid:
 
 def dice_with(contested: Contested, biases: Sequence[float] | Floats) -> Doubles:
     """The mean Dice (N,) over the foreground classes with given biases (K,)."""
-    return contested.dice(biases, 1, np.array([biases[1]], np.float32))[:, 0].mean(axis=1)
+    means: Doubles = contested.dice(biases, 1, np.array([biases[1]], np.float32))[:, 0].mean(axis=1)
+    return means

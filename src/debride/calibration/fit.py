@@ -13,7 +13,7 @@ from scipy import stats
 from debride.calibration.ascent import ascend, dice_with, lower_bound, patient_means
 from debride.calibration.calibration import Calibration, Number, no_change
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.outlines import nesting
+from debride.calibration.outlines import nesting, slabs
 from debride.calibration.scan import Contested, Doubles, Floats, Ids, contested_by_distance, contested_by_score
 from debride.records import Count
 
@@ -49,7 +49,7 @@ class Verified(Protocol):
 @dataclass(frozen=True)
 class Gain:
     """What is expected on other cases, in Dice from -1 to 1: the mean over patients, each left out in turn, and its 95 %
-    interval. ``needed`` is how many patients like these would decide, where these do not; None where nothing is to be gained."""
+    interval. ``needed`` is how many patients like these would decide, where these do not; None where nothing can be gained."""
 
     mean: Number
     low: Number
@@ -78,7 +78,8 @@ def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationCo
     """Chooses offsets, shifts, or shifts after offsets: whichever has the surest gain in mean Dice over the foreground classes.
 
     A patient counts once, and a single one decides nothing. Of each case the voxels stay in memory whose class could change,
-    which take 4 K + 5 bytes each, twice, beside one whole case.
+    which take 4 (K + R) + 5 bytes each, for up to three choices of offsets and for scores, where R is ``outlines.rooms``.
+    Beside them are one case and what ``outlines.distances`` takes for it.
     """
     fitting = _Fitting(cases, classes, config, unit)
     kind, calibration = fitting.chosen(range(len(cases)))
@@ -111,11 +112,17 @@ class _Fitting:
     ) -> None:
         self.cases, self.config = cases, config
         self.patients = [case.patient for case in cases]
-        read = [case.read()[1:] for case in cases]
-        self.parents = nesting((label for label, _ in read), len(classes))
-        finest = np.median([min(self._steps(label, spacing, unit)) for label, spacing in read])
+        finest: list[float] = []
+
+        def labels() -> Iterator[Ids]:
+            for case in cases:
+                _, label, spacing = case.read()
+                finest.append(min(self._steps(label, spacing, unit)))
+                yield label
+
+        self.parents = nesting(labels(), len(classes))
         self.none = no_change(classes, unit, self.parents)
-        self.grid = (SHIFTS * finest).astype(np.float32)
+        self.grid = (SHIFTS * np.median(finest)).astype(np.float32)
         self._scores: Contested | None = None
         self._distances: dict[tuple[float, ...], Contested] = {}
 
@@ -138,9 +145,13 @@ class _Fitting:
             def read() -> Iterator[tuple[Ids, Ids, tuple[float, ...]]]:
                 for case in self.cases:
                     probability, label, spacing = case.read()
-                    ids = weighing.weighed(probability).argmax(0).astype(np.uint8)
+                    parts = (weighing.weighed(probability[:, slab]).argmax(0) for slab in slabs(label.shape))
+                    ids = np.concatenate([part.astype(np.uint8) for part in parts])
+                    del probability
                     yield ids, label, self._steps(label, spacing, self.none.unit)
 
+            for old in [key for key in self._distances if any(key)][:-1]:
+                del self._distances[old]
             self._distances[offsets] = contested_by_distance(read(), self.parents, float(self.grid[-1]))
         return self._distances[offsets]
 
