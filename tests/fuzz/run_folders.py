@@ -16,14 +16,17 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from debride.calibration.bias_record import FILE, plain_record
 from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training import fit as fit_module
 from debride.training.predict import load_run, trained_on
+from debride.training.run_calibration import recorded
 from debride.training.schedule import make_optimiser
+from tests.calibrations import write_calibration
 from tests.datasets import build_folder
 from tests.fuzz import strict, text_changes
-from tests.fuzz.judge import verb
+from tests.fuzz.judge import same, verb
 from tests.fuzz.mutations import Mutation, Structural
 from tests.fuzz.subject import Exercise, Subject
 
@@ -70,6 +73,15 @@ def tensor_nan(rng: random.Random, content: bytes) -> tuple[str, bytes]:
     return f"NaN at {place}", content[:place] + struct.pack("<f", float("nan")) + content[place + 4 :]
 
 
+def agrees(said: Any, read: Any) -> bool:
+    """Whether a file says what was read of it; None stands for what it does not say."""
+    if isinstance(read, dict):
+        return isinstance(said, dict) and all(agrees(said.get(name), value) for name, value in read.items())
+    if isinstance(read, list):
+        return isinstance(said, list) and len(said) == len(read) and all(map(agrees, said, read))
+    return bool(said == read) and isinstance(said, bool) == isinstance(read, bool)
+
+
 class RunFolder(Subject):
     """A training of two epochs with a label state, cut off after the first."""
 
@@ -89,6 +101,7 @@ class RunFolder(Subject):
         with patch.object(fit_module, "_epoch", once), suppress(AssertionError):
             self.train(self.root)
         shutil.rmtree(self.root / "scratch", ignore_errors=True)
+        write_calibration(self.root, offsets=(0, 1), shifts=(0, 0.5), parents=(0, 0))
 
     @property
     def data(self) -> Path:
@@ -137,10 +150,15 @@ class RunFolder(Subject):
                 "task": labels.task,
             }
         read["train"] = trained_on(self.root, "last")
+        record = recorded(self.root, read["said"]["classes"])
+        read["calibration"] = json.loads(json.dumps(plain_record(record))) if record else None
         return read
 
     def may_differ(self, mutation: Mutation, now: Any, healthy: Any) -> bool:
-        """Whether run.json says all that was read, and nothing was made up for what it does not say."""
+        """Whether run.json, or calibration.json, says all that was read, and nothing was made up for what it does not say."""
+        if mutation.file.name == FILE:
+            own = now["calibration"] is None or agrees(strict.json_of(self.root / FILE), now["calibration"])
+            return own and {**now, "calibration": None}.keys() == healthy.keys() and same(now["best"], healthy["best"])
         if mutation.file.name != "run.json" or any(now[which].keys() != healthy[which].keys() for which in ("best", "last")):
             return False
         try:
@@ -181,8 +199,10 @@ class RunFolder(Subject):
         return {**read, "scores": (out / "label_scores.csv").exists()}
 
     def predict(self, work: Path) -> dict[str, bytes]:
-        verb("predict", self.root, self.data, "--out", work / "out", "--device", "cpu")
-        return {path.name: path.read_bytes() for path in sorted((work / "out").iterdir()) if path.suffix == ".png"}
+        said = verb("predict", self.root, self.data, "--out", work / "out", "--device", "cpu")
+        masks = {path.name: path.read_bytes() for path in sorted((work / "out").iterdir()) if path.suffix == ".png"}
+        return {"not applied": b"is not applied" * ("is not applied" in said), **masks}
 
     def may_differ_in_masks(self, mutation: Mutation, now: Any, healthy: Any) -> bool:
-        return mutation.file.name == "run.json" and now.keys() == healthy.keys()
+        told = mutation.file.name in ("run.json", FILE) or bool(now["not applied"])
+        return told and now.keys() == healthy.keys()

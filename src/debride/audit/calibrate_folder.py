@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
 from debride.data.open import with_file_names
 from debride.data.pairs import image_grid, one_bit_labels, read_label_on
-from debride.data.pixels.images import files_of, label_path, write_label
+from debride.data.pixels.images import files_of, label_path, read_header, write_label
 from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
-from debride.execute import Do, Outcome, Work, spread
+from debride.execute import Do, Outcome, Work, affordable, spread
 from debride.files import content_hash, write_json
 from debride.folders import new_folder
 from debride.progress import track
@@ -31,6 +32,9 @@ from debride.training.predict_masks import refuse_unknown_spacing
 from debride.training.verified import verified_cases
 from debride.types import Case, DataError, Dataset
 from debride.words import some
+
+BYTES = 16
+"""What moving a case takes for each class and voxel."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ def _move_all(
 ) -> None:
     """Writes the masks of cases that are not done."""
     stamps: dict[str, str | DataError] = {}
+    header = read_header(items[0][0].image[0])
+    jobs = affordable(jobs, BYTES * len(dataset.classes) * math.prod(header.shape))
     setup = {
         "dataset": plain_dataset(dataset),
         "calibration": asdict(record.calibration),
