@@ -65,6 +65,8 @@ def test_a_run_is_calibrated(trained: Path, run: Path, debride: Command) -> None
     assert (run / "calibration.json").read_bytes() == before
     assert debride(*words, "--no-offsets", "--no-shifts").code == 0
     assert json.loads((run / "calibration.json").read_text())["kind"] == "none"
+    assert debride(*words, "--metric", "hd95").code == 0
+    assert json.loads((run / "calibration.json").read_text())["metric"] == "hd95"
 
 
 def test_the_dice_before_are_those_of_the_predicted_masks(trained: Path, run: Path, debride: Command, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from debride.calibration.ascent import Doubles, patient_means
 from debride.calibration.calibration import Calibration, Number
+from debride.calibration.calibration_config import Metric
 from debride.calibration.fit import Fitted, Gain, Kind
 from debride.records import read_as
 from debride.settings import Bounds
@@ -37,7 +38,7 @@ class Record:
 
     ``cases`` are the verified ones of so many ``patients``. ``offset_ranges`` and ``shift_ranges`` (K,) are the smallest and
     the largest that are chosen where a patient is left out. Dice (K - 1,), means over patients, are those ``before``,
-    ``after``, and, with each patient left out in turn, ``expected``.
+    ``after``, and, with each patient left out in turn, ``expected``. The gain is in the ``metric``.
     """
 
     calibration: Calibration
@@ -53,6 +54,7 @@ class Record:
     checkpoint: Annotated[str, _not_weights] | None = None
     weights: str | None = None
     version: str
+    metric: Metric = "dice"
 
 
 def record_of(
@@ -81,6 +83,7 @@ def record_of(
         checkpoint=checkpoint,
         weights=weights,
         version=version,
+        metric=fitted.metric,
     )
 
 

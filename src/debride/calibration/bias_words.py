@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from debride.calibration.bias_record import Record
+from debride.calibration.calibration_config import Metric
 from debride.calibration.fit import Gain
 
 
@@ -34,10 +35,13 @@ def many_verified(record: Record) -> str:
     return cases + (of if record.patients < len(record.cases) else "")
 
 
-def expected(gain: Gain) -> str:
-    """What is gained on other cases, in points of Dice, with its interval."""
-    low, high = 100 * max(gain.low, -1), 100 * min(gain.high, 1)
-    return f"Expected gain {100 * gain.mean:.1f} Dice ({low:.1f} to {high:.1f})."
+def expected(gain: Gain, metric: Metric = "dice", unit: str = "") -> str:
+    """What is gained on other cases, in points of Dice or what the metric has, with its interval."""
+    if metric in ("dice", "volume"):
+        low, high = 100 * max(gain.low, -1), 100 * min(gain.high, 1)
+        of = "Dice" if metric == "dice" else "% of volume"
+        return f"Expected gain {100 * gain.mean:.1f} {of} ({low:.1f} to {high:.1f})."
+    return f"Expected gain {gain.mean:.2f} {unit} of {metric.upper()} ({gain.low:.2f} to {gain.high:.2f})."
 
 
 def _biases(record: Record) -> Iterator[str]:
@@ -66,7 +70,7 @@ def _worth(record: Record) -> Iterator[str]:
     elif record.kind == "none":
         yield f"Nothing is changed: {verified} show no bias that would be worth it."
     else:
-        yield expected(gain)
+        yield expected(gain, record.metric, record.calibration.unit)
         if decide:
             yield f"{verified} do not decide this{decide}."
 

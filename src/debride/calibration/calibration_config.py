@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from debride.settings import setting
+
+Metric = Literal["dice", "hd95", "assd", "volume"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,4 +18,7 @@ class CalibrationConfig:
     shifts: bool = setting(True, "Move outlines")
     confidence: float = setting(
         0.9, "Of the one-sided interval whose lower end is made as high as can be; higher changes less", least=0.5, below=1
+    )
+    metric: Literal["dice", "hd95", "assd", "volume"] = setting(
+        "dice", "What is to gain: Dice, HD95, the average surface distance, or the share by which volumes differ"
     )

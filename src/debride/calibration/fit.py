@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import stats
 
 from debride.calibration.ascent import ascend, dice_with, lower_bound, patient_means
 from debride.calibration.calibration import Calibration, Number, no_change
-from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.calibration_config import CalibrationConfig, Metric
 from debride.calibration.outlines import nesting, slabs
 from debride.calibration.scan import Contested, Doubles, Floats, Ids, contested_by_distance, contested_by_score
 from debride.records import Count
@@ -24,6 +24,12 @@ OFFSETS = np.arange(-4, 5.01, 0.25, dtype=np.float32)
 
 SHIFTS = np.arange(-8, 8.01, 0.25, dtype=np.float32)
 """Shifts of outlines that are tried, in units of the finest spacing."""
+
+SHARES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+"""How far it is gone, under another metric than Dice, in the direction that was found under Dice."""
+
+Measure = Callable[[Ids, Ids, tuple[float, ...]], Doubles]
+"""How well predicted ids (*S) agree with a label (*S) of a spacing: (K - 1,), higher is better."""
 
 
 class Verified(Protocol):
@@ -48,8 +54,9 @@ class Verified(Protocol):
 
 @dataclass(frozen=True)
 class Gain:
-    """What is expected on other cases, in Dice from -1 to 1: the mean over patients, each left out in turn, and its 95 %
-    interval. ``needed`` is how many patients like these would decide, where these do not; None where nothing can be gained."""
+    """What is expected on other cases, in Dice from -1 to 1 or in the metric wanted: the mean over patients, each left out in
+    turn, and its 95 % interval. ``needed`` is how many patients like these would decide, where these do not; None where nothing
+    can be gained."""
 
     mean: Number
     low: Number
@@ -61,7 +68,8 @@ class Gain:
 class Fitted:
     """A calibration, of which ``kind``, and what it is worth. ``before`` and ``after`` are Dice (N, K - 1) of each verified
     case; ``after`` is too good, as the calibration was chosen on these. ``expected`` is what each has by the calibration of
-    ``folds`` that was chosen without its patient, of whom there is one for each, in order of their names."""
+    ``folds`` that was chosen without its patient, of whom there is one for each, in order of their names. The ``gain`` is in
+    the ``metric``."""
 
     calibration: Calibration
     kind: Kind
@@ -72,16 +80,26 @@ class Fitted:
     after: Doubles
     expected: Doubles
     folds: tuple[Calibration, ...]
+    metric: Metric = "dice"
 
 
-def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]) -> Fitted:
+def fit(
+    cases: Sequence[Verified],
+    classes: Sequence[str],
+    config: CalibrationConfig,
+    unit: Literal["mm", "px"],
+    measure: Measure | None = None,
+) -> Fitted:
     """Chooses offsets, shifts, or shifts after offsets: whichever has the surest gain in mean Dice over the foreground classes.
+
+    Where ``measure`` is given, which ``config.metric`` other than Dice needs, each is found under Dice, and how far to go in
+    its direction is chosen by the surest gain under that.
 
     A patient counts once, and a single one decides nothing. Of each case the voxels stay in memory whose class could change,
     which take 4 (K + R) + 5 bytes each, for up to three choices of offsets and for scores, where R is ``outlines.rooms``.
     Beside them are one case and what ``outlines.distances`` takes for it.
     """
-    fitting = _Fitting(cases, classes, config, unit)
+    fitting = _Fitting(cases, classes, config, unit, measure)
     kind, calibration = fitting.chosen(range(len(cases)))
     gain, expected, folds = fitting.left_out()
     return Fitted(
@@ -94,6 +112,7 @@ def fit(cases: Sequence[Verified], classes: Sequence[str], config: CalibrationCo
         fitting.dice(calibration),
         expected,
         folds,
+        config.metric,
     )
 
 
@@ -108,9 +127,15 @@ class _Fitting:
     """Verified cases, and their contested voxels once these were needed."""
 
     def __init__(
-        self, cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]
+        self,
+        cases: Sequence[Verified],
+        classes: Sequence[str],
+        config: CalibrationConfig,
+        unit: Literal["mm", "px"],
+        measure: Measure | None = None,
     ) -> None:
-        self.cases, self.config = cases, config
+        assert (measure is None) == (config.metric == "dice")
+        self.cases, self.config, self.measure = cases, config, measure
         self.patients = [case.patient for case in cases]
         finest: list[float] = []
 
@@ -125,6 +150,7 @@ class _Fitting:
         self.grid = (SHIFTS * np.median(finest)).astype(np.float32)
         self._scores: Contested | None = None
         self._distances: dict[tuple[float, ...], Contested] = {}
+        self._measured: dict[tuple[int, Calibration], float] = {}
 
     @staticmethod
     def _steps(label: Ids, spacing: tuple[float, ...] | None, unit: str) -> tuple[float, ...]:
@@ -167,9 +193,14 @@ class _Fitting:
             name: Kind, contested: Contested, biases: Floats, offsets: Sequence[float], shifts: Sequence[float]
         ) -> None:
             nonlocal kind, best, calibration
-            gains = patient_means(dice_with(contested, biases) - before, patients)
-            if (bound := float(lower_bound(gains, level))) > best:
-                kind, best, calibration = name, bound, self._with(offsets, shifts)
+            found = self._with(offsets, shifts)
+            tried = [(found, dice_with(contested, biases) - before)]
+            if self.measure and found.changes:
+                shares = [self._with(np.multiply(share, offsets), np.multiply(share, shifts)) for share in SHARES]
+                tried = [(each, self.measured(each, rows) - self.measured(self.none, rows)) for each in shares]
+            for each, gains in tried:
+                if (bound := float(lower_bound(patient_means(gains, patients), level))) > best:
+                    kind, best, calibration = name, bound, each
 
         offsets = zeros
         if self.config.offsets and not any(case.hard for case in self.cases):
@@ -190,25 +221,36 @@ class _Fitting:
         """What is gained on each patient by what the others speak for, with the Dice (N, K - 1) and each of these
         calibrations."""
         before, folds = self.dice(self.none), []
-        expected = before.copy()
+        expected, gains = before.copy(), np.zeros(len(self.cases))
         for patient in sorted(set(self.patients)):
             own = [row for row, whose in enumerate(self.patients) if whose == patient]
             others = [row for row, whose in enumerate(self.patients) if whose != patient]
             folds.append(self.chosen(others)[1] if others else self.none)
             expected[own] = self.dice(folds[-1])[own]
-        gains = patient_means((expected - before).mean(axis=1), self.patients)
-        return _gain(gains, self.config.confidence), expected, tuple(folds)
+            gains[own] = (expected - before)[own].mean(axis=1)
+            if self.measure:
+                gains[own] = self.measured(folds[-1], own) - self.measured(self.none, own)
+        return _gain(patient_means(gains, self.patients), self.config.confidence), expected, tuple(folds)
 
     def dice(self, calibration: Calibration) -> Doubles:
         """Dice (N, K - 1) of all cases with a calibration."""
         contested, shifts = self.distances(calibration.offsets), np.array(calibration.shifts, np.float32)
         return contested.dice(shifts, 1, shifts[1:2])[:, 0]
 
-    def _with(self, offsets: Sequence[float], shifts: Sequence[float]) -> Calibration:
-        none = self.none
-        return Calibration(
-            classes=none.classes, offsets=tuple(offsets), shifts=tuple(shifts), parents=none.parents, unit=none.unit
-        )
+    def measured(self, calibration: Calibration, rows: Sequence[int]) -> Doubles:
+        """The mean (R,) over classes of the metric of the cases in some rows with a calibration."""
+        assert self.measure is not None
+        for row in rows:
+            if (row, calibration) not in self._measured:
+                probability, label, spacing = self.cases[row].read()
+                steps = self._steps(label, spacing, self.none.unit)
+                ids = calibration.apply(probability, steps)
+                self._measured[row, calibration] = float(self.measure(ids, label, steps).mean())
+        return np.array([self._measured[row, calibration] for row in rows])
+
+    def _with(self, offsets: Sequence[float] | Doubles, shifts: Sequence[float] | Doubles) -> Calibration:
+        own, moves = (tuple(map(float, values)) for values in (offsets, shifts))
+        return replace(self.none, offsets=own, shifts=moves)
 
 
 def _gain(gains: Doubles, confidence: float) -> Gain:

@@ -21,6 +21,7 @@ from debride.settings import check_bounds
 from debride.temporaries import temporary_folder
 from debride.training.checkpoint import weights_file
 from debride.training.description import read_description, refuse_other_classes, task_name
+from debride.training.gained import measure_of
 from debride.training.launch import choose_device
 from debride.training.predict import load_run, trained_on
 from debride.training.task import find_task
@@ -94,7 +95,7 @@ def fitted_record(
                 show(number + 1)
 
     with writing(beside), temporary_folder(beside) as folder:
-        fitted = fit(keep(shown(), folder), classes, config, unit_of(cases))
+        fitted = fit(keep(shown(), folder), classes, config, unit_of(cases), measure_of(config.metric, len(classes)))
     patients = [case.patient for case in cases]
     return record_of(fitted, patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
 
