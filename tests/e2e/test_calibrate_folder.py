@@ -6,6 +6,8 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,18 @@ def test_an_image_of_several_raters_has_one_mask(debride: Command, tmp_path: Pat
     assert answer.code == 0 and f"{tmp_path / 'out'}: 4 masks" in answer.out
     assert "4 verified cases of 2 patients" in answer.out
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [f"scan{number}.png" for number in range(4)]
+
+
+def test_no_network_is_needed(data: Path, small: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from debride.cli import main
+assert main(sys.argv[1:]) == 0
+sys.exit(f"imported {loaded}" if (loaded := {"torch", "monai"} & set(sys.modules)) else 0)
+"""
+    ask = [sys.executable, "-c", code, *map(str, words(data, small, tmp_path / "out", "--jobs", "1"))]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_form_or_the_other(data: Path, small: Path, debride: Command, tmp_path: Path) -> None:

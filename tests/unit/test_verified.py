@@ -15,7 +15,7 @@ from tests.datasets import build_folder
 from tests.training_jobs import run_job, small_job
 
 from debride.data.open import open_dataset
-from debride.training import verified
+from debride.training import predict_masks
 from debride.training.calibrate import calibrate_run, without_trusted
 from debride.training.verified import keep, unit_of, verified_cases
 from debride.types import DataError
@@ -57,13 +57,13 @@ def test_cases_are_kept_on_the_disk_one_at_a_time(tmp_path: Path) -> None:
 def test_a_network_predicts_each_verified_case_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = small_job(tmp_path, "ce", epochs=1)
     run_job(job)
-    asked, predict = [], verified.predict_whole
+    asked, predict = [], predict_masks.predict_whole
 
     def counted(trained: Any, case: Any, device: Any) -> Any:
         asked.append(case.id)
         return predict(trained, case, device)
 
-    monkeypatch.setattr(verified, "predict_whole", counted)
+    monkeypatch.setattr(predict_masks, "predict_whole", counted)
     chosen = ["case000", "case003", "case005"]
     dataset = replace(job.dataset, cases=tuple(replace(case, trusted=case.id in chosen) for case in job.dataset.cases))
     done = calibrate_run(job.out, dataset, device="cpu")

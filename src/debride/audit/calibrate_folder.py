@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from debride.audit.predictions.case_files import PredictionFiles, read_prediction
 from debride.audit.predictions.sources import FolderPredictions
+from debride.audit.tasks import refuse_task
 from debride.calibration.bias_record import FILE, Record, plain_record, read_calibration
-from debride.calibration.calibration import Ids
+from debride.calibration.calibration import Ids, refuse_unknown_spacing
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
@@ -27,8 +28,7 @@ from debride.files import content_hash, write_json
 from debride.folders import new_folder
 from debride.progress import track
 from debride.settings import check_bounds
-from debride.training.calibrate import PLAIN, Calibrated, fitted_record, refuse_uncalibrated, warnings_of
-from debride.training.predict_masks import refuse_unknown_spacing
+from debride.training.fitted_bias import PLAIN, Calibrated, fitted_record, warnings_of
 from debride.training.verified import verified_cases
 from debride.types import Case, DataError, Dataset
 from debride.words import some
@@ -81,7 +81,7 @@ def calibrate_folder(
     for runs, and where no verified case has a prediction.
     """
     check_bounds(config)
-    refuse_uncalibrated(dataset.task, dataset.root)
+    refuse_task(dataset.task, dataset.root)
     if (source / "run.json").exists() or any(source.glob("fold-*/run.json")):
         remedy = "Calibrate a run by `debride calibrate RUN DATASET`, which `predict` applies then."
         raise DataError(source, "holds runs, not predictions", remedy)
@@ -187,7 +187,7 @@ def begin_moving(setup: Mapping[str, Any]) -> Do:
             return None
         case, files = case_of(item["case"]), PredictionFiles.from_plain(item["prediction"])
         grid, image = image_grid(case), case.image[0]
-        refuse_unknown_spacing(calibration, grid.geometry.spacing, image)
+        refuse_unknown_spacing(calibration, grid.geometry.spacing, image, "calibrate without `shifts`")
         found = read_prediction(files, dataset, case, grid.shape, grid.geometry)
         ids = calibration.apply(found.probability, grid.geometry.spacing)
         path = write_label(label_path(out, case.id, image), ids, dataset, grid.geometry, image, setup["one_bit"])

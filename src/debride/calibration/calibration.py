@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from debride.calibration.outlines import moved
 from debride.settings import Bounds
+from debride.types import DataError
 
 Ids = npt.NDArray[np.uint8]
 Maps = TypeVar("Maps", bound=Any)
@@ -71,3 +72,12 @@ def no_change(classes: Sequence[str], unit: Literal["mm", "px"], parents: Sequen
     zeros = (0.0,) * len(classes)
     own = tuple(parents) if parents else (0,) * len(classes)
     return Calibration(classes=tuple(classes), offsets=zeros, shifts=zeros, parents=own, unit=unit)
+
+
+def refuse_unknown_spacing(
+    calibration: Calibration, spacing: Sequence[float] | None, image: object, otherwise: str = "predict with `raw`"
+) -> None:
+    """Raises DataError for an image without a spacing whose outlines are to be moved by mm; ``otherwise`` says what helps."""
+    if calibration.unit == "mm" and any(calibration.shifts) and spacing is None:
+        problem = "has no spacing, and outlines are to be moved by mm"
+        raise DataError(image, problem, f"Save it with its spacing, or {otherwise}.")

@@ -25,7 +25,7 @@ from debride.types import DataError
 
 if TYPE_CHECKING:
     from debride.calibration.calibration_config import CalibrationConfig
-    from debride.training.calibrate import Calibrated
+    from debride.training.fitted_bias import Calibrated
 
 FORMS = "Write `debride calibrate RUN DATASET`, or `debride calibrate DATASET --predictions DIR --out DIR`."
 

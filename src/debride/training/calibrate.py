@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from debride.calibration.bias_record import FILE, Record, plain_record, record_of
+from debride.calibration.bias_record import FILE, plain_record
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import Verified, fit
-from debride.files import content_hash, write_json, writing
+from debride.files import content_hash, write_json
 from debride.folders import exclusive
 from debride.methods import find_method
 from debride.plugins import NOTHING, Trust
-from debride.progress import track
 from debride.settings import check_bounds
-from debride.temporaries import temporary_folder
 from debride.training.checkpoint import weights_file
 from debride.training.description import read_description, refuse_other_classes, task_name
-from debride.training.gained import measure_of
+from debride.training.fitted_bias import PLAIN, Calibrated, fitted_record, warnings_of
 from debride.training.launch import choose_device
 from debride.training.predict import load_run, trained_on
 from debride.training.task import find_task
-from debride.training.verified import SeenByRun, keep, unit_of, verified_cases
-from debride.types import Case, DataError, Dataset
-
-PLAIN = CalibrationConfig()
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """A record that was written, whether it ``replaced`` another, and what a user is to be warned of."""
-
-    record: Record
-    replaced: bool = False
-    warnings: tuple[str, ...] = ()
+from debride.training.verified import SeenByRun, verified_cases
+from debride.types import DataError, Dataset
 
 
 def calibrate_run(
@@ -76,30 +60,6 @@ def calibrate_run(
     return Calibrated(record, replaced, tuple(warnings))
 
 
-def fitted_record(
-    seen: Iterable[Verified],
-    classes: Sequence[str],
-    config: CalibrationConfig,
-    cases: Sequence[Case],
-    beside: Path,
-    *,
-    checkpoint: str | None = None,
-    weights: str | None = None,
-) -> Record:
-    """What is fitted on verified cases as they are ``seen``, each read once and kept ``beside`` a file or folder until then."""
-
-    def shown() -> Iterator[Verified]:
-        with track("reading verified cases", len(cases)) as show:
-            for number, case in enumerate(seen):
-                yield case
-                show(number + 1)
-
-    with writing(beside), temporary_folder(beside) as folder:
-        fitted = fit(keep(shown(), folder), classes, config, unit_of(cases), measure_of(config.metric, len(classes)))
-    patients = [case.patient for case in cases]
-    return record_of(fitted, patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
-
-
 def refuse_uncalibrated(task: str, where: object) -> None:
     """Raises DataError, naming ``where``, for a task whose predictions cannot be calibrated."""
     if not find_task(task, where).calibrates:
@@ -128,12 +88,3 @@ def calibrate_training(run_folder: Path, dataset: Dataset, device: str, trust: T
 
 def _training_part(dataset: Dataset) -> Dataset:
     return replace(dataset, cases=dataset.of("train"), rest=None)
-
-
-def warnings_of(cases: Sequence[Case], learnt: int, remedy: str = "") -> Iterator[str]:
-    """What a user should know of verified cases: how many were ``learnt``, with what helps, and that there are test cases."""
-    if learnt:
-        said = f"The network was trained on {learnt} of these {len(cases)} verified cases"
-        yield f"{said}, and what it predicts of them may hide the bias.{remedy}"
-    if tested := sum(case.split == "test" for case in cases):
-        yield f"{tested} of these {len(cases)} verified cases are test cases: results on them look better than they are."

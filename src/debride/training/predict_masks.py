@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from debride.calibration.calibration import Calibration
+from debride.calibration.calibration import refuse_unknown_spacing
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.cache import resize, working_image
 from debride.data.cropping import Box, crop_box, cropped, cropped_shape, put_back
@@ -118,13 +118,6 @@ def _write(out: Path, case: Case, trained: Trained, request: Request, device: to
     mask = largest_components(ids) if request.largest_component else ids
     path = label_path(out, case.id, case.image[0])
     return [*files, *files_of([write_label(path, mask, trained.labels, geometry, case.image[0], trained.one_bit)])]
-
-
-def refuse_unknown_spacing(calibration: Calibration, spacing: tuple[float, ...] | None, image: Path) -> None:
-    """Raises DataError for an image without a spacing whose outlines are to be moved by mm."""
-    if calibration.unit == "mm" and any(calibration.shifts) and spacing is None:
-        problem = "has no spacing, and outlines are to be moved by mm"
-        raise DataError(image, problem, "Save it with its spacing, or predict with `raw`.")
 
 
 def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:

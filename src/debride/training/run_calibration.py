@@ -49,4 +49,5 @@ def applied(run_folder: Path, classes: Sequence[str], checkpoint: str | None, ra
         return Applied(chosen, said=f"{file} was made for other weights, and is not applied.")
     if not record.calibration.changes:
         return Applied(chosen, said=f"{file} changes nothing.")
-    return Applied(chosen, record.calibration, f"{file} is applied ({many_verified(record)}). {expected(record.gain)}")
+    gain = expected(record.gain, record.metric, record.calibration.unit)
+    return Applied(chosen, record.calibration, f"{file} is applied ({many_verified(record)}). {gain}")

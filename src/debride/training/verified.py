@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from debride.calibration.calibration import Ids
 from debride.calibration.fit import Verified
 from debride.data.masks.annotated import undrawn
 from debride.data.pairs import image_grid, read_label_on
 from debride.files import writing
-from debride.training.predict_masks import predict_whole
-from debride.training.trained import Trained
 from debride.types import Case, DataError, Dataset
 from debride.words import some
+
+if TYPE_CHECKING:
+    import torch
+
+    from debride.training.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class SeenByRun:
 
     def read(self) -> tuple[npt.NDArray[Any], Ids, tuple[float, ...] | None]:
         """Probabilities (K, *S), the verified label (*S) and the spacing in mm."""
+        from debride.training.predict_masks import predict_whole
+
         grid = image_grid(self.case)
         label: npt.NDArray[np.uint8] = read_label_on(self.case, self.dataset, grid)
         return predict_whole(self.trained, self.case, self.device), label, grid.geometry.spacing
