@@ -74,17 +74,19 @@ def test_what_is_chosen_is_what_is_measured(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_verified_cases_that_are_held_out_are_not_trained_on(tmp_path: Path) -> None:
-    methods = {"ce": {"calibrate": True}, "held": {"method": "ce", "calibrate": True, "hold_out_trusted": True}}
+    methods = {"ce": {"calibrate": True}, "held": {"method": "ce", "calibrate": True, "hold_out_trusted": 1.0}}
+    methods["half"] = {"method": "alc", "calibrate": True, "hold_out_trusted": 0.5}
     run_grid(make_grid(grid_of(tmp_path, methods), "grid"), tmp_path / "out")
     runs = {file.parts[-4]: json.loads(file.read_text()) for file in (tmp_path / "out").glob("cells/*/*/*/*/run/run.json")}
-    assert len(runs["ce"]["train"]) == 8 and len(runs["held"]["train"]) == 4
-    assert not {name for name, *_ in runs["held"]["train"]} & set(runs["ce"]["trusted"])
+    trained = {method: {name for name, *_ in run["train"]} for method, run in runs.items()}
+    assert {method: len(names) for method, names in trained.items()} == {"ce": 8, "held": 4, "half": 6}
+    assert not trained["held"] & set(runs["ce"]["trusted"]) and len(trained["half"] & set(runs["ce"]["trusted"])) == 2
     assert rows_of(tmp_path / "out")["held"]["calibrated"]["last"]["dice"] >= 0
 
 
 @pytest.mark.parametrize(
     ("method", "about"),
-    [({"method": "alc", "hold_out_trusted": True}, "holds out"), ({"method": "ce", "calibrate": True}, "needs trusted cases")],
+    [({"method": "alc", "hold_out_trusted": 1.0}, "holds out"), ({"method": "ce", "calibrate": True}, "needs trusted cases")],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(tmp_path: Path, method: dict[str, Any], about: str) -> None:
     raw = grid_of(tmp_path, {"own": method})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from debride.bench.cell_base import Finished
 from debride.calibration.calibration import Calibration
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.fit import Fitted, choose, fit
+from debride.rng import derive
 from debride.training.verified import SeenByRun, unit_of
 from debride.types import Case, DataError, Dataset
 
@@ -57,24 +58,25 @@ class Held:
         return self.probability, self.label, self.spacing
 
 
-def trusted_cases(given: Dataset) -> list[Case]:
-    """The labelled training cases that are trusted; DataError where there are none."""
+def held_out(given: Dataset, share: float, seed: int) -> tuple[Case, ...]:
+    """A share of the trusted training cases, drawn by the seed and their ids; a smaller share is part of a larger one."""
     cases = [case for case in given.of("train") if case.trusted and case.label]
+    order = sorted(cases, key=lambda case: (derive(seed, "held out", case.id), case.id))
+    return tuple(order[: round(share * len(order))])
+
+
+def without(given: Dataset, cases: Sequence[Case]) -> Dataset:
+    """The data set without some cases."""
+    out = {case.id for case in cases}
+    return replace(given, cases=tuple(case for case in given.cases if case.id not in out))
+
+
+def calibrations(given: Dataset, cases: Sequence[Case], done: Finished) -> tuple[dict[int, Calibration], Fitted, float]:
+    """The calibration by verified cases after each of the last ten epochs that are tested and the best one, all that is known
+    of that after the last, and the seconds that one took. DataError where there are no such cases."""
     if not cases:
         raise DataError("`calibrate`", "has no trusted case to be chosen on", "Give the data set a share of trusted: 0.02.")
-    return cases
-
-
-def without_trusted(given: Dataset) -> Dataset:
-    """The data set without its trusted training cases."""
-    return replace(given, cases=tuple(case for case in given.cases if not (case.trusted and case.split == "train")))
-
-
-def calibrations(given: Dataset, done: Finished) -> tuple[dict[int, Calibration], Fitted, float]:
-    """The calibration after each of the last ten epochs that are tested and the best one, all that is known of that after the
-    last, and the seconds that one took."""
-    cases, found = trusted_cases(given), {}
-    unit = unit_of(cases)
+    found, unit = {}, unit_of(cases)
     epochs = sorted(epoch for epoch in done.tested if epoch > done.last - 10 or epoch in done.marked)
     begun = time.perf_counter()
     for epoch in epochs:
@@ -89,10 +91,7 @@ def _held(cases: Sequence[Case], given: Dataset, done: Finished, epoch: int) -> 
     return [Held(case.id, case.patient, *SeenByRun(case, given, trained, done.device).read()) for case in cases]
 
 
-AnyRow = TypeVar("AnyRow", bound=Any)
-
-
-def with_calibrated(rows: Sequence[AnyRow]) -> Iterator[AnyRow]:
+def with_calibrated(rows: Sequence[Any]) -> Iterator[Any]:
     """Rows, and after each that was measured after a calibration a second one that has these measures, as another method."""
     for row in rows:
         yield row

@@ -72,7 +72,7 @@ class Cell:
     task: TaskName = "segmentation"
     pictures: bool = True
     calibrate: bool = False
-    hold_out_trusted: bool = False
+    hold_out_trusted: float = 0.0
 
     @property
     def folder(self) -> Path:

@@ -242,10 +242,10 @@ def _check_trusted(todo: Sequence[Cell], where: object) -> None:
     marked: dict[tuple[object, ...], bool | None] = {}
     for cell in todo:
         needed = "trusted" in find_method(cell.method).paper.needs
-        if needed and cell.hold_out_trusted:
-            remedy = "Leave hold_out_trusted out, or name a method that needs none."
+        if needed and cell.hold_out_trusted == 1:
+            remedy = "Give hold_out_trusted as a share, such as 0.5, or name a method that needs no trusted cases."
             raise DataError(f"{where}, methods, {cell.name}", "needs the trusted cases that it holds out", remedy)
-        needed |= cell.calibrate or cell.hold_out_trusted
+        needed |= cell.calibrate or cell.hold_out_trusted > 0
         if not (needed or cell.trusted):
             continue
         key = (cell.dataset, cell.raters, cell.seed if cell.raters else None)

@@ -63,7 +63,8 @@ class MethodEntry:
     """A method of a grid. A ``config`` value of "measured" for ``noise_rate`` becomes the changed-pixel rate that the
     corruption had, in classification the share of training labels that are wrong. ``preset`` "paper" gives what ``config``
     leaves open the values of the method's paper. With ``calibrate`` its predictions are measured a second time, after a
-    calibration on the trusted cases. With ``hold_out_trusted`` these are not trained on.
+    calibration on the trusted cases. Of these a share ``hold_out_trusted`` is not trained on; a calibration is then chosen on
+    that share alone, as what was trained on hides a bias.
     """
 
     method: str
@@ -71,7 +72,7 @@ class MethodEntry:
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     calibrate: bool = False
-    hold_out_trusted: bool = False
+    hold_out_trusted: float = setting(0.0, "share of the trusted cases that is not trained on", least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True)

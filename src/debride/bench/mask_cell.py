@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from debride.bench.by_case import ByCase, masks_by_case
-from debride.bench.calibrated import CalibratedRow, calibrations, without_trusted
+from debride.bench.calibrated import CalibratedRow, calibrations, held_out, without
 from debride.bench.cell_base import (
     BY_CASE,
     CALIBRATED_BY_CASE,
@@ -87,32 +87,34 @@ def measure_masks(cell: Cell) -> Row:
     """Trains a cell and measures it on the test cases after every epoch that is to be tested."""
     clean = open_clean(cell)
     given, report = _given_labels(cell, clean)
-    learnt = without_trusted(given) if cell.hold_out_trusted else given
+    verified = held_out(given, cell.hold_out_trusted or 1.0, cell.seed)
+    learnt = without(given, verified) if cell.hold_out_trusted else given
     job = make_job(cell, learnt, _changed(given, report))
     fit(job)
     done = finished(cell, job)
     measures = _test(clean, done)
     write_text(cell.folder / BY_CASE, json.dumps(measures.by_case(len(clean.classes) - 1)))
-    calibrated = _calibrated(cell, clean, given, done) if cell.calibrate else None
+    calibrated = _calibrated(cell, clean, given, verified, done) if cell.calibrate else None
     if cell.pictures:
         trained = done.load("last")
         _pictures(cell, clean, given, trained, done.device)
         _state_pictures(cell, clean, learnt, trained, job.out, done.device)
     tidy(job.out, done.marked)
-    row: Row = {
+    row = {
         **cell_row(cell, given, done),
         "label_dice": _label_dice(given, report),
         "best": measures.scores.get(done.best) if done.best else None,
         "last": measures.scores[done.last],
         "last_ten": measures.last_ten(done.last) if cell.last_ten else None,
         "curve": [_point(row, measures.dice.get(row["epoch"])) for row in done.metrics],
+        **({"calibrated": calibrated} if calibrated else {}),
     }
-    return {**row, "calibrated": calibrated} if calibrated else row
+    return cast("Row", row)
 
 
-def _calibrated(cell: Cell, clean: Dataset, given: Dataset, done: Finished) -> CalibratedRow:
-    """The measures after a calibration on the trusted cases, chosen anew for each epoch that is measured."""
-    chosen, last, seconds = calibrations(given, done)
+def _calibrated(cell: Cell, clean: Dataset, given: Dataset, verified: Sequence[Case], done: Finished) -> CalibratedRow:
+    """The measures after a calibration on verified cases, chosen anew for each epoch that is measured."""
+    chosen, last, seconds = calibrations(given, verified, done)
     measures = _test(clean, done, chosen)
     write_text(cell.folder / CALIBRATED_BY_CASE, json.dumps(measures.by_case(len(clean.classes) - 1)))
     return {
@@ -300,7 +302,8 @@ def _shown(cases: Sequence[Case]) -> list[Case]:
 
 def failed_masks(cell: Cell, reason: str) -> Row:
     """The row of a cell that failed."""
-    return {**failed_row(cell, reason), "label_dice": None, "best": None, "last": None, "last_ten": None, "curve": []}
+    nothing = {"label_dice": None, "best": None, "last": None, "last_ten": None, "curve": []}
+    return cast("Row", {**failed_row(cell, reason), **nothing})
 
 
 def gallery(cells: Sequence[Cell]) -> Iterator[Picture]:

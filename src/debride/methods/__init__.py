@@ -54,6 +54,7 @@ METHODS: Registry[type[Method]] = Registry(
         "mean-teacher": "debride.methods.mean_teacher:MeanTeacher",
         "mtcl": "debride.methods.mtcl:MTCL",
         "tri-net": "debride.methods.tri_net:TriNet",
+        "debias": "debride.methods.debias:Debias",
         "alc": "debride.methods.alc:ALC",
         "elr": "debride.methods.elr:ELR",
         "dividemix": "debride.methods.dividemix:DivideMix",
