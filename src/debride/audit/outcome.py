@@ -21,6 +21,7 @@ from debride.audit.predictions import NONE, Predictions, warn_seen
 from debride.audit.shown import write_table
 from debride.audit.since import plain_thresholds
 from debride.audit.verdict import are_same
+from debride.audit.verified_bias import bias_of_labels, verified_lines
 from debride.evaluation.by_group import GroupColumns
 from debride.files import write_csv, write_json
 from debride.types import Case, Dataset
@@ -61,6 +62,9 @@ def write_outcome(
     summary = summarise_audit(cases, ranking, judged.scores, kinds, dataset, predicted=predicted)
     warning = warn_seen(predictions, cases)
     summary["warnings"] += [warning] if warning else []
+    if predicted and (bias := bias_of_labels(dataset, cases, predictions, config.seed)):
+        summary["verified_bias"] = bias
+        summary["noise"] += verified_lines(bias)
     write_json(
         out / "audit.json",
         {

@@ -117,10 +117,15 @@ def fit(
 
 
 def choose(
-    cases: Sequence[Verified], classes: Sequence[str], config: CalibrationConfig, unit: Literal["mm", "px"]
+    cases: Sequence[Verified],
+    classes: Sequence[str],
+    config: CalibrationConfig,
+    unit: Literal["mm", "px"],
+    *,
+    parents: Sequence[int] | None = None,
 ) -> tuple[Kind, Calibration]:
-    """What ``fit`` chooses, without what it is worth."""
-    return _Fitting(cases, classes, config, unit).chosen(range(len(cases)))
+    """What ``fit`` chooses, without what it is worth. ``parents`` (K,) say which class lies in which, if labels need not."""
+    return _Fitting(cases, classes, config, unit, parents=parents).chosen(range(len(cases)))
 
 
 class _Fitting:
@@ -133,6 +138,7 @@ class _Fitting:
         config: CalibrationConfig,
         unit: Literal["mm", "px"],
         measure: Measure | None = None,
+        parents: Sequence[int] | None = None,
     ) -> None:
         assert (measure is None) == (config.metric == "dice")
         self.cases, self.config, self.measure = cases, config, measure
@@ -145,7 +151,8 @@ class _Fitting:
                 finest.append(min(self._steps(label, spacing, unit)))
                 yield label
 
-        self.parents = nesting(labels(), len(classes))
+        nested = nesting(labels(), len(classes))
+        self.parents = tuple(parents) if parents is not None else nested
         self.none = no_change(classes, unit, self.parents)
         self.grid = (SHIFTS * np.median(finest)).astype(np.float32)
         self._scores: Contested | None = None

@@ -252,6 +252,8 @@ def _say(root: Path, out: Path, summary: dict[str, Any], without: bool) -> None:
     if without:
         print(f"The column doubts of {out / 'cases.csv'} says what stands out. The ranking is in {out / 'report.html'}.")
         return
+    if any(summary.get("verified_bias", {}).get("moves", {}).get("shifts", ())):
+        print(f"debride repair {root} {out} --out NEW --unbias")
     if not any(int(row["findings"]) for row in rows):
         print(f"There is nothing to repair. The ranking is in {out / 'report.html'}.")
         return

@@ -44,6 +44,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
     )
+    about = "move the outlines of all labels that are not verified by the bias that verified cases show"
+    parser.add_argument("--unbias", action="store_true", help=about)
     parser.add_argument("--allow-removal", action="store_true", help="objects and classes may disappear from a label")
     parser.add_argument("--trusted-too", action="store_true", help="change trusted cases too")
     parser.add_argument("--rare", type=int, metavar="N", help="a class in fewer cases than this is rare (default: 5, or 2 %%)")
@@ -55,7 +57,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 def answer(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
     if arguments.reverse:
-        if arguments.audit is not None or arguments.accept or arguments.decisions:
+        if arguments.audit is not None or arguments.accept or arguments.decisions or arguments.unbias:
             raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
     elif arguments.audit is None:
         raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
@@ -96,6 +98,7 @@ def _repair_masks(dataset: Dataset, arguments: argparse.Namespace) -> int:
         decisions=arguments.decisions,
         allow_removal=arguments.allow_removal,
         trusted=arguments.trusted_too,
+        unbias=arguments.unbias,
         rare=arguments.rare,
     )
     with track("repairing", len(dataset.cases)) as show:
@@ -110,7 +113,7 @@ def _repair_classes(dataset: Dataset, arguments: argparse.Namespace) -> int:
     """Repairs classes, or brings the given ones back."""
     from debride.audit.wrong_classes.class_repair import parse_class_acceptance, repair_classes, reverse_classes
 
-    for name in ("but", "severity", "volume", "voxels", "distance", "one_per_case", "rare"):
+    for name in ("but", "severity", "volume", "voxels", "distance", "one_per_case", "unbias", "rare"):
         if getattr(arguments, name):
             raise DataError(flag(name), "is for masks", "Leave it out.")
     if arguments.reverse:

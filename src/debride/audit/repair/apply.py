@@ -26,8 +26,11 @@ from debride.audit.findings import (
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
 from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
+from debride.audit.verified_bias import moves_of, unbiased
+from debride.calibration.bias_record import read_calibration
+from debride.calibration.calibration import Calibration
 from debride.data.copy import copier, copy_by
-from debride.data.masks.annotated import of_undrawn
+from debride.data.masks.annotated import of_undrawn, undrawn
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
@@ -42,6 +45,9 @@ LEAST_CASES, LEAST_SHARE = 5, 0.02
 """A class that fewer cases have, or a smaller share of them, is rare."""
 
 _TRUSTED = "its label is trusted; --trusted-too permits it"
+
+BIAS = "bias"
+"""In the record, the kind of a change that moved all outlines of a label; its number is 0."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,13 @@ def repair(
 ) -> dict[str, Any]:
     """Writes ``dataset`` to the new folder ``out`` with the accepted findings of an audit applied, and returns a summary.
 
-    Format, geometry, splits and label values stay; labels without an applied finding are copied byte for byte. ``out`` also
-    gets ``repairs.jsonl``, a line for each finding, and byte copies of the given files of changed labels. Trusted cases change
-    only if ``accept`` says so. The summary counts findings by status and, where applied, by kind, changed cases and voxels, and
-    the reasons of guards. The work on cases is done by so many ``jobs``. Raises DataError if the audit is not of this data set
-    or damaged, if an accepted finding's label changed since, and if ``out`` has content or lies in the data set or the audit.
+    Format, geometry, splits and label values stay; labels without a change are copied byte for byte. ``out`` also gets
+    ``repairs.jsonl``, a line for each finding and each label whose outlines were to be moved, and byte copies of the given
+    files of changed labels. Trusted cases change only if ``accept`` says so. Outlines are moved after findings are applied; not
+    those of trusted cases, or where not all classes were drawn. The summary counts findings by status and, where applied, by
+    kind, changed cases and voxels, and the reasons of guards; a moved label is a finding of the kind "bias". The work on cases
+    is done by so many ``jobs``. Raises DataError if the audit is not of this data set or damaged, if the label of an accepted
+    change changed since, and if ``out`` has content or lies in the data set or the audit.
     """
     check_bounds(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
@@ -78,7 +86,10 @@ def repair(
         raise DataError(audit, problem, "Correct the labels that it doubts by hand, or audit with predictions.")
     verdicts = judge(record, accept)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
-    check_belongs(record, dataset, {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted, jobs)
+    moves = moves_of(record.about.get("summary"), audit, record.classes) if accept.unbias else None
+    moving = _moving(record, dataset) if moves else frozenset()
+    accepted = {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted
+    check_belongs(record, dataset, accepted | moving, jobs)
     by_case = record.by_case()
     chosen = {
         case: [finding for finding in findings if verdicts[case, finding.number].accepted]
@@ -89,11 +100,12 @@ def repair(
     outcomes: dict[tuple[str, int], Outcome] = {}
 
     def about(case: Case) -> Any:
-        if not chosen.get(case.id):
+        if not chosen.get(case.id) and case.id not in moving:
             return None
         return {
-            "findings": [asdict(finding) for finding in by_case[case.id]],
-            "chosen": [finding.number for finding in chosen[case.id]],
+            "findings": [asdict(finding) for finding in by_case.get(case.id, ())],
+            "chosen": [finding.number for finding in chosen.get(case.id, ())],
+            "move": case.id in moving,
         }
 
     def told(case: Case, said: Any) -> None:
@@ -103,6 +115,8 @@ def repair(
         applied = {case for (case, _), outcome in outcomes.items() if outcome.status == "applied"}
         files = keep_given(dataset, folder, applied, jobs)
         lines = [_line(finding, record, verdicts, outcomes, trusted, files) for finding in record.findings]
+        if moves:
+            lines += [_bias_line(case.id, moves, outcomes[case.id, 0], files) for case in dataset.cases if case.id in moving]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         summary.update(_summary(lines))
 
@@ -113,6 +127,7 @@ def repair(
         "classes": record.classes,
         "rare": sorted(rare),
         "allow_removal": accept.allow_removal,
+        "moves": asdict(moves) if moves else None,
     }
     work = Work(repairing, setup)
     copy_by(dataset, out, work, jobs=jobs, about=about, told=told, progress=progress, finish=finish)
@@ -123,16 +138,23 @@ def repairing(setup: Any) -> Do:
     """A copy of cases with the chosen of their findings applied where no guard holds them back; tells what became of each."""
     dataset, audit = dataset_of(setup["dataset"]), Path(setup["audit"])
     classes, rare = setup["classes"], frozenset(setup["rare"])
+    moves = read_calibration(setup["moves"], audit) if setup["moves"] else None
 
     def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
         if about is None:
             return label, None
         findings = [finding_of(row) for row in about["findings"]]
         chosen = [finding for finding in findings if finding.number in about["chosen"]]
-        numbers, proposed = read_proposals(audit, case.id, findings, label.shape, len(classes))
-        if case.annotated is not None:  # an audit may be older than what is said of the case
-            numbers = np.where(of_undrawn(case, label, proposed), np.uint16(0), numbers)
-        repaired, reported = apply_findings(label, numbers, proposed, chosen, classes, rare, setup["allow_removal"])
+        repaired = label
+        reported: dict[int, Outcome] = {}
+        if chosen:
+            numbers, proposed = read_proposals(audit, case.id, findings, label.shape, len(classes))
+            if case.annotated is not None:  # an audit may be older than what is said of the case
+                numbers = np.where(of_undrawn(case, label, proposed), np.uint16(0), numbers)
+            repaired, reported = apply_findings(label, numbers, proposed, chosen, classes, rare, setup["allow_removal"])
+        if moves and about["move"]:
+            moved = unbiased(repaired, moves, geometry, case.label)
+            repaired, reported[0] = apply_moved(repaired, moved, classes, setup["allow_removal"])
         changed = any(outcome.status == "applied" for outcome in reported.values())
         return repaired if changed else label, [[number, astuple(outcome)] for number, outcome in reported.items()]
 
@@ -209,6 +231,27 @@ def apply_findings(
     return result, outcomes
 
 
+def apply_moved(label: Label, moved: Label, classes: Sequence[str], allow_removal: bool = False) -> tuple[Label, Outcome]:
+    """The label (*S) with its outlines ``moved`` unless an object or a class would be lost, and what became of it."""
+    changed = label != moved
+    count = int(np.count_nonzero(changed))
+    if not count:
+        return label, Outcome("declined", 0, "it would change nothing")
+    everything = (slice(None),) * label.ndim
+    guard = None if allow_removal else Guard(label, classes, frozenset())
+    why = guard.objection("boundary", label, everything, changed, moved) if guard else ""
+    return (label, Outcome("guarded", 0, why)) if why else (moved, Outcome("applied", count))
+
+
+def _moving(record: Record, dataset: Dataset) -> frozenset[str]:
+    """The cases whose outlines may be moved: those audited that are not trusted, with all classes drawn."""
+    return frozenset(
+        case.id
+        for case in dataset.cases
+        if case.id in record.labels and not case.trusted and not undrawn(case, len(dataset.classes))
+    )
+
+
 def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]], jobs: int) -> frozenset[int]:
     """The classes that fewer cases have than ``least``. Labels are read until all have enough, and only where it matters."""
     labelled = [case.label for case in dataset.cases if case.label]
@@ -266,6 +309,23 @@ def _line(
         "reason": f"{finding.kind} with confidence {finding.confidence:.3f}, {verdict.reason}",
         "version": __version__,
         **(files[finding.case] if outcome.status == "applied" else {}),
+    }
+
+
+def _bias_line(case: str, moves: Calibration, outcome: Outcome, files: Mapping[str, dict[str, str]]) -> dict[str, Any]:
+    """What repairs.jsonl says of moved outlines."""
+    return {
+        "case": case,
+        "number": 0,
+        "kind": BIAS,
+        "shifts": dict(zip(moves.classes, moves.shifts, strict=True)),
+        "unit": moves.unit,
+        "status": outcome.status,
+        "why": outcome.why,
+        "voxels": outcome.voxels,
+        "reason": "the bias that verified cases show, accepted for all others",
+        "version": __version__,
+        **(files[case] if outcome.status == "applied" else {}),
     }
 
 

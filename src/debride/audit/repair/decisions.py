@@ -29,9 +29,10 @@ class Acceptance:
     A rule accepts findings of ``kinds`` (none: nothing by rule), of ``classes`` (class ids as ``Finding.class_id``; None: all),
     with at least ``confidence``, ``severity``, ``volume`` (ml), ``voxels`` and ``distance`` (mm, or pixels without a spacing),
     with ``flagged`` those of flagged cases only. With ``one_per_case`` it accepts of these the surest of each case that no
-    decision rejects. The file ``decisions`` overrides the rule for the findings that it names. ``allow_removal`` lets objects
-    and classes disappear, ``trusted`` trusted cases change; ``rare`` is the number of cases below which a class is rare (None:
-    5, or 2 % of the cases if that is more).
+    decision rejects. The file ``decisions`` overrides the rule for the findings that it names. ``unbias`` moves the outlines of
+    all labels that are not trusted, as the audit proposes. ``allow_removal`` lets objects and classes disappear, ``trusted``
+    trusted cases change; ``rare`` is the number of cases below which a class is rare (None: 5, or 2 % of the cases if that is
+    more).
     """
 
     kinds: frozenset[FindingKind] = frozenset()
@@ -46,11 +47,12 @@ class Acceptance:
     decisions: Path | None = None
     allow_removal: bool = False
     trusted: bool = False
+    unbias: bool = False
     rare: int | None = setting(None, "cases below which a class is rare; 0: no class is", least=0)
 
     def conflicts(self) -> Iterator[DataError]:
         """Nothing that accepts a finding."""
-        if not self.kinds and self.decisions is None:
+        if not self.kinds and self.decisions is None and not self.unbias:
             yield DataError("`kinds`", "are none", f"Give some of {', '.join(KINDS)}, or a file of `decisions`.")
 
 
@@ -78,6 +80,7 @@ def parse_acceptance(
     decisions: Path | None = None,
     allow_removal: bool = False,
     trusted: bool = False,
+    unbias: bool = False,
     rare: int | None = None,
 ) -> Acceptance:
     """The acceptance that a command line asks for.
@@ -95,7 +98,7 @@ def parse_acceptance(
     if not kinds and given:
         problem = f"is missing, and {' and '.join(given)} restrict{'s' if len(given) == 1 else ''} what it accepts"
         raise DataError("`accept`", problem, "Add `accept` all.")
-    if not kinds and decisions is None:
+    if not kinds and decisions is None and not unbias:
         raise DataError("`accept`", "accepts nothing", f"Give all, some of {', '.join(KINDS)}, or a file of `decisions`.")
     accepted = frozenset(KINDS) if "all" in kinds else frozenset(kind for kind in KINDS if kind in kinds)
     if kinds and not accepted - set(without):
@@ -113,6 +116,7 @@ def parse_acceptance(
         decisions=decisions,
         allow_removal=allow_removal,
         trusted=trusted,
+        unbias=unbias,
         rare=rare,
     )
     check_bounds(accept, of_class=False)
