@@ -237,7 +237,7 @@ class _Fitting:
             gains[own] = (expected - before)[own].mean(axis=1)
             if self.measure:
                 gains[own] = self.measured(folds[-1], own) - self.measured(self.none, own)
-        return _gain(patient_means(gains, self.patients), self.config.confidence), expected, tuple(folds)
+        return gain_of(patient_means(gains, self.patients), self.config.confidence), expected, tuple(folds)
 
     def dice(self, calibration: Calibration) -> Doubles:
         """Dice (N, K - 1) of all cases with a calibration."""
@@ -260,8 +260,8 @@ class _Fitting:
         return replace(self.none, offsets=own, shifts=moves)
 
 
-def _gain(gains: Doubles, confidence: float) -> Gain:
-    """The mean of the gains (P,) and its interval."""
+def gain_of(gains: Doubles, confidence: float) -> Gain:
+    """What gains (P,) on patients, each left out in turn, say: their mean and its interval."""
     if len(gains) < 2:
         return Gain(0.0, -1.0, 1.0)
     mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
