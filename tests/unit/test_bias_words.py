@@ -56,8 +56,13 @@ def test_a_class_with_more_of_it_was_found_too_seldom() -> None:
 
 
 def test_after_an_offset_outlines_are_not_those_of_labels() -> None:
-    said = bias_in_words(with_numbers(offsets=(0.0, 1.0, 0.0), shifts=(0.0, 0.5, 0.0)))
-    assert "offset by +1 in" in said[0] and said[1] == "After that its outlines lie 0.5 mm inside."
+    """An offset of any class moves the outlines of all."""
+    said = bias_in_words(with_numbers(offsets=(0.0, 0.0, 1.0), shifts=(0.0, 0.5, -0.25)))
+    assert "class cavity are offset by +1 in" in said[0]
+    assert said[1:3] == [
+        "After that outlines of class wall lie 0.5 mm inside.",
+        "After that outlines of class cavity lie 0.25 mm outside.",
+    ]
 
 
 def test_nothing_is_changed() -> None:

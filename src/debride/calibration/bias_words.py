@@ -46,17 +46,18 @@ def expected(gain: Gain, metric: Metric = "dice", unit: str = "") -> str:
 
 def _biases(record: Record) -> Iterator[str]:
     own = record.calibration
-    for number, name in enumerate(own.classes):
-        offset, shift = own.offsets[number], own.shifts[number]
+    for number, offset in enumerate(own.offsets):
         if offset:
             often = "seldom" if offset > 0 else "often"
-            range_ = _range(record.offset_ranges[number], offset, _signed)
-            yield f"Predictions of class {name} are offset by {_signed(offset)}{range_} in log-odds: it is found too {often}."
+            said = _signed(offset) + _range(record.offset_ranges[number], offset, _signed)
+            yield f"Predictions of class {own.classes[number]} are offset by {said} in log-odds: it is found too {often}."
+    for number, shift in enumerate(own.shifts):
         if shift:  # outwards, where it is positive: what the network has learnt lies inside
             side, sign = ("inside", 1) if shift > 0 else ("outside", -1)
             low, high = sorted(sign * end for end in record.shift_ranges[number])
             said = f"{abs(shift):.3g} {own.unit}{_range((low, high), abs(shift), _plain)} {side}"
-            yield f"After that its outlines lie {said}." if offset else f"Labels of class {name} lie {said}."
+            what = "After that outlines" if any(own.offsets) else "Labels"
+            yield f"{what} of class {own.classes[number]} lie {said}."
 
 
 def _worth(record: Record) -> Iterator[str]:
