@@ -41,6 +41,7 @@ class Verb(Protocol):
 
 VERBS = (
     "check",
+    "choose",
     "corrupt",
     "train",
     "calibrate",
