@@ -185,6 +185,24 @@ def test_images_of_one_class_alone() -> None:
     assert (fitted.gain.mean, fitted.gain.low, fitted.gain.high) == (0, 0, 0)
 
 
+def test_the_patients_that_would_decide_are_counted() -> None:
+    """Slowly: by what is gained on each patient where the others choose what is best on average."""
+    cases = [toys(inside, row + 1)[row] for row, inside in enumerate((1.5, 1.5, 1.5, 0, -1))]
+    fitted = fit(cases, NAMES, PLAIN, "px")
+    assert_nothing(fitted)
+    gains = []
+    for case in cases:
+        others = [other for other in cases if other is not case]
+        own = fit(others, NAMES, CalibrationConfig(confidence=0.5), "px").calibration
+        moved = replace(case, probability=certain(own.apply(case.probability, None)))
+        after, before = (fit([each], NAMES, PLAIN, "px").before.mean() for each in (moved, case))
+        gains.append(after - before)
+    assert np.mean(gains) > 0
+    needed = (1.2816 * np.std(gains, ddof=1) / np.mean(gains)) ** 2
+    assert fitted.gain.needed == pytest.approx(needed + 1.5, abs=0.6) and fitted.gain.needed > 5
+    assert fit(toys(0), NAMES, PLAIN, "px").gain.needed is None, "nothing is to be gained"
+
+
 def test_memory_is_that_of_one_case_and_of_what_is_contested() -> None:
     """4 (K + R + 2) bytes a voxel, ids and masks, and slabs; one array (K, *S) in float64 would be 24 more."""
     shape = (96, 160, 160)

@@ -1,4 +1,4 @@
-"""Offsets of classes for images with one class each, chosen on verified images: a class named too seldom is named more often."""
+"""Offsets of classes for images with one class each, chosen on verified images: one named too seldom is named more often."""
 
 from __future__ import annotations
 

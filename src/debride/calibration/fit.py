@@ -25,6 +25,9 @@ OFFSETS = np.arange(-4, 5.01, 0.25, dtype=np.float32)
 SHIFTS = np.arange(-8, 8.01, 0.25, dtype=np.float32)
 """Shifts of outlines that are tried, in units of the finest spacing."""
 
+ON_AVERAGE = 0.5
+"""The confidence with which what gains on average is chosen: where nothing is surely gained it tells how many would decide."""
+
 SHARES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 """How far it is gone, under another metric than Dice, in the direction that was found under Dice."""
 
@@ -100,8 +103,10 @@ def fit(
     Beside them are one case and what ``outlines.distances`` takes for it.
     """
     fitting = _Fitting(cases, classes, config, unit, measure)
-    kind, calibration = fitting.chosen(range(len(cases)))
-    gain, expected, folds = fitting.left_out()
+    kind, calibration = fitting.chosen(range(len(cases)), config.confidence)
+    gain, expected, folds = fitting.left_out(config.confidence)
+    if kind == "none":
+        gain = replace(gain, needed=fitting.left_out(ON_AVERAGE)[0].needed)
     return Fitted(
         calibration,
         kind,
@@ -125,7 +130,7 @@ def choose(
     parents: Sequence[int] | None = None,
 ) -> tuple[Kind, Calibration]:
     """What ``fit`` chooses, without what it is worth. ``parents`` (K,) say which class lies in which, if labels need not."""
-    return _Fitting(cases, classes, config, unit, parents=parents).chosen(range(len(cases)))
+    return _Fitting(cases, classes, config, unit, parents=parents).chosen(range(len(cases)), config.confidence)
 
 
 class _Fitting:
@@ -188,9 +193,9 @@ class _Fitting:
             self._distances[offsets] = contested_by_distance(read(), self.parents, float(self.grid[-1]))
         return self._distances[offsets]
 
-    def chosen(self, rows: Sequence[int]) -> tuple[Kind, Calibration]:
-        """The calibration that the cases in some rows speak for."""
-        patients, level, zeros = [self.patients[row] for row in rows], self.config.confidence, self.none.offsets
+    def chosen(self, rows: Sequence[int], level: float) -> tuple[Kind, Calibration]:
+        """The calibration that the cases in some rows speak for, with a confidence of ``level``."""
+        patients, zeros = [self.patients[row] for row in rows], self.none.offsets
         plain = self.distances(zeros).of(rows)
         before = dice_with(plain, zeros)
         kind: Kind = "none"
@@ -224,7 +229,7 @@ class _Fitting:
                 consider("both", weighed, biases, offsets, biases.tolist())
         return kind, calibration
 
-    def left_out(self) -> tuple[Gain, Doubles, tuple[Calibration, ...]]:
+    def left_out(self, level: float) -> tuple[Gain, Doubles, tuple[Calibration, ...]]:
         """What is gained on each patient by what the others speak for, with the Dice (N, K - 1) and each of these
         calibrations."""
         before, folds = self.dice(self.none), []
@@ -232,7 +237,7 @@ class _Fitting:
         for patient in sorted(set(self.patients)):
             own = [row for row, whose in enumerate(self.patients) if whose == patient]
             others = [row for row, whose in enumerate(self.patients) if whose != patient]
-            folds.append(self.chosen(others)[1] if others else self.none)
+            folds.append(self.chosen(others, level)[1] if others else self.none)
             expected[own] = self.dice(folds[-1])[own]
             gains[own] = (expected - before)[own].mean(axis=1)
             if self.measure:
@@ -269,4 +274,5 @@ def gain_of(gains: Doubles, confidence: float) -> Gain:
     needed = None
     if mean > 0 and lower_bound(gains, confidence) <= 0:
         needed = int(np.ceil((stats.norm.ppf(confidence) * error / mean) ** 2 * len(gains))) + 1
+        needed = max(needed, len(gains) + 1)
     return Gain(mean, mean - reach, mean + reach, needed)
