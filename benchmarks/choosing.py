@@ -32,7 +32,8 @@ from scipy import stats
 from debride.audit.raters import majority
 from debride.calibration.appearance import of_image, shown
 from debride.calibration.calibration import Calibration
-from debride.calibration.fit import CalibrationConfig, Fitted, fit
+from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.fit import Fitted, fit
 from debride.calibration.representatives import Described, choose
 from debride.data.cache import cache_folder, prepare, resize_label
 from debride.data.masks.corrupt import corrupt_dataset
