@@ -31,9 +31,9 @@ from scipy import stats
 
 from debride.audit.raters import majority
 from debride.calibration.appearance import of_image, shown
-from debride.calibration.calibration import Calibration
+from debride.calibration.correction import Calibration
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import Fitted, fit
+from debride.calibration.fitting import Fitted, fit
 from debride.calibration.representatives import Described, choose
 from debride.data.cache import cache_folder, prepare, resize_label
 from debride.data.masks.corrupt import corrupt_dataset

@@ -1,4 +1,4 @@
-"""LIDC-IDRI with the label of each training image's strictest, or most generous, reader: errors of real people, all to one side.
+"""LIDC-IDRI with the label of each training image's strictest, or most generous, reader: errors of people, to one side.
 
     python benchmarks/reader_bias.py $DEBRIDE_DATA/lidc readers --verified 12
     DEBRIDE_READERS=readers python -m benchmarks.evidence.run --grid readers

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from debride.calibration.bias_record import FILE, Record, plain_record
-from debride.calibration.calibration import Calibration
-from debride.calibration.fit import Gain
+from debride.calibration.correction import Calibration
+from debride.calibration.fitting import Gain
 from debride.files import content_hash
 from debride.training.checkpoint import weights_file
 

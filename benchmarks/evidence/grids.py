@@ -19,6 +19,7 @@ GRIDS: dict[str, tuple[str, ...]] = {
     "core": ("core",),
     "second": ("second", "second_classes"),
     "verified": ("verified",),
+    "readers": ("readers",),
     "gpu": ("gpu", "gpu_classes"),
 }
 """The grids by what `--grid` calls them: names of YAML files, each of one task."""

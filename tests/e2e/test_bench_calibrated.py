@@ -13,7 +13,7 @@ from tests.datasets import build_folder, build_npz
 from debride.bench import mask_cell
 from debride.bench.calibrated import with_calibrated
 from debride.bench.grid import make_grid, run_grid
-from debride.calibration.calibration import Calibration, no_change
+from debride.calibration.correction import Calibration, no_change
 from debride.types import DataError
 
 TRAINING = {"epochs": 3, "network": "unet-small", "width": 4, "image_size": [32, 32], "batch_size": 4, "device": "cpu"}

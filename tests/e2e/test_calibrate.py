@@ -16,7 +16,7 @@ from tests.datasets import build_folder, save_json
 from tests.e2e.conftest import Command
 from tests.training_jobs import run_job, small_class_job, small_job
 
-from debride.calibration.calibration import Calibration
+from debride.calibration.correction import Calibration
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 

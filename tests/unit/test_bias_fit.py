@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import Fitted, fit
+from debride.calibration.fitting import Fitted, fit
 from debride.types import IGNORE
 
 Ids = npt.NDArray[np.uint8]

@@ -15,7 +15,7 @@ from tests.unit.test_bias_words import with_numbers
 from debride.calibration.ascent import lower_bound
 from debride.calibration.bias_words import expected
 from debride.calibration.calibration_config import CalibrationConfig, Metric
-from debride.calibration.fit import SHARES, Gain, fit
+from debride.calibration.fitting import SHARES, Gain, fit
 from debride.training.gained import measure_of
 from debride.types import IGNORE
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from debride.calibration.bias_record import Record, plain_record, read_calibration, read_record, record_of
-from debride.calibration.calibration import Calibration
-from debride.calibration.fit import Fitted, Gain
+from debride.calibration.correction import Calibration
+from debride.calibration.fitting import Fitted, Gain
 from debride.types import DataError
 
 CLASSES = ("background", "wall", "cavity")

@@ -10,8 +10,8 @@ import pytest
 from tests.biases import FOREST, Ids, random_regions
 
 from debride.calibration import scan
-from debride.calibration.calibration import Calibration
-from debride.calibration.outlines import moved
+from debride.calibration.correction import Calibration
+from debride.calibration.moving import moved
 from debride.calibration.scan import Contested, contested_by_distance, contested_by_score
 from debride.types import IGNORE
 

@@ -10,7 +10,7 @@ from tests.unit.test_bias_record import calibration, record
 
 from debride.calibration.bias_record import Record
 from debride.calibration.bias_words import bias_in_words, table
-from debride.calibration.fit import Gain
+from debride.calibration.fitting import Gain
 
 NOTHING = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
 ZEROS = (0.0, 0.0, 0.0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.test_bias_fit import NAMES, PLAIN, Toy, toys
 
-from debride.calibration.fit import fit
+from debride.calibration.fitting import fit
 from debride.calibration.group_biases import fit_by_group
 
 

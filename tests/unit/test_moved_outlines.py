@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 from tests.biases import FOREST, Ids, ancestors, random_regions, slow_moved, slow_signed
 
-from debride.calibration import outlines
-from debride.calibration.outlines import distances, moved, nesting, path_to, rooms
+from debride.calibration import moving
+from debride.calibration.moving import distances, moved, nesting, path_to, rooms
 from debride.types import IGNORE
 
 PARENTS = [parents for forest in FOREST.values() for parents in forest]
@@ -41,7 +41,7 @@ def test_distances_are_those_of_all_pairs(spacing: tuple[float, ...]) -> None:
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("parents", PARENTS)
 def test_moved_voxel_by_voxel(parents: tuple[int, ...], spacing: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlines, "SLAB", 30)
+    monkeypatch.setattr(moving, "SLAB", 30)
     rng = np.random.default_rng(7)
     for ignored in (False, True):
         ids = random_regions(rng, (11, 9, 6)[: len(spacing)], parents, ignored)
@@ -58,7 +58,7 @@ def test_a_shift_of_nothing_changes_nothing(parents: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(moved(ids, zeros, parents, spacing), ids)
         inside = distances(ids, parents, spacing, 3.0)
         known = ids != IGNORE
-        np.testing.assert_array_equal(outlines.decide(inside, parents)[known], ids[known])
+        np.testing.assert_array_equal(moving.decide(inside, parents)[known], ids[known])
 
 
 def test_a_disc_grows_and_shrinks_by_what_it_is_told() -> None:

@@ -19,7 +19,7 @@ from debride.audit.predictions.case_files import Prediction
 from debride.audit.repair import repair, reverse
 from debride.audit.repair.decisions import Acceptance, parse_acceptance
 from debride.audit.verified_bias import bias_of_labels, moves_of, verified_lines
-from debride.calibration.outlines import moved
+from debride.calibration.moving import moved
 from debride.data.open import open_dataset
 from debride.types import Case, DataError, Dataset
 

@@ -15,8 +15,8 @@ from debride.audit.predictions.case_files import PredictionFiles, read_predictio
 from debride.audit.predictions.sources import FolderPredictions
 from debride.audit.tasks import refuse_task
 from debride.calibration.bias_record import FILE, Record, plain_record, read_calibration
-from debride.calibration.calibration import Ids, refuse_unknown_spacing
 from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.correction import Ids, refuse_unknown_spacing
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
 from debride.data.open import with_file_names
@@ -48,7 +48,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A verified case with its prediction: ``calibration.fit.Verified``."""
+    """A verified case with its prediction: ``calibration.fitting.Verified``."""
 
     id: str
     patient: str

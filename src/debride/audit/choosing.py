@@ -13,7 +13,7 @@ import numpy.typing as npt
 from debride.audit.wrong_classes.near_duplicates import images_of
 from debride.calibration.appearance import of_image, shown, voxels_of
 from debride.calibration.moved_labels import STEPS, dice_when_moved
-from debride.calibration.outlines import nesting
+from debride.calibration.moving import nesting
 from debride.calibration.representatives import Chosen, Described, choose
 from debride.data.masks.annotated import without_undrawn
 from debride.data.pairs import check_pair

@@ -1,8 +1,8 @@
 """The bias of given labels that verified cases show, and outlines of given labels moved by it.
 
 A network copies what labels have in common. So predictions that lie inside verified outlines say that given labels do, as far
-as predictions do not lie inside given outlines as well: that much is the network's own. Both are found by ``calibration.fit``,
-by shifts alone.
+as predictions do not lie inside given outlines as well: that much is the network's own. Both are found by
+``calibration.fitting``, by shifts alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from debride.audit.predictions import Predictions
 from debride.calibration.bias_record import read_calibration
-from debride.calibration.calibration import Calibration, Ids
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import choose, fit
+from debride.calibration.correction import Calibration, Ids
+from debride.calibration.fitting import choose, fit
 from debride.data.masks.annotated import undrawn
 from debride.data.pixels.images import read_header, read_label
 from debride.rng import derive
@@ -32,7 +32,7 @@ ALONE = CalibrationConfig(offsets=False)
 
 @dataclass(frozen=True)
 class _Audited:
-    """A label and its prediction, as a mask: ``calibration.fit.Verified``."""
+    """A label and its prediction, as a mask: ``calibration.fitting.Verified``."""
 
     case: Case
     dataset: Dataset

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.bench.cell_base import Finished
-from debride.calibration.calibration import Calibration
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import Fitted, choose, fit
+from debride.calibration.correction import Calibration
+from debride.calibration.fitting import Fitted, choose, fit
 from debride.rng import derive
 from debride.training.verified import SeenByRun, unit_of
 from debride.types import Case, DataError, Dataset
@@ -44,7 +44,7 @@ class MayBeCalibrated(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A verified case whose prediction is kept: ``calibration.fit.Verified``."""
+    """A verified case whose prediction is kept: ``calibration.fitting.Verified``."""
 
     id: str
     patient: str

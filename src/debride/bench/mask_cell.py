@@ -30,7 +30,7 @@ from debride.bench.cell_base import (
 from debride.bench.plots import heat, outlines
 from debride.bench.report import Picture
 from debride.bench.tables import Point, Row, Score, Spread
-from debride.calibration.calibration import Calibration
+from debride.calibration.correction import Calibration
 from debride.data.cache import Prepared, cache_folder, prepare, resize
 from debride.data.cropping import Box, cropped_shape, put_back
 from debride.data.masks.annotated import for_training
@@ -302,7 +302,7 @@ def _shown(cases: Sequence[Case]) -> list[Case]:
 
 def failed_masks(cell: Cell, reason: str) -> Row:
     """The row of a cell that failed."""
-    nothing = {"label_dice": None, "best": None, "last": None, "last_ten": None, "curve": []}
+    nothing: dict[str, Any] = {"label_dice": None, "best": None, "last": None, "last_ten": None, "curve": []}
     return cast("Row", {**failed_row(cell, reason), **nothing})
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from debride.calibration.ascent import Doubles, patient_means
-from debride.calibration.calibration import Calibration, Number
 from debride.calibration.calibration_config import Metric
-from debride.calibration.fit import Fitted, Gain, Kind
+from debride.calibration.correction import Calibration, Number
+from debride.calibration.fitting import Fitted, Gain, Kind
 from debride.records import read_as
 from debride.settings import Bounds
 from debride.types import DataError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from debride.calibration.bias_record import Record
 from debride.calibration.calibration_config import Metric
-from debride.calibration.fit import Gain
+from debride.calibration.fitting import Gain
 
 
 def bias_in_words(record: Record) -> list[str]:

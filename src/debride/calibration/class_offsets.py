@@ -1,4 +1,4 @@
-"""Offsets of classes for images with one class each, chosen on verified images: one named too seldom is named more often."""
+"""Offsets of classes for images with one class each, by verified images: a class named too seldom is named more often."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.calibration.ascent import ROUNDS, lower_bound, patient_means, surest
-from debride.calibration.fit import OFFSETS, Gain, gain_of
+from debride.calibration.fitting import OFFSETS, Gain, gain_of
 from debride.calibration.scan import SMALLEST
 
 Doubles = npt.NDArray[np.float64]

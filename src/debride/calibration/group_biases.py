@@ -7,7 +7,7 @@ from typing import Literal
 
 from debride.calibration.ascent import lower_bound, patient_means
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import Fitted, Measure, Verified, fit
+from debride.calibration.fitting import Fitted, Measure, Verified, fit
 
 LEAST_PATIENTS = 3
 """A group of fewer has the common calibration."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from debride.calibration.outlines import moved
+from debride.calibration.moving import moved
 from debride.types import IGNORE
 
 Ids = npt.NDArray[np.uint8]
@@ -23,7 +23,7 @@ STEPS = (-2, -1, 1, 2)
 
 def dice_when_moved(label: Ids, parents: Sequence[int], spacing: Sequence[float], shift: float) -> Doubles:
     """The Dice (K - 1) of each foreground class of a label (*S) with the same label whose outlines lie further out by a shift
-    in the unit of ``spacing``; NaN of a class that is not there. ``parents`` (K,) are those of ``outlines.nesting``."""
+    in the unit of ``spacing``; NaN of a class that is not there. ``parents`` (K,) are those of ``moving.nesting``."""
     other, known = moved(label, [0.0] + [shift] * (len(parents) - 1), parents, spacing), label != IGNORE
     dice = np.full(len(parents) - 1, np.nan)
     for number in range(1, len(parents)):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from debride.calibration.outlines import decide, distances, movers, rooms, slabs, within
+from debride.calibration.moving import decide, distances, movers, rooms, slabs, within
 from debride.types import IGNORE
 
 Floats = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class Contested:
     """The voxels whose class a bias could change, of N cases.
 
     ``scores`` (V, K) are log-probabilities, or where ``parents`` (K,) say which region lies in which, rows (V, K + R) of
-    ``outlines.distances``. ``label`` (V,) are verified ids, ``case`` (V,) counts from 0. ``fixed`` (N, 3, K) counts the voxels
+    ``moving.distances``. ``label`` (V,) are verified ids, ``case`` (V,) counts from 0. ``fixed`` (N, 3, K) counts the voxels
     that keep their class: as predicted, as in the reference, and those in both. ``chosen`` are the cases that ``dice`` speaks
     of, all where it is None. What it said is ``known`` from then on, for other choices of cases too.
     """

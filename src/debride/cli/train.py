@@ -121,7 +121,8 @@ def answer(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         forget(cache_folder(dataset.root, arguments.cache), dataset.root)
     dataset = choose_raters(dataset, arguments.raters, settings["training"].seed)
-    if arguments.calibrate or arguments.hold_out_trusted:
+    calibrates = arguments.calibrate or method.holds_out_trusted
+    if calibrates or arguments.hold_out_trusted:
         refuse_calibration(dataset, arguments.method, hold_out=arguments.hold_out_trusted)
     job = Job(
         dataset=without_trusted(dataset) if arguments.hold_out_trusted else dataset,
@@ -136,7 +137,7 @@ def answer(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
     )
     fit(job)
-    if arguments.calibrate:
+    if calibrates:
         tell_calibrated(calibrate_training(job.out, dataset, job.config.device, job.trust), job.out)
     return 0
 

@@ -220,6 +220,8 @@ class Method(nn.Module):
     """Whether a case may come twice in an epoch of a method that keeps label state, which several processes must not write."""
     trusted_labels_only: ClassVar[bool] = False
     """Whether labels of other cases are not looked at, not even to place patches on their foreground."""
+    holds_out_trusted: ClassVar[bool] = False
+    """Whether trusted cases are not trained on: the run is calibrated on them afterwards."""
 
     def __init__(self, config: Any, make_network: MakeNetwork, classes: int) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class Description:
     train: _Fingerprints | None = None
     val: _Fingerprints | None = None
     trusted: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
     one_bit: bool = False
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from debride.calibration.bias_record import Record, record_of
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fit import Verified, fit
+from debride.calibration.fitting import Verified, fit
 from debride.files import writing
 from debride.progress import track
 from debride.temporaries import temporary_folder

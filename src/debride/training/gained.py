@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.calibration.calibration_config import Metric
-from debride.calibration.fit import Measure
+from debride.calibration.fitting import Measure
 from debride.evaluation.metrics import ClassMetrics, case_metrics
 
 Ids = npt.NDArray[np.uint8]

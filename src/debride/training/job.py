@@ -145,6 +145,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
         "train": [train.fingerprint(row) for row in range(len(train))],
         "val": [val.fingerprint(row) for row in range(len(val))],
         "trusted": [case.id for case in train.cases if case.trusted],
+        **({"held_out": [case.id for case in train.cases if case.trusted]} if method.holds_out_trusted else {}),
         "parameters": sum(p.numel() for p in method.parameters()),
         "versions": {
             "debride": version("debride"),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from debride.calibration.calibration import refuse_unknown_spacing
+from debride.calibration.correction import refuse_unknown_spacing
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.cache import resize, working_image
 from debride.data.cropping import Box, crop_box, cropped, cropped_shape, put_back

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from debride.calibration.bias_record import FILE, Record, read_record
 from debride.calibration.bias_words import expected, many_verified
-from debride.calibration.calibration import Calibration
+from debride.calibration.correction import Calibration
 from debride.files import content_hash, read_json
 from debride.training.checkpoint import weights_file
 from debride.types import DataError

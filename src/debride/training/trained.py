@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from debride.calibration.calibration import Calibration
+from debride.calibration.correction import Calibration
 from debride.data.preparation import Preparation
 from debride.execute import Outcome, Work, spread
 from debride.methods.base import Method

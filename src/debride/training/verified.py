@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from debride.calibration.calibration import Ids
-from debride.calibration.fit import Verified
+from debride.calibration.correction import Ids
+from debride.calibration.fitting import Verified
 from debride.data.masks.annotated import undrawn
 from debride.data.pairs import image_grid, read_label_on
 from debride.files import writing
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeenByRun:
-    """A verified case of a data set and the probabilities of a run, in the image's own geometry: ``calibration.fit.Verified``.
-    It is predicted anew each time."""
+    """A verified case of a data set and the probabilities of a run, in the image's own geometry, predicted anew each time:
+    ``calibration.fitting.Verified``."""
 
     case: Case
     dataset: Dataset
@@ -56,7 +56,7 @@ class SeenByRun:
 
 @dataclass(frozen=True)
 class Kept:
-    """A verified case whose prediction and label lie in files, and are mapped: ``calibration.fit.Verified``."""
+    """A verified case whose prediction and label lie in files, and are mapped: ``calibration.fitting.Verified``."""
 
     id: str
     patient: str

@@ -28,7 +28,7 @@ from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
 from debride.audit.verified_bias import moves_of, unbiased
 from debride.calibration.bias_record import read_calibration
-from debride.calibration.calibration import Calibration
+from debride.calibration.correction import Calibration
 from debride.data.copy import copier, copy_by
 from debride.data.masks.annotated import of_undrawn, undrawn
 from debride.data.open import open_dataset

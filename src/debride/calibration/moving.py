@@ -44,10 +44,11 @@ def nesting(labels: Iterable[Ids], classes: int) -> tuple[int, ...]:
             pairs = near[differ].astype(np.int64) * classes + far[differ]
             borders += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     borders += borders.T
+    shares = borders / np.maximum(borders.sum(axis=1, keepdims=True), 1)
     parents = [0] * classes
     for inner in range(1, classes):
-        outer = int(borders[inner].argmax())
-        if borders[inner, outer] > NESTED * borders[inner].sum() and borders[outer].argmax() != inner:
+        outer = int(shares[inner].argmax())
+        if shares[inner, outer] > max(NESTED, shares[outer, inner]):
             parents[inner] = outer
     return tuple(parents)
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from debride.calibration.ascent import ascend, dice_with, lower_bound, patient_means
-from debride.calibration.calibration import Calibration, Number, no_change
 from debride.calibration.calibration_config import CalibrationConfig, Metric
-from debride.calibration.outlines import nesting, slabs
+from debride.calibration.correction import Calibration, Number, no_change
+from debride.calibration.moving import nesting, slabs
 from debride.calibration.scan import Contested, Doubles, Floats, Ids, contested_by_distance, contested_by_score
 from debride.records import Count
 
@@ -99,8 +99,8 @@ def fit(
     its direction is chosen by the surest gain under that.
 
     A patient counts once, and a single one decides nothing. Of each case the voxels stay in memory whose class could change,
-    which take 4 (K + R) + 5 bytes each, for up to three choices of offsets and for scores, where R is ``outlines.rooms``.
-    Beside them are one case and what ``outlines.distances`` takes for it.
+    which take 4 (K + R) + 5 bytes each, for up to three choices of offsets and for scores, where R is ``moving.rooms``.
+    Beside them are one case and what ``moving.distances`` takes for it.
     """
     fitting = _Fitting(cases, classes, config, unit, measure)
     kind, calibration = fitting.chosen(range(len(cases)), config.confidence)

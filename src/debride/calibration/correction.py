@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from debride.calibration.outlines import moved
+from debride.calibration.moving import moved
 from debride.settings import Bounds
 from debride.types import DataError
 
@@ -26,7 +26,7 @@ class Calibration:
 
     ``offsets`` (K,) are added to log-probabilities. ``shifts`` (K,) then move the outline of each class, with all that lies in
     it, outwards, in ``unit``: "mm", or "px" where images have no spacing. ``parents`` (K,) are the classes that each lies in
-    (``outlines.nesting``). Those of the background, class 0, are 0.
+    (``moving.nesting``). Those of the background, class 0, are 0.
     """
 
     classes: tuple[str, ...]
