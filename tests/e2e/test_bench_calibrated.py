@@ -104,7 +104,7 @@ def test_classes_have_no_outlines_to_calibrate(tmp_path: Path) -> None:
         "noises": {"clean": None},
         "methods": {"ce": {"calibrate": True}},
     }
-    with pytest.raises(DataError, match="is for masks"):
+    with pytest.raises(DataError, match="is for grids of masks"):
         make_grid(raw, "grid")
 
 

@@ -22,6 +22,7 @@ class CellKind:
 
     ``row`` is what is said of a cell. ``noises`` are simulators by name, ``simulator`` makes one of its name and parameters.
     ``foreign_noise`` are entries of a grid's noise that mean nothing here, ``foreign_training`` such settings of a training.
+    ``calibrates`` says whether cells may be measured a second time, after a calibration.
     ``failed`` is the row of a cell with the reason why it has no measures; ``render`` makes the report of a grid's name, cells,
     rows and context.
     """
@@ -35,6 +36,7 @@ class CellKind:
     render: Callable[[str, Sequence[Cell], Sequence[Any], Context], str]
     foreign_noise: tuple[str, ...] = ()
     foreign_training: tuple[str, ...] = ()
+    calibrates: bool = False
 
 
 def _class_simulator(name: str, parameters: Mapping[str, Any]) -> ClassNoise:
@@ -52,6 +54,7 @@ CELL_KINDS: dict[str, CellKind] = {
         failed=failed_masks,
         markdown=tables.markdown,
         render=lambda name, cells, rows, context: render(name, rows, gallery(cells), context),
+        calibrates=True,
     ),
     "classification": CellKind(
         row=class_tables.ClassRow,

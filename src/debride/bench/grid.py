@@ -215,8 +215,8 @@ def _check(grid: Grid, where: object) -> None:
         config = {key: value for key, value in _method_config(method).items() if value != "measured"}
         settings = from_mapping(find_method(method.method, here).Config, config, here)
         refuse_method(method.method, grid.task, settings, here)
-        if method.calibrate and not TASKS[grid.task].calibrates:
-            raise DataError(f"{here}, calibrate", f"is for masks, the grid is for {grid.task}", "Leave it out.")
+        if method.calibrate and not CELL_KINDS[grid.task].calibrates:
+            raise DataError(f"{here}, calibrate", f"is for grids of masks, this one is for {grid.task}", "Leave it out.")
     for block in grid.cells:
         for axis, known in (("datasets", grid.datasets), ("noises", grid.noises), ("methods", grid.methods)):
             wrong = [name for name in getattr(block, axis) if name not in known]

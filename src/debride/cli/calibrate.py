@@ -117,10 +117,10 @@ def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
 def tell_calibrated(done: Calibrated, folder: Path) -> None:
     """Says what a calibration found, and where it lies."""
     from debride.calibration.bias_record import FILE
-    from debride.calibration.bias_words import bias_in_words, many_verified, table
+    from debride.training.bias_kinds import in_words, verified_by
 
     for warning in done.warnings:
         print(f"debride: warning: {all_flags(warning)}", file=sys.stderr)
-    print("\n".join([*bias_in_words(done.record), "", *table(done.record), ""]))
+    print("\n".join([*in_words(done.record), ""]))
     replaced = ", in place of an earlier one" if done.replaced else ""
-    print(f"{folder / FILE}: {many_verified(done.record)}{replaced}")
+    print(f"{folder / FILE}: {verified_by(done.record)}{replaced}")

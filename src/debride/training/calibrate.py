@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from debride.calibration.bias_record import FILE, plain_record
+from debride.calibration.bias_record import FILE
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.files import content_hash, write_json
 from debride.folders import exclusive
 from debride.methods import find_method
 from debride.plugins import NOTHING, Trust
 from debride.settings import check_bounds
+from debride.training.bias_kinds import AnyRecord
 from debride.training.checkpoint import weights_file
+from debride.training.class_bias import fitted_classes, refuse_mask_settings
 from debride.training.description import read_description, refuse_other_classes, task_name
 from debride.training.fitted_bias import PLAIN, Calibrated, fitted_record, warnings_of
 from debride.training.launch import choose_device
 from debride.training.predict import load_run, trained_on
+from debride.training.predict_classes import predict_verified
 from debride.training.task import find_task
+from debride.training.trained import Trained
 from debride.training.verified import SeenByRun, verified_cases
-from debride.types import DataError, Dataset
+from debride.types import Case, DataError, Dataset
 
 
 def calibrate_run(
@@ -36,34 +41,66 @@ def calibrate_run(
     """Predicts the trusted cases of a data set by a run, chooses a calibration, and writes it to the run's calibration.json, in
     place of an earlier one.
 
-    Each case is predicted once and lies in a temporary folder in the run's, with 2 K + 1 bytes for each voxel. Raises DataError
-    for a run on other classes or of another task, without verified cases, and while another process writes to the run.
+    Each case is predicted once. Volumes and pictures lie in a temporary folder in the run's, with 2 K + 1 bytes for each voxel;
+    of images with one class each the probabilities stay in memory. Raises DataError for a run on other classes or of another
+    task, for settings of another task, without verified cases, and while another process writes to the run.
     """
     where = run_folder / "run.json"
     check_bounds(config)
     description = read_description(where)
-    refuse_uncalibrated(task_name(description), where)
     refuse_uncalibrated(dataset.task, dataset.root)
+    if task_name(description) != dataset.task:
+        problem = f"is for {task_name(description)}, and the data set is for {dataset.task}"
+        raise DataError(where, problem, "Give a run and a data set of one kind.")
     refuse_other_classes(where, description, dataset)
     cases, chosen = verified_cases(dataset), torch.device(choose_device(device))
     with exclusive(run_folder):
         trained = load_run(run_folder, checkpoint, chosen, trust)
-        weights = content_hash([weights_file(run_folder, checkpoint)])
-        seen = [SeenByRun(case, dataset, trained, chosen) for case in cases]
-        record = fitted_record(
-            seen, trained.labels.classes, config, cases, run_folder / FILE, checkpoint=checkpoint, weights=weights
-        )
+        record = _FITTED[dataset.task](_Asked(trained, dataset, cases, config, run_folder, checkpoint, chosen))
         replaced = (run_folder / FILE).exists()
-        write_json(run_folder / FILE, plain_record(record))
+        write_json(run_folder / FILE, asdict(record))
     known = set(trained_on(run_folder, checkpoint) or ())
     warnings = warnings_of(cases, sum(case.id in known for case in cases), " `hold_out_trusted` keeps them out of a training.")
     return Calibrated(record, replaced, tuple(warnings))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a calibration is fitted on."""
+
+    trained: Trained
+    dataset: Dataset
+    cases: tuple[Case, ...]
+    config: CalibrationConfig
+    run_folder: Path
+    checkpoint: str
+    device: torch.device
+
+    @property
+    def weights(self) -> str:
+        return content_hash([weights_file(self.run_folder, self.checkpoint)])
+
+
+def _of_masks(asked: _Asked) -> AnyRecord:
+    seen = [SeenByRun(case, asked.dataset, asked.trained, asked.device) for case in asked.cases]
+    classes, file = asked.trained.labels.classes, asked.run_folder / FILE
+    return fitted_record(seen, classes, asked.config, asked.cases, file, checkpoint=asked.checkpoint, weights=asked.weights)
+
+
+def _of_classes(asked: _Asked) -> AnyRecord:
+    refuse_mask_settings(asked.config)
+    probability = predict_verified(asked.trained, asked.dataset, asked.cases, asked.device)
+    classes = asked.trained.labels.classes
+    return fitted_classes(probability, asked.cases, classes, asked.config, checkpoint=asked.checkpoint, weights=asked.weights)
+
+
+_FITTED: dict[str, Callable[[_Asked], AnyRecord]] = {"segmentation": _of_masks, "classification": _of_classes}
+
+
 def refuse_uncalibrated(task: str, where: object) -> None:
     """Raises DataError, naming ``where``, for a task whose predictions cannot be calibrated."""
     if not find_task(task, where).calibrates:
-        raise DataError(where, f"is for {task}, and a calibration is for masks", "Give images and masks, and runs on them.")
+        raise DataError(where, f"is for {task}, which cannot be calibrated", "Give images with masks or one class each.")
 
 
 def refuse_calibration(dataset: Dataset, method: str, *, hold_out: bool) -> None:

@@ -69,7 +69,7 @@ class Classification:
     measure = shown_measure = "accuracy"
     predicted = "predictions"
     cleanses = False
-    calibrates = False
+    calibrates = True
     run = ClassificationRun
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

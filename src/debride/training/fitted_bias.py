@@ -13,6 +13,7 @@ from debride.calibration.fitting import Verified, fit
 from debride.files import writing
 from debride.progress import track
 from debride.temporaries import temporary_folder
+from debride.training.bias_kinds import AnyRecord
 from debride.training.gained import measure_of
 from debride.training.verified import keep, unit_of
 from debride.types import Case
@@ -25,7 +26,7 @@ PLAIN = CalibrationConfig()
 class Calibrated:
     """A record that was written, whether it ``replaced`` another, and what a user is to be warned of."""
 
-    record: Record
+    record: AnyRecord
     replaced: bool = False
     warnings: tuple[str, ...] = ()
 

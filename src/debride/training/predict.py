@@ -171,9 +171,10 @@ def predict_folder(
 
 def _applied(run_folder: Path, checkpoint: str | None, raw: bool) -> Applied:
     description = read_description(run_folder / "run.json")
-    if not find_task(task_name(description), run_folder / "run.json").calibrates:
+    task = task_name(description)
+    if not find_task(task, run_folder / "run.json").calibrates:
         return Applied(checkpoint or "best")
-    return applied(run_folder, description["classes"], checkpoint, raw)
+    return applied(run_folder, description["classes"], task, checkpoint, raw)
 
 
 def begin_predicting(setup: dict[str, Any]) -> Do:

@@ -42,19 +42,32 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
     if not cases:
         raise nothing_to_predict(source, "classification")
     with case_work(out, request.made_by, resume=request.resume, keep_going=request.keep_going) as work:
-        channels = trained.channels
         prepared = work.attempt("", lambda: _prepared(trained, cases, source))
         if prepared is None:  # something cannot be read: all but that is predicted
             work.left_out.clear()
-            cases = _readable(cases, work, channels)
+            cases = _readable(cases, work, trained.channels)
             prepared = _prepared(trained, cases, source)
-        if prepared.channels != channels:
-            problem = f"holds images of {prepared.channels} channels, the network was trained on {channels}"
-            raise DataError(source, problem, "Give the same channels.")
+        _refuse_channels(trained, prepared, source)
         ids = [case.id for case in cases]
         with track("predicting", len(cases)) as show:
             write_predictions(out / FILE, ids, _probabilities(trained, prepared, request, device, show), trained.labels.classes)
     return Predicted(len(cases), tuple(work.left_out.values()))
+
+
+def predict_verified(
+    trained: Trained, dataset: Dataset, cases: Sequence[Case], device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Probabilities (N, K) of cases of a data set, without a calibration."""
+    prepared = _prepared(trained, cases, dataset.root)
+    _refuse_channels(trained, prepared, dataset.root)
+    with track("predicting", len(cases)) as show:
+        return np.concatenate([*_probabilities(trained, prepared, Request(), device, show)])
+
+
+def _refuse_channels(trained: Trained, prepared: PreparedClasses, source: Path) -> None:
+    if prepared.channels != trained.channels:
+        problem = f"holds images of {prepared.channels} channels, the network was trained on {trained.channels}"
+        raise DataError(source, problem, "Give the same channels.")
 
 
 def _prepared(trained: Trained, cases: Sequence[Case], source: Path) -> PreparedClasses:
@@ -99,6 +112,8 @@ def _probabilities(
     with request.outcomes(classes_of(trained, device), items, len(starts)) as outcomes:
         for start, outcome in zip(starts, outcomes, strict=True):
             probability = np.array(outcome.value(), np.float32)
+            if trained.calibration:
+                probability = trained.calibration.weighed(probability.T).T
             show(start + len(probability))
             yield probability
 

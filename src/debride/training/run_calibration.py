@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debride.calibration.bias_record import FILE, Record, read_record
-from debride.calibration.bias_words import expected, many_verified
+from debride.calibration.bias_record import FILE
 from debride.calibration.correction import Calibration
 from debride.files import content_hash, read_json
+from debride.training.bias_kinds import AnyRecord, gain_in_words, read_any, verified_by
 from debride.training.checkpoint import weights_file
 from debride.types import DataError
 
@@ -23,23 +23,24 @@ class Applied:
     said: str = ""
 
 
-def recorded(run_folder: Path, classes: Sequence[str]) -> Record | None:
-    """The calibration of a run with these classes, if it has one; DataError where it is damaged or no run's."""
+def recorded(run_folder: Path, classes: Sequence[str], task: str = "segmentation") -> AnyRecord | None:
+    """The calibration of a run for a task with these classes, if it has one; DataError where it is damaged or no run's."""
     file = run_folder / FILE
     if not file.exists() and not file.is_symlink():
         return None
-    record = read_record(read_json(file), file, classes)
+    record = read_any(read_json(file), file, classes, task)
     if record.checkpoint is None or record.weights is None:
         raise DataError(file, "is of no run's weights", "Calibrate this run by `debride calibrate`, or move the file away.")
     return record
 
 
-def applied(run_folder: Path, classes: Sequence[str], checkpoint: str | None, raw: bool) -> Applied:
-    """What a run's calibration means for predictions with a ``checkpoint`` (None: the one that it was made for, or "best").
+def applied(run_folder: Path, classes: Sequence[str], task: str, checkpoint: str | None, raw: bool) -> Applied:
+    """What the calibration of a run for a task means for predictions with a ``checkpoint`` (None: the one that it was made for,
+    or "best").
 
     It is applied to the weights that it was made for alone, and not where ``raw`` says so.
     """
-    record = None if raw and checkpoint else recorded(run_folder, classes)
+    record = None if raw and checkpoint else recorded(run_folder, classes, task)
     if record is None or record.checkpoint is None:
         return Applied(checkpoint or "best")
     chosen, file = checkpoint or record.checkpoint, run_folder / FILE
@@ -49,5 +50,5 @@ def applied(run_folder: Path, classes: Sequence[str], checkpoint: str | None, ra
         return Applied(chosen, said=f"{file} was made for other weights, and is not applied.")
     if not record.calibration.changes:
         return Applied(chosen, said=f"{file} changes nothing.")
-    gain = expected(record.gain, record.metric, record.calibration.unit)
-    return Applied(chosen, record.calibration, f"{file} is applied ({many_verified(record)}). {gain}")
+    said = f"{file} is applied ({verified_by(record)}). {gain_in_words(record)}"
+    return Applied(chosen, record.calibration, said)

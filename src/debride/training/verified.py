@@ -90,7 +90,7 @@ def verified_cases(dataset: Dataset) -> tuple[Case, ...]:
     remedy = "Verify all classes of some cases, and name these by `trusted`."
     if not cases:
         raise DataError(dataset.root, "has no verified case, and bias cannot be known without one", remedy)
-    if lacking := [case.id for case in cases if case.label is None]:
+    if lacking := [case.id for case in cases if case.label is None and case.target is None]:
         raise DataError(dataset.root, f"has no label of the verified {some(lacking)}", "Add it, or do not name it as verified.")
     if partly := [case.id for case in cases if undrawn(case, len(dataset.classes))]:
         problem = f"has classes that were not drawn in the verified {some(partly)}"
