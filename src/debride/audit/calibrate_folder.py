@@ -28,7 +28,7 @@ from debride.files import content_hash, write_json
 from debride.folders import new_folder
 from debride.progress import track
 from debride.settings import check_bounds
-from debride.training.fitted_bias import PLAIN, Calibrated, fitted_record, warnings_of
+from debride.training.fitted_bias import PLAIN, Calibrated, fitted_records, warnings_of
 from debride.training.verified import verified_cases
 from debride.types import Case, DataError, Dataset
 from debride.words import some
@@ -94,7 +94,7 @@ def calibrate_folder(
     if not known:
         problem = f"has no prediction of the verified {some([case.id for case in verified])}"
         raise DataError(source, problem, "Predict these too, under their names.")
-    record = fitted_record(_seen(known, dataset, predictions), dataset.classes, config, known, out)
+    record, _ = fitted_records(_seen(known, dataset, predictions), dataset.classes, config, known, out)
     warnings = list(warnings_of(known, sum(predictions.seen(case) is True for case in known)))
     if len(known) < len(verified):
         warnings.append(f"{len(verified) - len(known)} of {len(verified)} verified cases have no prediction.")

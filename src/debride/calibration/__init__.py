@@ -2,6 +2,6 @@
 
 ``correction`` is what is chosen and how it is applied, ``fitting`` chooses it and says what to expect of it. ``moving`` moves
 outlines, ``scan`` counts what a bias does, ``ascent`` is the rule by which a bias is chosen. ``bias_record`` is what is kept of
-it, ``bias_words`` says it. ``group_biases`` chooses one for each rater, site or scanner, and ``class_offsets`` is the same for
+it, ``bias_words`` says it. ``group_biases`` chooses one for each site or scanner, and ``class_offsets`` is the same for
 images with one class each. All of it is pure: where probabilities come from is not known here.
 """

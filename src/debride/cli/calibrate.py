@@ -21,7 +21,7 @@ from debride.cli.options import (
     tell_left_out,
     trust_of,
 )
-from debride.types import DataError
+from debride.types import GROUPS, DataError
 
 if TYPE_CHECKING:
     from debride.calibration.calibration_config import CalibrationConfig
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMS = "Write `debride calibrate RUN DATASET`, or `debride calibrate DATASET --predictions DIR --out DIR`."
 
-OF_A_RUN = ("checkpoint", "device", "trust_code", "method", "network")
+OF_A_RUN = ("by", "checkpoint", "device", "trust_code", "method", "network")
 OF_A_FOLDER = ("out", "resume", "keep_going")
 """Options that one of the two forms has alone."""
 
@@ -47,6 +47,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="the data set that has the verified cases")
     group = parser.add_argument_group("a run")
     group.add_argument("--checkpoint", metavar="WHICH", help="best, last or an epoch's number (default: last)")
+    about = "give groups of cases their own calibration where that is surely better"
+    group.add_argument("--by", choices=GROUPS, help=about)
     group.add_argument("--device", choices=["auto", "cpu", "cuda"], help="default: auto")
     group = parser.add_argument_group("predictions of any network")
     about = "masks or probabilities, named by case, as `debride audit` reads them"
@@ -75,6 +77,7 @@ def answer(arguments: argparse.Namespace) -> int:
         arguments.run_folder,
         open_from(arguments),
         config=config,
+        by=arguments.by,
         checkpoint=arguments.checkpoint or "last",
         device=arguments.device or "auto",
         trust=trust_of(arguments, arguments.method, arguments.network),
@@ -121,6 +124,6 @@ def tell_calibrated(done: Calibrated, folder: Path) -> None:
 
     for warning in done.warnings:
         print(f"debride: warning: {all_flags(warning)}", file=sys.stderr)
-    print("\n".join([*in_words(done.record), ""]))
+    print("\n".join([*in_words(done.record), "", *done.own_words]))
     replaced = ", in place of an earlier one" if done.replaced else ""
     print(f"{folder / FILE}: {verified_by(done.record)}{replaced}")

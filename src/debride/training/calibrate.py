@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from debride.calibration.bias_record import FILE
+from debride.calibration.bias_record import FILE, Record
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.files import content_hash, write_json
 from debride.folders import exclusive
@@ -19,8 +19,9 @@ from debride.training.bias_kinds import AnyRecord
 from debride.training.checkpoint import weights_file
 from debride.training.class_bias import fitted_classes, refuse_mask_settings
 from debride.training.description import read_description, refuse_other_classes, task_name
-from debride.training.fitted_bias import PLAIN, Calibrated, fitted_record, warnings_of
+from debride.training.fitted_bias import PLAIN, Calibrated, fitted_records, warnings_of
 from debride.training.launch import choose_device
+from debride.training.own_biases import groups_of, own_words, with_own
 from debride.training.predict import load_run, trained_on
 from debride.training.predict_classes import predict_verified
 from debride.training.task import find_task
@@ -34,12 +35,13 @@ def calibrate_run(
     dataset: Dataset,
     *,
     config: CalibrationConfig = PLAIN,
+    by: str | None = None,
     checkpoint: str = "last",
     device: str = "auto",
     trust: Trust = NOTHING,
 ) -> Calibrated:
     """Predicts the trusted cases of a data set by a run, chooses a calibration, and writes it to the run's calibration.json, in
-    place of an earlier one.
+    place of an earlier one. ``by`` names what groups cases, as "site": groups for which that is surely better get their own.
 
     Each case is predicted once. Volumes and pictures lie in a temporary folder in the run's, with 2 K + 1 bytes for each voxel;
     of images with one class each the probabilities stay in memory. Raises DataError for a run on other classes or of another
@@ -56,12 +58,16 @@ def calibrate_run(
     cases, chosen = verified_cases(dataset), torch.device(choose_device(device))
     with exclusive(run_folder):
         trained = load_run(run_folder, checkpoint, chosen, trust)
-        record = _FITTED[dataset.task](_Asked(trained, dataset, cases, config, run_folder, checkpoint, chosen))
+        record, own = _FITTED[dataset.task](_Asked(trained, dataset, cases, config, by, run_folder, checkpoint, chosen))
         replaced = (run_folder / FILE).exists()
-        write_json(run_folder / FILE, asdict(record))
+        write_json(run_folder / FILE, with_own(asdict(record), by, own))
     known = set(trained_on(run_folder, checkpoint) or ())
     warnings = warnings_of(cases, sum(case.id in known for case in cases), " `hold_out_trusted` keeps them out of a training.")
-    return Calibrated(record, replaced, tuple(warnings))
+    return Calibrated(record, replaced, tuple(warnings), tuple(own_words(by, own)) if by else ())
+
+
+_Found = tuple[AnyRecord, dict[str, Record]]
+"""A calibration, and those of groups."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class _Asked:
     dataset: Dataset
     cases: tuple[Case, ...]
     config: CalibrationConfig
+    by: str | None
     run_folder: Path
     checkpoint: str
     device: torch.device
@@ -81,20 +88,25 @@ class _Asked:
         return content_hash([weights_file(self.run_folder, self.checkpoint)])
 
 
-def _of_masks(asked: _Asked) -> AnyRecord:
+def _of_masks(asked: _Asked) -> _Found:
+    groups = groups_of(asked.cases, asked.by, asked.dataset.root) if asked.by else None
     seen = [SeenByRun(case, asked.dataset, asked.trained, asked.device) for case in asked.cases]
     classes, file = asked.trained.labels.classes, asked.run_folder / FILE
-    return fitted_record(seen, classes, asked.config, asked.cases, file, checkpoint=asked.checkpoint, weights=asked.weights)
+    checkpoint, weights = asked.checkpoint, asked.weights
+    return fitted_records(seen, classes, asked.config, asked.cases, file, checkpoint=checkpoint, weights=weights, groups=groups)
 
 
-def _of_classes(asked: _Asked) -> AnyRecord:
+def _of_classes(asked: _Asked) -> _Found:
+    if asked.by:
+        raise DataError("`by`", "is for masks", "Leave it out.")
     refuse_mask_settings(asked.config)
     probability = predict_verified(asked.trained, asked.dataset, asked.cases, asked.device)
     classes = asked.trained.labels.classes
-    return fitted_classes(probability, asked.cases, classes, asked.config, checkpoint=asked.checkpoint, weights=asked.weights)
+    record = fitted_classes(probability, asked.cases, classes, asked.config, checkpoint=asked.checkpoint, weights=asked.weights)
+    return record, {}
 
 
-_FITTED: dict[str, Callable[[_Asked], AnyRecord]] = {"segmentation": _of_masks, "classification": _of_classes}
+_FITTED: dict[str, Callable[[_Asked], _Found]] = {"segmentation": _of_masks, "classification": _of_classes}
 
 
 def refuse_uncalibrated(task: str, where: object) -> None:

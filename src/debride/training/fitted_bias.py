@@ -9,7 +9,8 @@ from pathlib import Path
 
 from debride.calibration.bias_record import Record, record_of
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.fitting import Verified, fit
+from debride.calibration.fitting import Fitted, Verified
+from debride.calibration.group_biases import fit_by_group
 from debride.files import writing
 from debride.progress import track
 from debride.temporaries import temporary_folder
@@ -29,9 +30,10 @@ class Calibrated:
     record: AnyRecord
     replaced: bool = False
     warnings: tuple[str, ...] = ()
+    own_words: tuple[str, ...] = ()
 
 
-def fitted_record(
+def fitted_records(
     seen: Iterable[Verified],
     classes: Sequence[str],
     config: CalibrationConfig,
@@ -40,8 +42,11 @@ def fitted_record(
     *,
     checkpoint: str | None = None,
     weights: str | None = None,
-) -> Record:
-    """What is fitted on verified cases as they are ``seen``, each read once and kept ``beside`` a file or folder until then."""
+    groups: Sequence[str | None] | None = None,
+) -> tuple[Record, dict[str, Record]]:
+    """What is fitted on verified cases as they are ``seen``, each read once and kept ``beside`` a file or folder until then: of
+    all of them, and of the ``groups`` (N,) for which that is surely better, by group."""
+    groups = groups or [None] * len(cases)
 
     def shown() -> Iterator[Verified]:
         with track("reading verified cases", len(cases)) as show:
@@ -50,9 +55,15 @@ def fitted_record(
                 show(number + 1)
 
     with writing(beside), temporary_folder(beside) as folder:
-        fitted = fit(keep(shown(), folder), classes, config, unit_of(cases), measure_of(config.metric, len(classes)))
-    patients = [case.patient for case in cases]
-    return record_of(fitted, patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
+        kept, measure = keep(shown(), folder), measure_of(config.metric, len(classes))
+        common, own = fit_by_group(kept, groups, classes, config, unit_of(cases), measure)
+
+    def record(fitted: Fitted, whose: Sequence[Case]) -> Record:
+        patients = [case.patient for case in whose]
+        return record_of(fitted, patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
+
+    members = {name: [case for case, group in zip(cases, groups, strict=True) if group == name] for name in own}
+    return record(common, cases), {name: record(fitted, members[name]) for name, fitted in own.items()}
 
 
 def warnings_of(cases: Sequence[Case], learnt: int, remedy: str = "") -> Iterator[str]:

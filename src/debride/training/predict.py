@@ -20,10 +20,12 @@ from debride.methods import find_method
 from debride.methods.base import Method
 from debride.networks import Network
 from debride.plugins import NOTHING, Trust
+from debride.records import read_as
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.description import read_description, task_name
 from debride.training.launch import choose_device, place
+from debride.training.own_biases import Own
 from debride.training.run_calibration import Applied, applied
 from debride.training.task import TASKS, Task, find_task
 from debride.training.trained import Predicted, Request, Trained
@@ -135,14 +137,14 @@ def predict_folder(
     new_folder(out, apart_from=sources_around(source), may_go_on=resume, remedy=remedy)
     use = _applied(run_folder, checkpoint, raw)
     checkpoint = use.checkpoint
-    trained = replace(load_run(run_folder, checkpoint, chosen, trust), calibration=use.calibration)
+    trained = replace(load_run(run_folder, checkpoint, chosen, trust), calibration=use.calibration, own=use.own)
     made_by = {
         "run": content_hash([run_folder / "run.json", checkpoints.weights_file(run_folder, checkpoint)]),
         "input": str(source.resolve()),
         "splits": list(splits),
         "probabilities": probabilities,
         "largest_component": largest_component,
-        "calibration": use.calibration and content_hash([], use.calibration),
+        "calibration": use.calibration and content_hash([], use.calibration, *([use.own] if use.own else [])),
     }
     request = Request(
         splits=tuple(splits),
@@ -163,6 +165,7 @@ def predict_folder(
             "largest_component": largest_component,
             "pixels": outside_pixels(),
             "calibration": use.calibration and asdict(use.calibration),
+            "own": use.own and asdict(use.own),
         }
         request = replace(request, jobs=jobs, work=Work(begin_predicting, setup))
     predicted = TASKS[trained.labels.task].predict(trained, source, out, request, chosen)
@@ -186,5 +189,7 @@ def begin_predicting(setup: dict[str, Any]) -> Do:
     trained = load_run(Path(setup["run"]), setup["checkpoint"], cpu, Trust(everything, frozenset(named)))
     if setup["calibration"]:
         trained = replace(trained, calibration=read_calibration(setup["calibration"], "the calibration"))
+    if setup["own"]:
+        trained = replace(trained, own=read_as(Own, setup["own"], "the calibration", ""))
     request = Request(probabilities=setup["probabilities"], largest_component=setup["largest_component"])
     return TASKS[trained.labels.task].predicting(trained, Path(setup["out"]), request, cpu)

@@ -25,6 +25,7 @@ from debride.data.pixels.images import files_of, label_path, read_header, read_i
 from debride.data.plain import case_of, plain_case
 from debride.data.rater_choice import image_id
 from debride.execute import Outcome, affordable
+from debride.files import content_hash
 from debride.progress import track
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
@@ -46,7 +47,7 @@ def predict_masks(trained: Trained, source: Path, out: Path, request: Request, d
     with (
         case_work(out, request.made_by, resume=request.resume, keep_going=request.keep_going) as work,
         track("predicting", len(cases)) as show,
-        request.outcomes(masks_of(trained, out, request, device), _to_do(cases, work, stamps), len(cases)) as outcomes,
+        request.outcomes(masks_of(trained, out, request, device), _to_do(cases, work, stamps, trained), len(cases)) as outcomes,
     ):
         for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
             stamp = stamps.pop(case.id)
@@ -66,11 +67,16 @@ def _needed(case: Case, trained: Trained) -> int:
     return 4 * (trained.channels + trained.method.classes + 2) * voxels
 
 
-def _to_do(cases: Sequence[Case], work: CaseWork, stamps: dict[str, str | DataError]) -> Iterator[dict[str, Any] | None]:
+def _to_do(
+    cases: Sequence[Case], work: CaseWork, stamps: dict[str, str | DataError], trained: Trained
+) -> Iterator[dict[str, Any] | None]:
     """The cases as plain JSON, None for those that are done or cannot be read, which ``stamps`` then says."""
     for case in cases:
         try:
-            stamp = stamps[case.id] = stamp_of(files_of(case.image))
+            stamp = stamp_of(files_of(case.image))
+            if trained.own:
+                stamp = content_hash([], stamp, trained.calibration_of(case))
+            stamps[case.id] = stamp
             yield None if work.is_done(case.id, stamp) else plain_case(case)
         except DataError as error:
             stamps[case.id] = error
@@ -98,7 +104,7 @@ def masks_of(
 
 def _write(out: Path, case: Case, trained: Trained, request: Request, device: torch.device) -> list[Path]:
     """Writes the mask of a case, and returns its files."""
-    calibration = trained.calibration
+    calibration = trained.calibration_of(case)
     if calibration:
         refuse_unknown_spacing(calibration, image_grid(case).geometry.spacing, case.image[0])
     probability, shape, box, geometry = _predict(trained, case, device)
@@ -182,10 +188,9 @@ def _cases(source: Path, channels: int, splits: Sequence[Split], open_options: M
     held = dataset_or_images(source, "segmentation", open_options)
     if isinstance(held, Dataset):
         cases = held.of(*splits) if splits else held.of("test") or held.cases
-        images = {image_id(case): case.image for case in cases}
-    else:
-        images = _images(held, channels)
-    return [Case(name, image, None, name) for name, image in images.items()]
+        images = {image_id(case): case for case in cases}
+        return [Case(name, case.image, None, name, groups=case.groups) for name, case in images.items()]
+    return [Case(name, image, None, name) for name, image in _images(held, channels).items()]
 
 
 def _images(folder: Path, channels: int) -> dict[str, tuple[Path, ...]]:

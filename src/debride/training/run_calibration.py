@@ -11,16 +11,20 @@ from debride.calibration.correction import Calibration
 from debride.files import content_hash, read_json
 from debride.training.bias_kinds import AnyRecord, gain_in_words, read_any, verified_by
 from debride.training.checkpoint import weights_file
+from debride.training.own_biases import Own, read_own
 from debride.types import DataError
+from debride.words import listed
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The ``checkpoint`` to predict with, the ``calibration`` to apply to that, if any, and what is ``said`` of it."""
+    """The ``checkpoint`` to predict with, the ``calibration`` to apply to that, if any, those that groups have of their
+    ``own``, and what is ``said`` of it."""
 
     checkpoint: str
     calibration: Calibration | None = None
     said: str = ""
+    own: Own | None = None
 
 
 def recorded(run_folder: Path, classes: Sequence[str], task: str = "segmentation") -> AnyRecord | None:
@@ -48,7 +52,10 @@ def applied(run_folder: Path, classes: Sequence[str], task: str, checkpoint: str
         return Applied(chosen)
     if content_hash([weights_file(run_folder, chosen)]) != record.weights:
         return Applied(chosen, said=f"{file} was made for other weights, and is not applied.")
-    if not record.calibration.changes:
+    own = read_own(read_json(file), file, classes)
+    if not record.calibration.changes and not own:
         return Applied(chosen, said=f"{file} changes nothing.")
     said = f"{file} is applied ({verified_by(record)}). {gain_in_words(record)}"
-    return Applied(chosen, record.calibration, said)
+    if own:
+        said += f" Cases of {own.by} {listed(own.calibrations)} have their own calibration, all others this one."
+    return Applied(chosen, record.calibration, said, own)

@@ -14,7 +14,8 @@ from debride.data.preparation import Preparation
 from debride.execute import Outcome, Work, spread
 from debride.methods.base import Method
 from debride.training.config import TrainConfig
-from debride.types import DataError, Dataset, Split
+from debride.training.own_biases import Own
+from debride.types import Case, DataError, Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Trained:
     """A run that can predict: the method with its weights, how images are prepared, and what its labels mean.
 
     ``one_bit`` says that the labels are pictures of one bit: so are masks that are predicted. ``calibration`` changes what is
-    written; ``predict_whole`` and ``predict_case`` know nothing of it.
+    written, or the one that a case's group has of its ``own``; ``predict_whole`` and ``predict_case`` know nothing of them.
     """
 
     method: Method
@@ -31,6 +32,11 @@ class Trained:
     labels: Dataset
     one_bit: bool = False
     calibration: Calibration | None = None
+    own: Own | None = None
+
+    def calibration_of(self, case: Case) -> Calibration | None:
+        """What changes the prediction of a case, if anything does."""
+        return self.own.of(case, self.calibration) if self.own and self.calibration else self.calibration
 
     @property
     def preparation(self) -> Preparation:
