@@ -124,7 +124,7 @@ def test_it_is_applied_to_the_weights_that_it_was_made_for(trained: Path, run: P
     assert content(tmp_path / "none") == content(tmp_path / "last") != content(tmp_path / "first")
     write_calibration(run)
     answer = debride(*words, tmp_path / "nothing")
-    assert answer.code == 0 and "calibration.json changes nothing" in answer.out
+    assert answer.code == 0 and "calibration.json changes nothing.\n" in answer.out
 
 
 def test_predictions_do_not_go_on_with_another_calibration(trained: Path, run: Path, debride: Command, tmp_path: Path) -> None:
@@ -224,6 +224,8 @@ def test_a_damaged_calibration(trained: Path, run: Path, debride: Command, tmp_p
     refused(json.dumps({**whole, "calibration": {**whole["calibration"], "classes": ["a", "b", "c"]}}))
     refused(json.dumps({**whole, "weights": None}))
     refused(json.dumps({**whole, "checkpoint": "../../last"}))
+    answer = debride(*words, tmp_path / "raw", "--raw")
+    assert answer.code == 2 and "Say by --checkpoint which weights to take" in answer.err
     assert debride(*words, tmp_path / "raw", "--raw", "--checkpoint", "last").code == 0
     answer = debride("calibrate", run, trained / "data", "--trusted", trained / "trusted.txt", *CPU)
     assert answer.code == 0 and json.loads(file.read_text())["checkpoint"] == "last"

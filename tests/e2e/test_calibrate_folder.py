@@ -208,6 +208,7 @@ def test_one_form_or_the_other(data: Path, small: Path, debride: Command, tmp_pa
         (["calibrate", run, data, "--predictions", small, "--out", out], "--predictions: is given beside the run"),
         (["calibrate", data], "is given alone, with neither a run nor --predictions"),
         (["calibrate", run], "is given alone, with no data set"),
+        (["calibrate", data, run], "is a run, in the place of the data set"),
         (["calibrate", data, "--predictions", small], "--out: is missing"),
         (["calibrate", run, data, "--out", out], "--out: is for predictions in a folder"),
         (["calibrate", run, data, "--resume"], "--resume: is for predictions in a folder"),

@@ -149,6 +149,18 @@ def test_findings_are_applied_before_outlines_move(tmp_path: Path) -> None:
     assert label_files(open_dataset(tmp_path / "back")) == label_files(source)
 
 
+def test_cases_that_the_audit_knew_as_verified_stay_where_repair_is_not_told(tmp_path: Path) -> None:
+    source = dataset(tmp_path / "data", 2.0)
+    audit = audit_of(tmp_path / "audit", source, (0.0, 2.0, 2.0))
+    about = json.loads((audit / "audit.json").read_text())
+    about["summary"]["verified_bias"]["ids"] = list(TRUSTED)
+    (audit / "audit.json").write_text(json.dumps(about))
+    untold = replace(source, cases=tuple(replace(case, trusted=False) for case in source.cases))
+    repair(untold, audit, tmp_path / "out", UNBIAS)
+    assert {case for case, _ in lines_of(tmp_path / "out")}.isdisjoint(TRUSTED)
+    np.testing.assert_array_equal(given_label(open_dataset(tmp_path / "out"), TRUSTED[0]), given_label(source, TRUSTED[0]))
+
+
 def test_nothing_is_moved_without_being_asked(tmp_path: Path) -> None:
     source = dataset(tmp_path / "data", 2.0)
     audit = audit_of(tmp_path / "audit", source, (0.0, 2.0, 2.0))

@@ -59,9 +59,9 @@ class _Audited:
 def bias_of_labels(dataset: Dataset, cases: Sequence[Case], predictions: Predictions, seed: int) -> dict[str, Any] | None:
     """What the trusted cases say of the others' labels, as plain JSON; None without any whose classes were all drawn.
 
-    "cases" and "patients" count those that were compared. "moves" is the ``Calibration`` by which outlines of given labels are
-    moved: the shifts from predictions to verified outlines, less those from predictions to given ones, and none that is larger
-    or goes the other way. "verified" and "given" (K,) are these shifts.
+    "cases" and "patients" count those that were compared, "ids" are all trusted ones. "moves" is the ``Calibration`` by which
+    outlines of given labels are moved: the shifts from predictions to verified outlines, less those from predictions to given
+    ones, and none that is larger or goes the other way. "verified" and "given" (K,) are these shifts.
     """
     drawn = [case for case in cases if not undrawn(case, len(dataset.classes))]
     verified = [case for case in drawn if case.trusted]
@@ -80,6 +80,7 @@ def bias_of_labels(dataset: Dataset, cases: Sequence[Case], predictions: Predict
     return {
         "cases": len(verified),
         "patients": fitted.patients,
+        "ids": [case.id for case in cases if case.trusted],
         "moves": asdict(replace(own, shifts=shifts)),
         "verified": list(own.shifts),
         "given": list(given),
@@ -116,6 +117,12 @@ def moves_of(summary: Any, where: object, classes: Sequence[str]) -> Calibration
     if not moves.changes:
         raise DataError(where, "proposes to move no outline", "Leave out `unbias`: verified cases show no bias.")
     return moves
+
+
+def verified_then(summary: Any) -> frozenset[str]:
+    """The ids of the cases that an audit with ``moves_of`` knew as verified."""
+    ids = summary["verified_bias"].get("ids")
+    return frozenset(map(str, ids)) if isinstance(ids, list) else frozenset()
 
 
 def unbiased(label: Ids, moves: Calibration, geometry: Geometry, where: object) -> Ids:

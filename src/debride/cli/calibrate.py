@@ -110,6 +110,8 @@ def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
     if not arguments.predictions and not arguments.run_folder:
         missing = "no data set" if (arguments.dataset / "run.json").exists() else "neither a run nor --predictions"
         raise DataError(arguments.dataset, f"is given alone, with {missing}", FORMS)
+    if arguments.run_folder and (arguments.dataset / "run.json").exists() and not (arguments.run_folder / "run.json").exists():
+        raise DataError(arguments.dataset, "is a run, in the place of the data set", FORMS)
     if arguments.predictions and not arguments.out:
         raise DataError("--out", "is missing: masks are written there", FORMS)
     form, others = ("a run", OF_A_RUN) if arguments.predictions else ("predictions in a folder", OF_A_FOLDER)

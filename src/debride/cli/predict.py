@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, tell_left_out, trust_of
+from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, all_flags, tell_left_out, trust_of
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -63,6 +63,6 @@ def answer(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
     )
     if predicted.calibrated:
-        print(f"{predicted.calibrated} --raw predicts without it.")
+        print(all_flags(predicted.calibrated))
     print(f"{arguments.out}: {predicted.count} {task_of(arguments.run_folder).predicted}")
     return tell_left_out(predicted.left_out, arguments.out, "Mend the cause and use --resume.")

@@ -44,7 +44,14 @@ def applied(run_folder: Path, classes: Sequence[str], task: str, checkpoint: str
 
     It is applied to the weights that it was made for alone, and not where ``raw`` says so.
     """
-    record = None if raw and checkpoint else recorded(run_folder, classes, task)
+    try:
+        record = None if raw and checkpoint else recorded(run_folder, classes, task)
+    except DataError as error:
+        if raw:
+            raise DataError(
+                error.where, error.problem, "Say by `checkpoint` which weights to take: then it is not read."
+            ) from error
+        raise
     if record is None or record.checkpoint is None:
         return Applied(checkpoint or "best")
     chosen, file = checkpoint or record.checkpoint, run_folder / FILE
@@ -55,7 +62,7 @@ def applied(run_folder: Path, classes: Sequence[str], task: str, checkpoint: str
     own = read_own(read_json(file), file, classes)
     if not record.calibration.changes and not own:
         return Applied(chosen, said=f"{file} changes nothing.")
-    said = f"{file} is applied ({verified_by(record)}). {gain_in_words(record)}"
+    said = f"{file} is applied ({verified_by(record)}). {gain_in_words(record)} `raw` predicts without it."
     if own:
         said += f" Cases of {own.by} {listed(own.calibrations)} have their own calibration, all others this one."
     return Applied(chosen, record.calibration, said, own)

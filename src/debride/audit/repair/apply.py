@@ -26,7 +26,7 @@ from debride.audit.findings import (
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
 from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
-from debride.audit.verified_bias import moves_of, unbiased
+from debride.audit.verified_bias import moves_of, unbiased, verified_then
 from debride.calibration.bias_record import read_calibration
 from debride.calibration.correction import Calibration
 from debride.data.copy import copier, copy_by
@@ -73,10 +73,10 @@ def repair(
     Format, geometry, splits and label values stay; labels without a change are copied byte for byte. ``out`` also gets
     ``repairs.jsonl``, a line for each finding and each label whose outlines were to be moved, and byte copies of the given
     files of changed labels. Trusted cases change only if ``accept`` says so. Outlines are moved after findings are applied; not
-    those of trusted cases, or where not all classes were drawn. The summary counts findings by status and, where applied, by
-    kind, changed cases and voxels, and the reasons of guards; a moved label is a finding of the kind "bias". The work on cases
-    is done by so many ``jobs``. Raises DataError if the audit is not of this data set or damaged, if the label of an accepted
-    change changed since, and if ``out`` has content or lies in the data set or the audit.
+    those of cases that are trusted or were in the audit, or where not all classes were drawn. The summary counts findings by
+    status and, where applied, by kind, changed cases and voxels, and the reasons of guards; a moved label is a finding of the
+    kind "bias". The work on cases is done by so many ``jobs``. Raises DataError if the audit is not of this data set or
+    damaged, if the label of an accepted change changed since, and if ``out`` has content or lies in the data set or the audit.
     """
     check_bounds(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
@@ -86,8 +86,9 @@ def repair(
         raise DataError(audit, problem, "Correct the labels that it doubts by hand, or audit with predictions.")
     verdicts = judge(record, accept)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
-    moves = moves_of(record.about.get("summary"), audit, record.classes) if accept.unbias else None
-    moving = _moving(record, dataset) if moves else frozenset()
+    found = record.about.get("summary")
+    moves = moves_of(found, audit, record.classes) if accept.unbias else None
+    moving = _moving(record, dataset) - verified_then(found) if moves else frozenset()
     accepted = {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted
     check_belongs(record, dataset, accepted | moving, jobs)
     by_case = record.by_case()
