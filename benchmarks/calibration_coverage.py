@@ -1,6 +1,6 @@
 """Does the interval of the gain hold the gain, and are clean labels left alone? 200 draws of 3, 6 and 12 verified cases.
 
-    DEBRIDE_DATA=... python -m benchmarks.calibration_coverage --cache choosing-cache
+    DEBRIDE_DATA=... python -m benchmarks.calibration_coverage --cache choosing-cache --rows coverage.jsonl
 
 Networks and predictions are those of choosing.py, which keeps them in the cache, with clean labels too. A draw is so many cases
 at random of those that were held out, each of another patient. The gain is measured on cases that were neither trained on nor
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from functools import partial
-from multiprocessing import Pool
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from benchmarks.choosing import BIASED, PLACES, Verified, a_patient_each, add_sizes, dice_of, kept
+from benchmarks.trials import SETS
 
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.fitting import fit
@@ -74,29 +74,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[101])
     parser.add_argument("--verified", type=int, nargs="+", default=[3, 6, 12])
     parser.add_argument("--draws", type=int, default=200, help="of each set, shared out among its noises")
-    parser.add_argument("--jobs", type=int, default=1)
     add_sizes(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = read_jsonl(arguments.rows) if arguments.rows.exists() else []
     done = {(row["set"], row["noise"], row["seed"], row["cases"], row["draw"]) for row in rows}
-    with Pool(arguments.jobs) as workers:
-        for seed in arguments.seeds:
-            for name in arguments.sets:
-                noises = [*BIASED[name], *(["clean"] if "clean" not in BIASED[name] and name != "LIDC" else [])]
-                for noise in noises:
-                    kept(name, noise, seed, arguments)
-                    draws = arguments.draws if noise == "clean" else -(-arguments.draws // len(BIASED[name]))
-                    todo = [(many, draw) for many in arguments.verified for draw in range(draws)]
-                    todo = [each for each in todo if (name, noise, seed, *each) not in done]
-                    for row in workers.starmap(partial(_draw, (name, noise, seed), arguments), todo, chunksize=8):
-                        append_jsonl(arguments.rows, row)
-                        rows.append(row)
+    for seed in arguments.seeds:
+        for name in arguments.sets:
+            for noise in (*BIASED[name], *(("clean",) if name in SETS else ())):
+                draws = arguments.draws if noise == "clean" else -(-arguments.draws // len(BIASED[name]))
+                for many, draw in product(arguments.verified, range(draws)):
+                    if (name, noise, seed, many, draw) not in done:
+                        rows.append(draw_of(name, noise, seed, many, draw, arguments))
+                        append_jsonl(arguments.rows, rows[-1])
     print("\n".join(table(rows)))
-
-
-def _draw(place: tuple[str, str, int], arguments: argparse.Namespace, many: int, draw: int) -> dict[str, Any]:
-    return draw_of(*place, many, draw, arguments)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from scipy import stats
 
 from debride.audit.raters import majority
 from debride.calibration.appearance import of_image, shown
-from debride.calibration.correction import Calibration
 from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.correction import Calibration
 from debride.calibration.fitting import Fitted, fit
 from debride.calibration.representatives import Described, choose
 from debride.data.cache import cache_folder, prepare, resize_label
@@ -306,6 +306,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """The options that predictions depend on."""
+    sizes = {"images": 100, "others": 150, "validation": VALIDATION, "apart": 80, "side": 64, "epochs": 60}
+    for option, default in sizes.items():
+        parser.add_argument(f"--{option}", type=int, default=default)
+
+
 def main() -> None:
     """Makes the rows that are missing, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -314,18 +321,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(PLACES), choices=PLACES)
     parser.add_argument("--noises", nargs="+", help="those of its kind (default: all that are biased)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[101])
-    for option, default in (
-        ("images", 100),
-        ("others", 150),
-        ("validation", VALIDATION),
-        ("apart", 80),
-        ("side", 64),
-        ("epochs", 60),
-        ("draws", 20),
-        ("pool", 60),
-        ("count", 6),
-        ("random", 3),
-    ):
+    add_sizes(parser)
+    for option, default in (("draws", 20), ("pool", 60), ("count", 6), ("random", 3)):
         parser.add_argument(f"--{option}", type=int, default=default)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -20,11 +20,12 @@ GRIDS: dict[str, tuple[str, ...]] = {
     "second": ("second", "second_classes"),
     "verified": ("verified",),
     "readers": ("readers",),
+    "untouched": ("untouched",),
     "gpu": ("gpu", "gpu_classes"),
 }
 """The grids by what `--grid` calls them: names of YAML files, each of one task."""
 
-USUAL = ("core", "second")
+USUAL = ("core", "verified", "second")
 """Those that run where none is named."""
 
 State = Literal["missing", "stale", "done"]

@@ -32,6 +32,7 @@ ABLATIONS = {
     "self-cleansing": "self-cleansing without cleansing",
     "alc": "trusted alone",
     "dcd-seg": "l2b",
+    "debias, calibrated": "ce and dice held out, calibrated",
 }
 """Each system, and what is left of it without the idea that names it."""
 
@@ -288,7 +289,7 @@ def ranking(core: Evidence, found: Ranks | None) -> Iterator[str]:
         "([Demšar 2006](https://jmlr.org/papers/v7/demsar06a.html)). A bar joins methods that do not."
     )
     if left_out:
-        yield f"Left out, as rows are missing: {', '.join(left_out)}."
+        yield "Left out, as rows are missing:\n\n" + "\n".join(f"- {method}" for method in left_out)
 
 
 def tables(found: Evidence) -> Iterator[Table]:

@@ -129,7 +129,7 @@ def listed(plan: Sequence[Planned]) -> str:
 def main(words: Sequence[str] | None = None, files: Sequence[Path] | None = None) -> int:
     """Runs what is chosen; 1 where cells failed. ``files`` are other grids than those of this folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grid", nargs="+", choices=GRIDS, default=USUAL, help="by default core, and then second")
+    parser.add_argument("--grid", nargs="+", choices=GRIDS, default=USUAL, help="by default core, verified and second")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="rows of these methods alone")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="rows of these seeds alone")
     parser.add_argument("--minutes", type=float, default=inf, help="begin no cell after so many minutes")

@@ -15,6 +15,9 @@ from debride.methods import find_method
 ROOT = Path(__file__).parents[2]
 CURVES = ROOT / "tests" / "golden" / "curves.json"
 
+CALIBRATING = ("ascent", "calibration_config", "correction", "fitting", "moving", "scan")
+"""Modules of the package ``calibration`` that rows depend on."""
+
 METHODS, BASE = "debride.methods.", "debride.methods.base"
 """Modules that count as a method's source, and the one that does not: it is the frame of all of them."""
 
@@ -32,9 +35,9 @@ def made_by(cell: Cell) -> dict[str, str]:
 
 @cache
 def calibration_hash() -> str:
-    """Of the package that chooses and applies calibrations."""
-    package = Path(_file("debride.calibration")).parent
-    return content_hash([], *(bare(ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(package.glob("*.py"))))[:12]
+    """Of the modules that choose and apply calibrations of masks."""
+    files = (_file(f"debride.calibration.{name}") for name in CALIBRATING)
+    return content_hash([], *(bare(ast.parse(file.read_text(encoding="utf-8"))) for file in files))[:12]
 
 
 @cache

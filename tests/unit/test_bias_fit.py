@@ -159,7 +159,7 @@ def test_each_patient_is_judged_by_what_the_others_speak_for() -> None:
         moved = replace(own, probability=certain(others.apply(own.probability, own.spacing)))
         gains.append((fit([moved], NAMES, PLAIN, "px").before[0] - before).mean())
     assert fitted.gain.mean == pytest.approx(np.mean(gains))
-    reach = 2.7764 * np.std(gains, ddof=1) / np.sqrt(5)
+    reach = 2.7764 * np.std(gains, ddof=1) * np.sqrt(1 / 5 + 1 / 4)
     assert (fitted.gain.low, fitted.gain.high) == pytest.approx((np.mean(gains) - reach, np.mean(gains) + reach), abs=1e-4)
 
 

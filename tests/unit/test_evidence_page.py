@@ -177,7 +177,7 @@ def test_the_page_says_what_is_better_by_how_much_and_beside_what(grid: Path) ->
 def test_the_page_copes_with_rows_that_are_missing(grid: Path) -> None:
     text = written(grid, {("S_DE", "gce", 1), ("clean", "jocor", 0), ("clean", "jocor", 1)})
     assert "| toy | 16 | 13 |" in text
-    assert "Left out, as rows are missing: jocor." in text
+    assert "Left out, as rows are missing:\n\n- jocor" in text
     assert "| gce | never | toy clean (-30.0) |" in text, "of one seed nothing is said"
     assert "| gce | -30.0 \\[-30.0, -30.0\\] (1) | -30.0 \\[-30.0, -30.0\\] (2) ↓ |" in text
     everything = {

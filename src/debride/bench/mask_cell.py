@@ -215,7 +215,7 @@ def _ids(
 ) -> npt.NDArray[np.uint8]:
     if calibration is None:
         return segment(probability, shape, box)
-    return calibration.move(segment(calibration.weighed(probability), shape, box), grid.geometry.spacing)
+    return calibration.move(segment(calibration.scaled(probability), shape, box), grid.geometry.spacing)
 
 
 def _score(epoch: int, rows: list[CaseRow], per_rater: dict[str, float], classes: tuple[str, ...]) -> Score:

@@ -266,11 +266,15 @@ class _Fitting:
 
 
 def gain_of(gains: Doubles, confidence: float) -> Gain:
-    """What gains (P,) on patients, each left out in turn, say: their mean and its interval."""
-    if len(gains) < 2:
+    """What gains (P,) on patients, each left out in turn, say: their mean and its interval.
+
+    The interval allows for what the folds have in common (Nadeau & Bengio 2003, doi:10.1023/A:1024068626366).
+    """
+    many = len(gains)
+    if many < 2:
         return Gain(0.0, -1.0, 1.0)
-    mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
-    reach = error * float(stats.t.ppf(0.975, len(gains) - 1))
+    mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(many))
+    reach = error * float(np.sqrt(1 + many / (many - 1)) * stats.t.ppf(0.975, many - 1))
     needed = None
     if mean > 0 and lower_bound(gains, confidence) <= 0:
         needed = int(np.ceil((stats.norm.ppf(confidence) * error / mean) ** 2 * len(gains))) + 1

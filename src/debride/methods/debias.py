@@ -38,8 +38,8 @@ class Debias(TeachingMethod):
         deviations=(
             DEVIATIONS[0],
             "Regions move between images as in GSD-Net (Eq. 15), one class at a time.",
-            "With `move`, labels are moved as far as outlines of predictions would have to be, where moved outlines alone are "
-            "the surest calibration. A move brings no lost structure back.",
+            "With `move`, labels are moved as far as outlines of predictions would have to be, in pixels of the working image. A "
+            "move brings no lost structure back, and what was moved too far does not return: it did harm in our trials.",
         ),
     )
 
@@ -122,9 +122,7 @@ class Debias(TeachingMethod):
         """Adds the shift that verified cases speak for, and moves the given labels of all others (Eq. 6)."""
         seen = [_Seen(run, int(row)) for row in trusted(run)]
         names = [str(number) for number in range(self.classes)]
-        kind, calibration = choose(seen, names, CalibrationConfig(), "px")
-        if kind != "shift":
-            return
+        _, calibration = choose(seen, names, CalibrationConfig(offsets=False), "px")
         self.shifts += torch.tensor(calibration.shifts, dtype=torch.float64, device=self.shifts.device)
         total = replace(calibration, shifts=tuple(self.shifts.tolist()))
         for swept in run.sweep(np.intersect1d(run.own, untrusted(run))):
