@@ -22,6 +22,7 @@ from benchmarks.trials import SETS
 
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.fitting import fit
+from debride.calibration.refuted import unless_refuted
 from debride.files import append_jsonl, read_jsonl
 
 WORSE = 0.5
@@ -35,7 +36,7 @@ def draw_of(name: str, noise: str, seed: int, many: int, draw: int, arguments: a
     patients, rng = arrays["pool_patient"], np.random.default_rng([seed, many, draw])
     rows = a_patient_each(rng.permutation(len(pool)), patients, many)
     cases = [Verified(str(row), str(patients[row]), pool[row], arrays["pool_truth"][row]) for row in rows]
-    fitted = fit(cases, [str(number) for number in range(pool.shape[1])], CalibrationConfig(), "px")
+    fitted = unless_refuted(fit(cases, [str(number) for number in range(pool.shape[1])], CalibrationConfig(), "px"))
     gain = 0.0
     if fitted.kind != "none":
         after = dice_of(apart, arrays["apart_truth"], fitted.calibration)

@@ -25,7 +25,7 @@ from debride.methods import METHODS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-SMALL_SETS = "--images 4 --others 4 --validation 1 --apart 2 --side 16 --epochs 1".split()
+SMALL_SETS = ["--images", "4", "--others", "4", "--validation", "1", "--apart", "2", "--side", "16", "--epochs", "1"]
 """Sizes of what is trained and predicted for calibrations."""
 
 ALONE: dict[str, list[str]] = {

@@ -139,6 +139,10 @@ def batches(run: SegmentationRun) -> Iterator[Batch]:
             yield replace(batch, views=views)
 
 
+OF_TEACHERS = {"consistency", "teacher", "mixed_teacher"}
+"""Terms that compare with a teacher, and with no label."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_certain_has_no_gradient(
     name: str, prepared: tuple[Prepared, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,7 +154,7 @@ def test_what_is_not_certain_has_no_gradient(
     for run.epoch in (0, 1, 9):
         for batch in batches(run):
             terms = run.method.loss(batch, run)
-            of_labels = [value for term, value in terms.items() if term != "consistency"]  # with a teacher, not with a label
+            of_labels = [value for term, value in terms.items() if term not in OF_TEACHERS]
             images = [view.image for view in batch.views]
             gradients = torch.autograd.grad(torch.stack(of_labels).sum(), images, allow_unused=True)
             gradient = sum(found.abs().sum(dim=1) for found in gradients if found is not None)

@@ -38,8 +38,8 @@ class Debias(TeachingMethod):
         deviations=(
             DEVIATIONS[0],
             "Regions move between images as in GSD-Net (Eq. 15), one class at a time.",
-            "With `move`, labels are moved as far as outlines of predictions would have to be, in pixels of the working image. A "
-            "move brings no lost structure back, and what was moved too far does not return: it did harm in our trials.",
+            "With `move`, labels are moved as far as outlines of predictions would have to be, in pixels of the working image. "
+            "A move brings no lost structure back, and what was moved too far does not return: it did harm in our trials.",
         ),
     )
 

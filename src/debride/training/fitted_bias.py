@@ -11,6 +11,7 @@ from debride.calibration.bias_record import Record, record_of
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.fitting import Fitted, Verified
 from debride.calibration.group_biases import fit_by_group
+from debride.calibration.refuted import unless_refuted
 from debride.files import writing
 from debride.progress import track
 from debride.temporaries import temporary_folder
@@ -60,7 +61,7 @@ def fitted_records(
 
     def record(fitted: Fitted, whose: Sequence[Case]) -> Record:
         patients = [case.patient for case in whose]
-        return record_of(fitted, patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
+        return record_of(unless_refuted(fitted), patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
 
     members = {name: [case for case, group in zip(cases, groups, strict=True) if group == name] for name in own}
     return record(common, cases), {name: record(fitted, members[name]) for name, fitted in own.items()}
