@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from debride.audit.predictions.case_files import PredictionFiles, read_prediction
 from debride.audit.predictions.sources import FolderPredictions
 from debride.audit.tasks import refuse_task
 from debride.calibration.bias_record import FILE, Record, plain_record, read_calibration
 from debride.calibration.calibration_config import CalibrationConfig
-from debride.calibration.correction import Ids, refuse_unknown_spacing
+from debride.calibration.correction import refuse_unknown_spacing
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
 from debride.data.open import with_file_names
@@ -29,7 +26,7 @@ from debride.folders import new_folder
 from debride.progress import track
 from debride.settings import check_bounds
 from debride.training.fitted_bias import PLAIN, Calibrated, fitted_records, warnings_of
-from debride.training.verified import verified_cases
+from debride.training.verified import Held, verified_cases
 from debride.types import Case, DataError, Dataset
 from debride.words import some
 
@@ -44,22 +41,6 @@ class Moved:
     calibrated: Calibrated
     count: int
     left_out: tuple[DataError, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A verified case with its prediction: ``calibration.fitting.Verified``."""
-
-    id: str
-    patient: str
-    hard: bool
-    probability: npt.NDArray[Any]
-    label: Ids
-    spacing: tuple[float, ...] | None
-
-    def read(self) -> tuple[npt.NDArray[Any], Ids, tuple[float, ...] | None]:
-        """Probabilities (K, *S), the verified label (*S) and the spacing in mm."""
-        return self.probability, self.label, self.spacing
 
 
 def calibrate_folder(
@@ -118,12 +99,12 @@ def _bare(case: Case) -> Case:
     return replace(case, label=None)
 
 
-def _seen(cases: Sequence[Case], dataset: Dataset, predictions: FolderPredictions) -> Iterator[_Seen]:
+def _seen(cases: Sequence[Case], dataset: Dataset, predictions: FolderPredictions) -> Iterator[Held]:
     for case in cases:
         grid = image_grid(case)
         found = predictions.of(_bare(case), grid.shape, grid.geometry)
         label = read_label_on(case, dataset, grid)
-        yield _Seen(case.id, case.patient, found.hard, found.probability, label, grid.geometry.spacing)
+        yield Held(case.id, case.patient, found.probability, label, grid.geometry.spacing, found.hard)
 
 
 def _move_all(
@@ -145,7 +126,8 @@ def _move_all(
     ):
         for number, ((case, _), outcome) in enumerate(zip(items, outcomes, strict=True)):
             stamp = stamps.pop(case.id)
-            files = work.attempt(case.id, functools.partial(_value, stamp, outcome))
+            unread = Outcome(error=stamp) if isinstance(stamp, DataError) else outcome
+            files: list[str] | None = work.attempt(case.id, unread.value)
             if files is not None:
                 work.done(case.id, str(stamp), [work.folder / name for name in files])
             show(number + 1)
@@ -163,13 +145,6 @@ def _to_do(
         except DataError as error:
             stamps[case.id] = error
             yield None
-
-
-def _value(stamp: str | DataError, outcome: Outcome) -> list[str] | None:
-    if isinstance(stamp, DataError):
-        raise stamp
-    files: list[str] | None = outcome.value()
-    return files
 
 
 def _name(item: Any) -> str:

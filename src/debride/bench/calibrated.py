@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypedDict
-
-import numpy as np
-import numpy.typing as npt
 
 from debride.bench.cell_base import Finished
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.correction import Calibration
 from debride.calibration.fitting import Fitted, choose, fit
 from debride.rng import derive
-from debride.training.verified import SeenByRun, unit_of
+from debride.training.verified import Held, SeenByRun, unit_of
 from debride.types import Case, DataError, Dataset
 
 CALIBRATED = ", calibrated"
@@ -42,22 +39,6 @@ class MayBeCalibrated(TypedDict, total=False):
     calibrated: CalibratedRow
 
 
-@dataclass(frozen=True, eq=False)
-class Held:
-    """A verified case whose prediction is kept: ``calibration.fitting.Verified``."""
-
-    id: str
-    patient: str
-    probability: npt.NDArray[Any]
-    label: npt.NDArray[np.uint8]
-    spacing: tuple[float, ...] | None
-    hard: bool = False
-
-    def read(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8], tuple[float, ...] | None]:
-        """Its prediction, label and spacing."""
-        return self.probability, self.label, self.spacing
-
-
 def held_out(given: Dataset, share: float, seed: int) -> tuple[Case, ...]:
     """A share of the trusted training cases, drawn by the seed and their ids; a smaller share is part of a larger one."""
     cases = [case for case in given.of("train") if case.trusted and case.label]
@@ -76,14 +57,14 @@ def calibrations(given: Dataset, cases: Sequence[Case], done: Finished) -> tuple
     of that after the last, and the seconds that one took. DataError where there are no such cases."""
     if not cases:
         raise DataError("`calibrate`", "has no trusted case to be chosen on", "Give the data set a share of trusted: 0.02.")
-    found, unit = {}, unit_of(cases)
+    found, held, unit = {}, [], unit_of(cases)
     epochs = sorted(epoch for epoch in done.tested if epoch > done.last - 10 or epoch in done.marked)
     begun = time.perf_counter()
     for epoch in epochs:
         held = _held(cases, given, done, epoch)
         found[epoch] = choose(held, given.classes, CalibrationConfig(), unit)[1]
     seconds = (time.perf_counter() - begun) / len(epochs)
-    return found, fit(_held(cases, given, done, done.last), given.classes, CalibrationConfig(), unit), seconds
+    return found, fit(held, given.classes, CalibrationConfig(), unit), seconds
 
 
 def _held(cases: Sequence[Case], given: Dataset, done: Finished, epoch: int) -> list[Held]:

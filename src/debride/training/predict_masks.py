@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,7 +50,8 @@ def predict_masks(trained: Trained, source: Path, out: Path, request: Request, d
     ):
         for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
             stamp = stamps.pop(case.id)
-            files = work.attempt(case.id, functools.partial(_value, stamp, outcome))
+            unread = Outcome(error=stamp) if isinstance(stamp, DataError) else outcome
+            files: list[str] | None = work.attempt(case.id, unread.value)
             if files is not None:
                 work.done(case.id, str(stamp), [out / name for name in files])
             show(number + 1)
@@ -81,14 +81,6 @@ def _to_do(
         except DataError as error:
             stamps[case.id] = error
             yield None
-
-
-def _value(stamp: str | DataError, outcome: Outcome) -> list[str] | None:
-    """The files that a case became; None if it was done before. Raises the DataError that it ended with."""
-    if isinstance(stamp, DataError):
-        raise stamp
-    files: list[str] | None = outcome.value()
-    return files
 
 
 def masks_of(

@@ -54,6 +54,22 @@ class SeenByRun:
         return predict_whole(self.trained, self.case, self.device), label, grid.geometry.spacing
 
 
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A verified case whose prediction is in memory: ``calibration.fitting.Verified``."""
+
+    id: str
+    patient: str
+    probability: npt.NDArray[Any]
+    label: Ids
+    spacing: tuple[float, ...] | None
+    hard: bool = False
+
+    def read(self) -> tuple[npt.NDArray[Any], Ids, tuple[float, ...] | None]:
+        """Probabilities (K, *S), the verified label (*S) and the spacing in mm."""
+        return self.probability, self.label, self.spacing
+
+
 @dataclass(frozen=True)
 class Kept:
     """A verified case whose prediction and label lie in files, and are mapped: ``calibration.fitting.Verified``."""
