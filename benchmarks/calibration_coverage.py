@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.choosing import BIASED, PLACES, Verified, a_patient_each, add_sizes, dice_of, kept
+from benchmarks.choosing import BIASED, PLACES, a_patient_each, add_sizes, dice_of, kept
 from benchmarks.trials import SETS
 
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.fitting import fit
 from debride.calibration.refuted import unless_refuted
 from debride.files import append_jsonl, read_jsonl
+from debride.training.verified import Held
 
 WORSE = 0.5
 """Points of Dice by which a change for the worse counts as one."""
@@ -35,7 +36,7 @@ def draw_of(name: str, noise: str, seed: int, many: int, draw: int, arguments: a
     pool, apart = (np.exp(arrays[f"{part}_log"].astype(np.float32)) for part in ("pool", "apart"))
     patients, rng = arrays["pool_patient"], np.random.default_rng([seed, many, draw])
     rows = a_patient_each(rng.permutation(len(pool)), patients, many)
-    cases = [Verified(str(row), str(patients[row]), pool[row], arrays["pool_truth"][row]) for row in rows]
+    cases = [Held(str(row), str(patients[row]), pool[row], arrays["pool_truth"][row], None) for row in rows]
     fitted = unless_refuted(fit(cases, [str(number) for number in range(pool.shape[1])], CalibrationConfig(), "px"))
     gain = 0.0
     if fitted.kind != "none":

@@ -49,6 +49,7 @@ from debride.training.fit import fit as train
 from debride.training.inference import sweep
 from debride.training.job import Job
 from debride.training.predict import load_run
+from debride.training.verified import Held
 from debride.types import IGNORE, Case, Dataset
 
 READERS = ("smallest", "largest")
@@ -63,21 +64,6 @@ HELD_OUT = 0.12
 
 RULES = ("chosen", "chosen with predictions", "a patient each")
 """What is compared with cases at random."""
-
-
-@dataclass(frozen=True)
-class Verified:
-    """A case of the pool: ``calibration.fit.Verified``."""
-
-    id: str
-    patient: str
-    probability: npt.NDArray[np.float32]
-    label: IDS
-    hard: bool = False
-
-    def read(self) -> tuple[npt.NDArray[np.float32], IDS, None]:
-        """Probabilities, label, no spacing."""
-        return self.probability, self.label, None
 
 
 @dataclass(frozen=True)
@@ -244,7 +230,7 @@ def rows_of(name: str, noise: str, seed: int, arguments: argparse.Namespace, don
     classes = [str(number) for number in range(pool.shape[1])]
 
     def calibrated(rows: Sequence[int]) -> tuple[float, Fitted]:
-        cases = [Verified(str(row), str(patients[row]), pool[row], arrays["pool_truth"][row]) for row in sorted(rows)]
+        cases = [Held(str(row), str(patients[row]), pool[row], arrays["pool_truth"][row], None) for row in sorted(rows)]
         fitted = fit(cases, classes, CalibrationConfig(), "px")
         return 100 * float((dice_of(apart, truth, fitted.calibration) - before).mean()), fitted
 

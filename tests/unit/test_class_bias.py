@@ -11,8 +11,10 @@ import pytest
 from tests.unit.test_class_offsets import planted
 
 from debride.calibration.calibration_config import CalibrationConfig
+from debride.calibration.class_offsets import FittedOffsets
 from debride.calibration.correction import no_change
 from debride.calibration.fitting import Gain
+from debride.training import class_bias
 from debride.training.class_bias import ClassRecord, class_words, fitted_classes, read_class_record
 from debride.types import Case, DataError
 
@@ -73,3 +75,16 @@ def test_what_is_fitted_is_what_is_read_back() -> None:
     assert read_class_record(plain, Path("f"), NAMES[:3]) == made
     with pytest.raises(DataError, match="is not for images of the classes malign, benign"):
         read_class_record(plain, Path("f"), NAMES[1::-1])
+
+
+@pytest.mark.parametrize(("mean", "changes"), [(0.01, True), (0.0, False), (-0.1, False)])
+def test_what_images_that_were_left_out_do_not_gain_by_is_not_done(
+    mean: float, changes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = FittedOffsets((0.0, 2.0), Gain(mean, -0.2, 0.2))
+    monkeypatch.setattr(class_bias, "fit_class_offsets", lambda *_, **__: fitted)
+    cases = [Case(name, (Path(name),), None, name, target=1) for name in ("a", "b")]
+    probability = np.array([[0.6, 0.4], [0.7, 0.3]], np.float32)
+    made = fitted_classes(probability, cases, NAMES[:2], CalibrationConfig(), checkpoint="last", weights="0")
+    assert made.calibration.changes == changes and made.gain == fitted.gain
+    assert made.after == (1.0 if changes else made.before)

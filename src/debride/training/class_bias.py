@@ -60,7 +60,9 @@ def fitted_classes(
     """What is fitted on probabilities (N, K) of verified images."""
     labels, patients = np.array([case.target for case in cases]), [case.patient for case in cases]
     fitted = fit_class_offsets(probability, labels, patients, confidence=config.confidence)
-    own = replace(no_change(classes, "px"), offsets=fitted.offsets)
+    own = no_change(classes, "px")
+    if fitted.gain.mean > 0:  # as ``calibration.refuted`` has it for masks
+        own = replace(own, offsets=fitted.offsets)
     return ClassRecord(
         task="classification",
         calibration=own,

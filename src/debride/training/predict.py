@@ -94,7 +94,8 @@ def trained_on(run_folder: Path, which: str) -> tuple[str, ...] | None:
     try:
         parts = ("train", "val")[: 1 + (which == "best")]
         seen = (str(fingerprint[0]) for part in parts for fingerprint in description[part])
-        return tuple(case for case in seen if case not in description.get("held_out", ()))
+        held_out = set(description.get("held_out", ()))
+        return tuple(case for case in seen if case not in held_out)
     except (KeyError, TypeError, IndexError):
         return None
 
