@@ -130,7 +130,7 @@ def test_pairs_that_are_dashes_or_named_missing_need_no_cell(tmp_path: Path) -> 
 def test_papers_and_items_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gsd-net"):
         read_paper("vanished")
-    with pytest.raises(DataError, match="names figure-9, which paper does not have"):
+    with pytest.raises(DataError, match="has no figure-9"):
         item_of(read_paper("paper", written(tmp_path, ITEM)), "paper", "figure-9")
 
 

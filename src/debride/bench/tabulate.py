@@ -134,14 +134,15 @@ def write_markdown(tables: Iterable[Table], rows: Iterable[CellRow]) -> str:
             headed = table.dataset
             parts.append(f"## {markdown(headed)}")
         parts.append(f"### {markdown(table.title)}\n\n{table.note}")
-        lines = [
-            ["method", *table.columns],
-            ["---"] * (len(table.columns) + 1),
-            *([method, *cells] for method, cells in table.lines),
-        ]
-        parts.append("\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines))
+        parts.append(lines_markdown(table))
     failures = [row for row in rows if row["failed"]]
     if failures:
         parts.append("## Failed cells")
         parts.append("\n".join(f"- {markdown(name(row))}: {markdown(str(row['failed']))}" for row in failures))
     return "\n\n".join(parts) + "\n"
+
+
+def lines_markdown(table: Table, head: str = "method") -> str:
+    """The lines of a table as Markdown, with ``head`` above what they begin with."""
+    lines = [[head, *table.columns], ["---"] * (len(table.columns) + 1), *([name, *cells] for name, cells in table.lines)]
+    return "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)

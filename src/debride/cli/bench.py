@@ -1,4 +1,4 @@
-"""``debride bench``: a grid of data sets, noises, methods and seeds."""
+"""``debride bench``: a grid of data sets, noises, methods and seeds, or a table of a paper."""
 
 from __future__ import annotations
 
@@ -6,31 +6,88 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from debride.cli.options import Verbs, add_trust, add_verify
 from debride.escapes import one_line
+from debride.types import DataError
+
+if TYPE_CHECKING:
+    from debride.bench.tabulate import CellRow
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("bench", help="a grid of data sets, noises, methods and seeds; table, plots, report.html")
-    parser.add_argument("grid", type=Path, metavar="GRID.yaml")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser = verbs.add_parser(
+        "bench", help="a grid of data sets, noises, methods and seeds, or a table of a paper; table, plots, report.html"
+    )
+    about = "a grid; with --paper a table or a figure of the paper, such as table-4 (none: lists them)"
+    parser.add_argument("grid", nargs="?", metavar="GRID.yaml", help=about)
+    parser.add_argument("--out", type=Path, metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the grid in --out; finished cells are kept")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    group = parser.add_argument_group("tables of papers")
+    group.add_argument("--paper", metavar="PAPER", help="meta-dcseg, gsd-net, alc, self-cleansing or dcd")
+    group.add_argument("--size", choices=("paper", "toy"), help="toy: in minutes, to see that it works (default: paper)")
     add_verify(parser)
     add_trust(parser)
     parser.set_defaults(answer=answer)
 
 
 def answer(arguments: argparse.Namespace) -> int:
-    """Runs a grid, cell by cell, and writes its report; 1 if cells failed, which are named."""
+    """Runs a grid or an item of a paper and writes its report; 1 if cells failed, which are named."""
+    if arguments.paper is not None:
+        return _paper(arguments)
+    if arguments.size is not None:
+        raise DataError("`size`", "is for tables of papers", "Name the paper by `paper`, or write sizes in the grid.")
+    if arguments.grid is None:
+        raise DataError("`paper`", "is not given, and no grid either", "Name a grid file, or a paper.")
     from debride.bench.grid import read_grid, run_grid
+
+    out = _out(arguments)
+    grid = read_grid(Path(arguments.grid), arguments.trust_code)
+    rows = run_grid(grid, out, resume=arguments.resume, jobs=arguments.jobs, verify=arguments.verify)
+    print(f"{out / 'table.md'}\n{out / 'report.html'}")
+    return _told(rows)
+
+
+def _paper(arguments: argparse.Namespace) -> int:
+    """Lists the items of a paper, or runs one."""
+    if arguments.grid is None:
+        from debride.bench.papers.listing import listing
+
+        if arguments.out is not None:
+            raise DataError("`out`", "is given, and no table or figure", "Name one that `debride bench --paper` lists.")
+        for line in listing(arguments.paper):
+            print(line)
+        return 0
+    from debride.bench.papers.run_item import run_item
+
+    done = run_item(
+        arguments.paper,
+        arguments.grid,
+        _out(arguments),
+        size=arguments.size or "paper",
+        jobs=arguments.jobs,
+        resume=arguments.resume,
+        verify=arguments.verify,
+    )
+    for file in done.files:
+        print(file)
+    return _told(done.rows)
+
+
+def _out(arguments: argparse.Namespace) -> Path:
+    if arguments.out is None:
+        raise DataError("`out`", "is not given", "Name the folder that results are written to.")
+    out: Path = arguments.out
+    return out
+
+
+def _told(rows: Sequence[CellRow]) -> int:
+    """Names the cells that failed; the exit code."""
     from debride.bench.tabulate import name
 
-    grid = read_grid(arguments.grid, arguments.trust_code)
-    rows = run_grid(grid, arguments.out, resume=arguments.resume, jobs=arguments.jobs, verify=arguments.verify)
-    print(f"{arguments.out / 'table.md'}\n{arguments.out / 'report.html'}")
     failed = [row for row in rows if row["failed"]]
     for row in failed:
         print(one_line(f"failed: {name(row)}: {row['failed']}"), file=sys.stderr)

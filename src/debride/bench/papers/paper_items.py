@@ -144,7 +144,7 @@ def read_paper(name: str, folder: Path = FOLDER) -> PaperTables:
 def item_of(paper: PaperTables, name: str, id: str) -> Item:
     """An item of the paper ``name``; DataError where there is none."""
     if id not in paper.items:
-        raise DataError("`item`", f"names {id}, which {name} does not have", f"Choose {listed(paper.items)}.")
+        raise DataError(name, f"has no {id}", f"Choose {listed(paper.items)}.")
     item: Item = paper.items[id]
     return item
 

@@ -1,0 +1,148 @@
+"""Runs a table or a figure of a paper, and writes what was printed beside what it gave."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from debride import __version__
+from debride.bench.cell_base import expanded
+from debride.bench.grid import cells, run_grid
+from debride.bench.grid_entries import Grid
+from debride.bench.papers.paper_items import Item, PaperTables, grid_of, item_of, read_paper
+from debride.bench.papers.paper_table import Source, reasons, side_by_side
+from debride.bench.papers.setting_table import setting_table
+from debride.bench.papers.toy_size import toy
+from debride.bench.tabulate import CellRow, Table, lines_markdown
+from debride.escapes import markdown
+from debride.files import write_text
+from debride.folders import new_folder
+from debride.notes import note
+from debride.types import DataError
+
+Size = Literal["paper", "toy"]
+
+PAGE = "paper.md"
+"""The file with the paper's table and ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What running an item left: its files, and the rows of its cells where it has some."""
+
+    files: tuple[Path, ...]
+    rows: Sequence[CellRow] = ()
+
+
+def run_item(
+    name: str,
+    id: str,
+    out: Path,
+    *,
+    size: Size = "paper",
+    jobs: int = 1,
+    resume: bool = False,
+    verify: bool = False,
+) -> Done:
+    """Runs an item of the paper ``name`` and writes to ``out``; data sets that are not there are left out, and noted.
+
+    DataError for a paper or an item that does not exist, for one that cannot be run, and as ``run_grid`` raises it.
+    """
+    paper = read_paper(name)
+    item = item_of(paper, name, id)
+    where = f"{name}, {id}"
+    if item.kind == "none":
+        raise DataError(where, f"cannot be run: {item.why.rstrip('.')}", "Choose another of `debride bench --paper`.")
+    if item.kind == "settings":
+        new_folder(out, may_go_on=resume)
+        return _written(paper, id, out, setting_table(item, where), [], "setting")
+    grid = grid_of(item, where)
+    grid = _present(toy(grid) if size == "toy" else grid)
+    rows = run_grid(grid, out, resume=resume, jobs=jobs, verify=verify)
+    done = _written(paper, id, out, side_by_side(item, [Source(rows, item)]), budget(grid, rows))
+    return replace(done, rows=rows, files=(*done.files, out / "report.html"))
+
+
+def budget(grid: Grid, rows: Sequence[Any]) -> list[str]:
+    """What our numbers were made with, a line each."""
+    trained = [row for row in rows if not row["failed"]]
+    sizes = dict.fromkeys(_sizes(grid))
+    lines = [
+        _span("training images", (row["train_cases"] for row in trained)),
+        f"size: {', '.join(sizes)}" if sizes else "",
+        _span("epochs", (row["epochs"] for row in trained)),
+        f"seeds: {', '.join(map(str, dict.fromkeys(row['seed'] for row in rows)))}",
+        f"device: {', '.join(dict.fromkeys(row['device'] for row in trained))}" if trained else "",
+        f"date: {date.today().isoformat()}",
+        f"versions: debride {__version__}, torch {torch.__version__}",
+        f"command: {' '.join(['debride', *sys.argv[1:]])}",
+    ]
+    return [line for line in lines if line]
+
+
+def page(paper: PaperTables, id: str, table: Table, lines: Iterable[str], head: str = "method") -> str:
+    """An item as Markdown: its title, what it was made with, the table, and why some of it has no counterpart."""
+    item: Item = paper.items[id]
+    parts = [
+        f"# {markdown(paper.title)}",
+        f"## {markdown(called(id))}: {markdown(item.title)}",
+        "\n".join(f"- {markdown(line)}" for line in lines),
+        markdown(item.note),
+        markdown(table.note),
+        lines_markdown(table, head),
+        reasons(item),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def called(id: str) -> str:
+    """An item as the paper calls it: "Table 4"."""
+    return id.replace("-", " ", 1).capitalize()
+
+
+def _written(paper: PaperTables, id: str, out: Path, table: Table, lines: Sequence[str], head: str = "method") -> Done:
+    write_text(out / PAGE, page(paper, id, table, lines, head))
+    return Done(files=(out / PAGE,))
+
+
+def _present(grid: Grid) -> Grid:
+    """The grid without the data sets that are not there, as long as one is."""
+    absent = {name for name, entry in grid.datasets.items() if not expanded(entry.path).exists()}
+    if not absent or absent == {*grid.datasets}:
+        return grid
+    for name in sorted(absent):
+        note(expanded(grid.datasets[name].path), f"does not exist: {name} is left out")
+    kept = {name: entry for name, entry in grid.datasets.items() if name not in absent}
+    blocks = []
+    for block in grid.cells:
+        named = tuple(name for name in block.datasets if name not in absent)
+        if named or not block.datasets:
+            blocks.append(replace(block, datasets=named))
+    left = replace(grid, datasets=kept, cells=tuple(blocks))
+    if not blocks or not cells(left, Path()):
+        return grid
+    return left
+
+
+def _sizes(grid: Grid) -> Iterable[str]:
+    """The sizes of images and patches, of each data set that has its own."""
+    for entry in grid.datasets.values():
+        training = {**grid.training, **entry.training}
+        for name in ("patch_size", "image_size"):
+            if training.get(name):
+                yield f"{' x '.join(map(str, training[name]))}{' patches' if name == 'patch_size' else ''}"
+                break
+
+
+def _span(name: str, numbers: Iterable[int]) -> str:
+    """Numbers that differ by data set or method, the smallest and the largest: "epochs: 60 to 100"."""
+    known = sorted({*numbers})
+    if not known:
+        return ""
+    return f"{name}: {known[0]}" if len(known) == 1 else f"{name}: {known[0]} to {known[-1]}"
