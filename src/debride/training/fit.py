@@ -24,6 +24,7 @@ from debride.progress import track
 from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training.compiling import compile_networks, refusing_failed_code
+from debride.training.config import TrainConfig
 from debride.training.counters import read_metrics
 from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
@@ -140,7 +141,7 @@ def _epoch(run: TrainingRun[Any], forecast: Forecast | None = None) -> None:
     method.start_epoch(run)
     run.fabric.barrier()  # what one process wrote of the label state, the others may read
     phases = method.plan(run)
-    steps = left = sum(_steps(run, phase) for phase in phases)
+    steps = left = sum(steps_of(phase, run.cases, run.config) for phase in phases)
     for number, phase in enumerate(phases):
         with _bar(run, phase) as show:
             for done, batch in enumerate(run.batches(number, phase)):
@@ -158,14 +159,14 @@ def _epoch(run: TrainingRun[Any], forecast: Forecast | None = None) -> None:
 def _bar(run: TrainingRun[Any], phase: Phase) -> AbstractContextManager[Callable[[int], None]]:
     if not run.fabric.is_global_zero:
         return nullcontext(lambda _: None)
-    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", _steps(run, phase))
+    return track(f"epoch {run.epoch + 1}/{run.epochs} {phase.name}", steps_of(phase, run.cases, run.config))
 
 
-def _steps(run: TrainingRun[Any], phase: Phase) -> int:
-    """The steps of a phase, one more or less."""
+def steps_of(phase: Phase, cases: int, config: TrainConfig) -> int:
+    """The steps of a phase of an epoch over so many training cases, one more or less."""
     first = phase.streams[0]
-    cases = phase.length or (run.cases if first.cases is None else len(first.cases))
-    return run.config.steps_per_epoch or -(-cases // (first.size or run.config.batch_size))
+    passed = phase.length or (cases if first.cases is None else len(first.cases))
+    return config.steps_per_epoch or -(-passed // (first.size or config.batch_size))
 
 
 def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
