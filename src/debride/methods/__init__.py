@@ -51,6 +51,7 @@ METHODS: Registry[type[Method]] = Registry(
         "l2b": "debride.methods.l2b:L2B",
         "meta-dcseg": "debride.methods.meta_dcseg:MetaDCSeg",
         "self-cleansing": "debride.methods.self_cleansing:SelfCleansing",
+        "adele": "debride.methods.adele:ADELE",
         "mean-teacher": "debride.methods.mean_teacher:MeanTeacher",
         "mtcl": "debride.methods.mtcl:MTCL",
         "tri-net": "debride.methods.tri_net:TriNet",
