@@ -170,7 +170,7 @@ def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         entry["path"] = str(tmp_path / name)
     grid["methods"] = {"ce": None, "jocor": None}
     items = {
-        "table-1": ITEM | {"grid": grid, "note": "Its * are ours."},
+        "table-1": ITEM | {"grid": grid, "note": "`ce` is ours."},
         "table-2": SETTINGS,
         "figure-1": {"title": "A picture", "kind": "none", "why": "It is drawn by hand."},
     }
@@ -200,11 +200,7 @@ def test_the_verb_runs_an_item_at_toy_size_and_leaves_out_what_is_not_there(
     assert "lungs does not exist: lungs is left out" in said.err
     text = (paper / "out" / "paper.md").read_text()
     assert "## Table 1: Two methods" in text and "- training images: 3\n- size: 32 x 32\n- epochs: 2\n- seeds: 3\n" in text
-    assert (
-        "| CE | 70.1±1 | 12.0 | 90 |\n| here: ce |" in text
-        and "- SAM, MSA: Its weights" in text
-        and "Its \\* are ours." in text
-    )
+    assert "| CE | 70.1±1 | 12.0 | 90 |\n| here: ce |" in text and "- SAM, MSA: Its weights" in text and "`ce` is ours." in text
     assert main(words) == 2, "the folder is in use"
     assert main([*words, "--resume"]) == 0
 

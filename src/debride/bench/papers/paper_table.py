@@ -9,7 +9,6 @@ from typing import Any
 from debride.bench.calibrated import with_calibrated
 from debride.bench.papers.paper_items import OF_CELLS, Here, Item, Place
 from debride.bench.tabulate import SPREAD, Style, Table, cell_text, summary
-from debride.escapes import markdown
 from debride.evaluation.class_metrics import CLASS_METRICS
 from debride.evaluation.metrics import METRICS
 
@@ -60,12 +59,17 @@ def _rules(item: Item) -> Iterable[str]:
                 yield place.rule
 
 
+def head(item: Item) -> str:
+    """What stands above the rows' names."""
+    return "method" if any(place.method for place in item.rows.values()) else ""
+
+
 def reasons(item: Item) -> str:
     """Why rows and columns have no counterpart, as a list in Markdown; those with one reason together."""
     by_reason: dict[str, list[str]] = {}
     for name, why in item.missing.items():
         by_reason.setdefault(why, []).append(name)
-    return "\n".join(f"- {markdown(', '.join(names))}: {markdown(why)}" for why, names in by_reason.items())
+    return "\n".join(f"- {', '.join(names)}: {why}" for why, names in by_reason.items())
 
 
 def value(row: Mapping[str, Any], place: Place) -> float | None:

@@ -16,7 +16,7 @@ from debride.bench.cell_base import expanded
 from debride.bench.grid import cells, run_grid
 from debride.bench.grid_entries import Grid
 from debride.bench.papers.paper_items import Item, PaperTables, grid_of, item_of, read_paper
-from debride.bench.papers.paper_table import Source, reasons, side_by_side
+from debride.bench.papers.paper_table import Source, head, reasons, side_by_side
 from debride.bench.papers.setting_table import setting_table
 from debride.bench.papers.toy_size import toy
 from debride.bench.tabulate import CellRow, Table, lines_markdown
@@ -65,7 +65,7 @@ def run_item(
     grid = grid_of(item, where)
     grid = _present(toy(grid) if size == "toy" else grid)
     rows = run_grid(grid, out, resume=resume, jobs=jobs, verify=verify)
-    done = _written(paper, id, out, side_by_side(item, [Source(rows, item)]), budget(grid, rows))
+    done = _written(paper, id, out, side_by_side(item, [Source(rows, item)]), budget(grid, rows), head(item))
     return replace(done, rows=rows, files=(*done.files, out / "report.html"))
 
 
@@ -86,16 +86,16 @@ def budget(grid: Grid, rows: Sequence[Any]) -> list[str]:
     return [line for line in lines if line]
 
 
-def page(paper: PaperTables, id: str, table: Table, lines: Iterable[str], head: str = "method") -> str:
+def page(paper: PaperTables, id: str, table: Table, lines: Iterable[str], begin: str) -> str:
     """An item as Markdown: its title, what it was made with, the table, and why some of it has no counterpart."""
     item: Item = paper.items[id]
     parts = [
         f"# {markdown(paper.title)}",
         f"## {markdown(called(id))}: {markdown(item.title)}",
         "\n".join(f"- {markdown(line)}" for line in lines),
-        markdown(item.note),
-        markdown(table.note),
-        lines_markdown(table, head),
+        item.note,
+        table.note,
+        lines_markdown(table, begin),
         reasons(item),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -106,8 +106,8 @@ def called(id: str) -> str:
     return id.replace("-", " ", 1).capitalize()
 
 
-def _written(paper: PaperTables, id: str, out: Path, table: Table, lines: Sequence[str], head: str = "method") -> Done:
-    write_text(out / PAGE, page(paper, id, table, lines, head))
+def _written(paper: PaperTables, id: str, out: Path, table: Table, lines: Sequence[str], begin: str) -> Done:
+    write_text(out / PAGE, page(paper, id, table, lines, begin))
     return Done(files=(out / PAGE,))
 
 

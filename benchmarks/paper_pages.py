@@ -1,0 +1,102 @@
+"""Fills the tables of docs/papers/PAPER.md, each between ``<!-- table-4 -->`` and ``<!-- /table-4 -->``.
+
+    python -m benchmarks.paper_pages
+
+Printed rows are those of the paper's file in src/debride/bench/papers. Beneath them are ours, of the committed rows that the
+file names in ``here``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.rows import read_rows
+
+from debride.bench.papers.paper_items import Item, PaperTables, item_of, paper_names, read_paper
+from debride.bench.papers.paper_table import Source, head, reasons, side_by_side
+from debride.bench.papers.setting_table import setting_table
+from debride.bench.tabulate import Table, lines_markdown
+from debride.files import write_text
+from debride.types import DataError
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "papers"
+MARKED = re.compile(r"<!-- (?P<id>[\w-]+) -->\n.*?<!-- /(?P=id) -->", re.DOTALL)
+MARK = re.compile(r"<!-- /?[\w-]+ -->")
+
+
+def filled(text: str, name: str, paper: PaperTables) -> str:
+    """A page with all of its tables anew; DataError for a mark without the other one, and for what the paper does not have."""
+
+    def fill(found: re.Match[str]) -> str:
+        item = item_of(paper, name, found["id"])
+        return f"<!-- {found['id']} -->\n\n{block(item, name, found['id'])}\n\n<!-- /{found['id']} -->"
+
+    made, count = MARKED.subn(fill, text)
+    if len(MARK.findall(made)) != 2 * count:
+        raise DataError(f"the page of {name}", "has a mark without the other one", "Write both, each on a line of its own.")
+    return made
+
+
+def block(item: Item, name: str, id: str) -> str:
+    """What stands between two marks: the table, what ours were made with, and why some of it has no counterpart."""
+    return "\n\n".join(part for part in parts(item, name, id) if part)
+
+
+def parts(item: Item, name: str, id: str) -> Iterator[str]:
+    if item.kind == "settings":
+        yield lines_markdown(setting_table(item, f"{name}, {id}"), "setting")
+        yield reasons(item)
+        return
+    sources = [Source(rows_of(here.file), here) for here in item.here]
+    if item.printed:
+        found = side_by_side(item, sources)
+        if item.here:
+            yield "\n".join(said_of_ours(item, found))
+        yield lines_markdown(found, head(item))
+    yield item.note
+    yield reasons(item)
+    if item.kind == "none":
+        yield f"Not here: {item.why}"
+    else:
+        yield f"At the paper's size: `debride bench --paper {name} {id} --out DIR`"
+
+
+def said_of_ours(item: Item, found: Table) -> Iterator[str]:
+    """Where the rows of ours are from."""
+    begun = {name.split(":")[0] for name, _ in found.lines}
+    for number, here in enumerate(item.here):
+        which = f"here {number + 1}" if len(item.here) > 1 else "here"
+        if which not in begun:
+            raise DataError(here.file, f"has no row for {item.title}", "Correct what the item has under here.")
+        yield f"- {which.capitalize()}: {here.budget}, `{here.command}`, [rows](../../{here.file})."
+    yield f"- {found.note}"
+
+
+def rows_of(file: str) -> list[Any]:
+    """The rows of a file, or of all files of a folder, of the repository."""
+    path = ROOT / file
+    if not path.exists():
+        raise DataError(file, "does not exist", "Correct what the item has under here.")
+    files: Sequence[Path] = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    return [row for each in files for row in read_rows(each)]
+
+
+def main() -> int:
+    wrong = 0
+    for name in paper_names():
+        page = PAGES / f"{name}.md"
+        try:
+            write_text(page, filled(page.read_text(encoding="utf-8"), name, read_paper(name)))
+        except DataError as error:
+            wrong = 1
+            print(error, file=sys.stderr)
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The pages of the papers hold what their files and the committed rows say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmarks import paper_pages
+from benchmarks.paper_pages import filled
+
+from debride.bench.papers.paper_items import read_paper
+from debride.types import DataError
+
+PAPER = """
+title: A paper
+items:
+  table-1:
+    title: Two methods
+    kind: grid
+    columns: [Kvasir]
+    printed: {CE: ["70"], JoCoR: ["71"], SAM: ["80"]}
+    rows: {CE: ce, JoCoR: jocor}
+    cells: {Kvasir: [polyps, mild]}
+    missing: {SAM: Its weights are not shipped.}
+    here:
+      - {file: rows.jsonl, budget: 8 images, command: make rows, rows: {CE: ce}, cells: {Kvasir: [Kvasir-SEG, S_R]}}
+    grid:
+      datasets: {polyps: {path: x}}
+      noises: {mild: {noise: markov}}
+      methods: {ce: null, jocor: null}
+  figure-1: {title: A picture, kind: none, why: It is drawn by hand.}
+"""
+
+ROW = '{"dataset":"Kvasir-SEG","noise":"S_R","method":"ce","seed":0,"failed":null,"best":{"dice":0.5}}\n'
+
+TEXT = "Words.\n<!-- table-1 -->\nold\n<!-- /table-1 -->\nMore.\n<!-- figure-1 -->\n<!-- /figure-1 -->\nEnd.\n"
+
+
+def test_tables_are_put_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper_pages, "ROOT", tmp_path)
+    (tmp_path / "rows.jsonl").write_text(ROW)
+    (tmp_path / "paper.yaml").write_text(PAPER)
+    paper = read_paper("paper", tmp_path)
+    once = filled(TEXT, "paper", paper)
+    assert filled(once, "paper", paper) == once
+    assert once.startswith("Words.\n<!-- table-1 -->\n\n- Here: 8 images, `make rows`, [rows](../../rows.jsonl).\n")
+    assert "| CE | 70 |\n| here: ce | 50.00 (1) |\n| JoCoR | 71 |\n| SAM | 80 |\n" in once and "old" not in once
+    assert "- SAM: Its weights are not shipped.\n\nAt the paper's size: `debride bench --paper paper table-1 --out" in once
+    assert once.endswith("<!-- figure-1 -->\n\nNot here: It is drawn by hand.\n\n<!-- /figure-1 -->\nEnd.\n")
+    with pytest.raises(DataError, match="has a mark without the other one"):
+        filled(TEXT.replace("<!-- /table-1 -->", ""), "paper", paper)
+    with pytest.raises(DataError, match="has no table-2"):
+        filled(TEXT.replace("table-1", "table-2"), "paper", paper)
+    (tmp_path / "rows.jsonl").write_text(ROW.replace("S_R", "S_E"))
+    with pytest.raises(DataError, match="has no row for Two methods"):
+        filled(TEXT, "paper", paper)
+    (tmp_path / "rows.jsonl").unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        filled(TEXT, "paper", paper)
