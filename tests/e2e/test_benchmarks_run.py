@@ -34,6 +34,7 @@ ALONE: dict[str, list[str]] = {
     "audit_work": ["--cases", "3", "--planted", "2", "--shards", "2", "--repeats", "0", "--jobs", "1", "--in-process"],
     "audit_speed": ["--cases", "4", "--fewer", "0", "--images", "2", "--repeats", "1"],
     "audit_time": ["--smallest", "--repeats", "1"],
+    "axial_slices": ["{data}/nnUNet_raw/Dataset101_LeftAtrium", "{out}/slices"],
     "augment_cost": ["--repeats", "1", "--shape", "4", "3", "16", "16"],
     "augment_speed": ["--repeats", "1", "--smallest"],
     "calibration_coverage": [
@@ -58,6 +59,7 @@ ALONE: dict[str, list[str]] = {
         *("--limit", "3000", "--times", "0.0002", "--cases", "2", "--shape", "16", "32", "32", "--small", "16", "32", "32"),
         *("--patch", "16", "16", "16", "--folder", "{out}"),
     ],
+    "printed_noise": ["{data}/kvasir-seg/masks", "--side", "32"],
     "reader_bias": ["{data}/lidc", "{out}/readers", "--verified", "1"],
     "reading_cost": [
         *("--cases", "2", "--shape", "20", "20", "20", "--patch", "16", "16", "16", "--steps", "2", "--lasting", "0.001"),
