@@ -31,8 +31,12 @@ def batch_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) ->
 
     An image without a class has little say then.
     """
-    together = probabilities.transpose(0, 1).flatten(1)[None]
-    return soft_dice(together, target.flatten()[None], smooth=smooth)
+    return soft_dice(*as_one_image(probabilities, target), smooth=smooth)
+
+
+def as_one_image(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The pixels of a batch as one image: probabilities (1, K, P) and class ids (1, P)."""
+    return probabilities.transpose(0, 1).flatten(1)[None], target.flatten()[None]
 
 
 def hard_dice(predicted: Tensor, target: Tensor) -> Tensor:
@@ -62,6 +66,24 @@ def squared_dice(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0) 
     p, y = _labelled(probabilities, target)
     intersection, squares = _sums(p * y).sum(dim=1), _sums(p * p + y).sum(dim=1)
     return 1 - (2 * intersection + smooth) / (squares + smooth)
+
+
+def noise_robust_dice(
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    gamma: float,
+    power: int = 2,
+    epsilon: float = 1e-5,
+    background: bool = False,
+) -> Tensor:
+    """Noise-robust Dice loss per image and foreground class (B, K - 1): sum |p - y|^gamma / (sum p^power + sum y + epsilon).
+
+    ``power`` is 2 in the paper (Wang et al., TMI 2020) and 1 in the authors' code. With ``gamma`` 2 and ``power`` 2 it is the
+    Dice loss with squares below the line, with ``gamma`` 1 a weighted mean absolute error. With ``background`` it is (B, K).
+    """
+    p, y = _labelled(probabilities, target)
+    return (_sums((p - y).abs() ** gamma) / (_sums(p**power + y) + epsilon))[:, 0 if background else 1 :]
 
 
 def t_loss(probabilities: Tensor, target: Tensor, nu: Tensor) -> Tensor:

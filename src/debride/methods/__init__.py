@@ -43,6 +43,8 @@ METHODS: Registry[type[Method]] = Registry(
         "gce": "debride.methods.gce:GeneralizedCrossEntropy",
         "sce": "debride.methods.sce:SymmetricCrossEntropy",
         "t-loss": "debride.methods.t_loss:TLoss",
+        "nr-dice": "debride.methods.nr_dice:NoiseRobustDice",
+        "svls": "debride.methods.svls:SVLS",
         "co-teaching": "debride.methods.co_teaching:CoTeaching",
         "cl": "debride.methods.confident_learning:ConfidentLearning",
         "pick-and-learn": "debride.methods.pick_and_learn:PickAndLearn",
