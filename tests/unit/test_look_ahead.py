@@ -39,6 +39,7 @@ CASES: list[tuple[str, int, Norm]] = [
     ("unet-small", 3, "group"),
     ("unet++", 2, "batch"),
     ("unet++", 2, "group"),
+    ("vit-unet", 2, "batch"),
 ]
 
 

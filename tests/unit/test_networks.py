@@ -23,6 +23,8 @@ CASES = [
     ("residual-unet", 3),
     ("vnet", 2),
     ("vnet", 3),
+    ("vit-unet", 2),
+    ("vit-unet", 3),
 ]
 
 
@@ -78,6 +80,7 @@ def test_sizes_are_the_documented_ones() -> None:
     assert any(isinstance(module, nn.BatchNorm2d) for module in small.modules())
     assert build("unet", ndim=2, in_channels=3, classes=2, width=8).features(torch.zeros(1, 3, 32, 32)).shape[1] == 8
     assert parameters(build("unet", ndim=2, in_channels=3, classes=2)) == 1_948_434
+    assert parameters(build("vit-unet", ndim=2, in_channels=3, classes=2)) == 5_550_370
 
 
 def test_the_3d_unet_is_the_unet_of_volumes() -> None:

@@ -15,7 +15,7 @@ from debride.types import DataError
 
 Norm = Literal["batch", "instance", "group"]
 
-NETWORKS = ("unet", "unet3d", "unet-small", "unet++", "residual-unet", "vnet")
+NETWORKS = ("unet", "unet3d", "unet-small", "unet++", "residual-unet", "vnet", "vit-unet")
 """The names that ``build`` knows."""
 
 _STRIDE = 16
@@ -35,6 +35,8 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
       three down-samplings, ``width`` times 2 features, a head of three layers and instance normalisation by default
     - ``vnet``: the V-Net with dropout of UA-MT, MTCL and ALC (``debride.networks.vnet``), ``width`` times 1, 2, 4, 8, 16
       features, batch normalisation by default
+    - ``vit-unet``: a U-Net with the encoder of SegFormer (``debride.networks.vit_unet``), MiT-B0 at a ``width`` of 16, batch
+      normalisation in its decoder by default, 5.55 M parameters on RGB images
     - ``package.module:constructor``: a user's own, called with ``ndim``, ``in_channels`` and ``classes``. It returns an
       ``nn.Module`` from images (B, C, *S) to logits (B, K, *S), or what ``adapt`` makes of one, which gives features too
 
@@ -58,6 +60,10 @@ def build(name: str, *, ndim: int, in_channels: int, classes: int, width: int = 
         from debride.networks.vnet import vnet
 
         network = vnet(ndim, in_channels, classes, width, _normalisation(norm or "batch", width))
+    elif name == "vit-unet":
+        from debride.networks.vit_unet import vit_unet
+
+        network = vit_unet(ndim, in_channels, classes, width, _normalisation(norm or "batch", width))
     else:
         network = _monai(name, ndim, in_channels, classes, width, norm)
     return replace_instance_norms(network)

@@ -46,8 +46,8 @@ class TrainConfig:
     )
     network: str = setting(
         "unet",
-        "unet, unet-small, unet++, residual-unet, vnet; for classification preact-resnet18 (default), cnn, resnet50; or "
-        "package.module:constructor",
+        "unet, unet-small, unet++, residual-unet, vnet, vit-unet; for classification preact-resnet18 (default), cnn, resnet50; "
+        "or package.module:constructor",
     )
     width: int = setting(16, "channels at full resolution", least=1, most=4096)
     image_size: tuple[int, ...] | None = setting(
