@@ -60,7 +60,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 WHOLE_STEPS: dict[str, dict[str, Any]] = {
-    **{name: {"warm_up": 0.0} for name in ("cl", "gsd-net", "l2b")},
+    **{name: {"warm_up": 0.0} for name in ("cl", "gsd-net", "l2b", "slsr")},
     "meta-dcseg": {"warm_up": 0.0, "start": 0.0},
     "self-cleansing": {"warm_up": 0.0, "settled": 0.0},
 }

@@ -47,6 +47,7 @@ METHODS: Registry[type[Method]] = Registry(
         "svls": "debride.methods.svls:SVLS",
         "co-teaching": "debride.methods.co_teaching:CoTeaching",
         "cl": "debride.methods.confident_learning:ConfidentLearning",
+        "slsr": "debride.methods.slsr:SLSR",
         "pick-and-learn": "debride.methods.pick_and_learn:PickAndLearn",
         "jocor": "debride.methods.jocor:JoCoR",
         "gsd-net": "debride.methods.gsd_net:GSDNet",
