@@ -9,7 +9,7 @@ from tests.unit.test_report import CONTEXT, EVIL, Page
 
 from debride.bench import plots
 from debride.bench.class_report import confusion, mean_confusion, render_classes
-from debride.bench.class_tables import markdown, tables
+from debride.bench.class_tables import markdown, not_class_measures, tables
 
 
 def score(accuracy, epoch=12):
@@ -105,6 +105,16 @@ def test_other_measures_are_those_of_the_last_epoch_and_may_be_undefined():
         "ce, half": ("70.0 (1)", "60.0 (1)", "90.0 (1)", "5.0 (1)"),
         "gce, half": ("60.0 (1)", "50.0 (1)", "–", "5.0 (1)"),
     }
+
+
+def test_top5_has_a_column_where_a_row_has_it_and_rows_of_before_are_read():
+    rows = [row(), row(method="gce", last={**score(0.6), "top5": 0.95})]
+    table = titled(rows, "Top-5 accuracy, balanced accuracy, AUROC and calibration error, last epoch")
+    assert table.columns == ("accuracy", "top-5", "balanced accuracy", "AUROC", "ECE")
+    assert lines(table)["ce, half"][1] == "–" and lines(table)["gce, half"][1] == "95.0 (1)"
+    assert not not_class_measures(score(0.6)) and not not_class_measures({**score(0.6), "top5": None})
+    assert not_class_measures({**score(0.6), "top5": "high"}) == "which holds a measure that is no number"
+    assert not_class_measures({"epoch": 1, "accuracy": 0.6, "top5": 0.9}) == "which lacks a measure"
 
 
 def test_failed_cells_are_shown_and_count_in_no_mean():

@@ -48,6 +48,13 @@ def slow_ece(probability, label):
     return total
 
 
+def slow_top5(probability, label):
+    if len(probability[0]) <= 5:
+        return math.nan
+    best = [sorted(range(len(row)), key=lambda k, row=row: (-row[k], k))[:5] for row in probability]
+    return sum(true in five for true, five in zip(label, best, strict=True)) / len(label)
+
+
 def mean_defined(values):
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
@@ -66,6 +73,7 @@ def slow_measures(probability, label):
         auroc.append(slow_auroc([row[k] for row in probability], [each == k for each in label]))
     return {
         "accuracy": sum(true == said for true, said in pairs) / len(pairs),
+        "top5": slow_top5(probability, label),
         "balanced_accuracy": mean_defined(recall),
         "auroc": auroc[1] if len(classes) == 2 else mean_defined(auroc),
         "ece": slow_ece(probability, label),
@@ -87,7 +95,7 @@ def assert_equal(found, expected):
         np.testing.assert_allclose(value_of(found, name), value, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize(("classes", "decimals"), [(2, None), (2, 1), (4, None), (4, 1), (7, 2)])
+@pytest.mark.parametrize(("classes", "decimals"), [(2, None), (2, 1), (4, None), (4, 1), (5, None), (6, 1), (7, 2)])
 def test_measures_are_those_of_plain_loops(classes, decimals):
     probability, label = draw(60, classes, seed=classes, decimals=decimals)
     assert_equal(measures(probability, label), slow_measures(probability, label))
@@ -141,6 +149,7 @@ def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower():
 def test_certain_and_right_is_perfect():
     label = np.array([0, 1, 2, 1])
     found = measures(np.eye(3)[label], label)
+    assert math.isnan(found.values.pop("top5"))
     assert found.values == {"accuracy": 1, "balanced_accuracy": 1, "auroc": 1, "ece": 0}
 
 
@@ -187,7 +196,7 @@ def test_intervals_are_those_of_measures_on_repeated_cases(monkeypatch):
     """Each resample is rebuilt as a list of cases, patient by patient, and measured anew."""
     from debride.evaluation import class_metrics as classification
 
-    probability, label = draw(24, 3, decimals=1)
+    probability, label = draw(24, 6, decimals=1)
     label[:3] = 2
     patients = [f"p{n % 5}" for n in range(24)]
     seen = []
@@ -237,7 +246,7 @@ def test_patients_are_drawn_and_not_cases():
 
 
 def test_intervals_depend_on_the_seed_and_not_on_the_order_of_cases():
-    probability, label = draw(60, 3, decimals=2)
+    probability, label = draw(60, 6, decimals=2)
     patients = [f"p{n % 12}" for n in range(60)]
     order = np.random.default_rng(1).permutation(60)
     shuffled = intervals(probability[order], label[order], [patients[n] for n in order])

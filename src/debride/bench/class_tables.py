@@ -28,6 +28,9 @@ from debride.bench.tabulate import (
 from debride.evaluation.class_metrics import CLASS_METRICS
 from debride.words import listed
 
+_LATER = {"top5"}
+"""Measures that rows of earlier versions lack."""
+
 
 class ClassScore(TypedDict):
     """Test measures after one epoch: accuracy, and beside it all of ``CLASS_METRICS`` by their names; None where undefined."""
@@ -38,9 +41,9 @@ class ClassScore(TypedDict):
 
 def not_class_measures(score: Mapping[str, Any]) -> str:
     """Why a score that is read back holds not what ``ClassScore`` says of further measures; empty if it does."""
-    if not score.keys() >= CLASS_METRICS.keys():
+    if not score.keys() >= CLASS_METRICS.keys() - _LATER:
         return "which lacks a measure"
-    numbers = all(score[name] is None or type(score[name]) in (int, float) for name in CLASS_METRICS)
+    numbers = all(score.get(name) is None or type(score[name]) in (int, float) for name in CLASS_METRICS)
     return "" if numbers else "which holds a measure that is no number"
 
 
@@ -185,15 +188,21 @@ def _highest_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequenc
 
 
 def _measures_table(dataset: str, pairs: Iterable[tuple[str, str]], rows: Sequence[ClassRow]) -> Table:
-    """A line per method and noise: all measures, those that a row of an earlier version lacks left out."""
+    """A line per method and noise: all measures, those that a row of an earlier version lacks left out.
+
+    A later measure that no row has, as with few classes, has no column.
+    """
+    values = [cast("dict[str, Any]", row["last"] or {}) for row in rows]
+    known = {name for last in values for name, value in last.items() if value is not None}
+    shown = [metric for name, metric in CLASS_METRICS.items() if name in known or name not in _LATER]
 
     def numbers(row: ClassRow) -> list[float | None]:
         last = cast("dict[str, Any]", row["last"] or {})
-        return [last.get(name) for name in CLASS_METRICS]
+        return [last.get(metric.name) for metric in shown]
 
-    about = " ".join(metric.about for metric in CLASS_METRICS.values() if metric.about)
-    columns = tuple(metric.bench for metric in CLASS_METRICS.values())
-    named = listed(metric.title for name, metric in CLASS_METRICS.items() if name != "accuracy")
+    about = " ".join(metric.about for metric in shown if metric.about)
+    columns = tuple(metric.bench for metric in shown)
+    named = listed(metric.title for metric in shown if metric.name != "accuracy")
     lines = lines_by_pair(pairs, rows, numbers, [PERCENT] * len(columns))
     title = f"{named[0].upper()}{named[1:]}, last epoch"
     return Table(dataset, title, f"At the last epoch, in %. {about} {SPREAD}", columns, lines)

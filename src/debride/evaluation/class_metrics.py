@@ -3,6 +3,7 @@
 The predicted class is the one with the largest probability, the first of equals.
 
 * ``accuracy``: the share of cases whose predicted class is right.
+* ``top5``: the share of cases whose right class is among the five likeliest; undefined with five classes or fewer.
 * ``recall`` of a class: the share of its cases that are predicted as it; ``balanced_accuracy`` is the mean of the recalls.
 * ``precision`` of a class: the share of the cases predicted as it that are of it.
 * ``auroc`` of a class against the rest: the chance that one of its cases has a higher probability of it than a case of another
@@ -33,6 +34,9 @@ Ids = npt.NDArray[np.int64]
 
 BINS = 15
 """Bins of the expected calibration error."""
+
+TOP = 5
+"""Classes among which the right one is looked for by ``top5``."""
 
 _BLOCK = 2**22
 """Weights (resamples times cases) that are in memory at a time, and a few times as many numbers beside them."""
@@ -99,6 +103,15 @@ def _accuracy(cases: Weighed) -> Floats:
     return ratio(cases.weights @ cases.hit.astype(np.float64), cases.total)
 
 
+def _top5(cases: Weighed) -> Floats:
+    if cases.probability.shape[1] <= TOP:
+        return np.full(len(cases.weights), np.nan)
+    own = cases.probability[cases.member][:, None]
+    before = np.arange(cases.probability.shape[1]) < cases.label[:, None]  # of equals the first come first
+    ahead = ((cases.probability > own) | (before & (cases.probability == own))).sum(axis=1)
+    return ratio(cases.weights @ (ahead < TOP).astype(np.float64), cases.total)
+
+
 def _balanced_accuracy(cases: Weighed) -> Floats:
     return _mean(cases.recall)
 
@@ -119,6 +132,13 @@ CLASS_METRICS: dict[str, ClassMetric] = {
     metric.name: metric
     for metric in (
         ClassMetric(name="accuracy", title="accuracy", bench="accuracy", of=_accuracy),
+        ClassMetric(
+            name="top5",
+            title="top-5 accuracy",
+            bench="top-5",
+            of=_top5,
+            about=f"Top-5 accuracy asks for the right class among the {TOP} likeliest, where there are more classes.",
+        ),
         ClassMetric(
             name="balanced_accuracy",
             title="balanced accuracy",

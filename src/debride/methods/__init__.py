@@ -61,6 +61,7 @@ METHODS: Registry[type[Method]] = Registry(
         "debias": "debride.methods.debias:Debias",
         "alc": "debride.methods.alc:ALC",
         "elr": "debride.methods.elr:ELR",
+        "sop": "debride.methods.sop:SOP",
         "dividemix": "debride.methods.dividemix:DivideMix",
         "unicon": "debride.methods.unicon:UNICON",
         "dcd": "debride.methods.dcd:DCD",
