@@ -244,4 +244,4 @@ def test_runs_are_made_of_their_tasks_sets() -> None:
 def test_methods_that_look_ahead_say_at_how_many_cases() -> None:
     wanted = {name for name, method in METHODS.items() if "trusted_batch" in method.Config.__dataclass_fields__}
     saying = {name for name, method in METHODS.items() if method.look_ahead_cases is not Method.look_ahead_cases}
-    assert saying == wanted == {"l2b", "meta-dcseg", "dcd", "dcd-seg"}
+    assert saying == wanted == {"l2b", "mw-net", "meta-dcseg", "dcd", "dcd-seg"}

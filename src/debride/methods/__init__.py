@@ -52,6 +52,7 @@ METHODS: Registry[type[Method]] = Registry(
         "jocor": "debride.methods.jocor:JoCoR",
         "gsd-net": "debride.methods.gsd_net:GSDNet",
         "l2b": "debride.methods.l2b:L2B",
+        "mw-net": "debride.methods.mw_net:MWNet",
         "meta-dcseg": "debride.methods.meta_dcseg:MetaDCSeg",
         "self-cleansing": "debride.methods.self_cleansing:SelfCleansing",
         "adele": "debride.methods.adele:ADELE",
