@@ -21,7 +21,7 @@ from debride.state import saved_files
 from debride.training.fit import fit
 
 
-@pytest.mark.parametrize("method", ["ce", pytest.param("gce", marks=pytest.mark.system)])
+@pytest.mark.parametrize("method", ["ce", *(pytest.param(name, marks=pytest.mark.system) for name in ("gce", "cdr"))])
 def test_two_processes_equal_one(method: str, tmp_path: Path) -> None:
     """Instance normalisation: each image's statistics are its own, so the gradients are the same sums in another order.
 

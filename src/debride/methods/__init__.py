@@ -48,6 +48,7 @@ METHODS: Registry[type[Method]] = Registry(
         "co-teaching": "debride.methods.co_teaching:CoTeaching",
         "cl": "debride.methods.confident_learning:ConfidentLearning",
         "slsr": "debride.methods.slsr:SLSR",
+        "cdr": "debride.methods.cdr:CDR",
         "pick-and-learn": "debride.methods.pick_and_learn:PickAndLearn",
         "jocor": "debride.methods.jocor:JoCoR",
         "gsd-net": "debride.methods.gsd_net:GSDNet",

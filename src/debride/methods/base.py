@@ -26,6 +26,10 @@ MakeNetwork = Callable[[], Network]
 """Makes a freshly initialised network; each call gives another initialisation, the same for the same seed."""
 
 
+ChangeGradients = Callable[[Sequence[nn.Parameter]], None]
+"""Changes the gradients of parameters in place: those of the whole batch, averaged across processes, in their true scale."""
+
+
 BOTH_TASKS = frozenset({"segmentation", "classification"})
 """Of methods that weigh labelled elements, whether these are pixels or images."""
 
@@ -128,9 +132,11 @@ class Run(Protocol):
     def generator(self) -> torch.Generator:
         """A CPU generator that is seeded anew for every step: draws depend on (seed, epoch, step) only."""
 
-    def optimise(self, loss: Tensor, networks: Sequence[nn.Module] | None = None) -> None:
+    def optimise(
+        self, loss: Tensor, networks: Sequence[nn.Module] | None = None, change: ChangeGradients | None = None
+    ) -> None:
         """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of
-        ``networks``."""
+        ``networks``. ``change`` may change their gradients before they are clipped."""
 
     @property
     def own(self) -> npt.NDArray[np.int64]:

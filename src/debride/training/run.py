@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from debride.batch import Batch
 from debride.data.loader import Raw, Selection, select
 from debride.data.prepared import PreparedCases
-from debride.methods.base import Look, Method, Phase, Swept
+from debride.methods.base import ChangeGradients, Look, Method, Phase, Swept
 from debride.networks.network import Derivative, Network, Scope
 from debride.rng import derive
 from debride.state import LabelState
@@ -125,8 +125,11 @@ class TrainingRun(ABC, Generic[P]):
         dtype = AUTOCAST[self.config.precision]
         return torch.autocast(self.fabric.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
-    def optimise(self, loss: Tensor, networks: Sequence[nn.Module] | None = None) -> None:
+    def optimise(
+        self, loss: Tensor, networks: Sequence[nn.Module] | None = None, change: ChangeGradients | None = None
+    ) -> None:
         """Backward, averaging across processes, clipping and one optimiser step, for all parameters or those of ``networks``.
+        ``change`` may change their gradients before they are clipped.
 
         Raises DataError with the step and the cases where the loss is not finite. On a GPU it does so in the next step, or
         after the last: nothing here waits for the device, which is then busy with the step in between.
@@ -144,6 +147,8 @@ class TrainingRun(ABC, Generic[P]):
             self.scaler.scale(loss).backward(inputs=parameters if networks else None)  # type: ignore[no-untyped-call]
         self._average_gradients(parameters)
         self.scaler.unscale_(self.optimiser)
+        if change is not None:
+            change(parameters)
         if self.config.clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         self.scaler.step(self.optimiser)
