@@ -46,8 +46,7 @@ from debride.types import DataError, Dataset, Split
 def measure_classes(cell: Cell) -> ClassRow:
     """Trains a cell and measures it on the test cases after every epoch that is to be tested."""
     clean = open_clean(cell)
-    given = _given_classes(cell, clean)
-    wrong = _wrong(given, clean)
+    given, wrong = given_classes(cell, clean)
     job = make_job(cell, given, wrong)
     fit(job)
     done = finished(cell, job)
@@ -84,6 +83,12 @@ def failed_classes(cell: Cell, reason: str) -> ClassRow:
         "confusion": None,
         "curve": [],
     }
+
+
+def given_classes(cell: Cell, clean: Dataset) -> tuple[Dataset, float]:
+    """The data set that a cell trains on, and the share of its labelled training cases whose class is wrong."""
+    given = _given_classes(cell, clean)
+    return given, _wrong(given, clean)
 
 
 def _given_classes(cell: Cell, clean: Dataset) -> Dataset:

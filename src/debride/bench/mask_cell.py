@@ -147,6 +147,12 @@ def _given_labels(cell: Cell, clean: Dataset) -> tuple[Dataset, Corrupted | None
     return reopened(clean, folder), report
 
 
+def given_masks(cell: Cell, clean: Dataset) -> tuple[Dataset, float | None]:
+    """The data set that a cell trains on, and the share of pixels whose label is changed (None where raters labelled)."""
+    given, report = _given_labels(cell, clean)
+    return given, _changed(given, report)
+
+
 def _label_dice(given: Dataset, report: Corrupted | None) -> float | None:
     """The Dice of the training labels and the clean ones; where raters labelled there are no clean ones."""
     if report:

@@ -68,7 +68,7 @@ def curves(rows: Sequence[AnyRow], dataset: str, noise: str, measure: Measure = 
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"test {measure} (%)")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, labelcolor=GREY, fontsize=9)
-    _soften(axes, "y")
+    soften(axes, "y")
     return svg(figure)
 
 
@@ -101,7 +101,7 @@ def dots(rows: Sequence[AnyRow], dataset: str, measure: Measure = "Dice") -> byt
                 axes.axvline(float(np.mean(values)), color=GREY, linestyle="dashed", linewidth=0.8)
         axes.set_title(noise, fontsize=10, color=GREY)
         axes.margins(x=0.12)
-        _soften(axes, "x")
+        soften(axes, "x")
     panels[0].set_yticks(range(len(styles)), list(styles))
     panels[0].invert_yaxis()
     figure.supxlabel(f"test {measure}, mean of the last ten epochs (%)", fontsize=10, color=GREY)
@@ -203,7 +203,7 @@ def _styles(rows: Sequence[AnyRow]) -> dict[str, tuple[str, str, str]]:
     return {BASELINE: (GREY, "solid", "o"), **styles}
 
 
-def _soften(axes: Axes, grid: Literal["x", "y"]) -> None:
+def soften(axes: Axes, grid: Literal["x", "y"]) -> None:
     """Grey text and ticks, no frame, and a faint grid across one axis."""
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=GREY, length=0, labelsize=9)

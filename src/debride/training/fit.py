@@ -37,10 +37,14 @@ from debride.training.schedule import make_optimiser
 from debride.training.task import TASKS, Task
 from debride.types import DataError
 
+Watch = Callable[[TrainingRun[Any]], None]
+"""Is called with the run after each of its epochs, whose number from 0 it has, and must change nothing of it."""
 
-def fit(job: Job) -> None:
+
+def fit(job: Job, watch: Watch | None = None) -> None:
     """Trains a method and leaves weights, ``metrics.jsonl`` and ``run.json`` in ``job.out``, beside them
-    ``label_scores.csv`` where the method can tell labels apart.
+    ``label_scores.csv`` where the method can tell labels apart. ``watch`` sees the run after each epoch that is trained, in
+    each of the processes, and before the epoch's state is saved.
 
     On the CPU two trainings from the same job give the same weights bit for bit, and so does a training that was killed and
     resumed; on a GPU they agree within what its kernels' order of summation leaves open. Raises DataError for an output
@@ -52,16 +56,16 @@ def fit(job: Job) -> None:
     job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
     with exclusive(job.out):
         prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache), job.jobs)
-        train = functools.partial(_within_memory, job=job, task=task)
+        train = functools.partial(_within_memory, job=job, task=task, watch=watch)
         launch(train, accelerator, job.config.devices, before=prepare, smaller=smaller(job.config))
 
 
-def _within_memory(fabric: Fabric, job: Job, task: Task[Any]) -> None:
+def _within_memory(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:
     with naming_settings(job.config), refusing_failed_code() if job.config.compile else nullcontext():
-        _train(fabric, job, task)
+        _train(fabric, job, task, watch)
 
 
-def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
+def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:
     config, cache = job.config, cache_folder(job.dataset.root, job.cache)
     train, val = task.prepare(job.dataset, config, cache, job.jobs if fabric.world_size == 1 else 1)
     method = make_method(job, train.channels)
@@ -103,6 +107,8 @@ def _train(fabric: Fabric, job: Job, task: Task[Any]) -> None:
         if len(val) and ((run.epoch + 1) % config.validate_every == 0 or run.epoch + 1 == config.epochs):
             row["val"] = task.validate(method, val, config, fabric)
         row["seconds"] = round(time.perf_counter() - started, 3)
+        if watch:
+            watch(run)
         if fabric.is_global_zero:
             best = _save(job, task, run, row, best)
         if forecast:

@@ -76,8 +76,8 @@ class Cost:
 
     ``memory`` is the peak in GiB over steps and what lies between them, weights and optimiser included: on a GPU what torch
     allocated, elsewhere what became resident since before the method was made (None where Linux does not say it).
-    ``step_ms`` is a mean over the training, ``epoch_s`` and ``training_min`` are without validation, ``predict_ms`` is for one
-    image that lies on the device.
+    ``step_ms`` is a mean over the training, ``epoch_min`` and ``training_min`` are without validation. ``predict_ms`` is of
+    one image that lies on the device.
     """
 
     dataset: str
@@ -88,7 +88,7 @@ class Cost:
     predict_gflops: float
     memory: float | None
     step_ms: float
-    epoch_s: float
+    epoch_min: float
     training_min: float
     predict_ms: float
 
@@ -138,7 +138,7 @@ def table(found: Sequence[Cost]) -> str:
     for cost in found:
         memory = "-" if cost.memory is None else f"{cost.memory:.2f}"
         numbers = (f"{cost.parameters:,}", f"{cost.step_gflops:.2f}", f"{cost.predict_gflops:.2f}", memory)
-        times = (f"{cost.step_ms:.1f}", f"{cost.epoch_s:.1f}", f"{cost.training_min:.2f}", f"{cost.predict_ms:.2f}")
+        times = (f"{cost.step_ms:.1f}", f"{60 * cost.epoch_min:.1f}", f"{cost.training_min:.2f}", f"{cost.predict_ms:.2f}")
         lines.append("| " + " | ".join((cost.dataset, cost.method, *numbers, *times)) + " |")
     return "\n".join(lines) + "\n"
 
@@ -176,7 +176,7 @@ def _measured(cell: Cell, job: Job, fabric: Fabric, folder: Path) -> Cost:
         predict_gflops=predict_flops / 1e9,
         memory=memory.peak(),
         step_ms=1e3 * fmean(step for _, step in epochs),
-        epoch_s=epoch_s,
+        epoch_min=epoch_s / 60,
         training_min=epoch_s * config.epochs / 60,
         predict_ms=predict_ms,
     )
