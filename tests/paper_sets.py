@@ -30,10 +30,11 @@ def write_sets(grid: Grid) -> None:
             continue
         training = {**grid.training, **entry.training}
         if root.suffix == ".npz":
-            build_npz(root.parent, n=3 * CLASSES, size=32, classes=CLASSES)
+            classes = 100 if "cifar100" in root.stem else CLASSES
+            build_npz(root.parent, n=3 * classes, size=32, classes=classes)
             (root.parent / "small.npz").rename(root)
         elif grid.task != "segmentation":
-            write_class_folders(root)
+            write_class_folders(root, trusted=not entry.trusted)
         elif entry.format == "manifest" or any(noise.raters for noise in grid.noises.values()):
             write_manifest(root)
         elif training.get("patch_size"):
@@ -95,8 +96,8 @@ def write_manifest(root: Path) -> None:
     save_rows(root / "manifest.csv", rows)
 
 
-def write_class_folders(root: Path) -> None:
-    """train/, val/ and test/ with a folder of images for each of three classes."""
+def write_class_folders(root: Path, trusted: bool) -> None:
+    """train/, val/ and test/ with a folder of images for each of three classes; every other training image may be ``trusted``."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 10), ("val", 4), ("test", 4)):
         for kind in range(3):
@@ -104,3 +105,6 @@ def write_class_folders(root: Path) -> None:
                 colour = np.eye(3)[kind] * 120 + 60
                 image = np.clip(colour + rng.normal(0, 25, (32, 32, 3)), 0, 255).astype(np.uint8)
                 save_png(root / split / f"class{kind}" / f"{split}{kind}_{number:03d}.png", image)
+    if trusted:
+        names = [f"train/class{kind}/train{kind}_{number:03d}" for kind in range(3) for number in range(1, 10, 2)]
+        save_json(root / "dataset.json", {"trusted": names})
