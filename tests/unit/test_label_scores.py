@@ -58,7 +58,7 @@ def made(name: str, **config: Any) -> Method:
 
 
 def test_methods_with_labels_of_their_own() -> None:
-    able = made("self-cleansing"), made("cl"), made("adele"), made("meta-dcseg")
+    able = made("self-cleansing"), made("cl"), made("adele"), made("sp-guide"), made("meta-dcseg")
     without = made("ce"), made("co-teaching"), made("meta-dcseg", meta=False), made("self-cleansing", warm_up=1.0, settled=1.0)
     assert all(method.relabels(method.config) for method in able)
     assert not any(method.relabels(method.config) for method in without)
