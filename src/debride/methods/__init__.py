@@ -66,6 +66,8 @@ METHODS: Registry[type[Method]] = Registry(
         "alc": "debride.methods.alc:ALC",
         "elr": "debride.methods.elr:ELR",
         "sop": "debride.methods.sop:SOP",
+        "pes": "debride.methods.pes:PES",
+        "promix": "debride.methods.promix:ProMix",
         "dividemix": "debride.methods.dividemix:DivideMix",
         "unicon": "debride.methods.unicon:UNICON",
         "dcd": "debride.methods.dcd:DCD",
