@@ -37,7 +37,7 @@ def write_sets(grid: Grid) -> None:
             write_class_folders(root, trusted=not entry.trusted)
         elif entry.format == "manifest" or any(noise.raters for noise in grid.noises.values()):
             write_manifest(root)
-        elif training.get("patch_size"):
+        elif training.get("patch_size") or len(training.get("image_size") or ()) == 3:
             write_nnunet(root, (20, 22, 24), volumes=True)
         elif "nnUNet_raw" in root.parts:
             write_nnunet(root, (40, 40), volumes=False)
