@@ -93,10 +93,10 @@ def test_volumes_and_classes_have_costs_too(tmp_path: Path) -> None:
 
 
 def test_memory_grows_with_the_batch(tmp_path: Path) -> None:
-    sizes = {"small": {"method": "ce"}, "large": {"method": "ce", "training": {"batch_size": 8, "width": 32}}}
+    sizes = {"small": {"method": "ce"}, "large": {"method": "ce", "training": {"batch_size": 8, "width": 16}}}
     found = {cost.method: cost for cost in costs(grid_cells(tmp_path, sizes, image_size=[128, 128]))}
     assert found["small"].memory is not None and found["large"].memory is not None
-    activations = 8 * 32 * 128 * 128 * 4 / 2**30  # one map at full size, of which a U-Net keeps a dozen
+    activations = 8 * 16 * 128 * 128 * 4 / 2**30  # one map at full size, of which a U-Net keeps a dozen
     assert found["large"].memory > found["small"].memory + 4 * activations
 
 

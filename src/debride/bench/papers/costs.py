@@ -98,10 +98,7 @@ def costs(todo: Sequence[Cell]) -> Iterator[Cost]:
 
     What was measured before with the same settings is read from there.
     """
-    first: dict[tuple[str, str], Cell] = {}
-    for cell in todo:
-        first.setdefault((cell.dataset, cell.name), cell)
-    for cell in first.values():
+    for cell in distinct(todo):
         file, settings = cell.folder / COST, {**cell.settings, "noise": None, "simulator": None}
         known = read_json(file) if file.exists() else {}
         if known.get("settings") == settings:
@@ -110,6 +107,11 @@ def costs(todo: Sequence[Cell]) -> Iterator[Cost]:
         cost = apart(cell)
         write_json(file, {"settings": settings, "cost": asdict(cost)})
         yield cost
+
+
+def distinct(todo: Sequence[Cell]) -> list[Cell]:
+    """The first cell of each data set and method."""
+    return [*{(cell.dataset, cell.name): cell for cell in reversed(todo)}.values()][::-1]
 
 
 def apart(cell: Cell) -> Cost:

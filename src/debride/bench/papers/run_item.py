@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,9 @@ from debride import __version__
 from debride.bench.cell_base import expanded
 from debride.bench.grid import cells, run_grid
 from debride.bench.grid_entries import Grid
+from debride.bench.papers.costs import costs, distinct
+from debride.bench.papers.costs import table as cost_table
+from debride.bench.papers.figures_drawn import draw_figure
 from debride.bench.papers.paper_items import Item, PaperTables, grid_of, item_of, read_paper
 from debride.bench.papers.paper_table import Source, head, reasons, side_by_side
 from debride.bench.papers.setting_table import setting_table
@@ -24,6 +27,7 @@ from debride.escapes import markdown
 from debride.files import write_text
 from debride.folders import new_folder
 from debride.notes import note
+from debride.progress import track
 from debride.types import DataError
 
 Size = Literal["paper", "toy"]
@@ -64,6 +68,9 @@ def run_item(
         return _written(paper, id, out, setting_table(item, where), [], "setting")
     grid = grid_of(item, where)
     grid = _present(toy(grid) if size == "toy" else grid)
+    if item.kind in ("cost", "curve"):
+        new_folder(out, apart_from=_sources(grid), may_go_on=resume, remedy="Choose another `out`, or go on with `resume`.")
+        return _costs(paper, id, out, grid) if item.kind == "cost" else _figure(paper, id, out, grid)
     rows = run_grid(grid, out, resume=resume, jobs=jobs, verify=verify)
     done = _written(paper, id, out, side_by_side(item, [Source(rows, item)]), budget(grid, rows), head(item))
     return replace(done, rows=rows, files=(*done.files, out / "report.html"))
@@ -72,30 +79,26 @@ def run_item(
 def budget(grid: Grid, rows: Sequence[Any]) -> list[str]:
     """What our numbers were made with, a line each."""
     trained = [row for row in rows if not row["failed"]]
-    sizes = dict.fromkeys(_sizes(grid))
     lines = [
         _span("training images", (row["train_cases"] for row in trained)),
-        f"size: {', '.join(sizes)}" if sizes else "",
+        _size(grid),
         _span("epochs", (row["epochs"] for row in trained)),
         f"seeds: {', '.join(map(str, dict.fromkeys(row['seed'] for row in rows)))}",
-        f"device: {', '.join(dict.fromkeys(row['device'] for row in trained))}" if trained else "",
-        f"date: {date.today().isoformat()}",
-        f"versions: debride {__version__}, torch {torch.__version__}",
-        f"command: {' '.join(['debride', *sys.argv[1:]])}",
+        _devices(row["device"] for row in trained),
+        *_today(),
     ]
     return [line for line in lines if line]
 
 
-def page(paper: PaperTables, id: str, table: Table, lines: Iterable[str], begin: str) -> str:
-    """An item as Markdown: its title, what it was made with, the table, and why some of it has no counterpart."""
+def page(paper: PaperTables, id: str, lines: Iterable[str], *blocks: str) -> str:
+    """An item as Markdown: its title, what it was made with, ``blocks``, and why some of it has no counterpart."""
     item: Item = paper.items[id]
     parts = [
         f"# {markdown(paper.title)}",
         f"## {markdown(called(id))}: {markdown(item.title)}",
         "\n".join(f"- {markdown(line)}" for line in lines),
         item.note,
-        table.note,
-        lines_markdown(table, begin),
+        *blocks,
         reasons(item),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -107,8 +110,38 @@ def called(id: str) -> str:
 
 
 def _written(paper: PaperTables, id: str, out: Path, table: Table, lines: Sequence[str], begin: str) -> Done:
-    write_text(out / PAGE, page(paper, id, table, lines, begin))
+    write_text(out / PAGE, page(paper, id, lines, table.note, lines_markdown(table, begin)))
     return Done(files=(out / PAGE,))
+
+
+def _costs(paper: PaperTables, id: str, out: Path, grid: Grid) -> Done:
+    """Measures what the methods cost, and writes the printed costs beside ours, and all of ours."""
+    item: Item = paper.items[id]
+    todo = distinct(cells(grid, out))
+    found = []
+    with track(f"costs of {grid.name}", len(todo)) as show:
+        for cost in costs(todo):
+            found.append(cost)
+            show(len(found))
+    beside = side_by_side(item, [Source([asdict(cost) for cost in found], item)])
+    lines = [line for line in (_size(grid), _devices(cost.device for cost in found), *_today()) if line]
+    write_text(out / PAGE, page(paper, id, lines, beside.note, lines_markdown(beside, head(item)), cost_table(found)))
+    return Done(files=(out / PAGE,))
+
+
+def _figure(paper: PaperTables, id: str, out: Path, grid: Grid) -> Done:
+    """Draws a figure of the trainings of a grid."""
+    item: Item = paper.items[id]
+    picture, numbers = draw_figure(item.figure, cells(grid, out), out)
+    write_text(
+        out / PAGE,
+        page(paper, id, [line for line in (_size(grid), *_today()) if line], f"![{markdown(item.title)}]({picture.name})"),
+    )
+    return Done(files=(out / PAGE, picture, numbers))
+
+
+def _sources(grid: Grid) -> dict[str, Path]:
+    return {f"the data set {name}": expanded(entry.path) for name, entry in grid.datasets.items()}
 
 
 def _present(grid: Grid) -> Grid:
@@ -128,6 +161,25 @@ def _present(grid: Grid) -> Grid:
     if not blocks or not cells(left, Path()):
         return grid
     return left
+
+
+def _size(grid: Grid) -> str:
+    sizes = dict.fromkeys(_sizes(grid))
+    return f"size: {', '.join(sizes)}" if sizes else ""
+
+
+def _devices(names: Iterable[str]) -> str:
+    known = dict.fromkeys(names)
+    return f"device: {', '.join(known)}" if known else ""
+
+
+def _today() -> list[str]:
+    """When, with what and by which command numbers were made, a line each."""
+    return [
+        f"date: {date.today().isoformat()}",
+        f"versions: debride {__version__}, torch {torch.__version__}",
+        f"command: {' '.join(['debride', *sys.argv[1:]])}",
+    ]
 
 
 def _sizes(grid: Grid) -> Iterable[str]:
