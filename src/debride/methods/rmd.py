@@ -50,7 +50,7 @@ class RMD(Method):
     class Config(SelectionConfig):
         """What is cleaned, and what is distilled."""
 
-        weight: float = setting(1.0, "Largest weight of the distillation (public code: 0.0009)", least=0, paper=0.0009)
+        weight: float = setting(0.1, "Largest weight of the distillation (public code: 0.0009)", least=0, paper=0.0009)
         ramp: float = setting(
             0.2,
             "Part of the training in which that weight, and the reliable share, grow (public code: 10 of 50 epochs)",
