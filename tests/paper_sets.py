@@ -97,7 +97,7 @@ def write_manifest(root: Path) -> None:
 
 
 def write_class_folders(root: Path, trusted: bool) -> None:
-    """train/, val/ and test/ with a folder of images for each of three classes; every other training image may be ``trusted``."""
+    """train/, val/ and test/ with a folder of images for each of three classes; half of the first may be ``trusted``."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 10), ("val", 4), ("test", 4)):
         for kind in range(3):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from debride.bench.grid_entries import DatasetEntry, Grid, MethodEntry
+from debride.bench.grid_entries import DatasetEntry, Grid, MethodEntry, NoiseEntry
 from debride.methods import find_method
 from debride.types import Split
 
@@ -25,6 +25,9 @@ LIMIT: dict[Split, int] = {"train": 8, "val": 4, "test": 4}
 TRUSTED = 0.25
 """The smallest share of so few cases of which a half can be held out."""
 
+LEAST_DICE = 0.6
+"""The smallest Dice that labels are made worse to: a noise that spares some labels cannot always go below it with so few."""
+
 OF_EPOCHS = "Epochs "
 """What the description of a setting that counts epochs begins with."""
 
@@ -35,6 +38,7 @@ def toy(grid: Grid) -> Grid:
         grid,
         name=f"{grid.name}, toy size",
         datasets={name: _small_dataset(entry) for name, entry in grid.datasets.items()},
+        noises={name: _small_noise(entry) for name, entry in grid.noises.items()},
         methods={name: _small_method(entry) for name, entry in grid.methods.items()},
         training=_small({**SMALL, **grid.training}),
         seeds=grid.seeds[:1],
@@ -48,6 +52,10 @@ def _small_dataset(entry: DatasetEntry) -> DatasetEntry:
     limit = {split: min(count, entry.limit.get(split, count)) for split, count in LIMIT.items()}
     trusted = max(entry.trusted, TRUSTED) if entry.trusted else 0.0
     return replace(entry, limit=limit, trusted=trusted, training=_small(entry.training))
+
+
+def _small_noise(entry: NoiseEntry) -> NoiseEntry:
+    return entry if entry.dice is None else replace(entry, dice=max(entry.dice, LEAST_DICE))
 
 
 def _small_method(entry: MethodEntry) -> MethodEntry:
