@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from benchmarks import paper_pages
-from benchmarks.paper_pages import filled
+from benchmarks.paper_pages import PAGES, filled
 
-from debride.bench.papers.paper_items import read_paper
+from debride.bench.papers.paper_items import paper_names, read_paper
 from debride.types import DataError
 
 PAPER = """
@@ -34,6 +35,15 @@ items:
 ROW = '{"dataset":"Kvasir-SEG","noise":"S_R","method":"ce","seed":0,"failed":null,"best":{"dice":0.5}}\n'
 
 TEXT = "Words.\n<!-- table-1 -->\nold\n<!-- /table-1 -->\nMore.\n<!-- figure-1 -->\n<!-- /figure-1 -->\nEnd.\n"
+
+
+@pytest.mark.parametrize("name", paper_names())
+def test_every_page_is_as_the_rows_say(name: str) -> None:
+    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    assert text == filled(text, name, read_paper(name)), "run python -m benchmarks.paper_pages"
+    shown = {found["id"] for found in paper_pages.MARKED.finditer(text)}
+    tables = {id for id in read_paper(name).items if re.fullmatch(r"table-\d+", id)}
+    assert not tables - shown, "tables that the page leaves out"
 
 
 def test_tables_are_put_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

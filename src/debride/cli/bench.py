@@ -29,6 +29,14 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     group = parser.add_argument_group("tables of papers")
     group.add_argument("--paper", metavar="PAPER", help="meta-dcseg, gsd-net, alc, self-cleansing or dcd")
     group.add_argument("--size", choices=("paper", "toy"), help="toy: in minutes, to see that it works (default: paper)")
+    group.add_argument(
+        "--estimate",
+        type=_part,
+        nargs="?",
+        const=0.35,
+        metavar="PART",
+        help="run nothing: say the hours on an NVIDIA RTX A6000 that reaches this part of its peak (default: 0.35)",
+    )
     add_verify(parser)
     add_trust(parser)
     parser.set_defaults(answer=answer)
@@ -38,8 +46,9 @@ def answer(arguments: argparse.Namespace) -> int:
     """Runs a grid or an item of a paper and writes its report; 1 if cells failed, which are named."""
     if arguments.paper is not None:
         return _paper(arguments)
-    if arguments.size is not None:
-        raise DataError("`size`", "is for tables of papers", "Name the paper by `paper`, or write sizes in the grid.")
+    for name in ("size", "estimate"):
+        if getattr(arguments, name) is not None:
+            raise DataError(f"`{name}`", "is for tables of papers", "Name the paper by `paper`.")
     if arguments.grid is None:
         raise DataError("`paper`", "is not given, and no grid either", "Name a grid file, or a paper.")
     from debride.bench.grid import read_grid, run_grid
@@ -52,7 +61,13 @@ def answer(arguments: argparse.Namespace) -> int:
 
 
 def _paper(arguments: argparse.Namespace) -> int:
-    """Lists the items of a paper, or runs one."""
+    """Lists the items of a paper, estimates them, or runs one."""
+    if arguments.estimate is not None:
+        from debride.bench.papers.listing import estimates
+
+        for line in estimates(arguments.paper, arguments.grid, arguments.size or "paper", arguments.estimate):
+            print(line, flush=True)
+        return 0
     if arguments.grid is None:
         from debride.bench.papers.listing import listing
 
@@ -75,6 +90,16 @@ def _paper(arguments: argparse.Namespace) -> int:
     for file in done.files:
         print(file)
     return _told(done.rows)
+
+
+def _part(text: str) -> float:
+    try:
+        part = float(text)
+    except ValueError:
+        part = 0.0
+    if not 0 < part <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and at most 1")
+    return part
 
 
 def _out(arguments: argparse.Namespace) -> Path:

@@ -15,10 +15,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median
@@ -28,26 +27,23 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch.utils.flop_counter import FlopCounterMode
 
-from debride.batch import Batch
 from debride.bench.cell_base import Cell, make_job, open_given
+from debride.bench.papers.flops import begun, counted, ended, first_step, run_of, take_step
 from debride.data.cache import cache_folder
 from debride.data.open import trust
 from debride.files import read_json, write_json
-from debride.methods.base import Method, Phase
+from debride.methods.base import Method
 from debride.records import read_as
-from debride.state import LabelState
 from debride.stopping import ending_processes
 from debride.training.compiling import compile_networks
 from debride.training.config import TrainConfig
 from debride.training.fit import steps_of
 from debride.training.inference import probabilities
-from debride.training.job import Job, make_method
+from debride.training.job import Job
 from debride.training.launch import choose_device, place
 from debride.training.precision import settle
 from debride.training.run import TrainingRun
-from debride.training.schedule import make_optimiser
 from debride.training.task import TASKS
 from debride.types import Dataset
 
@@ -153,15 +149,11 @@ def _job(cell: Cell) -> Job:
 
 
 def _measured(cell: Cell, job: Job, fabric: Fabric, folder: Path) -> Cost:
-    task, config, device = TASKS[cell.task], job.config, fabric.device
-    cache = cache_folder(job.dataset.root)
-    train, _ = task.prepare(job.dataset, config, cache)
+    config, device = job.config, fabric.device
+    train, _ = TASKS[cell.task].prepare(job.dataset, config, cache_folder(job.dataset.root))
     memory = _Memory(device)
-    method = place(make_method(job, train.channels), device, job.dataset.ndim)
-    train = task.with_extras(train, method, config, cache, False)
-    few = replace(config, steps_per_epoch=WARM_UP + TIMED)
-    store = LabelState(method.fields(), train.shapes, folder)
-    run = task.run(fabric, few, job.augmentation, method, make_optimiser(config, method.parameters()), train, store)
+    run = run_of(replace(job, config=replace(config, steps_per_epoch=WARM_UP + TIMED)), train, fabric, folder)
+    method = run.method
     step_flops = _step_flops(run, config)
     predict_ms, predict_flops = _prediction(run, job.dataset.ndim)
     place(method, device, job.dataset.ndim)
@@ -186,31 +178,26 @@ def _measured(cell: Cell, job: Job, fabric: Fabric, folder: Path) -> Cost:
 
 def _step_flops(run: TrainingRun[Any], config: TrainConfig) -> float:
     """The operations of a step in the last epoch, a mean over its phases."""
-    operations, weights = [], []
-    for number, phase in enumerate(_begun(run, config.epochs - 1)):
-        batches = run.batches(number, phase)
-        operations.append(_flops(partial(_step, run, next(batches))))
-        weights.append(steps_of(phase, run.cases, config))
-        batches.close()  # type: ignore[attr-defined]  # a generator
+    phases = begun(run, config.epochs - 1)
+    operations = [first_step(run, number, phase) for number, phase in enumerate(phases)]
+    weights = [steps_of(phase, run.cases, config) for phase in phases]
     return float(np.average(operations, weights=weights))
 
 
 def _epoch(run: TrainingRun[Any], epoch: int, config: TrainConfig) -> tuple[float, float]:
     """The seconds of an epoch, and of one of its steps, from a few of them."""
     started = _now(run)
-    phases = _begun(run, epoch)
+    phases = begun(run, epoch)
     between, stepping, count = _now(run) - started, 0.0, 0
     for number, phase in enumerate(phases):
         for done, batch in enumerate(run.batches(number, phase)):
-            _step(run, batch)
+            take_step(run, batch)
             if done + 1 == WARM_UP:
                 started = _now(run)
         steps = steps_of(phase, run.cases, config)
         stepping, count = stepping + steps * (_now(run) - started) / TIMED, count + steps
-    run.seed_epoch()
     started = _now(run)
-    run.method.end_epoch(run)
-    run.epoch_means()
+    ended(run)
     return between + stepping + _now(run) - started, stepping / count
 
 
@@ -229,31 +216,9 @@ def _prediction(run: TrainingRun[Any], ndim: int) -> tuple[float, float]:
         started = _now(run)
         predict()
         taken.append(_now(run) - started)
-    operations = _flops(predict)
+    operations = counted(predict)
     method.train()
     return 1e3 * median(taken[WARM_UP:]), operations
-
-
-def _begun(run: TrainingRun[Any], epoch: int) -> tuple[Phase, ...]:
-    """The phases of an epoch that has begun."""
-    run.epoch = epoch
-    run.seed_epoch()
-    run.method.train()
-    run.method.start_epoch(run)
-    return run.method.plan(run)
-
-
-def _step(run: TrainingRun[Any], batch: Batch) -> None:
-    with run.autocast():
-        run.method.step(batch, run)
-
-
-def _flops(action: Callable[[], None]) -> int:
-    """The floating-point operations of matrix products and convolutions; all others are few beside them."""
-    with FlopCounterMode(display=False) as counter:
-        action()
-    total: int = counter.get_total_flops()
-    return total
 
 
 def _now(run: TrainingRun[Any]) -> float:

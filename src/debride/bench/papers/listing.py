@@ -1,4 +1,4 @@
-"""What a paper's tables and figures are here, as a list."""
+"""What a paper's tables and figures are here, as a list, and how long they would take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from debride.bench.grid import cells
-from debride.bench.papers.paper_items import Item, grid_of, read_paper
+from debride.bench.papers.estimate import estimate, table
+from debride.bench.papers.paper_items import Item, grid_of, item_of, read_paper
+from debride.bench.papers.toy_size import toy
+from debride.bench.tabulate import lines_markdown
+from debride.types import DataError
 from debride.words import some
 
 WORDS = {
@@ -27,6 +31,20 @@ def listing(name: str) -> Iterator[str]:
     for id, item in paper.items.items():
         yield f"  {id:{width}}  {item.title}"
         yield f"  {'':{width}}  {WORDS[item.kind]}: {_about(item, f'{name}, {id}')}"
+
+
+def estimates(name: str, id: str | None, size: str, part: float) -> Iterator[str]:
+    """An estimate of an item, or of every item that trains, of the paper ``name``, on a GPU that reaches a ``part`` of its
+    peak; DataError for an item that trains nothing."""
+    paper = read_paper(name)
+    for each, item in paper.items.items() if id is None else ((id, item_of(paper, name, id)),):
+        if item.kind not in ("grid", "curve"):
+            if id is not None:
+                raise DataError(f"{name}, {id}", "trains nothing", "Name a table that does.")
+            continue
+        grid = grid_of(item, f"{name}, {each}")
+        found = table(estimate(toy(grid) if size == "toy" else grid), part)
+        yield f"{each}: {item.title}\n\n{found.note}\n\n{lines_markdown(found, 'data set, method')}\n"
 
 
 def _about(item: Item, where: str) -> str:

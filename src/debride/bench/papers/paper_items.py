@@ -31,6 +31,12 @@ DASHES = frozenset({"", "-", "–", "—"})
 OF_CELLS = ("minutes", "label_dice", "wrong_labels")
 """Numbers of a cell that are of no epoch."""
 
+OF_COSTS = (
+    *("parameters", "step_gflops", "predict_gflops", "memory"),
+    *("step_ms", "epoch_min", "training_min", "predict_ms"),
+)
+"""What is measured of a step, an epoch, a training and an image, without whole trainings."""
+
 OF_ANY_EPOCH = ("dice", "accuracy")
 """Metrics that are kept as a mean of the last ten epochs."""
 
@@ -283,6 +289,8 @@ def _wrong_places(item: Item) -> Iterator[tuple[str, str]]:
                     if given != 1:
                         times = "in neither" if not given else "twice"
                         yield f"names the {name} of {row}, {column} {times}", "Name it in the row or in the column."
+                if item.kind == "cost" and place.measure not in OF_COSTS:
+                    yield f"{row}, {column}: measure {place.measure} is unknown", f"Choose one of {', '.join(OF_COSTS)}."
                 if item.kind == "grid" and (problem := _wrong_measure(place)):
                     yield f"{row}, {column}: {problem}", "Choose another measure or rule."
 
