@@ -123,6 +123,7 @@ def test_labels_of_a_class_that_flattened_are_corrected(size: tuple[int, ...]) -
     assert torch.equal(adele.cleansed(run.swept(run.own), run.store), label)
     adele.progress.since[2] = 7
     adele.start_epoch(run)
+    assert 2 not in run.seen[-1][2], "a trusted case is not looked at"
     right = slow_correction(label, probability, {2}, 0.6)
     right[2] = label[2]
     changed = (right != label).flatten(1).sum(dim=1)

@@ -109,7 +109,7 @@ def test_half_precision_is_raised(dtype: torch.dtype) -> None:
         torch.testing.assert_close(half.double(), full, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["unet-small", "unet++", "residual-unet", "vnet"])
+@pytest.mark.parametrize("name", ["unet-small", "unet++", "residual-unet", "vnet", "vit-unet"])
 def test_branches_share_their_encoder(name: str) -> None:
     first, second = (build(name, ndim=2, in_channels=2, classes=3, width=4) for _ in range(2))
     decoder = {id(parameter) for parameter in first.part("decoder").values()}
@@ -146,9 +146,9 @@ def test_the_losses_are_of_their_images(selected: float) -> None:
     run, batch = run_of(dast, label, 4, 9), batch_of(label, trusted)
     clean, noisy = dast.clean(batch.image).detach(), dast.noisy(batch.image).detach()
     scores = [slow(clean[row], noisy[row], label[row])[:2] for row in range(6)]
-    run.store.write("scores", range(6), torch.tensor(scores))
-    dast.start_epoch(run)
     others = [row for row in range(6) if not trusted[row]]
+    run.store.write("scores", others, torch.tensor(scores)[others])
+    dast.start_epoch(run)
     kept = np.array(scores)[others]
     low, high = np.quantile(kept[:, 0], selected), np.quantile(kept[:, 1], 1 - selected)
     better = [row for row in others if scores[row][0] < scores[row][1]]
@@ -172,6 +172,24 @@ def test_nothing_is_selected_in_the_first_epoch() -> None:
     dast.start_epoch(run)
     terms = dast.loss(batch_of(label, [row in (0, 3) for row in range(6)]), run)
     assert terms["consistency"] == 0 and terms["supplement"] == 0 and run.logged["slight"] == run.logged["severe"] == 0
+
+
+def test_cases_that_were_not_seen_set_no_limit() -> None:
+    dast, label = method(selected=0.5), random_labels(6, 5, 6)
+    run = run_of(dast, label, 3, 9)
+    dast.start_epoch(run)
+    assert dast.limits.tolist() == [-math.inf, math.inf], "no case was seen"
+    run.store.write("scores", [1, 2, 5], torch.tensor([[1.0, 5.0], [2.0, 6.0], [4.0, 7.0]]))
+    dast.start_epoch(run)
+    assert dast.limits.tolist() == [2, 6]
+
+
+def test_scores_of_trusted_cases_are_not_kept() -> None:
+    """They may come twice in an epoch, to two processes."""
+    dast, label = method(), random_labels(6, 5, 6)
+    run = run_of(dast, label, 0, 9)
+    dast.loss(batch_of(label, [row in (0, 3) for row in range(6)]), run)
+    assert (run.store.read("scores", range(6)) > 0).all(dim=1).tolist() == [False, True, True, False, True, True]
 
 
 def test_predicts_from_both_branches() -> None:

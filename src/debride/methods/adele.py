@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -128,14 +129,11 @@ class ADELE(Method):
         return corrected.where(relabelled.reshape(-1, *(1,) * (swept.label.ndim - 1)), swept.label)
 
     def _correct(self, run: Run) -> None:
-        """Writes the labels of all cases of this process, corrected by one sweep."""
+        """Writes the labels of this process's cases but the trusted ones, corrected by one sweep."""
         correct = self.progress.since >= 0
-        trusted = torch.from_numpy(run.trusted)
         with self._all_scales():
-            for swept in run.sweep(run.own):
+            for swept in run.sweep(np.setdiff1d(run.own, run.trusted)):
                 right = confidently_corrected(swept.probability, swept.label, correct.to(swept.label.device), self.config.tau)
-                spared = torch.isin(torch.from_numpy(swept.rows), trusted).to(swept.label.device)
-                right = swept.label.where(spared.reshape(-1, *(1,) * (right.ndim - 1)), right)
                 run.store.write("corrected", swept.rows, right)
                 run.store.write("relabelled", swept.rows, torch.ones(len(right)))
                 labelled = (swept.label != IGNORE).flatten(1).sum(dim=1)

@@ -45,6 +45,7 @@ class DAST(Method):
             "two classes.",
             "How many trusted cases make a batch is the training's own setting.",
             "Predicts from the mean of the branches' logits, PyMIC's default.",
+            "With several processes each has its part of both kinds of cases; losses are means over a process's own part.",
         ),
     )
 
@@ -81,16 +82,18 @@ class DAST(Method):
         """Finds between which scores of the last epoch images are neither slightly nor severely noisy."""
         others = np.setdiff1d(np.arange(run.cases), run.trusted)
         if run.epoch and len(others):
-            clean, noisy = run.store.read("scores", others).T
-            slight, severe = clean.quantile(self.config.selected), noisy.quantile(1 - self.config.selected)
-            self.limits.copy_(torch.stack((slight, severe)))
+            scores = run.store.read("scores", others)
+            scores = scores[(scores > 0).any(dim=1)]  # 0: not seen yet, or without a label
+            if len(scores):
+                slight, severe = scores[:, 0].quantile(self.config.selected), scores[:, 1].quantile(1 - self.config.selected)
+                self.limits.copy_(torch.stack((slight, severe)))
 
     def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
         """Half of each branch's supervised loss, the divergence of severely noisy and the supplement of slightly noisy ones."""
         label, untrusted = batch.label, ~batch.trusted
         clean, noisy = self.clean(batch.image), self.noisy(batch.image)
         scores = noisiness(clean, noisy, label)
-        run.store.write("scores", batch.index, scores)
+        run.store.write("scores", batch.index[untrusted], scores[untrusted])  # trusted ones may come twice in an epoch
         better = untrusted & (scores[:, 0] < scores[:, 1])
         slight, severe = better & (scores[:, 0] <= self.limits[0]), better & (scores[:, 1] >= self.limits[1])
         run.log(slight=slight.sum() / untrusted.sum().clamp(min=1), severe=severe.sum() / untrusted.sum().clamp(min=1))
@@ -106,9 +109,7 @@ class DAST(Method):
 
     def doubt(self, run: Run) -> Tensor:
         """The noisy branch's score, by which severely noisy images are found; 0 for trusted ones."""
-        scores = run.store.read("scores", range(run.cases))[:, 1]
-        scores[torch.from_numpy(run.trusted)] = 0
-        return scores
+        return run.store.read("scores", range(run.cases))[:, 1]
 
     def predict(self, image: Tensor) -> Tensor:
         """The softmax of the mean of both branches' logits (B, K, *S)."""

@@ -17,7 +17,7 @@ from debride.losses.agreement import joint_loss
 from debride.losses.pixel import full_precision
 from debride.methods.base import MakeNetwork, Method, Paper, Run, Swept, label_losses, mean_probability
 from debride.methods.parts.selection import DEVIATIONS, TRUSTED, AgreementConfig, SmallLoss
-from debride.refine.confident import cuts_of_counts, pruned, rank_counts
+from debride.refine.confident import BINS, cuts_of_counts, pruned, rank_counts
 from debride.settings import setting
 from debride.state import Field, LabelState
 from debride.types import IGNORE
@@ -167,25 +167,23 @@ class SPGuide(Method):
         """Gives the least likely labels of each class, as many as are wrong, their superpixel's class; keeps more then."""
         everything = np.arange(run.cases)
         found = self._superpixels.fitted(each for swept in run.sweep(everything) for each in swept.label.byte().cpu().numpy())
-        ranks = torch.zeros(1, dtype=torch.int64)
+        ranks = torch.zeros(self.classes, self.classes, BINS, dtype=torch.int64)
         for _, label, smooth in self._smoothed(run, found):
-            ranks = ranks + rank_counts(smooth, label).cpu()
+            ranks += rank_counts(smooth, label).cpu()
         ranks = run.summed(ranks)
         numbers = (ranks.sum(dim=-1).diagonal() * self._wrong().cpu()).floor().long()
         cuts = cuts_of_counts(ranks, numbers.diag())
-        trusted = torch.from_numpy(run.trusted)
         for swept, label, smooth in self._smoothed(run, found):
             refined = smooth.max(dim=1).indices.where(pruned(smooth, label, cuts, "class"), label)
-            spared = torch.isin(torch.from_numpy(swept.rows), trusted).to(label.device)
-            refined = swept.label.where(spared.reshape(-1, *(1,) * (label.ndim - 1)), refined)
             run.store.write("refined", swept.rows, refined)
             run.store.write("relabelled", swept.rows, torch.ones(len(label)))
         kept = 1 - self.small_loss.tau
         self.small_loss.tau.copy_(1 - torch.maximum(kept, (1.1 * kept).clamp(max=self.config.kept)))
 
     def _smoothed(self, run: Run, superpixels: Superpixels) -> Iterator[tuple[Swept, Tensor, Tensor]]:
-        """This process's cases with their labels by now (B, *S) and superpixel means of probabilities (B, K, *S)."""
-        for swept in run.sweep(run.own):
+        """This process's cases but the trusted ones, with their labels by now (B, *S) and superpixel means of probabilities
+        (B, K, *S)."""
+        for swept in run.sweep(np.setdiff1d(run.own, run.trusted)):
             segments = torch.from_numpy(np.stack([superpixels(image, None) for image in swept.image.cpu().numpy()]))
             yield swept, self.cleansed(swept, run.store), _smoothed(swept.probability, segments.to(swept.label))
 
