@@ -53,6 +53,9 @@ PARTS = ("batch", "networks", "optimiser")
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "ce": ("ce", {}),
     "elr": ("elr", {}),
+    "sop": ("sop", {}),
+    "pes": ("pes", {"later": 0.0, "last": 0.0}),
+    "promix": ("promix", {}),
     "dividemix": ("dividemix", {}),
     "unicon": ("unicon", {}),
     "dcd, full": ("dcd", {"scope": "full", "derivative": "exact"}),
@@ -156,6 +159,8 @@ def rounds_of(
         yield {"sweep": watch.now() - started}
     if hasattr(method, "divisions"):
         method.divisions = dict.fromkeys(NAMES, half(len(prepared)))  # type: ignore[assignment]
+    elif hasattr(method, "confident"):
+        method.confident = half(len(prepared)).selected
     phases = method.plan(run)
     streams = [run.batches(number, phase) for number, phase in enumerate(phases)]
     for batches in streams if len(streams) == 2 else 2 * streams:

@@ -62,6 +62,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 WHOLE_STEPS: dict[str, dict[str, Any]] = {
     **{name: {"warm_up": 0.0} for name in ("cl", "gsd-net", "l2b", "slsr")},
     "meta-dcseg": {"warm_up": 0.0, "start": 0.0},
+    "rmd": {"ramp": 0.0},
     "self-cleansing": {"warm_up": 0.0, "settled": 0.0},
 }
 """Settings with which the first epoch's steps do all that later ones do."""

@@ -181,7 +181,7 @@ def test_class_step_cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         shares = [float(cell.removesuffix("%")) for cell in row[3:7]]
         assert sum(shares) == pytest.approx(100, abs=0.3)
         assert all(0 <= share <= 100 for share in shares)
-        assert (row[7] == "-") == (name in ("ce", "elr"))
+        assert (row[7] == "-") == (name in ("ce", "elr", "sop"))
 
 
 def test_a_part_within_another_counts_for_the_outer_one(monkeypatch: pytest.MonkeyPatch) -> None:
