@@ -97,7 +97,7 @@ def test_small_images_and_batches_stand_for_large_ones(monkeypatch: pytest.Monke
     grid = make_grid({**GRID, "seeds": [0], "methods": {"jocor": {"config": {"ramp_epochs": 1}}}}, "here")
     first = next(estimate(grid))
     monkeypatch.setattr(estimates, "SIDE", {2: 32})
-    monkeypatch.setattr(estimates, "BATCH", 4)
+    monkeypatch.setattr(estimates, "BATCH", {2: 4})
     second = next(estimate(grid))
     assert first.trainings == 2 and first.steps == second.steps == 20 * 38
     assert first.operations is not None and first.operations == pytest.approx(second.operations, rel=0.01)

@@ -45,8 +45,11 @@ PART = 0.35
 SIDE = {2: 64, 3: 16}
 """Pixels along each axis, by their number, of the images that are counted on; smaller ones stay as they are."""
 
-BATCH = 8
-"""Cases in their batches at most."""
+BATCH = {2: 8, 3: 6}
+"""Cases in their batches at most, by the same. A sixth of six can be trusted."""
+
+BATCHES, LEAST = 2, 6
+"""Batches that there are training cases for, and the least number of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +109,9 @@ def estimate(grid: Grid) -> Iterator[Estimated]:
 def smaller(cell: Cell, size: SetSize) -> Small:
     """A cell with small images and batches, without noise, that is in all else as it was."""
     config = from_mapping(TASKS[cell.task].config, cell.training, cell.name)
-    batch = min(BATCH, config.batch_size)
-    batches = config.batch_size / batch
     shape = config.patch_size or config.image_size or (32, 32)
+    batch = min(BATCH[len(shape)], config.batch_size)
+    batches, many = config.batch_size / batch, max(LEAST, BATCHES * batch)
     few = tuple(min(length, SIDE[len(shape)]) for length in shape)
     training = {**cell.training, "batch_size": batch, "device": "cpu", "compile": False, "tensorboard": False}
     training["patch_size" if config.patch_size else "image_size"] = list(few)
@@ -124,14 +127,14 @@ def smaller(cell: Cell, size: SetSize) -> Small:
         cell,
         training=training,
         method_config=own,
-        trusted=max(cell.trusted, 1 / (3 * BATCH)) if needed else 0.0,
+        trusted=max(cell.trusted, 1 / many) if needed else 0.0,
         simulator=None,
         raters=None,
         open_options={},
         limit={},
         hold_out_trusted=0.0,
     )
-    generated = replace(size, train=3 * BATCH, val=1, test=1, total=0, shape=few)
+    generated = replace(size, train=many, val=1, test=1, total=0, shape=few)
     return Small(small, generated, math.prod(shape) / math.prod(few), batches)
 
 
