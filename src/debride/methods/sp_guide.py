@@ -66,7 +66,7 @@ class SPGuide(Method):
             1.86, "Weight of the divergence between the networks (0.65 / 0.35 in the authors' code)", least=0
         )
         balanced: bool = setting(
-            False, "Weigh classes by how rare they are among the selected pixels, at least 1 (the authors' code)", paper=True
+            True, "Weigh classes by how rare they are among the selected pixels, at least 1 (the authors' code)"
         )
         patience: float = setting(
             0.08,
@@ -75,10 +75,10 @@ class SPGuide(Method):
             most=1,
             paper=0.025,
         )
-        rounds: int = setting(2, "How many times labels are refined at most (1 in the authors' code)", least=0, paper=1)
+        rounds: int = setting(1, "How many times labels are refined at most (1 in the authors' code)", least=0)
         kept: float = setting(
             0.9,
-            "Part of the pixels up to which more are kept after a refinement (the code has 0.95 for the background)",
+            "Part of the pixels up to which more are kept after a refinement (the code has 0.83 to 0.99, by set and class)",
             below=1,
         )
         superpixel_side: int | None = setting(
