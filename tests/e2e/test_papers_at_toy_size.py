@@ -15,8 +15,11 @@ from debride.bench.papers.paper_items import Item, grid_of, item_of, paper_names
 from debride.bench.papers.paper_table import Source, side_by_side
 from debride.bench.papers.toy_size import toy
 
+ALWAYS = ("alc-table-3", "dcd-table-6", "gsd-net-table-7", "meta-dcseg-table-5", "self-cleansing-table-4")
+"""One item of each paper, which `make test` starts; the others take many minutes together."""
+
 TRAINED = [
-    pytest.param(name, id, id=f"{name}-{id}")
+    pytest.param(name, id, id=f"{name}-{id}", marks=() if f"{name}-{id}" in ALWAYS else pytest.mark.system)
     for name in paper_names()
     for id, item in read_paper(name).items.items()
     if item.kind == "grid"
