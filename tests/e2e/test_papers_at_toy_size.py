@@ -13,7 +13,7 @@ from debride.bench.grid import cells, run_grid
 from debride.bench.grid_entries import Block, Grid
 from debride.bench.papers.paper_items import Item, grid_of, item_of, paper_names, read_paper
 from debride.bench.papers.paper_table import Source, side_by_side
-from debride.bench.papers.toy_size import toy
+from debride.bench.papers.sizes import sized
 
 ALWAYS = ("alc-table-3", "dcd-table-6", "gsd-net-table-7", "meta-dcseg-table-5", "self-cleansing-table-4")
 """One item of each paper, which `make test` starts; the others take many minutes together."""
@@ -43,7 +43,7 @@ def covering(grid: Grid) -> Grid:
 def test_it_trains_and_fills_the_printed_table(name: str, id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEBRIDE_DATA", str(tmp_path / "data"))
     item: Item = item_of(read_paper(name), name, id)
-    grid = covering(toy(grid_of(item, f"{name}, {id}")))
+    grid = covering(sized(grid_of(item, f"{name}, {id}"), "toy"))
     write_sets(grid)
     rows = run_grid(grid, tmp_path / "out")
     shutil.rmtree(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""A paper's table beside ours, its toy size, and the verb that lists and runs items."""
+"""A paper's table beside ours, its smaller sizes, and the verb that lists and runs items."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from debride.bench.papers import listing, paper_items, run_item
 from debride.bench.papers.paper_items import Item, read_paper
 from debride.bench.papers.paper_table import Source, reasons, side_by_side, value
 from debride.bench.papers.setting_table import setting_table
-from debride.bench.papers.toy_size import toy
+from debride.bench.papers.sizes import sized
 from debride.cli import main
+from debride.files import read_yaml
 from debride.types import DataError
 
 GRID: dict[str, Any] = {
@@ -31,6 +32,10 @@ GRID: dict[str, Any] = {
     "training": {"image_size": [256, 256], "epochs": 100, "width": 16, "step_epochs": 25, "learning_rate": 0.005},
     "cells": [{"datasets": ["polyps"]}, {"datasets": ["lungs"], "seeds": [4]}],
 }
+
+PATCHES: dict[str, Any] = {"patch_size": [80, 112, 112], "trusted_per_batch": 4, "batch_size": 24}
+UNET_PLUS: dict[str, Any] = {"method": "ce", "training": {"network": "unet++", "width": 32}}
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 ITEM: dict[str, Any] = {
     "title": "Two methods",
@@ -118,7 +123,7 @@ def test_rows_of_costs_and_of_calibrations_are_found_too() -> None:
 
 def test_the_toy_size_keeps_every_pair_and_makes_all_else_small() -> None:
     whole = make_grid(GRID, "here")
-    small = toy(whole)
+    small = sized(whole, "toy")
     pairs = {(cell.dataset, cell.noise, cell.name) for cell in cells(whole, Path())}
     todo = cells(small, Path())
     assert {(cell.dataset, cell.noise, cell.name) for cell in todo} == pairs and len(todo) == len(pairs)
@@ -129,10 +134,31 @@ def test_the_toy_size_keeps_every_pair_and_makes_all_else_small() -> None:
         assert cell.limit == {"train": 3 if cell.dataset == "polyps" else 8, "val": 4, "test": 4}
         assert cell.trusted == (0.25 if cell.dataset == "polyps" else 0)
         assert cell.name != "jocor" or cell.method_config == {"ramp_epochs": 1}
-    patches = toy(
-        make_grid({**GRID, "training": {"patch_size": [80, 112, 112], "trusted_per_batch": 4, "batch_size": 24}}, "x")
-    )
+    patches = sized(make_grid({**GRID, "training": PATCHES}, "x"), "toy")
     assert patches.training["patch_size"] == [16, 16, 16] and patches.training["trusted_per_batch"] == 2
+
+
+def test_the_small_size_is_the_budget_of_our_evidence() -> None:
+    """That of benchmarks/core.yaml and benchmarks/second_classes.yaml, but for what they measure on."""
+    whole = make_grid({**GRID, "methods": {**GRID["methods"], "ce on unet++": UNET_PLUS}, "seeds": [3, 4]}, "here")
+    small = sized(whole, "small")
+    core, classes = (make_grid(read_yaml(BENCHMARKS / f"{name}.yaml"), name) for name in ("core", "second_classes"))
+    of_core, of_classes = (
+        {name: value for name, value in grid.training.items() if name not in ("device", "intensity", "validate_every")}
+        for grid in (core, classes)
+    )
+    assert of_core.items() <= small.training.items()
+    assert small.augmentation == core.augmentation and small.test_every == core.test_every
+    assert sized(whole, "paper") is whole and small.seeds == (3,) and {*small.methods} == {*whole.methods}
+    assert small.datasets["lungs"].limit == core.datasets["ACDC"].limit and small.datasets["lungs"].training == {"epochs": 60}
+    assert small.datasets["polyps"].limit["train"] == 3 and small.datasets["polyps"].trusted == 0.02
+    assert small.methods["ce on unet++"].training == {"network": "unet++", "width": 8}, "the network is what the row is of"
+    assert small.methods["jocor"].config == {"ramp_epochs": 20}
+    patches = sized(make_grid({**GRID, "training": PATCHES}, "x"), "small").training
+    assert patches["patch_size"] == [32, 32, 32] and (patches["trusted_per_batch"], patches["batch_size"]) == (2, 8)
+    again = sized(classes, "small")
+    assert of_classes.items() <= again.training.items()
+    assert again.datasets["CIFAR-10"] == classes.datasets["CIFAR-10"] and again.augmentation == classes.augmentation
 
 
 SETTINGS: dict[str, Any] = {

@@ -28,7 +28,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
     group = parser.add_argument_group("tables of papers")
     group.add_argument("--paper", metavar="PAPER", help="meta-dcseg, gsd-net, alc, self-cleansing or dcd")
-    group.add_argument("--size", choices=("paper", "toy"), help="toy: in minutes, to see that it works (default: paper)")
+    sizes = "small: what a laptop can train; toy: in minutes, to see that it works (default: paper)"
+    group.add_argument("--size", choices=("paper", "small", "toy"), help=sizes)
     group.add_argument(
         "--estimate",
         type=_part,

@@ -8,7 +8,7 @@ from pathlib import Path
 from debride.bench.grid import cells
 from debride.bench.papers.estimate import estimate, table
 from debride.bench.papers.paper_items import Item, grid_of, item_of, read_paper
-from debride.bench.papers.toy_size import toy
+from debride.bench.papers.sizes import Size, sized
 from debride.bench.tabulate import lines_markdown
 from debride.types import DataError
 from debride.words import some
@@ -33,7 +33,7 @@ def listing(name: str) -> Iterator[str]:
         yield f"  {'':{width}}  {WORDS[item.kind]}: {_about(item, f'{name}, {id}')}"
 
 
-def estimates(name: str, id: str | None, size: str, part: float) -> Iterator[str]:
+def estimates(name: str, id: str | None, size: Size, part: float) -> Iterator[str]:
     """An estimate of an item, or of every item that trains, of the paper ``name``, on a GPU that reaches a ``part`` of its
     peak; DataError for an item that trains nothing."""
     paper = read_paper(name)
@@ -43,7 +43,7 @@ def estimates(name: str, id: str | None, size: str, part: float) -> Iterator[str
                 raise DataError(f"{name}, {id}", "trains nothing", "Name a table that does.")
             continue
         grid = grid_of(item, f"{name}, {each}")
-        found = table(estimate(toy(grid) if size == "toy" else grid), part)
+        found = table(estimate(sized(grid, size)), part)
         yield f"{each}: {item.title}\n\n{found.note}\n\n{lines_markdown(found, 'data set, method')}\n"
 
 

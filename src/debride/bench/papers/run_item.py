@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -21,7 +21,7 @@ from debride.bench.papers.figures_drawn import draw_figure
 from debride.bench.papers.paper_items import Item, PaperTables, grid_of, item_of, read_paper
 from debride.bench.papers.paper_table import Source, head, reasons, side_by_side
 from debride.bench.papers.setting_table import setting_table
-from debride.bench.papers.toy_size import toy
+from debride.bench.papers.sizes import Size, sized
 from debride.bench.tabulate import CellRow, Table, lines_markdown
 from debride.escapes import markdown
 from debride.files import write_text
@@ -29,8 +29,6 @@ from debride.folders import new_folder
 from debride.notes import note
 from debride.progress import track
 from debride.types import DataError
-
-Size = Literal["paper", "toy"]
 
 PAGE = "paper.md"
 """The file with the paper's table and ours."""
@@ -67,7 +65,7 @@ def run_item(
         new_folder(out, may_go_on=resume)
         return _written(paper, id, out, setting_table(item, where), [], "setting")
     grid = grid_of(item, where)
-    grid = _present(toy(grid) if size == "toy" else grid)
+    grid = _present(sized(grid, size))
     if item.kind in ("cost", "curve"):
         new_folder(out, apart_from=_sources(grid), may_go_on=resume, remedy="Choose another `out`, or go on with `resume`.")
         return _costs(paper, id, out, grid) if item.kind == "cost" else _figure(paper, id, out, grid)
