@@ -24,8 +24,8 @@ class Budget:
     ``side`` has the pixels along each axis of an image, by their number, and ``patch`` those of a patch. Every training has
     what is ``fixed``; where a data set or a method has such a setting of its own it has that value too, but for its network.
     ``most`` are the largest values of settings that are given, ``limit`` is the cases of each split at most, ``trusted`` the
-    smallest share of them where some are. ``dice`` is the smallest that labels are made worse to: of few cases a noise that
-    spares some labels cannot go below it. ``epochs`` is the value of methods' settings that count epochs.
+    smallest share of them where some are. ``steered`` is whether noises have the strength that the grid asks for, which few
+    small cases cannot always have. ``epochs`` is the value of methods' settings that count epochs.
     """
 
     side: Mapping[int, int]
@@ -34,7 +34,7 @@ class Budget:
     most: Mapping[str, int]
     limit: Mapping[Split, int]
     trusted: float
-    dice: float = 0.0
+    steered: bool = True
     epochs: int | None = None
     test_every: int = 1
     of_grid: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ TOY = Budget(
     most={"trusted_per_batch": 2, "steps_per_epoch": 2, "step_epochs": 1, "validate_every": 1},
     limit={"train": 8, "val": 4, "test": 4},
     trusted=0.25,
-    dice=0.6,
+    steered=False,
     epochs=1,
 )
 """Minutes: says nothing of methods."""
@@ -108,7 +108,7 @@ def _dataset(entry: DatasetEntry, budget: Budget) -> DatasetEntry:
 
 
 def _noise(entry: NoiseEntry, budget: Budget) -> NoiseEntry:
-    return entry if entry.dice is None else replace(entry, dice=max(entry.dice, budget.dice))
+    return entry if budget.steered else replace(entry, dice=None)
 
 
 def _method(entry: MethodEntry, budget: Budget) -> MethodEntry:
