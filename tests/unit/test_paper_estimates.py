@@ -14,7 +14,7 @@ from debride.bench.grid import cells, make_grid
 from debride.bench.papers import estimate as estimates
 from debride.bench.papers.costs import Cost
 from debride.bench.papers.estimate import Counted, Estimated, count, estimate, smaller, table, whole
-from debride.bench.papers.paper_items import OF_COSTS, paper_names, read_paper
+from debride.bench.papers.paper_items import OF_COSTS, grid_of, paper_names, read_paper
 from debride.bench.papers.set_sizes import SETS, SetSize, _name, size_of
 from debride.cli import main
 
@@ -71,6 +71,16 @@ def test_every_data_set_of_a_paper_has_a_size() -> None:
         for entry in item.grid.get("datasets", {}).values()
     }
     assert not {_name(path) for path in paths} - {*SETS}
+
+
+def test_every_cell_of_a_paper_can_be_made_small() -> None:
+    """Settings that make methods do at once what waits for a training contradict none of a grid's own."""
+    for name in paper_names():
+        for id, item in read_paper(name).items.items():
+            if item.grid:
+                own = cells(grid_of(item, f"{name}, {id}"), Path())
+                for cell in {(each.dataset, each.name): each for each in own}.values():
+                    assert smaller(cell, SetSize(train=600, val=100, test=300)).cell.method == cell.method
 
 
 def test_measures_of_costs_are_those_of_a_cost() -> None:

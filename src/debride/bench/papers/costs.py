@@ -59,7 +59,7 @@ PREDICTIONS = 30
 SHARE = 0.1
 """What stands for a measured noise rate: no cost depends on it."""
 
-AT_ONCE: dict[str, dict[str, Any]] = {"meta-dcseg": {"start": 0.0}, "self-cleansing": {"settled": 0.0}}
+AT_ONCE: dict[str, dict[str, Any]] = {"meta-dcseg": {"start": 0.0}}
 """Settings with which methods do at once what they do in a training when enough is learnt."""
 
 COST = "cost.json"
@@ -145,7 +145,12 @@ def _job(cell: Cell) -> Job:
     given: Dataset = open_given(cell)
     if cell.trusted:
         given = trust(given, cell.trusted, cell.seed)
-    return make_job(replace(cell, method_config={**cell.method_config, **AT_ONCE.get(cell.method, {})}), given, SHARE)
+    return make_job(replace(cell, method_config=at_once(cell)), given, SHARE)
+
+
+def at_once(cell: Cell) -> dict[str, Any]:
+    """The settings of a cell's method, with ``AT_ONCE`` where the grid has no such setting of its own."""
+    return {**AT_ONCE.get(cell.method, {}), **cell.method_config}
 
 
 def _measured(cell: Cell, job: Job, fabric: Fabric, folder: Path) -> Cost:

@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from debride.bench.cell_base import Cell, make_job, open_given
 from debride.bench.grid import cells
 from debride.bench.grid_entries import Grid
-from debride.bench.papers.costs import AT_ONCE, MOMENTS, SHARE
+from debride.bench.papers.costs import MOMENTS, SHARE, at_once
 from debride.bench.papers.estimate_sets import write_set
 from debride.bench.papers.flops import begun, counted, ended, first_step, run_of
 from debride.bench.papers.set_sizes import SetSize, size_of
@@ -118,7 +118,7 @@ def smaller(cell: Cell, size: SetSize) -> Small:
     if config.trusted_per_batch:
         training["trusted_per_batch"] = max(1, round(config.trusted_per_batch / batches))
     method = find_method(cell.method)
-    own = {**cell.method_config, **AT_ONCE.get(cell.method, {})}
+    own = at_once(cell)
     plain = {name: value for name, value in own.items() if value != "measured"}
     if of_look_ahead := getattr(from_mapping(method.Config, plain, cell.name), "trusted_batch", None):
         own["trusted_batch"] = max(1, round(of_look_ahead / batches))
