@@ -3,7 +3,7 @@
     python -m benchmarks.paper_pages
 
 Printed rows are those of the paper's file in src/debride/bench/papers. Beneath them are ours, of the committed rows that the
-file names in ``here``.
+file names in ``here``, and pictures of ours.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.rows import read_rows
+from benchmarks.paper_estimates import read_estimates
 
-from debride.bench.papers.paper_items import Item, PaperTables, item_of, paper_names, read_paper
+from debride.bench.papers.paper_items import Here, Item, PaperTables, item_of, paper_names, read_paper
 from debride.bench.papers.paper_table import Source, head, reasons, side_by_side
 from debride.bench.papers.setting_table import setting_table
 from debride.bench.tabulate import Table, lines_markdown
-from debride.files import write_text
+from debride.files import read_json, write_text
 from debride.types import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -52,18 +53,31 @@ def parts(item: Item, name: str, id: str) -> Iterator[str]:
         yield lines_markdown(setting_table(item, f"{name}, {id}"), "setting")
         yield reasons(item)
         return
-    sources = [Source(rows_of(here.file), here) for here in item.here]
+    sources = [Source(rows_of(here.file), here) for here in item.here if not here.picture]
     if item.printed:
         found = side_by_side(item, sources)
-        if item.here:
+        if sources:
             yield "\n".join(said_of_ours(item, found))
         yield lines_markdown(found, head(item))
     yield item.note
+    for here in item.here:
+        if here.picture:
+            yield drawn(item, here)
     yield reasons(item)
     if item.kind == "none":
         yield f"Not here: {item.why}"
     else:
-        yield f"At the paper's size: `debride bench --paper {name} {id} --out DIR`"
+        yield f"At the paper's size: `debride bench --paper {name} {id} --out DIR`{taking(name, id)}"
+
+
+def taking(name: str, id: str) -> str:
+    """How long that takes, where it was estimated; of a table whose sets are not all known, those that are."""
+    for row in read_estimates():
+        if (row["paper"], row["item"]) == (name, id) and row["hours"] is not None:
+            least = "about" if row["whole"] else "at least"
+            hours = f"{least} {row['hours']:.3g} h on an {row['gpu']} for {row['trainings']} trainings"
+            return f", {hours} ([estimated](../bench.md#the-papers-tables))."
+    return ""
 
 
 def said_of_ours(item: Item, found: Table) -> Iterator[str]:
@@ -74,7 +88,18 @@ def said_of_ours(item: Item, found: Table) -> Iterator[str]:
         if which not in begun:
             raise DataError(here.file, f"has no row for {item.title}", "Correct what the item has under here.")
         yield f"- {which.capitalize()}: {here.budget}, `{here.command}`, [rows](../../{here.file})."
-    yield f"- {found.note}"
+    if found.note:
+        yield f"- {found.note}"
+
+
+def drawn(item: Item, here: Here) -> str:
+    """A picture of ours, what it was made with, and what it shows."""
+    for file in (here.file, here.picture):
+        if not (ROOT / file).exists():
+            raise DataError(file, "does not exist", "Correct what the item has under here.")
+    shown = here.shows.format(read_json(ROOT / here.file))
+    made = f"- Here: {here.budget}, `{here.command}`, [numbers](../../{here.file})."
+    return f"{made}\n\n![{item.title}](../../{here.picture})\n\n{shown}"
 
 
 def rows_of(file: str) -> list[Any]:

@@ -94,6 +94,7 @@ def test_a_row_may_say_what_columns_say_elsewhere(tmp_path: Path) -> None:
         ({"cells": ITEM["cells"] | {"HD": ["polyps"]}}, "has 1 entries"),
         ({"missing": {**ITEM["missing"], "HD95": "no"}}, "names HD95 in missing"),
         ({"here": [{"file": "x"}]}, "has no budget"),
+        ({"here": [{"file": "x", "budget": "b", "command": "c", "picture": "y"}]}, "names a picture in here"),
         ({"here": [{"file": "x", "budget": "b", "command": "c", "rows": {"UNet": "ce"}}]}, "names UNet in here"),
     ],
 )

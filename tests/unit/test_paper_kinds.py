@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,11 @@ def test_costs_stand_beside_the_printed_ones(paper: Path, capsys: pytest.Capture
     lines = text.splitlines()
     printed = lines.index("| JoCoR | 2.4 | 6.2 | 81.0 |")
     name, flops, _, dice = (part.strip() for part in lines[printed + 1].strip("|").split("|"))
-    assert name == "here: jocor" and float(flops.split()[0]) > 0 and dice == "–"
+    assert name == "here: jocor" and float(flops) > 0 and dice == "–"
     assert "- Dice: It needs whole trainings." in text and "- size: 32 x 32\n- device: cpu" in text
     assert any(line.startswith("| polyps | jocor | 142,396 |") for line in lines)  # twice 71,198, at width 4
+    rows = [json.loads(line) for line in (paper / "out" / "costs.jsonl").read_text().splitlines()]
+    assert [row["method"] for row in rows] == ["ce", "jocor"] and f"{rows[1]['step_gflops']:.2f}" == flops
     assert main([*words, "--resume"]) == 0
 
 

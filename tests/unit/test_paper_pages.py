@@ -32,6 +32,36 @@ items:
   figure-1: {title: A picture, kind: none, why: It is drawn by hand.}
 """
 
+DRAWN = """
+title: A paper
+items:
+  table-1:
+    title: What methods cost
+    kind: cost
+    columns: [Time, Memory]
+    measure: [training_min, memory]
+    printed: {CE: ["4.4", "1.7"]}
+    rows: {CE: ce}
+    cells: &cells {Time: [polyps, mild], Memory: [polyps, mild]}
+    here:
+      - {file: costs.jsonl, budget: 8 images, command: make costs, rows: {CE: ce}, cells: *cells}
+    grid: &grid
+      datasets: {polyps: {path: x}}
+      noises: {mild: {noise: markov}}
+      methods: {ce: null}
+  figure-2:
+    title: A curve
+    kind: curve
+    figure: filter
+    here:
+      - file: curve.json
+        picture: curve.svg
+        budget: 8 images
+        command: make curve
+        shows: It ends at {0[ce by default][dice][1]:.2f}.
+    grid: *grid
+"""
+
 ROW = '{"dataset":"Kvasir-SEG","noise":"S_R","method":"ce","seed":0,"failed":null,"best":{"dice":0.5}}\n'
 
 TEXT = "Words.\n<!-- table-1 -->\nold\n<!-- /table-1 -->\nMore.\n<!-- figure-1 -->\n<!-- /figure-1 -->\nEnd.\n"
@@ -67,3 +97,22 @@ def test_tables_are_put_between_their_marks(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "rows.jsonl").unlink()
     with pytest.raises(DataError, match="does not exist"):
         filled(TEXT, "paper", paper)
+
+
+def test_costs_and_pictures_are_those_of_the_committed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper_pages, "ROOT", tmp_path)
+    (tmp_path / "paper.yaml").write_text(DRAWN)
+    (tmp_path / "costs.jsonl").write_text('{"dataset":"polyps","method":"ce","training_min":1.234,"memory":null}\n')
+    (tmp_path / "curve.json").write_text('{"ce by default": {"dice": [0.5, 0.756]}}')
+    (tmp_path / "curve.svg").write_text("<svg/>")
+    paper = read_paper("paper", tmp_path)
+    page = filled("<!-- table-1 -->\n<!-- /table-1 -->\n<!-- figure-2 -->\n<!-- /figure-2 -->\n", "paper", paper)
+    assert "- Here: 8 images, `make costs`, [rows](../../costs.jsonl).\n\n" in page
+    assert "| CE | 4.4 | 1.7 |\n| here: ce | 1.23 | – |\n" in page
+    assert (
+        "- Here: 8 images, `make curve`, [numbers](../../curve.json).\n\n![A curve](../../curve.svg)\n\nIt ends at 0.76.\n"
+        in page
+    )
+    (tmp_path / "curve.svg").unlink()
+    with pytest.raises(DataError, match=r"curve.svg.*does not exist"):
+        filled("<!-- figure-2 -->\n<!-- /figure-2 -->\n", "paper", paper)

@@ -60,6 +60,8 @@ class Here:
     """Committed rows that stand for ours on the page of a paper, in another size than the paper's.
 
     ``file`` is relative to the repository: a file of rows, or a folder of such. ``rows`` and ``cells`` are as those of an item.
+    Of a curve it is the ``figure.json`` of a run, ``picture`` the drawing, relative as well, and ``shows`` says what it shows:
+    ``{0[NAME][VALUE]:.2f}`` in it becomes that number of the file.
     """
 
     file: str
@@ -67,6 +69,8 @@ class Here:
     command: str
     rows: Mapping[str, Any] = field(default_factory=dict)
     cells: Mapping[str, Any] = field(default_factory=dict)
+    picture: str = ""
+    shows: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +261,8 @@ def _unknown_names(item: Item) -> Iterator[tuple[str, str]]:
     for here in item.here:
         for name in {*here.rows} - {*item.printed} | {*here.cells} - {*item.columns}:
             yield f"names {name} in here, which is not printed", "Write it as in printed or columns."
+        if here.picture and (item.kind != "curve" or not here.shows):
+            yield "names a picture in here", "Only a curve has one, and here.shows says what it shows."
 
 
 def _uncovered(item: Item) -> Iterator[tuple[str, str]]:

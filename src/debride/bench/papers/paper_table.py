@@ -32,7 +32,8 @@ class Source:
 def side_by_side(item: Item, sources: Sequence[Source]) -> Table:
     """The printed table, and beneath each row a line of every source that has something for it.
 
-    Ours are means over seeds with their sample deviation and the number of seeds, in the unit of the printed ones.
+    Ours are means over seeds with their sample deviation and the number of seeds, in the unit of the printed ones. Costs are
+    measured once.
     """
     lines: list[tuple[str, tuple[str, ...]]] = []
     expanded = [list(with_calibrated(source.rows)) for source in sources]
@@ -47,7 +48,9 @@ def side_by_side(item: Item, sources: Sequence[Source]) -> Table:
                 name = f"{here}: {next(iter(methods))}" if len(methods) == 1 else here
                 lines.append((name, tuple(cell or "–" for cell in cells)))
     rules = dict.fromkeys(_rules(item))
-    note = f"Ours are of {' or '.join(RULES[rule] for rule in rules)}. {SPREAD}" if rules else SPREAD
+    note = "" if item.kind == "cost" else SPREAD
+    if rules:
+        note = f"Ours are of {' or '.join(RULES[rule] for rule in rules)}. {note}"
     return Table("", item.title, note, item.columns, tuple(lines))
 
 
@@ -106,6 +109,8 @@ def _ours(item: Item, place: Place | None, rows: Sequence[Any]) -> str:
     own = [row for row in rows if _is_of(row, place)]
     failed = sum(row.get("failed") is not None for row in own)
     numbers = [value(row, place) for row in own if row.get("failed") is None]
+    if item.kind == "cost" and own:
+        return "–" if numbers[0] is None else f"{numbers[0]:.2f}"
     return cell_text(summary(numbers), failed, style_of(item, place)) if own else ""
 
 

@@ -24,7 +24,7 @@ from debride.bench.papers.setting_table import setting_table
 from debride.bench.papers.sizes import Size, sized
 from debride.bench.tabulate import CellRow, Table, lines_markdown
 from debride.escapes import markdown
-from debride.files import write_text
+from debride.files import json_line, write_text
 from debride.folders import new_folder
 from debride.notes import note
 from debride.progress import track
@@ -32,6 +32,9 @@ from debride.types import DataError
 
 PAGE = "paper.md"
 """The file with the paper's table and ours."""
+
+COSTS = "costs.jsonl"
+"""The file of an item of costs with a line for each of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +126,9 @@ def _costs(paper: PaperTables, id: str, out: Path, grid: Grid) -> Done:
             show(len(found))
     beside = side_by_side(item, [Source([asdict(cost) for cost in found], item)])
     lines = [line for line in (_size(grid), _devices(cost.device for cost in found), *_today()) if line]
+    write_text(out / COSTS, b"".join(json_line(asdict(cost)) for cost in found).decode())
     write_text(out / PAGE, page(paper, id, lines, beside.note, lines_markdown(beside, head(item)), cost_table(found)))
-    return Done(files=(out / PAGE,))
+    return Done(files=(out / PAGE, out / COSTS))
 
 
 def _figure(paper: PaperTables, id: str, out: Path, grid: Grid) -> Done:
