@@ -113,7 +113,8 @@ def test_rows_of_costs_and_of_calibrations_are_found_too() -> None:
         cells={"Time": ["polyps", "mild"]},
     )  # fmt: skip
     rows = [{"dataset": "polyps", "method": "ce", "step_ms": 12.345}]
-    assert side_by_side(of_costs, [Source(rows, of_costs)]).lines[1] == ("here: ce", ("12.35 (1)",))
+    table = side_by_side(of_costs, [Source(rows, of_costs)])
+    assert table.lines[1] == ("here: ce", ("12.35",)) and table.note == "", "it is measured once, and of no seed"
     place = of_costs.place("CE", "Time")
     assert place is not None and value(rows[0], place) == 12.345
     calibrated = item(rows={"CE": "ce, calibrated", "JoCoR": "jocor"})
