@@ -84,8 +84,8 @@ ALONE: dict[str, list[str]] = {
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
 
-OTHERS = {"audit_repair", "label_scores", "class_selection", "class_step_cost"}
-"""Scripts with a test of their own, the last two in test_class_benchmarks.py."""
+OTHERS = {"audit_repair", "label_scores", "class_selection", "class_step_cost", "paper_pages"}
+"""Scripts with a test of their own, the two of classes in test_class_benchmarks.py, the last in test_paper_pages.py."""
 
 
 def run_script(name: str, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:

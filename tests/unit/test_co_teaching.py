@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -161,7 +162,12 @@ def test_a_batch_without_labels_gives_zero_and_finite_gradients(name: str) -> No
     trained = METHODS[name](METHODS[name].Config(), lambda: Network(nn.Identity(), confidence(1.0)), 2)
     run = at_epoch(0)
     run.store = LabelState(trained.fields(), [(1, 2)], None)
-    total = torch.stack(list(trained.loss(batch([1.0, 2.0], [IGNORE, IGNORE]), run).values())).sum()
+    given = batch([1.0, 2.0], [IGNORE, IGNORE])
+    given.fields, given.cases = {}, {}
+    for field in trained.fields():
+        values = run.store.read(field.name, np.zeros(1, np.int64))
+        (given.fields if field.per == "pixel" else given.cases)[field.name] = values.long() if field.ids else values
+    total = torch.stack(list(trained.loss(given, run).values())).sum()
     total.backward()
     assert total.item() == 0
     gradients: list[Tensor] = [p.grad for p in trained.parameters() if p.grad is not None]

@@ -186,5 +186,5 @@ def test_learns_a_disc_in_noise(ndim: int) -> None:
 
 
 def test_an_unknown_name_is_offered_it() -> None:
-    with pytest.raises(DataError, match=r"no network 'residual_unet'.*unet\+\+, residual-unet, vnet or package"):
+    with pytest.raises(DataError, match=r"no network 'residual_unet'.*unet\+\+, residual-unet, vnet, vit-unet or package"):
         build("residual_unet", ndim=2, in_channels=1, classes=2)
