@@ -71,13 +71,13 @@ def parts(item: Item, name: str, id: str) -> Iterator[str]:
 
 
 def taking(name: str, id: str) -> str:
-    """How long that takes, where it was estimated; of a table whose sets are not all known, those that are."""
+    """The end of that sentence: how long it takes where that was estimated; where not all sets are known, at least."""
     for row in read_estimates():
         if (row["paper"], row["item"]) == (name, id) and row["hours"] is not None:
             least = "about" if row["whole"] else "at least"
             hours = f"{least} {row['hours']:.3g} h on an {row['gpu']} for {row['trainings']} trainings"
             return f", {hours} ([estimated](../bench.md#the-papers-tables))."
-    return ""
+    return "."
 
 
 def said_of_ours(item: Item, found: Table) -> Iterator[str]:
