@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from debride.audit.raters import agreement, audit_raters, boundary_bias, majority, rater_table, staple
 from debride.data.open import open_dataset, subset
 from debride.data.pixels.images import read_label
-from debride.noise.markov import boundary_process, smooth
+from debride.noise.markov_noise import boundary_process, smooth
 from debride.noise.morphology import dilate, erode
 from debride.noise.strength import label_dice
 from debride.rng import generator

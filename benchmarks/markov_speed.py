@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from debride.noise import Noise
-from debride.noise.markov import S_E, S_R, Markov, boundary_process
+from debride.noise.markov_noise import S_E, S_R, Markov, boundary_process
 from debride.noise.morphology import S_DE
 from debride.noise.strength import label_dice
 from debride.rng import generator

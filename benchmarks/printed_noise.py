@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from debride.noise.markov import S_E, S_R
+from debride.noise.markov_noise import S_E, S_R
 from debride.noise.morphology import S_DE
 from debride.noise.protocol import Noise
 from debride.noise.strength import calibrate, changed_rate, label_dice

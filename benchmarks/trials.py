@@ -31,7 +31,7 @@ from debride.data.cache import cache_folder, prepare
 from debride.data.masks.corrupt import corrupt_dataset
 from debride.data.open import open_dataset, reopened, subset, trust
 from debride.data.pairs import image_grid, read_label_on
-from debride.evaluation.metrics import case_metrics
+from debride.evaluation.mask_metrics import case_metrics
 from debride.evaluation.summary import mean_dice, rows_of, summarise
 from debride.methods import find_method
 from debride.noise import Noise, make_noise

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from debride.audit.evidence import Evidence, against_usual, agreement, plant, predicted_classes, rank, thin
 from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
-from debride.noise.markov import Markov
+from debride.noise.markov_noise import Markov
 from debride.noise.morphology import DilateErode
 from debride.progress import track
 from debride.rng import generator

@@ -22,7 +22,7 @@ from debride.data.copy import copy_dataset
 from debride.data.pixels.images import read_label
 from debride.files import write_json
 from debride.noise.errors import Flip, Gaps, Shift, Stray, Swap
-from debride.noise.markov import Markov
+from debride.noise.markov_noise import Markov
 from debride.noise.morphology import dilate, erode
 from debride.noise.per_class import per_class
 from debride.noise.strength import label_dice

@@ -14,7 +14,7 @@ from tests.datasets import build_folder, build_nnunet_3d, save_nifti, save_png
 
 from debride.bench.mask_cell import _score
 from debride.evaluation.evaluate import evaluate_folder
-from debride.evaluation.metrics import METRICS, case_metrics
+from debride.evaluation.mask_metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "evaluation.json").read_text())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from debride.bench.mask_cell import _score
-from debride.evaluation.metrics import case_metrics
+from debride.evaluation.mask_metrics import case_metrics
 from debride.evaluation.summary import Row
 
 

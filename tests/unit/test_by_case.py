@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from debride.bench.by_case import classes_by_case, masks_by_case
-from debride.evaluation.metrics import case_metrics
+from debride.evaluation.mask_metrics import case_metrics
 from debride.evaluation.summary import Row
 from debride.types import Case
 

@@ -16,7 +16,7 @@ from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label, read_values
 from debride.noise import NOISES, Noise, make_noise
 from debride.noise.errors import Missing, Shift
-from debride.noise.markov import Markov
+from debride.noise.markov_noise import Markov
 from debride.noise.morphology import DilateErode
 from debride.noise.strength import label_dice
 from debride.rng import generator

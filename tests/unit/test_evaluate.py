@@ -14,7 +14,7 @@ from tests.datasets import SPACING, build_folder, build_manifest, build_nnunet_2
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label, write_label
 from debride.evaluation.evaluate import evaluate_folder
-from debride.evaluation.metrics import METRICS, Metric, case_metrics
+from debride.evaluation.mask_metrics import METRICS, Metric, case_metrics
 from debride.types import IGNORE, DataError, Geometry
 
 

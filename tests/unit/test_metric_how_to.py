@@ -20,7 +20,7 @@ from debride.bench.mask_cell import _score
 from debride.bench.report import render
 from debride.bench.tables import markdown
 from debride.evaluation.evaluate import evaluate_folder
-from debride.evaluation.metrics import METRICS, case_metrics
+from debride.evaluation.mask_metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "metric.md"

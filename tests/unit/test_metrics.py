@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 
-from debride.evaluation.metrics import METRICS, case_metrics
+from debride.evaluation.mask_metrics import METRICS, case_metrics
 from debride.types import IGNORE, DataError
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debride.noise import NOISES, make_noise, parameters
-from debride.noise.coarse import Coarse, dilate, ellipse, ellipses, erode, rotate
+from debride.noise.coarse_noise import Coarse, dilate, ellipse, ellipses, erode, rotate
 from debride.noise.strength import calibrate, label_dice
 from debride.rng import generator
 from debride.settings import check_bounds

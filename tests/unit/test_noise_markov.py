@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from debride.noise import make_noise
-from debride.noise.markov import S_E, S_R, Markov, boundary_process, smooth
+from debride.noise.markov_noise import S_E, S_R, Markov, boundary_process, smooth
 from debride.noise.per_class import per_class
 from debride.noise.strength import label_dice
 from debride.rng import generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from debride.noise.markov import S_E, S_R, Markov
+from debride.noise.markov_noise import S_E, S_R, Markov
 from debride.noise.morphology import DilateErode, dilate, erode
 from debride.noise.strength import calibrate, changed_rate, label_dice
 from debride.rng import generator

@@ -9,7 +9,7 @@ import statistics
 import numpy as np
 import pytest
 
-from debride.evaluation.metrics import METRICS, ClassMetrics
+from debride.evaluation.mask_metrics import METRICS, ClassMetrics
 from debride.evaluation.summary import Row, best, dice_by_rater, last, last_ten, mean_dice, summarise
 from debride.types import DataError
 

@@ -40,7 +40,7 @@ from debride.data.pairs import image_grid, read_label_on
 from debride.data.pixels.images import read_image
 from debride.data.rater_choice import choose_raters, image_id
 from debride.data.same_grid import Grid
-from debride.evaluation.metrics import METRICS, case_metrics
+from debride.evaluation.mask_metrics import METRICS, case_metrics
 from debride.evaluation.summary import Row as CaseRow
 from debride.evaluation.summary import dice_by_rater, last_ten, mean_dice, rows_of, summarise
 from debride.files import read_json, write_text

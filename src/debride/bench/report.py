@@ -12,7 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from debride.bench import plots
 from debride.bench.tables import Row, tables
 from debride.bench.tabulate import CellRow, Table, measured, name, rows_of
-from debride.evaluation.metrics import METRICS, NEEDS
+from debride.evaluation.mask_metrics import METRICS, NEEDS
 
 
 class Picture(TypedDict):

@@ -28,7 +28,7 @@ from debride.bench.tabulate import (
     summary,
     write_markdown,
 )
-from debride.evaluation.metrics import METRICS, Kind, Metric
+from debride.evaluation.mask_metrics import METRICS, Kind, Metric
 from debride.words import listed
 
 FIRST = frozenset({"dice", "hd95"})

@@ -19,7 +19,7 @@ from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.evaluation.by_group import GroupColumns, group_lines
-from debride.evaluation.metrics import METRICS, NEEDS, Better, ClassMetrics, Metric, case_metrics
+from debride.evaluation.mask_metrics import METRICS, NEEDS, Better, ClassMetrics, Metric, case_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, rows_of, summarise
 from debride.execute import Work, spread
 from debride.execute.work import Do

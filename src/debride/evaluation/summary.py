@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from debride.evaluation.metrics import METRICS, ClassMetrics, Kind, Unit
+from debride.evaluation.mask_metrics import METRICS, ClassMetrics, Kind, Unit
 from debride.rng import generator
 from debride.types import Case, DataError
 

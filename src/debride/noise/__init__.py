@@ -49,10 +49,10 @@ NOISES: Registry[type[Noise]] = Registry(
     GROUP,
     lambda thing: _lacks(thing, _OF_MASKS, "Noise"),
     {
-        "markov": "debride.noise.markov:Markov",
+        "markov": "debride.noise.markov_noise:Markov",
         "dilate-erode": "debride.noise.morphology:DilateErode",
         "missing-boundary": "debride.noise.morphology:MissingOrBoundary",
-        "coarse": "debride.noise.coarse:Coarse",
+        "coarse": "debride.noise.coarse_noise:Coarse",
         "missing": "debride.noise.errors:Missing",
         "extra": "debride.noise.errors:Extra",
         "swap": "debride.noise.errors:Swap",

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from debride.calibration.calibration_config import Metric
 from debride.calibration.fitting import Measure
-from debride.evaluation.metrics import ClassMetrics, case_metrics
+from debride.evaluation.mask_metrics import ClassMetrics, case_metrics
 
 Ids = npt.NDArray[np.uint8]
 

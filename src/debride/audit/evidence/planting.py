@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from debride.noise import Noise
 from debride.noise.errors import Extra, Flip, Gaps, Missing, Shift, Stray, Swap
-from debride.noise.markov import Markov
+from debride.noise.markov_noise import Markov
 from debride.noise.morphology import DilateErode
 from debride.types import IGNORE
 

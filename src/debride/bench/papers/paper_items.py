@@ -11,7 +11,7 @@ from debride.bench.calibrated import CALIBRATED
 from debride.bench.grid import cells, make_grid
 from debride.bench.grid_entries import Grid
 from debride.evaluation.class_metrics import CLASS_METRICS
-from debride.evaluation.metrics import METRICS
+from debride.evaluation.mask_metrics import METRICS
 from debride.files import read_yaml
 from debride.records import not_a_name
 from debride.settings import from_mapping

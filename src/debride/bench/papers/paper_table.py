@@ -10,7 +10,7 @@ from debride.bench.calibrated import with_calibrated
 from debride.bench.papers.paper_items import OF_CELLS, Here, Item, Place
 from debride.bench.tabulate import SPREAD, Style, Table, cell_text, summary
 from debride.evaluation.class_metrics import CLASS_METRICS
-from debride.evaluation.metrics import METRICS
+from debride.evaluation.mask_metrics import METRICS
 
 RULES = {
     "best": "the epoch of the best validation",
