@@ -1,3 +1,5 @@
 """debride: train on imperfect labels of medical images, find the wrong ones, and measure what helps."""
 
-__version__ = "0.1.0"
+from debride.version import __version__
+
+__all__ = ["__version__"]

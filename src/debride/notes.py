@@ -12,6 +12,8 @@ _noted: dict[str, tuple[str, set[int]]] = {}
 """By what is said: the first file, and hashes of all."""
 _elsewhere: list[list[tuple[str, str]]] = []
 """Where notes go, the last one, while another process is to say them."""
+_wordings: list[Callable[[str], str]] = [str]
+"""How what is told is worded, the last one."""
 
 
 def note(where: object, said: str) -> None:
@@ -43,7 +45,22 @@ def take_notes() -> list[str]:
     return sentences
 
 
-def tell_notes(worded: Callable[[str], str] = str) -> None:
-    """Say on standard error what was noted, each sentence as ``worded`` returns it."""
+def tell_notes() -> None:
+    """Say on standard error what was noted."""
     for sentence in take_notes():
-        sys.stderr.write(f"debride: note: {one_line(worded(sentence))}\n")
+        tell(f"note: {sentence}")
+
+
+def tell(said: str) -> None:
+    """Say something on standard error at once, its settings named as the interface names them (``worded``)."""
+    sys.stderr.write(f"debride: {one_line(_wordings[-1](said))}\n")
+
+
+@contextmanager
+def worded(wording: Callable[[str], str]) -> Iterator[None]:
+    """While the block lasts, what is told is told as ``wording`` returns it: the command line makes options of settings."""
+    _wordings.append(wording)
+    try:
+        yield
+    finally:
+        _wordings.pop()

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from debride.api.given import read_config
 from debride.bench.grid import cells, read_grid, run_grid
 from debride.bench.results import write_tables
-from debride.cli.config_file import read_config
 from debride.methods import find_method
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig

@@ -18,12 +18,12 @@ from tests.datasets import build_folder, build_nnunet_2d
 from tests.training_jobs import small_job
 from tests.written_audits import repaired_folder, two_findings
 
+from debride.api.given import read_config
 from debride.audit.findings import read_record
 from debride.audit.predictions import FolderPredictions
 from debride.audit.repair.decisions import read_decisions
 from debride.audit.repair.kept_labels import given_files
 from debride.bench.grid import read_grid
-from debride.cli.config_file import read_config
 from debride.data.masks.corrupt import Corrupted
 from debride.data.open import open_dataset
 from debride.files import read_json

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride import __version__
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import cell, described, write_findings, write_scores
 from debride.audit.case_results import Found
@@ -25,6 +24,7 @@ from debride.audit.verified_bias import bias_of_labels, verified_lines
 from debride.evaluation.by_group import GroupColumns
 from debride.files import write_csv, write_json
 from debride.types import Case, Dataset
+from debride.version import __version__
 
 SUSPECTED = 0.1
 """Least probability of being wrong with which cases.csv says of what kind, where there is no finding."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from debride import __version__
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import RESULTS, Part, begin, claim_output, described, work_file, work_files
 from debride.audit.case_results import CaseResults, Label, Looked, growing
@@ -23,6 +22,7 @@ from debride.files import content_hash
 from debride.progress import track
 from debride.settings import check_bounds
 from debride.types import Case, DataError, Dataset
+from debride.version import __version__
 
 MANY = 10
 """So many cases that cannot be worked on end the work; of fewer the others are done before the first is refused."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from debride import __version__
 from debride.bench.calibrated import with_calibrated
 from debride.bench.cell_base import RESULT, Cell, read_result
 from debride.bench.cell_kinds import CELL_KINDS, CellKind
 from debride.bench.report import Context
 from debride.bench.tabulate import CellRow
 from debride.files import write_text
+from debride.version import __version__
 
 
 def write_tables(cells: Sequence[Cell], out: Path) -> Sequence[CellRow]:

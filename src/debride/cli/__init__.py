@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from debride import __version__
 from debride.cli.allocator import keep_freed_memory
 from debride.cli.options import Verbs, all_flags, with_flags
 from debride.escapes import one_line, shown_output
-from debride.notes import tell_notes
+from debride.notes import tell_notes, worded
 from debride.stopping import Stopped, stoppable
 from debride.types import DataError
+from debride.version import __version__
 from debride.words import short
 
 
@@ -72,11 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        try:
-            with stoppable():
-                code = _answer(words)
-        finally:
-            tell_notes(all_flags)
+        with worded(all_flags):
+            try:
+                with stoppable():
+                    code = _answer(words)
+            finally:
+                tell_notes()
         sys.stdout.flush()
         return code
     except DataError as error:

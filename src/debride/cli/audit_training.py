@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from debride.api.given import read_config
 from debride.audit import AuditConfig
-from debride.cli.config_file import read_config
 from debride.cli.options import given_settings, trust_of
 from debride.settings import from_mapping
 from debride.types import Dataset

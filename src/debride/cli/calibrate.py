@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from debride.api.training_results import CalibrationResult
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import (
     Verbs,
@@ -25,7 +26,6 @@ from debride.types import GROUPS, DataError
 
 if TYPE_CHECKING:
     from debride.calibration.calibration_config import CalibrationConfig
-    from debride.training.fitted_bias import Calibrated
 
 FORMS = "Write `debride calibrate RUN DATASET`, or `debride calibrate DATASET --predictions DIR --out DIR`."
 
@@ -82,7 +82,7 @@ def answer(arguments: argparse.Namespace) -> int:
         device=arguments.device or "auto",
         trust=trust_of(arguments, arguments.method, arguments.network),
     )
-    tell_calibrated(done, arguments.run_folder)
+    tell_calibrated(CalibrationResult(arguments.run_folder, done))
     return 0
 
 
@@ -98,7 +98,7 @@ def _calibrate_folder(arguments: argparse.Namespace, config: CalibrationConfig) 
         keep_going=arguments.keep_going,
         jobs=arguments.jobs,
     )
-    tell_calibrated(moved.calibrated, arguments.out)
+    tell_calibrated(CalibrationResult(arguments.out, moved.calibrated))
     print(f"{arguments.out}: {moved.count} masks")
     return tell_left_out(moved.left_out, arguments.out, "Mend the cause and use --resume.")
 
@@ -119,13 +119,14 @@ def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
         raise DataError(flag(given[0]), f"is for {form}", "Leave it out.")
 
 
-def tell_calibrated(done: Calibrated, folder: Path) -> None:
+def tell_calibrated(result: CalibrationResult) -> None:
     """Says what a calibration found, and where it lies."""
     from debride.calibration.bias_record import FILE
     from debride.training.bias_kinds import in_words, verified_by
 
+    done = result.calibrated
     for warning in done.warnings:
         print(f"debride: warning: {all_flags(warning)}", file=sys.stderr)
     print("\n".join([*in_words(done.record), "", *done.own_words]))
     replaced = ", in place of an earlier one" if done.replaced else ""
-    print(f"{folder / FILE}: {verified_by(done.record)}{replaced}")
+    print(f"{result.out / FILE}: {verified_by(done.record)}{replaced}")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from debride.api.datasets import library_options
 from debride.cli.dataset_options import add_dataset_options, dataset_options
 from debride.cli.options import Verbs, add_jobs, with_flags
 from debride.escapes import one_line
@@ -36,7 +37,7 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.data.open import unused_trusted
     from debride.progress import track
 
-    options = {**dataset_options(arguments), "checksums": not arguments.write_checksums}
+    options = {**library_options(dataset_options(arguments)), "checksums": not arguments.write_checksums}
     with track("checking", None) as show:
         checked = check_dataset(arguments.dataset, **options, jobs=arguments.jobs, progress=lambda done, _: show(done))
     dataset, problems = checked.dataset, list(checked.problems)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from debride.types import GROUPS
-
-if TYPE_CHECKING:
-    from debride.types import Dataset
+from debride.api.datasets import DatasetOptions, open_dataset
+from debride.types import GROUPS, Dataset
 
 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
@@ -51,33 +48,20 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
 
 def open_from(arguments: argparse.Namespace) -> Dataset:
     """The data set that the arguments name."""
-    from debride.data.open import open_dataset
-
     return open_dataset(arguments.dataset, jobs=getattr(arguments, "jobs", 1), **dataset_options(arguments))
 
 
-def dataset_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of ``open_dataset`` that the options give; kinds of files that they name are read from now on.
-
-    DataError for a layout or a kind of file that does not exist.
-    """
-    if arguments.format:
-        from debride.data.formats import find_format
-
-        find_format(arguments.format, "--format")
-    if arguments.pixels:
-        from debride.data.pixels import use_pixels
-
-        for name in arguments.pixels:
-            use_pixels(name, "--pixels")
+def dataset_options(arguments: argparse.Namespace) -> DatasetOptions:
+    """The options on how a data set is read, as the functions of ``debride.api`` take them."""
     return {
         "format": arguments.format,
+        "pixels": arguments.pixels,
         "patient_pattern": arguments.patient_pattern,
         "image_pattern": arguments.image_pattern,
         "mask_pattern": arguments.mask_pattern,
         "trusted": arguments.trusted,
         "fold": arguments.fold,
-        "seed": arguments.split_seed,
+        "split_seed": arguments.split_seed,
         "test_fraction": arguments.test_fraction,
         "split_by": arguments.split_by,
     }

@@ -66,6 +66,16 @@ def given_settings(arguments: argparse.Namespace, cls: type[Any], prefix: str = 
     }
 
 
+def setting_values(arguments: argparse.Namespace, cls: type[Any], prefix: str = "", dest: str = "") -> dict[str, Any]:
+    """The plain values that were given on the command line for the fields of ``cls``, by their names with the prefix."""
+    values = vars(arguments)
+    return {
+        name: _single_none(values[dest + name])
+        for field in dataclasses.fields(cls)
+        if dest + (name := prefix + field.name) in values
+    }
+
+
 def add_trust(parser: argparse.ArgumentParser, named: bool = False) -> None:
     """The options by which a user trusts modules that files name; those to name them again where ``named``."""
     group = parser.add_argument_group("code of your own")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, all_flags, tell_left_out, trust_of
+from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, all_flags, tell_left_out
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -44,25 +44,27 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Predicts all images of a folder or data set."""
-    from debride.training.predict import predict_folder, task_of
+    from debride.api.predicting import predict
 
-    predicted = predict_folder(
+    predicted = predict(
         arguments.run_folder,
         arguments.input,
         arguments.out,
+        splits=arguments.splits,
         checkpoint=arguments.checkpoint,
         raw=arguments.raw,
         probabilities=arguments.probabilities,
         largest_component=arguments.largest_component,
-        splits=tuple(arguments.splits),
-        open_options=dataset_options(arguments),
-        device=arguments.device,
-        trust=trust_of(arguments, arguments.method, arguments.network),
         resume=arguments.resume,
         keep_going=arguments.keep_going,
         jobs=arguments.jobs,
+        device=arguments.device,
+        method=arguments.method,
+        network=arguments.network,
+        trust_code=arguments.trust_code,
+        **dataset_options(arguments),
     )
     if predicted.calibrated:
         print(all_flags(predicted.calibrated))
-    print(f"{arguments.out}: {predicted.count} {task_of(arguments.run_folder).predicted}")
-    return tell_left_out(predicted.left_out, arguments.out, "Mend the cause and use --resume.")
+    print(f"{predicted.out}: {predicted.count} {predicted.kind}")
+    return tell_left_out(predicted.left_out, predicted.out, "Mend the cause and use --resume.")

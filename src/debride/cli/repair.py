@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from debride.api.datasets import library_options
 from debride.cli.dataset_options import add_dataset_options, dataset_options
 from debride.cli.options import Verbs, add_jobs, flag
 from debride.progress import track
@@ -63,7 +64,7 @@ def answer(arguments: argparse.Namespace) -> int:
         raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
     from debride.data.open import open_dataset
 
-    options = dataset_options(arguments)
+    options = library_options(dataset_options(arguments))
     dataset = open_dataset(arguments.dataset, labels=not arguments.reverse, jobs=arguments.jobs, **options)
     return REPAIRS[dataset.task](dataset, arguments)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from debride.cli.calibrate import tell_calibrated
-from debride.cli.config_file import read_config
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, flag, given_settings, trust_of
-from debride.settings import from_mapping, paper_values
-from debride.types import DataError, TaskName
+from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, setting_values
+from debride.types import DataError
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -82,64 +79,40 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Trains a method: defaults, then the preset, then the configuration file, then the options."""
-    from debride.data.cache import cache_folder
-    from debride.data.rater_choice import choose_raters
-    from debride.data.source_hashes import forget
-    from debride.methods import find_method
-    from debride.training.calibrate import calibrate_training, refuse_calibration, without_trusted
-    from debride.training.fit import fit
-    from debride.training.job import Job
-    from debride.training.task import TASKS
+    from debride.api.trainings import train
 
-    method = find_method(arguments.method)
-    sections = read_config(arguments.config)
-    dataset = open_from(arguments)
-    config = TASKS[dataset.task].config
-    given = {
-        "training": (config, given_settings(arguments, config)),
-        "augmentation": _augmentation(arguments, dataset.task),
-        "method": (method.Config, given_settings(arguments, method.Config, dest="method_")),
-    }
-    preset = paper_values(method.Config) if arguments.preset == "paper" else {}
-    settings = {
-        name: from_mapping(
-            cls,
-            {**(preset if name == "method" else {}), **sections.get(name, {}), **values},
-            f"{arguments.config}: {name}",
-            {setting: flag(("augment_" if name == "augmentation" else "") + setting) for setting in values},
-        )
-        for name, (cls, values) in given.items()
-    }
-    trust = trust_of(arguments, given["training"][1].get("network"))
-    trust.admit(settings["training"].network, f"{arguments.config}: training: network", "--network")
-    if "noise_rate" in method.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"][1]}:
-        rate = settings["method"].noise_rate
-        print(
-            f"debride: --noise-rate is not given; {rate} is used. It is the share of wrong labels (of pixels, or of images).",
-            file=sys.stderr,
-        )
-    if arguments.verify:
-        forget(cache_folder(dataset.root, arguments.cache), dataset.root)
-    dataset = choose_raters(dataset, arguments.raters, settings["training"].seed)
-    calibrates = arguments.calibrate or method.holds_out_trusted
-    if calibrates or arguments.hold_out_trusted:
-        refuse_calibration(dataset, arguments.method, hold_out=arguments.hold_out_trusted)
-    job = Job(
-        dataset=without_trusted(dataset) if arguments.hold_out_trusted else dataset,
-        method=arguments.method,
-        method_config=settings["method"],
-        config=settings["training"],
-        augmentation=settings["augmentation"],
-        out=arguments.out,
-        cache=arguments.cache,
+    trained = train(
+        arguments.method,
+        open_from(arguments),
+        arguments.out,
+        preset=arguments.preset,
         resume=arguments.resume,
         cleansed=arguments.cleansed,
+        calibrate=arguments.calibrate,
+        hold_out_trusted=arguments.hold_out_trusted,
+        config=arguments.config,
+        cache=arguments.cache,
+        verify=arguments.verify,
+        raters=arguments.raters,
         jobs=arguments.jobs,
+        trust_code=arguments.trust_code,
+        **_settings(arguments),
     )
-    fit(job)
-    if calibrates:
-        tell_calibrated(calibrate_training(job.out, dataset, job.config.device, job.trust), job.out)
+    if trained.calibration:
+        tell_calibrated(trained.calibration)
     return 0
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, by name."""
+    from debride.data.augmentation import AUGMENTATIONS
+    from debride.methods import find_method
+    from debride.training.config import TrainConfig
+
+    settings = setting_values(arguments, TrainConfig)
+    for task, augmentation in AUGMENTATIONS.items():
+        settings |= setting_values(arguments, augmentation, prefix="augment_", dest=f"{task}_")
+    return settings | setting_values(arguments, find_method(arguments.method).Config, dest="method_")
 
 
 def _named_method(parser: argparse.ArgumentParser, words: Sequence[str]) -> str | None:
@@ -152,16 +125,3 @@ def _named_method(parser: argparse.ArgumentParser, words: Sequence[str]) -> str 
     taking = {flag for flag, option in parser._option_string_actions.items() if option.nargs != 0}
     candidates = [word for before, word in pairwise(words) if before not in taking and not word.startswith("-")]
     return next((word for word in candidates if METHODS.known(word)), None)
-
-
-def _augmentation(arguments: argparse.Namespace, task: TaskName) -> tuple[type[Any], dict[str, Any]]:
-    """The settings of a task's augmentation, and those given; options of another task's are refused."""
-    from debride.data.augmentation import AUGMENTATIONS
-
-    given = {name: given_settings(arguments, cls, prefix="augment_", dest=f"{name}_") for name, cls in AUGMENTATIONS.items()}
-    for name, values in given.items():
-        if name != task and values:
-            raise DataError(
-                flag(f"augment_{next(iter(values))}"), f"is for {name}, and the data set is for {task}", "Leave it out."
-            )
-    return AUGMENTATIONS[task], given[task]

@@ -42,7 +42,7 @@ def open_dataset(
     seed: int = 0,
     val_fraction: float = 0.2,
     test_fraction: float = 0.0,
-    trusted: Path | None = None,
+    trusted: Path | str | Collection[str] | None = None,
     image_pattern: str | None = None,
     mask_pattern: str | None = None,
     split_by: str | None = None,
@@ -58,11 +58,11 @@ def open_dataset(
     ``val_fraction`` and ``test_fraction`` of them held out; with ``split_by``, one of ``GROUPS``, its values are drawn, and
     patients stay whole. A case's patient is what the data set says, else group 1 of the regular expression ``patient_pattern``
     in the image's id, else the image's id. ``image_pattern`` and ``mask_pattern`` say where files of the layout "folder" lie
-    (``formats.patterns``). ``trusted`` is a text file of case ids, one a line, beside those that the data set marks. Where no
-    dataset.json names the classes, all labels are read once to infer them, by so many ``jobs``; without ``labels`` none is, and
-    the classes are empty: who predicts needs none. With ``checksums`` files are verified by the data
-    set's list, where it has one. Raises DataError for the first problem; a ``report`` that collects problems receives each, and
-    the rest is opened.
+    (``formats.patterns``). ``trusted`` are case ids, or a text file of them, one a line, beside those that the data set marks.
+    Where no dataset.json names the classes, all labels are read once to infer them, by so many ``jobs``; without ``labels``
+    none is, and the classes are empty: who predicts needs none. With ``checksums`` files are verified by the data set's list,
+    where it has one. Raises DataError for the first problem; a ``report`` that collects problems receives each, and the rest is
+    opened.
     """
     root = Path(path).resolve()
     if not root.exists():
@@ -197,17 +197,18 @@ def trust(dataset: Dataset, share: float, seed: int) -> Dataset:
     return replace(dataset, cases=tuple(cases), lent=frozenset())
 
 
-def unused_trusted(path: Path, dataset: Dataset) -> DataError | None:
-    """What is wrong with a file of trusted cases that trusts no training case of a data set; None if it trusts one, and where
-    it has only names that the data set does not know, which opening it reports. Raises DataError if it cannot be read."""
-    names = set(_names_in(path))
+def unused_trusted(trusted: Path | str | Collection[str], dataset: Dataset) -> DataError | None:
+    """What is wrong with trusted cases, in a file or not, that are no training case of a data set; None if one is, and where
+    there are only names that the data set does not know, which opening it reports. DataError if the file cannot be read."""
+    where, listed = _named_in(trusted)
+    names = set(listed)
     if not names:
-        return DataError(path, "is empty: it trusts no case", "Write the ids of trusted training cases, one a line.")
+        return DataError(where, "is empty: it trusts no case", "Write the ids of trusted training cases, one a line.")
     splits = {case.split for case in dataset.cases if case.id in names}
     if not splits or "train" in splits:
         return None
     problem = f"names no training case, but cases of {' and '.join(sorted(splits))}"
-    return DataError(path, problem, "Write the ids of training cases, one a line: methods learn from those alone.")
+    return DataError(where, problem, "Write the ids of training cases, one a line: methods learn from those alone.")
 
 
 def _drawn_images(cases: Iterable[Case], seed: int, purpose: str) -> list[str]:
@@ -287,18 +288,22 @@ def _units(cases: Sequence[Case], split_by: str | None) -> list[str]:
     return joined(patients, values)
 
 
-def _read_trusted(path: Path | None, known: Collection[str], report: Report) -> set[str]:
-    if path is None:
+def _read_trusted(trusted: Path | str | Collection[str] | None, known: Collection[str], report: Report) -> set[str]:
+    if trusted is None:
         return set()
-    names = _names_in(path)
-    report_unknown(path, names, known, report)
+    where, names = _named_in(trusted)
+    report_unknown(where, names, known, report)
     return set(names)
 
 
-def _names_in(path: Path) -> list[str]:
+def _named_in(trusted: Path | str | Collection[str]) -> tuple[object, list[str]]:
+    """The ids of trusted cases, and where they stand: in a file that a path names, or in what was given."""
+    if not isinstance(trusted, Path | str):
+        return "`trusted`", list(trusted)
+    path = Path(trusted)
     if problem := unfetched(path):
         raise problem
-    return [plain(line, path) for line in read_text(path).splitlines() if line.strip()]
+    return path, [plain(line, path) for line in read_text(path).splitlines() if line.strip()]
 
 
 def _ndim(cases: Sequence[Case], report: Report) -> int:

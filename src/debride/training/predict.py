@@ -102,7 +102,7 @@ def trained_on(run_folder: Path, which: str) -> tuple[str, ...] | None:
 
 def predict_folder(
     run_folder: Path,
-    source: Path,
+    source: Path | Dataset,
     out: Path,
     *,
     checkpoint: str | None = None,
@@ -118,7 +118,7 @@ def predict_folder(
     jobs: int = 1,
 ) -> Predicted:
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
-    how many.
+    how many. ``source`` is the folder, opened by ``open_options`` where it is a data set, or a data set that is open.
 
     The run's calibration is applied to the weights that it was made for, unless ``raw``; these are what ``checkpoint`` None
     stands for, or the best where there is none.
@@ -134,11 +134,16 @@ def predict_folder(
     ``case_work`` do, and for the run as ``load_run`` does.
     """
     chosen = torch.device(choose_device(device))
+    dataset = source if isinstance(source, Dataset) else None
+    source = source.root if isinstance(source, Dataset) else source
     remedy = "Choose a new folder, or go on with these predictions by `resume`."
     new_folder(out, apart_from=sources_around(source), may_go_on=resume, remedy=remedy)
     use = _applied(run_folder, checkpoint, raw)
     checkpoint = use.checkpoint
     trained = replace(load_run(run_folder, checkpoint, chosen, trust), calibration=use.calibration, own=use.own)
+    if dataset is not None and dataset.task != trained.labels.task:
+        problem = f"is for {dataset.task}, and the run for {trained.labels.task}"
+        raise DataError(source, problem, "Give a data set of the run's kind, or the folder of its images.")
     made_by = {
         "run": content_hash([run_folder / "run.json", checkpoints.weights_file(run_folder, checkpoint)]),
         "input": str(source.resolve()),
@@ -149,6 +154,7 @@ def predict_folder(
     }
     request = Request(
         splits=tuple(splits),
+        dataset=dataset,
         open_options=open_options or {},
         probabilities=probabilities,
         largest_component=largest_component,

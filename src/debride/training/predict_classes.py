@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from debride.progress import track
 from debride.training.class_sweep import SWEPT, sweep_classes
 from debride.training.description import read_description
 from debride.training.trained import Predicted, Request, Trained
-from debride.types import IGNORE, Case, DataError, Dataset, Split
+from debride.types import IGNORE, Case, DataError, Dataset
 
 
 def predict_classes(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
@@ -38,7 +38,7 @@ def predict_classes(trained: Trained, source: Path, out: Path, request: Request,
     if request.probabilities or request.largest_component:
         refused = "probabilities" if request.probabilities else "largest_component"
         raise DataError(f"`{refused}`", "is for masks", "Leave it out: the table of predictions holds all probabilities.")
-    cases = _cases(source, request.splits, request.open_options)
+    cases = _cases(source, request)
     if not cases:
         raise nothing_to_predict(source, "classification")
     with case_work(out, request.made_by, resume=request.resume, keep_going=request.keep_going) as work:
@@ -132,9 +132,9 @@ def classes_of(trained: Trained, device: torch.device) -> Callable[[dict[str, An
     return predict
 
 
-def _cases(source: Path, splits: Sequence[Split], open_options: Mapping[str, Any]) -> tuple[Case, ...]:
-    held = dataset_or_images(source, "classification", open_options)
+def _cases(source: Path, request: Request) -> tuple[Case, ...]:
+    held = request.dataset or dataset_or_images(source, "classification", request.open_options)
     if isinstance(held, Dataset):
-        return held.of(*splits) if splits else held.of("test") or held.cases
+        return held.of(*request.splits) if request.splits else held.of("test") or held.cases
     files = by_stem(held, stop)
     return tuple(Case(name, (file,), None, name) for name, file in files.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from debride.progress import track
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.trained import Predicted, Request, Trained
-from debride.types import Case, DataError, Dataset, Geometry, Split
+from debride.types import Case, DataError, Dataset, Geometry
 
 CHANNEL = re.compile(r"_\d{4}$")
 """The end of a file name that nnU-Net gives to a channel."""
@@ -37,7 +37,7 @@ CHANNEL = re.compile(r"_\d{4}$")
 
 def predict_masks(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
     """Writes a mask for every image that is asked for (see ``predict_folder``)."""
-    cases = _cases(source, trained.channels, request.splits, request.open_options)
+    cases = _cases(source, trained.channels, request)
     if not cases:
         raise nothing_to_predict(source, "segmentation")
     with_file_names(cases)
@@ -175,11 +175,11 @@ def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDA
     return whole
 
 
-def _cases(source: Path, channels: int, splits: Sequence[Split], open_options: Mapping[str, Any]) -> list[Case]:
+def _cases(source: Path, channels: int, request: Request) -> list[Case]:
     """The images to predict, each once, whatever number of raters labelled it."""
-    held = dataset_or_images(source, "segmentation", open_options)
+    held = request.dataset or dataset_or_images(source, "segmentation", request.open_options)
     if isinstance(held, Dataset):
-        cases = held.of(*splits) if splits else held.of("test") or held.cases
+        cases = held.of(*request.splits) if request.splits else held.of("test") or held.cases
         images = {image_id(case): case for case in cases}
         return [Case(name, case.image, None, name, groups=case.groups) for name, case in images.items()]
     return [Case(name, image, None, name) for name, image in _images(held, channels).items()]

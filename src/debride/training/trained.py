@@ -47,11 +47,12 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to predict, and how: the ``splits`` of a data set (its test cases, or all if it has none), how it is opened, and
-    for masks whether to write ``probabilities`` too, and each class's ``largest_component`` alone. ``made_by``, ``resume`` and
-    ``keep_going`` are those of ``case_work``."""
+    """What to predict, and how: the ``splits`` of a data set (its test cases, or all if it has none), which is open or how it
+    is opened. For masks it says whether to write ``probabilities`` too, and each class's ``largest_component`` alone.
+    ``made_by``, ``resume`` and ``keep_going`` are those of ``case_work``."""
 
     splits: tuple[Split, ...] = ()
+    dataset: Dataset | None = None
     open_options: Mapping[str, Any] = field(default_factory=dict)
     probabilities: bool = False
     largest_component: bool = False

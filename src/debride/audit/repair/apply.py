@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from debride import __version__
 from debride.audit.findings import (
     Finding,
     Label,
@@ -40,6 +39,7 @@ from debride.files import write_text
 from debride.folders import new_folder
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+from debride.version import __version__
 
 LEAST_CASES, LEAST_SHARE = 5, 0.02
 """A class that fewer cases have, or a smaller share of them, is rare."""

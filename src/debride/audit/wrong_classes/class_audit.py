@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from debride import __version__
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import cell, described
 from debride.audit.wrong_classes.class_overview import summarise_classes, why_untold
@@ -22,6 +21,7 @@ from debride.evaluation.by_group import GroupColumns
 from debride.files import write_csv, write_json
 from debride.progress import track
 from debride.types import Case, Dataset
+from debride.version import __version__
 
 
 def audit_classes(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debride import __version__
 from debride.audit.repair.decisions import Verdict, read_decisions
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry
 from debride.audit.wrong_classes.class_record import ClassFinding, ClassRecord, check_belongs_to, read_class_record
@@ -21,6 +20,7 @@ from debride.files import content_hash, read_json, read_jsonl, write_json, write
 from debride.folders import new_folder
 from debride.settings import check_bounds, setting
 from debride.types import DataError, Dataset
+from debride.version import __version__
 from debride.words import some
 
 TABLE = "labels.csv"

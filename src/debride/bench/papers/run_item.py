@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from debride import __version__
 from debride.bench.cell_base import expanded
 from debride.bench.grid import cells, run_grid
 from debride.bench.grid_entries import Grid
@@ -29,6 +28,7 @@ from debride.folders import new_folder
 from debride.notes import note
 from debride.progress import track
 from debride.types import DataError
+from debride.version import __version__
 
 PAGE = "paper.md"
 """The file with the paper's table and ours."""

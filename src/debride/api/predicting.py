@@ -1,0 +1,67 @@
+"""Masks or classes by a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from debride.api.datasets import DatasetOptions, Folder, library_options, processes
+from debride.api.training_results import PredictResult
+from debride.plugins import Trust
+from debride.types import DataError, Dataset, Split
+
+
+def predict(
+    run: Folder,
+    source: Dataset | Folder,
+    out: Folder,
+    *,
+    splits: Sequence[Split] = (),
+    checkpoint: str | int | None = None,
+    raw: bool = False,
+    probabilities: bool = False,
+    largest_component: bool = False,
+    resume: bool = False,
+    keep_going: bool = False,
+    jobs: int | None = None,
+    device: str = "auto",
+    method: str | None = None,
+    network: str | None = None,
+    trust_code: bool = False,
+    **options: Unpack[DatasetOptions],
+) -> PredictResult:
+    """Writes masks in the images' own format and geometry, or a table of classes, to the folder ``out``.
+
+    ``source`` is a data set, of which the ``splits`` are predicted (none named: test, or all), or a folder of images.
+    ``options`` say how a data set is read that is given as its folder. ``checkpoint`` is best, last or an epoch's number; None
+    is the one that was calibrated, or best. Without ``raw`` the calibration of the ``run`` is applied. ``probabilities`` are
+    written too where asked for, as (K, *S) in .npy. ``largest_component`` keeps the largest piece of each class alone.
+    ``resume`` goes on with predictions that were cut off, and ``keep_going`` leaves out images that cannot be read. On the CPU
+    ``jobs`` processes share the images (None: one for each core). A ``method`` or ``network`` of one's own that the run names
+    is imported where it is named again, or with ``trust_code``.
+
+    Raises DataError for a run or images that cannot be used, and for ``out`` where it holds something else.
+    """
+    from debride.training.predict import predict_folder, task_of
+
+    run, out = Path(run), Path(out)
+    if isinstance(source, Dataset) and options:
+        raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
+    predicted = predict_folder(
+        run,
+        source if isinstance(source, Dataset) else Path(source),
+        out,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        raw=raw,
+        probabilities=probabilities,
+        largest_component=largest_component,
+        splits=tuple(splits),
+        open_options=library_options(options),
+        device=device,
+        trust=Trust(trust_code, frozenset(name for name in (method, network) if name)),
+        resume=resume,
+        keep_going=keep_going,
+        jobs=processes(jobs),
+    )
+    return PredictResult(out, predicted.count, task_of(run).predicted, predicted.left_out, predicted.calibrated)

@@ -1,0 +1,85 @@
+"""Training a network by a method."""
+
+from __future__ import annotations
+
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal
+
+from debride.api.datasets import Folder, opened, processes
+from debride.api.given import read_config, sorted_settings, training_settings
+from debride.api.training_results import CalibrationResult, TrainResult
+from debride.notes import tell
+from debride.plugins import Trust
+from debride.types import Dataset
+
+
+def train(
+    method: str,
+    dataset: Dataset | Folder,
+    out: Folder,
+    *,
+    preset: Literal["default", "paper"] = "default",
+    resume: bool = False,
+    cleansed: bool = False,
+    calibrate: bool = False,
+    hold_out_trusted: bool = False,
+    config: Folder | None = None,
+    cache: Folder | None = None,
+    verify: bool = False,
+    raters: str = "all",
+    jobs: int | None = None,
+    trust_code: bool = False,
+    **settings: Any,
+) -> TrainResult:
+    """Trains a network by a method, and writes weights, metrics and run.json to the folder ``out``.
+
+    ``settings`` are those of the training, as ``epochs=20``, of the method, as ``q=0.7``, and of the augmentation, as
+    ``augment_flip=(0,)``. The file ``config`` gives others, and the ``preset`` "paper" what the method's paper says.
+    ``resume`` goes on with the training in ``out``. ``cleansed`` also writes the labels that the method takes for right.
+    ``calibrate`` then takes the bias out that trusted cases show, and ``hold_out_trusted`` does not train on them. Where images
+    have several ``raters`` it is said whose labels are learnt: all, sample, smallest, largest or a name. Prepared cases are
+    kept in ``cache``; ``verify`` reads the files of the data set again. ``jobs`` processes prepare cases (None: one for each
+    core). With ``trust_code`` modules that ``config`` names are imported.
+
+    Raises DataError for a method, a setting or a data set that cannot be used, and for ``out`` where it holds something else.
+    """
+    from debride.data.cache import cache_folder
+    from debride.data.rater_choice import choose_raters
+    from debride.data.source_hashes import forget
+    from debride.methods import find_method
+    from debride.training.calibrate import calibrate_training, refuse_calibration, without_trusted
+    from debride.training.fit import fit
+    from debride.training.job import Job
+
+    cls, out, cache = find_method(method), Path(out), None if cache is None else Path(cache)
+    sections, jobs = read_config(config), processes(jobs)
+    dataset = opened(dataset, jobs)
+    given = sorted_settings(settings, dataset.task, cls, method, taken=signature(train).parameters)
+    chosen = training_settings(sections, given, dataset.task, cls, preset=preset, config=config)
+    trust = Trust(trust_code, frozenset(name for name in [given["training"].get("network")] if name))
+    trust.admit(chosen.training.network, f"{config}: training: network", "`network`")
+    if "noise_rate" in cls.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"]}:
+        rate = chosen.method.noise_rate
+        tell(f"`noise_rate` is not given; {rate} is used. It is the share of wrong labels (of pixels, or of images).")
+    if verify:
+        forget(cache_folder(dataset.root, cache), dataset.root)
+    dataset = choose_raters(dataset, raters, chosen.training.seed)
+    calibrates = calibrate or cls.holds_out_trusted
+    if calibrates or hold_out_trusted:
+        refuse_calibration(dataset, method, hold_out=hold_out_trusted)
+    job = Job(
+        dataset=without_trusted(dataset) if hold_out_trusted else dataset,
+        method=method,
+        method_config=chosen.method,
+        config=chosen.training,
+        augmentation=chosen.augmentation,
+        out=out,
+        cache=cache,
+        resume=resume,
+        cleansed=cleansed,
+        jobs=jobs,
+    )
+    fit(job)
+    calibrated = calibrate_training(out, dataset, job.config.device, job.trust) if calibrates else None
+    return TrainResult(out, CalibrationResult(out, calibrated) if calibrated else None)
