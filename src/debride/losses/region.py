@@ -83,7 +83,13 @@ def noise_robust_dice(
     Dice loss with squares below the line, with ``gamma`` 1 a weighted mean absolute error. With ``background`` it is (B, K).
     """
     p, y = _labelled(probabilities, target)
-    return (_sums((p - y).abs() ** gamma) / (_sums(p**power + y) + epsilon))[:, 0 if background else 1 :]
+    return noise_robust_dice_to(y, p, gamma=gamma, power=power, epsilon=epsilon)[:, 0 if background else 1 :]
+
+
+def noise_robust_dice_to(target: Tensor, probabilities: Tensor, *, gamma: float, power: int, epsilon: float) -> Tensor:
+    """The same (B, C) to target probabilities of C channels; both (B, C, *S) in full precision, zero where nothing is known."""
+    below = _sums(probabilities**power + target**power) + epsilon
+    return _sums((probabilities - target).abs() ** gamma) / below
 
 
 def t_loss(probabilities: Tensor, target: Tensor, nu: Tensor) -> Tensor:
@@ -96,6 +102,12 @@ def t_loss(probabilities: Tensor, target: Tensor, nu: Tensor) -> Tensor:
     p, y = _labelled(probabilities, target)
     squared_error = ((p - y)[:, 1:] ** 2).flatten(1).sum(dim=1)
     dimension = (p.shape[1] - 1) * (target != IGNORE).flatten(1).sum(dim=1).to(p.dtype)
+    return student_t(squared_error, dimension, nu)
+
+
+def student_t(squared_error: Tensor, dimension: Tensor, nu: Tensor) -> Tensor:
+    """Negative log-likelihoods (B,) of error vectors of ``dimension`` (B,) numbers with the sums of squares (B,), for a
+    standard Student-t law of ``nu`` degrees of freedom (Gonzalez-Jimenez et al. 2023, section 2)."""
     normaliser = torch.lgamma(nu / 2) - torch.lgamma((nu + dimension) / 2) + dimension / 2 * torch.log(math.pi * nu)
     return normaliser + (nu + dimension) / 2 * torch.log1p(squared_error / nu)
 

@@ -10,14 +10,14 @@ import math
 import torch
 from torch import Tensor
 
-from debride.losses.pixel import full_precision
+from debride.losses.pixel import cross_entropy_to as cross_entropy_to
 from debride.types import IGNORE
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:
     """1 at the labelled class, 0 at the others and at pixels without a label."""
-    ids = torch.arange(classes, device=label.device).reshape(1, -1, *(1,) * (label.ndim - 1))
-    return (label[:, None] == ids).float()
+    ids = torch.arange(classes, device=label.device).reshape([1, -1] + [1] * (label.ndim - 1))
+    return (label.unsqueeze(1) == ids).float()
 
 
 def smoothed_towards_neighbours(label: Tensor, classes: int, *, sigma: float) -> Tensor:
@@ -27,12 +27,18 @@ def smoothed_towards_neighbours(label: Tensor, classes: int, *, sigma: float) ->
     pixels. Where all are labelled it is the paper's kernel, whose centre weighs as much as all others together. Neighbours
     without a label are left out, and a pixel without any labelled one keeps its label.
     """
-    own = one_hot(label, classes)
-    labelled = (label != IGNORE)[:, None].float()
-    neighbours, weight = _around(own, sigma), _around(labelled, sigma)
+    return smoothed(one_hot(label, classes), (label != IGNORE)[:, None].float(), sigma=sigma)
+
+
+def smoothed(target: Tensor, labelled: Tensor, *, sigma: float) -> Tensor:
+    """The same of target probabilities (B, K, *S), which ``labelled`` (B, 1, *S) pixels have: 1 there, 0 elsewhere.
+
+    Of the mean of several raters' labels it is the mean of their smoothed ones (mSVLS).
+    """
+    neighbours, weight = _around(target, sigma), _around(labelled, sigma)
     alone = weight < 1e-4  # the least weight of one neighbour is 0.001, at a sigma of 0.5 in 3D
-    mixed = (own + neighbours / weight.masked_fill(alone, 1)) / 2
-    return own.where(alone, mixed) * labelled
+    mixed = (target + neighbours / weight.masked_fill(alone, 1)) / 2
+    return torch.where(alone, target, mixed) * labelled
 
 
 def smoothed_where(label: Tensor, classes: int, doubted: Tensor, *, epsilon: float) -> Tensor:
@@ -43,11 +49,6 @@ def smoothed_where(label: Tensor, classes: int, doubted: Tensor, *, epsilon: flo
     own = one_hot(label, classes)
     smooth = own * (1 - epsilon) + (1 - own) * epsilon / (classes - 1)
     return smooth.where(doubted[:, None], own) * (label != IGNORE)[:, None]
-
-
-def cross_entropy_to(target: Tensor, logits: Tensor) -> Tensor:
-    """-sum_k t_k log p_k (B, *S) of logits (B, K, *S), in [0, inf); raised to float32 first."""
-    return -(target * full_precision(logits).log_softmax(dim=1)).sum(dim=1)
 
 
 def _around(values: Tensor, sigma: float) -> Tensor:
