@@ -119,7 +119,7 @@ def predicted(name: str, noise: str, seed: int, arguments: argparse.Namespace, o
         learning_rate=0.05,
         device="cpu",
         seed=seed,
-        tensorboard=False,
+        log_to=(),
         validate_every=arguments.epochs,
     )
     method = from_mapping(find_method("ce").Config, {"cases": "others"}, "method")

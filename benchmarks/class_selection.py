@@ -230,7 +230,7 @@ def plot(judge: Judge, method: str, file: Path) -> None:
 
 def main() -> None:
     grid = yaml.safe_load(GRID.read_text())
-    training = {"tensorboard": False, "keep_last": 1, **grid["training"]}
+    training = {"log_to": (), "keep_last": 1, **grid["training"]}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="dcd", choices=["dcd", "unicon"])
     parser.add_argument("--set", nargs="+", default=[], type=lambda text: text.split("=", 1), metavar="NAME=VALUE")

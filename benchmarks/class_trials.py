@@ -101,7 +101,7 @@ def trial(noise: str, seed: int, arguments: argparse.Namespace, out: Path) -> di
         schedule="polynomial",
         device="cpu",
         seed=seed,
-        tensorboard=False,
+        log_to=(),
         keep_last=1,
     )
     METHODS["watched"] = watched(method, clean, given, seen)

@@ -49,7 +49,7 @@ def measure(method: str, folder: Path, arguments: argparse.Namespace) -> None:
     most = [0]
     watcher = threading.Thread(target=watch, args=(out, most, done))
     watcher.start()
-    words = ["train", method, str(folder / "data"), "--out", str(out), "--cache", str(folder / "cache"), "--no-tensorboard"]
+    words = ["train", method, str(folder / "data"), "--out", str(out), "--cache", str(folder / "cache"), "--log-to", "none"]
     words += [
         "--epochs",
         str(arguments.epochs),

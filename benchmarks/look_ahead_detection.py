@@ -168,7 +168,7 @@ def main() -> None:
     clean = trust(subset(clean, {"train": 300, "val": 20, "test": 1}, 0), arguments.trusted, arguments.seed)
     config = TrainConfig(
         image_size=(64, 64), epochs=arguments.epochs, network="unet-small", width=8, learning_rate=0.05, device="cpu",
-        validate_every=arguments.epochs, keep_last=1, tensorboard=False, seed=arguments.seed,
+        validate_every=arguments.epochs, keep_last=1, log_to=(), seed=arguments.seed,
     )  # fmt: skip
     epochs = {max(1, round(arguments.epochs * part)) for part in (0.125, 0.25, 0.5, 0.75, 1)}
     with tempfile.TemporaryDirectory() as folder:

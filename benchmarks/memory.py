@@ -99,7 +99,7 @@ def train(root: Path, method: str, patch: tuple[int, ...], batch_size: int, widt
 
     torch.set_num_threads(1)
     config = TrainConfig(
-        epochs=1, batch_size=batch_size, network="unet-small", width=width, patch_size=patch, device="cpu", tensorboard=False
+        epochs=1, batch_size=batch_size, network="unet-small", width=width, patch_size=patch, device="cpu", log_to=()
     )
     dataset = open_dataset(root / "data", val_fraction=0.0)
     job = Job(

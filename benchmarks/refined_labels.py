@@ -142,7 +142,7 @@ def main() -> None:
             patch_size=tuple(arguments.patch),
             seed=arguments.seed,
             device="cpu",
-            tensorboard=False,
+            log_to=(),
         )
         judge = Judge(clean, given, config)
         print("epoch" + "".join(f"{kind:>10}" for _ in GROUPS for kind in KINDS), file=OUT, flush=True)

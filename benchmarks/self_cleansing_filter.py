@@ -163,7 +163,7 @@ def main() -> None:
             image_size=(64, 64),
             seed=arguments.seed,
             device="cpu",
-            tensorboard=False,
+            log_to=(),
             validate_every=arguments.epochs,
         )
         judge = Judge(clean, given, Preparation(image_size=config.image_size))

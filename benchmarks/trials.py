@@ -119,7 +119,7 @@ def trial(name: str, noise: str, seed: int, arguments: argparse.Namespace, out: 
         device="cpu",
         seed=seed,
         keep_last=arguments.epochs,
-        tensorboard=False,
+        log_to=(),
         validate_every=arguments.epochs,
     )
     job = Job(

@@ -25,7 +25,7 @@ SMALL = {
     "width": 4,
     "learning_rate": 0.05,
     "device": "cpu",
-    "tensorboard": False,
+    "log_to": (),
     "image_size": (32, 32),
 }
 
@@ -37,7 +37,7 @@ SMALL_CLASSES = {
     "width": 4,
     "learning_rate": 0.05,
     "device": "cpu",
-    "tensorboard": False,
+    "log_to": (),
 }
 
 

@@ -125,7 +125,7 @@ def predicted(work: Path, name: str, noise: str, share: float, seed: int) -> dic
         method="ce",
         method_config=find_method("ce").Config(),
         config=ClassTrainConfig(
-            network="cnn", epochs=EPOCHS, batch_size=32, learning_rate=0.05, tensorboard=False, keep_last=1, seed=seed
+            network="cnn", epochs=EPOCHS, batch_size=32, learning_rate=0.05, log_to=(), keep_last=1, seed=seed
         ),
         augmentation=ClassAugmentation(mirror=name == "cifar10"),
         out=made / "cross-validation",

@@ -24,7 +24,7 @@ def predict(given: Dataset, cases: Sequence[Case], chosen: Audited, seed: int, o
     """Writes the predictions of each member to ``member_folder``, and their mean, all as CASE.npz in steps of 1/255."""
     for member in range(MEMBERS):
         settings = TRAINED_ON | chosen.training
-        config = TrainConfig(**settings, keep_last=1, tensorboard=False, seed=MEMBERS * seed + member)
+        config = TrainConfig(**settings, keep_last=1, log_to=(), seed=MEMBERS * seed + member)
         runs = out / f"runs-{member + 1}"
         job = Job(
             dataset=given,

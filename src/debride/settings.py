@@ -145,7 +145,7 @@ def check_bounds(settings: Any, *, of_class: bool = True) -> None:
 
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if "bounds" in field.metadata or hint is bool or typing.get_origin(hint) is typing.Literal:
+        if "bounds" in field.metadata or hint is bool or typing.Literal in _kinds(hint):
             read_setting(getattr(settings, field.name), field, hint, place(field.name))
     for conflict in _conflicts(settings):
         where = NAMED.sub(lambda mention: place(mention[1]), conflict.where)

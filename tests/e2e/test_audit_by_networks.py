@@ -16,7 +16,7 @@ SMALL = ["--epochs", 1, "--batch-size", 4, "--network", "unet-small", "--width",
 
 def test_by_a_run(debride: Command, tmp_path: Path) -> None:
     picture_set(tmp_path, n=10, size=32)
-    train = debride("train", "ce", tmp_path / "data", "--out", tmp_path / "run", *SMALL, "--no-tensorboard")
+    train = debride("train", "ce", tmp_path / "data", "--out", tmp_path / "run", *SMALL, "--log-to", "none")
     assert train.code == 0, train.err
     words = ["audit", tmp_path / "data", "--run", tmp_path / "run", "--out", tmp_path / "a", "--device", "cpu"]
     answer = debride(*words)
@@ -33,7 +33,7 @@ def test_by_a_run(debride: Command, tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == first
     assert (tmp_path / "a" / "predictions" / "p00_0.npz").stat().st_mtime_ns == before
     (tmp_path / "a" / "audit.json").unlink()
-    other = debride("train", "ce", tmp_path / "data", "--out", tmp_path / "other", *SMALL, "--no-tensorboard", "--seed", 1)
+    other = debride("train", "ce", tmp_path / "data", "--out", tmp_path / "other", *SMALL, "--log-to", "none", "--seed", 1)
     assert other.code == 0
     assert debride(*words[:3], tmp_path / "other", *words[4:]).code == 0  # another network: predicted anew
     assert (tmp_path / "a" / "predictions" / "p00_0.npz").stat().st_mtime_ns != before

@@ -25,7 +25,7 @@ from debride.types import DataError
 
 RATERS = ["rater1", "rater2", "rater3"]
 TESTED = ["scan4", "scan5"]
-TRAIN = ["--epochs", 1, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+TRAIN = ["--epochs", 1, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--log-to", "none"]
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_a_run_on_masks_refuses_offsets_of_images(debride: Command, tmp_path: Pa
 @pytest.mark.parametrize("hold_out", [False, True])
 def test_a_training_is_calibrated(hold_out: bool, trained: Path, debride: Command, tmp_path: Path) -> None:
     run, more = tmp_path / "run", ["--hold-out-trusted"] if hold_out else []
-    options = ("--epochs", 1, "--batch-size", 8, "--network", "cnn", "--width", 4, "--no-tensorboard", *CPU)
+    options = ("--epochs", 1, "--batch-size", 8, "--network", "cnn", "--width", 4, "--log-to", "none", *CPU)
     words = ["train", "ce", trained / "classes", "--out", run, "--trusted", trained / "verified.txt", "--calibrate"]
     answer = debride(*words, *options, *more)
     assert answer.code == 0 and f"{run / 'calibration.json'}: 30 verified images\n" in answer.out

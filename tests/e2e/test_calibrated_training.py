@@ -13,7 +13,7 @@ from tests.training_jobs import SMALL
 TRUSTED = ["case000", "case001", "case002"]
 OPTIONS = [
     *("--epochs", "1", "--batch-size", "4", "--network", "unet-small", "--width", "4", "--image-size", "32", "32"),
-    *("--device", "cpu", "--no-tensorboard", "--learning-rate", str(SMALL["learning_rate"])),
+    *("--device", "cpu", "--log-to", "none", "--learning-rate", str(SMALL["learning_rate"])),
 ]
 
 

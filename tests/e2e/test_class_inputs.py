@@ -13,7 +13,7 @@ from tests.e2e.conftest import Command
 
 from debride.data.open import open_dataset
 
-SMALL = ["--epochs", 1, "--batch-size", 8, "--network", "cnn", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+SMALL = ["--epochs", 1, "--batch-size", 8, "--network", "cnn", "--width", 4, "--device", "cpu", "--log-to", "none"]
 SIZE = 12
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -159,7 +159,8 @@ def test_one_trusted_image(
         1,
         "--device",
         "cpu",
-        "--no-tensorboard",
+        "--log-to",
+        "none",
         *options,
         *some,
         "--trusted",

@@ -23,7 +23,7 @@ from debride.state import saved_files
 from debride.training.fit import fit
 from debride.training.run import TrainingRun
 
-SMALL = ["--epochs", 2, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+SMALL = ["--epochs", 2, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--log-to", "none"]
 ALL_AT_ONCE = ["--warm-up", 0, "--no-filter"]
 """Replaces every label that is not trusted."""
 

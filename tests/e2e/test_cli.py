@@ -29,7 +29,7 @@ from debride.methods import METHODS
 from debride.noise import NOISES
 from debride.noise.strength import changed_rate, label_dice
 
-SMALL = ["--epochs", 1, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+SMALL = ["--epochs", 1, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--log-to", "none"]
 IN_PLANE = ["--image-size", 32, 32]
 
 
@@ -317,7 +317,7 @@ def test_settings_from_a_file_and_options_before_them(trained: Path, debride: Co
     )
     assert (first["method"], first["method_config"], first["trusted"]) == ("gce", {"q": 0.5}, ["case002"])
     assert (tmp_path / "a" / "tensorboard").is_dir()
-    words += ["--q", "0.9", "--clip", "none", "--augment-flip", "none", "--no-tensorboard", "--seed", "9007199254740993"]
+    words += ["--q", "0.9", "--clip", "none", "--augment-flip", "none", "--log-to", "none", "--seed", "9007199254740993"]
     assert debride("train", "gce", trained / "data", "--out", tmp_path / "b", *words).code == 0
     second = described(tmp_path / "b")
     assert second["method_config"] == {"q": 0.9} and second["augmentation"]["flip"] == []

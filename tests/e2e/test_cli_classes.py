@@ -26,7 +26,7 @@ from debride.training.checkpoint import latest_state
 from debride.training.classification import ClassificationRun
 
 SMALL = ["--epochs", 2, "--batch-size", 8, "--network", "cnn", "--width", 4, "--learning-rate", 0.05, "--device", "cpu"]
-SMALL += ["--no-tensorboard"]
+SMALL += ["--log-to", "none"]
 N = 36
 
 

@@ -27,7 +27,7 @@ from debride.methods import METHODS
 from debride.methods.ce import CrossEntropy
 from debride.training.run import TrainingRun
 
-SMALL = ["--epochs", 3, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+SMALL = ["--epochs", 3, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--log-to", "none"]
 IN_PLANE = ["--image-size", 32, 32]
 
 
@@ -145,7 +145,8 @@ def test_train_refuses(
         ("training: {epochs: many}", "settings.yaml: training: epochs: is 'many'. Give a whole number"),
         ("training: {epochs: [1, 2]}", "settings.yaml: training: epochs: is [1, 2]"),
         ("training: {schedule: cosine}", "schedule: is 'cosine'. Choose one of constant, polynomial"),
-        ("training: {tensorboard: 3}", "tensorboard: is 3. Give true or false"),
+        ("training: {compile: 3}", "compile: is 3. Give true or false"),
+        ("training: {log_to: comet}", "log_to: is 'comet'. Choose one of tensorboard, mlflow, wandb"),
         ("training: {network: 3}", "network: is 3. Give text"),
         ("method: {q: 0.5}", "settings.yaml: method: has no setting 'q'"),
         ("optimiser: {epochs: 3}", "has the unknown section optimiser"),

@@ -15,7 +15,7 @@ from debride.data.check import find_problems
 from debride.data.open import open_dataset
 from debride.data.pixels.images import files_of, read_header, read_label
 
-SMALL = ["--epochs", 1, "--batch-size", 2, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+SMALL = ["--epochs", 1, "--batch-size", 2, "--network", "unet-small", "--width", 4, "--device", "cpu", "--log-to", "none"]
 
 
 def converted(root: Path, ending: str) -> Path:

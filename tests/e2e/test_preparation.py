@@ -20,7 +20,7 @@ from debride.data.pixels.images import read_image, read_label, read_values
 from debride.training.predict import load_run
 from debride.types import Dataset
 
-SMALL = ["--epochs", 1, "--batch-size", 2, "--network", "unet-small", "--width", 4, "--device", "cpu", "--no-tensorboard"]
+SMALL = ["--epochs", 1, "--batch-size", 2, "--network", "unet-small", "--width", 4, "--device", "cpu", "--log-to", "none"]
 PATCH = ["--patch-size", 8, 16, 16]
 RULES = ["--intensity", "percentile:1:99,clip:0:400"]
 INSIDE = (slice(3, 9), slice(2, 18), slice(1, 21))

@@ -22,7 +22,7 @@ from debride.cli import main
 PACKAGE = Path(__file__).parents[1] / "stranger"
 METHOD, NETWORK = "stranger_labels.focal:Focal", "stranger_labels.focal:tiny"
 NOISE, LAYOUT = "stranger_labels.holes:Holes", "stranger_labels.pairs:PairFolders"
-QUICK = ("--epochs", "1", "--batch-size", "2", "--width", "2", "--no-tensorboard", "--device", "cpu")
+QUICK = ("--epochs", "1", "--batch-size", "2", "--width", "2", "--log-to", "none", "--device", "cpu")
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +120,7 @@ def test_all_of_it_from_the_command_line(
     assert described["method"] == method and described["method_config"] == {"my_gamma": 1.5}
     succeeded(debride(*words, "--resume"))
     audit = tmp_path / "audit"
-    cross = ("--method", method, "--folds", "2", *own, *(word for word in QUICK if word != "--no-tensorboard"))
+    cross = ("--method", method, "--folds", "2", *own, *QUICK)
     succeeded(process("audit", noisy, "--out", audit, *cross))
     assert json.loads((audit / "audit.json").read_text()) and (audit / "report.html").exists()
 
@@ -173,8 +173,7 @@ def test_a_network_that_a_configuration_file_names(toy: Path, debride: Command, 
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"training": {"network": NETWORK}}))
     for words in (("train", "ce", toy), ("audit", toy, "--folds", "2")):
-        quick = [word for word in QUICK if words[0] == "train" or word != "--no-tensorboard"]
-        refused(debride(*words, "--config", config, "--out", tmp_path / words[0], *quick), mark, "config.yaml", NETWORK)
+        refused(debride(*words, "--config", config, "--out", tmp_path / words[0], *QUICK), mark, "config.yaml", NETWORK)
     succeeded(debride("train", "ce", toy, "--config", config, "--out", tmp_path / "named", "--network", NETWORK, *QUICK))
     succeeded(debride("train", "ce", toy, "--config", config, "--out", tmp_path / "all", "--trust-code", *QUICK))
     succeeded(debride("train", "ce", toy, "--config", config, "--out", tmp_path / "own", "--network", "unet", *QUICK))

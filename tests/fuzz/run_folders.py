@@ -36,7 +36,8 @@ RESUMED = 12
 RARELY = 50
 
 TRAIN = (
-    "--no-tensorboard",
+    "--log-to",
+    "none",
     "--epochs",
     2,
     "--batch-size",

@@ -40,7 +40,7 @@ from debride.types import IGNORE, Case, DataError, Dataset
 
 Label = npt.NDArray[np.uint8]
 CLASSES = ["background", "liver", "spleen"]
-CONFIG = TrainConfig(epochs=10, batch_size=4, device="cpu", tensorboard=False, foreground=0.5)
+CONFIG = TrainConfig(epochs=10, batch_size=4, device="cpu", log_to=(), foreground=0.5)
 NAMES = [name for name, cls in METHODS.items() if "segmentation" in cls.tasks]
 
 

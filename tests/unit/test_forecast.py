@@ -141,7 +141,7 @@ def test_the_command_line_names_options(
     monkeypatch.setattr(CrossEntropy, "step", full)
     job = small_job(tmp_path, "ce")
     words = ["train", "ce", job.dataset.root, "--out", tmp_path / "out", "--cache", tmp_path / "cache", "--device", "cpu"]
-    size = ["--image-size", 32, 32, "--network", "unet-small", "--width", 2, "--no-tensorboard"]
+    size = ["--image-size", 32, 32, "--network", "unet-small", "--width", 2, "--log-to", "none"]
     assert main([str(word) for word in (*words, *size)]) == 2
     assert "--batch-size is 8: try 4; or --image-size is 32 32: try 16 16." in capsys.readouterr().err
 

@@ -134,7 +134,7 @@ def parity_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         dataset=dataset,
         method="ce",
         method_config=CrossEntropy.Config(),
-        config=TrainConfig(epochs=10, batch_size=4, learning_rate=0.5, device="cpu", tensorboard=False),
+        config=TrainConfig(epochs=10, batch_size=4, learning_rate=0.5, device="cpu", log_to=()),
         augmentation=Parities.augmentation(),
         out=tmp_path / "run",
         cache=tmp_path / "cache",

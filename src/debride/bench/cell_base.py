@@ -237,7 +237,7 @@ def make_job(cell: Cell, given: Dataset, changed: float | None) -> Job:
         dataset=given,
         method=cell.method,
         method_config=from_mapping(find_method(cell.method).Config, method_config, f"method {cell.name}"),
-        config=replace(config, keep_last=config.epochs, tensorboard=False),
+        config=replace(config, keep_last=config.epochs, log_to=()),
         augmentation=cell.augmentation,
         out=run_folder,
         resume=(run_folder / "run.json").exists(),

@@ -230,6 +230,8 @@ def _check(grid: Grid, where: object) -> None:
             raise DataError(f"{where}, methods, {cell.name}", problem, "Give a number, or list cells without this pair.")
         here = f"{where}, training of {cell.dataset} and {cell.name}"
         setup = from_mapping(TASKS[cell.task].config, cell.training, here)
+        if setup.patience is not None:
+            raise DataError(f"{here}: patience", "is set: methods are compared at one budget", "Leave it out.")
         usual = TASKS[cell.task].config()
         if any(getattr(setup, name) != getattr(usual, name) for name in foreign):
             raise DataError(here, f"has a {_either(foreign)}, which are not for {grid.task}", "Leave them out.")

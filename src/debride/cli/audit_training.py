@@ -28,7 +28,7 @@ def cross_validation_job(arguments: argparse.Namespace, dataset: Dataset, config
     task, sections = TASKS[dataset.task], read_config(arguments.config)
     given = given_settings(arguments, task.config, dest="train_")
     method = find_method(arguments.method, "--method")
-    training = {"tensorboard": False, "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
+    training = {"log_to": (), "keep_last": 1, **sections.get("training", {}), **given, "seed": config.seed}
     setup = from_mapping(task.config, training, f"{arguments.config}: training")
     trust_of(arguments, given.get("network")).admit(setup.network, f"{arguments.config}: training: network", "--network")
     return Job(

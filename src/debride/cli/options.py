@@ -48,7 +48,7 @@ def add_settings(
         elif choices:
             group.add_argument(option, choices=choices, **common)
         elif _is_tuple(hint):
-            group.add_argument(option, nargs="+", metavar="N", **common)
+            group.add_argument(option, nargs="+", metavar=_metavar_of_entries(hint), **common)
         else:
             group.add_argument(option, metavar=_metavar(hint), **common)
 
@@ -162,6 +162,11 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 def _is_tuple(hint: Any) -> bool:
     return any(typing.get_origin(option) is tuple for option in (hint, *typing.get_args(hint)))
+
+
+def _metavar_of_entries(hint: Any) -> str:
+    named = [name for entry in typing.get_args(hint) for name in _choices(entry)]
+    return f"{{{','.join((*named, 'none'))}}}" if named else "N"
 
 
 def _metavar(hint: Any) -> str:

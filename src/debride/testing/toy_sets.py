@@ -121,7 +121,7 @@ def write_classes(root: Path, n: int = 48, size: int = 12, classes: int = 3, see
     return [f"train_{row:05d}" for row in range(n) if given[row] == row % classes]
 
 
-BRIEF = {"epochs": 4, "width": 4, "learning_rate": 0.05, "device": "cpu", "tensorboard": False}
+BRIEF = {"epochs": 4, "width": 4, "learning_rate": 0.05, "device": "cpu", "log_to": ()}
 PICTURES = {**BRIEF, "batch_size": 4, "network": "unet-small", "image_size": (32, 32)}
 VOLUMES = {**BRIEF, "batch_size": 2, "network": "unet-small", "patch_size": (16, 16, 16)}
 CLASSES = {**BRIEF, "batch_size": 8, "network": "cnn"}

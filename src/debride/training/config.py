@@ -69,7 +69,14 @@ class TrainConfig:
     keep_last: int = setting(10, "weights of the last epochs that are kept", least=0)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to compute; auto is cuda where there is one")
     devices: int = setting(1, "processes, one per device", least=1)
-    tensorboard: bool = setting(True, "write TensorBoard events beside metrics.jsonl")
+    log_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = setting(
+        ("tensorboard",), "trackers beside metrics.jsonl, all offline: tensorboard, mlflow, wandb, several of them, or none"
+    )
+    patience: int | None = setting(
+        None,
+        "stop after so many epochs without a better validation, by the labels as given; schedules run as for all epochs",
+        least=1,
+    )
 
     def conflicts(self) -> Iterator[DataError]:
         """Batches that are too small for what they must hold, and what contradicts itself in the preparation of images."""

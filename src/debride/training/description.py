@@ -15,7 +15,9 @@ from debride.types import IGNORE, DataError, Dataset, TaskName
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
-FREE_SETTINGS = ("device", "tensorboard", "keep_last", "compile")
+FREE_SETTINGS = ("device", "keep_last", "compile", "log_to", "patience")
+RETIRED_SETTINGS = ("tensorboard",)
+"""Entries of ``training`` in older runs that mean nothing any more."""
 
 _REMEDY = "Restore it, or train again."
 
@@ -62,8 +64,8 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
             continue
         before = old.get(name)
         if name == "training" and isinstance(before, dict):
-            value = {key: item for key, item in value.items() if key not in FREE_SETTINGS}
-            before = {key: item for key, item in before.items() if key not in FREE_SETTINGS}
+            free = (*FREE_SETTINGS, *RETIRED_SETTINGS)
+            value, before = ({key: item for key, item in each.items() if key not in free} for each in (value, before))
         if value != before:
             raise DataError(
                 file,

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
-from debride.files import append_jsonl, write_text, writing
+from debride.files import append_jsonl, write_text
 from debride.folders import exclusive
 from debride.methods.base import Method, Phase
 from debride.progress import track
@@ -26,6 +26,7 @@ from debride.training import checkpoint
 from debride.training.compiling import compile_networks, refusing_failed_code
 from debride.training.config import TrainConfig
 from debride.training.counters import read_metrics
+from debride.training.early_stopping import better, spent, stopped_words, validates
 from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
 from debride.training.label_scores import write_scores
@@ -35,6 +36,7 @@ from debride.training.precision import settle
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.task import TASKS, Task
+from debride.training.trackers import tracking
 from debride.types import DataError
 
 Watch = Callable[[TrainingRun[Any]], None]
@@ -76,8 +78,9 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
     with fabric.rank_zero_first():
         train = task.with_extras(train, method, config, cache, fabric.is_global_zero)
     task.refuse_prepared(train, method, fabric.device)
+    description = describe(job, train, val, method)
     if fabric.is_global_zero:
-        record(job, describe(job, train, val, method))
+        record(job, description)
         task.warn(train, method, job.dataset.classes)
     optimiser = make_optimiser(config, method.parameters())
     disk = disk_needed(method, config, method.fields(), train.shapes)
@@ -93,27 +96,26 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
         _restore_scaler(run, state["scaler"], latest)
         first, run.step, best = state["epoch"], state["step"], {**best, **state["best"]}
         fabric.barrier()  # every process restores the one label state: none may change it before all have
-    if fabric.is_global_zero:
-        _start_metrics(job.out, first)
-    for run.epoch in range(first, config.epochs):
-        started = time.perf_counter()
-        _epoch(run, forecast)
-        row: dict[str, Any] = {
-            "epoch": run.epoch + 1,
-            "step": run.step,
-            "learning_rate": run.learning_rate,
-            "train": run.epoch_means(),
-        }
-        if len(val) and ((run.epoch + 1) % config.validate_every == 0 or run.epoch + 1 == config.epochs):
-            row["val"] = task.validate(method, val, config, fabric)
-        row["seconds"] = round(time.perf_counter() - started, 3)
-        if watch:
-            watch(run)
-        if fabric.is_global_zero:
-            best = _save(job, task, run, row, best)
-        if forecast:
-            forecast.epoch(time.perf_counter() - started, config.epochs - run.epoch - 1)
-        fabric.barrier()
+    rows = _start_metrics(job.out, first) if fabric.is_global_zero else []
+    last = first if spent(config, best, first) else config.epochs
+    with tracking(job.out, config.log_to if fabric.is_global_zero else (), description, rows) as track_row:
+        for run.epoch in range(first, last):
+            started = time.perf_counter()
+            row = _trained_epoch(task, run, val, forecast)
+            if watch:
+                watch(run)
+            best = better(best, row, task.measure)
+            row["best"] = best
+            if stopped := spent(config, best, run.epoch + 1):
+                row["stopped_early"] = True
+            if fabric.is_global_zero:
+                _save(job, task, run, row)
+                track_row(row)
+            if forecast:
+                forecast.epoch(time.perf_counter() - started, config.epochs - run.epoch - 1)
+            fabric.barrier()
+            if stopped:
+                break
     doubt = method.doubt(run)  # every process takes part
     if fabric.is_global_zero:
         write_scores(job.out, train.cases, doubt)
@@ -137,6 +139,22 @@ def _open_store(fabric: Fabric, method: Method, train: PreparedCases, folder: Pa
         store = LabelState(method.fields(), train.shapes, folder)
     fabric.barrier()
     return store if fabric.is_global_zero else LabelState(method.fields(), train.shapes, folder, existing=True)
+
+
+def _trained_epoch(task: Task[Any], run: TrainingRun[Any], val: PreparedCases, forecast: Forecast | None) -> dict[str, Any]:
+    """Trains an epoch, validates where it is time, and returns its record."""
+    started, epoch = time.perf_counter(), run.epoch + 1
+    _epoch(run, forecast)
+    row: dict[str, Any] = {
+        "epoch": epoch,
+        "step": run.step,
+        "learning_rate": run.learning_rate,
+        "train": run.epoch_means(),
+    }
+    if len(val) and validates(run.config, epoch):
+        row["val"] = task.validate(run.method, val, run.config, run.fabric)
+    row["seconds"] = round(time.perf_counter() - started, 3)
+    return row
 
 
 def _epoch(run: TrainingRun[Any], forecast: Forecast | None = None) -> None:
@@ -175,39 +193,28 @@ def steps_of(phase: Phase, cases: int, config: TrainConfig) -> int:
     return config.steps_per_epoch or -(-passed // (first.size or config.batch_size))
 
 
-def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
-    """Writes an epoch's record, weights and state, says how it went, and returns the best epoch so far."""
-    epoch, name = row["epoch"], task.measure
+def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any]) -> None:
+    """Writes an epoch's record, weights and state, and says how it went."""
+    epoch, best, name = row["epoch"], row["best"], task.measure
     value = row.get("val", {}).get(name)
-    if value is not None and (best[name] is None or value > best[name]):
-        best = {"epoch": epoch, name: value}
+    if best["epoch"] == epoch:
         checkpoint.save_weights(run.method, job.out / "weights" / "best.safetensors")
     state = {"step": run.step, "best": best, "scaler": run.scaler.state_dict()}
-    append_jsonl(job.out / "metrics.jsonl", {**row, "best": best})  # first: a resume drops records without their state
+    append_jsonl(job.out / "metrics.jsonl", row)  # first: a resume drops records without their state
     checkpoint.save_state(job.out, epoch, run.method, run.optimiser, run.store, state, job.config.keep_last)
-    if job.config.tensorboard:
-        _tensorboard(job.out, row)
     shown = "  ".join(f"{term} {mean:.4f}" for term, mean in row["train"].items())
     validated = (
         f"  val {task.shown_measure} {value:.4f} (best {best[name]:.4f} at {best['epoch']})" if value is not None else ""
     )
     sys.stdout.write(f"epoch {epoch}/{job.config.epochs}  {shown}{validated}  {row['seconds']:.1f} s\n")
+    if row.get("stopped_early"):
+        sys.stdout.write(f"{stopped_words(job.config, best, task.shown_measure, epoch)}\n")
     sys.stdout.flush()
-    return best
 
 
-def _tensorboard(out: Path, row: dict[str, Any]) -> None:
-    from torch.utils.tensorboard.writer import SummaryWriter
-
-    with writing(out / "tensorboard"), SummaryWriter(str(out / "tensorboard")) as writer:
-        scalars = {f"train/{name}": value for name, value in row["train"].items()}
-        scalars |= {f"val/{name}": value for name, value in row.get("val", {}).items() if isinstance(value, float)}
-        for name, value in {**scalars, "learning_rate": row["learning_rate"]}.items():
-            writer.add_scalar(name, value, row["epoch"])
-
-
-def _start_metrics(out: Path, epochs_done: int) -> None:
-    """Drops the records of epochs whose training state was lost: they are trained, and recorded, again."""
+def _start_metrics(out: Path, epochs_done: int) -> list[dict[str, Any]]:
+    """Drops the records of epochs whose training state was lost, which are trained again, and returns the others."""
     file = out / "metrics.jsonl"
     rows = read_metrics(file, epochs_done)
     write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows

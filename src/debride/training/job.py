@@ -26,6 +26,7 @@ from debride.settings import NAMED, check_bounds
 from debride.training.config import TrainConfig
 from debride.training.description import same_training
 from debride.training.task import TASKS, Task
+from debride.training.trackers import refuse_missing
 from debride.types import DataError, Dataset, Split
 
 
@@ -85,6 +86,10 @@ def refuse(job: Job, task: Task[Any]) -> None:
     if job.config.devices > 1 and method.one_process:
         problem = f"is {job.config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
         raise DataError("`devices`", problem, "Use one process.")
+    refuse_missing(job.config.log_to)
+    if job.config.patience is not None and not job.dataset.of("val"):
+        remedy = "Leave it out, or put cases into the split val."
+        raise DataError("`patience`", "is for trainings with validation cases, and there are none", remedy)
     _warn_of_leaks(job.dataset)
     if "trusted" in method.paper.needs and not any(case.trusted for case in train):
         remedy = "Name cases of the training split with verified labels by `trusted`."

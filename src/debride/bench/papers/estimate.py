@@ -113,7 +113,7 @@ def smaller(cell: Cell, size: SetSize) -> Small:
     batch = min(BATCH[len(shape)], config.batch_size)
     batches, many = config.batch_size / batch, max(LEAST, BATCHES * batch)
     few = tuple(min(length, SIDE[len(shape)]) for length in shape)
-    training = {**cell.training, "batch_size": batch, "device": "cpu", "compile": False, "tensorboard": False}
+    training = {**cell.training, "batch_size": batch, "device": "cpu", "compile": False, "log_to": ()}
     training["patch_size" if config.patch_size else "image_size"] = list(few)
     if config.trusted_per_batch:
         training["trusted_per_batch"] = max(1, round(config.trusted_per_batch / batches))

@@ -40,7 +40,7 @@ class Budget:
     of_grid: Mapping[str, Any] = field(default_factory=dict)
 
 
-QUICK = {"tensorboard": False, "compile": False, "precision": "32"}
+QUICK = {"log_to": (), "compile": False, "precision": "32"}
 
 TOY = Budget(
     side={2: 32, 3: 32},
