@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import CacheDataset, DataLoader
-from monai.losses import DiceLoss
 from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, Lambda, ScaleIntensityd
 from torch import Tensor, nn
 
@@ -56,9 +55,9 @@ def robust(network: nn.Module, loader: Loader, epochs: int) -> list[float]:
 
 
 def selecting(network: nn.Module, loader: Loader, epochs: int, noise_rate: float = 0.2) -> list[float]:
-    """Of every class the pixels of the largest loss are left out; MONAI's Dice loss is taken of the rest."""
+    """Of every class the pixels of the largest loss are left out: they lose their label."""
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
-    dice = DiceLoss(softmax=True, to_onehot_y=True, include_background=False)
+    dice = NoiseRobustDiceLoss(include_background=False)
     history = []
     for epoch in range(epochs):
         keep = steps.keep_rate(epoch, noise_rate, ramp=2)
@@ -66,8 +65,8 @@ def selecting(network: nn.Module, loader: Loader, epochs: int, noise_rate: float
             label, logits = batch["label"], network(batch["image"])
             loss = PIXELS(logits, label)
             clean = steps.small_losses(loss, keep, label, per_class=True)
-            target = label.where(clean, logits.argmax(dim=1, keepdim=True))
-            history.append(update(optimiser, steps.masked_mean(loss, clean) + dice(logits, target)))
+            chosen = dice(logits, label.masked_fill(~clean, IGNORE))
+            history.append(update(optimiser, steps.masked_mean(loss, clean) + chosen))
     return history
 
 
