@@ -52,6 +52,7 @@ ALONE: dict[str, list[str]] = {
     "large_volume": ["--shape", "12", "24", "24", "--patch", "16", "16", "16", "--folder", "{out}"],
     "lidc_centres": ["{data}/lidc", "{out}/centres", "--side", "16"],
     "look_ahead_cost": ["--smallest"],
+    "loss_cost": ["--smallest"],
     "look_ahead_detection": ["--data", "Kvasir-SEG", "--epochs", "1", "--trusted", "0.3", "--scope", "head"],
     "many_cases": ["--pictures", "3", "--side", "40", "--volumes", "2", "--shape", "16", "40", "40", "--jobs", "1"],
     "markov_speed": ["--smallest"],

@@ -55,7 +55,7 @@ def commands(markdown: str) -> list[tuple[str, str, list[str]]]:
     lines += [line for line in text.splitlines() if line.startswith("    ")]
     lines += re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
     pieces = (piece for line in lines for piece in re.split(r"#|&&|;", line))
-    matches = (re.search(r"(?:^|\s)debride ([a-z][a-z-]*) *(\S*)(.*)", piece) for piece in pieces)
+    matches = (re.search(r"(?:^|(?<!from)\s)debride ([a-z][a-z-]*) *(\S*)(.*)", piece) for piece in pieces)
     return [(match[1], match[2], re.findall(r"(?<!\S)--[a-z][a-z-]*", match[2] + match[3])) for match in matches if match]
 
 
@@ -116,6 +116,7 @@ def test_checks_of_prose_can_fail() -> None:
     assert not long_sentences(short + "\n\n| " + "word " * 40 + "|\n\n```\n" + "word " * 40 + "\n```\n")
     assert long_sentences("- " + "word " * 15 + "\n  " + "word " * 16 + ".\n")
     block = "```sh\ndebride train gce scans/ \\\n  --q 0.5 && debride check x # --none\n```\n"
+    block += "```python\nfrom debride import steps\n```\n"
     assert commands(block + "Text `debride bench --jobs 2`.") == [
         ("train", "gce", ["--q"]),
         ("check", "x", []),
