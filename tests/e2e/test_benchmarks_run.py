@@ -81,6 +81,10 @@ ALONE: dict[str, list[str]] = {
         *("--sets", "Kvasir-SEG", "--noises", "S_R", "--images", "4", "--side", "16", "--batch", "2", "--epochs", "5"),
         *("--validation", "1", "--apart", "2"),
     ],
+    "unlabelled_images": [
+        *("--sets", "Kvasir-SEG", "--methods", "ce", "mean-teacher", "--seeds", "0", "--images", "4", "--labelled", "0.3"),
+        *("--tested", "1", "--side", "16", "--epochs", "1", "--steps", "1", "--batch", "2"),
+    ],
     "teacher_cost": ["--patch", "16", "16", "16", "--width", "2", "--passes", "2", "--others", "1", "--one-process"],
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""

@@ -23,7 +23,7 @@ Ids = npt.NDArray[np.uint8]
 
 
 def cases(*names: str, trusted: str = "") -> tuple[Case, ...]:
-    return tuple(Case(id=name, image=(), label=None, patient=name, trusted=name == trusted) for name in names)
+    return tuple(Case(id=name, image=(), label=Path(name), patient=name, trusted=name == trusted) for name in names)
 
 
 def written(folder: Path) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ def train(
     cache: Folder | None = None,
     verify: bool = False,
     raters: str = "all",
+    unlabelled: Folder | None = None,
     jobs: int | None = None,
     trust_code: bool = False,
     **settings: Any,
@@ -38,9 +39,10 @@ def train(
     ``augment_flip=(0,)``. The file ``config`` gives others, and the ``preset`` "paper" what the method's paper says.
     ``resume`` goes on with the training in ``out``. ``cleansed`` also writes the labels that the method takes for right.
     ``calibrate`` then takes the bias out that trusted cases show, and ``hold_out_trusted`` does not train on them. Where images
-    have several ``raters`` it is said whose labels are learnt: all, sample, smallest, largest or a name. Prepared cases are
-    kept in ``cache``; ``verify`` reads the files of the data set again. ``jobs`` processes prepare cases (None: one for each
-    core). With ``trust_code`` modules that ``config`` names are imported.
+    have several ``raters`` it is said whose labels are learnt: all, sample, smallest, largest or a name. ``unlabelled`` is a
+    folder of images, or a data set, to learn from without labels. Prepared cases are kept in ``cache``; ``verify`` reads the
+    files of the data set again. ``jobs`` processes prepare cases (None: one for each core). With ``trust_code`` modules that
+    ``config`` names are imported.
 
     Raises DataError for a method, a setting or a data set that cannot be used, and for ``out`` where it holds something else.
     """
@@ -51,6 +53,7 @@ def train(
     from debride.training.calibrate import calibrate_training, refuse_calibration, without_trusted
     from debride.training.fit import fit
     from debride.training.job import Job
+    from debride.training.unlabelled import with_unlabelled
 
     cls, out, cache = find_method(method), Path(out), None if cache is None else Path(cache)
     sections, jobs = read_config(config), processes(jobs)
@@ -68,8 +71,9 @@ def train(
     calibrates = calibrate or cls.holds_out_trusted
     if calibrates or hold_out_trusted:
         refuse_calibration(dataset, method, hold_out=hold_out_trusted)
+    learnt = without_trusted(dataset) if hold_out_trusted else dataset
     job = Job(
-        dataset=without_trusted(dataset) if hold_out_trusted else dataset,
+        dataset=learnt if unlabelled is None else with_unlabelled(learnt, Path(unlabelled), method),
         method=method,
         method_config=chosen.method,
         config=chosen.training,

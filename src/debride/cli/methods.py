@@ -70,6 +70,8 @@ def _describe(name: str, method: MethodRow) -> None:
     print(f"{name}: {method.title}\n{method.authors}, {method.year}. {method.reference}\nImplements: {method.sections}")
     print(f"For {' and '.join(method.tasks)}.")
     print(f"Needs: {', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.")
+    if method.unlabelled:
+        print(f"Images without a label are {method.unlabelled}.")
     print("\nOptions")
     for setting in method.settings:
         _print_setting(setting.flag, setting)

@@ -61,6 +61,13 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="where images have several raters: all, sample (one for each image, drawn by --seed), smallest, largest (of each "
         "image's labels) or a name (default: all)",
     )
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="DIR",
+        help="a folder of images, or a data set whose labels are not read: training images without a label, for methods that "
+        "take them (mean-teacher, mtcl, alc)",
+    )
     add_jobs(parser)
     add_dataset_options(parser)
     add_trust(parser)
@@ -94,6 +101,7 @@ def answer(arguments: argparse.Namespace) -> int:
         cache=arguments.cache,
         verify=arguments.verify,
         raters=arguments.raters,
+        unlabelled=arguments.unlabelled,
         jobs=arguments.jobs,
         trust_code=arguments.trust_code,
         **_settings(arguments),

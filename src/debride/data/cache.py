@@ -47,7 +47,7 @@ class Prepared:
     """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm
     (None: unknown), the ``maps`` that were made of them, their files by name (``data.maps``), and where images were cropped
     their ``boxes`` (empty: nowhere). ``certain`` has a table (256,) for each row, which its label is read through (None, or
-    empty: as it is)."""
+    empty: as it is). With ``unlabelled`` cases without a file have the label IGNORE everywhere; else asking for it raises."""
 
     cases: tuple[Case, ...]
     channels: int
@@ -60,6 +60,7 @@ class Prepared:
     foreground_files: tuple[Path | None, ...] = ()
     boxes: tuple[Box | None, ...] = ()
     certain: tuple[npt.NDArray[np.uint8] | None, ...] = ()
+    unlabelled: bool = False
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -83,6 +84,9 @@ class Prepared:
         """The working label of a row, or a part of it, memory-mapped read-only unless there is a table that it is read
         through."""
         file = self.label_files[row]
+        if file is None and self.unlabelled:
+            blank: npt.NDArray[np.uint8] = np.broadcast_to(np.uint8(IGNORE), self.shapes[row])[part].copy()
+            return blank
         if file is None:
             raise DataError(self.cases[row].id, "has no label", "Training and validation cases need one.")
         label: npt.NDArray[np.uint8] = mapped(file)[part]

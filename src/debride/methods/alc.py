@@ -30,6 +30,7 @@ class ALC(TeachingMethod):
         sections="Section II, Eq. 1 to 11, Algorithm 1; section III.B",
         needs=frozenset({"trusted"}),
         trusted="trained on with their given labels, some in every batch",
+        unlabelled="those on which student and teacher must agree; they get no refined label",
         deviations=(
             *DEVIATIONS,
             "The paper gives no m, no noise level, no ramp, no learning rate and no number of steps. m = 4 passes; noise, ramp "

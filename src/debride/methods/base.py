@@ -39,7 +39,8 @@ class Paper:
     """Where a method comes from and how ours differs.
 
     ``needs`` names what a user must supply beyond images and labels: "noise_rate", "trusted". ``trusted`` says what the
-    method does with the cases whose label was verified. ``deviations`` lists every departure from the paper, and every
+    method does with the cases whose label was verified, ``unlabelled`` what it does with training images that have no label;
+    empty: it takes none. ``deviations`` lists every departure from the paper, and every
     choice where it is silent.
     """
 
@@ -50,6 +51,7 @@ class Paper:
     sections: str
     needs: frozenset[str] = frozenset()
     trusted: str = "trained on like every other case"
+    unlabelled: str = ""
     deviations: tuple[str, ...] = ()
 
 

@@ -24,6 +24,7 @@ class MeanTeacher(TeachingMethod):
         sections="Section 2; ALC, Table II, and Eq. 1, 2 and 10",
         needs=frozenset({"trusted"}),
         trusted="the only cases whose labels are learnt",
+        unlabelled="learnt from like all that are not trusted",
         deviations=(
             *DEVIATIONS,
             "The student sees the view as it is, the teacher under noise and dropout, in one pass. The student predicts.",

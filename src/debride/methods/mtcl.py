@@ -35,6 +35,7 @@ class MTCL(TeachingMethod):
         sections="The method and its public code for the left atrium (3D); confident learning: Northcutt et al., JAIR 2021",
         needs=frozenset({"trusted"}),
         trusted="in every batch, their labels as they are; confident learning and refinement are for the other cases",
+        unlabelled="those on which student and teacher must agree",
         deviations=(
             *DEVIATIONS,
             "Numbers are those of the public code, where its two versions differ those for volumes: the ramp ends after 6000 "

@@ -18,7 +18,7 @@ def _section(name: str, method: MethodRow) -> str:
         f"{method.about}\n",
         f"{method.authors}: *{method.title}*, {method.year}. {method.reference}. Implements: {method.sections}.\n",
         f"For {' and '.join(method.tasks)}. Needs "
-        f"{', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.\n",
+        f"{', '.join(method.needs) or 'images and labels only'}. Trusted cases are {method.trusted}.{_unlabelled(method)}\n",
         "| option | default | paper | range | what it is |\n|---|---|---|---|---|",
         *(
             f"| `{setting.flag}` | {setting.default} | {setting.paper} | {setting.range} | {setting.about} |"
@@ -31,3 +31,7 @@ def _section(name: str, method: MethodRow) -> str:
             *(f"- {deviation}" for deviation in method.deviations),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _unlabelled(method: MethodRow) -> str:
+    return f" Images without a label are {method.unlabelled}." if method.unlabelled else ""

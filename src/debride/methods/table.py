@@ -53,6 +53,7 @@ class MethodRow:
     tasks: tuple[str, ...]
     needs: tuple[str, ...]
     trusted: str
+    unlabelled: str
     deviations: tuple[str, ...]
     settings: tuple[SettingRow, ...]
 
@@ -167,6 +168,7 @@ def describe(method: type[Method]) -> MethodRow:
         tasks=tuple(sorted(method.tasks, reverse=True)),
         needs=tuple(sorted(paper.needs)),
         trusted=paper.trusted,
+        unlabelled=paper.unlabelled,
         deviations=paper.deviations,
         settings=_settings(method.Config),
     )

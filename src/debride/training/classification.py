@@ -70,6 +70,7 @@ class Classification:
     predicted = "predictions"
     cleanses = False
     calibrates = True
+    takes_unlabelled = False
     run = ClassificationRun
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

@@ -53,6 +53,7 @@ class Description:
     val: _Fingerprints | None = None
     trusted: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
     one_bit: bool = False
 
 

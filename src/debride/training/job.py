@@ -27,6 +27,7 @@ from debride.training.config import TrainConfig
 from debride.training.description import same_training
 from debride.training.task import TASKS, Task
 from debride.training.trackers import refuse_missing
+from debride.training.unlabelled import refuse_blank, refuse_unlabelled, without_label
 from debride.types import DataError, Dataset, Split
 
 
@@ -91,6 +92,9 @@ def refuse(job: Job, task: Task[Any]) -> None:
         remedy = "Leave it out, or put cases into the split val."
         raise DataError("`patience`", "is for trainings with validation cases, and there are none", remedy)
     _warn_of_leaks(job.dataset)
+    if without_label(train):
+        refuse_unlabelled(job.method, job.dataset.task, job.config.devices)
+    refuse_blank(job.dataset.of("val"), job.dataset.root)
     if "trusted" in method.paper.needs and not any(case.trusted for case in train):
         remedy = "Name cases of the training split with verified labels by `trusted`."
         raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
@@ -134,7 +138,7 @@ def record(job: Job, description: dict[str, Any]) -> None:
 def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method) -> dict[str, Any]:
     """Everything that determines a training, as plain JSON. Cases are listed by id, so that predictions on training cases
     can be told."""
-    dataset = job.dataset
+    dataset, unlabelled = job.dataset, [case.id for case in without_label(train.cases)]
     description = {
         "method": job.method,
         "method_config": asdict(job.method_config),
@@ -151,6 +155,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
         "val": [val.fingerprint(row) for row in range(len(val))],
         "trusted": [case.id for case in train.cases if case.trusted],
         **({"held_out": [case.id for case in train.cases if case.trusted]} if method.holds_out_trusted else {}),
+        **({"unlabelled": unlabelled} if unlabelled else {}),
         "parameters": sum(p.numel() for p in method.parameters()),
         "versions": {
             "debride": version("debride"),

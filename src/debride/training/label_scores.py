@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from debride.data.cache import Prepared, resize_label
@@ -26,14 +28,17 @@ COLUMNS = ("case", "noisy", "doubt", "trusted")
 
 
 def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> None:
-    """Writes ``label_scores.csv`` (one line per training case, the most doubtful first); nothing where a method does not say.
+    """Writes ``label_scores.csv`` (one line per training case with a label, the most doubtful first); nothing where a method
+    does not say.
 
     ``doubt`` is in the method's own unit, larger where a label is more doubtful; ``noisy`` in [0, 1] is the probability that
     the case belongs to the larger group of a mixture of two (Self-cleansing, Eq. 3), 0 where there is nothing to separate.
     """
     if doubt is None:
         return
-    values, trusted = doubt.double().cpu().numpy(), np.array([case.trusted for case in cases])
+    labelled = [case.label is not None or case.target is not None for case in cases]
+    cases, doubt = tuple(itertools.compress(cases, labelled)), doubt.cpu()[torch.tensor(labelled)]
+    values, trusted = doubt.double().numpy(), np.array([case.trusted for case in cases], bool)
     noisy = np.zeros(len(values))
     noisy[~trusted] = posterior_of_larger(values[~trusted])
     order = np.lexsort((np.arange(len(values)), -values, -noisy))
@@ -44,17 +49,19 @@ def write_scores(out: Path, cases: tuple[Case, ...], doubt: Tensor | None) -> No
 def write_cleansed(out: Path, dataset: Dataset, run: TrainingRun[Prepared]) -> None:
     """Writes the labels that the method takes for right to ``cleansed/``, each process those of its own cases.
 
-    A label that is trusted, or that the method does not change, is copied. In the others those pixels keep their class, at the
-    file's resolution, on which the method agrees with it, and no pixel without a label gets one; no pixel leaves or enters a
-    class that was not drawn in its case; where the image was cropped, foreground becomes background. Formats and geometry are
-    those of the given labels, with PNG in place of JPEG. The folder appears when it is complete.
+    Cases without a label get none. A label that is trusted, or that the method does not change, is copied. In the others those
+    pixels keep their class, at the file's resolution, on which the method agrees with it, and no pixel without a label gets
+    one; no pixel leaves or enters a class that was not drawn in its case; where the image was cropped, foreground becomes
+    background. Formats and geometry are those of the given labels, with PNG in place of JPEG. The folder appears when it is
+    complete.
     """
     partial = out / "cleansed.partial"
     if run.fabric.is_global_zero:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
     run.fabric.barrier()
-    for swept in run.sweep(run.own):
+    labelled = np.array([case.label is not None for case in run.prepared.cases])
+    for swept in run.sweep(run.own[labelled[run.own]]):
         for row, right in zip(swept.rows, cleansed_labels(run.method, swept, run.store), strict=True):
             case, working = run.prepared.cases[row], run.prepared.label(row)
             kept = case.trusted | (working == IGNORE)
@@ -96,7 +103,7 @@ def _write(
     right: npt.NDArray[np.uint8],
     box: Box | None,
 ) -> None:
-    assert case.label is not None  # training cases have one
+    assert case.label is not None  # those without one are not swept
     target = folder / f"{case.id}{suffix(case.label)}"
     if (right == working).all():
         copy_image(case.label, target)

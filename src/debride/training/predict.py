@@ -90,14 +90,14 @@ def task_of(run_folder: Path) -> Task[Any]:
 def trained_on(run_folder: Path, which: str) -> tuple[str, ...] | None:
     """The ids of the cases on whose labels the weights "best", "last" or of an epoch depend; None if the run does not say.
 
-    The validation cases are among them for "best": their labels chose its epoch. What was held out is not.
+    The validation cases are among them for "best": their labels chose its epoch. What was held out, or had no label, is not.
     """
     description = read_description(run_folder / "run.json")
     try:
         parts = ("train", "val")[: 1 + (which == "best")]
         seen = (str(fingerprint[0]) for part in parts for fingerprint in description[part])
-        held_out = set(description.get("held_out", ()))
-        return tuple(case for case in seen if case not in held_out)
+        without = {*description.get("held_out", ()), *description.get("unlabelled", ())}
+        return tuple(case for case in seen if case not in without)
     except (KeyError, TypeError, IndexError):
         return None
 

@@ -182,10 +182,10 @@ def _cases(source: Path, channels: int, request: Request) -> list[Case]:
         cases = held.of(*request.splits) if request.splits else held.of("test") or held.cases
         images = {image_id(case): case for case in cases}
         return [Case(name, case.image, None, name, groups=case.groups) for name, case in images.items()]
-    return [Case(name, image, None, name) for name, image in _images(held, channels).items()]
+    return [Case(name, image, None, name) for name, image in images_in(held, channels).items()]
 
 
-def _images(folder: Path, channels: int) -> dict[str, tuple[Path, ...]]:
+def images_in(folder: Path, channels: int) -> dict[str, tuple[Path, ...]]:
     """The images of a plain folder. Its files are put together as nnU-Net names channels where that gives every image the
     channels of the network: other files may end in four digits too."""
     files = by_stem(folder, stop)

@@ -89,6 +89,7 @@ class Segmentation:
     predicted = "masks"
     cleanses = True
     calibrates = True
+    takes_unlabelled = True
     run = SegmentationRun
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

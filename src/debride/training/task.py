@@ -59,6 +59,10 @@ class Task(Protocol[P]):
         """Whether a bias can be measured on verified cases, and taken out of what is predicted."""
 
     @property
+    def takes_unlabelled(self) -> bool:
+        """Whether training cases may have no label."""
+
+    @property
     def run(self) -> type[TrainingRun[P]]:
         """What a method sees of the training."""
 

@@ -65,14 +65,16 @@ def without_undrawn(case: Case, label: Label) -> Label:
 
 
 def for_training(prepared: Prepared) -> Prepared:
-    """The prepared cases with labels that are read as what is certain of them."""
+    """The prepared cases with labels that are read as what is certain of them; of cases without a label that is nothing."""
+    if None in prepared.label_files:
+        prepared = replace(prepared, unlabelled=True)
     tables = tuple(certain_ids(case) for case in prepared.cases)
     return replace(prepared, certain=tables) if any(table is not None for table in tables) else prepared
 
 
 def refuse_unlearnable(dataset: Dataset) -> None:
     """Raises DataError where no training case has a certain background, or one of the classes annotated."""
-    cases = dataset.of("train")
+    cases = [case for case in dataset.of("train") if case.label is not None]
     if all(case.annotated is None for case in cases):
         return
     lacking = [dataset.classes[id] for id in range(1, len(dataset.classes)) if not any(case.drew(id) for case in cases)]

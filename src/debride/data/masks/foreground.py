@@ -28,13 +28,13 @@ def prepare_foreground(
     prepared: Prepared, folder: Path, progress: Callable[[int, int], None] | None = None, trusted_only: bool = False
 ) -> Prepared:
     """The prepared cases with a file for each that lists some of its given label's foreground voxels, (n, 1 + d) int32: class
-    id and position, sorted by class. Made once, one case at a time; with ``trusted_only``, of trusted cases alone."""
+    id and position, sorted by class. Made once, one case at a time; none for cases
+    without a label, and with ``trusted_only`` for those that are not trusted."""
     files: list[Path | None] = []
     for row, label_file in enumerate(prepared.label_files):
-        if trusted_only and not prepared.cases[row].trusted:
+        if label_file is None or (trusted_only and not prepared.cases[row].trusted):
             files.append(None)
             continue
-        assert label_file is not None, "training cases have labels"
         name = "-".join(filter(None, (label_file.stem, "foreground", str(VOXELS), prepared.partly(row))))
         file = folder / name[:2] / f"{name}.npy"
         entry(file, functools.partial(_made, prepared, row, label_file.stem))

@@ -43,7 +43,7 @@ def prepare_maps(
 
 def _made(prepared: Prepared, row: int, pixel_map: PixelMap, folder: Path) -> Path:
     source = prepared.image_files[row] if pixel_map.source == "image" else prepared.label_files[row]
-    stem = source.stem if source else ""
+    stem = source.stem if source else f"without a label {prepared.shapes[row]}"
     if pixel_map.source == "label":
         stem += prepared.partly(row)
     key = content_hash([], "map", stem, type(pixel_map).__module__, repr(pixel_map), pixel_map.version, prepared.spacings[row])
