@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.losses import DiceFocalLoss, DiceLoss, FocalLoss
+from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, FocalLoss
 from tests.loss_stubs import numbers, soft
 from torch import Tensor
 from torch.nn import functional as F
@@ -80,6 +80,15 @@ def test_squared_noise_robust_dice_of_two_is_monai_s_dice(activation: str, backg
     expected = DiceLoss(squared_pred=True, smooth_nr=1e-5, smooth_dr=1e-5, **shared)(logits, target)
     found = NoiseRobustDiceLoss(2.0, squared_pred=True, **shared)(logits, target)
     torch.testing.assert_close(found.flatten(), expected.flatten())
+
+
+def test_both_together_are_monai_s_dice_and_cross_entropy() -> None:
+    logits, label = numbers(5)
+    target = label.where(label != IGNORE, 0)[:, None]
+    both = {"softmax": True, "include_background": False, "batch": True}
+    expected = DiceCELoss(to_onehot_y=True, squared_pred=True, smooth_nr=1e-5, smooth_dr=1e-5, **both)(logits, target)
+    dice = NoiseRobustDiceLoss(2.0, squared_pred=True, **both)(logits, target)
+    torch.testing.assert_close(dice + SymmetricCrossEntropyLoss(**CROSS_ENTROPY)(logits, target), expected)
 
 
 def test_shapes_of_none_are_monai_s() -> None:

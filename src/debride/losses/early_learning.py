@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from debride.losses.loss_base import LabelLoss
+from debride.losses.loss_base import LabelLoss, Options
 from debride.losses.pixel import cross_entropy_to, early_learning, full_precision
 from debride.losses.pixel_modules import within
 from debride.types import DataError
@@ -20,7 +20,8 @@ class EarlyLearningRegularizationLoss(LabelLoss):
 
     ``cases`` is the number N of all cases, ``classes`` K, and ``size`` the spatial axes in segmentation. What is remembered is
     the buffer ``remembered`` (N, K, *size), saved in ``state_dict``. It takes N K prod(size) numbers of ``dtype``: 1.3 GB in
-    float32 for 1,000 images of two classes with 400 x 400 pixels, half of it in float16.
+    float32 for 1,000 images of two classes with 400 x 400 pixels, half of it in float16. It may lie on another
+    device than the logits.
 
     ``forward(input, target, index)`` takes the places (B,) int64 of the cases in that buffer. In training mode they are brought
     up to date first (Eq. 9), as in the published code; in evaluation mode nothing changes. A pixel must mean the same in every
@@ -39,7 +40,7 @@ class EarlyLearningRegularizationLoss(LabelLoss):
         lam: float = 3.0,
         beta: float = 0.7,
         dtype: torch.dtype = torch.float32,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
         if self.sigmoid or not self.include_background:
@@ -62,10 +63,11 @@ class EarlyLearningRegularizationLoss(LabelLoss):
             self._check_index(input, index)
         input = full_precision(input)
         p = input.softmax(dim=1) if self.softmax else input
-        remembered = self.remembered[index].to(p.dtype)
+        place = index.to(self.remembered.device)
+        remembered = self.remembered[place].to(p)
         if self.training:
             remembered = self.beta * remembered + (1 - self.beta) * p.detach()
-            self.remembered[index] = remembered.to(self.remembered.dtype)
+            self.remembered[place] = remembered.to(self.remembered)
         known, labelled = self.soft_target(input, target)
         given = cross_entropy_to(known, input if self.softmax else input.clamp(min=1e-30).log())
         loss = self.reduced((given + self.lam * early_learning(p, remembered)).unsqueeze(1), labelled, weight)

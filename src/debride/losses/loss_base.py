@@ -6,6 +6,9 @@ does not know; what checks arguments runs in Python alone, and looks at values o
 
 from __future__ import annotations
 
+import inspect
+from typing import Any, TypedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +19,17 @@ from debride.types import IGNORE, DataError
 REDUCTIONS = ("mean", "sum", "none")
 CLOSE = 1e-2
 """How far the probabilities of a target may sum from one: half precision rounds them."""
+
+
+class Options(TypedDict, total=False):
+    """The options of ``LabelLoss``, which all losses take by name."""
+
+    softmax: bool | None
+    sigmoid: bool
+    include_background: bool
+    to_onehot_y: bool
+    ignore_index: int
+    reduction: str
 
 
 class LabelLoss(nn.Module):
@@ -36,6 +50,14 @@ class LabelLoss(nn.Module):
     Raises DataError, a ValueError, for options that contradict each other and for targets that could mean two things. In
     TorchScript nothing is checked.
     """
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Shows in the signature of each loss, and so in help and notebooks, what ``**options`` stands for."""
+        super().__init_subclass__(**more)
+        own = [each for each in inspect.signature(cls.__init__).parameters.values() if each.name != "self"]
+        shared = [each for each in inspect.signature(LabelLoss.__init__).parameters.values() if each.kind is each.KEYWORD_ONLY]
+        named = [each for each in own if each.kind is not each.VAR_KEYWORD]
+        cls.__signature__ = inspect.Signature(named + shared if named != own else own)  # type: ignore[attr-defined]
 
     def __init__(
         self,

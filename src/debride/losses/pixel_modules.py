@@ -7,13 +7,13 @@ is, and else (B, 1, *S); with ``sigmoid`` it is (B, C, *S).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from debride.losses import pixel
-from debride.losses.loss_base import LabelLoss, full_background
+from debride.losses.loss_base import LabelLoss, Options, full_background
 from debride.losses.pixel import full_precision
 from debride.losses.soft_labels import one_hot, smoothed
 from debride.types import DataError
@@ -22,7 +22,7 @@ from debride.types import DataError
 class PixelLoss(LabelLoss):
     """A loss of each pixel. A subclass has ``to_probabilities``, and ``to_classes`` where class ids have a faster form."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         full_background(self.name, not self.sigmoid, self.include_background)
 
@@ -67,7 +67,7 @@ class GeneralizedCrossEntropyLoss(PixelLoss):
     ``q`` in (0, 1]: cross-entropy in the limit 0, half the mean absolute error at 1.
     """
 
-    def __init__(self, q: float = 0.7, **options: Any) -> None:
+    def __init__(self, q: float = 0.7, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.q = within(self.name, "q", q, 0, 1, above=True)
 
@@ -86,10 +86,10 @@ class SymmetricCrossEntropyLoss(PixelLoss):
     ``log_zero`` < 0 stands for log 0 in the reverse cross-entropy (A).
     """
 
-    def __init__(self, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, **options: Any) -> None:
+    def __init__(self, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.alpha, self.beta = within(self.name, "alpha", alpha, 0), within(self.name, "beta", beta, 0)
-        self.log_zero = -within(self.name, "-log_zero", -log_zero, 0, above=True)
+        self.log_zero = negative(self.name, "log_zero", log_zero)
 
     def to_probabilities(self, target: Tensor, logits: Tensor) -> Tensor:
         """Both terms by their definition."""
@@ -104,9 +104,9 @@ class SymmetricCrossEntropyLoss(PixelLoss):
 class ReverseCrossEntropyLoss(PixelLoss):
     """Reverse cross-entropy, -sum_k p_k log y_k with log 0 := ``log_zero`` < 0 (Wang et al., ICCV 2019), in [0, -log_zero]."""
 
-    def __init__(self, log_zero: float = -4.0, **options: Any) -> None:
+    def __init__(self, log_zero: float = -4.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        self.log_zero = -within(self.name, "-log_zero", -log_zero, 0, above=True)
+        self.log_zero = negative(self.name, "log_zero", log_zero)
 
     def to_probabilities(self, target: Tensor, logits: Tensor) -> Tensor:
         """By its definition."""
@@ -139,7 +139,7 @@ class BootstrappingLoss(PixelLoss):
     noisy digits: 0.95 soft, 0.8 hard.
     """
 
-    def __init__(self, mode: str = "soft", beta: float | None = None, **options: Any) -> None:
+    def __init__(self, mode: str = "soft", beta: float | None = None, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         if mode not in ("soft", "hard"):
             raise DataError(self.name, f"does not know the mode {mode!r}", "Give soft or hard.")
@@ -158,7 +158,7 @@ class SpatiallyVaryingLabelSmoothingLoss(PixelLoss):
     paper's mSVLS. In classification there are no neighbours, and it is refused.
     """
 
-    def __init__(self, sigma: float = 1.0, **options: Any) -> None:
+    def __init__(self, sigma: float = 1.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.sigma = within(self.name, "sigma", sigma, 0.5)
 
@@ -179,4 +179,11 @@ def within(owner: str, name: str, value: float, least: float, most: float = floa
     if not (least < value if above else least <= value) or not value <= most:
         upper = "" if most == float("inf") else f" and at most {most:g}"
         raise DataError(owner, f"has {name} = {value}", f"Give one {'above' if above else 'of at least'} {least:g}{upper}.")
+    return float(value)
+
+
+def negative(owner: str, name: str, value: float) -> float:
+    """A number below 0; DataError else."""
+    if not value < 0:
+        raise DataError(owner, f"has {name} = {value}", "Give one below 0.")
     return float(value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from debride.losses.loss_base import LabelLoss
+from debride.losses.loss_base import LabelLoss, Options
 from debride.losses.pixel import full_precision
 from debride.losses.pixel_modules import within
 from debride.losses.region import noise_robust_dice_to, student_t
@@ -42,7 +42,13 @@ class NoiseRobustDiceLoss(RegionLoss):
     """
 
     def __init__(
-        self, gamma: float = 1.5, *, squared_pred: bool = False, batch: bool = True, smooth_dr: float = 1e-5, **options: Any
+        self,
+        gamma: float = 1.5,
+        *,
+        squared_pred: bool = False,
+        batch: bool = True,
+        smooth_dr: float = 1e-5,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
         self.gamma = within(self.name, "gamma", gamma, 1, 2)
@@ -75,7 +81,7 @@ class TLoss(RegionLoss):
 
     __jit_unused_properties__ = ("nu",)
 
-    def __init__(self, nu: float = 2.718281828459045, **options: Any) -> None:
+    def __init__(self, nu: float = 2.718281828459045, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         if "include_background" in options:
             problem = "has no choice of a background: it follows from the other classes"
