@@ -269,7 +269,7 @@ def test_no_array_is_kept_between_the_passes(
         seen.extend((given, planted))
         return rank(given, planted, *others)
 
-    monkeypatch.setattr("debride.audit.passes.rank", spy)
+    monkeypatch.setattr("debride.audit.usual.rank", spy)
     words = ["--predictions", audited.root / "probability", "--out", tmp_path / "a", "--pictures", 0, "--planted", 5]
     assert debride("audit", audited.data, *words).code == 0
     given, planted = seen

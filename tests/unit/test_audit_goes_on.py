@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.audits import about, contents, picture_set, table
 
-from debride.audit import AuditConfig, each_case
+from debride.audit import AuditConfig, one_case
 from debride.audit.audit_folder import Part
 from debride.audit.case_results import CaseResults
 from debride.audit.passes import audit_dataset, audit_part
@@ -67,13 +67,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
 def pictures(shared: Pictures, monkeypatch: pytest.MonkeyPatch) -> Pictures:
     """The same with a count of the cases that are looked at from now on."""
     shared.looked.clear()
-    read = each_case.agreement
+    read = one_case.agreement
 
     def counted(*arrays: Any) -> float:
         shared.looked.append("")
         return read(*arrays)
 
-    monkeypatch.setattr(each_case, "agreement", counted)
+    monkeypatch.setattr(one_case, "agreement", counted)
     for path in shared.root.iterdir():
         if path.name not in ("data", "probability", "whole"):
             shutil.rmtree(path)

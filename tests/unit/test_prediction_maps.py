@@ -222,7 +222,7 @@ WRONG: dict[str, tuple[Array, str]] = {
     "classes": (random_map(4, (6, 7)), "has 4 maps, the data set 3 classes"),
     "regions": (GOOD[1:], "has 2 maps, the data set 3 classes"),
     "classes last": (np.moveaxis(GOOD, 0, -1), "classes come last"),
-    "turned": (GOOD.transpose(0, 2, 1), r"in another order\. Save numpy.transpose\(array, \(0, 2, 1\)\)"),
+    "turned": (GOOD.transpose(0, 2, 1), r"in another order\. Give numpy.transpose\(array, \(0, 2, 1\)\)"),
     "cropped": (GOOD[:, 1:, 2:], "cropped or resampled"),
     "other grid": (random_map(3, (6, 9)), r"has shape \(6, 9\), its label \(6, 7\)"),
     "mask": (GOOD.argmax(0), "numbers of type int64"),
@@ -244,10 +244,10 @@ def test_arrays_that_are_no_probabilities_on_the_label_s_grid(tmp_path: Path, ki
 
 def test_a_transposed_volume_says_how(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", random_map(2, (4, 5, 6)).transpose(0, 3, 2, 1))
-    with pytest.raises(DataError, match=r"Save numpy.transpose\(array, \(0, 3, 2, 1\)\)"):
+    with pytest.raises(DataError, match=r"Give numpy.transpose\(array, \(0, 3, 2, 1\)\)"):
         read_map(tmp_path / "a.npy", 2, (4, 5, 6))
     np.save(tmp_path / "b.npy", random_map(2, (5, 6, 4)))
-    with pytest.raises(DataError, match=r"Save numpy.transpose\(array, \(0, 3, 1, 2\)\)"):
+    with pytest.raises(DataError, match=r"Give numpy.transpose\(array, \(0, 3, 1, 2\)\)"):
         read_map(tmp_path / "b.npy", 2, (4, 5, 6))
     np.save(tmp_path / "c.npy", random_map(2, (5, 5, 4)))
     with pytest.raises(DataError, match="order of the label's axes"):

@@ -53,7 +53,7 @@ def write_outcome(
         judged = replace(judged, ranking=judged.ranking.untold())
     ranking = judged.ranking
     ranked = [cases[row] for row in ranking.order]
-    kinds = {case.id: _main_kind(judged.found[case.id].findings, ranking, row) for row, case in enumerate(cases)}
+    kinds = {case.id: main_kind(judged.found[case.id].findings, ranking, row) for row, case in enumerate(cases)}
     write_findings(out / "findings.jsonl", (finding for case in ranked for finding in judged.found[case.id].findings))
     write_table(out, (line for case in ranked for line in judged.found[case.id].worklist))
     predicted = predictions.about["source"] != NONE
@@ -81,7 +81,7 @@ def write_outcome(
     return {**summary, **({"since": judged.since} if judged.since else {})}
 
 
-def _main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
+def main_kind(findings: Sequence[Finding], ranking: Ranking, row: int) -> str:
     """What a suspicious label is suspected of: its surest finding's kind, else what the evidence speaks of most."""
     if findings:
         return findings[0].kind

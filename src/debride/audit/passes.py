@@ -7,14 +7,10 @@ in several processes if wanted, and its results are kept as they come (``case_re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import (
@@ -25,32 +21,17 @@ from debride.audit.audit_folder import (
 )
 from debride.audit.case_results import Drawn, Found, Label, Looked, Planted, are_there, write_results
 from debride.audit.each_case import begin_drawing, begin_judging, begin_looking
-from debride.audit.evidence import CaseScore, Ranking, ThresholdSums, against_usual, rank, unscored
-from debride.audit.one_thread import one_thread
+from debride.audit.evidence import CaseScore, unscored
 from debride.audit.outcome import Judged, write_outcome
-from debride.audit.peers import compare, doubts
 from debride.audit.predictions import Predictions, RunPredictions
 from debride.audit.shown import write_report
 from debride.audit.since import what_changed
 from debride.audit.under_way import UnderWay, know, label_stamp, under_way, work_on
+from debride.audit.usual import NOTHING_PLANTED, Usual, donors, what_is_usual
 from debride.data.plain import plain_case, plain_dataset
 from debride.execute import Work
-from debride.rng import derive
 from debride.types import Case, DataError, Dataset
 from debride.words import some
-
-NOTHING_PLANTED = Planted({}, {})
-
-
-@dataclass(frozen=True)
-class _Usual:
-    """What is usual in a data set: ``thresholds`` (K,) of scores, the ``typical`` agreement of labels that are not empty,
-    the ``ranking`` of all cases, and what is to be doubted of each, in words."""
-
-    thresholds: npt.NDArray[np.float64]
-    typical: float | None
-    ranking: Ranking
-    doubts: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -146,40 +127,18 @@ def _look(audit: UnderWay, cases: Sequence[Case]) -> None:
     work_on(audit, "looking at labels", Work(begin_looking, setup), wanted, take)
 
 
-def _usual(audit: UnderWay) -> _Usual:
+def _usual(audit: UnderWay) -> Usual:
     """What is usual, by the first look at all cases, in their order whoever looked."""
     looked: list[Looked] = [audit.get(Looked, case) for case in audit.cases]
-    donors = _donors(audit.cases, audit.config)
+    drawn = _donors(audit.cases, audit.config)
     planted = [
-        audit.get(Planted, case, *_planted_by(donors, case)) if case.id in donors else NOTHING_PLANTED for case in audit.cases
+        audit.get(Planted, case, *_planted_by(drawn, case)) if case.id in drawn else NOTHING_PLANTED for case in audit.cases
     ]
-    sums = ThresholdSums(len(audit.dataset.classes))
-    for place in np.ndindex(*sums.sums.shape):
-        sums.sums[place] = math.fsum(numbers.sums[place[0]][place[1]] for numbers in looked)
-    thresholds = sums.thresholds()
-    reached = [numbers.agreement for numbers in looked if numbers.agreement is not None]
-    typical = float(np.median(reached)) if reached else None
-    sights = [numbers.sight for numbers in looked]
-    with one_thread():
-        beside = compare(audit.cases, len(audit.dataset.classes), sights, [errors.measured for errors in planted])
-        given, wrong = against_usual([numbers.evidence for numbers in looked], [errors.evidence for errors in planted])
-        ranking = rank(
-            beside.given(given),
-            beside.planted(wrong),
-            [case.patient for case in audit.cases],
-            audit.config.seed,
-            [case.trusted for case in audit.cases],
-            typical,
-        )
-    return _Usual(
-        audit.earlier.shared(thresholds) if audit.earlier else thresholds,
-        typical,
-        ranking,
-        doubts(audit.cases, audit.dataset, sights, beside),
-    )
+    shared = audit.earlier.shared if audit.earlier else None
+    return what_is_usual(audit.dataset, audit.cases, looked, planted, audit.config.seed, shared)
 
 
-def _judge(audit: UnderWay, cases: Sequence[Case], usual: _Usual) -> None:
+def _judge(audit: UnderWay, cases: Sequence[Case], usual: Usual) -> None:
     """Scores and findings of the cases, and the files of those that have findings; nothing without predictions."""
     rows = {case.id: row for row, case in enumerate(audit.cases)}
     wanted = [(case, left) for case in cases if (left := _left(audit, usual, rows[case.id]))]
@@ -198,7 +157,7 @@ def _judge(audit: UnderWay, cases: Sequence[Case], usual: _Usual) -> None:
     work_on(audit, "looking for errors", Work(begin_judging, setup), wanted, take)
 
 
-def _left(audit: UnderWay, usual: _Usual, row: int) -> dict[str, Any]:
+def _left(audit: UnderWay, usual: Usual, row: int) -> dict[str, Any]:
     """What of the second look at a case is still to do; empty if it is done."""
     if audit.without:
         return {}
@@ -212,7 +171,7 @@ def _left(audit: UnderWay, usual: _Usual, row: int) -> dict[str, Any]:
     return {"scores": not scored, "find": None if is_found else find}
 
 
-def _found(audit: UnderWay, usual: _Usual, row: int) -> Found | None:
+def _found(audit: UnderWay, usual: Usual, row: int) -> Found | None:
     """What was found in a case; None if that is not known."""
     if audit.without or usual.ranking.wrong[row] < audit.config.least:
         return Found()
@@ -220,18 +179,18 @@ def _found(audit: UnderWay, usual: _Usual, row: int) -> Found | None:
     return found
 
 
-def _scored_by(usual: _Usual) -> tuple[object, ...]:
+def _scored_by(usual: Usual) -> tuple[object, ...]:
     return (usual.thresholds.tolist(),)
 
 
-def _found_by(audit: UnderWay, usual: _Usual, row: int) -> tuple[object, ...]:
+def _found_by(audit: UnderWay, usual: Usual, row: int) -> tuple[object, ...]:
     """What findings depend on beside the case: its files' names too, which the worklist has."""
     odds = [(kind, float(values[row])) for kind, values in usual.ranking.odds.items()]
     image = [str(path) for path in audit.cases[row].image]
     return image, float(usual.ranking.wrong[row]), odds, usual.typical, audit.config.least
 
 
-def _draw(audit: UnderWay, usual: _Usual) -> None:
+def _draw(audit: UnderWay, usual: Usual) -> None:
     """Pictures of the surest findings of the most suspicious cases."""
     left, wanted = audit.config.pictures, []
     by: dict[str, tuple[object, ...]] = {}
@@ -255,7 +214,7 @@ def _pictures(case: Case, found: Found, many: int) -> list[str]:
     return [f"{case.id}-{finding.number}.png" for finding in found.findings[:many]]
 
 
-def _write(audit: UnderWay, usual: _Usual) -> dict[str, Any]:
+def _write(audit: UnderWay, usual: Usual) -> dict[str, Any]:
     """Writes what all cases came to, and removes what belongs to none."""
     cases, out = audit.cases, audit.out
     known = {case.id: _found(audit, usual, row) for row, case in enumerate(cases)}
@@ -282,7 +241,7 @@ def _write(audit: UnderWay, usual: _Usual) -> dict[str, Any]:
     return summary
 
 
-def _scores(audit: UnderWay, usual: _Usual, case: Case) -> CaseScore:
+def _scores(audit: UnderWay, usual: Usual, case: Case) -> CaseScore:
     """The scores of a case; without predictions those of its label alone."""
     if audit.without:
         return unscored(audit.get(Looked, case).sight.measured.voxels)
@@ -290,7 +249,7 @@ def _scores(audit: UnderWay, usual: _Usual, case: Case) -> CaseScore:
     return scores
 
 
-def _lasting(audit: UnderWay, usual: _Usual) -> Iterator[tuple[type[Any], str, str]]:
+def _lasting(audit: UnderWay, usual: Usual) -> Iterator[tuple[type[Any], str, str]]:
     """The results that a later audit may take over."""
     donors = _donors(audit.cases, audit.config)
     for case in audit.cases:
@@ -302,14 +261,7 @@ def _lasting(audit: UnderWay, usual: _Usual) -> Iterator[tuple[type[Any], str, s
 
 
 def _donors(cases: Sequence[Case], config: AuditConfig) -> dict[str, Case | None]:
-    """The cases that errors are planted into, drawn by a hash of their ids; and for each the next of another patient, whose
-    label is planted into it too."""
-    order = sorted(cases, key=lambda case: (derive(config.seed, "planted", case.id), case.id))
-    ring = [*order, *order]
-    return {
-        case.id: next((other for other in ring[at + 1 : at + len(order)] if other.patient != case.patient), None)
-        for at, case in enumerate(order[: config.planted])
-    }
+    return donors(cases, config.planted, config.seed)
 
 
 def _planted_by(donors: Mapping[str, Case | None], case: Case) -> tuple[object, ...]:

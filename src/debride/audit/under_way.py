@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,24 +125,31 @@ def work_on(
     take: Callable[[Case, Any], None],
 ) -> None:
     """Works on the cases of which something is ``wanted``, and lets ``take`` have what each came to."""
-    if not wanted:
-        return
-    errors: list[DataError] = []
     items = (item_of(case, audit.predictions.files(case), **more) for case, more in wanted)
-    jobs = min(audit.jobs, len(wanted))
+    do_each(doing, work, items, len(wanted), audit.jobs, lambda at, told: take(wanted[at][0], told))
+
+
+def do_each(
+    doing: str, work: Work, items: Iterable[Mapping[str, Any]], many: int, jobs: int, take: Callable[[int, Any], None]
+) -> None:
+    """Does so many items, each with a "case", and lets ``take`` have what each came to with its place. Raises the DataError of
+    the first that could not be done, when the others are."""
+    if not many:
+        return
+    errors: dict[tuple[str, str], DataError] = {}
     with (
         one_thread(),
-        track(doing, len(wanted)) as show,
-        spread(work, items, jobs=jobs, name=lambda item: f"case {item['case']['id']}") as outcomes,
+        track(doing, many) as show,
+        spread(work, items, jobs=min(jobs, many), name=lambda item: f"case {item['case']['id']}") as outcomes,
     ):
-        for done, ((case, _), outcome) in enumerate(zip(wanted, outcomes, strict=True), start=1):
+        for at, outcome in zip(range(many), outcomes, strict=True):
             if outcome.error is None:
-                take(case, outcome.result)
+                take(at, outcome.result)
             else:
-                errors.append(outcome.error)
+                errors.setdefault((outcome.error.where, outcome.error.problem), outcome.error)
             if len(errors) == MANY:
                 break
-            show(done)
+            show(at + 1)
     if errors:
-        first, others = errors[0], f", and so it is with {len(errors) - 1} more" if len(errors) > 1 else ""
+        first, others = next(iter(errors.values())), f", and so it is with {len(errors) - 1} more" if len(errors) > 1 else ""
         raise DataError(first.where, first.problem + others, first.remedy)

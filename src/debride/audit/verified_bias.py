@@ -7,7 +7,7 @@ as predictions do not lie inside given outlines as well: that much is the networ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from debride.audit.predictions import Predictions
 from debride.calibration.bias_record import read_calibration
 from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.correction import Calibration, Ids
-from debride.calibration.fitting import choose, fit
+from debride.calibration.fitting import Verified, choose, fit
 from debride.data.masks.annotated import undrawn
 from debride.data.pixels.images import read_header, read_label
 from debride.rng import derive
@@ -63,19 +63,34 @@ def bias_of_labels(dataset: Dataset, cases: Sequence[Case], predictions: Predict
     outlines of given labels are moved: the shifts from predictions to verified outlines, less those from predictions to given
     ones, and none that is larger or goes the other way. "verified" and "given" (K,) are these shifts.
     """
-    drawn = [case for case in cases if not undrawn(case, len(dataset.classes))]
+
+    def audited(case: Case) -> _Audited:
+        return _Audited(case, dataset, predictions)
+
+    return bias_of_audited(dataset.classes, cases, audited, _spacing, seed)
+
+
+def bias_of_audited(
+    classes: Sequence[str],
+    cases: Sequence[Case],
+    audited: Callable[[Case], Verified],
+    spacing: Callable[[Case], tuple[float, ...] | None],
+    seed: int,
+) -> dict[str, Any] | None:
+    """``bias_of_labels`` of cases whose label and prediction ``audited`` reads, and of which ``spacing`` says that in mm."""
+    drawn = [case for case in cases if not undrawn(case, len(classes))]
     verified = [case for case in drawn if case.trusted]
     if not verified:
         return None
     others = sorted((case for case in drawn if not case.trusted), key=lambda case: (derive(seed, "given", case.id), case.id))
     compared = [*verified, *others[:GIVEN]]
-    unit: Literal["mm", "px"] = "mm" if all(_spacing(case) is not None for case in compared) else "px"
-    ours, theirs = ([_Audited(case, dataset, predictions) for case in part] for part in (verified, compared[len(verified) :]))
-    fitted = fit(ours, dataset.classes, ALONE, unit)
+    unit: Literal["mm", "px"] = "mm" if all(spacing(case) is not None for case in compared) else "px"
+    ours, theirs = ([audited(case) for case in part] for part in (verified, compared[len(verified) :]))
+    fitted = fit(ours, classes, ALONE, unit)
     own = fitted.calibration
     given = own.offsets
     if theirs and own.changes:
-        given = choose(theirs, dataset.classes, ALONE, unit, parents=own.parents)[1].shifts
+        given = choose(theirs, classes, ALONE, unit, parents=own.parents)[1].shifts
     shifts = tuple(_less(shift, less) for shift, less in zip(own.shifts, given, strict=True))
     return {
         "cases": len(verified),

@@ -43,15 +43,17 @@ class Neighbours:
 
 
 def neighbours(prints: npt.NDArray[np.int8], image: Rows) -> Neighbours:
-    """The neighbours of cases with these fingerprints (N, D), compared in blocks; those of one ``image`` (N,) are none."""
+    """The neighbours of cases with these fingerprints (N, D), compared in blocks; those of one ``image`` (N,) are none, and
+    nor are images that show nothing, whose fingerprint is 0."""
     unit = prints.astype(np.float32)
+    blank = np.asarray(~prints.any(axis=1))
     unit /= np.maximum(np.sqrt((unit**2).sum(axis=1, keepdims=True)), np.float32(1e-6))
     many = min(VOTERS, len(unit))
     rows, similar = np.zeros((len(unit), many), np.intp), np.zeros((len(unit), many), np.float32)
     for first in range(0, len(unit), BLOCK):
         block = slice(first, first + BLOCK)
         likeness = unit[block] @ unit.T
-        likeness[image[block, None] == image[None]] = -np.inf
+        likeness[(image[block, None] == image[None]) | blank[block, None] | blank[None]] = -np.inf
         best = np.argpartition(-likeness, many - 1, axis=1)[:, :many]
         order = np.lexsort((best, -np.take_along_axis(likeness, best, 1)), axis=1)
         rows[block] = np.take_along_axis(best, order, 1)

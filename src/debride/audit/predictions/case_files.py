@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.evidence import predicted_classes
-from debride.audit.predictions.nnunet_maps import is_map, mirrored, placed_map, read_map, soften
+from debride.audit.predictions.nnunet_maps import is_map, mirrored, placed_map, read_map, soften, softened
 from debride.data.masks.predicted import read_predicted
 from debride.data.pixels.images import read_header, read_values
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
@@ -62,8 +61,8 @@ def read_prediction(
     if turn:
         remedy = "Turn it so before saving it, or take the maps away: then the masks are used."
         raise DataError(path, f"lies otherwise than its mask {mask and mask.name}: it would agree if {turn}", remedy)
-    if hard and not files.kept:
-        probability = soften(predicted_classes(probability), classes)
+    if not files.kept:
+        probability = softened(probability, hard)
     return Prediction(turned(probability, how), hard and not files.kept)
 
 

@@ -54,7 +54,7 @@ _VALIDATION = ("validation", "validation_raw")
 _BLOCK = 1 << 20
 """Numbers that are looked at together."""
 
-_SOFTMAX = "Save what comes out of the softmax, one map for each class, background first."
+_SOFTMAX = "Give what comes out of the softmax, one map for each class, background first."
 
 
 def prediction_folders(folder: Path) -> list[tuple[str | None, Path]]:
@@ -104,20 +104,24 @@ def read_map(path: Path, classes: int, shape: tuple[int, ...], stored: Array | N
     objects, another number of classes, another shape (which says how its axes lie where that is certain), and numbers that are
     no probabilities. ``stored`` are the file's numbers where they were read already.
     """
-    stored = _stored(path, classes, shape) if stored is None else stored
+    return as_map(path, _stored(path, classes, shape) if stored is None else stored, classes, shape)
+
+
+def as_map(where: object, stored: Array, classes: int, shape: tuple[int, ...]) -> tuple[Array, bool]:
+    """``read_map`` of an array; messages name ``where`` it comes from."""
     quantised = stored.dtype == np.uint8
-    _refuse_type(path, stored.dtype)
-    view = _arranged(path, stored, classes, shape)
+    _refuse_type(where, stored.dtype)
+    view = _arranged(where, stored, classes, shape)
     if len(view) < classes:  # the foreground's alone
         whole = np.empty((2, *shape), np.float32 if len(shape) == 2 else np.float16)
-        for where in _blocks(shape, 2):
-            part = view[0, where].astype(np.float32) / (255 if quantised else 1)
-            whole[0, where], whole[1, where] = 1 - part, part
+        for at in _blocks(shape, 2):
+            part = view[0, at].astype(np.float32) / (255 if quantised else 1)
+            whole[0, at], whole[1, at] = 1 - part, part
         view, quantised = whole, False
-    return _checked(path, view, quantised)
+    return _checked(where, view, quantised)
 
 
-def shape_error(path: Path, given: tuple[int, ...], shape: tuple[int, ...], classes_first: bool = False) -> DataError:
+def shape_error(path: object, given: tuple[int, ...], shape: tuple[int, ...], classes_first: bool = False) -> DataError:
     """What to say of a prediction whose spatial shape is not the label's; ``classes_first`` for a map (K, *given)."""
     problem = f"has shape {given}, its label {shape}"
     if len(given) != len(shape):
@@ -125,7 +129,7 @@ def shape_error(path: Path, given: tuple[int, ...], shape: tuple[int, ...], clas
     orders = [order for order in permutations(range(len(given))) if tuple(given[axis] for axis in order) == shape]
     if orders:
         axes = (0, *(axis + 1 for axis in orders[0])) if classes_first else orders[0]
-        remedy = f"Save numpy.transpose(array, {axes})." if len(orders) == 1 else "Save it in the order of the label's axes."
+        remedy = f"Give numpy.transpose(array, {axes})." if len(orders) == 1 else "Give it in the order of the label's axes."
         return DataError(path, f"{problem}: its axes are in another order", remedy)
     if all(a <= b for a, b in zip(given, shape, strict=True)):
         remedy = "Export it on the label's grid; nnU-Net v1 leaves its .npz cropped: take them away, and its masks are used."
@@ -150,6 +154,12 @@ def soften(ids: Ids, classes: int) -> npt.NDArray[np.float32] | npt.NDArray[np.f
         if box is not None:
             out[:, *box] = (1 - share) * _smoothed(plane[box], classes) + share / classes
     return soft
+
+
+def softened(probability: Array, hard: bool) -> Array:
+    """Probabilities (K, *S) as they are, but for a mask in disguise (``hard``), which says nothing of how sure the network was:
+    of that what ``soften`` makes of its classes."""
+    return soften(predicted_classes(probability), len(probability)) if hard else probability
 
 
 def mirrored(probability: Array, foreground: npt.NDArray[np.bool_]) -> str | None:
@@ -210,13 +220,13 @@ def _stored(path: Path, classes: int, shape: tuple[int, ...]) -> Array:
     return loaded
 
 
-def _refuse_type(path: Path, kind: np.dtype[Any]) -> None:
+def _refuse_type(path: object, kind: np.dtype[Any]) -> None:
     if kind.newbyteorder("=") not in (np.uint8, np.float16, np.float32, np.float64):
-        remedy = "Save probabilities as float32 or float16; a mask as PNG or NIfTI."
+        remedy = "Give probabilities as float32 or float16, or a mask of class ids."
         raise DataError(path, f"holds numbers of type {kind}, not probabilities", remedy)
 
 
-def _arranged(path: Path, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:
+def _arranged(path: object, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:
     """The stored array as a view (K, *S), or (1, *S) where it has the foreground of two classes alone."""
     view = stored[:, 0] if stored.ndim == len(shape) + 2 and len(shape) == 2 and stored.shape[1] == 1 else stored
     if view.shape == shape and classes == 2:
@@ -224,17 +234,17 @@ def _arranged(path: Path, stored: Array, classes: int, shape: tuple[int, ...]) -
     if view.ndim == len(shape) + 1 and view.shape[1:] == shape and (len(view) == classes or (len(view) == 1 and classes == 2)):
         return view
     if view.shape == (*shape, classes):
-        raise DataError(path, f"has shape {stored.shape}: its classes come last", "Save numpy.moveaxis(probabilities, -1, 0).")
+        raise DataError(path, f"has shape {stored.shape}: its classes come last", "Give numpy.moveaxis(probabilities, -1, 0).")
     if view.ndim != len(shape) + 1:
         problem = f"has shape {stored.shape}, wanted are {classes} classes and the label's shape {shape}"
-        raise DataError(path, problem, "Save one map for each class, background first: (class, *shape).")
+        raise DataError(path, problem, "Give one map for each class, background first: (class, *shape).")
     if len(view) != classes:
         problem = f"has {len(view)} maps, the data set {classes} classes with the background"
         raise DataError(path, problem, f"{_SOFTMAX} A network trained on regions has none for them: give its masks.")
     raise shape_error(path, view.shape[1:], shape, classes_first=True)
 
 
-def _checked(path: Path, view: Array, quantised: bool) -> tuple[Array, bool]:
+def _checked(path: object, view: Array, quantised: bool) -> tuple[Array, bool]:
     """The map (K, *S) with what rounding spoilt put right, and whether it is a mask in disguise."""
     classes, shape = len(view), view.shape[1:]
     unit = 255 if quantised else 1

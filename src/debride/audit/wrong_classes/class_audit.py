@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import cell, described
-from debride.audit.wrong_classes.class_overview import summarise_classes, why_untold
+from debride.audit.wrong_classes.class_overview import summarise_classes
 from debride.audit.wrong_classes.class_page import write_class_report
-from debride.audit.wrong_classes.class_shares import ClassShares, class_shares
+from debride.audit.wrong_classes.class_shares import ClassShares
 from debride.audit.wrong_classes.class_sources import ClassPredictions, warn_seen_classes
-from debride.audit.wrong_classes.near_duplicates import Group, conflicting_groups, images_of
+from debride.audit.wrong_classes.judged_classes import Pictures, judge_classes
+from debride.audit.wrong_classes.near_duplicates import Group, images_of
 from debride.evaluation.by_group import GroupColumns
 from debride.files import write_csv, write_json
 from debride.progress import track
@@ -42,15 +42,11 @@ def audit_classes(
             contents.append(content)
             fingerprints.append(fingerprint)
             show(number)
-    groups = conflicting_groups(contents, np.stack(fingerprints), given.tolist(), [_image(case) for case in cases])
-    shares = class_shares(predictions.probability, given, [case.patient for case in cases], trusted, config.seed)
-    known = ~trusted if not trusted.all() else trusted
-    if untold := why_untold(predictions.probability[known], given[known]):
-        shares = shares.untold()
-    shares = _with_duplicates(shares, groups, given, trusted)
-    predicted = predictions.probability.argmax(axis=1)
-    differ = float(np.mean(predicted[~trusted] != given[~trusted])) if (~trusted).any() else 0.0
-    summary = summarise_classes(cases, shares, groups, dataset.classes, differ, untold)
+    pictures = Pictures(contents, np.stack(fingerprints), [_image(case) for case in cases])
+    patients = [case.patient for case in cases]
+    judged = judge_classes(predictions.probability, given, patients, trusted, config.seed, pictures)
+    shares, groups = judged.shares, judged.groups
+    summary = summarise_classes(cases, shares, groups, dataset.classes, judged.differ, judged.untold)
     warning = warn_seen_classes(predictions)
     summary["warnings"] += [warning] if warning else []
     write_csv(out / "pairs.csv", ("given", "true", "share", "low", "high", "told"), _pair_rows(shares, dataset.classes))
@@ -76,24 +72,6 @@ def audit_classes(
 def _image(case: Case) -> str:
     """Names the image of a case, the same for all who labelled it."""
     return "|".join(map(str, (*case.image, case.array, case.row)))
-
-
-def _with_duplicates(shares: ClassShares, groups: Sequence[Group], given: Any, trusted: Any) -> ClassShares:
-    """The shares with what images of the same pixels say: of their labels those with less support are wrong. A label counts as
-    much as it is probably right, and a trusted one decides."""
-    wrong, least, score, proposed = shares.wrong.copy(), shares.least.copy(), shares.score.copy(), shares.proposed.copy()
-    for group in (group for group in groups if group.exact):
-        support: dict[int, float] = defaultdict(float)
-        for at in group.members:
-            support[int(given[at])] += float(max(1e-6, 1 - shares.wrong[at]) * (1e6 if trusted[at] else 1.0))
-        best = max(support, key=lambda id: support[id])
-        for at in group.members:
-            doubt = 1 - support[int(given[at])] / sum(support.values())
-            if trusted[at] or doubt <= wrong[at]:
-                continue
-            wrong[at], least[at], score[at] = doubt, max(least[at], doubt), max(score[at], doubt)
-            proposed[at] = best if best != given[at] else proposed[at]
-    return replace(shares, wrong=wrong, least=least, score=score, proposed=proposed)
 
 
 def _pair_rows(shares: ClassShares, classes: Sequence[str]) -> Iterator[list[Any]]:

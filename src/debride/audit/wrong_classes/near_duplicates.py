@@ -45,7 +45,7 @@ def images_of(dataset: Dataset, cases: Sequence[Case], jobs: int = 1) -> Iterato
     """Of each case a hash of its pixels and its fingerprint (``SIDE`` squared,), in the order of the cases."""
     if all(case.row is not None for case in cases):
         for image in _rows(cases):
-            yield _seen(image)
+            yield look_of(image)
         return
     items = map(plain_case, cases)
     with spread(Work(seeing_images, plain_dataset(dataset)), items, jobs=jobs, name=lambda item: str(item["id"])) as outcomes:
@@ -59,7 +59,7 @@ def seeing_images(setup: Any) -> Do:
     dataset_of(setup)  # whose kinds of files are read from now on
 
     def see(item: Any) -> Any:
-        content, fingerprint = _seen(channels_last(case_of(item)))
+        content, fingerprint = look_of(channels_last(case_of(item)))
         return content, fingerprint.tolist()
 
     return see
@@ -108,7 +108,8 @@ def _alike(fingerprints: Floats) -> Iterator[tuple[int, int]]:
             yield start + int(row), start + int(column)
 
 
-def _seen(image: npt.NDArray[Any]) -> tuple[str, Floats]:
+def look_of(image: npt.NDArray[Any]) -> tuple[str, Floats]:
+    """A hash of the pixels of an image (H, W) or (H, W, C), and its fingerprint (``SIDE`` squared,)."""
     pixels = np.ascontiguousarray(image)
     content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).hexdigest()
     grey = pixels if pixels.ndim == 2 else pixels[..., :3].mean(axis=-1)
