@@ -1,32 +1,41 @@
-"""Which labels of a data set are wrong, and a copy of it in which the surest errors are repaired.
+"""From a data set to a repaired one and a network trained on it; `# %%` begins a cell where an editor knows notebooks.
 
 python examples/audit_and_repair.py DATASET PREDICTIONS OUT
 
-``PREDICTIONS`` holds a mask or probability map of every case, by a network that was not trained on it.
-``OUT/audit/report.html`` shows what was found; nothing is written into ``DATASET``.
+`PREDICTIONS` holds a mask or probability map of every case, by a network that was not trained on it. Nothing is written into
+`DATASET`, and OUT/audit/report.html shows what was found.
 """
-
-from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from debride.audit import AuditConfig
-from debride.audit.passes import audit_dataset
-from debride.audit.predictions import open_predictions
-from debride.audit.repair import parse_acceptance, repair
-from debride.data.open import open_dataset
+import debride
 
+scans, predictions, out = map(Path, sys.argv[1:4])
+settings = {"epochs": 50, "image_size": (256, 256)}
 
-def audit_and_repair(scans: Path, predictions: Path, out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The summaries of an audit and of a repair of all that it is at least half sure of; in ``out`` their folders."""
-    dataset = open_dataset(scans)
-    cases = [case for case in dataset.of("train", "val") if case.label]
-    found = audit_dataset(dataset, cases, open_predictions(predictions, dataset, cases), out / "audit", AuditConfig())
-    accept = parse_acceptance(["all"], dataset.classes, confidence=0.5)
-    return found, repair(dataset, out / "audit", out / "repaired", accept)
+# %% What is there, and can it be read?
+checked = debride.check_dataset(scans)
+for problem in checked.problems:
+    print(problem.file, problem.problem, problem.remedy, sep=": ")
+dataset = debride.open_dataset(scans)
+print(dataset)
 
+# %% Which labels are wrong?
+audit = debride.audit_dataset(dataset, out / "audit", predictions=predictions)
+for row in audit.ranking[:5]:
+    print(f"{row['case']}: {row['kind']}, wrong with probability {row['wrong']:.2f}")
+print(f"{len(audit.flagged)} of {len(audit.ranking)} labels are flagged; look at {audit.report}")
 
-if __name__ == "__main__":
-    audit_and_repair(*map(Path, sys.argv[1:]))
+# %% A copy in which all is repaired that the audit is at least half sure of
+repaired = debride.repair_dataset(dataset, audit, out / "repaired", accept="all", confidence=0.5)
+print(repaired)
+
+# %% A network trained on the copy, by a loss that wrong labels hurt less
+run = debride.train("gce", repaired, out / "run", **settings)
+print(f"best epoch: {run.best_epoch}")
+
+# %% Its masks, measured against the repaired labels of the validation cases
+masks = debride.predict(run, repaired, out / "masks", splits=["val"])
+measured = debride.evaluate(masks, repaired, out / "measured", splits=["val"])
+print(measured.markdown)

@@ -1,5 +1,67 @@
-"""debride: train on imperfect labels of medical images, find the wrong ones, and measure what helps."""
+"""debride: train on imperfect labels of medical images, find the wrong ones, and measure what helps.
+
+The names in ``__all__`` are the public face, with the packages ``debride.losses``, ``debride.noise`` and ``debride.metrics``.
+Each is imported when it is first asked for, so that ``import debride`` takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from debride.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from debride import losses, metrics, noise
+    from debride.api.public import (
+        audit_dataset,
+        calibrate,
+        check_dataset,
+        choose_cases,
+        corrupt_dataset,
+        evaluate,
+        open_dataset,
+        predict,
+        repair_dataset,
+        run_bench,
+        train,
+    )
+    from debride.types import IGNORE, DataError, Dataset
+
+__all__ = [
+    "IGNORE",
+    "DataError",
+    "Dataset",
+    "__version__",
+    "audit_dataset",
+    "calibrate",
+    "check_dataset",
+    "choose_cases",
+    "corrupt_dataset",
+    "evaluate",
+    "losses",
+    "metrics",
+    "noise",
+    "open_dataset",
+    "predict",
+    "repair_dataset",
+    "run_bench",
+    "train",
+]
+
+_PACKAGES = ("losses", "metrics", "noise")
+_TYPES = ("IGNORE", "DataError", "Dataset")
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    home = importlib.import_module(f"{__name__}.{'types' if name in _TYPES else 'api.public'}")
+    return globals().setdefault(name, getattr(home, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -145,7 +145,8 @@ def check_bounds(settings: Any, *, of_class: bool = True) -> None:
 
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if "bounds" in field.metadata or hint is bool or typing.Literal in _kinds(hint):
+        kinds = _kinds(hint)
+        if "bounds" in field.metadata or hint is bool or (typing.Literal in kinds and frozenset not in kinds):
             read_setting(getattr(settings, field.name), field, hint, place(field.name))
     for conflict in _conflicts(settings):
         where = NAMED.sub(lambda mention: place(mention[1]), conflict.where)

@@ -9,9 +9,10 @@ data set's own *ignore* label, and what a warp or a patch brings from outside th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 IGNORE = 255
 """Label value of a pixel without a label (the maximum of ``uint8``)."""
@@ -89,7 +90,7 @@ class Palette:
     file: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set as found on disk: its cases and what its labels mean.
 
@@ -116,6 +117,16 @@ class Dataset:
     lent: frozenset[str] = frozenset()
     patterns: tuple[str, str] | None = None
 
+    in_notebook: ClassVar[Callable[[Dataset], str] | None] = None
+    """Makes the HTML that a notebook shows of a data set; ``debride.api`` sets it."""
+
     def of(self, *splits: Split) -> tuple[Case, ...]:
         """The cases of the given splits, in order."""
         return tuple(case for case in self.cases if case.split in splits)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(cases)} {split}" for split in ("train", "val", "test") if (cases := self.of(split)))
+        return f"Dataset({str(self.root)!r}, {self.format}, {self.ndim}D, classes {', '.join(self.classes)}; {counts})"
+
+    def _repr_html_(self) -> str | None:
+        return None if Dataset.in_notebook is None else Dataset.in_notebook(self)

@@ -18,10 +18,15 @@ from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.training.fit import fit
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SETTINGS = '{"epochs": 50, "image_size": (256, 256)}'
+TINY = '"network": "unet-small", "width": 4, "device": "cpu", "log_to": ()'
+"""What makes a training of an example quick."""
+
 
 @pytest.fixture(autouse=True)
 def _examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    monkeypatch.syspath_prepend(str(EXAMPLES))
 
 
 def test_own_network_trains(tmp_path: Path) -> None:
@@ -35,9 +40,9 @@ def labels(root: Path) -> dict[str, npt.NDArray[np.uint8]]:
     return {case.id: read_label(case.label, dataset)[0] for case in dataset.cases if case.label}
 
 
-def test_audit_and_repair_puts_wrong_labels_right(tmp_path: Path) -> None:
-    from audit_and_repair import audit_and_repair
-
+def test_audit_and_repair_puts_wrong_labels_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scans, predictions, out = tmp_path / "scans", tmp_path / "predictions", tmp_path / "out"
     write_phantoms(scans, 24, 6, 0, 48, 3, seed=0)
     right = labels(scans)
@@ -53,13 +58,17 @@ def test_audit_and_repair_puts_wrong_labels_right(tmp_path: Path) -> None:
         Image.fromarray(np.fliplr(np.asarray(Image.open(mask)))).save(mask)
     before = {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()}
 
-    found, repaired = audit_and_repair(scans, predictions, out)
+    script = EXAMPLES / "audit_and_repair.py"
+    shorter = script.read_text().replace(SETTINGS, f'{{"epochs": 1, "image_size": (16, 16), {TINY}}}')
+    assert len(script.read_text().splitlines()) <= 45 and shorter != script.read_text()
+    monkeypatch.setattr("sys.argv", ["audit_and_repair.py", str(scans), str(predictions), str(out)])
+    exec(compile(shorter, script.name, "exec"), {"__name__": "__main__"})
 
+    said = capsys.readouterr().out
+    assert "6 of 30 labels are flagged" in said and "6 findings applied (flip 6), 0 declined, 0 guarded" in said
     ranked = (out / "audit" / "cases.csv").read_text(encoding="utf-8").split("\n")[1:]
     assert {line.split(",")[1] for line in ranked[:6]} == wrong
-    assert found["cases"] == 30 and found["kinds"] == {"flip": 6}
-    assert (out / "audit" / "report.html").exists()
-    assert repaired["cases"] == 6 and repaired["guarded"] == 0
+    assert (out / "audit" / "report.html").exists() and (out / "measured" / "summary.md").exists()
     after = labels(out / "repaired")
     assert all((after[case] == right[case]).mean() > 0.98 for case in right)
     assert {path: path.read_bytes() for path in scans.rglob("*") if path.is_file()} == before

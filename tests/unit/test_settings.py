@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from debride.cli import main
-from debride.cli.options import add_settings, given_settings
+from debride.cli.options import add_settings, setting_values
 from debride.data.augmentation import Augmentation
 from debride.methods import METHODS
 from debride.settings import Bounds, bounds_of, check_bounds, convert, from_mapping, paper_values, setting
@@ -254,16 +254,23 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def values_of(*words: str) -> dict[str, Any]:
+    return setting_values(options().parse_args(words), Example, prefix="my_", dest="x_")
+
+
 def test_options_that_are_not_given_leave_no_trace() -> None:
-    assert given_settings(options().parse_args([]), Example, prefix="my_", dest="x_") == {}
+    assert values_of() == {}
 
 
-def test_options_are_converted() -> None:
+def test_options_are_settings_by_their_names() -> None:
     words = (
         "--my-count 4 --my-rate 1e-3 --my-limit none --my-kind b --my-size 8 16 --my-axes none --my-span 1 2 --no-my-own-way"
     )
-    given = given_settings(options().parse_args(words.split()), Example, prefix="my_", dest="x_")
-    assert given == {
+    values = values_of(*words.split())
+    given = {name.removeprefix("my_"): value for name, value in values.items()}
+    assert len(given) == len(values) == 8
+    settings = from_mapping(Example, given, "here")
+    assert {name: getattr(settings, name) for name in given} == {
         "count": 4,
         "rate": 0.001,
         "limit": None,
@@ -273,8 +280,8 @@ def test_options_are_converted() -> None:
         "span": (1.0, 2.0),
         "own_way": False,
     }
-    with pytest.raises(DataError, match="--my-count: is 'x'"):
-        given_settings(options().parse_args(["--my-count", "x"]), Example, prefix="my_", dest="x_")
+    with pytest.raises(DataError, match="`count`: is 'x'"):
+        from_mapping(Example, {"count": values_of("--my-count", "x")["my_count"]}, "here", {"count": "`count`"})
 
 
 def test_help_shows_defaults_and_takes_percent_signs() -> None:

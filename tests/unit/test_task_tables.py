@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from tests.datasets import build_folder, build_npz
 
+from debride.api.auditing import AUDITS
+from debride.api.corrupting import CORRUPTIONS
+from debride.api.repairing import REPAIRS
 from debride.audit.tasks import TASKS as AUDITED
 from debride.audit.tasks import refuse_task
 from debride.bench.cell_kinds import CELL_KINDS
 from debride.cli import main
-from debride.cli.audit import AUDITS
-from debride.cli.corrupt import CORRUPTIONS
-from debride.cli.repair import REPAIRS
 from debride.data.augmentation import AUGMENTATIONS
 from debride.data.label_kinds import LABEL_KINDS
 from debride.data.open import open_dataset

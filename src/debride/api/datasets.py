@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from debride.api.check_result import CheckResult
 from debride.types import DataError, Dataset
 
-Folder = Path | str
-"""A folder or a file, by its path."""
+Folder = Path | str | PathLike[str]
+"""A folder or a file by its path, or the result that wrote the folder."""
 
 
 class DatasetOptions(TypedDict, total=False):
@@ -46,6 +48,37 @@ def open_dataset(path: Folder, *, jobs: int | None = None, **options: Unpack[Dat
     return opening.open_dataset(Path(path), jobs=processes(jobs), **library_options(options))
 
 
+def check_dataset(
+    path: Folder, *, write_checksums: bool = False, jobs: int | None = None, **options: Unpack[DatasetOptions]
+) -> CheckResult:
+    """Reads every file of a data set, and says all that is wrong with it; nothing is raised for what is wrong with the data.
+
+    ``options`` are those of ``DatasetOptions``. With ``write_checksums`` the checksums of all files are listed in the data
+    set's folder where nothing is wrong, and every function verifies the files by them from then on. ``jobs`` processes read
+    files (None: one for each core).
+    """
+    from debride.data.check import Problem
+    from debride.data.check import check_dataset as check
+    from debride.data.checksums import write_checksums as write
+    from debride.data.label_kinds import LABEL_KINDS
+    from debride.data.open import unused_trusted
+    from debride.progress import track
+
+    chosen = {**library_options(options), "checksums": not write_checksums}
+    with track("checking", None) as show:
+        checked = check(Path(path), lambda done, _: show(done), jobs=processes(jobs), **chosen)
+    dataset, problems, trusted = checked.dataset, list(checked.problems), options.get("trusted")
+    try:
+        if dataset and trusted is not None and (unused := unused_trusted(named(trusted), dataset)):
+            problems.append(Problem(unused.where, unused.problem, unused.remedy))
+    except DataError:
+        if not problems:
+            raise
+    note = LABEL_KINDS[dataset.task].note(dataset) if dataset else None
+    written = write(dataset) if dataset and write_checksums and not problems else None
+    return CheckResult(Path(path), tuple(problems), dataset, note, written)
+
+
 def opened(dataset: Dataset | Folder, jobs: int | None = None) -> Dataset:
     """A data set that is given as its folder, opened, or as it is."""
     return dataset if isinstance(dataset, Dataset) else open_dataset(dataset, jobs=jobs)
@@ -68,9 +101,16 @@ def library_options(options: DatasetOptions) -> dict[str, Any]:
         from debride.data.pixels import use_pixels
 
         use_pixels(name, "`pixels`")
+    if given.get("trusted") is not None:
+        given["trusted"] = named(given["trusted"])
     if "split_seed" in given:
         given["seed"] = given.pop("split_seed")
     return given
+
+
+def named(trusted: Folder | Collection[str]) -> Path | Collection[str]:
+    """Ids as they are, and what names a file as its path."""
+    return Path(trusted) if isinstance(trusted, str | PathLike) else trusted
 
 
 def processes(jobs: int | None) -> int:

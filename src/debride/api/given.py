@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from debride.api.datasets import Folder
 from debride.settings import from_mapping, paper_values
@@ -16,6 +16,8 @@ from debride.types import DataError
 if TYPE_CHECKING:
     from debride.methods.base import Method
     from debride.training.config import TrainConfig
+
+T = TypeVar("T")
 
 SECTIONS = ("training", "augmentation", "method")
 """What the settings of a training are of, and the sections of a configuration file."""
@@ -63,11 +65,11 @@ def sorted_settings(
     from debride.data.augmentation import AUGMENTATIONS
     from debride.training.task import TASKS
 
-    training = _names(TASKS[task].config)
-    own = _names(method.Config) if method else []
+    training = names_of(TASKS[task].config)
+    own = names_of(method.Config) if method else []
     if clash := next((setting for setting in own if setting in {*training, *taken}), None):
         raise DataError(f"method {name}", f"has a setting of a name that is taken ({clash})", "Rename it.")
-    augmentations = {of: [AUGMENT + setting for setting in _names(cls)] for of, cls in AUGMENTATIONS.items()}
+    augmentations = {of: [AUGMENT + setting for setting in names_of(cls)] for of, cls in AUGMENTATIONS.items()}
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for setting, value in given.items():
         if setting in training:
@@ -123,5 +125,13 @@ def training_settings(
     )
 
 
-def _names(cls: type[Any]) -> list[str]:
+def names_of(cls: type[Any]) -> list[str]:
+    """The names of the settings of a class."""
     return [field.name for field in dataclasses.fields(cls)]
+
+
+def read_settings(cls: type[T], given: Mapping[str, Any]) -> T:
+    """Settings of one class from what is given by name; DataError, with the names that are like it, for one that it has not."""
+    if unknown := [name for name in given if name not in names_of(cls)]:
+        raise unknown_setting(unknown[0], names_of(cls))
+    return from_mapping(cls, given, "settings", {name: f"`{name}`" for name in given})

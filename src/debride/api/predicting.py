@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from debride.api.datasets import DatasetOptions, Folder, library_options, processes
-from debride.api.training_results import PredictResult
+from debride.api.predict_results import Asked, PredictResult
 from debride.plugins import Trust
 from debride.types import DataError, Dataset, Split
 
@@ -48,20 +48,21 @@ def predict(
     run, out = Path(run), Path(out)
     if isinstance(source, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
+    asked = Asked(run, source if isinstance(source, Dataset) else Path(source), tuple(splits), library_options(options))
     predicted = predict_folder(
         run,
-        source if isinstance(source, Dataset) else Path(source),
+        asked.source,
         out,
         checkpoint=None if checkpoint is None else str(checkpoint),
         raw=raw,
         probabilities=probabilities,
         largest_component=largest_component,
-        splits=tuple(splits),
-        open_options=library_options(options),
+        splits=asked.splits,
+        open_options=asked.options,
         device=device,
         trust=Trust(trust_code, frozenset(name for name in (method, network) if name)),
         resume=resume,
         keep_going=keep_going,
         jobs=processes(jobs),
     )
-    return PredictResult(out, predicted.count, task_of(run).predicted, predicted.left_out, predicted.calibrated)
+    return PredictResult(out, predicted.count, task_of(run).predicted, predicted.left_out, predicted.calibrated, asked)

@@ -1,39 +1,104 @@
-"""What trainings, calibrations and predictions give back."""
+"""What trainings and calibrations give back."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from debride.api.result import Result
+from debride.api.result import Result, Row
+from debride.types import DataError
 
 if TYPE_CHECKING:
     from debride.training.fitted_bias import Calibrated
-    from debride.types import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CalibrationResult(Result):
-    """A bias that was measured: what was found, and whether it replaced an earlier calibration."""
+    """A bias that was measured on verified cases: how masks or classes are corrected is in calibration.json.
+
+    Of predictions in a folder ``count`` corrected masks were written, None for a run, and those ``left_out`` could not be read.
+    """
 
     calibrated: Calibrated
+    count: int | None = None
+    left_out: tuple[DataError, ...] = ()
+
+    def said(self) -> Sequence[str]:
+        """What was found, and what it is worth."""
+        from debride.calibration.bias_record import FILE
+        from debride.training.bias_kinds import in_words, verified_by
+
+        done = self.calibrated
+        replaced = ", in place of an earlier one" if done.replaced else ""
+        return [*in_words(done.record), "", *done.own_words, f"{self.out / FILE}: {verified_by(done.record)}{replaced}"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainResult(Result):
-    """A trained network; ``calibration`` is None where none was asked for."""
+    """A trained network: its folder is what ``predict`` takes. ``calibration`` is None where none was asked for."""
 
     calibration: CalibrationResult | None = None
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All that determined the training, as run.json has it."""
+        from debride.training.description import read_description
 
-@dataclass(frozen=True)
-class PredictResult(Result):
-    """Predictions: ``count`` images were predicted, and those ``left_out`` could not be read.
+        return read_description(self.out / "run.json")
 
-    ``kind`` is what they are called, as "masks", and ``calibrated`` says which calibration was applied, if any was.
-    """
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch with the best validation; None where there are no validation cases."""
+        best = self._recorded()[-1]["best"]["epoch"]
+        return None if best is None else int(best)
 
-    count: int
-    kind: str
-    left_out: tuple[DataError, ...] = ()
-    calibrated: str = ""
+    def said(self) -> Sequence[str]:
+        """The method, the epochs, and the best one."""
+        epochs = self._recorded()
+        said = f"{self.summary['method']}, {len(epochs)} epoch{'s' if len(epochs) > 1 else ''}"
+        best = {name: value for name, value in epochs[-1]["best"].items() if value is not None}
+        measure = "".join(f", {name} {value:.3f}" for name, value in best.items() if name != "epoch")
+        return [f"{said}, best {int(best['epoch'])}{measure}" if best else said]
+
+    def rows(self) -> Sequence[Row]:
+        """A row for each epoch: losses, the learning rate, and what validation measured."""
+        return [
+            {
+                **{name: row[name] for name in ("epoch", "step", "learning_rate", "seconds") if name in row},
+                **{f"train_{name}": value for name, value in row["train"].items()},
+                **{f"val_{name}": value for name, value in (row.get("val") or {}).items() if isinstance(value, int | float)},
+            }
+            for row in self._recorded()
+        ]
+
+    def pictures(self) -> Sequence[tuple[str, bytes]]:
+        """The curves of the losses and of validation."""
+        return [("Losses and validation by epoch", _curves(self.rows()))]
+
+    def _recorded(self) -> list[dict[str, Any]]:
+        from debride.files import read_jsonl
+        from debride.training.counters import read_metrics
+
+        file = self.out / "metrics.jsonl"
+        return read_metrics(file, max(1, len(read_jsonl(file, undefined=True))))
+
+
+def _curves(rows: Sequence[Row]) -> bytes:
+    """Losses left and validation right, by epoch, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.4), dpi=90, layout="constrained")
+    axes: Any = figure.subplots(1, 2)
+    for axis, begins, title in zip(axes, ("train_", "val_"), ("loss", "validation"), strict=True):
+        for name in sorted({name for row in rows for name in row if name.startswith(begins)}):
+            points = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
+            axis.plot(*zip(*points, strict=True), label=name.removeprefix(begins), linewidth=1.2)
+        axis.set_title(title, fontsize=9)
+        axis.tick_params(labelsize=8)
+        if axis.lines:
+            axis.legend(fontsize=7)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 
 from debride.bench.cell import run_cell
 from debride.bench.cell_base import Cell
+from debride.spawning import not_run_again
 from debride.stopping import end_with, ending_processes, stoppable
 from debride.types import DataError
 
@@ -28,7 +29,7 @@ def run_cells(todo: Sequence[Cell], jobs: int) -> Generator[None]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (os.getpid(),))
     try:
-        with ending_processes():
+        with ending_processes(), not_run_again(*(cell.method for cell in todo)):
             futures = [pool.submit(_run_here, cell, threads) for cell in todo]
             yield from (future.result() for future in as_completed(futures))
     except BrokenProcessPool:

@@ -13,7 +13,7 @@ from debride.escapes import one_line
 from debride.types import DataError
 
 if TYPE_CHECKING:
-    from debride.bench.tabulate import CellRow
+    from debride.api.benching import BenchResult
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -45,52 +45,44 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Runs a grid or an item of a paper and writes its report; 1 if cells failed, which are named."""
-    if arguments.paper is not None:
-        return _paper(arguments)
-    for name in ("size", "estimate"):
-        if getattr(arguments, name) is not None:
-            raise DataError(f"`{name}`", "is for tables of papers", "Name the paper by `paper`.")
-    if arguments.grid is None:
-        raise DataError("`paper`", "is not given, and no grid either", "Name a grid file, or a paper.")
-    from debride.bench.grid import read_grid, run_grid
+    if arguments.paper is not None and (arguments.estimate is not None or arguments.grid is None):
+        return _listed(arguments)
+    if arguments.estimate is not None:
+        raise DataError("`estimate`", "is for tables of papers", "Name the paper by `paper`.")
+    from debride.api.benching import run_bench
 
-    out = _out(arguments)
-    grid = read_grid(Path(arguments.grid), arguments.trust_code)
-    rows = run_grid(grid, out, resume=arguments.resume, jobs=arguments.jobs, verify=arguments.verify)
-    print(f"{out / 'table.md'}\n{out / 'report.html'}")
-    return _told(rows)
+    if arguments.out is None and arguments.grid is not None:
+        raise DataError("`out`", "is not given", "Name the folder that results are written to.")
+    done = run_bench(
+        arguments.grid,
+        arguments.out or Path(),
+        resume=arguments.resume,
+        jobs=arguments.jobs,
+        paper=arguments.paper,
+        size=arguments.size,
+        verify=arguments.verify,
+        trust_code=arguments.trust_code,
+    )
+    for file in done.files:
+        print(file)
+    return _told(done)
 
 
-def _paper(arguments: argparse.Namespace) -> int:
-    """Lists the items of a paper, estimates them, or runs one."""
+def _listed(arguments: argparse.Namespace) -> int:
+    """Lists the items of a paper, or estimates them."""
     if arguments.estimate is not None:
         from debride.bench.papers.listing import estimates
 
         for line in estimates(arguments.paper, arguments.grid, arguments.size or "paper", arguments.estimate):
             print(line, flush=True)
         return 0
-    if arguments.grid is None:
-        from debride.bench.papers.listing import listing
+    from debride.bench.papers.listing import listing
 
-        if arguments.out is not None:
-            raise DataError("`out`", "is given, and no table or figure", "Name one that `debride bench --paper` lists.")
-        for line in listing(arguments.paper):
-            print(line)
-        return 0
-    from debride.bench.papers.run_item import run_item
-
-    done = run_item(
-        arguments.paper,
-        arguments.grid,
-        _out(arguments),
-        size=arguments.size or "paper",
-        jobs=arguments.jobs,
-        resume=arguments.resume,
-        verify=arguments.verify,
-    )
-    for file in done.files:
-        print(file)
-    return _told(done.rows)
+    if arguments.out is not None:
+        raise DataError("`out`", "is given, and no table or figure", "Name one that `debride bench --paper` lists.")
+    for line in listing(arguments.paper):
+        print(line)
+    return 0
 
 
 def _part(text: str) -> float:
@@ -103,20 +95,11 @@ def _part(text: str) -> float:
     return part
 
 
-def _out(arguments: argparse.Namespace) -> Path:
-    if arguments.out is None:
-        raise DataError("`out`", "is not given", "Name the folder that results are written to.")
-    out: Path = arguments.out
-    return out
-
-
-def _told(rows: Sequence[CellRow]) -> int:
+def _told(done: BenchResult) -> int:
     """Names the cells that failed; the exit code."""
-    from debride.bench.tabulate import name
-
-    failed = [row for row in rows if row["failed"]]
-    for row in failed:
-        print(one_line(f"failed: {name(row)}: {row['failed']}"), file=sys.stderr)
-    if failed:
-        print(f"debride: {len(failed)} of {len(rows)} cells failed. Mend the cause and use --resume.", file=sys.stderr)
-    return 1 if failed else 0
+    for name, why in done.failed.items():
+        print(one_line(f"failed: {name}: {why}"), file=sys.stderr)
+    if done.failed:
+        of_all = f"{len(done.failed)} of {len(done.cells)}"
+        print(f"debride: {of_all} cells failed. Mend the cause and use --resume.", file=sys.stderr)
+    return 1 if done.failed else 0

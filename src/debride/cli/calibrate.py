@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from debride.api.training_results import CalibrationResult
 from debride.cli.dataset_options import add_dataset_options, open_from
@@ -16,22 +14,13 @@ from debride.cli.options import (
     add_keep_going,
     add_settings,
     add_trust,
-    all_flags,
-    flag,
-    given_settings,
+    setting_values,
     tell_left_out,
-    trust_of,
 )
+from debride.notes import tell
 from debride.types import GROUPS, DataError
 
-if TYPE_CHECKING:
-    from debride.calibration.calibration_config import CalibrationConfig
-
 FORMS = "Write `debride calibrate RUN DATASET`, or `debride calibrate DATASET --predictions DIR --out DIR`."
-
-OF_A_RUN = ("by", "checkpoint", "device", "trust_code", "method", "network")
-OF_A_FOLDER = ("out", "resume", "keep_going")
-"""Options that one of the two forms has alone."""
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -65,46 +54,34 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Calibrates a run or a folder of predictions, and says what was found."""
+    from debride.api.calibrating import calibrate
     from debride.calibration.calibration_config import CalibrationConfig
 
     _refuse_mixed_forms(arguments)
-    config = CalibrationConfig(**given_settings(arguments, CalibrationConfig))
-    if arguments.predictions:
-        return _calibrate_folder(arguments, config)
-    from debride.training.calibrate import calibrate_run
-
-    done = calibrate_run(
+    calibrated = calibrate(
         arguments.run_folder,
         open_from(arguments),
-        config=config,
+        checkpoint=arguments.checkpoint,
         by=arguments.by,
-        checkpoint=arguments.checkpoint or "last",
-        device=arguments.device or "auto",
-        trust=trust_of(arguments, arguments.method, arguments.network),
-    )
-    tell_calibrated(CalibrationResult(arguments.run_folder, done))
-    return 0
-
-
-def _calibrate_folder(arguments: argparse.Namespace, config: CalibrationConfig) -> int:
-    from debride.audit.calibrate_folder import calibrate_folder
-
-    moved = calibrate_folder(
-        open_from(arguments),
-        arguments.predictions,
-        arguments.out,
-        config=config,
+        device=arguments.device,
+        predictions=arguments.predictions,
+        out=arguments.out,
         resume=arguments.resume,
         keep_going=arguments.keep_going,
         jobs=arguments.jobs,
+        method=arguments.method,
+        network=arguments.network,
+        trust_code=arguments.trust_code,
+        **setting_values(arguments, CalibrationConfig),
     )
-    tell_calibrated(CalibrationResult(arguments.out, moved.calibrated))
-    print(f"{arguments.out}: {moved.count} masks")
-    return tell_left_out(moved.left_out, arguments.out, "Mend the cause and use --resume.")
+    tell_calibrated(calibrated)
+    if calibrated.count is not None:
+        print(f"{calibrated.out}: {calibrated.count} masks")
+    return tell_left_out(calibrated.left_out, calibrated.out, "Mend the cause and use --resume.")
 
 
 def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
-    """Raises DataError for what is neither a run nor a folder of predictions, or both, and for options of the other one."""
+    """Raises DataError where folders stand in places of others, for each of which its place says what it is."""
     if arguments.predictions and arguments.run_folder:
         raise DataError("--predictions", f"is given beside the run {arguments.run_folder}", FORMS)
     if not arguments.predictions and not arguments.run_folder:
@@ -114,19 +91,10 @@ def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
         raise DataError(arguments.dataset, "is a run, in the place of the data set", FORMS)
     if arguments.predictions and not arguments.out:
         raise DataError("--out", "is missing: masks are written there", FORMS)
-    form, others = ("a run", OF_A_RUN) if arguments.predictions else ("predictions in a folder", OF_A_FOLDER)
-    if given := [name for name in others if getattr(arguments, name)]:
-        raise DataError(flag(given[0]), f"is for {form}", "Leave it out.")
 
 
 def tell_calibrated(result: CalibrationResult) -> None:
     """Says what a calibration found, and where it lies."""
-    from debride.calibration.bias_record import FILE
-    from debride.training.bias_kinds import in_words, verified_by
-
-    done = result.calibrated
-    for warning in done.warnings:
-        print(f"debride: warning: {all_flags(warning)}", file=sys.stderr)
-    print("\n".join([*in_words(done.record), "", *done.own_words]))
-    replaced = ", in place of an earlier one" if done.replaced else ""
-    print(f"{result.out / FILE}: {verified_by(done.record)}{replaced}")
+    for warning in result.calibrated.warnings:
+        tell(f"warning: {warning}")
+    print("\n".join(result.said()))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_jobs, add_keep_going, tell_left_out
-from debride.types import DataError
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -29,12 +28,16 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Measures predictions against the labels of a data set."""
-    from debride.evaluation.evaluations import EVALUATIONS
+    from debride.api.evaluating import evaluate
 
-    dataset = open_from(arguments)
-    left_out: list[DataError] = []
-    leave_out = left_out.append if arguments.keep_going else None
-    options = {"splits": tuple(arguments.splits), "leave_out": leave_out, "resume": arguments.resume, "jobs": arguments.jobs}
-    EVALUATIONS[dataset.task](arguments.predictions, dataset, arguments.out, **options)
-    print((arguments.out / "summary.md").read_text())
-    return tell_left_out(left_out, arguments.out, "Mend the cause and use --resume.")
+    evaluated = evaluate(
+        arguments.predictions,
+        open_from(arguments),
+        arguments.out,
+        splits=arguments.splits,
+        resume=arguments.resume,
+        keep_going=arguments.keep_going,
+        jobs=arguments.jobs,
+    )
+    print(evaluated.markdown)
+    return tell_left_out(evaluated.left_out, evaluated.out, "Mend the cause and use --resume.")

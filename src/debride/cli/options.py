@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from debride.plugins import Trust
-from debride.settings import NAMED, bounds_of, read_setting
+from debride.settings import NAMED, bounds_of
 from debride.types import DataError
 
 Verbs = Any
@@ -53,19 +52,6 @@ def add_settings(
             group.add_argument(option, metavar=_metavar(hint), **common)
 
 
-def given_settings(arguments: argparse.Namespace, cls: type[Any], prefix: str = "", dest: str = "") -> dict[str, Any]:
-    """The values that were given on the command line for the fields of ``cls``, converted and within their bounds."""
-    hints = typing.get_type_hints(cls)
-    values = vars(arguments)
-    return {
-        field.name: read_setting(
-            _single_none(values[dest + prefix + field.name]), field, hints[field.name], flag(prefix + field.name)
-        )
-        for field in dataclasses.fields(cls)
-        if dest + prefix + field.name in values
-    }
-
-
 def setting_values(arguments: argparse.Namespace, cls: type[Any], prefix: str = "", dest: str = "") -> dict[str, Any]:
     """The plain values that were given on the command line for the fields of ``cls``, by their names with the prefix."""
     values = vars(arguments)
@@ -85,11 +71,6 @@ def add_trust(parser: argparse.ArgumentParser, named: bool = False) -> None:
     if named:
         group.add_argument("--method", metavar="PATH", help="trust this method of the run, as package.module:Class")
         group.add_argument("--network", metavar="PATH", help="trust this network of the run, as package.module:constructor")
-
-
-def trust_of(arguments: argparse.Namespace, *named: str | None) -> Trust:
-    """Which code the arguments trust: all, or what was ``named`` on the command line."""
-    return Trust(arguments.trust_code, frozenset(name for name in named if name))
 
 
 def add_keep_going(parser: argparse.ArgumentParser) -> None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from debride.api.datasets import library_options
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_jobs, flag
-from debride.progress import track
+from debride.cli.options import Verbs, add_jobs
 from debride.types import DataError
-
-if TYPE_CHECKING:
-    from debride.types import Dataset
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -57,38 +51,18 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
 def answer(arguments: argparse.Namespace) -> int:
     """Repairs a data set, or brings its given labels back."""
-    if arguments.reverse:
-        if arguments.audit is not None or arguments.accept or arguments.decisions or arguments.unbias:
-            raise DataError("--reverse", "takes all repairs back", "Give the repaired data set and --out alone.")
-    elif arguments.audit is None:
+    from debride.api.repairing import repair_dataset
+
+    if arguments.audit is None and not arguments.reverse:
         raise DataError("AUDIT", "is missing", "Give the folder that `debride audit --out` wrote after the data set.")
-    from debride.data.open import open_dataset
-
-    options = library_options(dataset_options(arguments))
-    dataset = open_dataset(arguments.dataset, labels=not arguments.reverse, jobs=arguments.jobs, **options)
-    return REPAIRS[dataset.task](dataset, arguments)
-
-
-def _repair_masks(dataset: Dataset, arguments: argparse.Namespace) -> int:
-    """Repairs masks, or brings the given ones back."""
-    from debride.audit.repair import parse_acceptance, repair, reverse
-
-    if arguments.reverse:
-        with track("restoring", None) as show:
-            counts = reverse(
-                arguments.dataset,
-                arguments.out,
-                format=arguments.format,
-                jobs=arguments.jobs,
-                progress=lambda done, _: show(done),
-            )
-        print(f"{arguments.out}: {', '.join(f'{value} {name}' for name, value in counts.items())}")
-        return 0
-    accept = parse_acceptance(
-        arguments.accept,
-        dataset.classes,
+    repaired = repair_dataset(
+        arguments.dataset,
+        arguments.audit,
+        arguments.out,
+        reverse=arguments.reverse,
+        accept=arguments.accept,
         but=arguments.but,
-        only=arguments.only,
+        class_=arguments.only,
         confidence=arguments.confidence,
         severity=arguments.severity,
         volume=arguments.volume,
@@ -97,65 +71,12 @@ def _repair_masks(dataset: Dataset, arguments: argparse.Namespace) -> int:
         flagged=arguments.flagged,
         one_per_case=arguments.one_per_case,
         decisions=arguments.decisions,
-        allow_removal=arguments.allow_removal,
-        trusted=arguments.trusted_too,
         unbias=arguments.unbias,
-        rare=arguments.rare,
-    )
-    with track("repairing", len(dataset.cases)) as show:
-        summary = repair(
-            dataset, arguments.audit, arguments.out, accept, jobs=arguments.jobs, progress=lambda done, _: show(done)
-        )
-    print(_repaired(arguments.out, summary))
-    return 0
-
-
-def _repair_classes(dataset: Dataset, arguments: argparse.Namespace) -> int:
-    """Repairs classes, or brings the given ones back."""
-    from debride.audit.wrong_classes.class_repair import parse_class_acceptance, repair_classes, reverse_classes
-
-    for name in ("but", "severity", "volume", "voxels", "distance", "one_per_case", "unbias", "rare"):
-        if getattr(arguments, name):
-            raise DataError(flag(name), "is for masks", "Leave it out.")
-    if arguments.reverse:
-        with track("restoring", None) as show:
-            counts = reverse_classes(dataset, arguments.out, jobs=arguments.jobs, progress=lambda done, _: show(done))
-        print(f"{arguments.out}: {counts['cases']} cases")
-        return 0
-    accept = parse_class_acceptance(
-        arguments.accept,
-        dataset.classes,
-        only=arguments.only,
-        confidence=arguments.confidence,
-        flagged=arguments.flagged,
-        decisions=arguments.decisions,
         allow_removal=arguments.allow_removal,
-        trusted=arguments.trusted_too,
+        trusted_too=arguments.trusted_too,
+        rare=arguments.rare,
+        jobs=arguments.jobs,
+        **dataset_options(arguments),
     )
-    with track("repairing", None) as show:
-        summary = repair_classes(
-            dataset, arguments.audit, arguments.out, accept, jobs=arguments.jobs, progress=lambda done, _: show(done)
-        )
-    pairs = ", ".join(f"{pair} {number}" for pair, number in summary["pairs"].items())
-    print(
-        f"{arguments.out}: {summary['applied']} classes changed{f' ({pairs})' if pairs else ''}, "
-        f"{summary['declined']} declined, {summary['guarded']} guarded"
-    )
-    for why, number in summary["guards"].items():
-        print(f"  guarded {number} times: {why}")
+    print(f"{repaired.out}: " + "\n".join(repaired.said()))
     return 0
-
-
-def _repaired(out: Path, summary: dict[str, Any]) -> str:
-    """What was changed, and what the guards kept."""
-    kinds = ", ".join(f"{kind} {number}" for kind, number in summary["kinds"].items())
-    lines = [
-        f"{out}: {summary['applied']} findings applied{f' ({kinds})' if kinds else ''}, {summary['declined']} declined, "
-        f"{summary['guarded']} guarded; {summary['cases']} labels and {summary['voxels']} pixels or voxels changed",
-        *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items()),
-    ]
-    return "\n".join(lines)
-
-
-REPAIRS = {"segmentation": _repair_masks, "classification": _repair_classes}
-"""How labels are repaired, by task."""

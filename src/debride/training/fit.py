@@ -59,7 +59,8 @@ def fit(job: Job, watch: Watch | None = None) -> None:
     with exclusive(job.out):
         prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache), job.jobs)
         train = functools.partial(_within_memory, job=job, task=task, watch=watch)
-        launch(train, accelerator, job.config.devices, before=prepare, smaller=smaller(job.config))
+        names = (job.method, job.config.network)
+        launch(train, accelerator, job.config.devices, before=prepare, smaller=smaller(job.config), names=names)
 
 
 def _within_memory(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from debride.data.pixels import outside_pixels, use_pixels
 from debride.networks import InstanceNorm
+from debride.spawning import not_run_again
 from debride.stopping import ending_processes, stoppable
 from debride.types import DataError
 
@@ -51,11 +52,18 @@ def _memory_format(part: nn.Module, device: torch.device, ndim: int, training: b
     return torch.channels_last if ndim == 2 else torch.channels_last_3d
 
 
-def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, before: Callable[[], object], smaller: str) -> None:
+def launch(
+    train: Callable[[Fabric], None],
+    accelerator: str,
+    devices: int,
+    before: Callable[[], object],
+    smaller: str,
+    names: Sequence[str] = (),
+) -> None:
     """Calls a picklable ``train`` in one process or in several, where ``before`` is called first, in this process.
 
-    ``smaller`` says which settings need less memory. What several processes refuse is raised here too, where they leave only
-    the text of a traceback.
+    ``names`` are those of methods and networks that it finds by name. ``smaller`` says which settings need less memory. What
+    several processes refuse is raised here too, where they leave only the text of a traceback.
     """
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     if devices == 1:
@@ -64,7 +72,7 @@ def launch(train: Callable[[Fabric], None], accelerator: str, devices: int, befo
     before()
     refusals = torch.multiprocessing.get_context("spawn").SimpleQueue()
     try:
-        with ending_processes():
+        with ending_processes(), not_run_again(*names, *outside_pixels()):
             fabric.launch(functools.partial(_train_or_tell, train=train, refusals=refusals, pixels=outside_pixels()))
     except ProcessRaisedException:
         if refusals.empty():

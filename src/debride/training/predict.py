@@ -42,7 +42,7 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     """
     where = run_folder / "run.json"
     description = read_description(where)
-    name, task = task_name(description), find_task(task_name(description), where)
+    task = find_task(task_name(description), where)
     config = _settings(task.config, description, "training", where)
     trust.admit(description["method"], where, "--method")
     trust.admit(config.network, where, "--network")
@@ -55,10 +55,16 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     method_config = _settings(cls.Config, description, "method_config", where)
     method = _made(lambda: cls(method_config, make_network, len(classes)), where)
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
-    values = {int(raw): value for raw, value in description["values"].items()}
-    labels = Dataset(run_folder, "folder", classes, (), ndim, description["ignore"], values, name)
+    labels = labels_of(description, run_folder)
     placed = place(method, device, ndim, training=False).eval()
     return Trained(placed, config, channels, labels, description.get("one_bit", False))
+
+
+def labels_of(description: dict[str, Any], run_folder: Path) -> Dataset:
+    """What the labels of a run mean, as a data set without cases."""
+    values = {int(raw): value for raw, value in description["values"].items()}
+    classes, ndim, ignore = tuple(description["classes"]), description["ndim"], description["ignore"]
+    return Dataset(run_folder, "folder", classes, (), ndim, ignore, values, task_name(description))
 
 
 def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path) -> T:

@@ -37,7 +37,7 @@ CHANNEL = re.compile(r"_\d{4}$")
 
 def predict_masks(trained: Trained, source: Path, out: Path, request: Request, device: torch.device) -> Predicted:
     """Writes a mask for every image that is asked for (see ``predict_folder``)."""
-    cases = _cases(source, trained.channels, request)
+    cases = images_to_predict(source, trained.channels, request)
     if not cases:
         raise nothing_to_predict(source, "segmentation")
     with_file_names(cases)
@@ -175,7 +175,7 @@ def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDA
     return whole
 
 
-def _cases(source: Path, channels: int, request: Request) -> list[Case]:
+def images_to_predict(source: Path, channels: int, request: Request) -> list[Case]:
     """The images to predict, each once, whatever number of raters labelled it."""
     held = request.dataset or dataset_or_images(source, "segmentation", request.open_options)
     if isinstance(held, Dataset):

@@ -1,0 +1,161 @@
+"""What audits and repairs give back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from debride.api.result import Result, Row, table
+from debride.escapes import unshielded
+from debride.types import DataError
+from debride.words import some
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from debride.audit.passes import Progress
+
+SHOWN = 10
+"""Cases that are shown."""
+
+PICTURES = 4
+"""Findings that are shown."""
+
+_NUMBERS = (
+    *("rank", "trusted", "wrong", "flagged", "findings", "score", "dice", "self_confidence", "surprise", "seen"),
+    *("least", "probability_of_given", "probability_of_proposed"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class AuditResult(Result):
+    """Which labels are wrong: ``ranking`` has a row for each, the most doubtful first; report.html in ``out`` shows them.
+
+    Of an audit in parts ``progress`` says what is done, and there is nothing else before its parts are merged.
+    """
+
+    progress: Progress | None = None
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What was found of the whole: "cases", "trusted", "flagged", "share_in_words", "noise", "suggestion" and more."""
+        from debride.files import read_json
+
+        file = self.out / "audit.json"
+        if not file.is_file():
+            raise DataError(self.out, "holds no audit that is done", "Let all parts end, then audit with `merge`.")
+        about: dict[str, Any] = read_json(file)
+        return {**about["summary"], **({"since": about["since"]} if "since" in about else {})}
+
+    @cached_property
+    def ranking(self) -> list[dict[str, Any]]:
+        """A row for each label, the most doubtful first: how probably it is ``wrong``, whether it is ``flagged``, and why."""
+        return table(self.out / "cases.csv", _NUMBERS)
+
+    @property
+    def flagged(self) -> list[str]:
+        """The ids of the cases to look at."""
+        return [row["case"] for row in self.ranking if row["flagged"]]
+
+    @property
+    def share(self) -> float:
+        """The share of the labels that are not trusted that is flagged."""
+        return float(self.summary["flagged"] / max(1, self.summary["cases"] - self.summary["trusted"]))
+
+    @cached_property
+    def findings(self) -> list[Row]:
+        """A row for each thing that can be repaired, the surest case first: what was given, and what would be right."""
+        file = self.out / "findings.jsonl"
+        if file.is_file():
+            from debride.files import read_jsonl
+
+            return read_jsonl(file)
+        from debride.audit.wrong_classes.class_record import read_class_record
+
+        return [asdict(finding) for finding in read_class_record(self.out).findings]
+
+    @property
+    def report(self) -> Path:
+        """The page to open in a browser."""
+        return self.out / "report.html"
+
+    def rows(self) -> Sequence[Row]:
+        """The ranking."""
+        return [] if self.progress else self.ranking
+
+    def said(self) -> Sequence[str]:
+        """What was found, the flagged cases, and what to do."""
+        if self.progress:
+            looked, judged, cases = self.progress.looked, self.progress.judged, self.progress.cases
+            return [f"{looked} of {cases} labels were looked at, {judged} of {cases} judged"]
+        return [*self._found(), *(f"  {line}" for line in self._flagged()), self.summary["suggestion"]]
+
+    def pictures(self) -> Sequence[tuple[str, bytes]]:
+        """The first findings: the given label, the prediction, and what would be right."""
+        there = [(finding, file) for finding in self.findings if (file := self._picture(finding)).is_file()][:PICTURES]
+        return [(f"{finding['case']}: {finding['kind']}", file.read_bytes()) for finding, file in there]
+
+    def _picture(self, finding: Row) -> Path:
+        return self.out / "pictures" / f"{finding['case']}-{finding.get('number', 1)}.png"
+
+    def _found(self) -> list[str]:
+        summary = self.summary
+        trusted = f" and {summary['trusted']} trusted ones" if summary["trusted"] else ""
+        counted = summary["cases"] - summary["trusted"]
+        lines = [f"{counted} labels{trusted}, {summary['share_in_words']}, {summary['flagged']} flagged"]
+        lines += [f"  {line}" for line in summary["noise"]]
+        if summary.get("duplicates"):
+            lines.append(
+                f"  {summary['duplicates']} groups of like images have different classes, see {self.out / 'duplicates.csv'}"
+            )
+        if since := summary.get("since"):
+            new, changed, gone = (len(since[name]) for name in ("new", "changed", "gone"))
+            lines.append(f"  since {since['audit']}: {new} new, {changed} changed, {gone} gone, {since['unchanged']} unchanged")
+            if since["newly_flagged"]:
+                lines.append(f"  newly flagged: {some([unshielded(id) for id in since['newly_flagged']], SHOWN)}")
+        return [*lines, *(f"  Warning: {line}" for line in summary["warnings"])]
+
+    def _flagged(self) -> list[str]:
+        lines = []
+        for row in [row for row in self.ranking if row["flagged"]][:SHOWN]:
+            if "proposed" in row:
+                lines.append(
+                    f"{row['case']}: {row['given']}, probably {row['proposed']}; wrong with probability {row['wrong']:.2f}"
+                )
+                continue
+            said = f"{row['case']}: {row['kind'] or 'unclear'}, wrong with probability {row['wrong']:.2f}"
+            lines.append(said + (f"; {row['doubts']}" if row["doubts"] else ""))
+        return lines
+
+
+@dataclass(frozen=True, repr=False)
+class RepairResult(Result):
+    """A data set with repaired labels, in ``out``; ``summary`` says what was changed, and what was guarded."""
+
+    summary: dict[str, Any]
+    reverse: bool = False
+
+    def said(self) -> Sequence[str]:
+        """What was changed, and what the guards kept."""
+        summary = self.summary
+        if self.reverse:
+            return [", ".join(f"{value} {name}" for name, value in summary.items())]
+        changed = summary["kinds"] if "kinds" in summary else summary["pairs"]
+        which = ", ".join(f"{name} {number}" for name, number in changed.items())
+        which = f" ({which})" if which else ""
+        kept = f"{summary['declined']} declined, {summary['guarded']} guarded"
+        if "kinds" in summary:
+            pixels = f"{summary['cases']} labels and {summary['voxels']} pixels or voxels changed"
+            first = f"{summary['applied']} findings applied{which}, {kept}; {pixels}"
+        else:
+            first = f"{summary['applied']} classes changed{which}, {kept}"
+        return [first, *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items())]
+
+    def rows(self) -> Sequence[Row]:
+        """A row for each finding that was applied or declined, as repairs.jsonl has it."""
+        from debride.files import read_jsonl
+
+        file = self.out / "repairs.jsonl"
+        return [row for row in read_jsonl(file) if "case" in row] if file.is_file() else []

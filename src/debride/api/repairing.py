@@ -1,0 +1,130 @@
+"""Data sets with the repairs that were accepted, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from debride.api.audit_results import RepairResult
+from debride.api.datasets import DatasetOptions, Folder, library_options, processes
+from debride.progress import track
+from debride.types import DataError, Dataset
+
+
+def repair_dataset(
+    dataset: Dataset | Folder,
+    audit: Folder | None,
+    out: Folder,
+    *,
+    reverse: bool = False,
+    accept: str | Sequence[str] = (),
+    but: str | Sequence[str] = (),
+    class_: str | Sequence[str] = (),
+    confidence: float = 0.0,
+    severity: float = 0.0,
+    volume: float = 0.0,
+    voxels: int = 0,
+    distance: float = 0.0,
+    flagged: bool = False,
+    one_per_case: bool = False,
+    decisions: Folder | None = None,
+    unbias: bool = False,
+    allow_removal: bool = False,
+    trusted_too: bool = False,
+    rare: int | None = None,
+    jobs: int | None = None,
+    **options: Unpack[DatasetOptions],
+) -> RepairResult:
+    """Writes the data set with the repairs of its ``audit`` that are accepted to the new folder ``out``.
+
+    ``accept`` is "all" or kinds of findings, of classes "relabel", and ``but`` kinds that are left out. Of these only findings
+    of the classes ``class_`` count, at least as sure as ``confidence`` and as severe as ``severity`` (0 to 1), of so many ml
+    (``volume``) or ``voxels``, and where the label is off by so many mm or pixels (``distance``); with ``flagged`` those of
+    flagged cases, with ``one_per_case`` the surest of each. ``decisions`` is a file as the report saves it. ``unbias`` moves
+    outlines by the bias that verified cases show. Nothing disappears without ``allow_removal``, and trusted cases change with
+    ``trusted_too`` alone; a class in fewer cases than ``rare`` is spared (None: 5, or 2 %). With ``reverse`` the data set is a
+    repaired one, ``audit`` is None, and the labels from before its repair are written. ``options`` say how a data set is read
+    that is given as its folder, and ``jobs`` processes share the work.
+
+    Raises DataError for an audit that is of another data set or contradicts itself, and for ``out`` where it has content.
+    """
+    if isinstance(dataset, Dataset) and options:
+        raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
+    accepted, left_out, classes = _words(accept), _words(but), _words(class_)
+    if reverse and (audit is not None or accepted or decisions or unbias):
+        raise DataError("`reverse`", "takes all repairs back", "Give the repaired data set and `out` alone.")
+    if not reverse and audit is None:
+        raise DataError("`audit`", "is missing", "Give the folder of an audit of the data set, or what audit_dataset gave.")
+    masks_only = {
+        **{"but": left_out, "severity": severity, "volume": volume, "voxels": voxels, "distance": distance},
+        **{"one_per_case": one_per_case, "unbias": unbias, "rare": rare},
+    }
+    both = {
+        **{"only": classes, "confidence": confidence, "flagged": flagged},
+        **{"decisions": None if decisions is None else Path(decisions)},
+        **{"allow_removal": allow_removal, "trusted": trusted_too},
+    }
+    jobs = processes(jobs)
+    opening = library_options(options)
+    if not isinstance(dataset, Dataset):
+        from debride.data.open import open_dataset
+
+        dataset = open_dataset(Path(dataset), labels=not reverse, jobs=jobs, **opening)
+    folder = None if audit is None else Path(audit)
+    asked = _Asked(folder, Path(out), reverse, accepted, masks_only, both, opening.get("format"), jobs)
+    return RepairResult(asked.out, REPAIRS[dataset.task](dataset, asked), reverse)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be repaired: ``masks_only`` and ``both`` are restrictions of what is accepted, by their names."""
+
+    audit: Path | None
+    out: Path
+    reverse: bool
+    accept: tuple[str, ...]
+    masks_only: Mapping[str, Any]
+    both: Mapping[str, Any]
+    format: str | None
+    jobs: int
+
+
+def _words(words: str | Sequence[str]) -> tuple[str, ...]:
+    return (words,) if isinstance(words, str) else tuple(words)
+
+
+def _repair_masks(dataset: Dataset, asked: _Asked) -> dict[str, Any]:
+    """Repairs masks, or brings the given ones back."""
+    from debride.audit.repair import parse_acceptance, repair
+    from debride.audit.repair import reverse as restore
+
+    if asked.audit is None:
+        with track("restoring", None) as show:
+            return restore(dataset.root, asked.out, format=asked.format, jobs=asked.jobs, progress=lambda done, _: show(done))
+    accept = parse_acceptance(asked.accept, dataset.classes, **asked.masks_only, **asked.both)
+    with track("repairing", len(dataset.cases)) as show:
+        return repair(dataset, asked.audit, asked.out, accept, jobs=asked.jobs, progress=lambda done, _: show(done))
+
+
+def _repair_classes(dataset: Dataset, asked: _Asked) -> dict[str, Any]:
+    """Repairs classes, or brings the given ones back."""
+    from debride.audit.wrong_classes.class_repair import parse_class_acceptance, repair_classes, reverse_classes
+
+    if given := [name for name, value in asked.masks_only.items() if value]:
+        raise DataError(f"`{given[0]}`", "is for masks", "Leave it out.")
+    if asked.audit is None:
+        with track("restoring", None) as show:
+            counts = reverse_classes(dataset, asked.out, jobs=asked.jobs, progress=lambda done, _: show(done))
+        return {"cases": counts["cases"]}
+    accept = parse_class_acceptance(asked.accept, dataset.classes, **asked.both)
+    with track("repairing", None) as show:
+        return repair_classes(dataset, asked.audit, asked.out, accept, jobs=asked.jobs, progress=lambda done, _: show(done))
+
+
+REPAIRS: dict[str, Callable[[Dataset, _Asked], dict[str, Any]]] = {
+    "segmentation": _repair_masks,
+    "classification": _repair_classes,
+}
+"""How labels are repaired, by task."""
