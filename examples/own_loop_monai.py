@@ -16,7 +16,12 @@ from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, Lambda, 
 from torch import Tensor, nn
 
 from debride import steps
-from debride.losses import GeneralizedCrossEntropyLoss, NoiseRobustDiceLoss, SymmetricCrossEntropyLoss
+from debride.losses import (
+    EarlyLearningRegularizationLoss,
+    GeneralizedCrossEntropyLoss,
+    NoiseRobustDiceLoss,
+    SymmetricCrossEntropyLoss,
+)
 from debride.types import IGNORE
 
 Case = dict[str, Any]
@@ -43,14 +48,23 @@ def loader_of(cases: Sequence[Case], side: int = 4) -> DataLoader:
     return DataLoader(CacheDataset(cases, Compose(transforms), progress=False), batch_size=4)
 
 
-def robust(network: nn.Module, loader: Loader, epochs: int) -> list[float]:
-    """Noise-robust Dice and generalised cross-entropy where MONAI's DiceCELoss stood."""
-    dice, pixels = NoiseRobustDiceLoss(include_background=False), GeneralizedCrossEntropyLoss(q=0.7)
+def robust(network: nn.Module, loader: Loader, epochs: int, loss: nn.Module) -> list[float]:
+    """Any loss of ``debride.losses`` where MONAI's stood; T-Loss has a parameter, which the optimiser must be given."""
+    optimiser = torch.optim.Adam([*network.parameters(), *loss.parameters()], lr=0.01)
+    history = []
+    for batch in (batch for _ in range(epochs) for batch in loader):
+        value = loss(network(batch["image"]), batch["label"])
+        history.append(update(optimiser, value))
+    return history
+
+
+def remembering(network: nn.Module, loader: Loader, epochs: int, loss: EarlyLearningRegularizationLoss) -> list[float]:
+    """ELR, which remembers its predictions: save ``loss.state_dict()`` with the weights. No crops and no flips."""
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
     history = []
     for batch in (batch for _ in range(epochs) for batch in loader):
-        logits = network(batch["image"])
-        history.append(update(optimiser, dice(logits, batch["label"]) + pixels(logits, batch["label"])))
+        value = loss(network(batch["image"]), batch["label"], batch["index"])
+        history.append(update(optimiser, value))
     return history
 
 

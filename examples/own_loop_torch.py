@@ -13,21 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from debride import steps
-from debride.losses import EarlyLearningRegularizationLoss, SymmetricCrossEntropyLoss, TLoss
+from debride.losses import EarlyLearningRegularizationLoss, SymmetricCrossEntropyLoss
 from debride.types import IGNORE
 
 Loader = Iterable[tuple[Tensor, Tensor, Tensor]]
 PIXELS = SymmetricCrossEntropyLoss(alpha=1, beta=0, reduction="none")  # cross-entropy of each pixel
 
 
-def learning_its_tails(network: nn.Module, loader: Loader, epochs: int) -> list[float]:
-    """T-Loss, whose degrees of freedom are a parameter of the loss."""
-    loss = TLoss()
+def robust(network: nn.Module, loader: Loader, epochs: int, loss: nn.Module) -> list[float]:
+    """Any loss of ``debride.losses`` that needs no index; T-Loss has a parameter, which the optimiser must be given."""
     optimiser = torch.optim.Adam([*network.parameters(), *loss.parameters()], lr=0.01)
     history = []
     for image, label, _ in (batch for _ in range(epochs) for batch in loader):
-        value = loss(network(image), label)
-        history.append(update(optimiser, value))
+        history.append(update(optimiser, loss(network(image), label)))
     return history
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.networks import nets
 from tests.two_networks import random_labels
 from tests.two_networks import small_losses as slow_small_losses
 from torch import Tensor, nn
@@ -129,6 +130,21 @@ def test_look_ahead_weights_of_any_module_are_those_of_double_backward(ndim: int
     assert found.weights[known].mean().item() == pytest.approx(1)
     found.loss.backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["UNet", "AttentionUnet", "SegResNet"])
+def test_networks_of_monai_are_looked_ahead_with(name: str) -> None:
+    torch.manual_seed(0)
+    options = {"init_filters": 8} if name == "SegResNet" else {"channels": (4, 8), "strides": (2,)}
+    network = getattr(nets, name)(spatial_dims=2, in_channels=2, out_channels=3, **options).double()
+    generator = torch.Generator().manual_seed(1)
+    image, trusted = torch.randn(2, 2, 2, 16, 16, generator=generator, dtype=torch.float64)
+    label, trusted_label = torch.randint(3, (2, 2, 16, 16), generator=generator)
+    weights = torch.rand(label.shape, dtype=torch.float64)
+    batch = image, label, trusted, trusted_label
+    expected = double_backward(network, batch, cross_entropy, weights)
+    found = steps.look_ahead_weights(network, *batch, learning_rate=RATE, weights=weights)
+    torch.testing.assert_close(found.gradient, expected, rtol=1e-7, atol=1e-10)
 
 
 def test_cases_have_the_sums_of_their_pixels() -> None:
