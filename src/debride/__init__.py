@@ -1,6 +1,6 @@
 """debride: train on imperfect labels of medical images, find the wrong ones, and measure what helps.
 
-The names in ``__all__`` are the public face, with the packages ``debride.losses``, ``debride.noise`` and ``debride.metrics``.
+The names in ``__all__`` are the public face, with the packages ``losses``, ``steps``, ``noise`` and ``metrics``.
 Each is imported when it is first asked for, so that ``import debride`` takes no time.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from debride.version import __version__
 
 if TYPE_CHECKING:
-    from debride import losses, metrics, noise
+    from debride import losses, metrics, noise, steps
     from debride.api.public import (
         audit_dataset,
         calibrate,
@@ -46,10 +46,11 @@ __all__ = [
     "predict",
     "repair_dataset",
     "run_bench",
+    "steps",
     "train",
 ]
 
-_PACKAGES = ("losses", "metrics", "noise")
+_PACKAGES = ("losses", "metrics", "noise", "steps")
 _TYPES = ("IGNORE", "DataError", "Dataset")
 
 
