@@ -78,6 +78,7 @@ def test_options_that_cannot_be_are_refused(make: Any, message: str) -> None:
         ({"to_onehot_y": True}, LOGITS, LOGITS, "target"),
         ({"sigmoid": True}, LOGITS, IDS, "`to_onehot_y=True`"),
         ({"sigmoid": True}, LOGITS, IDS[:, None], "`to_onehot_y=True`"),
+        ({"softmax": False}, LOGITS - 1, IDS, "`softmax=True`"),
         ({"sigmoid": True}, LOGITS, LOGITS + 2, "outside of 0 to 1"),
         ({}, torch.zeros(2, 256, 3), torch.zeros(2, 3), "at most 255"),
         ({}, torch.zeros(4), torch.zeros(4), "(B, K, *S)"),
@@ -98,6 +99,22 @@ def test_weights_and_places_that_cannot_be_are_refused() -> None:
         memory(LOGITS, IDS, torch.arange(3))
     with pytest.raises(DataError, match="the size that batches have"):
         memory(LOGITS[:, :, :3], IDS[:, :3], torch.arange(2))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int32", "uint16", "float16", "bfloat16", "float64"])
+def test_every_type_of_target_does(dtype: str) -> None:
+    logits, label = numbers(4)
+    label = (label == 1).long()
+    hard = torch.stack([label == k for k in range(3)], dim=1)
+    expected = LOSS()(logits, label)
+    for target in (label, label[:, None], hard):
+        torch.testing.assert_close(LOSS()(logits, target.to(getattr(torch, dtype))), expected)
+
+
+def test_one_region_needs_no_one_hot() -> None:
+    logits, label = numbers(4, classes=2)
+    found = LOSS(sigmoid=True, to_onehot_y=True)(logits[:, :1], label[:, None])
+    torch.testing.assert_close(found, LOSS(sigmoid=True)(logits[:, :1], label[:, None]))
 
 
 def test_a_class_may_be_ignored() -> None:

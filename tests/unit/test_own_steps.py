@@ -183,7 +183,9 @@ def test_labels_with_a_channel_and_modules_do_the_same() -> None:
     flat = steps.look_ahead_weights(network, image, label, trusted, trusted_label, learning_rate=RATE, loss=loss)
     ids, trusted_ids = label[:, None].float(), trusted_label[:, None].float()
     found = steps.look_ahead_weights(network, image, ids, trusted, trusted_ids, learning_rate=RATE, loss=loss)
-    assert found.weights.shape == ids.shape
+    assert found.weights.shape == found.losses.shape == ids.shape
+    plain = steps.look_ahead_weights(network, image, ids, trusted, trusted_ids, learning_rate=RATE)
+    assert plain.weights.shape == plain.losses.shape == ids.shape
     torch.testing.assert_close(found.weights[:, 0], flat.weights)
     torch.testing.assert_close(found.loss, flat.loss)
 

@@ -43,9 +43,9 @@ class LabelLoss(nn.Module):
     ``ignore_index`` where nothing is known, or class ids with ``to_onehot_y``, channel k being class k against the rest. With
     both False the input is probabilities that sum to one.
 
-    ``to_onehot_y`` says that the target is class ids; without it, shapes say so. ``include_background`` False leaves out
-    channel 0 where channels are apart. ``reduction`` "mean" is over labelled pixels, "sum" their sum, and "none" leaves zeros
-    at the others. Half precision is raised to float32, inside autocast too.
+    ``to_onehot_y`` says that the target is class ids; without it, shapes say so. Of one region it says nothing, as in MONAI.
+    ``include_background`` False leaves out channel 0 where channels are apart. ``reduction`` "mean" is over labelled pixels,
+    "sum" their sum, and "none" leaves zeros at the others. Half precision is raised to float32, inside autocast too.
 
     Raises DataError, a ValueError, for options that contradict each other and for targets that could mean two things. In
     TorchScript nothing is checked.
@@ -90,7 +90,7 @@ class LabelLoss(nn.Module):
     def has_ids(self, input: Tensor, target: Tensor) -> bool:
         """Whether a target is class ids, as its shape says."""
         if self.sigmoid or self.to_onehot_y:
-            return self.to_onehot_y
+            return self.to_onehot_y and input.shape[1] > 1
         return target.ndim != input.ndim or target.shape[1] == 1
 
     def class_ids(self, input: Tensor, target: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class LabelLoss(nn.Module):
             raise DataError("input", "has one channel, whose softmax is one everywhere", "Use `sigmoid=True`, or two channels.")
         if classes > IGNORE:
             raise DataError("input", f"has {classes} classes", f"Give at most {IGNORE}.")
-        if self.sigmoid and not self.to_onehot_y:
+        if self.sigmoid and (classes == 1 or not self.to_onehot_y):
             wanted = {shape} | (ids if classes == 1 else set())
         else:
             wanted = ids if self.to_onehot_y else {shape} | ids
@@ -141,13 +141,17 @@ class LabelLoss(nn.Module):
             raise DataError("target", f"is {tuple(target.shape)} for an input of {shape}", remedy)
         if weight is not None and tuple(weight.shape) not in ids | ({shape} if self.sigmoid else set()):
             raise DataError("weight", f"is {tuple(weight.shape)} for an input of {shape}", "Give a number for each pixel.")
+        given = not (self.softmax or self.sigmoid)
         if target.device.type == "cpu" and not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
             self._check_values(target, classes, self.has_ids(input, target))
+            if given and input.numel() and not 0 <= float(input.detach().min()) <= float(input.detach().max()) <= 1 + CLOSE:
+                raise DataError("input", "has values that are no probabilities", "For logits use `softmax=True`.")
 
     @torch.no_grad()
     def _check_values(self, target: Tensor, classes: int, ids: bool) -> None:
         """Looks at the numbers of a target."""
         known = target.as_subclass(Tensor)  # a subclass takes longer
+        known = known if known.is_floating_point() else known.long()
         if ids:
             known = known.masked_fill(known == self.ignore_index, 0)
             if known.numel() and not 0 <= float(known.min()) <= float(known.max()) < classes:

@@ -23,9 +23,10 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 class Weighed:
     """What a look-ahead gives of a batch. ``logits`` and ``losses``, one for each pixel, still have their graph.
 
-    ``weights``, of the shape of ``losses``, are at least 0 and have a mean of one over what they share. ``gradient`` is the
-    trusted loss's derivative by a weight's share of the mean. ``loss`` is the mean of the weighted losses over labelled pixels,
-    for ``backward``; it is 0 where no step on any label would lower the trusted loss.
+    Losses have the shape of the labels, or several channels. ``weights``, of the same shape, are at least 0 and have a mean of
+    one over what they share. ``gradient`` is the trusted loss's derivative by a weight's share of the mean. ``loss`` is the
+    mean of the weighted losses over labelled pixels, for ``backward``; it is 0 where no step on any label would lower the
+    trusted loss.
     """
 
     logits: Tensor
@@ -53,11 +54,11 @@ def look_ahead_weights(
 ) -> Weighed:
     """Weights of the labels of a batch, max(0, -derivative), brought to a mean of one (Ren et al., ICML 2018; L2B; MetaDCSeg).
 
-    Images are (B, C, *S), labels (B, *S) or (B, 1, *S) class ids. ``loss`` gives a number for each pixel, (B, *S) or with an
-    axis for channels (B, C, *S): a module with ``reduction="none"`` will do. The mean of ``trusted_loss``, by default the
-    same, over labelled pixels is the trusted loss. ``weights``, of the shape of what ``loss`` gives, are those of the virtual
-    step of plain SGD at ``learning_rate`` (MetaDCSeg, Eq. 21). Without them it stays where it is, as in L2B, and the rate
-    scales nothing but ``gradient``.
+    Images are (B, C, *S), labels (B, *S) or (B, 1, *S) class ids. ``loss`` sees (B, *S) and gives a number for each pixel, (B,
+    *S) or with an axis for channels (B, C, *S): a module with ``reduction="none"`` will do. The mean of ``trusted_loss``, by
+    default the same, over labelled pixels is the trusted loss. ``weights``, of the shape of what ``loss`` gives, are those of
+    the virtual step of plain SGD at ``learning_rate`` (MetaDCSeg, Eq. 21). Without them it stays where it is, as in L2B, and
+    the rate scales nothing but ``gradient``.
 
     ``unit`` says what has a weight of its own, and ``over`` what shares a mean of one: "batch", "image", given "class" of each
     image, or "pixel", where ``loss`` has several channels. The derivative is exact, by forward-mode differentiation, for any
@@ -72,23 +73,26 @@ def look_ahead_weights(
     )
     ids, trusted_ids = (_without_channel(each, of) for each, of in ((label, image), (trusted_label, trusted_image)))
     ahead = LookAhead(network if isinstance(network, Network) else Network(network), image, scope, derivative)
-    given = loss(ahead.logits, label)
+    given = loss(ahead.logits, ids)
     losses = _with_channel(given, ids)
     valid = (ids != IGNORE).unsqueeze(1).expand_as(losses)
     virtual = None if weights is None else _mean(_with_channel(weights, ids) * losses, valid)
 
     def mean_trusted_loss(logits: Tensor) -> Tensor:
-        values = _with_channel((trusted_loss or loss)(logits, trusted_label), trusted_ids)
+        values = _with_channel((trusted_loss or loss)(logits, trusted_ids), trusted_ids)
         return _mean(values, (trusted_ids != IGNORE).unsqueeze(1).expand_as(values))
 
     tangent = ahead.tangent(trusted_image, mean_trusted_loss, learning_rate, virtual)
-    gradient = -learning_rate * along(lambda logits: _with_channel(loss(logits, label), ids), ahead.logits, tangent)
+    gradient = -learning_rate * along(lambda logits: _with_channel(loss(logits, ids), ids), ahead.logits, tangent)
     gradient = gradient * valid
     if unit == "case":
         sums = gradient.flatten(2).sum(dim=2) if gradient.ndim > 2 else gradient
         gradient = sums.reshape(*sums.shape, *(1,) * (gradient.ndim - 2)).expand_as(gradient)
     found = normalised(-gradient, ids, over)
-    return Weighed(ahead.logits, given, found.reshape(given.shape), gradient.reshape(given.shape), _mean(found * losses, valid))
+    mean = _mean(found * losses, valid)
+    if given.ndim == label.ndim == ids.ndim:  # neither labels nor losses have an axis for channels
+        losses, found, gradient = (each.squeeze(1) for each in (losses, found, gradient))
+    return Weighed(ahead.logits, losses, found, gradient, mean)
 
 
 def _mean(losses: Tensor, valid: Tensor) -> Tensor:
