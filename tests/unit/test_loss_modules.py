@@ -88,6 +88,14 @@ def test_one_region_is_two_classes(name: str) -> None:
     torch.testing.assert_close(make(reduction="none", sigmoid=True)(region, label[:, None]), expected[:, None], **EXACT)
 
 
+def test_one_region_of_an_image_is_two_classes() -> None:
+    logits, label = numbers(4, classes=2)
+    region = (logits[:, 1] - logits[:, 0])[:, None]
+    torch.testing.assert_close(TLoss(3.5, sigmoid=True)(region, label), TLoss(3.5)(logits, label))
+    foreground = NoiseRobustDiceLoss(include_background=False)(logits, label)
+    torch.testing.assert_close(NoiseRobustDiceLoss(sigmoid=True)(region, label), foreground, **EXACT)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", PIXEL)
 def test_weights_multiply_and_the_mean_is_over_labelled_pixels(name: str, form: str) -> None:

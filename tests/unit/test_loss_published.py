@@ -19,6 +19,7 @@ from debride.losses import (
     SymmetricCrossEntropyLoss,
     TLoss,
 )
+from debride.losses.soft_labels import cross_entropy_to, smoothed_towards_neighbours
 from debride.types import IGNORE
 
 LOGITS = [[2.0, -1.0, 0.5], [-0.3, 0.8, 1.9], [0.1, 3.0, -2.0], [1.2, -0.7, 0.0]]
@@ -205,3 +206,12 @@ def test_label_smoothing_takes_several_raters() -> None:
     loss = SpatiallyVaryingLabelSmoothingLoss(reduction="none")
     expected = torch.stack([loss(logits, each) for each in raters]).mean(dim=0)
     torch.testing.assert_close(loss(logits, torch.stack(raters).mean(dim=0)), expected)
+
+
+@pytest.mark.parametrize("axes", [4, 5])
+def test_label_smoothing_is_what_is_compared_with_public_code(axes: int) -> None:
+    """``test_soft_labels`` has the values of mobarakol/SVLS for these two functions."""
+    logits, label = numbers(axes)
+    each = cross_entropy_to(smoothed_towards_neighbours(label, 3, sigma=2.0), logits)
+    found = SpatiallyVaryingLabelSmoothingLoss(2.0)(logits, label)
+    torch.testing.assert_close(found, each[label != IGNORE].mean(), rtol=1e-6, atol=0)
