@@ -71,6 +71,22 @@ def removed_if_unused(folder: Path) -> Iterator[None]:
         raise
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process writes to a folder now, as far as ``exclusive`` and this system tell; nothing is written."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock, or none that may be read
+        return False
+    return False
+
+
 def is_empty(folder: Path) -> bool:
     """Whether a folder is absent or holds nothing; the lock of ``exclusive`` and what a killed process was writing do not
     count."""

@@ -26,6 +26,7 @@ VERBS = {
         "corrupt": "corrupt_dataset",
         "choose": "choose_cases",
         "train": "train",
+        "runs": "compare_runs",
         "predict": "predict",
     },
     **{"evaluate": "evaluate", "calibrate": "calibrate", "audit": "audit_dataset", "repair": "repair_dataset"},

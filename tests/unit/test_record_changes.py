@@ -31,9 +31,10 @@ from debride.records import read_as
 from debride.settings import from_mapping
 from debride.state import Field, LabelState
 from debride.training.config import TrainConfig
-from debride.training.counters import read_counters, read_metrics
+from debride.training.counters import read_counters
 from debride.training.fit import fit
 from debride.training.predict import load_run, trained_on
+from debride.training.recorded import read_metrics
 from debride.types import DataError
 
 TRIED = 40

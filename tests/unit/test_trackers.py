@@ -225,3 +225,8 @@ def test_an_older_run_loads_and_goes_on(tmp_path: Path) -> None:
     events = EventAccumulator(str(job.out / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 2, 3]
+
+
+def test_a_tracker_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"log_to: is 'comet'. Choose one of tensorboard, mlflow, wandb"):
+        fit(small_job(tmp_path, "ce", log_to=("comet",)))

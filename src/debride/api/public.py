@@ -12,6 +12,7 @@ from debride.api import (
     benching,
     calibrating,
     choices,
+    comparing,
     corrupting,
     datasets,
     evaluating,
@@ -49,6 +50,7 @@ check_dataset = _public(datasets.check_dataset)
 corrupt_dataset = _public(corrupting.corrupt_dataset)
 choose_cases = _public(choices.choose_cases)
 train = _public(trainings.train)
+compare_runs = _public(comparing.compare_runs)
 predict = _public(predicting.predict)
 evaluate = _public(evaluating.evaluate)
 calibrate = _public(calibrating.calibrate)

@@ -57,7 +57,8 @@ class TrainResult(Result):
     def said(self) -> Sequence[str]:
         """The method, the epochs, and the best one."""
         epochs = self._recorded()
-        said = f"{self.summary['method']}, {len(epochs)} epoch{'s' if len(epochs) > 1 else ''}"
+        early = " (stopped early)" if epochs[-1].get("stopped_early") else ""
+        said = f"{self.summary['method']}, {len(epochs)} epoch{'s' if len(epochs) > 1 else ''}{early}"
         best = {name: value for name, value in epochs[-1]["best"].items() if value is not None}
         measure = "".join(f", {name} {value:.3f}" for name, value in best.items() if name != "epoch")
         return [f"{said}, best {int(best['epoch'])}{measure}" if best else said]
@@ -79,7 +80,7 @@ class TrainResult(Result):
 
     def _recorded(self) -> list[dict[str, Any]]:
         from debride.files import read_jsonl
-        from debride.training.counters import read_metrics
+        from debride.training.recorded import read_metrics
 
         file = self.out / "metrics.jsonl"
         return read_metrics(file, max(1, len(read_jsonl(file, undefined=True))))

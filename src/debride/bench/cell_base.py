@@ -25,9 +25,9 @@ from debride.plugins import Trust
 from debride.records import read_as
 from debride.settings import from_mapping
 from debride.temporaries import temporary_folder
-from debride.training.counters import read_metrics
 from debride.training.job import Job
 from debride.training.predict import load_run
+from debride.training.recorded import read_metrics
 from debride.training.task import TASKS
 from debride.training.trained import Trained
 from debride.types import DataError, Dataset, Split, TaskName

@@ -44,6 +44,7 @@ VERBS = (
     "choose",
     "corrupt",
     "train",
+    "runs",
     "calibrate",
     "predict",
     "evaluate",

@@ -1,20 +1,17 @@
-"""What a resumed training reads back beside weights: ``state.json``, the optimiser's entries, and ``metrics.jsonl``."""
+"""What a resumed training reads back beside weights and ``metrics.jsonl``: ``state.json``, and the optimiser's entries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 
-from debride.files import read_json, read_jsonl
+from debride.files import read_json
 from debride.records import Count, read_as
-from debride.settings import Bounds
 from debride.types import DataError
-
-Epoch = Annotated[int, Bounds(least=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +25,6 @@ class Counters:
     best: Mapping[str, float | None]
     scaler: Mapping[str, float]
     optimiser: Mapping[str, float | bool | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What ``metrics.jsonl`` holds of an epoch that others read."""
-
-    epoch: Epoch
-    train: Mapping[str, float]
-    val: Mapping[str, Any] | None = None
-    best: Mapping[str, float | None]
-    seconds: Annotated[float, Bounds(least=0)]
 
 
 def read_counters(folder: Path) -> dict[str, Any]:
@@ -69,15 +55,3 @@ def optimiser_entries(flat: Mapping[str, Any], optimiser: torch.optim.Optimizer,
     if len({frozenset(entry) for entry in entries.values()}) > 1:
         raise DataError(where, "lacks an entry of some parameters", "Restore it, or train again.")
     return entries
-
-
-def read_metrics(file: Path, epochs: int) -> list[dict[str, Any]]:
-    """The records of the first ``epochs`` in ``metrics.jsonl``, as plain values; DataError where one is missing or is none."""
-    rows: list[dict[str, Any]] = read_jsonl(file, undefined=True)
-    remedy = "Restore it, or train again in another folder."
-    for number, row in enumerate(rows, start=1):
-        if read_as(Recorded, row, f"{file}:{number}", remedy).epoch != number:
-            raise DataError(f"{file}:{number}", f"is not the record of epoch {number}", remedy)
-    if len(rows) < epochs:
-        raise DataError(file, f"ends after epoch {len(rows)}, the training after epoch {epochs}", remedy)
-    return rows[:epochs]

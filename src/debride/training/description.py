@@ -16,8 +16,6 @@ from debride.types import IGNORE, DataError, Dataset, TaskName
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
 FREE_SETTINGS = ("device", "keep_last", "compile", "log_to", "patience")
-RETIRED_SETTINGS = ("tensorboard",)
-"""Entries of ``training`` in older runs that mean nothing any more."""
 
 _REMEDY = "Restore it, or train again."
 
@@ -65,14 +63,24 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
             continue
         before = old.get(name)
         if name == "training" and isinstance(before, dict):
-            free = (*FREE_SETTINGS, *RETIRED_SETTINGS)
-            value, before = ({key: item for key, item in each.items() if key not in free} for each in (value, before))
+            value, before = (
+                {key: item for key, item in training_entries(each).items() if key not in FREE_SETTINGS}
+                for each in (value, before)
+            )
         if value != before:
             raise DataError(
                 file,
                 f"was written by a training with other {_difference(name, before, value)}",
                 "Resume with the same settings and data.",
             )
+
+
+def training_entries(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of ``training`` as they are named now: older runs have ``tensorboard`` in place of two others."""
+    if "tensorboard" not in training:
+        return dict(training)
+    rest = {name: value for name, value in training.items() if name != "tensorboard"}
+    return {**rest, "log_to": ["tensorboard"] if training["tensorboard"] else [], "patience": None}
 
 
 def read_description(file: Path) -> dict[str, Any]:

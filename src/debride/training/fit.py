@@ -25,7 +25,6 @@ from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training.compiling import compile_networks, refusing_failed_code
 from debride.training.config import TrainConfig
-from debride.training.counters import read_metrics
 from debride.training.early_stopping import better, spent, stopped_words, validates
 from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
@@ -33,6 +32,7 @@ from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, launch, place
 from debride.training.memory import naming_settings, smaller
 from debride.training.precision import settle
+from debride.training.recorded import read_metrics
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
 from debride.training.task import TASKS, Task

@@ -23,7 +23,7 @@ from debride.plugins import NOTHING, Trust
 from debride.records import read_as
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
-from debride.training.description import FREE_SETTINGS, RETIRED_SETTINGS, read_description, task_name
+from debride.training.description import read_description, task_name, training_entries
 from debride.training.launch import choose_device, place
 from debride.training.own_biases import Own
 from debride.training.run_calibration import Applied, applied
@@ -70,9 +70,8 @@ def labels_of(description: dict[str, Any], run_folder: Path) -> Dataset:
 def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path) -> T:
     """The settings of a part of ``run.json``; DataError where one is missing though this version of debride wrote it, which
     names them all."""
-    free, retired = (FREE_SETTINGS, RETIRED_SETTINGS) if name == "training" else ((), ())
-    own = {key: value for key, value in description[name].items() if key not in retired}
-    missing = {field.name for field in fields(cls)} - own.keys() - set(free)  # type: ignore[arg-type]
+    own = training_entries(description[name]) if name == "training" else description[name]
+    missing = {field.name for field in fields(cls)} - own.keys()  # type: ignore[arg-type]
     if missing and description["versions"].get("debride") == version("debride"):
         raise DataError(where, f"lacks {', '.join(sorted(missing))} of {name}", "Restore it, or train again.")
     return from_mapping(cls, own, f"{where}: {name}")
