@@ -1,7 +1,7 @@
 """debride: train on imperfect labels of medical images, find the wrong ones, and measure what helps.
 
-The names in ``__all__`` are the public face, with the packages ``losses``, ``steps``, ``noise`` and ``metrics``.
-Each is imported when it is first asked for, so that ``import debride`` takes no time.
+The names in ``__all__`` are the public face. Each is imported when it is first asked for, so that ``import debride`` takes no
+time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         run_bench,
         train,
     )
+    from debride.api.public_arrays import audit_labels
     from debride.types import IGNORE, DataError, Dataset
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Dataset",
     "__version__",
     "audit_dataset",
+    "audit_labels",
     "calibrate",
     "check_dataset",
     "choose_cases",
@@ -53,7 +55,9 @@ __all__ = [
 ]
 
 _PACKAGES = ("losses", "metrics", "noise", "steps")
-_TYPES = ("IGNORE", "DataError", "Dataset")
+
+_HOMES = {"IGNORE": "types", "DataError": "types", "Dataset": "types", "audit_labels": "api.public_arrays"}
+"""Modules of names that are not in ``api.public``."""
 
 
 def __getattr__(name: str) -> Any:
@@ -62,7 +66,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _PACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
-    home = importlib.import_module(f"{__name__}.{'types' if name in _TYPES else 'api.public'}")
+    home = importlib.import_module(f"{__name__}.{_HOMES.get(name, 'api.public')}")
     return globals().setdefault(name, getattr(home, name))
 
 

@@ -61,6 +61,43 @@ def test_no_library_module_names_an_option() -> None:
     assert not named, "name the setting in backticks: the command line makes an option of it"
 
 
+def test_verbs_compute_nothing() -> None:
+    """What a verb imports of rooms that work on data is a class of settings, or a list to print; all else is in debride.api."""
+    wired: dict[str, set[str]] = defaultdict(set)
+    for name, text in sources():
+        if name.startswith("cli/"):
+            imports = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.module)
+            for node in imports:
+                room = ".".join(str(node.module).split(".")[:2])
+                if room in WORKING:
+                    wired[name] |= {f"{node.module}:{each.name}" for each in node.names}
+    assert dict(wired) == SHOWN_BY_VERBS
+
+
+WORKING = {
+    f"debride.{room}" for room in ("audit", "bench", "calibration", "data", "evaluation", "methods", "noise", "training")
+}
+SHOWN_BY_VERBS = {
+    "cli/audit.py": {"debride.audit:AuditConfig", "debride.training.config:TrainConfig"},
+    "cli/bench.py": {"debride.bench.papers.listing:estimates", "debride.bench.papers.listing:listing"},
+    "cli/calibrate.py": {"debride.calibration.calibration_config:CalibrationConfig"},
+    "cli/demo.py": {"debride.bench.demo:run_demo"},
+    "cli/methods.py": {
+        "debride.methods.page:page",
+        *(f"debride.methods.table:{name}" for name in ("MethodRow", "SettingRow", "find_row", "read_table")),
+    },
+    "cli/runs.py": {"debride.training.run_list:shown_rows"},
+    "cli/train.py": {
+        "debride.data.augmentation:AUGMENTATIONS",
+        "debride.methods:METHODS",
+        "debride.methods:find_method",
+        "debride.training.config:TrainConfig",
+    },
+    "cli/__init__.py": {"debride.training.memory:is_memory"},
+}
+"""What verbs import of them."""
+
+
 def test_no_module_name_stands_twice() -> None:
     places = defaultdict(list)
     for name, _ in sources():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -61,6 +62,18 @@ class AuditResult(Result):
 
     @property
     def share(self) -> float:
+        """The estimated share of wrong labels; NaN where it cannot be told."""
+        share = self.summary["share_wrong"]
+        return math.nan if share is None else float(share)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of that share."""
+        low, high = self.summary["share_wrong_interval"]
+        return float(low), float(high)
+
+    @property
+    def flagged_share(self) -> float:
         """The share of the labels that are not trusted that is flagged."""
         return float(self.summary["flagged"] / max(1, self.summary["cases"] - self.summary["trusted"]))
 

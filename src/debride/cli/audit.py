@@ -127,7 +127,7 @@ def answer(arguments: argparse.Namespace) -> int:
         _say_next(audited)
         return 0
     _say_where(arguments.dataset, audited, arguments.without_predictions)
-    return int(arguments.fail_on is not None and audited.share > arguments.fail_on)
+    return int(arguments.fail_on is not None and audited.flagged_share > arguments.fail_on)
 
 
 def _say_next(audited: AuditResult) -> None:
