@@ -89,8 +89,9 @@ ALONE: dict[str, list[str]] = {
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
 
-OTHERS = {"audit_repair", "label_scores", "class_selection", "class_step_cost", "paper_pages"}
-"""Scripts with a test of their own, the two of classes in test_class_benchmarks.py, the last in test_paper_pages.py."""
+OTHERS = {"audit_repair", "label_scores", "class_selection", "class_step_cost", "paper_pages", "exported"}
+"""Scripts with a test of their own, the two of classes in test_class_benchmarks.py, the last two in test_paper_pages.py and
+below."""
 
 
 def run_script(name: str, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
@@ -136,6 +137,13 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             METHODS[name] = before[name]
         else:
             del METHODS[name]
+
+
+@pytest.mark.system
+def test_exported_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_script("exported", monkeypatch, "--out", tmp_path, "--epochs", 1)
+    rows = capsys.readouterr().out.splitlines()[-3:]
+    assert all("differing: {'onnx': 0, 'torchscript': 0, 'bundle': 0}" in row for row in rows)
 
 
 def test_every_script_has_a_test() -> None:

@@ -30,7 +30,7 @@ VERBS = {
         "predict": "predict",
     },
     **{"evaluate": "evaluate", "calibrate": "calibrate", "audit": "audit_dataset", "repair": "repair_dataset"},
-    **{"bench": "run_bench"},
+    **{"bench": "run_bench", "export": "export_run"},
 }
 """The function of each verb that works on data."""
 
@@ -40,8 +40,8 @@ RENAMED = {"class": "class_", "run_folder": "run", "input": "source"}
 PLACES = {("check", "dataset"): "path", ("evaluate", "reference"): "dataset"}
 """Places of a verb that the function calls otherwise."""
 
-ONLY_VERB = {"audit": {"fail_on"}, "bench": {"estimate"}}
-"""What the command line alone has: an exit code, and a list that is printed."""
+ONLY_VERB = {"predict": {"with"}, "audit": {"fail_on"}, "bench": {"estimate"}}
+"""What the command line alone has: an exit code, a list that is printed, and runs that are a list in Python."""
 
 
 def python(code: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
@@ -13,7 +14,7 @@ from debride.types import DataError, Dataset, Split
 
 
 def predict(
-    run: Folder,
+    run: Folder | Sequence[Folder],
     source: Dataset | Folder,
     out: Folder,
     *,
@@ -33,6 +34,9 @@ def predict(
 ) -> PredictResult:
     """Writes masks in the images' own format and geometry, or a table of classes, to the folder ``out``.
 
+    Several runs, or a folder with the runs fold-1, fold-2 and so on, predict together: by the mean of their probabilities, each
+    after its own calibration. They must agree in classes, channels, and the size or spacing of images.
+
     ``source`` is a data set, of which the ``splits`` are predicted (none named: test, or all), or a folder of images.
     ``options`` say how a data set is read that is given as its folder. ``checkpoint`` is best, last or an epoch's number; None
     is the one that was calibrated, or best. Without ``raw`` the calibration of the ``run`` is applied. ``probabilities`` are
@@ -43,14 +47,16 @@ def predict(
 
     Raises DataError for a run or images that cannot be used, and for ``out`` where it holds something else.
     """
+    from debride.training.ensemble import members_of
     from debride.training.predict import predict_folder, task_of
 
-    run, out = Path(run), Path(out)
+    runs = members_of(Path(run) if isinstance(run, str | PathLike) else [Path(each) for each in run])
+    out = Path(out)
     if isinstance(source, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
-    asked = Asked(run, source if isinstance(source, Dataset) else Path(source), tuple(splits), library_options(options))
+    asked = Asked(runs[0], source if isinstance(source, Dataset) else Path(source), tuple(splits), library_options(options))
     predicted = predict_folder(
-        run,
+        runs,
         asked.source,
         out,
         checkpoint=None if checkpoint is None else str(checkpoint),
@@ -65,4 +71,5 @@ def predict(
         keep_going=keep_going,
         jobs=processes(jobs),
     )
-    return PredictResult(out, predicted.count, task_of(run).predicted, predicted.left_out, predicted.calibrated, asked)
+    kind = task_of(runs[0]).predicted
+    return PredictResult(out, predicted.count, kind, predicted.left_out, predicted.calibrated, asked)

@@ -9,6 +9,7 @@ from debride.api import (
     corrupting,
     datasets,
     evaluating,
+    exporting,
     predicting,
     repairing,
     trainings,
@@ -25,6 +26,7 @@ train = public(trainings.train)
 compare_runs = public(comparing.compare_runs)
 predict = public(predicting.predict)
 evaluate = public(evaluating.evaluate)
+export_run = public(exporting.export_run)
 calibrate = public(calibrating.calibrate)
 audit_dataset = public(auditing.audit_dataset)
 repair_dataset = public(repairing.repair_dataset)

@@ -47,6 +47,7 @@ VERBS = (
     "runs",
     "calibrate",
     "predict",
+    "export",
     "evaluate",
     "methods",
     "audit",

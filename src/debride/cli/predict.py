@@ -13,8 +13,19 @@ from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, all_
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser("predict", help="masks in the input's own format and geometry, or a table of classes")
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="a run, or a folder with the runs fold-1, fold-2 and so on"
+    )
     parser.add_argument("input", type=Path, metavar="INPUT", help="a data set, or a folder of images")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="RUN",
+        help="more runs, which predict together with the first: the mean of their probabilities is taken",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--splits",
@@ -47,7 +58,7 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.api.predicting import predict
 
     predicted = predict(
-        arguments.run_folder,
+        [arguments.run_folder, *arguments.others],
         arguments.input,
         arguments.out,
         splits=arguments.splits,

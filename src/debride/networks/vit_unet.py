@@ -149,7 +149,7 @@ def _tokens(x: Tensor) -> Tensor:
 
 def _map(tokens: Tensor, size: Sequence[int]) -> Tensor:
     """Tokens (B, N, F) as a map (B, F, *S)."""
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, *size)
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *size)
 
 
 def _begin(layer: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from debride.records import read_as
 from debride.settings import from_mapping
 from debride.training import checkpoint as checkpoints
 from debride.training.description import read_description, task_name, training_entries
+from debride.training.ensemble import joined, members_of, refuse_moved
 from debride.training.launch import choose_device, place
 from debride.training.own_biases import Own
 from debride.training.run_calibration import Applied, applied
@@ -108,7 +109,7 @@ def trained_on(run_folder: Path, which: str) -> tuple[str, ...] | None:
 
 
 def predict_folder(
-    run_folder: Path,
+    run_folder: Path | Sequence[Path],
     source: Path | Dataset,
     out: Path,
     *,
@@ -128,13 +129,15 @@ def predict_folder(
     how many. ``source`` is the folder, opened by ``open_options`` where it is a data set, or a data set that is open.
 
     The run's calibration is applied to the weights that it was made for, unless ``raw``; these are what ``checkpoint`` None
-    stands for, or the best where there is none.
+    stands for, or the best where there is none. Several runs, or a folder with fold-1 and so on, predict together: the mean of
+    their probabilities, each after its own calibration (``ensemble``).
 
     A mask is named by its case, has the raw label values of the training data, PNG for pictures and NIfTI for NIfTI. A PNG has
     one bit if the labels have. With ``largest_component`` every foreground class keeps its largest connected piece alone, in
     masks, not in ``probabilities``.
     With a sliding window an image takes 4 bytes per voxel for each of its channels and classes, and 4 more (512 x 512 x 300,
-    one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows.
+    one channel, two classes: 1.3 GB; each further class 0.3 GB), beside what the network needs for its windows. Several runs
+    take 4 bytes more for each class, however many they are.
     ``resume`` goes on with predictions that were cut off, of the same run with the same options: those that are whole are not
     made again. With ``keep_going`` an image that cannot be read is left out, and listed in left_out.csv. On the CPU ``jobs``
     processes share the images; each takes that memory for its own. Raises DataError for ``out`` as ``new_folder`` and
@@ -145,19 +148,21 @@ def predict_folder(
     source = source.root if isinstance(source, Dataset) else source
     remedy = "Choose a new folder, or go on with these predictions by `resume`."
     new_folder(out, apart_from=sources_around(source), may_go_on=resume, remedy=remedy)
-    use = _applied(run_folder, checkpoint, raw)
-    checkpoint = use.checkpoint
-    trained = replace(load_run(run_folder, checkpoint, chosen, trust), calibration=use.calibration, own=use.own)
+    members = [Member(run, calibration_in_use(run, checkpoint, raw)) for run in members_of(run_folder)]
+    if len(members) > 1:
+        for member in members:
+            refuse_moved(member.run, member.use)
+    trained = joined([member.load(chosen, trust) for member in members])
     if dataset is not None and dataset.task != trained.labels.task:
         problem = f"is for {dataset.task}, and the run for {trained.labels.task}"
         raise DataError(source, problem, "Give a data set of the run's kind, or the folder of its images.")
     made_by = {
-        "run": content_hash([run_folder / "run.json", checkpoints.weights_file(run_folder, checkpoint)]),
+        "run": _one_or_all([member.hash for member in members]),
         "input": str(source.resolve()),
         "splits": list(splits),
         "probabilities": probabilities,
         "largest_component": largest_component,
-        "calibration": use.calibration and content_hash([], use.calibration, *([use.own] if use.own else [])),
+        "calibration": _one_or_all([member.calibration_hash for member in members]),
     }
     request = Request(
         splits=tuple(splits),
@@ -171,22 +176,66 @@ def predict_folder(
     )
     if chosen.type == "cpu" and jobs > 1:
         setup = {
-            "run": str(run_folder),
-            "checkpoint": checkpoint,
+            "members": [member.plain() for member in members],
             "trust": [trust.everything, sorted(trust.named)],
             "out": str(out),
             "probabilities": probabilities,
             "largest_component": largest_component,
             "pixels": outside_pixels(),
-            "calibration": use.calibration and asdict(use.calibration),
-            "own": use.own and asdict(use.own),
         }
         request = replace(request, jobs=jobs, work=Work(begin_predicting, setup))
     predicted = TASKS[trained.labels.task].predict(trained, source, out, request, chosen)
-    return replace(predicted, calibrated=use.said)
+    return replace(predicted, calibrated="\n".join(member.use.said for member in members if member.use.said))
 
 
-def _applied(run_folder: Path, checkpoint: str | None, raw: bool) -> Applied:
+@dataclass(frozen=True)
+class Member:
+    """One of the runs that predict, with what its calibration means for that."""
+
+    run: Path
+    use: Applied
+
+    def load(self, device: torch.device, trust: Trust) -> Trained:
+        """The run, with its calibration."""
+        trained = load_run(self.run, self.use.checkpoint, device, trust)
+        return replace(trained, calibration=self.use.calibration, own=self.use.own)
+
+    @property
+    def hash(self) -> str:
+        """Of what the run is."""
+        return content_hash([self.run / "run.json", checkpoints.weights_file(self.run, self.use.checkpoint)])
+
+    @property
+    def calibration_hash(self) -> str | None:
+        """Of what its calibration does."""
+        calibration, own = self.use.calibration, self.use.own
+        return content_hash([], calibration, *([own] if own else [])) if calibration else None
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON, for other processes."""
+        calibration, own = self.use.calibration, self.use.own
+        return {
+            "run": str(self.run),
+            "checkpoint": self.use.checkpoint,
+            "calibration": calibration and asdict(calibration),
+            "own": own and asdict(own),
+        }
+
+
+def member_of(plain: Mapping[str, Any]) -> Member:
+    """What ``Member.plain`` gave."""
+    calibration = plain["calibration"] and read_calibration(plain["calibration"], "the calibration")
+    own = plain["own"] and read_as(Own, plain["own"], "the calibration", "")
+    return Member(Path(plain["run"]), Applied(plain["checkpoint"], calibration, own=own))
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """One value as itself, as it was written before there were several."""
+    return values[0] if len(values) == 1 else values
+
+
+def calibration_in_use(run_folder: Path, checkpoint: str | None, raw: bool) -> Applied:
+    """What the calibration of a run means for predictions with a ``checkpoint``, as ``applied`` says it."""
     description = read_description(run_folder / "run.json")
     task = task_name(description)
     if not find_task(task, run_folder / "run.json").calibrates:
@@ -200,10 +249,7 @@ def begin_predicting(setup: dict[str, Any]) -> Do:
         use_pixels(name)
     everything, named = setup["trust"]
     cpu = torch.device("cpu")
-    trained = load_run(Path(setup["run"]), setup["checkpoint"], cpu, Trust(everything, frozenset(named)))
-    if setup["calibration"]:
-        trained = replace(trained, calibration=read_calibration(setup["calibration"], "the calibration"))
-    if setup["own"]:
-        trained = replace(trained, own=read_as(Own, setup["own"], "the calibration", ""))
+    trust = Trust(everything, frozenset(named))
+    trained = joined([member_of(plain).load(cpu, trust) for plain in setup["members"]])
     request = Request(probabilities=setup["probabilities"], largest_component=setup["largest_component"])
     return TASKS[trained.labels.task].predicting(trained, Path(setup["out"]), request, cpu)

@@ -24,6 +24,7 @@ from debride.evaluation.class_predictions import FILE, write_predictions
 from debride.progress import track
 from debride.training.class_sweep import SWEPT, sweep_classes
 from debride.training.description import read_description
+from debride.training.ensemble import averaged
 from debride.training.trained import Predicted, Request, Trained
 from debride.types import IGNORE, Case, DataError, Dataset
 
@@ -125,8 +126,16 @@ def classes_of(trained: Trained, device: torch.device) -> Callable[[dict[str, An
         (file,), (start, stop) = item["image"], item["rows"]
         images = mapped(Path(file))
         part = PreparedClasses((), images.shape[1], images.shape[2:], Path(file), np.full(len(images), IGNORE, np.int64))
-        (swept,) = sweep_classes(trained.method, part, np.arange(start, stop), device)
-        probability: list[list[float]] = swept.probability.cpu().tolist()
+        members = trained.members or (trained,)
+        probability: list[list[float]] = averaged(of_run(member, part, np.arange(start, stop)) for member in members).tolist()
+        return probability
+
+    def of_run(run: Trained, part: PreparedClasses, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """What one run gives, on the CPU: one of several after its own calibration."""
+        (swept,) = sweep_classes(run.method, part, rows, device)
+        probability = swept.probability.cpu()
+        if trained.members and run.calibration:
+            probability = run.calibration.weighed(probability.T).T
         return probability
 
     return predict

@@ -26,6 +26,7 @@ from debride.data.rater_choice import image_id
 from debride.execute import Outcome, affordable
 from debride.files import content_hash
 from debride.progress import track
+from debride.training.ensemble import averaged
 from debride.training.inference import largest_components, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.trained import Predicted, Request, Trained
@@ -59,12 +60,14 @@ def predict_masks(trained: Trained, source: Path, out: Path, request: Request, d
 
 
 def _needed(case: Case, trained: Trained) -> int:
-    """Bytes that predicting a case takes: its channels, a probability for each class and two more numbers for each voxel."""
+    """Bytes that predicting a case takes: its channels, a probability for each class and two more numbers for each voxel; with
+    several runs, as many probabilities again."""
     try:
         voxels = math.prod(read_header(case.image[0]).shape)
     except DataError:  # which predicting it will say
         return 0
-    return 4 * (trained.channels + trained.method.classes + 2) * voxels
+    maps = trained.method.classes * (2 if trained.members else 1)
+    return 4 * (trained.channels + maps + 2) * voxels
 
 
 def _to_do(
@@ -74,8 +77,8 @@ def _to_do(
     for case in cases:
         try:
             stamp = stamp_of(files_of(case.image))
-            if trained.own:
-                stamp = content_hash([], stamp, trained.calibration_of(case))
+            if own := [each.calibration_of(case) for each in trained.members or (trained,) if each.own]:
+                stamp = content_hash([], stamp, *own)
             stamps[case.id] = stamp
             yield None if work.is_done(case.id, stamp) else plain_case(case)
         except DataError as error:
@@ -147,12 +150,30 @@ def _predict(trained: Trained, case: Case, device: torch.device) -> tuple[torch.
     image, geometry = read_image(case.image)
     shape: tuple[int, ...] = image.shape[1:]
     box = crop_box(image) if trained.preparation.crop else None
+    inside = cropped(image, box)
+    if trained.members:
+        several = (_of_member(member, case, inside, geometry, device) for member in trained.members)
+        return averaged(several), shape, box, geometry
+    working = _working_of(trained, case, inside, geometry)
+    del image, inside  # a large volume is not kept while its windows are predicted
+    return _probabilities(trained, working, device), shape, box, geometry
+
+
+def _of_member(
+    member: Trained, case: Case, inside: npt.NDArray[np.generic], geometry: Geometry, device: torch.device
+) -> torch.Tensor:
+    """What one of several runs gives, after its own calibration, which is of offsets alone."""
+    probability = _probabilities(member, _working_of(member, case, inside, geometry), device)
+    calibration = member.calibration_of(case)
+    return calibration.weighed(probability) if calibration else probability
+
+
+def _working_of(trained: Trained, case: Case, inside: npt.NDArray[np.generic], geometry: Geometry) -> torch.Tensor:
+    """The working image of a case; errors name its file."""
     try:
-        working = _working(trained, cropped(image, box), geometry)
+        return _working(trained, inside, geometry)
     except DataError as error:
         raise DataError(case.image[0], error.problem, error.remedy) from error
-    del image  # a large volume is not kept while its windows are predicted
-    return _probabilities(trained, working, device), shape, box, geometry
 
 
 def _whole(probability: torch.Tensor, shape: tuple[int, ...], box: Box | None) -> npt.NDArray[np.float32]:

@@ -24,6 +24,7 @@ class Trained:
 
     ``one_bit`` says that the labels are pictures of one bit: so are masks that are predicted. ``calibration`` changes what is
     written, or the one that a case's group has of its ``own``; ``predict_whole`` and ``predict_case`` know nothing of them.
+    Where there are ``members``, several runs predict together (``ensemble``), each with its own calibration.
     """
 
     method: Method
@@ -33,6 +34,7 @@ class Trained:
     one_bit: bool = False
     calibration: Calibration | None = None
     own: Own | None = None
+    members: tuple[Trained, ...] = ()
 
     def calibration_of(self, case: Case) -> Calibration | None:
         """What changes the prediction of a case, if anything does."""

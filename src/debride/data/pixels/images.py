@@ -29,6 +29,7 @@ __all__ = [
     "hash_of",
     "is_image",
     "label_path",
+    "raw_values",
     "read_header",
     "read_image",
     "read_label",
@@ -285,6 +286,13 @@ def _raw_values(path: Path, ids: npt.NDArray[np.uint8], dataset: Dataset, used: 
     table: Array = np.zeros(256, np.uint8 if max(raw.values()) < 256 else np.uint16)
     table[list(raw)] = list(raw.values())
     return table
+
+
+def raw_values(dataset: Dataset) -> list[int]:
+    """The label value that a mask of a data set's kind has for each class id, by id."""
+    known = np.arange(len(dataset.classes), dtype=np.uint8)
+    values: list[int] = _raw_values(dataset.root, known, dataset)[known].tolist()
+    return values
 
 
 def _lossless(path: Path) -> Path:
