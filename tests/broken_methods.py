@@ -77,6 +77,16 @@ class Forgetful(Sound):
         return {"loss": super().loss(batch, run)["loss"] / self.steps}
 
 
+class Starving(Sound):
+    """Says that it takes images without a label, and divides by the number of labelled pixels."""
+
+    paper = Paper(title="A", authors="B", year=2026, reference="C", sections="3", unlabelled="left out")
+
+    def loss(self, batch: Batch, run: Run) -> dict[str, Tensor]:
+        loss = cross_entropy(self.network(batch.image), batch.label)
+        return {"loss": loss.sum() / (batch.label != IGNORE).sum()}
+
+
 class Unsure(Sound):
     """Predicts numbers that do not sum to one."""
 

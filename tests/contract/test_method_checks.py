@@ -50,6 +50,7 @@ def test_a_broken_rule_is_told(method: type[Method], check: checks.Check, messag
     [
         (broken_methods.Unseeded, checks.check_same_seed_gives_same_weights, "two trainings with the same seed differ"),
         (broken_methods.Forgetful, checks.check_resumed_equals_uninterrupted, "a resumed training ends with other weights"),
+        (broken_methods.Starving, checks.check_takes_unlabelled, "does not train where trusted cases alone have a label"),
         (broken_methods.Unsure, checks.check_predicts_probabilities, "they must sum to one"),
         pytest.param(
             broken_methods.Idle, checks.check_learns, "learns an easy data set to a dice of", marks=pytest.mark.system

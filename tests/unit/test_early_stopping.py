@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.datasets import build_folder
 from tests.training_jobs import run_job, same, small_class_job, small_job, weights
 
+from debride.bench.grid import read_grid
 from debride.training.config import TrainConfig
 from debride.training.early_stopping import better, spent
 from debride.training.fit import fit
@@ -132,3 +134,17 @@ def test_several_processes_stop_together(tmp_path: Path) -> None:
     run_job(job)
     rows = rows_of(job.out)
     assert len(rows) < 6 and rows[-1]["stopped_early"]
+
+
+def test_grids_refuse_it(tmp_path: Path) -> None:
+    build_folder(tmp_path / "toy", n=6)
+    grid = {
+        "datasets": {"toy": {"path": str(tmp_path / "toy")}},
+        "noises": {"clean": None},
+        "methods": {"ce": None},
+        "seeds": [0],
+        "training": {"patience": 2},
+    }
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    with pytest.raises(DataError, match="patience: is set: methods are compared at one budget"):
+        read_grid(tmp_path / "grid.yaml")

@@ -202,6 +202,21 @@ def check_predicts_probabilities(subject: Subject) -> None:
                 raise subject.fails(f"what predict gives for images of {size} are no probabilities: they must sum to one")
 
 
+def check_takes_unlabelled(subject: Subject) -> None:
+    """A method that says what it does with images without a label trains on a set in which trusted cases alone have one."""
+    if not (subject.method.paper.unlabelled and TASKS[subject.task].takes_unlabelled):
+        return
+    job = subject.whole
+    bare = [
+        case if case.trusted or case.split != "train" else dataclasses.replace(case, label=None) for case in job.dataset.cases
+    ]
+    dataset = dataclasses.replace(job.dataset, cases=tuple(bare))
+    try:
+        done(dataclasses.replace(job, dataset=dataset, out=job.out.with_name("unlabelled")))
+    except DataError as error:
+        raise subject.fails(f"does not train where trusted cases alone have a label ({error})") from error
+
+
 def check_learns(subject: Subject) -> None:
     """After some epochs on an easy data set the validation cases are predicted far better than at first."""
     lesson = LESSONS[subject.task]
@@ -228,6 +243,7 @@ SLOW_METHOD_CHECKS: tuple[Check, ...] = (
     check_resumed_equals_uninterrupted,
     check_data_are_left_alone,
     check_predicts_probabilities,
+    check_takes_unlabelled,
     check_learns,
 )
 """Checks with trainings of some seconds."""

@@ -16,6 +16,7 @@ from debride.folders import is_held
 from debride.training.description import read_description, task_name, training_entries
 from debride.training.recorded import recorded_rows
 from debride.types import DataError
+from debride.words import short
 
 State = Literal["finished", "stopped early", "running", "not finished", "unreadable"]
 
@@ -143,7 +144,7 @@ def rows_of_runs(runs: Sequence[RunSummary]) -> Iterator[dict[str, Any]]:
 
 def shown_rows(runs: Sequence[RunSummary]) -> list[str]:
     """The lines of a table for a terminal, and what its validation is by; columns that say nothing are left out."""
-    rows = [{name: _cell(value) for name, value in _short(row).items()} for row in rows_of_runs(runs)]
+    rows = [{**{name: _cell(value) for name, value in _short(row).items()}, "run": row["run"]} for row in rows_of_runs(runs)]
     names = [name for name in rows[0] if any(row[name] not in ("", "-") for row in rows)]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     lines = ["  ".join(cells[name].ljust(widths[name]) for name in names).rstrip() for cells in [{n: n for n in names}, *rows]]
@@ -165,7 +166,7 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list):
         return " ".join(map(_cell, value)) or "none"
-    return str(value).replace("\n", " ")
+    return short(str(value).replace("\n", " "))
 
 
 class _Progress:
