@@ -107,7 +107,7 @@ def test_a_function_has_the_options_of_its_verb(verb: str) -> None:
 
 def test_how_a_data_set_is_read_has_the_options_of_the_verbs() -> None:
     shared = options_of("choose") - {"help", "dataset", "count", "out", "what_if", "jobs"}
-    assert shared == set(DatasetOptions.__annotations__)
+    assert shared == set(DatasetOptions.__annotations__) == parameters_of("open_dataset") - {"path", "jobs"}
 
 
 def test_notes_become_warnings_of_the_callers_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

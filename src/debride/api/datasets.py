@@ -15,15 +15,7 @@ Folder = Path | str | PathLike[str]
 
 
 class DatasetOptions(TypedDict, total=False):
-    """How a data set is read: the options that verbs which read one share.
-
-    ``format`` names the layout of its files (None: recognised), ``pixels`` kinds of image files of one's own as
-    ``package.module:Class``. ``image_pattern`` and ``mask_pattern`` say where the files of a folder lie, as
-    "imgs/{case}.png". Group 1 of ``patient_pattern`` in a case's id is its patient. ``trusted`` are the ids of cases whose
-    labels were verified, or a file of them, one a line. ``fold`` is one of splits_final.json. Where the files name no split,
-    ``test_fraction`` of the patients are drawn to test on by ``split_seed``; with ``split_by``, "site", "scanner" or
-    "protocol", all cases of one are in one split.
-    """
+    """How a data set is read: the options of ``open_dataset`` that other functions take too."""
 
     format: str | None
     pixels: Sequence[str]
@@ -37,14 +29,45 @@ class DatasetOptions(TypedDict, total=False):
     split_seed: int
 
 
-def open_dataset(path: Folder, *, jobs: int | None = None, **options: Unpack[DatasetOptions]) -> Dataset:
+def open_dataset(
+    path: Folder,
+    *,
+    format: str | None = None,
+    pixels: Sequence[str] = (),
+    image_pattern: str | None = None,
+    mask_pattern: str | None = None,
+    patient_pattern: str | None = None,
+    trusted: Folder | Collection[str] | None = None,
+    fold: int = 0,
+    test_fraction: float = 0.0,
+    split_by: str | None = None,
+    split_seed: int = 0,
+    jobs: int | None = None,
+) -> Dataset:
     """Finds the cases of a data set without reading their images, and what its labels mean.
 
-    ``options`` are those of ``DatasetOptions``. Where no file names the classes all labels are read once, by so many ``jobs``
-    (None: a process for each core). Raises DataError for the first thing that is wrong with its files.
+    ``format`` names the layout of its files (None: recognised), ``pixels`` kinds of image files of one's own as
+    ``package.module:Class``. ``image_pattern`` and ``mask_pattern`` say where the files of a folder lie, as
+    "imgs/{case}.png". Group 1 of ``patient_pattern`` in a case's id is its patient. ``trusted`` are the ids of cases whose
+    labels were verified, or a file of them, one a line. ``fold`` is one of splits_final.json. Where the files name no split,
+    ``test_fraction`` of the patients are drawn to test on by ``split_seed``; with ``split_by``, "site", "scanner" or
+    "protocol", all cases of one are in one split. Where no file names the classes all labels are read once, by so many ``jobs``
+    (None: one for each core). Raises DataError for the first thing that is wrong with its files.
     """
     from debride.data import open as opening
 
+    options: DatasetOptions = {
+        "format": format,
+        "pixels": pixels,
+        "image_pattern": image_pattern,
+        "mask_pattern": mask_pattern,
+        "patient_pattern": patient_pattern,
+        "trusted": trusted,
+        "fold": fold,
+        "test_fraction": test_fraction,
+        "split_by": split_by,
+        "split_seed": split_seed,
+    }
     return opening.open_dataset(Path(path), jobs=processes(jobs), **library_options(options))
 
 
@@ -53,7 +76,7 @@ def check_dataset(
 ) -> CheckResult:
     """Reads every file of a data set, and says all that is wrong with it; nothing is raised for what is wrong with the data.
 
-    ``options`` are those of ``DatasetOptions``. With ``write_checksums`` the checksums of all files are listed in the data
+    ``options`` are those of ``open_dataset``. With ``write_checksums`` the checksums of all files are listed in the data
     set's folder where nothing is wrong, and every function verifies the files by them from then on. ``jobs`` processes read
     files (None: one for each core).
     """

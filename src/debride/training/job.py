@@ -92,9 +92,10 @@ def refuse(job: Job, task: Task[Any]) -> None:
         remedy = "Leave it out, or put cases into the split val."
         raise DataError("`patience`", "is for trainings with validation cases, and there are none", remedy)
     _warn_of_leaks(job.dataset)
-    if without_label(train):
-        refuse_unlabelled(job.method, job.dataset.task, job.config.devices)
-    refuse_blank(job.dataset.of("val"), job.dataset.root)
+    if task.takes_unlabelled:  # where another task's labels are missing, it says so itself
+        if without_label(train):
+            refuse_unlabelled(job.method, job.dataset.task, job.config.devices)
+        refuse_blank(job.dataset.of("val"), job.dataset.root)
     if "trusted" in method.paper.needs and not any(case.trusted for case in train):
         remedy = "Name cases of the training split with verified labels by `trusted`."
         raise DataError(f"method {job.method}", "needs trusted training cases", remedy)
