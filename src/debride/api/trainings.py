@@ -29,6 +29,7 @@ def train(
     verify: bool = False,
     raters: str = "all",
     unlabelled: Folder | None = None,
+    init: Folder | None = None,
     jobs: int | None = None,
     trust_code: bool = False,
     **settings: Any,
@@ -40,7 +41,8 @@ def train(
     ``resume`` goes on with the training in ``out``. ``cleansed`` also writes the labels that the method takes for right.
     ``calibrate`` then takes the bias out that trusted cases show, and ``hold_out_trusted`` does not train on them. Where images
     have several ``raters`` it is said whose labels are learnt: all, sample, smallest, largest or a name. ``unlabelled`` is a
-    folder of images, or a data set, to learn from without labels. Prepared cases are kept in ``cache``; ``verify`` reads the
+    folder of images, or a data set, to learn from without labels. ``init`` is a run, a .safetensors file or a checkpoint of
+    nnU-Net to begin with. Prepared cases are kept in ``cache``; ``verify`` reads the
     files of the data set again. ``jobs`` processes prepare cases (None: one for each core). With ``trust_code`` modules that
     ``config`` names are imported.
 
@@ -83,6 +85,7 @@ def train(
         resume=resume,
         cleansed=cleansed,
         jobs=jobs,
+        init=None if init is None else Path(init),
     )
     fit(job)
     calibrated = calibrate_training(out, dataset, job.config.device, job.trust) if calibrates else None

@@ -68,6 +68,12 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="a folder of images, or a data set whose labels are not read: training images without a label, for methods that "
         "take them (mean-teacher, mtcl, alc)",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="RUN_OR_WEIGHTS",
+        help="begin with the weights of a run, of a .safetensors file or of nnU-Net, where names and shapes agree",
+    )
     add_jobs(parser)
     add_dataset_options(parser)
     add_trust(parser)
@@ -102,6 +108,7 @@ def answer(arguments: argparse.Namespace) -> int:
         verify=arguments.verify,
         raters=arguments.raters,
         unlabelled=arguments.unlabelled,
+        init=arguments.init,
         jobs=arguments.jobs,
         trust_code=arguments.trust_code,
         **_settings(arguments),

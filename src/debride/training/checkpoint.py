@@ -45,7 +45,7 @@ def save_weights(module: nn.Module, file: Path) -> None:
 
 def load_weights(module: nn.Module, file: Path) -> None:
     """Loads what ``save_weights`` wrote. Raises DataError for a file that is damaged, of another network, or not finite."""
-    tensors, parameters = _load(file), {name for name, _ in module.named_parameters()}
+    tensors, parameters = load_tensors(file), {name for name, _ in module.named_parameters()}
     for name, tensor in tensors.items():
         if tensor.isnan().any() or (name in parameters and tensor.isinf().any()):
             raise DataError(file, f"holds weights that are not finite ({name})", _RESTORE)
@@ -136,7 +136,7 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
             raise DataError(folder / wrong[0], "is damaged: it is not what was written", remedy)
     labels = store.verified(folder / "labels")
     load_weights(method, folder / "weights.safetensors")
-    tensors, state = _load(folder / "optimiser.safetensors"), read_counters(folder)
+    tensors, state = load_tensors(folder / "optimiser.safetensors"), read_counters(folder)
     entries = optimiser_entries({**tensors, **state["optimiser"]}, optimiser, folder / "optimiser.safetensors")
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
     store.take(labels)
@@ -173,7 +173,8 @@ def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
         temporary.write_bytes(save(tensors, {CHECKSUM: _checksum(tensors)}))
 
 
-def _load(file: Path) -> dict[str, torch.Tensor]:
+def load_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, checked by their hash where it has one; DataError for one that cannot be read."""
     if not file.is_file():
         raise DataError(file, "is missing, or is no file", _RESTORE)
     try:

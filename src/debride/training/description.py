@@ -13,7 +13,7 @@ from debride.records import Count, Decimal, not_different, read_as
 from debride.settings import Bounds
 from debride.types import IGNORE, DataError, Dataset, TaskName
 
-FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit")
+FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit", "init")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
 FREE_SETTINGS = ("device", "keep_last", "compile", "log_to", "patience")
 
@@ -53,11 +53,16 @@ class Description:
     held_out: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     one_bit: bool = False
+    init: Mapping[str, str] | None = None
 
 
 def same_training(file: Path, description: dict[str, Any]) -> None:
     """Refuses to resume a training with other data or settings, naming the first entry that differs."""
     old = read_description(file)
+    begun, begins = (each.get("init") or {} for each in (old, description))
+    if begun.get("hash") != begins.get("hash"):
+        problem = f"was written by a training that began with {begun.get('weights', 'random weights')}"
+        raise DataError(file, problem, "Give the same weights by `init`, or leave it out as before.")
     for name, value in description.items():
         if name in FREE_ON_RESUME:
             continue

@@ -27,6 +27,7 @@ from debride.training.compiling import compile_networks, refusing_failed_code
 from debride.training.config import TrainConfig
 from debride.training.early_stopping import better, spent, stopped_words, validates
 from debride.training.forecast import Forecast, disk_needed, refuse_full
+from debride.training.initial import load_initial
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
 from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, launch, place
@@ -73,6 +74,8 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
     train, val = task.prepare(job.dataset, config, cache, job.jobs if fabric.world_size == 1 else 1)
     method = make_method(job, train.channels)
     refuse_processes(job, method)
+    if job.init:
+        load_initial(method, job.init, say=fabric.is_global_zero and not job.resume)
     place(method, fabric.device, job.dataset.ndim)
     if config.compile:
         compile_networks(method)

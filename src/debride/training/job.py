@@ -25,6 +25,7 @@ from debride.rng import derive
 from debride.settings import NAMED, check_bounds
 from debride.training.config import TrainConfig
 from debride.training.description import same_training
+from debride.training.initial import initial_entry, initial_file
 from debride.training.task import TASKS, Task
 from debride.training.trackers import refuse_missing
 from debride.training.unlabelled import refuse_blank, refuse_unlabelled, without_label
@@ -36,7 +37,7 @@ class Job:
     """A training to be done: picklable, so that several processes can start from it.
 
     ``augmentation`` is of the class that the task of the data set has. ``cleansed`` asks for the labels that the method takes
-    for right. ``jobs`` cases are prepared at a time.
+    for right. ``jobs`` cases are prepared at a time. ``init`` is a run or a file whose weights the networks begin with.
     """
 
     dataset: Dataset
@@ -49,6 +50,7 @@ class Job:
     resume: bool = False
     cleansed: bool = False
     jobs: int = 1
+    init: Path | None = None
 
     @property
     def trust(self) -> Trust:
@@ -78,6 +80,8 @@ def refuse(job: Job, task: Task[Any]) -> None:
     for settings in (job.config, job.method_config, job.augmentation):
         check_bounds(settings)
     _refuse_output(job)
+    if job.init:
+        initial_file(job.init)
     if 0 < len(train) < job.config.devices:
         raise DataError("`devices`", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
     refuse_method(job.method, job.dataset.task, job.method_config)
@@ -158,6 +162,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
         **({"held_out": [case.id for case in train.cases if case.trusted]} if method.holds_out_trusted else {}),
         **({"unlabelled": unlabelled} if unlabelled else {}),
         "parameters": sum(p.numel() for p in method.parameters()),
+        **({"init": initial_entry(job.init)} if job.init else {}),
         "versions": {
             "debride": version("debride"),
             "torch": version("torch"),
