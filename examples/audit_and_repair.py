@@ -12,7 +12,6 @@ from pathlib import Path
 import debride
 
 scans, predictions, out = map(Path, sys.argv[1:4])
-settings = {"epochs": 50, "image_size": (256, 256)}
 
 # %% What is there, and can it be read?
 checked = debride.check_dataset(scans)
@@ -32,7 +31,7 @@ repaired = debride.repair_dataset(dataset, audit, out / "repaired", accept="all"
 print(repaired)
 
 # %% A network trained on the copy, by a loss that wrong labels hurt less
-run = debride.train("gce", repaired, out / "run", **settings)
+run = debride.train("gce", repaired, out / "run", epochs=50, image_size=(256, 256))
 print(f"best epoch: {run.best_epoch}")
 
 # %% Its masks, measured against the repaired labels of the validation cases

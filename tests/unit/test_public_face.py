@@ -21,16 +21,18 @@ from debride.notes import note
 FUNCTIONS = tuple(name for name in debride.__all__ if inspect.isfunction(getattr(debride, name)))
 
 VERBS = {
-    **{
-        "check": "check_dataset",
-        "corrupt": "corrupt_dataset",
-        "choose": "choose_cases",
-        "train": "train",
-        "runs": "compare_runs",
-        "predict": "predict",
-    },
-    **{"evaluate": "evaluate", "calibrate": "calibrate", "audit": "audit_dataset", "repair": "repair_dataset"},
-    **{"bench": "run_bench", "export": "export_run"},
+    "audit": "audit_dataset",
+    "bench": "run_bench",
+    "calibrate": "calibrate",
+    "check": "check_dataset",
+    "choose": "choose_cases",
+    "corrupt": "corrupt_dataset",
+    "evaluate": "evaluate",
+    "export": "export_run",
+    "predict": "predict",
+    "repair": "repair_dataset",
+    "runs": "compare_runs",
+    "train": "train",
 }
 """The function of each verb that works on data."""
 
@@ -103,6 +105,12 @@ def test_a_function_has_the_options_of_its_verb(verb: str) -> None:
     options, parameters = options_of(verb) - {"help"} - ONLY_VERB.get(verb, set()), parameters_of(VERBS[verb])
     own = {PLACES.get((verb, name), name) for name in options - set(DatasetOptions.__annotations__)}
     assert own == parameters
+
+
+def test_every_verb_that_works_on_data_has_a_function() -> None:
+    verbs = next(action.choices for action in make_parser()._actions if action.choices)
+    assert isinstance(verbs, dict) and set(verbs) - {"methods", "demo"} == set(VERBS)
+    assert set(FUNCTIONS) - {"open_dataset", "audit_labels"} == set(VERBS.values())
 
 
 def test_how_a_data_set_is_read_has_the_options_of_the_verbs() -> None:

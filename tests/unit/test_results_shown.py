@@ -122,7 +122,7 @@ def test_a_training_and_its_masks_show_themselves(data: Path, tmp_path: Path) ->
     [row] = run.rows()
     assert row["epoch"] == 1 and {"learning_rate", "val_dice"} <= set(row) and any(name.startswith("train_") for name in row)
     [(about, curve)] = run.pictures()
-    assert "epoch" in about and size_of(curve)[0] > 300
+    assert "Validation" in about and size_of(curve)[0] > 300
     dataset = debride.open_dataset(data)
     for source, images in ((dataset, dataset.of("test")), (data / "images", dataset.cases)):
         masks = debride.predict(run, source, tmp_path / type(source).__name__, jobs=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,31 +74,15 @@ class TrainResult(Result):
         ]
 
     def pictures(self) -> Sequence[tuple[str, bytes]]:
-        """The curves of the losses and of validation."""
-        return [("Losses and validation by epoch", _curves(self.rows()))]
+        """The curves of validation and of the loss."""
+        from debride.training.run_curves import curves_png
+        from debride.training.run_list import summary_of
+
+        return [("Validation on labels as given, and the training loss", curves_png([summary_of(self.out)]))]
 
     def _recorded(self) -> list[dict[str, Any]]:
-        from debride.files import read_jsonl
-        from debride.training.recorded import read_metrics
+        from debride.training.recorded import recorded_rows
 
-        file = self.out / "metrics.jsonl"
-        return read_metrics(file, max(1, len(read_jsonl(file, undefined=True))))
-
-
-def _curves(rows: Sequence[Row]) -> bytes:
-    """Losses left and validation right, by epoch, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.4), dpi=90, layout="constrained")
-    axes: Any = figure.subplots(1, 2)
-    for axis, begins, title in zip(axes, ("train_", "val_"), ("loss", "validation"), strict=True):
-        for name in sorted({name for row in rows for name in row if name.startswith(begins)}):
-            points = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
-            axis.plot(*zip(*points, strict=True), label=name.removeprefix(begins), linewidth=1.2)
-        axis.set_title(title, fontsize=9)
-        axis.tick_params(labelsize=8)
-        if axis.lines:
-            axis.legend(fontsize=7)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+        if not (rows := list(recorded_rows(self.out / "metrics.jsonl"))):
+            raise DataError(self.out, "holds no epoch of a training", "Train again.")
+        return rows
