@@ -13,9 +13,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import debride
+from debride.api.given import names_of
 from debride.bench.phantom import write_phantoms
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
+from debride.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
@@ -82,11 +84,7 @@ def test_keywords_exist(number: int) -> None:
 
 
 def test_keywords_in_the_text_exist() -> None:
-    known = {
-        name
-        for function in debride.__all__
-        if inspect.isfunction(getattr(debride, function))
-        for name in inspect.signature(getattr(debride, function)).parameters
-    }
+    functions = [getattr(debride, name) for name in debride.__all__ if inspect.isfunction(getattr(debride, name))]
+    known = {name for function in functions for name in inspect.signature(function).parameters} | set(names_of(TrainConfig))
     text = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
     assert {name for code in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"\b(\w+)=", code)} <= known
