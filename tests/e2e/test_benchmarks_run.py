@@ -29,6 +29,8 @@ SMALL_SETS = ["--images", "4", "--others", "4", "--validation", "1", "--apart", 
 """Sizes of what is trained and predicted for calibrations."""
 
 ALONE: dict[str, list[str]] = {
+    "audit_arrays": ["--seeds", "1", "--images", "12", "--side", "12"],
+    "audit_arrays_memory": ["--cases", "4", "--shape", "8", "24", "24", "--folder", "{out}"],
     "audit_memory": ["--cases", "3", "--fewer", "0", "--volume", "16", "40", "40"],
     "audit_raters": ["--images", "3"],
     "audit_work": ["--cases", "3", "--planted", "2", "--shards", "2", "--repeats", "0", "--jobs", "1", "--in-process"],

@@ -43,7 +43,7 @@ def audit_class_labels(
         flagged=shares.flagged,
         score=shares.score,
         share=shares.share,
-        interval=shares.interval,
+        interval=(float(shares.interval[0]), float(shares.interval[1])),
         summary=summarise_classes(cases, shares, judged.groups, dataset.classes, judged.differ, judged.untold),
         given=given,
         proposed=shares.proposed,
