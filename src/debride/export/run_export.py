@@ -15,6 +15,7 @@ from debride.export.tracing import Traced
 from debride.files import write_json, write_text
 from debride.folders import atomic_folder, new_folder
 from debride.plugins import NOTHING, Trust
+from debride.training.ensemble import members_of
 from debride.training.predict import calibration_in_use
 from debride.types import DataError
 
@@ -42,6 +43,8 @@ def export_run(
     """
     if to not in WRITERS:
         raise DataError(f"`to` {to}", "is no form of export", f"Choose one of {', '.join(WRITERS)}.")
+    if not (run_folder / "run.json").exists() and len(members_of(run_folder)) > 1:
+        raise DataError(run_folder, "holds several runs, whose mean is no one network", "Export each run by itself.")
     new_folder(out, apart_from={"the run": run_folder})
     if to == "onnx":
         refuse_no_onnx()
