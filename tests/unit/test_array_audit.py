@@ -208,7 +208,21 @@ def test_several_processes_find_the_same(
     assert not list((tmp_path / "scratch").iterdir())
 
 
+class Items:
+    """What reads an array when it is asked for, as data sets of other libraries do."""
+
+    def __init__(self, arrays: Any) -> None:
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, at: int) -> Any:
+        return self._arrays[at]
+
+
 HOLDERS: dict[str, Any] = {
+    "items": Items,
     "list": list,
     "tuple": tuple,
     "array": np.stack,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from tests.datasets import save_png
@@ -83,6 +84,7 @@ def test_whatever_holds_the_arrays(found: ClassAudit) -> None:
         (held["labels"].tolist(), held["probabilities"].tolist()),
         (torch.tensor(held["labels"]), torch.tensor(held["probabilities"])),
         (iter(held["labels"]), iter(held["probabilities"])),
+        (pandas.Series(held["labels"], index=held["labels"] + 7), pandas.DataFrame(held["probabilities"])),
     ):
         again = audit_labels(labels, probabilities)
         np.testing.assert_allclose(again.score, plain.score, rtol=1e-6)

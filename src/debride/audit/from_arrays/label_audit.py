@@ -32,7 +32,7 @@ class LabelAudit:
     """What an audit of the labels of N cases came to; all arrays are in the order that the labels were given in.
 
     ``order`` (N,) are the places of the cases, the most suspicious first, by the ``score`` (N,): the higher, the worse.
-    ``wrong`` (N,) is the probability that a label is wrong, ``flagged`` (N,) says which are more probably wrong than right.
+    ``wrong`` (N,) is the probability that a label is wrong, ``flagged`` (N,) says which are surely enough.
     ``share`` is the estimated share of wrong labels, NaN where it cannot be told, and ``interval`` its 95 % interval.
     ``summary`` is what audit.json of a folder has: all of this as plain JSON, and in words.
     """

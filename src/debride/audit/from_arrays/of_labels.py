@@ -49,7 +49,8 @@ def audit_labels(
     For two classes a map (*S) of the foreground's probability is taken too, and predicted class ids (*S) in place of
     probabilities, which say less. Without predictions (None) masks are judged by themselves and their ``images``.
 
-    N arrays are a list, a tuple, one array or tensor with a first axis of N, a memory map, or what yields them one by one.
+    N arrays are a list, one array or tensor with a first axis of N, a memory map, anything else with a length and items, or
+    what yields them one by one.
     Sizes may differ, but all masks have 2 or all have 3 axes. One case is in memory at a time. What a generator yields is kept
     in a folder within ``scratch``, by default that of the system for temporary files, and removed at the end.
 

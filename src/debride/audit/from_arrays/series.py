@@ -107,7 +107,9 @@ def scratch_folder(within: str | Path | None = None) -> Iterator[Scratch]:
 
 
 def series_of(name: str, given: Any, scratch: Scratch) -> Series:
-    """What is given for many cases: anything with a length whose items are arrays, or what yields them once."""
+    """What is given for many cases: anything with a length whose items are arrays, or what yields them once. A table or column
+    of pandas counts by place, whatever its index is."""
+    given = given.to_numpy() if hasattr(given, "to_numpy") else given
     if hasattr(given, "__len__") and hasattr(given, "__getitem__"):
         if (isinstance(given, np.ndarray) and given.ndim == 0) or isinstance(given, str | bytes | dict):
             raise DataError(f"`{name}`", "are no arrays", "Give one array for each case.")
