@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,40 @@ def test_settings_that_cannot_be_are_named(tmp_path: Path, settings: dict[str, o
     with pytest.raises(debride.DataError, match=said):
         debride.train("gce", root, tmp_path / "run", **settings)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
+
+
+REFUSED: list[tuple[Callable[[Path, Path], object], str]] = [
+    (
+        lambda data, out: debride.predict(data, data, out, splits="tests"),
+        r"^`splits`: is 'tests'. Choose one of train, val, test",
+    ),  # type: ignore[arg-type]
+    (lambda data, out: debride.predict(data, data, out, device="gpu"), r"^`device`: is 'gpu'. Choose one of auto, cpu, cuda"),
+    (lambda data, out: debride.calibrate(data, data, by="patient"), r"^`by`: is 'patient'. Choose one of site, scanner"),
+    (lambda data, out: debride.calibrate(dataset=data), r"^`run`: is missing, and `predictions` too"),
+    (lambda data, out: debride.calibrate(data), r"^`dataset`: is missing"),
+    (lambda data, out: debride.calibrate(data, data, out=out), r"^`out`: is for predictions in a folder"),
+    (lambda data, out: debride.calibrate(data, data, predictions=data, out=out), r"^`run`: is for a run"),
+    (lambda data, out: debride.open_dataset(data, split_by="patient"), r"^`split_by`: is 'patient'"),
+    (lambda data, out: debride.open_dataset(data, pixels="no.such:Kind"), r"^`pixels`: cannot import 'no.such:Kind'"),
+    (lambda data, out: debride.open_dataset(data, jobs="all"), r"^`jobs`: is 'all'"),  # type: ignore[arg-type]
+    (lambda data, out: debride.audit_dataset(data, out, consensus="mean"), r"^`consensus`: is 'mean'. Choose one of majority"),  # type: ignore[arg-type]
+    (lambda data, out: debride.audit_dataset(data, out, run=data, predictions=data), r"^`run`: is given beside `predictions`"),
+    (
+        lambda data, out: debride.audit_dataset(data, out, predictions=data, epoch=3),
+        r"^`epoch`: is no setting. Did you mean `epochs`",
+    ),
+    (lambda data, out: debride.audit_dataset(data, out, predictions=data, device="gpu"), r"^`device`: is 'gpu'"),
+    (lambda data, out: debride.audit_dataset(data, out, predictions=data, planted=0), r"^`planted`: is 0"),
+    (lambda data, out: debride.check_dataset(data, fonds=1), r"^`fonds`: is no option of data sets"),  # type: ignore[call-arg]
+    (lambda data, out: debride.run_bench(None, out), r"^`paper`: is not given, and no grid either"),
+    (lambda data, out: debride.run_bench("alc", out, paper="alc", size="huge"), r"^`size`: is 'huge'"),  # type: ignore[arg-type]
+    (lambda data, out: debride.choose_cases(data, count=0), "count"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_what_the_command_line_refuses_python_refuses(tmp_path: Path, number: int) -> None:
+    call, said = REFUSED[number]
+    with pytest.raises(debride.DataError, match=said):
+        call(build_folder(tmp_path / "data"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

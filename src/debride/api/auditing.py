@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from debride.api.audit_results import AuditResult
+from debride.api.checked import one_of, splits_of
 from debride.api.datasets import Folder, opened, processes
-from debride.api.given import names_of, read_config, read_settings, unknown_setting
+from debride.api.given import converted, names_of, read_config, read_settings, unknown_setting
 from debride.plugins import Trust
 from debride.settings import from_mapping
 from debride.types import DataError, Dataset, Split
@@ -69,7 +70,7 @@ def audit_dataset(
     predictions: Folder | None = None,
     run: Folder | None = None,
     without_predictions: bool = False,
-    splits: Sequence[Split] = ("train", "val"),
+    splits: Split | Sequence[Split] = ("train", "val"),
     partial: bool = False,
     identities: bool = False,
     consensus: Consensus | None = None,
@@ -105,16 +106,16 @@ def audit_dataset(
         raise DataError("`merge`", "is given beside `shard`", "End the parts first.")
     jobs = processes(jobs)
     dataset = opened(dataset, jobs)
-    audit, training = _sorted(settings)
+    audit, training = _sorted(settings, dataset.task)
     asked = Asked(
         out=Path(out),
         predictions=_path(predictions),
         run=_path(run),
         without_predictions=without_predictions,
-        splits=tuple(splits),
+        splits=splits_of(splits),
         partial=partial,
         identities=identities,
-        consensus=consensus,
+        consensus=one_of("consensus", consensus, get_args(Consensus)),
         shard=shard,
         merge=merge,
         since=_path(since),
@@ -168,16 +169,16 @@ def _path(folder: Folder | None) -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def _sorted(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sorted(settings: Mapping[str, Any], task: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of the audit, and those of a training."""
     from debride.audit import AuditConfig
-    from debride.training.config import TrainConfig
+    from debride.training.task import TASKS
 
-    audit, training = names_of(AuditConfig), names_of(TrainConfig)
+    audit, training = names_of(AuditConfig), names_of(TASKS[task].config)
     if unknown := [name for name in settings if name not in {*audit, *training}]:
         raise unknown_setting(unknown[0], [*audit, *training])
     own = {name: value for name, value in settings.items() if name in audit}
-    return own, {name: value for name, value in settings.items() if name not in audit}
+    return own, converted(TASKS[task].config, {name: value for name, value in settings.items() if name not in audit})
 
 
 def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from debride.api.checked import one_of
 from debride.api.datasets import Folder
 from debride.api.result import Result, Row
 from debride.types import DataError
 
 if TYPE_CHECKING:
     from debride.bench.tabulate import CellRow
+
+SIZES = ("paper", "small", "toy")
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +72,9 @@ def run_bench(
     if paper is not None:
         from debride.bench.papers.run_item import run_item
 
-        done = run_item(paper, str(grid), folder, size=size or "paper", jobs=jobs, resume=resume, verify=verify)
+        done = run_item(
+            paper, str(grid), folder, size=one_of("size", size or "paper", SIZES), jobs=jobs, resume=resume, verify=verify
+        )
         return BenchResult(folder, tuple(done.files), tuple(done.rows))
     if size is not None:
         raise DataError("`size`", "is for tables of papers", "Name the paper by `paper`.")

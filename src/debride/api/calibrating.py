@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from debride.api.checked import DEVICES, group_of, one_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import read_settings
 from debride.api.training_results import CalibrationResult
@@ -71,9 +72,9 @@ def calibrate(
         Path(run),
         opened(dataset, jobs),
         config=config,
-        by=by,
+        by=group_of("by", by),
         checkpoint=str(checkpoint or "last"),
-        device=device or "auto",
+        device=one_of("device", device, DEVICES) or "auto",
         trust=Trust(trust_code, frozenset(name for name in (method, network) if name)),
     )
     return CalibrationResult(Path(run), done)

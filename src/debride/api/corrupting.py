@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debride.api.checked import splits_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.result import Result, Row
 from debride.types import DataError, Dataset, Split
@@ -55,7 +56,7 @@ def corrupt_dataset(
     dice: float | None = None,
     seed: int = 0,
     share: float = 1.0,
-    splits: Sequence[Split] = ("train", "val"),
+    splits: Split | Sequence[Split] = ("train", "val"),
     jobs: int | None = None,
     set: Mapping[str, Any] | None = None,
 ) -> CorruptResult:
@@ -67,7 +68,7 @@ def corrupt_dataset(
     cannot be corrupted so, and for ``out`` where it has content.
     """
     dataset, jobs = opened(dataset, jobs), processes(jobs)
-    asked = _Asked(Path(out), noise, set or {}, dice, seed, share, tuple(splits), jobs)
+    asked = _Asked(Path(out), noise, set or {}, dice, seed, share, splits_of(splits), jobs)
     CORRUPTIONS[dataset.task](dataset, asked)
     return CorruptResult(asked.out)
 

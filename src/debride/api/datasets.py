@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from debride.api.check_result import CheckResult
+from debride.api.checked import group_of, words_of
 from debride.types import DataError, Dataset
 
 Folder = Path | str | PathLike[str]
@@ -120,12 +121,13 @@ def library_options(options: DatasetOptions) -> dict[str, Any]:
         from debride.data.formats import find_format
 
         find_format(given["format"], "`format`")
-    for name in given.pop("pixels", ()):
+    for name in words_of(given.pop("pixels", ())):
         from debride.data.pixels import use_pixels
 
         use_pixels(name, "`pixels`")
     if given.get("trusted") is not None:
         given["trusted"] = named(given["trusted"])
+    group_of("split_by", given.get("split_by"))
     if "split_seed" in given:
         given["seed"] = given.pop("split_seed")
     return given
@@ -142,6 +144,6 @@ def processes(jobs: int | None) -> int:
         from debride.execute import cores
 
         return cores()
-    if jobs < 1:
-        raise DataError("`jobs`", f"is {jobs}", "Give a whole number of at least 1.")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise DataError("`jobs`", f"is {jobs!r}", "Give a whole number of at least 1.")
     return jobs

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debride.api.checked import splits_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.result import Result, Row, table
 from debride.types import GROUPS, DataError, Dataset, Split
@@ -60,7 +61,7 @@ def evaluate(
     dataset: Dataset | Folder,
     out: Folder,
     *,
-    splits: Sequence[Split] = ("test",),
+    splits: Split | Sequence[Split] = ("test",),
     resume: bool = False,
     keep_going: bool = False,
     jobs: int | None = None,
@@ -77,5 +78,5 @@ def evaluate(
     dataset, left_out = opened(dataset, jobs), list[DataError]()
     leave_out = left_out.append if keep_going else None
     measure = EVALUATIONS[dataset.task]
-    measure(Path(predictions), dataset, out, splits=tuple(splits), leave_out=leave_out, resume=resume, jobs=jobs)
+    measure(Path(predictions), dataset, out, splits=splits_of(splits), leave_out=leave_out, resume=resume, jobs=jobs)
     return EvaluateResult(out, tuple(left_out))

@@ -7,10 +7,11 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from debride.api.checked import one_of
 from debride.api.datasets import Folder
-from debride.settings import from_mapping, paper_values
+from debride.settings import from_mapping, paper_values, read_setting
 from debride.types import DataError
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ def training_settings(
     """
     from debride.training.task import TASKS
 
-    if preset not in ("default", "paper"):
-        raise DataError("`preset`", f"is {preset!r}", "Choose one of default, paper.")
+    one_of("preset", preset, ("default", "paper"))
     classes = {"training": TASKS[task].config, "augmentation": TASKS[task].augmentation, "method": method.Config}
     first = {"method": paper_values(method.Config)} if preset == "paper" else {}
     return TrainingSettings(
@@ -128,6 +128,12 @@ def training_settings(
 def names_of(cls: type[Any]) -> list[str]:
     """The names of the settings of a class."""
     return [field.name for field in dataclasses.fields(cls)]
+
+
+def converted(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Some settings of a class as their types; DataError for one that is out of its bounds."""
+    fields, hints = {field.name: field for field in dataclasses.fields(cls)}, get_type_hints(cls)
+    return {name: read_setting(value, fields[name], hints[name], f"`{name}`") for name, value in given.items()}
 
 
 def read_settings(cls: type[T], given: Mapping[str, Any]) -> T:

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
+from debride.api.checked import DEVICES, one_of, splits_of
 from debride.api.datasets import DatasetOptions, Folder, library_options, processes
 from debride.api.predict_results import Asked, PredictResult
 from debride.plugins import Trust
@@ -18,7 +19,7 @@ def predict(
     source: Dataset | Folder,
     out: Folder,
     *,
-    splits: Sequence[Split] = (),
+    splits: Split | Sequence[Split] = (),
     checkpoint: str | int | None = None,
     raw: bool = False,
     probabilities: bool = False,
@@ -54,7 +55,7 @@ def predict(
     out = Path(out)
     if isinstance(source, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
-    asked = Asked(runs[0], source if isinstance(source, Dataset) else Path(source), tuple(splits), library_options(options))
+    asked = Asked(runs[0], source if isinstance(source, Dataset) else Path(source), splits_of(splits), library_options(options))
     predicted = predict_folder(
         runs,
         asked.source,
@@ -65,7 +66,7 @@ def predict(
         largest_component=largest_component,
         splits=asked.splits,
         open_options=asked.options,
-        device=device,
+        device=one_of("device", device, DEVICES),
         trust=Trust(trust_code, frozenset(name for name in (method, network) if name)),
         resume=resume,
         keep_going=keep_going,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from debride.api.audit_results import RepairResult
+from debride.api.checked import words_of
 from debride.api.datasets import DatasetOptions, Folder, library_options, processes
 from debride.progress import track
 from debride.types import DataError, Dataset
@@ -52,7 +53,7 @@ def repair_dataset(
     """
     if isinstance(dataset, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
-    accepted, left_out, classes = _words(accept), _words(but), _words(class_)
+    accepted, left_out, classes = words_of(accept), words_of(but), words_of(class_)
     if reverse and (audit is not None or accepted or decisions or unbias):
         raise DataError("`reverse`", "takes all repairs back", "Give the repaired data set and `out` alone.")
     if not reverse and audit is None:
@@ -89,10 +90,6 @@ class _Asked:
     both: Mapping[str, Any]
     format: str | None
     jobs: int
-
-
-def _words(words: str | Sequence[str]) -> tuple[str, ...]:
-    return (words,) if isinstance(words, str) else tuple(words)
 
 
 def _repair_masks(dataset: Dataset, asked: _Asked) -> dict[str, Any]:
