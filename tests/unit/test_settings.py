@@ -248,6 +248,17 @@ def test_ranges_in_words() -> None:
     }
 
 
+def test_a_set_of_choices_is_left_to_who_makes_it() -> None:
+    @dataclass(frozen=True)
+    class Chosen:
+        kinds: frozenset[Literal["a", "b"]] = frozenset({"a"})
+        one: Literal["a", "b"] = "a"
+
+    check_bounds(Chosen())
+    with pytest.raises(DataError, match="one: is 'c'"):
+        check_bounds(Chosen(one="c"))  # type: ignore[arg-type]
+
+
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_settings(parser, Example, "example", prefix="my_", dest="x_")

@@ -42,9 +42,8 @@ def train(
     ``calibrate`` then takes the bias out that trusted cases show, and ``hold_out_trusted`` does not train on them. Where images
     have several ``raters`` it is said whose labels are learnt: all, sample, smallest, largest or a name. ``unlabelled`` is a
     folder of images, or a data set, to learn from without labels. ``init`` is a run, a .safetensors file or a checkpoint of
-    nnU-Net to begin with. Prepared cases are kept in ``cache``; ``verify`` reads the
-    files of the data set again. ``jobs`` processes prepare cases (None: one for each core). With ``trust_code`` modules that
-    ``config`` names are imported.
+    nnU-Net to begin with. Prepared cases are kept in ``cache``; ``verify`` reads the files of the data set again. ``jobs``
+    processes prepare cases (None: one for each core). With ``trust_code`` modules that ``config`` names are imported.
 
     Raises DataError for a method, a setting or a data set that cannot be used, and for ``out`` where it holds something else.
     """
