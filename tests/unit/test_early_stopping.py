@@ -63,6 +63,7 @@ def unlearning(job: Job) -> Job:
     return replace(job, config=replace(job.config, schedule="step", step_epochs=1, step_factor=1e-9))
 
 
+@pytest.mark.slow
 def test_a_training_stops_says_so_and_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = unlearning(small_job(tmp_path, "ce", out="whole", epochs=7))
     job = replace(whole, config=replace(whole.config, patience=2), out=tmp_path / "stopped")
@@ -93,6 +94,7 @@ def killed_in(epoch: int) -> Any:
     return watch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["masks", "classes"])
 def test_a_resumed_training_stops_where_an_uninterrupted_one_does(tmp_path: Path, kind: str) -> None:
     make = small_job if kind == "masks" else small_class_job
@@ -111,6 +113,7 @@ def test_a_resumed_training_stops_where_an_uninterrupted_one_does(tmp_path: Path
     assert (cut.out / "metrics.jsonl").read_bytes() == before, "a training that stopped stays so"
 
 
+@pytest.mark.slow
 def test_with_more_patience_it_goes_on_as_if_it_had_had_it(tmp_path: Path) -> None:
     job = unlearning(small_job(tmp_path, "ce", epochs=5, patience=1))
     fit(job)

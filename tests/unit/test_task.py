@@ -80,6 +80,7 @@ class Parities:
     config = TrainConfig
     measure, shown_measure, predicted, cleanses, run = "right", "share right", "parities", False, ParityRun
     calibrates = False
+    takes_unlabelled = False
     asked: ClassVar[list[str]] = []
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:

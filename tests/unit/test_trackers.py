@@ -75,6 +75,7 @@ def expected(run: Path) -> Series:
     return series
 
 
+@pytest.mark.slow
 def test_tensorboard(tmp_path: Path, offline: list[object]) -> None:
     job = cut_and_resumed(tmp_path, "tensorboard")
     events = EventAccumulator(str(job.out / "tensorboard"))
@@ -87,6 +88,7 @@ def test_tensorboard(tmp_path: Path, offline: list[object]) -> None:
     assert not offline
 
 
+@pytest.mark.slow
 def test_mlflow(tmp_path: Path, offline: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     job = cut_and_resumed(tmp_path, "mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -121,6 +123,7 @@ def log_records(content: bytes) -> Iterator[bytes]:
             whole = b""
 
 
+@pytest.mark.slow
 def test_wandb(tmp_path: Path, offline: list[object]) -> None:
     job = cut_and_resumed(tmp_path, "wandb")
     from wandb.proto import wandb_internal_pb2

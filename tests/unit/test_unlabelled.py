@@ -67,6 +67,7 @@ def test_some_methods_take_them() -> None:
     assert TAKERS == ["mean-teacher", "mtcl", "alc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TAKERS)
 def test_hidden_labels_change_no_bit(tmp_path: Path, parts: tuple[Path, Path], method: str) -> None:
     labelled, others = parts
@@ -77,6 +78,7 @@ def test_hidden_labels_change_no_bit(tmp_path: Path, parts: tuple[Path, Path], m
     assert (tmp_path / "first" / "run.json").read_bytes() == (tmp_path / "second" / "run.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_mean_teacher_learns_the_same_from_them_as_from_images_whose_labels_it_does_not_look_at(
     tmp_path: Path, parts: tuple[Path, Path]
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_mean_teacher_learns_the_same_from_them_as_from_images_whose_labels_it
     assert not same(weights(tmp_path / "without", "epoch-0002"), weights(tmp_path / "alone", "epoch-0002"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TAKERS)
 def test_they_are_in_no_score_and_no_cleansed_label(tmp_path: Path, parts: tuple[Path, Path], method: str) -> None:
     labelled, others = parts
@@ -158,6 +161,7 @@ def test_methods_and_tasks_without_a_use_for_them_are_refused(tmp_path: Path, pa
         fit(job_on(replace(dataset, cases=blank), "ce", tmp_path / "run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", TAKERS)
 def test_on_patches_of_volumes(tmp_path: Path, method: str) -> None:
     job = small_job(tmp_path, method, volumes=True, foreground=1.0, epochs=1)
