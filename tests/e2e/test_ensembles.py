@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from tests.calibrations import write_calibration, write_class_calibration
 from tests.training_jobs import small_class_job, small_job
 
 from debride.cli import main
 from debride.data.pixels.images import read_values
 from debride.evaluation.class_predictions import FILE, read_predictions
+from debride.training.ensemble import averaged
 from debride.training.fit import fit
 from debride.training.predict import predict_folder
 from debride.types import DataError
@@ -107,6 +110,18 @@ def test_runs_that_do_not_agree_are_refused(root: Path, tmp_path: Path) -> None:
         predict_folder([run, root / "cv"], root / "data", tmp_path / "out")
     with pytest.raises(DataError, match="names no run"):
         predict_folder([], root / "data", tmp_path / "out")
+
+
+def test_a_mean_holds_two_maps_at_once() -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def of_run(number: int) -> torch.Tensor:
+        probability = torch.full((2, 3), float(number))
+        made.append(weakref.ref(probability))
+        assert sum(each() is not None for each in made) <= 2  # the sum so far and this one
+        return probability
+
+    assert torch.equal(averaged(of_run(number) for number in range(4)), torch.full((2, 3), 1.5))
 
 
 def test_classes(tmp_path: Path) -> None:

@@ -148,6 +148,14 @@ def test_torchscript_and_a_bundle_give_the_masks_where_debride_is_not(
         if geometry.affine is not None:
             np.testing.assert_allclose(geometry.affine, expected.affine)
     assert share_equal(trained, found) == 1
+    bundle = trained / "monai-bundle"
+    monai.bundle.verify_net_in_out(  # MONAI's own check of the metadata against what the network gives
+        net_id="network_def",
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
+        bundle_root=str(bundle),
+        device="cpu",
+    )
 
 
 def run_apart(code: str, folder: Path) -> None:

@@ -54,7 +54,7 @@ def export_run(
     with atomic_folder(out) as folder:
         written, notes = WRITERS[to](plan, graph, folder)
         write_json(folder / "preprocessing.json", {**told, **written})
-        write_text(folder / PAGES.get(to, "README.md"), _page(plan, told, EXAMPLES[to], notes))
+        write_text(folder / PAGES.get(to, "README.md"), _page(plan, graph, told, EXAMPLES[to], notes))
         files = tuple(sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()))
     if graph.fixed:
         notes = (*notes, f"The network takes images of {_by(graph.example.shape[2:])} alone, one at a time.")
@@ -109,7 +109,7 @@ import onnxruntime
 
 about = json.load(open("preprocessing.json"))
 session = onnxruntime.InferenceSession("model.onnx")
-image = np.zeros({batch}, np.float32)  # prepared: intensities, then size
+image = np.zeros({batch}, np.float32)  # prepared: intensities, then size, padded
 scores = session.run(None, {{"image": image}})[0][0]
 ids = scores.argmax(axis=0)
 print([about["classes"][number]["name"] for number in np.unique(ids)])
@@ -133,14 +133,14 @@ RESULTS = {"segmentation": "label values", "classification": "probabilities of t
 """What ``model.predict`` returns, by task."""
 
 
-def _page(plan: Plan, told: dict[str, Any], example: str, notes: tuple[str, ...]) -> str:
+def _page(plan: Plan, graph: Traced, told: dict[str, Any], example: str, notes: tuple[str, ...]) -> str:
     """The page that explains a folder."""
     made = told["made_by"]
     length = (64,) * plan.ndim
     size = tuple(plan.trained.config.patch_size or plan.size or length)
     shown = example.format(
         shape=", ".join(map(str, (plan.trained.channels, *size))),
-        batch=str((1, plan.trained.channels, *size)),
+        batch=str(tuple(graph.example.shape)),
         spacing=str([1.0] * plan.ndim),
         result=RESULTS[plan.task],
     )
