@@ -33,7 +33,7 @@ for cases in map(int, sys.argv[2:]):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_more_cases_in_the_same_memory(tmp_path: Path) -> None:
     """The peak of a process, with the pages of mapped files that it holds, after an audit of 134 MB and after one of 369 MB."""

@@ -34,7 +34,7 @@ def test_the_code_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     exec(others[1], names)
     assert (names["given"] == names["classes"]).mean() == 0.8 and (names["repaired"] == names["classes"]).mean() > 0.95
     for block in others[2:]:
-        exec(block, names)
+        exec(block.replace("jobs=1", "jobs=1, planted=4"), names)
     assert {"weaker", "moved", "logits"} <= set(names)
 
 
