@@ -164,3 +164,19 @@ def test_classes_go_the_whole_way(tmp_path: Path) -> None:
     assert "classes changed by symmetric" in noisy.said()[0] and noisy.rows()[0]["case"]
     with pytest.raises(DataError, match=r"^`dice`: is for segmentation"):
         debride.corrupt_dataset(dataset, tmp_path / "x", "symmetric", dice=0.5)
+
+
+def test_what_was_left_out_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = debride.train("ce", data, tmp_path / "run", image_size=(16, 16), **TINY)
+    shutil.copytree(data / "images", tmp_path / "images")
+    (tmp_path / "images" / "case003.png").write_bytes(b"\x89PNG broken")
+    masks = debride.predict(run, tmp_path / "images", tmp_path / "masks", keep_going=True, jobs=1)
+    assert (masks.count, len(masks.left_out)) == (9, 1) and masks.said() == ["9 masks", "1 left out, see left_out.csv"]
+    dataset = debride.open_dataset(data, trusted=["case000", "case002"])
+    capsys.readouterr()
+    calibration = debride.calibrate(run, dataset)
+    said = capsys.readouterr().err
+    assert calibration.calibrated.warnings and all(
+        f"debride: warning: {each}" in said for each in calibration.calibrated.warnings
+    )
+    assert calibration.said()[-1].startswith(f"{run.out / 'calibration.json'}: ") and calibration.count is None

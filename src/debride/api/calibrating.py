@@ -9,11 +9,13 @@ from debride.api.checked import DEVICES, group_of, one_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import read_settings
 from debride.api.training_results import CalibrationResult
+from debride.notes import tell
 from debride.plugins import Trust
 from debride.types import DataError, Dataset
 
 if TYPE_CHECKING:
     from debride.calibration.calibration_config import CalibrationConfig
+    from debride.training.fitted_bias import Calibrated
 
 FORMS = "Give a run and a data set, or a data set with `predictions` and `out`."
 
@@ -77,7 +79,14 @@ def calibrate(
         device=one_of("device", device, DEVICES) or "auto",
         trust=Trust(trust_code, frozenset(name for name in (method, network) if name)),
     )
+    tell_warnings(done)
     return CalibrationResult(Path(run), done)
+
+
+def tell_warnings(done: Calibrated) -> None:
+    """Says on standard error what is to be doubted of a calibration."""
+    for warning in done.warnings:
+        tell(f"warning: {warning}")
 
 
 def _calibrate_folder(
@@ -88,6 +97,7 @@ def _calibrate_folder(
     moved = calibrate_folder(
         dataset, predictions, out, config=config, resume=resume, keep_going=keep_going, jobs=processes(jobs)
     )
+    tell_warnings(moved.calibrated)
     return CalibrationResult(out, moved.calibrated, moved.count, moved.left_out)
 
 

@@ -40,7 +40,7 @@ class EvaluateResult(Result):
     def said(self) -> Sequence[str]:
         """The measures over all cases."""
         means = ((name.removeprefix("mean_"), value) for name, value in self.summary.items() if isinstance(value, float))
-        return [", ".join(f"{name} {value:.3f}" for name, value in means)]
+        return [", ".join(f"{name} {value:.3f}" for name, value in means), *self.without(self.left_out)]
 
     def rows(self) -> Sequence[Row]:
         """A row for each case, of masks for each case and class."""

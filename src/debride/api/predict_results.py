@@ -48,7 +48,8 @@ class PredictResult(Result):
 
     def said(self) -> Sequence[str]:
         """How many, and what was applied."""
-        return [f"{self.count} {self.kind}", *([self.calibrated] if self.calibrated else [])]
+        applied = [self.calibrated] if self.calibrated else []
+        return [f"{self.count} {self.kind}", *applied, *self.without(self.left_out)]
 
     def rows(self) -> Sequence[Row]:
         """A row for each image: the file of its mask, or its class and the probabilities of all."""

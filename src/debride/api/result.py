@@ -28,6 +28,11 @@ class Result:
 
     out: Path
 
+    @staticmethod
+    def without(left_out: Sequence[DataError]) -> list[str]:
+        """A line on cases that were left out, if any were."""
+        return [f"{len(left_out)} left out, see left_out.csv"] if left_out else []
+
     def __fspath__(self) -> str:
         """The folder."""
         return str(self.out)

@@ -6,6 +6,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
+from debride.api.calibrating import tell_warnings
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import read_config, sorted_settings, training_settings
 from debride.api.training_results import CalibrationResult, TrainResult
@@ -87,5 +88,8 @@ def train(
         init=None if init is None else Path(init),
     )
     fit(job)
-    calibrated = calibrate_training(out, dataset, job.config.device, job.trust) if calibrates else None
-    return TrainResult(out, CalibrationResult(out, calibrated) if calibrated else None)
+    if not calibrates:
+        return TrainResult(out)
+    calibrated = calibrate_training(out, dataset, job.config.device, job.trust)
+    tell_warnings(calibrated)
+    return TrainResult(out, CalibrationResult(out, calibrated))

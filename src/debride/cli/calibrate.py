@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from debride.api.training_results import CalibrationResult
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import (
     Verbs,
@@ -17,7 +16,6 @@ from debride.cli.options import (
     setting_values,
     tell_left_out,
 )
-from debride.notes import tell
 from debride.types import GROUPS, DataError
 
 FORMS = "Write `debride calibrate RUN DATASET`, or `debride calibrate DATASET --predictions DIR --out DIR`."
@@ -74,7 +72,7 @@ def answer(arguments: argparse.Namespace) -> int:
         trust_code=arguments.trust_code,
         **setting_values(arguments, CalibrationConfig),
     )
-    tell_calibrated(calibrated)
+    print("\n".join(calibrated.said()))
     if calibrated.count is not None:
         print(f"{calibrated.out}: {calibrated.count} masks")
     return tell_left_out(calibrated.left_out, calibrated.out, "Mend the cause and use --resume.")
@@ -91,10 +89,3 @@ def _refuse_mixed_forms(arguments: argparse.Namespace) -> None:
         raise DataError(arguments.dataset, "is a run, in the place of the data set", FORMS)
     if arguments.predictions and not arguments.out:
         raise DataError("--out", "is missing: masks are written there", FORMS)
-
-
-def tell_calibrated(result: CalibrationResult) -> None:
-    """Says what a calibration found, and where it lies."""
-    for warning in result.calibrated.warnings:
-        tell(f"warning: {warning}")
-    print("\n".join(result.said()))

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from debride.cli.calibrate import tell_calibrated
 from debride.cli.dataset_options import add_dataset_options, open_from
 from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, setting_values
 from debride.types import DataError
@@ -114,7 +113,7 @@ def answer(arguments: argparse.Namespace) -> int:
         **_settings(arguments),
     )
     if trained.calibration:
-        tell_calibrated(trained.calibration)
+        print("\n".join(trained.calibration.said()))
     return 0
 
 
