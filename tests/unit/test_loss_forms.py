@@ -79,6 +79,10 @@ def test_options_that_cannot_be_are_refused(make: Any, message: str) -> None:
         ({"sigmoid": True}, LOGITS, IDS, "`to_onehot_y=True`"),
         ({"sigmoid": True}, LOGITS, IDS[:, None], "`to_onehot_y=True`"),
         ({"softmax": False}, LOGITS - 1, IDS, "`softmax=True`"),
+        ({"softmax": False}, LOGITS + 0.5, IDS, "`sigmoid=True`"),
+        ({}, LOGITS.numpy(), IDS, "input: is a ndarray"),
+        ({}, LOGITS, IDS.numpy(), "target: is a ndarray"),
+        ({}, IDS, LOGITS, "floating-point"),
         ({"sigmoid": True}, LOGITS, LOGITS + 2, "outside of 0 to 1"),
         ({}, torch.zeros(2, 256, 3), torch.zeros(2, 3), "at most 255"),
         ({}, torch.zeros(4), torch.zeros(4), "(B, K, *S)"),
@@ -97,6 +101,12 @@ def test_weights_and_places_that_cannot_be_are_refused() -> None:
     memory = EarlyLearningRegularizationLoss(9, 3, (4, 5))
     with pytest.raises(DataError, match="2 places"):
         memory(LOGITS, IDS, torch.arange(3))
+    for places in ([-1, 0], [3, 9]):
+        with pytest.raises(DataError, match="Give 0 to 8"):
+            memory(LOGITS, IDS, torch.tensor(places))
+    with pytest.raises(DataError, match="is a list"):
+        memory(LOGITS, IDS, [0, 1])
+    assert not memory.remembered.any()
     with pytest.raises(DataError, match="the size that batches have"):
         memory(LOGITS[:, :, :3], IDS[:, :3], torch.arange(2))
 
@@ -122,6 +132,21 @@ def test_a_class_may_be_ignored() -> None:
     label = label.where(label != IGNORE, 0)
     found = LOSS(ignore_index=0)(logits, label)
     torch.testing.assert_close(found, LOSS()(logits, label.masked_fill(label == 0, IGNORE)))
+
+
+@pytest.mark.parametrize("make", [getattr(losses, name) for name in losses.__all__ if not name.startswith("Early")])
+def test_a_batch_without_images_costs_nothing(make: Any) -> None:
+    for loss in [make(), *([make(batch=False)] if make is NoiseRobustDiceLoss else [])]:
+        assert loss(LOGITS[:0].requires_grad_(), IDS[:0]) == 0
+
+
+def test_the_first_of_several_regions_may_be_left_out_of_t_loss() -> None:
+    logits, label = numbers(4)
+    regions = (soft(label) > 0.3).double()
+    found = TLoss(sigmoid=True, include_background=False)(logits, regions)
+    torch.testing.assert_close(found, TLoss(sigmoid=True)(logits[:, 1:], regions[:, 1:]))
+    one = TLoss(sigmoid=True, include_background=False)(logits[:, :1], regions[:, :1])
+    torch.testing.assert_close(one, TLoss(sigmoid=True)(logits[:, :1], regions[:, :1]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -47,6 +47,7 @@ def test_without_labels_every_image_counts() -> None:
         ((torch.ones(3), 1.5), {}, "a share of 0 to 1"),
         ((torch.ones(3), 0.5, torch.ones(3, 1)), {}, "`class_ids`"),
         ((torch.ones(3), 0.5), {"per_class": True}, "not given"),
+        ((torch.ones(3), 0.5, torch.tensor([0, -100, 1])), {}, "below 0, such as -100"),
     ],
 )
 def test_selections_that_cannot_be_are_refused(arguments: Any, options: Any, message: str) -> None:
@@ -58,6 +59,43 @@ def test_class_ids_of_monai_s_labels() -> None:
     label = torch.tensor([[[[0.0, 2.0], [255.0, 1.0]]]])
     assert torch.equal(steps.class_ids(label), torch.tensor([[[0, 2], [255, 1]]]))
     assert torch.equal(steps.class_ids(label, ignore_index=2), torch.tensor([[[0, 255], [255, 1]]]))
+
+
+LABEL = torch.tensor([[[0, 1], [1, IGNORE]], [[1, 1], [0, 0]]])
+CHANNEL = LABEL[:, None]
+HALF = torch.full((2, 2, 2, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: steps.masked_mean(HALF[:, 0], CHANNEL != IGNORE),
+        lambda: steps.masked_mean(HALF[:, :1], LABEL != IGNORE),
+        lambda: steps.confidence_sums(HALF, CHANNEL),
+        lambda: steps.corrected(HALF, CHANNEL, torch.zeros(2)),
+        lambda: steps.label_errors(HALF, CHANNEL, "both"),
+        lambda: steps.label_errors(HALF, CHANNEL, "confusion"),
+        lambda: steps.superpixel_labels(HALF, CHANNEL, LABEL, LABEL > 0),
+        lambda: steps.superpixel_labels(HALF, LABEL, CHANNEL, LABEL > 0),
+        lambda: steps.superpixel_labels(HALF, LABEL, LABEL, CHANNEL > 0),
+        lambda: steps.prototype_labels(HALF, CHANNEL, 2),
+    ],
+)
+def test_labels_of_one_channel_are_not_taken_for_more_pixels(wrong: Any) -> None:
+    """Two images of two classes: (2, 1, 2, 2) and (2, 2, 2) go together by chance."""
+    with pytest.raises(DataError, match="class_ids` takes out an axis of one channel"):
+        wrong()
+
+
+@pytest.mark.parametrize("label", [F.one_hot(LABEL % 3, 3).movedim(-1, 1), LABEL, torch.zeros(2)])
+def test_class_ids_of_other_labels_are_refused(label: Tensor) -> None:
+    with pytest.raises(DataError, match="argmax"):
+        steps.class_ids(label)
+
+
+def test_an_unknown_rule_of_errors_is_refused() -> None:
+    with pytest.raises(DataError, match="Give one of confusion, joint, class, noise-rate, both"):
+        steps.label_errors(HALF, LABEL, "all")  # type: ignore[arg-type]
 
 
 class Plain(nn.Module):
@@ -205,6 +243,30 @@ def test_the_head_alone_of_an_adapted_network() -> None:
 def test_a_loss_without_a_number_for_each_pixel_is_refused() -> None:
     with pytest.raises(DataError, match='reduction="none"'):
         steps.look_ahead_weights(Plain(2).double(), *data(2), learning_rate=RATE, loss=losses.MeanAbsoluteErrorLoss())
+
+
+@pytest.mark.parametrize("name", ["unit", "over", "scope", "derivative"])
+def test_options_of_a_look_ahead_are_words(name: str) -> None:
+    options: dict[str, Any] = {name: "images"}
+    with pytest.raises(DataError, match=f"{name}: is 'images'. Give one of"):
+        steps.look_ahead_weights(Plain(2).double(), *data(2), learning_rate=RATE, **options)
+
+
+def test_other_labels_and_weights_of_a_look_ahead_are_refused() -> None:
+    image, label, *trusted = data(2)
+    with pytest.raises(DataError, match="argmax"):
+        hard = F.one_hot(label.clamp(max=2), 3).movedim(-1, 1)
+        steps.look_ahead_weights(Plain(2).double(), image, hard, *trusted, learning_rate=RATE)
+    with pytest.raises(DataError, match="weights: are"):
+        steps.look_ahead_weights(Plain(2).double(), image, label, *trusted, learning_rate=RATE, weights=torch.ones(4))
+
+
+def test_weights_do_not_depend_on_the_rate_of_a_step_that_stays() -> None:
+    """A schedule that starts or ends at 0 too: weights of zero would be a step on nothing."""
+    network, batch = Plain(2).double().eval(), data(2)
+    found, still = (steps.look_ahead_weights(network, *batch, learning_rate=rate) for rate in (RATE, 0.0))
+    assert still.loss > 0 and (still.gradient == 0).all()
+    torch.testing.assert_close(still.weights, found.weights)
 
 
 @pytest.mark.parametrize("size", [(5, 6), (3, 4, 5)])

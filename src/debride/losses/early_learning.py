@@ -25,7 +25,8 @@ class EarlyLearningRegularizationLoss(LabelLoss):
 
     ``forward(input, target, index)`` takes the places (B,) int64 of the cases in that buffer. In training mode they are brought
     up to date first (Eq. 9), as in the published code; in evaluation mode nothing changes. A pixel must mean the same in every
-    epoch, so that crops and flips are not possible in segmentation. Each process remembers the cases that it sees.
+    epoch, so that crops and flips are not possible in segmentation. Each process remembers the cases that it sees. Of a case
+    that a batch has twice one prediction is remembered.
 
     ``lam`` >= 0 is lambda (Eq. 6), ``beta`` in [0, 1) that of the running mean. Of ``LabelLoss``'s options ``sigmoid`` is
     refused: <p, t> is the agreement of two distributions over classes.
@@ -57,7 +58,11 @@ class EarlyLearningRegularizationLoss(LabelLoss):
         return cases * classes * math.prod(size) * dtype.itemsize
 
     def forward(self, input: Tensor, target: Tensor, index: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean, the sum or the losses themselves; ``weight`` (B, *S) or (B, 1, *S) multiplies them."""
+        """The mean or the sum (), or the losses (B, *S) or (B, 1, *S), of an input (B, K, *S).
+
+        ``target`` is class ids (B, *S) or (B, 1, *S), or probabilities (B, K, *S); ``index`` (B,) int64 the cases' places.
+        ``weight`` (B, *S) or (B, 1, *S) multiplies the losses. Raises DataError for what does not go together.
+        """
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             self.check(input, target, weight)
             self._check_index(input, index)
@@ -75,8 +80,15 @@ class EarlyLearningRegularizationLoss(LabelLoss):
 
     def _check_index(self, input: Tensor, index: Tensor) -> None:
         """Raises DataError where cases cannot be found in the buffer."""
+        if not isinstance(index, Tensor):
+            raise DataError("index", f"is a {type(index).__name__}", "Give a tensor of the places of the batch's cases, int64.")
         if tuple(index.shape) != tuple(input.shape[:1]) or index.dtype != torch.int64:
             raise DataError("index", f"is {index.dtype} of shape {tuple(index.shape)}", f"Give {input.shape[0]} places, int64.")
+        if index.device.type == "cpu" and not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
+            cases = len(self.remembered)
+            if len(index) and not 0 <= int(index.min()) <= int(index.max()) < cases:
+                problem = f"has places from {int(index.min())} to {int(index.max())} for {cases} cases"
+                raise DataError("index", problem, f"Give 0 to {cases - 1}, each case's place in the data set.")
         if input.shape[1:] != self.remembered.shape[1:]:
             problem = f"is {tuple(input.shape[1:])}, and what is remembered of a case is {tuple(self.remembered.shape[1:])}"
             raise DataError("input", problem, "Make the loss with the classes and the size that batches have.")

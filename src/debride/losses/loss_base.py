@@ -122,6 +122,9 @@ class LabelLoss(nn.Module):
 
     def check(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
         """Raises DataError where input, target and weight do not go together."""
+        for name, each in (("input", input), ("target", target), ("weight", weight)):
+            if each is not None and not isinstance(each, Tensor):
+                raise DataError(name, f"is a {type(each).__name__}", "Give a tensor, such as `torch.as_tensor(array)`.")
         shape, classes = tuple(input.shape), input.shape[1] if input.ndim > 1 else 0
         ids = {(shape[0], *shape[2:]), (shape[0], 1, *shape[2:])} if classes else set()
         if not input.is_floating_point() or not classes:
@@ -144,8 +147,16 @@ class LabelLoss(nn.Module):
         given = not (self.softmax or self.sigmoid)
         if target.device.type == "cpu" and not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
             self._check_values(target, classes, self.has_ids(input, target))
-            if given and input.numel() and not 0 <= float(input.detach().min()) <= float(input.detach().max()) <= 1 + CLOSE:
-                raise DataError("input", "has values that are no probabilities", "For logits use `softmax=True`.")
+            if given:
+                self._check_probabilities(input.detach().as_subclass(Tensor))
+
+    def _check_probabilities(self, p: Tensor) -> None:
+        """Looks at the numbers of an input that is probabilities."""
+        if p.numel() and not 0 <= float(p.min()) <= float(p.max()) <= 1 + CLOSE:
+            raise DataError("input", "has values that are no probabilities", "For logits use `softmax=True`.")
+        if not ((p.sum(dim=1, dtype=torch.float32) - 1).abs() <= CLOSE).all():
+            problem = "has pixels whose probabilities do not sum to 1"
+            raise DataError("input", problem, "For regions that overlap give logits and `sigmoid=True`.")
 
     @torch.no_grad()
     def _check_values(self, target: Tensor, classes: int, ids: bool) -> None:

@@ -35,7 +35,11 @@ class PixelLoss(LabelLoss):
         return self.to_probabilities(one_hot(label, logits.shape[1]).to(logits.dtype), logits)
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean, the sum or the losses themselves."""
+        """The mean or the sum (), or the losses (B, *S), (B, 1, *S) or of regions (B, C, *S), of an input (B, K, *S).
+
+        ``target`` is class ids (B, *S) or (B, 1, *S), or probabilities (B, K, *S). ``weight`` (B, *S) or (B, 1, *S), of regions
+        (B, C, *S) too, multiplies the losses. Raises DataError for what does not go together.
+        """
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             self.check(input, target, weight)
         input = full_precision(input)

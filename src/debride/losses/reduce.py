@@ -5,9 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from debride.types import DataError
+
 
 def masked_mean(loss: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``loss`` (B, *S) where ``mask`` (B, *S) bool holds; 0, with a zero gradient, where it holds nowhere."""
+    """Mean of ``loss`` (B, *S) where ``mask`` (B, *S) bool holds; 0, with a zero gradient, where it holds nowhere.
+
+    Raises DataError where their shapes differ: (B, 1, *S) and (B, *S) would be taken for B times as many pixels.
+    """
+    if not torch.jit.is_scripting() and mask.shape != loss.shape:  # type: ignore[attr-defined]
+        problem = f"is {tuple(mask.shape)}, and the loss is {tuple(loss.shape)}"
+        raise DataError("mask", problem, "Give one value for each loss; `class_ids` takes out an axis of one channel.")
     return loss.where(mask, 0).sum() / mask.sum().clamp(min=1)
 
 

@@ -56,7 +56,10 @@ class NoiseRobustDiceLoss(RegionLoss):
         self.smooth_dr = within(self.name, "smooth_dr", smooth_dr, 0, above=True)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean, the sum or the losses themselves."""
+        """The mean or the sum (), or the losses (B, C, 1, ...), of an input (B, K, *S).
+
+        ``target`` is class ids (B, *S) or (B, 1, *S), or probabilities (B, K, *S). DataError for what does not go together.
+        """
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             self.check(input, target)
         p, y, _ = self.both(input, target)
@@ -67,24 +70,26 @@ class NoiseRobustDiceLoss(RegionLoss):
         loss = noise_robust_dice_to(y, p, gamma=self.gamma, power=self.power, epsilon=self.smooth_dr)
         if self.reduction == "none":
             return loss.reshape(list(loss.shape) + [1] * (input.ndim - 2))
-        return loss.sum() if self.reduction == "sum" else loss.mean()
+        return loss.sum() if self.reduction == "sum" else loss.sum() / max(1, loss.numel())
 
 
 class TLoss(RegionLoss):
     """Robust T-Loss: the error of an image has heavy tails, and how heavy is learnt (Gonzalez-Jimenez et al., MICCAI 2023).
 
     The degrees of freedom are a parameter that the optimiser must be given: ``[*network.parameters(), *loss.parameters()]``.
-    ``nu`` > 0 is where they start. The error is that of the foreground classes; with ``sigmoid`` of all channels. "none" and
-    "sum" are the published likelihoods of images (B, 1, ...), which grow with the image. "mean" is their sum over the number
-    of values that the errors have, so that neither loss nor gradient does.
+    ``nu`` > 0 is where they start. The error is that of the foreground classes. With ``sigmoid`` it is that of all channels, or
+    without channel 0 where ``include_background`` is False; else that option is refused.
+
+    "none" and "sum" are the published likelihoods of images (B, 1, ...), which grow with the image. "mean" is their sum over
+    the number of values that the errors have, so that neither loss nor gradient does.
     """
 
     __jit_unused_properties__ = ("nu",)
 
     def __init__(self, nu: float = 2.718281828459045, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        if "include_background" in options:
-            problem = "has no choice of a background: it follows from the other classes"
+        if "include_background" in options and not self.sigmoid:
+            problem = "has no choice of a background in a softmax: it follows from the other classes"
             raise DataError(self.name, problem, "Leave out `include_background`.")
         self.log_nu = nn.Parameter(torch.tensor(within(self.name, "nu", nu, 0, above=True)).log())
 
@@ -94,11 +99,14 @@ class TLoss(RegionLoss):
         return float(self.log_nu.detach().exp()) + LEAST_NU
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean, the sum or the likelihoods themselves."""
+        """The mean or the sum (), or the likelihoods (B, 1, ...), of an input (B, K, *S).
+
+        ``target`` is class ids (B, *S) or (B, 1, *S), or probabilities (B, K, *S). DataError for what does not go together.
+        """
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             self.check(input, target)
         p, y, labelled = self.both(input, target)
-        first = 0 if self.sigmoid else 1
+        first = 0 if self.sigmoid and (self.include_background or input.shape[1] == 1) else 1
         squared_error = ((p - y)[:, first:] ** 2).flatten(1).sum(dim=1)
         dimension = labelled[:, first:].flatten(1).sum(dim=1).to(p.dtype)
         loss = student_t(squared_error, dimension, self.log_nu.to(p.dtype).exp() + 1e-8)

@@ -10,12 +10,12 @@ of section 3.2; for segmentation Zhang et al. (MICCAI 2020). Results are those o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from debride.types import IGNORE
+from debride.types import IGNORE, DataError
 
 Rule = Literal["confusion", "joint", "class", "noise-rate", "both"]
 """How errors are found (section 3.2): the predicted class differs; off-diagonals of the confident joint; prune by class; prune
@@ -30,6 +30,7 @@ def confidence_sums(probability: Tensor, label: Tensor) -> Tensor:
 
     The quotient, over all cases, is the threshold t_j.
     """
+    _need_same_pixels(probability, label)
     classes = torch.arange(probability.shape[1], device=label.device)
     labelled = label[:, None] == classes.reshape(1, -1, *(1,) * (label.ndim - 1))
     axes = (0, *range(2, probability.ndim))
@@ -50,6 +51,7 @@ def corrected(probability: Tensor, label: Tensor, thresholds: Tensor) -> Tensor:
     Cases may have thresholds of their own (B, K).
     Pixels where none does, and ``IGNORE``, stay as they are. What changes are the off-diagonal entries of the confident joint.
     """
+    _need_same_pixels(probability, label)
     likely, reached = _confident(probability, thresholds)
     return likely.where(reached & (label != IGNORE), label)
 
@@ -128,6 +130,7 @@ def exact_cuts(probability: Tensor, label: Tensor, numbers: Tensor) -> Tensor:
 
 def confused(probability: Tensor, label: Tensor) -> Tensor:
     """Where another class is likelier than the labelled one (B, *S) bool, the baseline C_confusion of section 3.2."""
+    _need_same_pixels(probability, label)
     own = probability.gather(1, _index(label))[:, 0]
     return (own < probability.amax(dim=1)) & (label != IGNORE)
 
@@ -151,7 +154,11 @@ def label_errors(probability: Tensor, label: Tensor, rule: Rule, *, spare: bool 
 
     With ``spare`` pixels whose label is the predicted class are none, whatever the rule; the paper does not say so, cleanlab
     does it. Without it more are found where the prediction is right but unsure.
+
+    Raises DataError for a label that is not (B, *S), and for an unknown rule.
     """
+    if rule not in get_args(Rule):
+        raise DataError("rule", f"is {rule!r}", f"Give one of {', '.join(get_args(Rule))}.")
     wrong = confused(probability, label)
     if rule == "confusion":
         return wrong
@@ -163,6 +170,14 @@ def label_errors(probability: Tensor, label: Tensor, rule: Rule, *, spare: bool 
         numbers = prune_numbers(joint_estimate(confident_joint(probability, label, limits), sums[1]), sums[1])
         errors = pruned(probability, label, exact_cuts(probability, label, numbers), rule)
     return errors & wrong if spare else errors
+
+
+def _need_same_pixels(probability: Tensor, label: Tensor) -> None:
+    """Raises DataError where a label is not (B, *S) for probabilities (B, K, *S): other shapes may go together by chance."""
+    wanted = (len(probability), *probability.shape[2:])
+    if tuple(label.shape) != wanted:
+        problem = f"is {tuple(label.shape)} for probabilities of {tuple(probability.shape)}"
+        raise DataError("label", problem, f"Give {wanted}; `debride.steps.class_ids` takes out an axis of one channel.")
 
 
 def _confident(probability: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:

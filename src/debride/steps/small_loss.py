@@ -17,7 +17,8 @@ def small_losses(loss: Tensor, keep: float, label: Tensor | None = None, *, per_
     as large a share of each labelled class is kept, so that none is lost. How many are left out is rounded down; of equal
     losses the first are kept. With several processes each selects within its own part of the batch.
 
-    Raises DataError where ``keep`` is not in 0 to 1, shapes differ, or classes are to be told apart without a label.
+    Raises DataError where ``keep`` is not in 0 to 1, shapes differ, labels are below 0, or classes are to be told apart
+    without a label.
     """
     if not 0 <= keep <= 1:
         raise DataError("keep", f"is {keep}", "Give a share of 0 to 1.")
@@ -27,6 +28,9 @@ def small_losses(loss: Tensor, keep: float, label: Tensor | None = None, *, per_
     if label is None and per_class:
         raise DataError("label", "is not given, and classes are to be told apart", "Give it, or leave out `per_class`.")
     ids = torch.zeros_like(loss, dtype=torch.int64) if label is None else label.long()
+    if (ids < 0).any():  # what has no label costs nothing, so that it would be kept first
+        problem = f"has class ids below 0, such as {int(ids.min())}"
+        raise DataError("label", problem, f"Mark pixels without a label by {IGNORE}: `label.masked_fill(label < 0, {IGNORE})`.")
     valid = ids != IGNORE
     group = (ids if per_class else torch.zeros_like(ids)).masked_fill(~valid, -1)
     counted = group[valid].bincount(minlength=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -12,11 +12,13 @@ from debride.losses.pixel import along, cross_entropy
 from debride.losses.reduce import masked_mean
 from debride.methods.parts.meta_weights import Over, normalised
 from debride.networks.network import Derivative, Network, Scope
+from debride.steps.class_id import class_ids
 from debride.training.look_ahead import LookAhead
 from debride.types import IGNORE, DataError
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """Logits and labels to a loss of each pixel."""
+Unit = Literal["pixel", "case"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def look_ahead_weights(
     loss: Losses = cross_entropy,
     trusted_loss: Losses | None = None,
     weights: Tensor | None = None,
-    unit: Literal["pixel", "case"] = "pixel",
+    unit: Unit = "pixel",
     over: Over = "batch",
     scope: Scope = "full",
     derivative: Derivative = "exact",
@@ -65,8 +67,13 @@ def look_ahead_weights(
     module whose layers know it; ``derivative="difference"`` is for the others, and about twice as fast. ``scope`` "head" and
     "decoder" need a ``debride.networks.adapt``-ed network. The first pass updates running statistics as usual.
 
-    Raises DataError where ``loss`` gives no number for each pixel, or the network knows no derivative of that kind.
+    Raises DataError where ``loss`` gives no number for each pixel, labels have other shapes, an option is none of its words,
+    or the network knows no derivative of that kind.
     """
+    words = {"unit": (unit, Unit), "over": (over, Over), "scope": (scope, Scope), "derivative": (derivative, Derivative)}
+    for name, (word, known) in words.items():
+        if word not in get_args(known):
+            raise DataError(name, f"is {word!r}", f"Give one of {', '.join(get_args(known))}.")
     image, label, trusted_image, trusted_label = (
         each.as_subclass(Tensor)
         for each in (image, label, trusted_image, trusted_label)  # forward mode knows no other
@@ -76,19 +83,18 @@ def look_ahead_weights(
     given = loss(ahead.logits, ids)
     losses = _with_channel(given, ids)
     valid = (ids != IGNORE).unsqueeze(1).expand_as(losses)
-    virtual = None if weights is None else _mean(_with_channel(weights, ids) * losses, valid)
+    virtual = None if weights is None else _mean(_with_channel(weights, ids, "weights") * losses, valid)
 
     def mean_trusted_loss(logits: Tensor) -> Tensor:
         values = _with_channel((trusted_loss or loss)(logits, trusted_ids), trusted_ids)
         return _mean(values, (trusted_ids != IGNORE).unsqueeze(1).expand_as(values))
 
     tangent = ahead.tangent(trusted_image, mean_trusted_loss, learning_rate, virtual)
-    gradient = -learning_rate * along(lambda logits: _with_channel(loss(logits, ids), ids), ahead.logits, tangent)
-    gradient = gradient * valid
+    gain = along(lambda logits: _with_channel(loss(logits, ids), ids), ahead.logits, tangent) * valid
     if unit == "case":
-        sums = gradient.flatten(2).sum(dim=2) if gradient.ndim > 2 else gradient
-        gradient = sums.reshape(*sums.shape, *(1,) * (gradient.ndim - 2)).expand_as(gradient)
-    found = normalised(-gradient, ids, over)
+        sums = gain.flatten(2).sum(dim=2) if gain.ndim > 2 else gain
+        gain = sums.reshape(*sums.shape, *(1,) * (gain.ndim - 2)).expand_as(gain)
+    found, gradient = normalised(gain, ids, over), -learning_rate * gain  # at a rate of 0 weights are what they are near it
     mean = _mean(found * losses, valid)
     if given.ndim == label.ndim == ids.ndim:  # neither labels nor losses have an axis for channels
         losses, found, gradient = (each.squeeze(1) for each in (losses, found, gradient))
@@ -102,14 +108,14 @@ def _mean(losses: Tensor, valid: Tensor) -> Tensor:
 
 def _without_channel(label: Tensor, image: Tensor) -> Tensor:
     """Class ids (B, *S) int64."""
-    return label.long().squeeze(1) if label.ndim == image.ndim else label.long()
+    return class_ids(label) if label.ndim == image.ndim else label.long()
 
 
-def _with_channel(values: Tensor, label: Tensor) -> Tensor:
+def _with_channel(values: Tensor, label: Tensor, name: str = "loss") -> Tensor:
     """Values (B, C, *S) for labels (B, *S)."""
     if values.shape == label.shape:
         return values.unsqueeze(1)
     if values.ndim != label.ndim + 1 or values.shape[2:] != label.shape[1:] or len(values) != len(label):
-        problem = f"gives {tuple(values.shape)} for labels {tuple(label.shape)}"
-        raise DataError("loss", problem, 'Give one for each pixel, such as a module with `reduction="none"`.')
+        problem = f"{'gives' if name == 'loss' else 'are'} {tuple(values.shape)} for labels {tuple(label.shape)}"
+        raise DataError(name, problem, 'Give one number for each pixel, as a module with `reduction="none"` does.')
     return values
