@@ -26,6 +26,7 @@ TINY = "epochs=1, image_size=(16, 16), network='unet-small', width=4, device='cp
 
 @pytest.fixture(autouse=True)
 def _examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("debride.execute.cores", lambda: 1)
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
 

@@ -46,6 +46,7 @@ def test_the_page_runs_from_top_to_end(
     for case in ("p002_0", "p003_0", "p005_0", "p007_0", "p008_0", "p010_0"):
         mask = tmp_path / "scans" / "masks" / f"{case}.png"
         Image.fromarray(np.fliplr(np.asarray(Image.open(mask)))).save(mask)
+    monkeypatch.setattr("debride.execute.cores", lambda: 1)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in BLOCKS:
