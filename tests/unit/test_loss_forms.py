@@ -211,6 +211,17 @@ def test_torchscript_gives_the_same(name: str, form: str) -> None:
         assert torch.equal(found, expected)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_traced_gives_the_same(name: str) -> None:
+    logits, label = numbers(4)
+    loss = MAKERS[name]().eval()
+    places = (torch.tensor([3, 0]),) if hasattr(loss, "remembered") else ()
+    for target in (label, soft(label)):
+        traced = torch.jit.trace(loss, (logits, target, *places))
+        assert torch.equal(called(traced, logits, target), called(loss, logits, target))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_whole_gives_the_same(name: str) -> None:
     logits, label = numbers(4)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from debride.losses import EarlyLearningRegularizationLoss, NoiseRobustDiceLoss, TLoss
+from debride.losses.region import student_t
 from debride.types import IGNORE
 
 FORMS = ("ids", "ids of one channel", "one-hot", "soft")
@@ -138,6 +139,21 @@ def test_t_loss(axes: int, form: str) -> None:
     assert TLoss(3.5, reduction="sum")(logits, target_of(form, label)).item() == pytest.approx(sum(expected), rel=1e-5)
     mean = TLoss(3.5)(logits, target_of(form, label)).item()
     assert mean == pytest.approx(sum(expected) / (2 * known.sum().item()), rel=1e-5)
+
+
+def test_degrees_of_freedom_have_a_slope_in_large_volumes() -> None:
+    """As printed, the law gives a slope that is wrong by half in float32."""
+    generator = torch.Generator().manual_seed(0)
+    error, voxels = torch.rand(2, generator=generator, dtype=torch.float64) * 3e6, torch.full((2,), 1e7, dtype=torch.float64)
+    for nu in (0.1, 2.7, 100.0):
+        double = torch.tensor(nu, dtype=torch.float64, requires_grad=True)
+        printed = torch.lgamma(double / 2) - torch.lgamma((double + voxels) / 2) + voxels / 2 * (math.pi * double).log()
+        printed = printed + (double + voxels) / 2 * torch.log1p(error / double)
+        single = torch.tensor(nu, requires_grad=True)
+        found = student_t(error.float(), voxels.float(), single)
+        torch.testing.assert_close(found.double(), printed, rtol=1e-6, atol=0)
+        (expected,), (slope,) = (torch.autograd.grad(f.sum(), n) for f, n in ((printed, double), (found, single)))
+        assert slope.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_dice_and_t_loss_of_regions() -> None:

@@ -122,6 +122,8 @@ class LabelLoss(nn.Module):
 
     def check(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
         """Raises DataError where input, target and weight do not go together."""
+        if not_now():
+            return
         for name, each in (("input", input), ("target", target), ("weight", weight)):
             if each is not None and not isinstance(each, Tensor):
                 raise DataError(name, f"is a {type(each).__name__}", "Give a tensor, such as `torch.as_tensor(array)`.")
@@ -145,7 +147,7 @@ class LabelLoss(nn.Module):
         if weight is not None and tuple(weight.shape) not in ids | ({shape} if self.sigmoid else set()):
             raise DataError("weight", f"is {tuple(weight.shape)} for an input of {shape}", "Give a number for each pixel.")
         given = not (self.softmax or self.sigmoid)
-        if target.device.type == "cpu" and not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
+        if target.device.type == "cpu" and not torch.compiler.is_compiling():
             self._check_values(target, classes, self.has_ids(input, target))
             if given:
                 self._check_probabilities(input.detach().as_subclass(Tensor))
@@ -180,6 +182,11 @@ class LabelLoss(nn.Module):
             if not ((sums - 1).abs() <= CLOSE).logical_or_(sums == 0).all():
                 remedy = "Use `sigmoid=True` for regions that overlap; without a label all are 0."
                 raise DataError("target", "has pixels whose probabilities do not sum to 1", remedy)
+
+
+def not_now() -> bool:
+    """Whether ``torch.jit.trace`` is at work, for which shapes are tensors."""
+    return not torch.compiler.is_compiling() and torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def full_background(name: str, softmax: bool, include_background: bool) -> None:

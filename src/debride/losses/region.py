@@ -107,9 +107,14 @@ def t_loss(probabilities: Tensor, target: Tensor, nu: Tensor) -> Tensor:
 
 def student_t(squared_error: Tensor, dimension: Tensor, nu: Tensor) -> Tensor:
     """Negative log-likelihoods (B,) of error vectors of ``dimension`` (B,) numbers with the sums of squares (B,), for a
-    standard Student-t law of ``nu`` degrees of freedom (Gonzalez-Jimenez et al. 2023, section 2)."""
-    normaliser = torch.lgamma(nu / 2) - torch.lgamma((nu + dimension) / 2) + dimension / 2 * torch.log(math.pi * nu)
-    return normaliser + (nu + dimension) / 2 * torch.log1p(squared_error / nu)
+    standard Student-t law of ``nu`` degrees of freedom (Gonzalez-Jimenez et al. 2023, section 2).
+
+    D/2 log(pi nu) + (nu + D)/2 log(1 + s/nu) is written as D/2 log(pi (nu + s)) + nu/2 log(1 + s/nu). As printed, the slope by
+    nu is a difference of two numbers as large as D, and float32 loses it in a volume of ten million voxels.
+    """
+    normaliser = torch.lgamma(nu / 2) - torch.lgamma((nu + dimension) / 2)
+    spread = dimension / 2 * torch.log(math.pi * (nu + squared_error))
+    return normaliser + spread + nu / 2 * torch.log1p(squared_error / nu)
 
 
 def _labelled(probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
