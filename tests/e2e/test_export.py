@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import monai.bundle
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -158,6 +161,85 @@ def test_torchscript_and_a_bundle_give_the_masks_where_debride_is_not(
     )
 
 
+def bundled(root: Path, images: Path, out: Path) -> dict[str, Ids]:
+    """The masks that the bundle gives of a folder, by their files' names."""
+    bundle = root / "monai-bundle"
+    monai.bundle.run(
+        config_file=str(bundle / "configs" / "inference.json"),
+        bundle_root=str(bundle),
+        dataset_dir=str(images),
+        output_dir=str(out),
+    )
+    return {file.name: read_values(file)[0] for file in out.iterdir()}
+
+
+def unusual(root: Path, images: Path) -> None:
+    """Writes images that lie or are stored otherwise than most: turned by Exif, with alpha, in capitals, of permuted axes."""
+    case = cases_of(root)[0]
+    if "volumes" in root.name:
+        affine = np.array([[-1.5, 0, 0, 3], [0, 0, 2, 4], [0, 3.0, 0, 1], [0, 0, 0, 1]])
+        for file in case.image:
+            nib.save(nib.Nifti1Image(nib.load(file).get_fdata(dtype=np.float32), affine), images / file.name)
+        return
+    picture = Image.open(case.image[0]).convert("RGB").resize((40, 24))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture.save(images / "turned.JPG", exif=turned)
+    picture.putalpha(7)
+    picture.save(images / "alpha.png")
+    picture.convert("RGB").save(images / "kind.tif")
+    (images / "._alpha.png").write_bytes(b"what a Mac leaves")
+
+
+def test_a_bundle_reads_unusual_images_as_predict_does(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    unusual(trained, tmp_path / "images")
+    predict_folder(trained / "run", tmp_path / "images", tmp_path / "masks")
+    found = bundled(trained, tmp_path / "images", tmp_path / "out")
+    expected = {name: read_values(tmp_path / "masks" / name)[0] for name in found}
+    assert len(found) == (1 if "volumes" in trained.name else 3)
+    for name, mask in found.items():
+        np.testing.assert_array_equal(mask, expected[name])
+    assert len(np.unique(np.concatenate([mask.ravel() for mask in expected.values()]))) > 1
+
+
+def test_a_bundle_refuses_what_it_would_misread(trained: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    with pytest.raises(RuntimeError) as none:
+        bundled(trained, images, tmp_path / "out")
+    assert "no images in" in str(none.getrepr())
+    model = torch.jit.load(trained / "torchscript" / "model.ts")
+    image = torch.rand(model.channels, *[24] * model.ndim)
+    image[0, 3] = float("nan")
+    with pytest.raises(torch.jit.Error, match="NaN or infinite"):
+        model.predict(image, [1.0] * model.ndim)
+    if "volumes" in trained.name:
+        return
+    picture = Image.open(cases_of(trained)[0].image[0]).convert("RGB")
+    for name, save in (
+        ("palette.png", lambda file: picture.convert("P").save(file)),
+        ("wide.png", lambda file: file.write_bytes(png_of_16_bits(np.arange(48, dtype=">u2").reshape(4, 4, 3)))),
+        ("pages.tif", lambda file: picture.save(file, save_all=True, append_images=[picture])),
+    ):
+        save(images / name)
+        with pytest.raises(RuntimeError) as refused:
+            bundled(trained, images, tmp_path / "out")
+        assert "KeyError" in str(refused.getrepr())
+        (images / name).unlink()
+
+
+def png_of_16_bits(pixels: npt.NDArray[np.uint16]) -> bytes:
+    """A colour PNG (H, W, 3) of 16 bits, which Pillow cannot write."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 def run_apart(code: str, folder: Path) -> None:
     """Runs code in another process, to which debride cannot be imported."""
     words, environment = [sys.executable, "-c", WITHOUT_DEBRIDE + code], dict(os.environ)
@@ -200,6 +282,9 @@ def test_classes(tmp_path: Path) -> None:
         image = np.asarray(read_image([images / f"{name}.png"])[0])
         np.testing.assert_allclose(exported_numpy.predict(tmp_path / "onnx", image), probability, atol=1e-4)
         np.testing.assert_allclose(model.predict(torch.from_numpy(image), []), probability, atol=1e-6)
+    for wrong in (-1.0, 256.0, float("nan")):
+        with pytest.raises(torch.jit.Error, match="not from 0 to 255"):
+            model.predict(torch.full((channels, 16, 20), wrong), [])
     export_run(tmp_path / "run", "monai-bundle", tmp_path / "bundle")
     monai.bundle.run(
         config_file=str(tmp_path / "bundle" / "configs" / "inference.json"),

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from monai.networks.nets.basic_unet import BasicUNet
@@ -101,9 +102,42 @@ def test_nnunets_checkpoint_is_read_without_running_code(root: Path, tmp_path: P
     assert initial_file(fold) == fold / "checkpoint_final.pth"
     found = begun(small_job(root, "ce", out="other"), fold)
     assert all(torch.equal(found[f"network.{name}"], each) for name, each in state.items())
+    log = {"mean_fg_dice": [np.float64(0.5), np.float32(0.6)], "val_losses": np.zeros(2), "own": np.array(["x"], object)}
+    trusted = set(torch.serialization.get_safe_globals())
+    settings = {"plans": {"a": 1}, "fold": 0, "device": torch.device("cpu")}
+    torch.save({"network_weights": state, "logging": log, "init_args": settings}, fold / "checkpoint_final.pth")
+    assert read_initial(fold / "checkpoint_final.pth").keys() == state.keys()
+    assert trusted == set(torch.serialization.get_safe_globals())  # others that load files trust nothing more
     torch.save({"network_weights": state, "logging": Path("pickled")}, fold / "checkpoint_final.pth")
     with pytest.raises(DataError, match=r"checkpoint_final\.pth: is not read: it holds more than weights.*safetensors"):
         read_initial(fold / "checkpoint_final.pth")
+
+
+class Running:
+    """What a file may hold that would run code, by the names that are admitted too."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (eval, (f"open({self.name!r}, 'w')",)) if "numpy" not in self.name else (np.dtype, ("O",), {"state": eval})
+
+
+def test_a_checkpoint_runs_no_code_and_is_refused_by_an_old_torch(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, trace = tmp_path / "checkpoint_final.pth", tmp_path / "trace"
+    for name in (str(trace), "numpy"):
+        torch.save({"network_weights": {"a": torch.zeros(2)}, "logging": Running(name)}, file)
+        with pytest.raises(DataError, match="is not read: it holds more than weights"):
+            read_initial(file)
+    assert not trace.exists()
+    torch.save({"network_weights": {"a": torch.zeros(2)}}, file)
+    assert read_initial(file).keys() == {"a"}
+    for version in ("2.4.1", "2.9.1+cu128"):
+        monkeypatch.setattr(torch, "__version__", version)
+        with pytest.raises(DataError, match=r"is a pickle, of which torch .* may run code\. Update torch to 2\.10"):
+            read_initial(file)
 
 
 def test_what_is_no_beginning_is_refused(root: Path, tmp_path: Path) -> None:

@@ -23,8 +23,21 @@ ENDINGS = {2: ("png", "jpg", "jpeg", "bmp", "tif", "tiff", "nii", "nii.gz"), 3: 
 IMAGES = r"\.(png|jpe?g|bmp|tiff?)$"
 """Pictures, whose masks are written as PNG; those of others are NIfTI."""
 
-CHANNEL_FILE = r"(_[0-9]{4})?\.(nii|nii\.gz|nrrd|mha)$"
+CHANNEL_FILE = r"(?i)(_[0-9]{4})?\.(nii|nii\.gz|nrrd|mha)$"
 """The end of a volume's name that tells its channels apart."""
+
+MODES = {
+    "segmentation": {"1": "1", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB", "I;16": "I;16", "I": "I", "F": "F"},
+    "classification": {"1": "L", "L": "L", "LA": "L", "RGB": "RGB", "RGBA": "RGB"},
+}
+"""What pictures of each of Pillow's modes are read as, by task. Others are refused, since debride does: a palette has no
+intensities, Pillow cuts colours of 16 bits to 8, and reads one page of several. Alpha is dropped."""
+
+KIND = (
+    "$lambda picture: picture.mode + (' of 16 bits' if len(picture.getbands()) > 1 and ';16' in str(picture.tile) else '')"
+    " + (' of several pages' if getattr(picture, 'n_frames', 1) > 1 else '')"
+)
+"""What a picture is called in ``MODES``."""
 
 
 def write_bundle(plan: Plan, module: Any, folder: Path) -> None:
@@ -38,24 +51,33 @@ def write_bundle(plan: Plan, module: Any, folder: Path) -> None:
 
 def inference(plan: Plan) -> dict[str, Any]:
     """The configuration that predicts a folder of images."""
-    listed = "[file for ending in @endings for file in glob.glob(os.path.join(@dataset_dir, '*.' + ending))]"
+    seen = "file[0] != '.' and file.lower().endswith(tuple('.' + ending for ending in @endings))"
+    listed = f"[os.path.join(@dataset_dir, file) for file in os.listdir(@dataset_dir) if {seen}]"
+    none = "(_ for _ in ()).throw(FileNotFoundError('no images in ' + @dataset_dir))"  # an expression that raises
     grouped = f"itertools.groupby(sorted({listed}), key=lambda file: re.sub({CHANNEL_FILE!r}, '', file))"
     several = plan.ndim == 3 and plan.trained.channels > 1
     files = "list(files)" if several else "[file]"
     loop = f"for _, files in {grouped}" if several else f"for file in sorted({listed})"
+    load = {"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True}
     return {
-        "imports": [f"$import {module}" for module in ("glob", "itertools", "monai", "numpy", "os", "re", "torch")],
+        "imports": [
+            *(f"$import {module}" for module in ("itertools", "monai", "numpy", "os", "re", "torch")),
+            "$from PIL import ImageOps",
+        ],
         "bundle_root": ".",
         "dataset_dir": "$os.path.join(@bundle_root, 'input')",
         "output_dir": "$os.path.join(@bundle_root, 'output')",
         "endings": list(ENDINGS[plan.ndim]),
-        "data": f"$[{{'image': {files}}} {loop}]",
+        "data": f"$[{{'image': {files}}} {loop}] or {none}",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": "$torch.jit.load(os.path.join(@bundle_root, 'models', 'model.ts'), map_location=@device).eval()",
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": [{"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True}],
-        },
+        "modes": MODES[plan.task],
+        "kind": KIND,
+        "converter": "$lambda picture: (lambda mode: ImageOps.exif_transpose(picture).convert(mode))(@modes[@kind(picture)])",
+        "load_picture": {**load, "reader": "PILReader", "converter": "@converter"},
+        "load_volume": load,
+        "load": f"$lambda case: (@load_picture if re.search({IMAGES!r}, case['image'][0], re.I) else @load_volume)(case)",
+        "preprocessing": {"_target_": "Compose", "transforms": ["@load"]},
         "dataset": {"_target_": "Dataset", "data": "@data", "transform": "@preprocessing"},
         "inferer": "$lambda image: @network_def.predict_xyz(image.as_tensor().to(@device), image.pixdim.tolist()).cpu()",
         **TASKS[plan.task](plan),
@@ -70,7 +92,6 @@ def _of_masks(plan: Plan) -> dict[str, Any]:
         "output_postfix": "",
         "output_dtype": "$numpy.uint8" if max(plan.values) < 256 else "$numpy.uint16",
         "separate_folder": False,
-        "resample": False,
         "print_log": False,
         "output_name_formatter": "@name",
     }
@@ -78,8 +99,10 @@ def _of_masks(plan: Plan) -> dict[str, Any]:
     return {
         "first_channels": "$all('_0000.' in os.path.basename(case['image'][0]) for case in @data)",  # as nnU-Net names them
         "name": f"$lambda meta, saver: {{'subject': {name}.replace('_0000.' if @first_channels else '/', '.'), 'idx': None}}",
-        "save_picture": {**save, "output_ext": ".png"},
-        "save_volume": {**save, "output_ext": ".nii.gz"},
+        "save_picture": {**save, "output_ext": ".png", "resample": False},
+        # Nothing is resampled: no transform changed the affine. But without `resample` MONAI 1.6 looks at two axes of it alone,
+        # and fails on volumes whose first axes are no x and y.
+        "save_volume": {**save, "output_ext": ".nii.gz", "resample": True, "mode": "nearest"},
         "postprocessing": f"$lambda mask, image: (@save_picture if re.search({IMAGES!r}, image.meta['filename_or_obj'], re.I) "
         "else @save_volume)(monai.data.MetaTensor(mask, meta=image.meta))",
         "run": [

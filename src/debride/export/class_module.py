@@ -39,6 +39,8 @@ class ClassModule(nn.Module):
         if image.dim() != 3 or image.shape[0] != self.channels:
             raise RuntimeError(f"the image has the shape {image.shape}, not {self.channels} channels and two axes")
         prepared = image.float()
+        if not bool(((prepared >= 0) & (prepared <= 255)).all()):  # NaN is neither
+            raise RuntimeError("the image holds values that are not from 0 to 255: convert it to 8 bits")
         if list(prepared.shape[1:]) != self.size:
             prepared = F.interpolate(prepared[None], size=self.size, mode="bilinear", align_corners=False, antialias=True)[0]
             prepared = prepared.round().clamp(0, 255)

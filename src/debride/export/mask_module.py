@@ -70,6 +70,8 @@ class MaskModule(nn.Module):
         if image.dim() != self.ndim + 1 or image.shape[0] != self.channels:
             raise RuntimeError(f"the image has the shape {image.shape}, not {self.channels} channels and {self.ndim} axes")
         whole = image.float()
+        if not bool(torch.isfinite(whole).all()):
+            raise RuntimeError("the image holds values that are NaN or infinite: replace them, as by the background value")
         mask = torch.zeros(whole.shape[1:], dtype=torch.long, device=image.device)
         inside = whole
         box = self.box(whole)

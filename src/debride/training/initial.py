@@ -32,6 +32,17 @@ TRUNKS = ("", "trunk.", "trunk.0.")
 HEADS = ("final_conv.", "final_conv_0_4.")
 """What ``head.`` is called in MONAI's U-Net and U-Net++, whose last layer ``Network`` takes out."""
 
+SAFE_TORCH = (2, 10)
+"""The first torch whose ``weights_only`` runs no code of a file, as far as is known: before it CVE-2025-32434 (to 2.5) and
+CVE-2026-24747 (to 2.9) do."""
+
+LOGGED = (
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+)
+"""What NumPy's numbers are pickled by, in versions 1 and 2: nnU-Net's log of losses has them."""
+
 _REMEDY = "Give a run, a .safetensors file, or a checkpoint of nnU-Net by `init`."
 
 
@@ -159,7 +170,8 @@ def _prefixes(views: Mapping[str, str], held: Iterable[str]) -> list[str]:
 def read_initial(file: Path) -> dict[str, Tensor]:
     """The weights in a file, by name. Nothing is unpickled but by torch's ``weights_only``, which runs no code.
 
-    Raises DataError for a file that cannot be read so, and for numbers that are not finite.
+    Raises DataError for a file that cannot be read so, for a pickle where torch is older than ``SAFE_TORCH``, and for numbers
+    that are not finite.
     """
     if file.suffix == ".safetensors":
         held = load_tensors(file)
@@ -173,9 +185,27 @@ def read_initial(file: Path) -> dict[str, Tensor]:
     return held
 
 
+class _Unread:
+    """Stands where a file has numbers of NumPy, of which nothing is made: its own types would take any bytes."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
 def _of_checkpoint(file: Path) -> dict[str, Tensor]:
+    own = tuple(map(int, torch.__version__.split(".")[:2]))
+    if own < SAFE_TORCH:
+        problem = f"is a pickle, of which torch {torch.__version__} may run code"
+        remedy = (
+            f"Update torch to {'.'.join(map(str, SAFE_TORCH))}, or give the weights as safetensors: docs/export.md says how."
+        )
+        raise DataError(file, problem, remedy)
     try:
-        held: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Unread, name) for name in LOGGED]):
+            held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # of pickle, zip files and torch, unrelated kinds
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = "Where you trust it, save its weights as safetensors: docs/export.md says how."
