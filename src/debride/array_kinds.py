@@ -14,6 +14,9 @@ from debride.types import IGNORE, DataError
 
 T = TypeVar("T")
 
+SUM_TOLERANCE = 0.02
+"""How far from one the probabilities of a case may sum up."""
+
 
 def is_tensor(given: object) -> bool:
     """Whether something is a tensor of PyTorch."""
@@ -57,7 +60,7 @@ def class_ids(
     values = numpy_of(where, given)
     if values.dtype.kind not in "bui":
         raise DataError(where, f"holds {values.dtype}", "Give class ids as integers, or a mask as booleans.")
-    if classes is not None and not 2 <= classes <= IGNORE:
+    if classes is not None and not (isinstance(classes, int | np.integer) and 2 <= classes <= IGNORE):
         raise DataError("`classes`", f"is {classes}", f"Give the number of classes with the background, from 2 to {IGNORE}.")
     known = np.ones((), np.bool_) if ignore_index is None or values.dtype == np.bool_ else values != ignore_index
     low, high = int(values.min(where=known, initial=0)), int(values.max(where=known, initial=0))
@@ -71,6 +74,22 @@ def class_ids(
     if known.ndim:
         ids[~known] = IGNORE
     return ids, many
+
+
+def refuse_unscaled(where: object, ids: npt.NDArray[np.uint8]) -> None:
+    """DataError for ids (*S) of nothing but background and ``IGNORE``: what a mask of 0 and 255 is taken for."""
+    if (ids == IGNORE).any() and not ((ids > 0) & (ids < IGNORE)).any():
+        problem = "has no class but the background, and pixels without a label"
+        raise DataError(where, problem, f"Divide a mask of 0 and {IGNORE} by {IGNORE}; if it is none, say how many `classes`.")
+
+
+def refuse_improper(where: str, shares: npt.NDArray[Any]) -> None:
+    """DataError for rows (N, K) that are no probabilities, within ``SUM_TOLERANCE`` of a sum of one; it names the first."""
+    sound = np.isfinite(shares).all(axis=1) & (shares >= 0).all(axis=1)
+    sound &= np.abs(np.nan_to_num(shares.astype(np.float64)).sum(axis=1) - 1) <= SUM_TOLERANCE
+    if not sound.all():
+        problem = "are no probabilities: these lie in 0 to 1, and sum up to 1"
+        raise DataError(f"{where}[{int(sound.argmin())}]", problem, "Give what comes out of the softmax, and no logits.")
 
 
 def spacing_of(spacing: Any, ndim: int) -> tuple[float, ...] | None:

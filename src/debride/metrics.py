@@ -6,7 +6,8 @@ among them, the highest id tells. ``spacing`` in mm has one entry for each axis;
 function gives an array (K - 1,) with a number for each foreground class, NaN where it is undefined (``evaluation.mask_metrics``
 says where), and raises DataError for arrays that do not fit together.
 
-Of classes, ``probabilities`` (N, K) and ``labels`` (N,) give one number: ``evaluation.class_metrics`` has the definitions.
+Of classes, ``probabilities`` (N, K), which sum to one, and ``labels`` (N,) give one number: ``evaluation.class_metrics`` has
+the definitions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.array_kinds import class_ids, numpy_of, spacing_of
+from debride.array_kinds import class_ids, numpy_of, refuse_improper, refuse_unscaled, spacing_of
 from debride.types import IGNORE, DataError
 
 Doubles = npt.NDArray[np.float64]
@@ -134,6 +135,7 @@ def all_class_metrics(probabilities: Any, labels: Any, *, ignore_index: int | No
     shares = numpy_of("probabilities", probabilities)
     if shares.ndim != 2 or shares.shape[1] < 2:
         raise DataError("probabilities", f"have shape {shares.shape}", "Give a row for each case, a column for each class.")
+    refuse_improper("probabilities", shares)
     return measures(shares, class_ids("labels", labels, shares.shape[1], ignore_index)[0]).values
 
 
@@ -150,6 +152,9 @@ def _of_masks(
     (predicted, some), (given, others) = (
         class_ids(where, ids, classes, ignore_index) for where, ids in (("prediction", prediction), ("reference", reference))
     )
+    if classes is None:
+        refuse_unscaled("prediction", predicted)
+        refuse_unscaled("reference", given)
     if given.ndim not in (2, 3) or not given.size:
         raise DataError("reference", f"has shape {given.shape}", "Give one mask, (H, W) or (D, H, W).")
     found = case_metrics(predicted, given, max(some, others), spacing_of(spacing, given.ndim), distances)

@@ -122,6 +122,9 @@ def test_noise_by_images() -> None:
         (lambda: debride.noise.flip(np.eye(8, dtype=int), dice=0.5), "has no strength that is one number"),
         (lambda: debride.noise.flip("mask"), "mask: holds <U4"),
         (lambda: debride.noise.symmetric([0, 1], ids=["a"]), "`ids`: are 1 for 2 labels"),
+        (lambda: debride.noise.markov(np.eye(8, dtype=np.uint8) * 255), "mask: has no class .*Divide a mask of 0 and 255"),
+        (lambda: debride.noise.markov(np.eye(8, dtype=int), 2.0), "`classes`: is 2.0"),  # type: ignore[arg-type]
+        (lambda: debride.noise.transition([0, 1], matrix=[1, 2]), r"`matrix`: has shape \(2,\)"),  # type: ignore[list-item]
         (lambda: debride.noise.symmetric([[0, 1]]), r"labels: have shape \(1, 2\)"),
         (lambda: debride.noise.instance([0, 1], images=np.zeros((3, 2))), r"images: have shape \(3, 2\)"),
     ],

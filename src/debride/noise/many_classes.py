@@ -58,7 +58,10 @@ def transition(
     **how: Unpack[How],
 ) -> T:
     """Every case draws its class by the row of its own in a ``matrix`` (K, K): ``class_noises.Transition``."""
-    rows = tuple(tuple(float(share) for share in row) for row in matrix)
+    shares = numpy_of("`matrix`", matrix)
+    if shares.size and shares.ndim != 2:
+        raise DataError("`matrix`", f"has shape {shares.shape}", "Give one row of probabilities for each class, (K, K).")
+    rows = tuple(tuple(map(float, row)) for row in shares)
     return _changed("transition", labels, len(rows) if classes is None and rows else classes, seed, how, matrix=rows)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
-from debride.array_kinds import class_ids, like, spacing_of
+from debride.array_kinds import class_ids, like, refuse_unscaled, spacing_of
 from debride.noise.by_name import make_noise
 from debride.rng import generator
 from debride.types import IGNORE, DataError
@@ -155,6 +155,8 @@ def _changed(name: str, mask: T, classes: int | None, seed: int, how: How, **par
     label, many = class_ids("mask", mask, classes, how.get("ignore_index", IGNORE))
     if label.ndim not in (2, 3) or not label.size:
         raise DataError("mask", f"has shape {label.shape}", "Give one mask, (H, W) or (D, H, W).")
+    if classes is None:
+        refuse_unscaled("mask", label)
     spacing = spacing_of(how.get("spacing"), label.ndim)
     dice, case = how.get("dice"), how.get("case")
     if dice is not None:

@@ -22,14 +22,14 @@ from debride.audit.from_arrays.series import opened
 from debride.audit.one_case import Plain, Seen, donated, first_look, scored, second_look, see
 from debride.audit.predictions.nnunet_maps import as_map, shape_error, soften, softened
 from debride.data.plain import case_of
-from debride.types import DataError
+from debride.types import IGNORE, DataError
 
 Array = npt.NDArray[Any]
 
 
 def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
-    """The first look at a label, by {"classes", "ignore", "ndim", "seed"}: its "shape", the ``Looked``, and the ``Planted``
-    where "plant" is true, else None."""
+    """The first look at a label, by {"classes", "ignore", "ndim", "seed"}: its "shape", whether it "shows"
+    foreground ("classes") and pixels without a label ("gaps"), the ``Looked``, and where "plant" is true the ``Planted``."""
 
     def look_at(item: Plain) -> Plain:
         seen = read_case(item, setup)
@@ -38,7 +38,8 @@ def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
             other = read_label(item["donor"], setup)
             donor = donated(case_of(item["donor"]["case"]), other, seen)
         told = first_look(seen, read_image(item, seen), setup["seed"], donor, planting=item["plant"])
-        return {"shape": list(seen.label.shape), **told}
+        shows = {"classes": bool(((seen.label > 0) & (seen.label < IGNORE)).any()), "gaps": bool((seen.label == IGNORE).any())}
+        return {"shape": list(seen.label.shape), "shows": shows, **told}
 
     return look_at
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.array_kinds import class_ids, numpy_of
+from debride.array_kinds import class_ids, numpy_of, refuse_improper
 from debride.audit.from_arrays.label_audit import ClassAudit
 from debride.audit.from_arrays.series import Series
 from debride.audit.one_thread import one_thread
 from debride.audit.wrong_classes.class_overview import summarise_classes
-from debride.audit.wrong_classes.class_sources import TOLERANCE
 from debride.audit.wrong_classes.judged_classes import Pictures, judge_classes
 from debride.audit.wrong_classes.near_duplicates import look_of
 from debride.progress import track
@@ -61,11 +60,7 @@ def class_probabilities(given: Any, many: int) -> Floats:
     if found.ndim != 2 or len(found) != many or found.shape[1] < 2:
         problem = f"have shape {found.shape} for {many} labels"
         raise DataError("probabilities", problem, "Give a row for each case, and a column for each class.")
-    sound = np.isfinite(found).all(axis=1) & (found >= 0).all(axis=1)
-    sound &= np.abs(np.nan_to_num(found.astype(np.float64)).sum(axis=1) - 1) <= TOLERANCE
-    if not sound.all():
-        problem = "are no probabilities: these lie in 0 to 1, and sum up to 1"
-        raise DataError(f"probabilities[{int(sound.argmin())}]", problem, "Give what comes out of the softmax, and no logits.")
+    refuse_improper("probabilities", found)
     single = found.astype(np.float32)
     single /= single.sum(axis=1, keepdims=True)
     return single

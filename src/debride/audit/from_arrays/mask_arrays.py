@@ -35,7 +35,7 @@ from debride.audit.verified_bias import bias_of_audited, verified_lines
 from debride.data.plain import plain_case
 from debride.execute import Work
 from debride.records import read_as
-from debride.types import Case, Dataset
+from debride.types import IGNORE, Case, DataError, Dataset
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,12 @@ def _look(arrays: Arrays, config: AuditConfig, jobs: int) -> tuple[list[Looked],
     drawn = donors(cases, config.planted, config.seed)
     looked: list[Looked] = []
     shapes: list[tuple[int, ...]] = []
+    shows: list[dict[str, bool]] = []
     planted = [NOTHING_PLANTED] * len(cases)
 
     def take(at: int, told: Plain) -> None:
         shapes.append(tuple(told["shape"]))
+        shows.append(told["shows"])
         looked.append(read_as(Looked, told["look"], cases[at].id, AGAIN))
         if told["plant"]:
             planted[at] = read_as(Planted, told["plant"], cases[at].id, AGAIN)
@@ -162,6 +164,9 @@ def _look(arrays: Arrays, config: AuditConfig, jobs: int) -> tuple[list[Looked],
         wanted.append(_Wanted(at, {"plant": case.id in drawn}, rows[donor.id] if donor else None))
     setup = {**arrays.setup, "seed": config.seed}
     _each(arrays, "looking at labels", begin_looking, setup, wanted, jobs, take)
+    if any(one["gaps"] for one in shows) and not any(one["classes"] for one in shows):
+        problem = f"have no class but the background, and {arrays.ignore}, which marks pixels without a label"
+        raise DataError("labels", problem, f"Give class ids: divide masks of 0 and {IGNORE} by {IGNORE}.")
     return looked, shapes, what_is_usual(arrays.dataset, cases, looked, planted, config.seed)
 
 

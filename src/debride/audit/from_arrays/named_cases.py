@@ -28,8 +28,7 @@ def cases_of(
     if len(set(names)) < many:
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError("`ids`", f"have {twice!r} for two cases", "Give each case an id of its own.")
-    people = names if groups is None else [str(group) for group in groups]
-    _count("groups", len(people), many)
+    people = names if groups is None else _people(groups, many)
     drawn = [None] * many if annotated is None else list(annotated)
     _count("annotated", len(drawn), many)
     verified = _verified(trusted, many)
@@ -48,7 +47,9 @@ def cases_of(
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     """The names of classes, of which only the number may be known. DataError for fewer than two."""
-    names = tuple(map(str, classes)) if not isinstance(classes, int) else tuple(str(id) for id in range(classes))
+    if isinstance(classes, str | float):
+        raise DataError("`classes`", f"is {classes!r}", "Give the number of classes, or a list of their names.")
+    names = tuple(map(str, range(int(classes)) if isinstance(classes, int | np.integer) else classes))
     if not 2 <= len(names) <= IGNORE or len(set(names)) < len(names):
         raise DataError("`classes`", f"are {names[:5]}", f"Give 2 to {IGNORE} classes of different names.")
     return names
@@ -58,16 +59,30 @@ def spacings_of(spacing: Any, many: int, ndim: int) -> list[Spacing]:
     """The spacing of each case, by that of all or one for each."""
     if spacing is None:
         return [None] * many
-    each = list(spacing)
+    each = list(spacing) if np.ndim(spacing) else [spacing]
     if each and np.ndim(each[0]) == 0 and each[0] is not None:
         return [spacing_of(each, ndim)] * many
     _count("spacing", len(each), many)
     return [spacing_of(one, ndim) for one in each]
 
 
+def _people(groups: Sequence[Any], many: int) -> list[str]:
+    """The name of each case's group. DataError where one has none: all of these would be one group."""
+    if isinstance(groups, str):
+        raise DataError("`groups`", f"is {groups!r}", "Give the patient of each case, as a list.")
+    given = list(groups)
+    _count("groups", len(given), many)
+    for at, group in enumerate(given):
+        if group is None or group != group or str(group) in ("<NA>", "NaT"):
+            raise DataError(f"groups[{at}]", f"is {group}", "Give a case whose patient is not known a group of its own.")
+    return [str(group) for group in given]
+
+
 def _annotated(drawn: Sequence[int] | None, at: int, classes: int) -> tuple[int, ...] | None:
     if drawn is None:
         return None
+    if np.ndim(drawn) != 1:
+        raise DataError(f"annotated[{at}]", f"is {drawn}", "Give a list of class ids for each case, or None for all.")
     own = tuple(sorted({int(id) for id in drawn}))
     if not own or not 0 <= own[0] <= own[-1] < classes:
         raise DataError(f"annotated[{at}]", f"is {list(drawn)}", f"Give class ids from 0 to {classes - 1}, or None for all.")
@@ -84,6 +99,8 @@ def _verified(trusted: Any, many: int) -> Any:
         return given
     if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= many):
         raise DataError("`trusted`", "names cases that there are not", f"Give booleans, or places from 0 to {many - 1}.")
+    if len(np.unique(given)) < len(given):
+        raise DataError("`trusted`", "names a case twice", "Give booleans (N,), or each place once.")
     verified = np.zeros(many, bool)
     verified[given.astype(np.intp)] = True
     return verified

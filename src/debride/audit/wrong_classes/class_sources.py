@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.array_kinds import SUM_TOLERANCE
 from debride.audit.tasks import refuse_task
 from debride.data.cache import cache_folder
 from debride.data.formats.csv_rows import read_table
@@ -32,9 +33,6 @@ NAMES = ("cases", "case", "ids")
 
 MADE_BY = "made_by.json"
 """Beside kept predictions: what they were made by."""
-
-TOLERANCE = 0.02
-"""How far from one the probabilities of a case may sum up."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ def _of_arrays(file: Path, dataset: Dataset, cases: Sequence[Case]) -> tuple[lis
 def _check(file: Path, probability: Floats, cases: Sequence[Case]) -> None:
     """Raises DataError for a case whose row is no distribution."""
     sound = np.isfinite(probability).all(axis=1) & (probability >= 0).all(axis=1)
-    sound &= np.abs(np.nan_to_num(probability).sum(axis=1) - 1) <= TOLERANCE
+    sound &= np.abs(np.nan_to_num(probability).sum(axis=1) - 1) <= SUM_TOLERANCE
     if not sound.all():
         case = cases[int(sound.argmin())].id
         problem = f"has numbers for {case} that are no probabilities: these lie in 0 to 1, and sum up to 1"
