@@ -20,6 +20,7 @@ from debride.training.fit import fit
 from debride.training.job import Job
 from debride.training.predict import load_run
 from debride.training.run import TrainingRun
+from debride.training.run_list import summary_of
 from debride.types import DataError
 
 
@@ -122,6 +123,23 @@ def test_with_more_patience_it_goes_on_as_if_it_had_had_it(tmp_path: Path) -> No
     whole = replace(job, config=replace(job.config, patience=None), out=tmp_path / "whole")
     fit(whole)
     assert same(weights(job.out, "epoch-0005"), weights(whole.out, "epoch-0005"))
+
+
+@pytest.mark.slow
+def test_less_patience_than_a_killed_training_has_waited_ends_it_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = unlearning(small_job(tmp_path, "ce", epochs=8))
+    with pytest.raises(KilledError):
+        fit(job, killed_in(6))
+    done, best = len(rows_of(job.out)), rows_of(job.out)[-1]["best"]["epoch"]
+    capsys.readouterr()
+    fit(replace(job, config=replace(job.config, patience=done - best), resume=True))
+    assert f"stopped early after epoch {done} of 8" in capsys.readouterr().out
+    assert [row.get("stopped_early", False) for row in rows_of(job.out)] == [False] * (done - 1) + [True]
+    assert summary_of(job.out).state == "stopped early"
+    fit(replace(job, resume=True))
+    assert len(rows_of(job.out)) == 8 and not any("stopped_early" in row for row in rows_of(job.out))
 
 
 def test_without_validation_cases_it_is_refused(tmp_path: Path) -> None:

@@ -164,6 +164,12 @@ def test_texts_from_a_run_steer_no_terminal(runs: Path, capsys: pytest.CaptureFi
     assert "\x1b" not in said and len(said.splitlines()) == 6
 
 
+def test_names_of_folders_are_no_formulas_and_no_lines(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "slow").rename(runs / "a$\\foo$b\nc")
+    assert main(["runs", str(runs), "--out", str(tmp_path / "out")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6 and (tmp_path / "out" / "runs.png").is_file()
+
+
 def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no run"):
         list_runs([tmp_path])

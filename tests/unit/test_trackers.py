@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -150,6 +151,20 @@ def test_wandb(tmp_path: Path, offline: list[object]) -> None:
     assert not offline
 
 
+@pytest.mark.slow
+def test_an_own_run_of_wandb_is_left_alone(tmp_path: Path) -> None:
+    import wandb
+
+    (tmp_path / "run").mkdir()
+    own = wandb.init(mode="offline", dir=str(tmp_path), project="own", settings=wandb.Settings(silent=True))
+    row = {"epoch": 1, "learning_rate": 0.1, "seconds": 1.0, "train": {"loss": 1.0}}
+    with trackers.tracking(tmp_path / "run", ("wandb",), {"method": "ce"}, []) as tell:
+        tell(row)
+    own.log({"mine": 1})  # raises where the run has ended
+    own.finish()
+    assert len(list((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))) == 1
+
+
 class Failing:
     """A tracker whose disk is full after an epoch."""
 
@@ -208,6 +223,17 @@ def test_a_tracker_that_is_asked_for_later_gets_all_epochs(tmp_path: Path) -> No
         fit(job, killed_in_the_second_epoch)
     assert not (job.out / "tensorboard").exists()
     fit(replace(job, resume=True, config=replace(job.config, log_to=("tensorboard",))))
+    events = EventAccumulator(str(job.out / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("learning_rate")] == [1, 2, 3]
+
+
+def test_a_training_that_begins_anew_gives_no_epoch_twice(tmp_path: Path) -> None:
+    job = small_job(tmp_path, "ce", epochs=3, log_to=("tensorboard", "tensorboard"))
+    with pytest.raises(KilledError):
+        fit(job, killed_in_the_second_epoch)
+    shutil.rmtree(job.out / "resume")
+    fit(replace(job, resume=True))
     events = EventAccumulator(str(job.out / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("learning_rate")] == [1, 2, 3]

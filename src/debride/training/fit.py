@@ -100,8 +100,11 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
         _restore_scaler(run, state["scaler"], latest)
         first, run.step, best = state["epoch"], state["step"], {**best, **state["best"]}
         fabric.barrier()  # every process restores the one label state: none may change it before all have
-    rows = _start_metrics(job.out, first) if fabric.is_global_zero else []
-    last = first if spent(config, best, first) else config.epochs
+    stopped = spent(config, best, first)
+    rows = _start_metrics(job.out, first, stopped) if fabric.is_global_zero else []
+    if stopped and fabric.is_global_zero:
+        sys.stdout.write(f"{stopped_words(config, best, task.shown_measure, first)}\n")
+    last = first if stopped else config.epochs
     with tracking(job.out, config.log_to if fabric.is_global_zero else (), description, rows) as track_row:
         for run.epoch in range(first, last):
             started = time.perf_counter()
@@ -216,9 +219,16 @@ def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any])
     sys.stdout.flush()
 
 
-def _start_metrics(out: Path, epochs_done: int) -> list[dict[str, Any]]:
-    """Drops the records of epochs whose training state was lost, which are trained again, and returns the others."""
+def _start_metrics(out: Path, epochs_done: int, stopped: bool) -> list[dict[str, Any]]:
+    """Drops the records of epochs whose training state was lost, which are trained again, and returns the others.
+
+    The last one says whether the training has ``stopped`` early: the patience may be another than before.
+    """
     file = out / "metrics.jsonl"
     rows = read_metrics(file, epochs_done)
+    for number, row in enumerate(rows, 1):
+        row.pop("stopped_early", None)
+        if stopped and number == len(rows):
+            row["stopped_early"] = True
     write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
     return rows

@@ -33,11 +33,11 @@ def curves_png(runs: Sequence[RunSummary]) -> bytes:
     figure = Figure(figsize=(10, 4.2), dpi=100, layout="constrained")
     validation, training = figure.subplots(1, 2)
     measures = sorted({run.measure for run in runs if run.measure})
-    validation.set_ylabel(f"{' or '.join(measures) or 'no validation'} on validation labels as given")
+    validation.set_ylabel(f"{_drawn(' or '.join(measures)) or 'no validation'} on validation labels as given")
     training.set_ylabel("training loss")
     training.set_yscale("log")
     for number, run in enumerate(runs):
-        name = f"{run.method}, seed {run.seed}: {str(run.folder)[-40:]}" if number < NAMED else None
+        name = _drawn(f"{run.method}, seed {run.seed}: {str(run.folder)[-40:]}") if number < NAMED else None
         style = {"color": f"C{number % 10}", "linewidth": 1.2, "marker": "." if run.done == 1 else ""}
         for axes, curve in ((validation, run.curve), (training, tuple(point for point in run.loss if point[1] > 0))):
             axes.plot([epoch for epoch, _ in curve], [value for _, value in curve], label=name, **style)
@@ -51,6 +51,11 @@ def curves_png(runs: Sequence[RunSummary]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _drawn(text: str) -> str:
+    """A text that matplotlib draws as it stands: between two dollars it would read a formula."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text).replace("$", r"\$")
 
 
 def _plain(value: object) -> object:

@@ -144,7 +144,9 @@ def rows_of_runs(runs: Sequence[RunSummary]) -> Iterator[dict[str, Any]]:
 
 def shown_rows(runs: Sequence[RunSummary]) -> list[str]:
     """The lines of a table for a terminal, and what its validation is by; columns that say nothing are left out."""
-    rows = [{**{name: _cell(value) for name, value in _short(row).items()}, "run": row["run"]} for row in rows_of_runs(runs)]
+    rows = [{name: _cell(value) for name, value in _short(row).items()} for row in rows_of_runs(runs)]
+    for row, run in zip(rows, runs, strict=True):
+        row["run"] = str(run.folder).replace("\n", " ")  # never cut: it is what other verbs take
     names = [name for name in rows[0] if any(row[name] not in ("", "-") for row in rows)]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     lines = ["  ".join(cells[name].ljust(widths[name]) for name in names).rstrip() for cells in [{n: n for n in names}, *rows]]

@@ -74,8 +74,8 @@ def refuse_missing(names: Sequence[str]) -> None:
 def tracking(out: Path, names: Sequence[str], description: Row, rows: Sequence[Row]) -> Iterator[Callable[[Row], None]]:
     """A function that gives a row of ``metrics.jsonl`` to every tracker; ``rows`` are those from before.
 
-    A tracker that fails in between is left out from then on, and a warning says so: the training goes on. Raises DataError for
-    one that cannot be opened.
+    A tracker that fails in between is left out from then on, and a warning says so: the training goes on. An epoch that is
+    trained again, from before a lost state, is not given again. Raises DataError for a tracker that cannot be opened.
     """
     given = _read_given(out / FILE)
     if "tensorboard" in names and "tensorboard" not in given and (out / "tensorboard").exists():
@@ -83,6 +83,8 @@ def tracking(out: Path, names: Sequence[str], description: Row, rows: Sequence[R
     opened: dict[str, Tracker] = {}
 
     def tell(name: str, row: Row) -> None:
+        if row["epoch"] <= given[name].epochs:
+            return
         given[name] = replace(given[name], epochs=int(row["epoch"]))
         write_json(out / FILE, {each: asdict(told) for each, told in given.items()})
         if not _tried(name, lambda: opened[name].add(row["epoch"], scalars_of(row))):
@@ -92,12 +94,12 @@ def tracking(out: Path, names: Sequence[str], description: Row, rows: Sequence[R
         for name in tuple(opened):
             tell(name, row)
 
-    for name in names:
+    for name in dict.fromkeys(names):
         before = given.get(name, Given(epochs=0))
         asked = Asked(out, flat_settings(description), before.run, uuid.uuid4().hex[:16])
         opened[name], run = _open(name, asked)
         given[name] = replace(before, run=run)
-        for row in rows[before.epochs :]:
+        for row in rows:
             if name in opened:
                 tell(name, row)
     failed = True
@@ -241,6 +243,7 @@ class WandB:
                 id=asked.run or asked.new,
                 dir=str(asked.folder),
                 config=dict(asked.settings),
+                reinit="create_new",  # else a run that the caller has open, perhaps online, would be written to and ended
                 settings=wandb.Settings(
                     disable_git=True,
                     save_code=False,
