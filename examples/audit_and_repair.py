@@ -30,8 +30,8 @@ print(f"{len(audit.flagged)} of {len(audit.ranking)} labels are flagged; look at
 repaired = debride.repair_dataset(dataset, audit, out / "repaired", accept="all", confidence=0.5)
 print(repaired)
 
-# %% A network trained on the copy, by a loss that wrong labels hurt less
-run = debride.train("gce", repaired, out / "run", epochs=50, image_size=(256, 256))
+# %% A network trained on the copy
+run = debride.train("ce", repaired, out / "run", epochs=50, image_size=(256, 256))
 print(f"best epoch: {run.best_epoch}")
 
 # %% Its masks, measured against the repaired labels of the validation cases

@@ -116,7 +116,9 @@ def test_noise_in_words() -> None:
     assert summary["kind_shares"] == {kind: list(share) for kind, share in shares.items()}
     first, second, third, *outlines = summary["noise"]
     assert first == "missing: 24.0 % of the labels (10.0 to 40.0 %)" and second == "flip: 9.0 % of the labels (2.0 to 20.0 %)"
-    assert third == "there may also be errors that hardly show: boundary (up to 30.0 %)"
+    assert (
+        third == "there are perhaps errors, of which these cases alone do not make sure: boundary (about 10.0 %, 0.0 to 30.0 %)"
+    )
     wanted = ("1.00 px outside what", "2.00 px inside what", "on average where")
     assert [part in line for part, line in zip(wanted, outlines, strict=True)] == [True] * 3
     assert [f"part {at}" in line for at, line in enumerate(outlines, start=1)] == [True] * 3

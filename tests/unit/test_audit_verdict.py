@@ -25,7 +25,7 @@ def ranking(share: float, low: float, high: float, flagged: int = 0, told_apart:
         (ranking(0.1, 0.05, 0.2, 8), "about 10.0 % wrong (5.0 to 20.0 %)", "Look at the flagged cases"),
         (ranking(0.0, 0.0, 0.015), "about 0.0 % wrong (0.0 to 1.5 %)", "Hardly any label seems wrong"),
         (ranking(0.02, 0.0, 0.12), "about 2.0 % wrong (0.0 to 12.0 %)", "No label is flagged, and up to 12.0 % may be wrong"),
-        (ranking(0.2, 0.0, 0.5), "between 0.0 and 50.0 % wrong", "No label is flagged, and up to 50.0 % may be wrong"),
+        (ranking(0.2, 0.0, 0.5), "between 0.0 and 50.0 % wrong", "accept findings that are at least 0.4 sure"),
         (ranking(0.1, 0.02, 0.2), "about 10.0 % wrong", "none of them is more probably wrong than right"),
         (ranking(math.nan, 0.0, 1.0, 0, 0.5), "cannot be told", "Audit with better predictions"),
     ],
@@ -64,3 +64,9 @@ def test_kinds_that_cannot_be_told_have_no_share() -> None:
     kinds = {"missing": (math.nan, 0.0, 1.0)}
     assert plain_shares(kinds) == {"missing": [None, 0.0, 1.0]}
     assert kinds_in_words(kinds) == ["there may also be errors that hardly show: missing (up to 100.0 %)"]
+
+
+def test_errors_that_show_in_few_cases_are_not_said_to_hardly_show() -> None:
+    (line,) = kinds_in_words({"flip": (0.2, 0.0, 0.37)})
+    assert "hardly" not in line and line.endswith("flip (about 20.0 %, 0.0 to 37.0 %)")
+    assert "hardly show: flip (up to 37.0 %)" in kinds_in_words({"flip": (0.001, 0.0, 0.37)})[0]

@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.datasets import build_folder
 
 import debride
@@ -150,6 +152,8 @@ def test_trusted_cases_are_a_list_or_a_file(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"epoch": 3}, r"^`epoch`: is no setting. Did you mean `epochs`"),
+        ({"lr": 0.1}, r"^`lr`: is no setting. Did you mean `learning_rate`\?"),
+        ({"spatial_size": (64, 64)}, r"^`spatial_size`: is no setting. Did you mean `image_size`\?"),
         ({"augment_flips": (0,)}, r"^`augment_flips`: is no setting. Did you mean `augment_flip`"),
         ({"augment_policy": "none"}, r"^`augment_policy`: is for classification, and the data set is for segmentation"),
         ({"q": 7.0}, r"^`q`: is 7.0. Give a number above 0 and at most 1"),
@@ -163,6 +167,17 @@ def test_settings_that_cannot_be_are_named(tmp_path: Path, settings: dict[str, o
     with pytest.raises(debride.DataError, match=said):
         debride.train("gce", root, tmp_path / "run", **settings)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
+
+
+def channels_last(data: Path) -> Path:
+    """A folder of probabilities with the classes on the last axis, as Keras has them."""
+    folder = data.parent / "maps"
+    folder.mkdir()
+    for mask in (data / "masks").iterdir():
+        with Image.open(mask) as opened:
+            height, width = opened.height, opened.width
+        np.save(folder / f"{mask.stem}.npy", np.full((height, width, 2), 0.5, np.float32))
+    return folder
 
 
 REFUSED: list[tuple[Callable[[Path, Path], object], str]] = [
@@ -187,7 +202,16 @@ REFUSED: list[tuple[Callable[[Path, Path], object], str]] = [
     ),
     (lambda data, out: debride.audit_dataset(data, out, predictions=data, device="gpu"), r"^`device`: is 'gpu'"),
     (lambda data, out: debride.audit_dataset(data, out, predictions=data, planted=0), r"^`planted`: is 0"),
-    (lambda data, out: debride.check_dataset(data, fonds=1), r"^`fonds`: is no option of data sets"),  # type: ignore[call-arg]
+    (lambda data, out: debride.audit_dataset(data, out, prediction=data), r"^`prediction`: .* Did you mean `predictions`"),
+    (lambda data, out: debride.check_dataset(data, fonds=1), r"^`fonds`: is no option. Did you mean `fold`"),  # type: ignore[call-arg]
+    (
+        lambda data, out: debride.repair_dataset(debride.open_dataset(data), data, out, confidnce=0.4),  # type: ignore[call-arg]
+        r"^`confidnce`: is no option. Did you mean `confidence`",
+    ),
+    (lambda data, out: debride.predict(data, data, out, split="test"), r"^`split`: is no option. Did you mean `splits`"),  # type: ignore[call-arg]
+    (lambda data, out: debride.audit_dataset(data, out, predictions=data / "none"), "none"),
+    (lambda data, out: debride.audit_dataset(data, out, predictions=channels_last(data)), "its classes come last"),
+    (lambda data, out: debride.train("ce", data, out, network="unet-smal"), "network"),
     (lambda data, out: debride.run_bench(None, out), r"^`paper`: is not given, and no grid either"),
     (lambda data, out: debride.run_bench("alc", out, paper="alc", size="huge"), r"^`size`: is 'huge'"),  # type: ignore[arg-type]
     (lambda data, out: debride.choose_cases(data, count=0), "count"),

@@ -100,10 +100,16 @@ def test_an_audit_shows_its_ranking_and_its_first_findings(data: Path, tmp_path:
     audit = debride.audit_dataset(data, tmp_path / "audit", predictions=data.parent / "masks", jobs=1)
     first = audit.ranking[0]
     assert (first["rank"], first["case"]) == (1, "case001") and 0 < first["wrong"] <= 1
-    assert audit.flagged == [row["case"] for row in audit.ranking if row["flagged"] == 1]
+    assert audit.flagged == [row["case"] for row in audit.ranking if row["flagged"] is True]
     assert audit.flagged_share == len(audit.flagged) / len(audit.ranking)
     assert len(audit.to_pandas()) == audit.summary["cases"] == len(audit.ranking)
-    assert {finding["case"] for finding in audit.findings} == {"case001"} and audit.report.is_file()
+    kinds = {type(row[name]) for row in audit.rows() for name in ("flagged", "trusted")}
+    assert kinds == {bool} and {row["seen"] for row in audit.rows()} == {None}
+    frame = audit.to_pandas()
+    assert list(frame[frame["flagged"]]["case"]) == audit.flagged
+    (rows, columns) = audit.findings[0].box
+    assert 0 <= rows[0] < rows[1] <= 32 and 0 <= columns[0] < columns[1] <= 32
+    assert {finding.case for finding in audit.findings} == {"case001"} and audit.report.is_file()
     shown = audit.pictures()
     assert 0 < len(shown) <= 4 and all(about.startswith("case001: ") and size_of(png)[0] > 100 for about, png in shown)
     assert audit._repr_html_().count("<img") == len(shown) and repr(audit).startswith(f"AuditResult('{audit.out}', ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from debride.words import some
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from debride.audit.findings import Finding
     from debride.audit.passes import Progress
+    from debride.audit.wrong_classes.class_record import ClassFinding
 
 SHOWN = 10
 """Cases that are shown."""
@@ -25,9 +27,11 @@ PICTURES = 4
 """Findings that are shown."""
 
 _NUMBERS = (
-    *("rank", "trusted", "wrong", "flagged", "findings", "score", "dice", "self_confidence", "surprise", "seen"),
+    *("rank", "wrong", "findings", "score", "dice", "self_confidence", "surprise"),
     *("least", "probability_of_given", "probability_of_proposed"),
 )
+
+_BOOLEANS = ("trusted", "flagged", "seen")
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,8 +56,12 @@ class AuditResult(Result):
 
     @cached_property
     def ranking(self) -> list[dict[str, Any]]:
-        """A row for each label, the most doubtful first: how probably it is ``wrong``, whether it is ``flagged``, and why."""
-        return table(self.out / "cases.csv", _NUMBERS)
+        """A row for each label, the most doubtful first: how probably it is ``wrong``, whether it is ``flagged``, and why.
+
+        ``flagged``, ``trusted`` and ``seen`` are booleans; ``seen`` says whether the network was trained on the label, and is
+        None where that is unknown.
+        """
+        return table(self.out / "cases.csv", _NUMBERS, _BOOLEANS)
 
     @property
     def flagged(self) -> list[str]:
@@ -78,16 +86,20 @@ class AuditResult(Result):
         return float(self.summary["flagged"] / max(1, self.summary["cases"] - self.summary["trusted"]))
 
     @cached_property
-    def findings(self) -> list[Row]:
-        """A row for each thing that can be repaired, the surest case first: what was given, and what would be right."""
+    def findings(self) -> tuple[Finding, ...] | tuple[ClassFinding, ...]:
+        """All that can be repaired, the surest case first: what was given, and what would be right.
+
+        Of masks each is a ``Finding`` with ``case``, ``kind``, ``box`` and more, of classes of images a ``ClassFinding``.
+        """
         file = self.out / "findings.jsonl"
         if file.is_file():
+            from debride.audit.findings import finding_of
             from debride.files import read_jsonl
 
-            return read_jsonl(file)
+            return tuple(finding_of(row) for row in read_jsonl(file))
         from debride.audit.wrong_classes.class_record import read_class_record
 
-        return [asdict(finding) for finding in read_class_record(self.out).findings]
+        return read_class_record(self.out).findings
 
     @property
     def report(self) -> Path:
@@ -107,11 +119,11 @@ class AuditResult(Result):
 
     def pictures(self) -> Sequence[tuple[str, bytes]]:
         """The first findings: the given label, the prediction, and what would be right."""
-        there = [(finding, file) for finding in self.findings if (file := self._picture(finding)).is_file()][:PICTURES]
-        return [(f"{finding['case']}: {finding['kind']}", file.read_bytes()) for finding, file in there]
+        from debride.audit.findings import Finding
 
-    def _picture(self, finding: Row) -> Path:
-        return self.out / "pictures" / f"{finding['case']}-{finding.get('number', 1)}.png"
+        masks = (finding for finding in self.findings if isinstance(finding, Finding))  # there are none of classes of images
+        named = ((f"{one.case}: {one.kind}", self.out / "pictures" / f"{one.case}-{one.number}.png") for one in masks)
+        return [(about, file.read_bytes()) for about, file in named if file.is_file()][:PICTURES]
 
     def _found(self) -> list[str]:
         summary = self.summary

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from debride.api.audit_results import AuditResult
-from debride.api.checked import one_of, splits_of
+from debride.api.checked import one_of, parameters_of, splits_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import converted, names_of, read_config, read_settings, unknown_setting
 from debride.plugins import Trust
@@ -176,7 +176,7 @@ def _sorted(settings: Mapping[str, Any], task: str) -> tuple[dict[str, Any], dic
 
     audit, training = names_of(AuditConfig), names_of(TASKS[task].config)
     if unknown := [name for name in settings if name not in {*audit, *training}]:
-        raise unknown_setting(unknown[0], [*audit, *training])
+        raise unknown_setting(unknown[0], [*parameters_of(audit_dataset), *audit, *training])
     own = {name: value for name, value in settings.items() if name in audit}
     return own, converted(TASKS[task].config, {name: value for name, value in settings.items() if name not in audit})
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from debride.api.check_result import CheckResult
-from debride.api.checked import group_of, words_of
+from debride.api.checked import did_you_mean, group_of, parameters_of, words_of
 from debride.types import DataError, Dataset
 
 Folder = Path | str | PathLike[str]
@@ -88,7 +88,7 @@ def check_dataset(
     from debride.data.open import unused_trusted
     from debride.progress import track
 
-    chosen = {**library_options(options), "checksums": not write_checksums}
+    chosen = {**library_options(options, check_dataset), "checksums": not write_checksums}
     with track("checking", None) as show:
         checked = check(Path(path), lambda done, _: show(done), jobs=processes(jobs), **chosen)
     dataset, problems, trusted = checked.dataset, list(checked.problems), options.get("trusted")
@@ -108,14 +108,18 @@ def opened(dataset: Dataset | Folder, jobs: int | None = None) -> Dataset:
     return dataset if isinstance(dataset, Dataset) else open_dataset(dataset, jobs=jobs)
 
 
-def library_options(options: DatasetOptions) -> dict[str, Any]:
+def library_options(options: DatasetOptions, beside: Callable[..., object] | None = None) -> dict[str, Any]:
     """The keyword arguments of ``data.open.open_dataset``; kinds of files that they name are read from now on.
+
+    They were given to the function ``beside``, whose own parameters may have been meant.
 
     DataError for an option, a layout or a kind of file that does not exist.
     """
-    known = DatasetOptions.__annotations__
+    known = list(DatasetOptions.__annotations__)
     if unknown := [name for name in options if name not in known]:
-        raise DataError(f"`{unknown[0]}`", "is no option of data sets", f"Options are: {', '.join(known)}.")
+        meant = did_you_mean(unknown[0], [*known, *(parameters_of(beside) if beside else ())])
+        problem = "is no option" if beside else "is no option of data sets"
+        raise DataError(f"`{unknown[0]}`", problem, meant or f"Options of data sets are: {', '.join(known)}.")
     given: dict[str, Any] = dict(options)
     if given.get("format"):
         from debride.data.formats import find_format

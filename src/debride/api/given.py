@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from debride.api.checked import one_of
+from debride.api.checked import did_you_mean, one_of
 from debride.api.datasets import Folder
 from debride.settings import from_mapping, paper_values, read_setting
 from debride.types import DataError
@@ -88,10 +87,8 @@ def sorted_settings(
 
 def unknown_setting(setting: str, known: Iterable[str], name: str = "") -> DataError:
     """What is wrong with a setting that there is not: the names that are like it."""
-    near = difflib.get_close_matches(setting, list(known), n=3)
     of = f"; `debride methods {name}` lists those of the method" if name else ""
-    remedy = f"Did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else f"Check its name{of}."
-    return DataError(f"`{setting}`", "is no setting", remedy)
+    return DataError(f"`{setting}`", "is no setting", did_you_mean(setting, known) or f"Check its name{of}.")
 
 
 def training_settings(

@@ -53,9 +53,10 @@ def predict(
 
     runs = members_of(Path(run) if isinstance(run, str | PathLike) else [Path(each) for each in run])
     out = Path(out)
+    opening = library_options(options, predict)
     if isinstance(source, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
-    asked = Asked(runs[0], source if isinstance(source, Dataset) else Path(source), splits_of(splits), library_options(options))
+    asked = Asked(runs[0], source if isinstance(source, Dataset) else Path(source), splits_of(splits), opening)
     predicted = predict_folder(
         runs,
         asked.source,

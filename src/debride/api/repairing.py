@@ -51,6 +51,7 @@ def repair_dataset(
 
     Raises DataError for an audit that is of another data set or contradicts itself, and for ``out`` where it has content.
     """
+    opening = library_options(options, repair_dataset)
     if isinstance(dataset, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
     accepted, left_out, classes = words_of(accept), words_of(but), words_of(class_)
@@ -68,7 +69,6 @@ def repair_dataset(
         **{"allow_removal": allow_removal, "trusted": trusted_too},
     }
     jobs = processes(jobs)
-    opening = library_options(options)
     if not isinstance(dataset, Dataset):
         from debride.data.open import open_dataset
 

@@ -75,14 +75,22 @@ def frame(rows: Sequence[Row]) -> pandas.DataFrame:
     return pandas.DataFrame(list(rows))
 
 
-def table(file: Path, numbers: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The rows of a CSV file: its text as it was before it was made safe for spreadsheets, and numbers in columns of these."""
+def table(file: Path, numbers: Collection[str] = (), booleans: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The rows of a CSV file: its text as it was before it was made safe for spreadsheets, ``numbers`` in columns of these, and
+    ``booleans`` for 1 and 0 in those; None in an empty cell of both."""
     from debride.files import read_text
 
     return [
-        {name: _number(text) if name in numbers else unshielded(text) for name, text in row.items()}
+        {
+            name: _number(text) if name in numbers else _boolean(text) if name in booleans else unshielded(text)
+            for name, text in row.items()
+        }
         for row in csv.DictReader(io.StringIO(read_text(file), newline=""))
     ]
+
+
+def _boolean(text: str) -> bool | None:
+    return bool(int(text)) if text else None
 
 
 def _number(text: str) -> float | int | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 from debride.api.calibrating import tell_warnings
+from debride.api.checked import parameters_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import read_config, sorted_settings, training_settings
 from debride.api.training_results import CalibrationResult, TrainResult
+from debride.folders import removed_if_unused
 from debride.notes import tell
 from debride.plugins import Trust
 from debride.types import Dataset
@@ -60,7 +61,7 @@ def train(
     cls, out, cache = find_method(method), Path(out), None if cache is None else Path(cache)
     sections, jobs = read_config(config), processes(jobs)
     dataset = opened(dataset, jobs)
-    given = sorted_settings(settings, dataset.task, cls, method, taken=signature(train).parameters)
+    given = sorted_settings(settings, dataset.task, cls, method, taken=parameters_of(train))
     chosen = training_settings(sections, given, dataset.task, cls, preset=preset, config=config)
     trust = Trust(trust_code, frozenset(name for name in [given["training"].get("network")] if name))
     trust.admit(chosen.training.network, f"{config}: training: network", "`network`")
@@ -87,7 +88,8 @@ def train(
         jobs=jobs,
         init=None if init is None else Path(init),
     )
-    fit(job)
+    with removed_if_unused(out):
+        fit(job)
     if not calibrates:
         return TrainResult(out)
     calibrated = calibrate_training(out, dataset, job.config.device, job.trust)

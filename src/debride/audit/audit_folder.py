@@ -16,7 +16,7 @@ from debride.audit.evidence import CaseScore, ClassScore
 from debride.audit.findings import Finding, Label, Numbers
 from debride.audit.shown import WORKLIST_ENDINGS
 from debride.files import atomic_path, write_csv, write_text, writing
-from debride.folders import exclusive, new_folder
+from debride.folders import LOCK, exclusive, new_folder
 from debride.temporaries import remove_orphans
 from debride.types import Case, DataError, Dataset
 
@@ -71,6 +71,7 @@ def held(dataset: Dataset, out: Path, part: Part | None = None) -> Iterator[None
     """Claims the folder of an audit and keeps other processes from it; of a ``part``, from what this part alone writes."""
     own = work_file(out, part).parent
     with ExitStack() as stack:
+        stack.enter_context(_removed_if_nothing_is_done(out))
         if part is None:
             stack.enter_context(exclusive(out))
             claim_output(dataset, out)
@@ -81,6 +82,18 @@ def held(dataset: Dataset, out: Path, part: Part | None = None) -> Iterator[None
                 claim_output(dataset, out)
                 stack.enter_context(exclusive(own))
         yield
+
+
+@contextmanager
+def _removed_if_nothing_is_done(out: Path) -> Iterator[None]:
+    """Removes the folder of an audit that was not there before the block if an error ends it before any result."""
+    new = not out.exists()
+    try:
+        yield
+    except BaseException:
+        if new and all(file.name in (LOCK, MARKER) or not file.stat().st_size for file in out.rglob("*") if file.is_file()):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def work_file(out: Path, part: Part | None) -> Path:

@@ -35,7 +35,15 @@ def kinds_in_words(kinds: Mapping[str, Interval]) -> list[str]:
         f"{kind}: {_percent(share)} % of the labels ({_percent(low)} to {_percent(high)} %)"
         for kind, (share, low, high) in found
     ]
-    hidden = [f"{kind} (up to {_percent(high)} %)" for kind, (_, low, high) in kinds.items() if low == 0 and high > MANY / 2]
+    unsure = {kind: share for kind, share in kinds.items() if share[1] == 0 and share[2] > MANY / 2}
+    perhaps = [
+        f"{kind} (about {_percent(share)} %, {_percent(low)} to {_percent(high)} %)"
+        for kind, (share, low, high) in unsure.items()
+        if share >= FEW
+    ]
+    if perhaps:
+        lines.append(f"there are perhaps errors, of which these cases alone do not make sure: {', '.join(perhaps)}")
+    hidden = [f"{kind} (up to {_percent(high)} %)" for kind, (share, _, high) in unsure.items() if not share >= FEW]
     if hidden:
         lines.append(f"there may also be errors that hardly show: {', '.join(hidden)}")
     return lines
@@ -73,7 +81,10 @@ def suggestion(ranking: Ranking, scores: Mapping[str, CaseScore], counts: Mappin
             return f"Hardly any label seems wrong: train with ce, and {first}."
         if ranking.interval[0] > 0:
             return f"Some labels seem wrong, and none of them is more probably wrong than right: {first}."
-        return f"No label is flagged, and up to {_percent(ranking.interval[1])} % may be wrong: {first}."
+        return (
+            f"No label is flagged, and up to {_percent(ranking.interval[1])} % may be wrong: {first}. Where they are wrong, "
+            "repair them by decisions from report.html, or accept findings that are at least 0.4 sure (confidence)."
+        )
     if ranking.share < MANY:
         return "Look at the flagged cases and repair them (debride repair), then train with ce on the repaired labels."
     main = max(counts, key=lambda kind: counts[kind], default="")
