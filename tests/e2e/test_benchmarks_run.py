@@ -49,6 +49,7 @@ ALONE: dict[str, list[str]] = {
     ],
     "forecast": ["--methods", "ce", "--epochs", "2", "--steps", "8", "--heard", "0"],
     "label_state_cost": ["--cases", "3", "--side", "16", "--repeats", "1"],
+    "import_time": ["--repeats", "1"],
     "jobs_speed": ["--smallest"],
     "fast_steps": ["--smallest", "--networks", "unet"],
     "large_volume": ["--shape", "12", "24", "24", "--patch", "16", "16", "16", "--folder", "{out}"],

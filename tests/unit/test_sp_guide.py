@@ -185,7 +185,7 @@ class StoppedError(Exception):
 
 @pytest.mark.slow
 def test_resumed_after_a_refinement_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = SPGuide.Config(noise_rate=0.3, ramp_epochs=1, patience=0.01)
+    config = SPGuide.Config(noise_rate=0.3, ramp_epochs=1, refine_after=0.01)
     whole, part = (replace(small_job(tmp_path, "sp-guide", out=o, epochs=9), method_config=config) for o in ("whole", "part"))
     fit(whole)
     optimise = TrainingRun.optimise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import socket
 import struct
@@ -91,7 +92,14 @@ def test_tensorboard(tmp_path: Path, offline: list[object]) -> None:
 
 @pytest.mark.slow
 def test_mlflow(tmp_path: Path, offline: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.telemetry import client as telemetry
+
+    monkeypatch.setattr(telemetry, "is_telemetry_disabled", lambda: "MLFLOW_DISABLE_TELEMETRY" in os.environ)
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    telemetry.set_telemetry_client()  # as the import of MONAI leaves it
+    assert telemetry.get_telemetry_client() is not None
     job = cut_and_resumed(tmp_path, "mlflow")
+    assert telemetry.get_telemetry_client() is None
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow import MlflowClient
 

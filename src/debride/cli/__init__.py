@@ -64,10 +64,13 @@ TRAINING = ("train", "bench", "demo")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code; never lets a traceback through, nor what would steer the terminal.
 
-    Without ``argv`` it is the program itself, which may say how memory is kept.
+    Without ``argv`` it is the program itself, which may say how memory is kept, and that mlflow reports to nobody: MONAI
+    imports it where it is installed.
     """
-    if argv is None and sys.argv[1:] and sys.argv[1] in TRAINING:
-        keep_freed_memory()
+    if argv is None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if sys.argv[1:] and sys.argv[1] in TRAINING:
+            keep_freed_memory()
     with shown_output():
         return _run(list(sys.argv[1:] if argv is None else argv))
 

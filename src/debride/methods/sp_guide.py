@@ -68,7 +68,7 @@ class SPGuide(Method):
         balanced: bool = setting(
             True, "Weigh classes by how rare they are among the selected pixels, at least 1 (the authors' code)"
         )
-        patience: float = setting(
+        refine_after: float = setting(
             0.08,
             "Part of the training in which the loss gap has not grown, before labels are refined (5 of 200 epochs in the code)",
             above=0,
@@ -108,7 +108,7 @@ class SPGuide(Method):
     def start_epoch(self, run: Run) -> None:
         """Refines the labels where the loss gap has stopped growing."""
         _, waited, rounds = self.watch.tolist()
-        if rounds < self.config.rounds and waited >= max(1, round(self.config.patience * run.epochs)):
+        if rounds < self.config.rounds and waited >= max(1, round(self.config.refine_after * run.epochs)):
             self._refine(run)
             self.watch.copy_(torch.tensor([0, 0, rounds + 1]))
 

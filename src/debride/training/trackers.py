@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -201,6 +201,10 @@ class MLflow:
         with _environment(MLFLOW_ALLOW_FILE_STORE="true", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true"):
             from mlflow import MlflowClient
 
+            with suppress(ImportError):  # of a version that counts nobody
+                from mlflow.telemetry import set_telemetry_client
+
+                set_telemetry_client()  # anew: MONAI imports mlflow where it is installed, and then it counts
             self._client = MlflowClient(tracking_uri=(asked.folder.resolve() / "mlruns").as_uri())
             self.run = asked.run or self._new_run(asked)
             self._client.update_run(self.run, status="RUNNING")
