@@ -26,8 +26,10 @@ for row in audit.ranking[:5]:
     print(f"{row['case']}: {row['kind']}, wrong with probability {row['wrong']:.2f}")
 print(f"{len(audit.flagged)} of {len(audit.ranking)} labels are flagged; look at {audit.report}")
 
-# %% A copy in which all is repaired that the audit is at least half sure of
-repaired = debride.repair_dataset(dataset, audit, out / "repaired", accept="all", confidence=0.5)
+print(audit.said()[-1])  # what to do next
+
+# %% A copy in which all is repaired that the audit is about as sure of as not
+repaired = debride.repair_dataset(dataset, audit, out / "repaired", accept="all", confidence=0.4)
 print(repaired)
 
 # %% A network trained on the copy

@@ -67,7 +67,7 @@ def test_every_function_has_its_part() -> None:
     assert sorted(parts) == sorted(functions)
 
 
-def test_the_session_is_short() -> None:
+def test_the_whole_way_is_short() -> None:
     assert 20 < len(BLOCKS[1].splitlines()) <= 40
 
 

@@ -34,8 +34,9 @@ def spent(config: TrainConfig, best: Mapping[str, Any], epochs: int) -> bool:
 def stopped_words(config: TrainConfig, best: Mapping[str, Any], shown_measure: str, epochs: int) -> str:
     """Why a training stopped, in words."""
     best_epoch = best["epoch"] or 0
+    waited = epochs - best_epoch
     found = f"the best is epoch {best_epoch}" if best_epoch else "none had one"
     return (
         f"stopped early after epoch {epochs} of {config.epochs}: no better {shown_measure} on the validation labels as given "
-        f"for {epochs - best_epoch} epochs ({found}). Where these labels are wrong, another epoch may be better."
+        f"for {waited} epoch{'s' if waited > 1 else ''} ({found}). Where these labels are wrong, another epoch may be better."
     )
