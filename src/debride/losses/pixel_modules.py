@@ -7,6 +7,7 @@ is, and else (B, 1, *S); with ``sigmoid`` it is (B, C, *S).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Unpack
 
 import torch
@@ -19,16 +20,16 @@ from debride.losses.soft_labels import one_hot, smoothed
 from debride.types import DataError
 
 
-class PixelLoss(LabelLoss):
+class PixelLoss(LabelLoss, ABC):
     """A loss of each pixel. A subclass has ``to_probabilities``, and ``to_classes`` where class ids have a faster form."""
 
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         full_background(self.name, not self.sigmoid, self.include_background)
 
+    @abstractmethod
     def to_probabilities(self, target: Tensor, logits: Tensor) -> Tensor:
         """The loss (B, *S) of logits to target probabilities (B, K, *S), which are zeros where there is no label."""
-        raise NotImplementedError
 
     def to_classes(self, logits: Tensor, label: Tensor) -> Tensor:
         """The loss (B, *S) of logits (B, K, *S) to class ids (B, *S)."""
