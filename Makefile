@@ -2,12 +2,14 @@
 # make test: set up and run the tests; make test-fast: those of single parts alone; make test-system: those that need a browser,
 # a cluster, nnU-Net or hours, run by hand before a release. make evidence: run the cells of benchmarks/core.yaml and second.yaml
 # that are missing, for as long as you let it; it may be killed at any time.
+# make nnunet-env: an environment of its own with nnU-Net, 6 GB; make test-nnunet: the tests of debride inside nnU-Net, in it.
 PYTHON ?= python3
 BIN := .venv/bin
+NNUNET := .venv-nnunet/bin
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-fast test-system evidence check format clean
+.PHONY: demo test test-fast test-system nnunet-env test-nnunet evidence check format clean
 
 demo: .venv/installed
 	$(BIN)/debride demo --out demo-output
@@ -20,6 +22,11 @@ test-fast: .venv/installed-test
 
 test-system: .venv/installed-test
 	$(BIN)/python -m pytest -m system
+
+nnunet-env: .venv-nnunet/installed
+
+test-nnunet: .venv-nnunet/installed
+	$(NNUNET)/python -m pytest -m system tests/nnunet
 
 evidence: .venv/installed
 	$(BIN)/python -m benchmarks.evidence.run
@@ -49,5 +56,14 @@ format: .venv/installed-dev
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# nnU-Net imports all of its own trainers before others. One of them needs timm, which needs torchvision, and a build of
+# torchvision works with one torch only: constraints-nnunet.txt names a pair.
+.venv-nnunet/bin/python:
+	$(PYTHON) -m venv .venv-nnunet
+
+.venv-nnunet/installed: pyproject.toml constraints-nnunet.txt | .venv-nnunet/bin/python
+	$(NNUNET)/python -m pip install -q -c constraints-nnunet.txt -e '.[nnunet,test]'
+	@touch $@
+
 clean:
-	rm -rf .venv demo-output build
+	rm -rf .venv .venv-nnunet demo-output build
