@@ -89,6 +89,8 @@ def test_the_folds_of_nnunet(tmp_path: Path) -> None:
         inner = FolderPredictions(part, dataset, [dataset.cases[1], dataset.cases[4]])
         assert inner.seen(dataset.cases[1]) is False and inner.about["folds"] == ["1"]
     save_map(trainer / "fold_all" / "validation" / "case000.npz", probabilities=random_map(3, (12, 12)))
+    assert FolderPredictions(trainer, dataset).about["folds"] == ["0", "1", "2"]  # and not the one that saw all cases
+    save_map(trainer / "fold_1" / "validation" / "case000.npz", probabilities=random_map(3, (12, 12)))
     with pytest.raises(DataError, match="both predict the case case000"):
         FolderPredictions(trainer, dataset)
     whole = FolderPredictions(trainer / "fold_all", dataset, dataset.cases[:1])

@@ -187,9 +187,12 @@ def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:
     from debride.audit.audit_folder import Part, check_output, held
     from debride.audit.passes import audit_dataset as audit
     from debride.audit.passes import audit_part
+    from debride.audit.predictions.nnunet_results import find_predictions
     from debride.data.rater_choice import image_id
 
     config = read_settings(AuditConfig, asked.audit)
+    if asked.predictions:
+        asked = replace(asked, predictions=find_predictions(asked.predictions, dataset))
     cases = [case for case in dataset.of(*asked.splits) if case.label is not None]
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check `splits`.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from debride.audit.predictions.case_files import PredictionFiles, read_prediction
+from debride.audit.predictions.nnunet_results import find_predictions
 from debride.audit.predictions.sources import FolderPredictions
 from debride.audit.tasks import refuse_task
 from debride.calibration.bias_record import FILE, Record, plain_record, read_calibration
@@ -63,6 +64,7 @@ def calibrate_folder(
     """
     check_bounds(config)
     refuse_task(dataset.task, dataset.root)
+    source = find_predictions(source, dataset)
     if (source / "run.json").exists() or any(source.glob("fold-*/run.json")):
         remedy = "Calibrate a run by `debride calibrate RUN DATASET`, which `predict` applies then."
         raise DataError(source, "holds runs, not predictions", remedy)

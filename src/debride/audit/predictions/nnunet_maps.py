@@ -7,7 +7,6 @@ never read. Version 1 names it "softmax" and leaves it cropped. Files are read w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import permutations, product
 from math import prod
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from debride.audit.evidence import predicted_classes
+from debride.audit.predictions.nnunet_results import MAPS
 from debride.data.pixels import find_pixels, suffix
 from debride.data.pixels.arrays import described, load, names
 from debride.data.same_grid import Grid
@@ -42,43 +42,10 @@ SMOOTHING = 1.0
 _REACH = 3
 """Pixels to either side that the Gaussian reaches."""
 
-SOME_FOLD = "some"
-"""Stands for the fold of a case in nnU-Net's collected cross-validation, which does not say which."""
-
-_FOLD = re.compile(r"fold_(\d+|all)")
-_COLLECTED = re.compile(r"crossval_results_folds_[\d_]+")
-"""The folder in which nnU-Net v2 brings the validation predictions of its folds together."""
-_VALIDATION = ("validation", "validation_raw")
-"""Where nnU-Net v2 and v1 write the predictions of a fold's own cases."""
-
 _BLOCK = 1 << 20
 """Numbers that are looked at together."""
 
 _SOFTMAX = "Give what comes out of the softmax, one map for each class, background first."
-
-
-def prediction_folders(folder: Path) -> list[tuple[str | None, Path]]:
-    """The folders that hold predictions, each with the nnU-Net fold that wrote it: its number, "all" for a network trained on
-    all cases, ``SOME_FOLD``, or None where it is no cross-validation of nnU-Net.
-
-    They are the ``fold_X/validation`` of a trained configuration, or of one fold, or else the folder itself.
-    """
-    if not folder.is_dir():
-        raise DataError(folder, "is no folder", "Give a folder of predictions, or of a run.")
-    resolved = folder.resolve()
-    folds = [(match[1], part) for part in (*sorted(resolved.iterdir()), resolved) if (match := _FOLD.fullmatch(part.name))]
-    inner = ((fold, [part / name for name in _VALIDATION if (part / name).is_dir()]) for fold, part in folds)
-    chosen: list[tuple[str | None, Path]] = [(fold, folders[0]) for fold, folders in inner if folders]
-    if chosen:
-        return chosen
-    if resolved.name in _VALIDATION and (match := _FOLD.fullmatch(resolved.parent.name)):
-        return [(match[1], folder)]
-    named = resolved.parent if resolved.name == "postprocessed" else resolved
-    return [(SOME_FOLD if _COLLECTED.fullmatch(named.name) else None, folder)]
-
-
-MAPS = (".npy", ".npz")
-"""Endings of files that hold arrays of probabilities."""
 
 
 def is_map(path: Path) -> bool:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from debride.audit.predictions.case_files import Prediction, PredictionFiles, onto_label, read_prediction
-from debride.audit.predictions.nnunet_maps import MAPS, SOME_FOLD, prediction_folders
+from debride.audit.predictions.nnunet_results import MAPS, SOME_FOLD, lacking, prediction_folders, predictions_in
 from debride.audit.tasks import refuse_task
 from debride.case_work import stamp_of
 from debride.data.formats.names import name_of
 from debride.data.pairs import image_grid
-from debride.data.pixels import find_pixels, is_hidden
-from debride.data.pixels.images import files_of, is_image, suffix
+from debride.data.pixels import find_pixels
+from debride.data.pixels.images import files_of, suffix
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import turned
 from debride.files import content_hash, read_json
@@ -85,7 +85,7 @@ class FolderPredictions:
         files: dict[str, list[Path]] = defaultdict(list)
         fold_of: dict[str, str | None] = {}
         for fold, source in sources:
-            for path in sorted(path for path in source.iterdir() if _is_prediction(path)):
+            for path in predictions_in(source):
                 name = name_of(path)
                 if fold_of.setdefault(name, fold) != fold:
                     where = f"{files[name][0].parent} and {path.parent}"
@@ -104,6 +104,9 @@ class FolderPredictions:
             )
             if len(self.missing) == len(cases):
                 remedy = f"Give the folder whose files are named by the cases, such as {cases[0].id}."
+            elif unvalidated := lacking(folder, self.missing, dataset):
+                problem += f": {unvalidated.why}"
+                remedy = f"Run {unvalidated.commands}, or leave these cases out by `partial`."
             raise DataError(folder, problem, remedy)
         self._files = {case: _chosen(files[name]) for case, name in names.items() if name in files}
         self._fold = {case: fold_of[name] for case, name in names.items() if name in files}
@@ -317,10 +320,6 @@ def _image_of(id: str, rated: Collection[str]) -> str:
     """The image of a training case that the data set does not have: of another rater, if the image is ``rated`` by some."""
     image = id.rpartition("@")[0]
     return image if image in rated else id
-
-
-def _is_prediction(path: Path) -> bool:
-    return (is_image(path) or suffix(path) in MAPS) and not is_hidden(path) and path.is_file()
 
 
 def _parts(path: Path) -> tuple[Path, ...]:
