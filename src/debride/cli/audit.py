@@ -31,8 +31,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="masks or probability maps by case (NIfTI, PNG, npy, npz), or nnU-Net's: a folder of its results, or the number of "
-        "the data set; of classes a csv, npz or npy file",
+        help="masks or probability maps by case (NIfTI, PNG, npy, npz), or nnU-Net's: a folder of its results, or the number "
+        "of the data set; of classes a csv, npz or npy file",
     )
     source.add_argument(
         "--without-predictions",
