@@ -155,6 +155,14 @@ class AuditResult(Result):
         return lines
 
 
+CHANGED = {
+    "labels": "{cases} labels and {voxels} pixels or voxels changed",
+    "ignore": "{voxels} pixels or voxels of {cases} labels are ignored",
+    "weights": "{cases} maps of weights lower {voxels} pixels or voxels, and no label changed",
+}
+"""What a repair did, by where it took the findings."""
+
+
 @dataclass(frozen=True, repr=False)
 class RepairResult(Result):
     """A data set with repaired labels, in ``out``; ``summary`` says what was changed, and what was guarded."""
@@ -172,11 +180,19 @@ class RepairResult(Result):
         which = f" ({which})" if which else ""
         kept = f"{summary['declined']} declined, {summary['guarded']} guarded"
         if "kinds" in summary:
-            pixels = f"{summary['cases']} labels and {summary['voxels']} pixels or voxels changed"
+            pixels = CHANGED[summary.get("to", "labels")].format(**summary)
             first = f"{summary['applied']} findings applied{which}, {kept}; {pixels}"
         else:
             first = f"{summary['applied']} classes changed{which}, {kept}"
-        return [first, *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items())]
+        lines = [first, *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items())]
+        if "lists" in summary:
+            left_out, lists = summary["left_out"], self.out / summary["lists"]
+            which = f": {some(left_out, SHOWN)}" if left_out else ""
+            lines.append(f"  {len(left_out)} cases are in no list of {lists}{which}")
+            lines.append(f"  nnU-Net reads it in another place: cp {lists} $nnUNet_preprocessed/{self.out.name}/")
+        if summary.get("to") == "weights":
+            lines.append("  nnUNetTrainerDebrideWeighted reads them in nnU-Net; debride train does not")
+        return lines
 
     def rows(self) -> Sequence[Row]:
         """A row for each finding that was applied or declined, as repairs.jsonl has it."""

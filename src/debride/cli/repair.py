@@ -39,6 +39,20 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument(
         "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
     )
+    parser.add_argument(
+        "--to",
+        choices=("labels", "ignore", "weights"),
+        default="labels",
+        help="what pixels of accepted findings get: the class proposed, no label, or less weight by maps beside the labels",
+    )
+    parser.add_argument(
+        "--weight", type=float, metavar="X", help="their weight by --to weights, 0 to 1 (default: 1 less the confidence)"
+    )
+    parser.add_argument(
+        "--leave-out",
+        choices=("flagged", "unrepaired"),
+        help="take flagged cases, or those without an applied finding, out of all folds of nnU-Net (splits_final.json)",
+    )
     about = "move the outlines of all labels that are not verified by the bias that verified cases show"
     parser.add_argument("--unbias", action="store_true", help=about)
     parser.add_argument("--allow-removal", action="store_true", help="objects and classes may disappear from a label")
@@ -71,6 +85,9 @@ def answer(arguments: argparse.Namespace) -> int:
         flagged=arguments.flagged,
         one_per_case=arguments.one_per_case,
         decisions=arguments.decisions,
+        to=arguments.to,
+        weight=arguments.weight,
+        leave_out=arguments.leave_out,
         unbias=arguments.unbias,
         allow_removal=arguments.allow_removal,
         trusted_too=arguments.trusted_too,

@@ -19,17 +19,20 @@ from debride.audit.findings import (
     Record,
     check_belongs,
     finding_of,
-    read_proposals,
     read_record,
 )
 from debride.audit.repair.decisions import Acceptance, Verdict, judge
+from debride.audit.repair.destination import IGNORED, LABELS, PLAIN, WEIGHTS, Destination, change_lists, with_ignore, without
 from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
+from debride.audit.repair.ignored import ignored
+from debride.audit.repair.kept_files import bring_back, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
+from debride.audit.repair.weight_maps import proposals_of, write_weights
 from debride.audit.verified_bias import moves_of, unbiased, verified_then
 from debride.calibration.bias_record import read_calibration
 from debride.calibration.correction import Calibration
 from debride.data.copy import copier, copy_by
-from debride.data.masks.annotated import of_undrawn, undrawn
+from debride.data.masks.annotated import undrawn
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
@@ -64,11 +67,14 @@ def repair(
     audit: Path,
     out: Path,
     accept: Acceptance,
+    destination: Destination = PLAIN,
     *,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Writes ``dataset`` to the new folder ``out`` with the accepted findings of an audit applied, and returns a summary.
+
+    ``destination`` says whether their pixels get the class proposed, no label or less weight, and which cases leave the folds.
 
     Format, geometry, splits and label values stay; labels without a change are copied byte for byte. ``out`` also gets
     ``repairs.jsonl``, a line for each finding and each label whose outlines were to be moved, and byte copies of the given
@@ -79,9 +85,11 @@ def repair(
     damaged, if the label of an accepted change changed since, and if ``out`` has content or lies in the data set or the audit.
     """
     check_bounds(accept)
+    check_bounds(destination)
+    destination.refuse(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_record(audit)
-    if not record.proposes:
+    if not record.proposes and not accept.nothing:
         problem = "is an audit without predictions: it proposes nothing that could be applied"
         raise DataError(audit, problem, "Correct the labels that it doubts by hand, or audit with predictions.")
     verdicts = judge(record, accept)
@@ -97,11 +105,15 @@ def repair(
         for case, findings in by_case.items()
         if case not in trusted
     }
-    rare = frozenset() if accept.allow_removal else _rare(dataset, accept.rare, chosen.values(), jobs)
+    guarded = destination.to == LABELS and not accept.allow_removal
+    rare = _rare(dataset, accept.rare, chosen.values(), jobs) if guarded else frozenset()
+    meant = with_ignore(dataset) if destination.to == IGNORED else dataset
+    doubted = record.flagged - trusted
+    without(dataset, destination, doubted)  # refuses before the work what cannot be
     outcomes: dict[tuple[str, int], Outcome] = {}
 
     def about(case: Case) -> Any:
-        if not chosen.get(case.id) and case.id not in moving:
+        if destination.to == WEIGHTS or not (chosen.get(case.id) or case.id in moving):
             return None
         return {
             "findings": [asdict(finding) for finding in by_case.get(case.id, ())],
@@ -113,25 +125,36 @@ def repair(
         outcomes.update({(case.id, number): Outcome(*outcome) for number, outcome in said or ()})
 
     def finish(folder: Path) -> None:
+        maps: dict[str, dict[str, str]] = {}
+        if destination.to == WEIGHTS:
+            asked = {case: (by_case[case], findings) for case, findings in chosen.items() if findings}
+            for case, path, counts in write_weights(dataset, audit, folder, asked, destination.weight, jobs):
+                outcomes.update({(case, number): _outcome(count) for number, count in counts.items()})
+                maps[case] = {"weights": path}
         applied = {case for (case, _), outcome in outcomes.items() if outcome.status == "applied"}
-        files = keep_given(dataset, folder, applied, jobs)
+        files = maps or keep_given(dataset, folder, applied, jobs)
         lines = [_line(finding, record, verdicts, outcomes, trusted, files) for finding in record.findings]
         if moves:
             lines += [_bias_line(case.id, moves, outcomes[case.id, 0], files) for case in dataset.cases if case.id in moving]
+        changed = change_lists(dataset, folder, destination, doubted - applied if destination.spares else doubted)
+        if destination.to != LABELS:
+            lines = [{**line, "to": destination.to} for line in lines]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-        summary.update(_summary(lines))
+        summary.update({**_summary(lines), **changed})
 
     summary: dict[str, Any] = {}
     setup = {
-        "dataset": plain_dataset(dataset),
+        "dataset": plain_dataset(meant),
+        "added": meant.ignore if dataset.ignore is None else None,
         "audit": str(audit),
         "classes": record.classes,
         "rare": sorted(rare),
         "allow_removal": accept.allow_removal,
         "moves": asdict(moves) if moves else None,
+        "ignores": destination.to == IGNORED,
     }
     work = Work(repairing, setup)
-    copy_by(dataset, out, work, jobs=jobs, about=about, told=told, progress=progress, finish=finish)
+    copy_by(meant, out, work, jobs=jobs, about=about, told=told, progress=progress, finish=finish)
     return summary
 
 
@@ -142,6 +165,9 @@ def repairing(setup: Any) -> Do:
     moves = read_calibration(setup["moves"], audit) if setup["moves"] else None
 
     def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
+        if setup["added"] is not None and (label == IGNORE).any():
+            problem = f"holds the value {setup['added']}, which is to mean that there is no label"
+            raise DataError(case.label, problem, "Correct the label, or name this value in dataset.json.")
         if about is None:
             return label, None
         findings = [finding_of(row) for row in about["findings"]]
@@ -149,10 +175,12 @@ def repairing(setup: Any) -> Do:
         repaired = label
         reported: dict[int, Outcome] = {}
         if chosen:
-            numbers, proposed = read_proposals(audit, case.id, findings, label.shape, len(classes))
-            if case.annotated is not None:  # an audit may be older than what is said of the case
-                numbers = np.where(of_undrawn(case, label, proposed), np.uint16(0), numbers)
-            repaired, reported = apply_findings(label, numbers, proposed, chosen, classes, rare, setup["allow_removal"])
+            numbers, proposed = proposals_of(audit, case, findings, label, len(classes))
+            if setup["ignores"]:
+                repaired, counts = ignored(label, numbers, proposed, chosen)
+                reported = {number: _outcome(count) for number, count in counts.items()}
+            else:
+                repaired, reported = apply_findings(label, numbers, proposed, chosen, classes, rare, setup["allow_removal"])
         if moves and about["move"]:
             moved = unbiased(repaired, moves, geometry, case.label)
             repaired, reported[0] = apply_moved(repaired, moved, classes, setup["allow_removal"])
@@ -179,9 +207,10 @@ def reverse(
     opened = open_dataset(repaired, format=format, jobs=jobs)
     dataset = replace(opened, cases=(*opened.cases, *(opened.rest or ())), rest=())  # of all folds
     new_folder(out, apart_from={"the data set": dataset.root})
-    given = given_files(dataset, jobs)
+    given, files = given_files(dataset, jobs), kept_files(dataset.root)
 
     def finish(folder: Path) -> None:
+        bring_back(files, folder)
         carry(dataset.root / FOLDER / "before", folder)
 
     work = Work(restoring, plain_dataset(dataset))
@@ -224,12 +253,13 @@ def apply_findings(
         why = guard.objection(finding.kind, result, inside, changed, new) if guard and count else ""
         if count and not why:
             old[changed] = new[changed]
-        if why:
-            outcome = Outcome("guarded", 0, why)
-        else:
-            outcome = Outcome("applied", count) if count else Outcome("declined", 0, "it would change nothing")
-        outcomes[finding.number] = outcome
+        outcomes[finding.number] = Outcome("guarded", 0, why) if why else _outcome(count)
     return result, outcomes
+
+
+def _outcome(count: int) -> Outcome:
+    """That of a finding by which so many voxels change."""
+    return Outcome("applied", count) if count else Outcome("declined", 0, "it would change nothing")
 
 
 def apply_moved(label: Label, moved: Label, classes: Sequence[str], allow_removal: bool = False) -> tuple[Label, Outcome]:
@@ -237,7 +267,7 @@ def apply_moved(label: Label, moved: Label, classes: Sequence[str], allow_remova
     changed = label != moved
     count = int(np.count_nonzero(changed))
     if not count:
-        return label, Outcome("declined", 0, "it would change nothing")
+        return label, _outcome(count)
     everything = (slice(None),) * label.ndim
     guard = None if allow_removal else Guard(label, classes, frozenset())
     why = guard.objection("boundary", label, everything, changed, moved) if guard else ""

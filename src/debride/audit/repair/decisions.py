@@ -32,7 +32,7 @@ class Acceptance:
     decision rejects. The file ``decisions`` overrides the rule for the findings that it names. ``unbias`` moves the outlines of
     all labels that are not trusted, as the audit proposes. ``allow_removal`` lets objects and classes disappear, ``trusted``
     trusted cases change; ``rare`` is the number of cases below which a class is rare (None: 5, or 2 % of the cases if that is
-    more).
+    more). ``nothing`` says that it is meant to accept no finding at all.
     """
 
     kinds: frozenset[FindingKind] = frozenset()
@@ -49,10 +49,11 @@ class Acceptance:
     trusted: bool = False
     unbias: bool = False
     rare: int | None = setting(None, "cases below which a class is rare; 0: no class is", least=0)
+    nothing: bool = False
 
     def conflicts(self) -> Iterator[DataError]:
         """Nothing that accepts a finding."""
-        if not self.kinds and self.decisions is None and not self.unbias:
+        if not self.kinds and self.decisions is None and not self.unbias and not self.nothing:
             yield DataError("`kinds`", "are none", f"Give some of {', '.join(KINDS)}, or a file of `decisions`.")
 
 
@@ -82,12 +83,14 @@ def parse_acceptance(
     trusted: bool = False,
     unbias: bool = False,
     rare: int | None = None,
+    may_be_none: bool = False,
 ) -> Acceptance:
     """The acceptance that a command line asks for.
 
     ``words`` of ``--accept`` are "all" or kinds of findings, apart or with commas, and those of ``but`` kinds that it accepts
     for all that not; ``only`` of ``--class`` are names of ``classes``, or ids. Raises DataError for a word or a class that is
-    not known, for numbers out of range, and where restrictions are given without anything to restrict.
+    not known, for numbers out of range, where restrictions are given without anything to restrict, and where nothing
+    is accepted, unless it ``may_be_none``.
     """
     kinds, without = _kinds(words, "`accept`", ("all",)), _kinds(but, "`but`", ())
     restricted = {
@@ -98,7 +101,8 @@ def parse_acceptance(
     if not kinds and given:
         problem = f"is missing, and {' and '.join(given)} restrict{'s' if len(given) == 1 else ''} what it accepts"
         raise DataError("`accept`", problem, "Add `accept` all.")
-    if not kinds and decisions is None and not unbias:
+    nothing = not kinds and decisions is None and not unbias
+    if nothing and not may_be_none:
         raise DataError("`accept`", "accepts nothing", f"Give all, some of {', '.join(KINDS)}, or a file of `decisions`.")
     accepted = frozenset(KINDS) if "all" in kinds else frozenset(kind for kind in KINDS if kind in kinds)
     if kinds and not accepted - set(without):
@@ -118,6 +122,7 @@ def parse_acceptance(
         trusted=trusted,
         unbias=unbias,
         rare=rare,
+        nothing=nothing,
     )
     check_bounds(accept, of_class=False)
     return accept

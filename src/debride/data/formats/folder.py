@@ -15,7 +15,7 @@ from debride.data.formats.dataset_json import (
     read_splits,
 )
 from debride.data.formats.image_folders import by_stem, images_and_masks, report_unpaired
-from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
+from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases, free_value
 from debride.data.formats.patterns import files_by_pattern, matches, of_any_kind
 from debride.data.links import is_named, is_there
 from debride.data.pixels import is_hidden
@@ -101,6 +101,10 @@ class Folder(Format):
             fits = all(matches(mask, PurePosixPath(path)) for path in written.values())
             entries = {"image_pattern": image, "mask_pattern": mask if fits else of_any_kind(mask)}
         write_description(dataset, folder, entries=entries)
+
+    def new_ignore(self, dataset: Dataset) -> int:
+        """As for all layouts: dataset.json names it."""
+        return free_value(dataset)
 
     def labelled(self, root: Path) -> bool:
         """Whether there are masks."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
@@ -126,6 +127,22 @@ class Format(ABC):
         """Folders that hold nothing but images and labels, in which files of other kinds are reported."""
         return ()
 
+    weights: str = "weights"
+    """The folder of a data set of masks that holds maps of weights, each named by its case."""
+
+    def new_ignore(self, dataset: Dataset) -> int:
+        """A label value for pixels without a label, which ``write`` can add to a data set that has none; else DataError."""
+        problem = f"is of the layout {self.name}, to which no value for pixels without a label can be added"
+        raise DataError(dataset.root, problem, "Choose another `to`, or convert the data set to the layout of nnU-Net.")
+
+    def lists_without(self, dataset: Dataset, cases: Collection[str]) -> tuple[str, Any]:
+        """The name of the file of a data set's lists, and what it holds once cases have left all of them.
+
+        DataError where the layout has no lists that may leave cases out, or one would be empty.
+        """
+        problem = f"is of the layout {self.name}, whose lists name every case"
+        raise DataError(dataset.root, problem, "Leave out `leave_out`, which is for the folds of nnU-Net.")
+
 
 def copy_cases(
     dataset: Dataset,
@@ -172,6 +189,23 @@ def copy_cases(
 
 def _misplaced(dataset: Dataset, problem: str, remedy: str) -> DataError:
     return DataError(f"layout {dataset.format}", f"its place() {problem}", remedy)
+
+
+def free_value(dataset: Dataset) -> int:
+    """A label value that no class of a data set has: 255 or, where that is one, 128 or the first above it.
+
+    Of palette pictures it is an index with a colour of its own; DataError where there is none.
+    """
+    taken = set(dataset.values) or set(range(len(dataset.classes)))
+    free: list[int] = [value for value in (255, *range(128, 255), *range(1, 128)) if value not in taken]
+    if dataset.palette:
+        colours = dataset.palette.colours
+        shared = Counter(colours.values())
+        free = [value for value in free if value in colours and shared[colours[value]] == 1]
+    if not free:
+        problem = "has palette pictures, none of whose other colours can mean that there is no label"
+        raise DataError(dataset.root, problem, "Save its masks as grey pictures of class values.")
+    return free[0]
 
 
 def case_folders(dataset: Dataset) -> set[Path]:

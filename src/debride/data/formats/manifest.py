@@ -11,7 +11,7 @@ from debride.data.formats.about_cases import AboutCases, read_about_cases
 from debride.data.formats.carried import file_cells, table_content, write_description
 from debride.data.formats.csv_rows import FLAGS, Row, inside, read_table, records
 from debride.data.formats.dataset_json import read_legend, read_object, read_split_name
-from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
+from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases, free_value
 from debride.data.formats.names import plain
 from debride.data.links import is_named
 from debride.data.pixels.images import suffix
@@ -98,6 +98,10 @@ class Manifest(Format):
             }
             changed.append((case, rows[case.id], file_cells(dataset, rows[case.id], files)))
         (folder / "manifest.csv").write_bytes(table_content(dataset, table, changed))
+
+    def new_ignore(self, dataset: Dataset) -> int:
+        """As for all layouts: dataset.json names it."""
+        return free_value(dataset)
 
 
 def _names(fields: dict[str, str], where: str) -> tuple[str, str | None]:

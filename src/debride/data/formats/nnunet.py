@@ -15,9 +15,10 @@ from debride.data.formats.image_folders import by_stem, image_files, report_unpa
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, case_folders, copy_cases
 from debride.data.formats.names import plain
 from debride.data.formats.nnunet_folders import not_raw
+from debride.data.formats.nnunet_folds import folds_without
 from debride.data.formats.nnunet_json import listed_cases, read_files, read_fold, read_nnunet_json, read_nnunet_legend
 from debride.data.links import is_named, is_there
-from debride.data.pixels.images import read_header, stem, suffix
+from debride.data.pixels.images import MAX_VALUE, read_header, stem, suffix
 from debride.files import read_json
 from debride.types import Case, DataError, Dataset, Split, TaskName
 
@@ -32,6 +33,7 @@ class NnUNet(Format):
     name = "nnunet"
     task: TaskName = "segmentation"
     about = "imagesTr/ and labelsTr/ (nnU-Net v2)"
+    weights = "weightsTr"
 
     def detects(self, root: Path) -> bool:
         """By either folder of images, by a dataset.json that lists the training cases, and by what else nnU-Net makes."""
@@ -74,7 +76,8 @@ class NnUNet(Format):
 
     def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
         """As for all layouts: all folds, with the cases that this one leaves out; test cases go to imagesTs."""
-        lists = read_json(dataset.root / "dataset.json").get("dataset")
+        said = read_json(dataset.root / "dataset.json")
+        lists = said.get("dataset")
 
         def place(case: Case, file: Path, kind: str) -> Path:
             own = file.relative_to(dataset.root)
@@ -89,7 +92,21 @@ class NnUNet(Format):
         entries: dict[str, Any] = {"numTraining": len(trained)} if moved or dataset.rest is None else {}
         if lists is not None:
             entries["dataset"] = {case.id: _entry(case, dataset.root) for case in trained}
+        if dataset.ignore is not None and "ignore" not in said["labels"]:
+            entries["labels"] = {**said["labels"], "ignore": dataset.ignore}
         write_description(dataset, folder, legend=False, entries=entries)
+
+    def new_ignore(self, dataset: Dataset) -> int:
+        """As nnU-Net asks for it: the value after the highest of all classes."""
+        value = max(dataset.values, default=len(dataset.classes) - 1) + 1
+        if value > MAX_VALUE:
+            raise DataError(dataset.root, f"has the label value {value - 1}, above which none is read", "Use lower values.")
+        return value
+
+    def lists_without(self, dataset: Dataset, cases: Collection[str]) -> tuple[str, Any]:
+        """As for all layouts: the folds of splits_final.json, or those that nnU-Net itself would draw."""
+        trained = [case.id for case in (*dataset.of("train", "val"), *(dataset.rest or ()))]
+        return "splits_final.json", folds_without(dataset.root / "splits_final.json", trained, cases)
 
     def labelled(self, root: Path) -> bool:
         """Whether there are labels to train on, or there is something to say of the folder."""

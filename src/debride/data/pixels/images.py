@@ -153,6 +153,8 @@ def write_label_like(source: Path, ids: npt.NDArray[np.uint8], dataset: Dataset,
     with atomic_files(target, flush=flush) as path:
         if own is not None:
             kind.write_indices(source, own.stored(wide), own.added(wide), path)
+        elif dataset.palette and kind.indexed:
+            kind.write_indices(source, wide, dataset.palette.colours, path)
         else:
             kind.write_like(source, wide, path)
     return target
