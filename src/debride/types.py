@@ -90,6 +90,18 @@ class Palette:
     file: Path
 
 
+@dataclass(frozen=True)
+class Region:
+    """One or more ``classes``, by their ids, that are looked at as one: regions may overlap, where classes exclude each other.
+
+    Regions become class ids one after the other: a pixel in this one gets the id ``paints``, over what earlier ones gave it.
+    """
+
+    name: str
+    classes: tuple[int, ...]
+    paints: int
+
+
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set as found on disk: its cases and what its labels mean.
@@ -100,7 +112,8 @@ class Dataset:
     splits that was taken, and ``rest`` the cases that it leaves out: they belong to a copy, and nothing else uses them. None
     stands for a part of a data set, whose copy has its cases alone. ``lent`` are ids of cases that an option says are trusted,
     and not the data set. ``patterns`` say where images and masks lie, where that is not as in other folders. ``palette`` says
-    what the colours of palette pictures mean as raw label values.
+    what the colours of palette pictures mean as raw label values. ``regions`` are what is learnt and measured in place of the
+    classes, in the order in which they become class ids; empty: the classes are.
     """
 
     root: Path
@@ -116,6 +129,7 @@ class Dataset:
     rest: tuple[Case, ...] | None = None
     lent: frozenset[str] = frozenset()
     patterns: tuple[str, str] | None = None
+    regions: tuple[Region, ...] = ()
 
     in_notebook: ClassVar[Callable[[Dataset], str] | None] = None
     """Makes the HTML that a notebook shows of a data set; ``debride.api`` sets it."""
@@ -126,7 +140,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{len(cases)} {split}" for split in ("train", "val", "test") if (cases := self.of(split)))
-        return f"Dataset({str(self.root)!r}, {self.format}, {self.ndim}D, classes {', '.join(self.classes)}; {counts})"
+        regions = f"; regions {', '.join(region.name for region in self.regions)}" if self.regions else ""
+        classes = ", ".join(self.classes) + regions
+        return f"Dataset({str(self.root)!r}, {self.format}, {self.ndim}D, classes {classes}; {counts})"
 
     def _repr_html_(self) -> str | None:
         return None if Dataset.in_notebook is None else Dataset.in_notebook(self)

@@ -85,6 +85,7 @@ def check_dataset(
     from debride.data.check import check_dataset as check
     from debride.data.checksums import write_checksums as write
     from debride.data.label_kinds import LABEL_KINDS
+    from debride.data.label_regions import region_voxels
     from debride.data.open import unused_trusted
     from debride.progress import track
 
@@ -100,7 +101,8 @@ def check_dataset(
             raise
     note = LABEL_KINDS[dataset.task].note(dataset) if dataset else None
     written = write(dataset) if dataset and write_checksums and not problems else None
-    return CheckResult(Path(path), tuple(problems), dataset, note, written)
+    voxels = region_voxels(dataset, checked.voxels) if dataset else {}
+    return CheckResult(Path(path), tuple(problems), dataset, note, written, voxels)
 
 
 def opened(dataset: Dataset | Folder, jobs: int | None = None) -> Dataset:

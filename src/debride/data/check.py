@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ class Problem:
 @dataclass(frozen=True)
 class Checked:
     """What was found of a data set: its ``problems`` in the order in which they were found, and the data set as far as it could
-    be opened, None where it could not."""
+    be opened, None where it could not; ``voxels`` of each class of masks, by its id."""
 
     problems: list[Problem]
     dataset: Dataset | None
+    voxels: Mapping[int, int] = field(default_factory=dict)
 
 
 def find_problems(path: Path | str, progress: Callable[[int, int], None] | None = None, **options: Any) -> list[Problem]:
@@ -56,8 +57,8 @@ def check_dataset(
         report(problem)
         return Checked(list(problems), None)
     _check_splits(dataset, report)
-    LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None), jobs)
-    return Checked(list(problems), dataset)
+    voxels = LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None), jobs)
+    return Checked(list(problems), dataset, voxels)
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

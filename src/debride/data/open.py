@@ -113,6 +113,7 @@ def open_dataset(
         rest=tuple(case for case in cases if case.id not in splits),
         lent=frozenset(verified - layout.trusted),
         patterns=layout.patterns,
+        regions=legend.regions,
     )
 
 

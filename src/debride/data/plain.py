@@ -8,7 +8,7 @@ from typing import Any
 
 from debride.data.pixels import outside_pixels, use_pixels
 from debride.data.same_grid import Grid
-from debride.types import Case, Dataset, Geometry, Palette
+from debride.types import Case, Dataset, Geometry, Palette, Region
 
 
 def plain_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -43,8 +43,14 @@ def dataset_of(plain: dict[str, Any]) -> Dataset:
             "palette": palette,
             "lent": frozenset(plain["lent"]),
             "patterns": plain["patterns"] and tuple(plain["patterns"]),
+            "regions": tuple(map(region_of, plain["regions"])),
         }
     )
+
+
+def region_of(plain: dict[str, Any]) -> Region:
+    """The region of what ``asdict`` gave of it."""
+    return Region(plain["name"], tuple(plain["classes"]), plain["paints"])
 
 
 def plain_case(case: Case) -> dict[str, Any]:

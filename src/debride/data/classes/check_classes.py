@@ -30,9 +30,9 @@ FEW_BITS = 14
 """16-bit images that need no more bits than this (scanners have 12 or 14) leave too little in the upper 8, which are kept."""
 
 
-def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> None:
+def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> dict[int, int]:
     """Reports images that cannot be read, are constant, occur twice, or leave upper bits of 16 unused, and splits and classes
-    without a label to train on; files are looked at by so many processes."""
+    without a label to train on; files are looked at by so many processes. Images have no voxels of classes to return."""
     seen: dict[str, Case] = {}
     shapes: Counter[tuple[int, ...]] = Counter()
     duplicates = deepest = 0
@@ -57,6 +57,7 @@ def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int
         problem = f"has 16-bit images with no value above {deepest}: the upper 8 bits, which are kept, leave little to see"
         report(DataError(dataset.root, problem, "Convert them to 8 bits with the window that shows what matters."))
     _check_present(dataset, report)
+    return {}
 
 
 def class_counts(dataset: Dataset) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from debride.types import Case, DataError, Dataset, Split, TaskName
+from debride.types import Case, DataError, Dataset, Region, Split, TaskName
 
 Report = Callable[[DataError], None]
 """Receives a problem: raises it, or collects it so that one pass finds all."""
@@ -28,6 +28,7 @@ class Legend:
     classes: tuple[str, ...] = ()
     ignore: int | None = None
     values: dict[int, int] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class NnUNet(Format):
     """dataset.json, imagesTr, labelsTr, optionally imagesTs with or without labelsTs, and one fold of splits_final.json.
 
     Training cases may be listed in dataset.json ("dataset") in place of imagesTr and labelsTr. Cases of imagesTs are test
-    cases. Labels that are regions are refused.
+    cases.
     """
 
     name = "nnunet"

@@ -9,6 +9,7 @@ from debride.data.formats.csv_rows import inside
 from debride.data.formats.dataset_json import MAX_CLASSES
 from debride.data.formats.layout import Legend, Report
 from debride.data.formats.names import plain
+from debride.data.formats.nnunet_regions import are_regions, read_regions
 from debride.data.links import is_there
 from debride.data.pixels import PIXELS
 from debride.data.pixels.images import MAX_VALUE
@@ -42,16 +43,24 @@ def read_files(path: Path, description: dict[str, Any]) -> tuple[str, tuple[int,
 
 
 def read_nnunet_legend(path: Path, description: dict[str, Any]) -> Legend:
-    """Classes in the order of their values, which may be texts of numbers; "ignore" is the label of that name."""
+    """Classes in the order of their values, which may be texts of numbers; "ignore" is the label of that name.
+
+    A list of several values is a region (``nnunet_regions``); one of a single value is that value.
+    """
     labels: Any = description.get("labels")
     if not isinstance(labels, dict) or "background" not in labels:
         raise DataError(path, 'has no "labels" with a background', _how_to_label(labels))
-    if any(isinstance(value, list | tuple) for value in labels.values()):
-        raise DataError(path, "defines regions (lists of label values)", _without_regions(labels))
-    values = {name: _number(value) for name, value in labels.items()}
-    numbers = [number for number in values.values() if number is not None and 0 <= number <= MAX_VALUE]
+    listed = {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+    read = {name: [number for value in own if (number := _number(value)) is not None] for name, own in listed.items()}
+    fit = all(
+        len(read[name]) == len(own) and all(0 <= number <= MAX_VALUE for number in read[name]) for name, own in listed.items()
+    )
+    if fit and are_regions(labels):
+        return read_regions(path, labels, description.get("regions_class_order"), read)
+    values = {name: own[0] for name, own in read.items() if own}
+    numbers = [*values.values()]
     problem = ""
-    if len(numbers) < len(values):
+    if not fit or len(values) < len(labels):
         problem, remedy = f'"labels" has values that are not whole numbers from 0 to {MAX_VALUE}', f"Write {_LABELS}."
     elif len(set(numbers)) < len(values) or values["background"] != 0:
         problem, remedy = '"labels" has a value twice, or a background other than 0', "Give each class its own value."
@@ -59,10 +68,9 @@ def read_nnunet_legend(path: Path, description: dict[str, Any]) -> Legend:
         problem, remedy = "names no class beside the background, or too many", f"Name 2 to {MAX_CLASSES} classes."
     if problem:
         raise DataError(path, problem, remedy)
-    of_name = dict(zip(values, numbers, strict=True))
-    classes = sorted(of_name.keys() - {"ignore"}, key=of_name.__getitem__)
-    ids = {of_name[name]: id for id, name in enumerate(classes)}
-    return Legend(tuple(classes), of_name.get("ignore"), {} if list(ids) == list(range(len(classes))) else ids)
+    classes = sorted(values.keys() - {"ignore"}, key=values.__getitem__)
+    ids = {values[name]: id for id, name in enumerate(classes)}
+    return Legend(tuple(classes), values.get("ignore"), {} if list(ids) == list(range(len(classes))) else ids)
 
 
 def listed_cases(path: Path, description: dict[str, Any], channels: int, report: Report) -> tuple[Case, ...] | None:
@@ -122,15 +130,6 @@ def _how_to_label(labels: Any) -> str:
     if nearly is not None:
         return f'Write "background" in place of {nearly!r}.'
     return f"Write {_LABELS}."
-
-
-def _without_regions(labels: dict[str, Any]) -> str:
-    """What to write in place of regions: a class for each value that they hold."""
-    single = {value: name for name, value in labels.items() if not isinstance(value, list | tuple)}
-    inside = {_number(value) for values in labels.values() if isinstance(values, list | tuple) for value in values}
-    numbers = sorted({number for number in inside | set(map(_number, single)) if number is not None})
-    named = {str(single.get(number, f"class_{number}")): number for number in numbers}
-    return f"Regions are not read: give each value a class of its own, {_shown(named)}."
 
 
 def _shown(labels: dict[str, Any]) -> str:

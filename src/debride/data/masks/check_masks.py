@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +24,7 @@ from debride.data.pixels.images import (
     read_image,
     read_label,
 )
-from debride.data.pixels.occurring import occurring
+from debride.data.pixels.occurring import frequencies
 from debride.data.plain import case_of, dataset_of, grid_of, plain_case, plain_dataset, plain_grid
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto
@@ -35,15 +35,15 @@ from debride.notes import note
 from debride.types import IGNORE, Case, DataError, Dataset
 
 
-def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> None:
-    """Reports files that are not read, images and labels that do not fit together, and classes that no label has; cases are
-    looked at by so many processes."""
+def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> dict[int, int]:
+    """Reports files that are not read, images and labels that do not fit together, and classes or regions that no label has.
+    Returns the voxels of each class, by its id; cases are looked at by so many processes."""
     _check_folders(dataset, report)
     try:
         refuse_unlearnable(dataset)
     except DataError as problem:
         report(problem)
-    _check_cases(dataset, report, progress, jobs)
+    return _check_cases(dataset, report, progress, jobs)
 
 
 def mask_counts(dataset: Dataset) -> str:
@@ -65,12 +65,13 @@ def _check_folders(dataset: Dataset, report: Report) -> None:
                 report(DataError(path, "is of a kind that is not read", remedy))
 
 
-def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int) -> None:
-    """What reading shows: each case by itself, and all cases together. An image that several raters labelled is read once."""
+def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int) -> dict[int, int]:
+    """What reading shows: each case by itself, and all cases together, and the voxels of each class. An image that several
+    raters labelled is read once."""
     kinds: dict[tuple[int, int], list[Path]] = defaultdict(list)
     kind_of: dict[tuple[Path, ...], tuple[int, int] | None] = {}
     seen: dict[str, Case] = {}
-    present: set[int] = set()
+    voxels: Counter[int] = Counter()
     grids: dict[Path, Grid] = {}
     new = {id(case) for case in {case.image: case for case in reversed(dataset.cases)}.values()}
     items = ({"case": plain_case(case), "with_image": id(case) in new} for case in dataset.cases)
@@ -91,15 +92,16 @@ def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int]
             if kind := kind_of.get(case.image):
                 kinds[kind].append(case.image[0])
             _report_all(looked["of_label"], report)
-            present.update(looked["classes"])
+            voxels.update(dict(looked["classes"]))
     note_unusual(grids)
     _check_kinds(kinds, report)
-    _check_present(dataset, present, report)
+    _check_present(dataset, set(voxels), report)
+    return dict(sorted(voxels.items()))
 
 
 def looking(setup: Any) -> Do:
     """What is seen of a case of a data set (``setup``): problems of its image, and of its label; the first image's grid (None:
-    unknown); what the image is (None: not read); and the ids of the classes in the label."""
+    unknown); what the image is (None: not read); and the ids and voxels of the classes in the label."""
     dataset = dataset_of(setup)
 
     def look(item: Any) -> Any:
@@ -107,13 +109,13 @@ def looking(setup: Any) -> Do:
         of_image, of_label = list[DataError](), list[DataError]()
         grid = _check_grids(case, of_image.append)
         image = _check_image(case, of_image.append) if item["with_image"] else None
-        classes = _check_label(dataset, case, case.label, of_label.append) if case.label else set()
+        classes = _check_label(dataset, case, case.label, of_label.append) if case.label else {}
         return {
             "of_image": _plain_problems(of_image),
             "of_label": _plain_problems(of_label),
             "grid": grid and plain_grid(grid),
             "image": image,
-            "classes": sorted(classes),
+            "classes": [*classes.items()],
         }
 
     return look
@@ -170,14 +172,15 @@ def _check_grids(case: Case, report: Report) -> Grid | None:
     return grid
 
 
-def _check_label(dataset: Dataset, case: Case, path: Path, report: Report) -> set[int]:
-    """The class ids in a label; none if it cannot be read."""
+def _check_label(dataset: Dataset, case: Case, path: Path, report: Report) -> dict[int, int]:
+    """The voxels of the class ids in a label; none if it cannot be read."""
     try:
         label, _ = read_label(path, dataset)
     except DataError as problem:
         report(problem)
-        return set()
-    present = set(occurring(label)) - {IGNORE}
+        return {}
+    present = frequencies(label)
+    present.pop(IGNORE, None)
     if extra := [dataset.classes[id] for id in sorted(present) if id and not case.drew(id)]:
         note(path, f"has pixels of {', '.join(extra)}, which is not among the annotated classes: they are not learnt")
     return present
@@ -195,11 +198,15 @@ def _check_kinds(kinds: dict[tuple[int, int], list[Path]], report: Report) -> No
 
 
 def _check_present(dataset: Dataset, present: set[int], report: Report) -> None:
-    """Classes that no label has."""
+    """Classes that no label has; where there are regions, regions."""
     if present and not present - {0}:
         report(DataError(dataset.root, "has no foreground in any label", "Check that the labels were exported as intended."))
         return
-    for id, name in enumerate(dataset.classes):
+    for region in dataset.regions if present else ():
+        if not present & set(region.classes):
+            problem = f"has no pixel of the region {region.name!r} in any label"
+            report(DataError(dataset.root, problem, "Remove the region, or add cases."))
+    for id, name in enumerate(() if dataset.regions else dataset.classes):
         if present and id not in present:
             report(
                 DataError(dataset.root, f"has no pixel of the class {name!r} in any label", "Remove the class, or add cases.")
