@@ -50,6 +50,7 @@ VERBS = (
     "export",
     "evaluate",
     "methods",
+    "nnunet-path",
     "audit",
     "repair",
     "bench",
@@ -124,7 +125,7 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"debride {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for name in VERBS:
-        verb: Verb = importlib.import_module(f"{__name__}.{name}")
+        verb: Verb = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         verb.add_parser(verbs, words)
     for parser_of_verb in verbs.choices.values():
         parser_of_verb.set_defaults(parser=parser_of_verb)

@@ -18,6 +18,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser = verbs.add_parser("methods", help="what there is; defaults of one method or noise, and where each comes from")
     parser.add_argument("method", nargs="?", metavar="NAME", help="a method or a noise; your own as package.module:Class")
     parser.add_argument("--markdown", action="store_true", help="all methods as the page of the documentation")
+    parser.add_argument("--nnunet", action="store_true", help="the trainers for nnU-Net, with their settings")
     parser.set_defaults(answer=answer)
 
 
@@ -28,6 +29,10 @@ def answer(arguments: argparse.Namespace) -> int:
 
     if arguments.markdown:
         print(page(), end="")
+    elif arguments.nnunet:
+        from debride.nnunet.trainer_table import shown_trainers
+
+        print(shown_trainers())
     elif arguments.method:
         row = find_row(arguments.method)
         if isinstance(row, MethodRow):

@@ -92,8 +92,8 @@ def make_table() -> Table:
 
     return Table(
         methods={name: describe(method) for name, method in METHODS.items()},
-        noises={name: _settings(noise) for name, noise in NOISES.items()},
-        class_noises={name: _settings(noise) for name, noise in CLASS_NOISES.items()},
+        noises={name: setting_rows(noise) for name, noise in NOISES.items()},
+        class_noises={name: setting_rows(noise) for name, noise in CLASS_NOISES.items()},
     )
 
 
@@ -118,11 +118,11 @@ def _row_of_code(name: str) -> MethodRow | tuple[SettingRow, ...]:
         return describe(METHODS[name])
     for noises in (NOISES, CLASS_NOISES):
         if name in noises:
-            return _settings(noises[name])
+            return setting_rows(noises[name])
     thing = _outside(name)
     for noises, protocol in ((NOISES, Noise), (CLASS_NOISES, ClassNoise)):
         if protocol in getattr(thing, "__mro__", ()) or not noises.lacks(thing):
-            return _settings(noises.find(name))
+            return setting_rows(noises.find(name))
     from debride.methods.base import Method  # asks for torch, which what comes before does not
 
     if Method in getattr(thing, "__mro__", ()):
@@ -170,11 +170,11 @@ def describe(method: type[Method]) -> MethodRow:
         trusted=paper.trusted,
         unlabelled=paper.unlabelled,
         deviations=paper.deviations,
-        settings=_settings(method.Config),
+        settings=setting_rows(method.Config),
     )
 
 
-def _settings(cls: type[Any]) -> tuple[SettingRow, ...]:
+def setting_rows(cls: type[Any]) -> tuple[SettingRow, ...]:
     """What the fields of a settings class say."""
     hints = get_type_hints(cls)
     return tuple(

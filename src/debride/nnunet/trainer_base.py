@@ -1,0 +1,89 @@
+"""What all of debride's trainers are: nnU-Net's, with settings by the environment and checkpoints that a kill leaves whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from debride.files import atomic_path
+from debride.nnunet.environment import read_environment, read_settings
+from debride.rng import derive
+
+DEVICE = torch.device("cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSettings:
+    """Of a trainer without any."""
+
+
+class DebrideTrainer(nnUNetTrainer):
+    """nnU-Net's trainer, with what ``Environment`` says. A subclass has ``Config``, its settings, as ``self.config``."""
+
+    Config: ClassVar[type[Any]] = NoSettings
+    num_epochs: int
+    num_iterations_per_epoch: int
+    num_val_iterations_per_epoch: int
+    save_every: int
+
+    CHECKPOINTS: ClassVar[int] = 20
+    """A training writes its latest checkpoint at least so many times, and every 50 epochs as nnU-Net does."""
+
+    def __init__(
+        self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any], device: torch.device = DEVICE
+    ) -> None:
+        self.environment = read_environment()
+        self.config: Any = read_settings(self.Config, self.environment.settings)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        given = self.environment
+        self.num_epochs = given.epochs or self.num_epochs
+        self.num_iterations_per_epoch = given.iterations or self.num_iterations_per_epoch
+        self.num_val_iterations_per_epoch = given.val_iterations or self.num_val_iterations_per_epoch
+        self.save_every = max(1, min(self.save_every, self.num_epochs // self.CHECKPOINTS))
+        self.seed_for("weights")
+        own = {name: value for name, value in (asdict(self.config) | asdict(given)).items() if value not in (None, "")}
+        own.pop("settings", None)
+        self.print_to_log_file(f"{type(self).__name__}: {', '.join(f'{name} = {own[name]}' for name in own)}")
+
+    def seed_for(self, *purpose: int | str) -> None:
+        """With a seed, starts the generators of torch and NumPy anew for a purpose, other ones in each process."""
+        if self.environment.seed is not None:
+            seed = derive(self.environment.seed, *purpose, *([self.local_rank] if self.local_rank else []))
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 (the generator that nnU-Net draws from)
+
+    def on_train_epoch_start(self) -> None:
+        """Seeds the epoch, so that a continued training draws what an uninterrupted one does."""
+        super().on_train_epoch_start()
+        self.seed_for("epoch", self.current_epoch)
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint must hold besides nnU-Net's own, under the key "debride"."""
+        return {}
+
+    def take(self, kept: dict[str, Any]) -> None:
+        """Goes on from what ``kept`` gave."""
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Writes a checkpoint that is whole or not there, on which a kill has no influence."""
+        if self.local_rank or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with atomic_path(Path(filename)) as path:
+            super().save_checkpoint(str(path))
+            if kept := self.kept():
+                checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+                torch.save({**checkpoint, "debride": kept}, path)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        """Goes on from a checkpoint."""
+        super().load_checkpoint(filename_or_checkpoint)
+        checkpoint = filename_or_checkpoint
+        if not isinstance(checkpoint, dict):
+            checkpoint = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+        self.take(checkpoint.get("debride", {}))
