@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.datasets import build_nnunet_2d, build_nnunet_3d, save_json
-
 from debride.types import Region
+from tests.datasets import build_nnunet_2d, build_nnunet_3d, save_json
 
 LABELS = {"background": 0, "heart": [1, 2, 3], "left": [2, 3], "cavity": 3}
 ORDER = [1, 2, 3]

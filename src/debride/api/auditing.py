@@ -12,6 +12,7 @@ from debride.api.audit_results import AuditResult
 from debride.api.checked import one_of, parameters_of, splits_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import converted, names_of, read_config, read_settings, unknown_setting
+from debride.api.region_results import RegionsAuditResult
 from debride.plugins import Trust
 from debride.settings import from_mapping
 from debride.types import DataError, Dataset, Split
@@ -95,7 +96,8 @@ def audit_dataset(
     leaves out cases without a prediction. Where images have several raters, ``identities`` says that a name is the same person
     throughout, and ``consensus``, majority or staple, writes a data set with theirs. ``shard`` (k, n) does the k-th of n parts,
     and ``merge`` ends an audit whose parts are done. ``since`` is an earlier audit: new and changed cases alone are looked at.
-    ``jobs`` processes share the work (None: one for each core). With ``trust_code`` modules that files name are imported.
+    ``jobs`` processes share the work (None: one for each core). With ``trust_code`` modules that files name are imported. Of a
+    data set with regions each region is audited, and the result has their audits.
 
     Raises DataError for what cannot be audited so, and for ``out`` where it holds something else.
     """
@@ -188,6 +190,7 @@ def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:
     from debride.audit.passes import audit_dataset as audit
     from debride.audit.passes import audit_part
     from debride.audit.predictions.nnunet_results import find_predictions
+    from debride.audit.region_audits import audit_regions
     from debride.data.rater_choice import image_id
 
     config = read_settings(AuditConfig, asked.audit)
@@ -206,6 +209,9 @@ def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:
     how: dict[str, Any] = {"jobs": asked.jobs, "since": asked.since}
     with held(dataset, asked.out, part):
         predictions, predicted = _predictions(dataset, asked, cases, config)
+        if dataset.regions:
+            done = audit_regions(dataset, predicted, predictions, asked.out, config, **how, merge=asked.merge, part=part)
+            return RegionsAuditResult(asked.out, done)
         if part:
             return AuditResult(asked.out, audit_part(dataset, predicted, predictions, asked.out, config, part, **how))
         if several:  # before the audit, whose report says that all is done
@@ -218,9 +224,11 @@ def _by_networks_since(asked: Asked) -> Asked:
     """Lets an audit since an earlier one be by the networks of that one, if it had any, where nothing else is given."""
     if asked.since is None or asked.source or asked.without_predictions:
         return asked
-    from debride.audit.findings import read_record
+    from debride.audit.findings import REGIONS, read_record
+    from debride.files import read_json
 
-    runs = [Path(run) for run in read_record(asked.since).about.get("predictions", {}).get("runs", [])]
+    about = read_json(asked.since / REGIONS) if (asked.since / REGIONS).is_file() else read_record(asked.since).about
+    runs = [Path(run) for run in about.get("predictions", {}).get("runs", [])]
     if not runs:
         raise DataError("`since`", f"{asked.since} is by predictions of a folder", "Give `predictions` too.")
     return replace(asked, run=runs[0].parent if len(runs) > 1 else runs[0])

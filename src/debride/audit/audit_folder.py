@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from debride.audit.evidence import CaseScore, ClassScore
-from debride.audit.findings import Finding, Label, Numbers
+from debride.audit.findings import REGIONS, Finding, Label, Numbers
 from debride.audit.shown import WORKLIST_ENDINGS
 from debride.files import atomic_path, write_csv, write_text, writing
 from debride.folders import LOCK, exclusive, new_folder
@@ -29,7 +29,10 @@ RESULTS = "results.jsonl"
 WORK = "work"
 """The folder of results as they come, one folder in it for each process that may write; gone when the audit is done."""
 
-TABLES = ("audit.json", "findings.jsonl", "cases.csv", "scores.csv", "report.html")
+REPORT = "report.html"
+"""The page to look at: an audit that has it is done."""
+
+TABLES = ("audit.json", REGIONS, "findings.jsonl", "cases.csv", "scores.csv", REPORT)
 """What an audit writes of all cases together; the report is the last."""
 
 FOLDERS = ("proposals", "pictures", "worklist")
@@ -56,7 +59,7 @@ def check_output(dataset: Dataset, out: Path, predictions: Path | None = None, s
     given = {"the folder of predictions": predictions, "the earlier audit": since}
     sources = {"the data set": dataset.root, **{name: folder for name, folder in given.items() if folder}}
     new_folder(out, apart_from=sources, may_go_on=(out / MARKER).exists())
-    if (out / "audit.json").exists() and (out / "report.html").exists():
+    if (out / REPORT).exists() and ((out / "audit.json").exists() or (out / REGIONS).exists()):
         raise DataError(out, "holds an audit already", "Choose another `out`, or remove this folder.")
 
 

@@ -14,16 +14,22 @@ from debride.audit.findings.record import (
     read_proposals,
     read_record,
 )
+from debride.audit.findings.region_record import REGIONS, RegionEntry, read_region_records, read_regions, region_folders
 
 __all__ = [
     "KINDS",
+    "REGIONS",
     "Finding",
     "FindingKind",
     "Label",
     "Numbers",
     "Record",
+    "RegionEntry",
     "check_belongs",
     "finding_of",
     "read_proposals",
     "read_record",
+    "read_region_records",
+    "read_regions",
+    "region_folders",
 ]

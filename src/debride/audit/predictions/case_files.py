@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.audit.predictions.nnunet_maps import is_map, mirrored, placed_map, read_map, soften, softened
+from debride.audit.predictions.region_maps import OneRegion, read_region_map
 from debride.data.masks.predicted import read_predicted
 from debride.data.pixels.images import read_header, read_values
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
@@ -29,34 +30,44 @@ class Prediction:
 @dataclass(frozen=True)
 class PredictionFiles:
     """The files of a case: the one that is ``read``, and where that is a map the ``mask`` beside it, which tells where it lies.
-    What a network of ours said is ``kept``, and is never taken for a mask, however sure it was."""
+    What a network of ours said is ``kept``, and is never taken for a mask, however sure it was. Of maps of regions one
+    ``region`` is read."""
 
     read: Path
     mask: Path | None = None
     kept: bool = False
+    region: OneRegion | None = None
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON, for ``from_plain``."""
-        return {"read": str(self.read), "mask": self.mask and str(self.mask), "kept": self.kept}
+        region = self.region and self.region.plain()
+        return {"read": str(self.read), "mask": self.mask and str(self.mask), "kept": self.kept, "region": region}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> PredictionFiles:
         """What ``plain`` made."""
-        return cls(Path(plain["read"]), plain["mask"] and Path(plain["mask"]), plain["kept"])
+        region = plain["region"] and OneRegion.from_plain(plain["region"])
+        return cls(Path(plain["read"]), plain["mask"] and Path(plain["mask"]), plain["kept"], region)
 
 
 def read_prediction(
     files: PredictionFiles, dataset: Dataset, case: Case, shape: tuple[int, ...], geometry: Geometry
 ) -> Prediction:
-    """The prediction of a case, checked against the shape and geometry of its label. Raises DataError naming the file."""
+    """The prediction of a case, checked against the shape and geometry of its label. Raises DataError naming the file.
+
+    Of a region the data set is its view, of two classes (``region_view``).
+    """
     path, mask, classes = files.read, files.mask, len(dataset.classes)
     if not is_map(path):
-        ids, own = read_predicted(path, dataset)
+        ids, own = read_predicted(path, dataset, may_be_ids=files.region is None)
         how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
         return Prediction(soften(turned(ids, how), classes), True)
     stored, grid = (None, read_header(mask).grid) if mask else placed_map(path, shape)
     how = onto_label(grid, mask or path, case, shape, geometry)
-    probability, hard = read_map(path, classes, grid.shape, stored)
+    if files.region:
+        probability, hard = read_region_map(path, files.region, grid.shape, stored)
+    else:
+        probability, hard = read_map(path, classes, grid.shape, stored)
     turn = mirrored(probability, _foreground(mask, dataset)) if mask else None
     if turn:
         remedy = "Turn it so before saving it, or take the maps away: then the masks are used."

@@ -71,17 +71,17 @@ def read_map(path: Path, classes: int, shape: tuple[int, ...], stored: Array | N
     objects, another number of classes, another shape (which says how its axes lie where that is certain), and numbers that are
     no probabilities. ``stored`` are the file's numbers where they were read already.
     """
-    return as_map(path, _stored(path, classes, shape) if stored is None else stored, classes, shape)
+    return as_map(path, stored_maps(path, classes, shape) if stored is None else stored, classes, shape)
 
 
 def as_map(where: object, stored: Array, classes: int, shape: tuple[int, ...]) -> tuple[Array, bool]:
     """``read_map`` of an array; messages name ``where`` it comes from."""
     quantised = stored.dtype == np.uint8
-    _refuse_type(where, stored.dtype)
-    view = _arranged(where, stored, classes, shape)
+    refuse_type(where, stored.dtype)
+    view = arranged(where, stored, classes, shape)
     if len(view) < classes:  # the foreground's alone
         whole = np.empty((2, *shape), np.float32 if len(shape) == 2 else np.float16)
-        for at in _blocks(shape, 2):
+        for at in blocks(shape, 2):
             part = view[0, at].astype(np.float32) / (255 if quantised else 1)
             whole[0, at], whole[1, at] = 1 - part, part
         view, quantised = whole, False
@@ -163,22 +163,27 @@ def _overlap(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
     return 2 * np.count_nonzero(a & b) / both if both else 1.0
 
 
-def _stored(path: Path, classes: int, shape: tuple[int, ...]) -> Array:
+def maps_in(path: Path, shape: tuple[int, ...]) -> int:
+    """How many maps a file has, by its header alone; DataError where it has not one axis more than the label (*S)."""
+    _refuse_empty(path)
+    length: tuple[int, ...] = load(path).shape if suffix(path) == ".npy" else described(path, _key(path))[0]
+    if len(length) not in (len(shape) + 1, *([4] if len(shape) == 2 else ())):
+        problem = f"has shape {length}, and its label {shape}"
+        raise DataError(path, problem, "Give one map for each region: (region, *shape).")
+    return length[0]
+
+
+def stored_maps(path: Path, classes: int, shape: tuple[int, ...]) -> Array:
     """The array of a file as it is stored, memory-mapped where it can be; where not, its header was looked at before."""
-    if not path.is_file() or path.stat().st_size == 0:
-        raise DataError(path, "is empty or no file", "Predict this case again.")
+    _refuse_empty(path)
     if suffix(path) not in MAPS:
         return find_pixels(path).maps(path)[0]
     if suffix(path) == ".npy":
         return load(path)
-    keys = names(path)
-    key = next((name for name in KEYS if name in keys), None)
-    if key is None:
-        problem = f"has no array {' or '.join(KEYS)}, but {', '.join(keys[:5]) or 'none at all'}"
-        raise DataError(path, problem, "Save it as nnU-Net does: numpy.savez_compressed(file, probabilities=...).")
+    key = _key(path)
     length, kind = described(path, key)
-    _refuse_type(path, kind)
-    _arranged(path, np.broadcast_to(np.zeros((), kind), length), classes, shape)
+    refuse_type(path, kind)
+    arranged(path, np.broadcast_to(np.zeros((), kind), length), classes, shape)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             loaded: Array = arrays[key]
@@ -187,13 +192,29 @@ def _stored(path: Path, classes: int, shape: tuple[int, ...]) -> Array:
     return loaded
 
 
-def _refuse_type(path: object, kind: np.dtype[Any]) -> None:
+def _refuse_empty(path: Path) -> None:
+    if not path.is_file() or path.stat().st_size == 0:
+        raise DataError(path, "is empty or no file", "Predict this case again.")
+
+
+def _key(path: Path) -> str:
+    """The name of the array in a .npz file that holds its maps."""
+    keys = names(path)
+    key = next((name for name in KEYS if name in keys), None)
+    if key is None:
+        problem = f"has no array {' or '.join(KEYS)}, but {', '.join(keys[:5]) or 'none at all'}"
+        raise DataError(path, problem, "Save it as nnU-Net does: numpy.savez_compressed(file, probabilities=...).")
+    return key
+
+
+def refuse_type(path: object, kind: np.dtype[Any]) -> None:
+    """Raises DataError for a type that holds no probabilities."""
     if kind.newbyteorder("=") not in (np.uint8, np.float16, np.float32, np.float64):
         remedy = "Give probabilities as float32 or float16, or a mask of class ids."
         raise DataError(path, f"holds numbers of type {kind}, not probabilities", remedy)
 
 
-def _arranged(path: object, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:
+def arranged(path: object, stored: Array, classes: int, shape: tuple[int, ...]) -> Array:
     """The stored array as a view (K, *S), or (1, *S) where it has the foreground of two classes alone."""
     view = stored[:, 0] if stored.ndim == len(shape) + 2 and len(shape) == 2 and stored.shape[1] == 1 else stored
     if view.shape == shape and classes == 2:
@@ -207,7 +228,7 @@ def _arranged(path: object, stored: Array, classes: int, shape: tuple[int, ...])
         raise DataError(path, problem, "Give one map for each class, background first: (class, *shape).")
     if len(view) != classes:
         problem = f"has {len(view)} maps, the data set {classes} classes with the background"
-        raise DataError(path, problem, f"{_SOFTMAX} A network trained on regions has none for them: give its masks.")
+        raise DataError(path, problem, f"{_SOFTMAX} Maps of regions are for the data set that names them.")
     raise shape_error(path, view.shape[1:], shape, classes_first=True)
 
 
@@ -218,14 +239,9 @@ def _checked(path: object, view: Array, quantised: bool) -> tuple[Array, bool]:
     tolerance = max(SUM_TOLERANCE, classes / 255) if quantised else SUM_TOLERANCE
     fine = view.dtype in (np.float16, np.float32) and view.dtype.isnative
     soft = False
-    for where in _blocks(shape, classes):
+    for where in blocks(shape, classes):
         part = view[:, where].astype(np.float32) / unit
-        low, high = float(part.min()), float(part.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError(path, "holds numbers that are NaN or infinite", "Predict this case again.")
-        if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
-            problem = f"holds numbers from {low:.4g} to {high:.4g}, which are logits rather than probabilities"
-            raise DataError(path, problem, _SOFTMAX)
+        low, high = refuse_range(path, part)
         total = part.sum(axis=0)
         off = float(np.abs(total - 1).max())
         if off > tolerance:
@@ -237,13 +253,31 @@ def _checked(path: object, view: Array, quantised: bool) -> tuple[Array, bool]:
     if fine:
         return view, not soft
     put_right = np.empty(view.shape, np.float32 if len(shape) == 2 else np.float16)
-    for where in _blocks(shape, classes):
+    for where in blocks(shape, classes):
         part = (view[:, where].astype(np.float32) / unit).clip(0, 1)
         put_right[:, where] = part / part.sum(axis=0)
     return put_right, not soft
 
 
-def _blocks(shape: tuple[int, ...], classes: int) -> Iterator[slice]:
+def refuse_range(path: object, part: Array) -> tuple[float, float]:
+    """The least and the largest of some numbers; DataError where they are no probabilities."""
+    low, high = float(part.min()), float(part.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError(path, "holds numbers that are NaN or infinite", "Predict this case again.")
+    if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
+        problem = f"holds numbers from {low:.4g} to {high:.4g}, which are logits rather than probabilities"
+        raise DataError(path, problem, _SOFTMAX)
+    return low, high
+
+
+def sums_to_one(view: Array, unit: int) -> bool:
+    """Whether maps (K, *S), in which ``unit`` stands for one, sum to one at every pixel, as far as they are rounded."""
+    tolerance = max(SUM_TOLERANCE, len(view) / 255) if unit == 255 else SUM_TOLERANCE
+    parts = (view[:, at].astype(np.float32).sum(axis=0) / unit for at in blocks(view.shape[1:], len(view)))
+    return all(bool((np.abs(part - 1) <= tolerance).all()) for part in parts)
+
+
+def blocks(shape: tuple[int, ...], classes: int) -> Iterator[slice]:
     """Slices of the first spatial axis, each of about ``_BLOCK`` numbers of all classes."""
     step = max(1, _BLOCK // max(1, classes * prod(shape[1:])))
     return (slice(start, start + step) for start in range(0, shape[0], step))
