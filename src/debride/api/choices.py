@@ -64,7 +64,10 @@ def choose_cases(
 def _choose_masks(dataset: Dataset, count: int, what_if: bool, jobs: int) -> Choice:
     """Chooses by images, for masks."""
     from debride.audit.choosing import choose_masks
+    from debride.data.label_regions import refuse_regions
 
+    if what_if:
+        refuse_regions(dataset, "`what_if`")
     return choose_masks(dataset, count, jobs)
 
 

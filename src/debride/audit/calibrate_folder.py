@@ -17,6 +17,7 @@ from debride.calibration.calibration_config import CalibrationConfig
 from debride.calibration.correction import refuse_unknown_spacing
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
+from debride.data.label_regions import refuse_regions
 from debride.data.open import with_file_names
 from debride.data.pairs import image_grid, one_bit_labels, read_label_on
 from debride.data.pixels.images import files_of, label_path, read_header, write_label
@@ -64,6 +65,7 @@ def calibrate_folder(
     """
     check_bounds(config)
     refuse_task(dataset.task, dataset.root)
+    refuse_regions(dataset, "calibrating")
     source = find_predictions(source, dataset)
     if (source / "run.json").exists() or any(source.glob("fold-*/run.json")):
         remedy = "Calibrate a run by `debride calibrate RUN DATASET`, which `predict` applies then."

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from debride.bench.tabulate import AnyRow, CellRow
+from debride.data.label_regions import refuse_regions
 from debride.data.open import open_dataset, subset
 from debride.data.rater_choice import choose_raters
 from debride.files import content_hash, read_json, write_json
@@ -139,6 +140,7 @@ def open_clean(cell: Cell) -> Dataset:
     if clean.task != cell.task:
         problem = f"is a data set for {clean.task}, the grid is for {cell.task}"
         raise DataError(cell.path, problem, f"Write task: {clean.task} in a grid of such data sets.")
+    refuse_regions(clean, "a grid")
     if not any(case.label or case.target is not None for case in clean.of("test")):
         raise DataError(cell.path, "has no labelled test cases", "Add a test split: results are measured on it.")
     return clean

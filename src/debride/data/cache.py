@@ -34,7 +34,7 @@ from debride.execute import Do, Work, affordable, spread
 from debride.folders import keep_apart
 from debride.geometry.pixel_map import PixelMap
 from debride.settings import check_bounds, from_mapping
-from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+from debride.types import IGNORE, Case, DataError, Dataset, Geometry, Region
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -47,7 +47,8 @@ class Prepared:
     """Cases by row, each a working image (C, *S) float32 and label (*S) uint8 on disk, with shapes S and spacings in mm
     (None: unknown), the ``maps`` that were made of them, their files by name (``data.maps``), and where images were cropped
     their ``boxes`` (empty: nowhere). ``certain`` has a table (256,) for each row, which its label is read through (None, or
-    empty: as it is). With ``unlabelled`` cases without a file have the label IGNORE everywhere; else asking for it raises."""
+    empty: as it is). With ``unlabelled`` cases without a file have the label IGNORE everywhere; else asking for it raises.
+    ``regions`` are those of the data set, if they are to be learnt in place of its classes."""
 
     cases: tuple[Case, ...]
     channels: int
@@ -61,6 +62,7 @@ class Prepared:
     boxes: tuple[Box | None, ...] = ()
     certain: tuple[npt.NDArray[np.uint8] | None, ...] = ()
     unlabelled: bool = False
+    regions: tuple[Region, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)

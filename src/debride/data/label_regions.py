@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from debride.types import IGNORE, Case, DataError, Dataset, Region
 
+REGION_TASK = "regions"
+"""What a training on regions is for (``training.task.TASKS``)."""
+
 Ids = npt.NDArray[np.uint8]
 
 
@@ -76,6 +79,11 @@ def _with_region(case: Case, region: Region) -> Case:
 def region_voxels(dataset: Dataset, voxels: Mapping[int, int]) -> dict[str, int]:
     """The voxels of each region by name, from those of each class by id."""
     return {region.name: sum(voxels.get(id, 0) for id in region.classes) for region in dataset.regions}
+
+
+def task_of(dataset: Dataset) -> str:
+    """What networks are trained for on a data set: ``REGION_TASK`` where it has some, else its own task."""
+    return REGION_TASK if dataset.regions else dataset.task
 
 
 def learnt(dataset: Dataset) -> tuple[str, ...]:

@@ -63,6 +63,9 @@ def plan_export(run_folder: Path, use: Applied, trust: Trust) -> Plan:
     description = read_description(run_folder / "run.json")
     if use.calibration:
         _refuse(use.calibration, use, run_folder / FILE)
+    if description.get("regions"):
+        problem = "is a run on regions, whose masks are painted one over the other, which no exported model does"
+        raise DataError(run_folder, problem, "Predict by `debride predict`, or train on classes.")
     trained = load_run(run_folder, use.checkpoint, torch.device("cpu"), trust)
     trained.method.requires_grad_(False)  # nor do they of the exported model, whose users would keep graphs of gradients
     weights = np.ones(len(trained.labels.classes), np.float32)

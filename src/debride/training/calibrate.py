@@ -10,6 +10,7 @@ import torch
 
 from debride.calibration.bias_record import FILE, Record
 from debride.calibration.calibration_config import CalibrationConfig
+from debride.data.label_regions import refuse_regions
 from debride.files import content_hash, write_json
 from debride.folders import exclusive
 from debride.methods import find_method
@@ -51,6 +52,7 @@ def calibrate_run(
     check_bounds(config)
     description = read_description(where)
     refuse_uncalibrated(dataset.task, dataset.root)
+    refuse_regions(dataset, "calibrating")
     if task_name(description) != dataset.task:
         problem = f"is for {task_name(description)}, and the data set is for {dataset.task}"
         raise DataError(where, problem, "Give a run and a data set of one kind.")
@@ -118,6 +120,7 @@ def refuse_uncalibrated(task: str, where: object) -> None:
 def refuse_calibration(dataset: Dataset, method: str, *, hold_out: bool) -> None:
     """Raises DataError where a training cannot be calibrated on its trusted cases, or not with these held out."""
     refuse_uncalibrated(dataset.task, dataset.root)
+    refuse_regions(dataset, "`calibrate`")
     verified_cases(_training_part(dataset))
     if hold_out and "trusted" in find_method(method).paper.needs:
         problem = f"leaves {method} without the trusted cases that it needs"

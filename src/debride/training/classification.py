@@ -64,6 +64,7 @@ class ClassificationRun(TrainingRun[PreparedClasses]):
 class Classification:
     """The task of giving every image a class."""
 
+    methods: tuple[str, ...] = ()
     config = ClassTrainConfig
     augmentation = ClassAugmentation
     measure = shown_measure = "accuracy"
@@ -72,6 +73,10 @@ class Classification:
     calibrates = True
     takes_unlabelled = False
     run = ClassificationRun
+
+    def outputs(self, labels: Dataset) -> tuple[int, int]:
+        """A logit for each class, and the classes."""
+        return len(labels.classes), len(labels.classes)
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:
         """Raises DataError for settings of segmentation, batches too small to normalise by, and classes that cannot be

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from debride.data.label_regions import REGION_TASK
 from debride.data.pixels.images import MAX_VALUE
 from debride.files import read_json
 from debride.records import Count, Decimal, not_different, read_as
 from debride.settings import Bounds
-from debride.types import IGNORE, DataError, Dataset, TaskName
+from debride.types import IGNORE, DataError, Dataset, Region
 
 FREE_ON_RESUME = ("versions", "dataset_root", "parameters", "one_bit", "init")
 """Entries that may differ when a training is resumed; ``training`` entries that may are in ``FREE_SETTINGS``."""
@@ -35,7 +36,8 @@ _Fingerprints = tuple[Annotated[tuple[Any, ...], _not_fingerprint], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What ``run.json`` holds that is needed to predict. Runs from before there was more than segmentation name no ``task``."""
+    """What ``run.json`` holds that is needed to predict. Runs from before there was more than segmentation name no ``task``.
+    ``regions`` are those of a run for them."""
 
     method: str
     method_config: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Description:
     unlabelled: tuple[str, ...] = ()
     one_bit: bool = False
     init: Mapping[str, str] | None = None
+    regions: tuple[Region, ...] = ()
 
 
 def same_training(file: Path, description: dict[str, Any]) -> None:
@@ -101,6 +104,9 @@ def read_description(file: Path) -> dict[str, Any]:
         raise DataError(file, "has values that are not of its classes", _REMEDY)
     if max(raw) > MAX_VALUE or read.ignore in raw:
         raise DataError(file, "has values that no label can have, or that are its ignore value too", _REMEDY)
+    inside = all({*each.classes, each.paints} <= ids for each in read.regions)
+    if (read.task == REGION_TASK) != bool(read.regions) or not inside:
+        raise DataError(file, "has regions that are not of its task or of its classes", _REMEDY)
     return description
 
 
@@ -112,9 +118,10 @@ def refuse_other_classes(file: Path, description: dict[str, Any], dataset: Datas
         raise DataError(file, problem, "Give a run with the same classes in the same order.")
 
 
-def task_name(description: dict[str, Any]) -> TaskName:
-    """What a run was trained for; runs from before there was more than segmentation do not say it."""
-    name: TaskName = description.get("task", "segmentation")
+def task_name(description: dict[str, Any]) -> str:
+    """What a run was trained for, of ``training.task.TASKS``; runs from before there was more than segmentation do not say
+    it."""
+    name: str = description.get("task", "segmentation")
     return name
 
 

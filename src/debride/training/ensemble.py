@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from debride.calibration.bias_record import FILE
+from debride.data.label_regions import task_of
 from debride.training.description import read_description
 from debride.training.run_calibration import Applied
 from debride.training.trained import Trained
@@ -67,9 +68,10 @@ def _working_size(trained: Trained) -> Any:
 
 
 AGREE: dict[str, Callable[[Trained], Any]] = {
-    "task": lambda trained: trained.labels.task,
+    "task": lambda trained: task_of(trained.labels),
     "classes": lambda trained: trained.labels.classes,
     "label values": lambda trained: (dict(trained.labels.values), trained.labels.ignore),
+    "regions": lambda trained: trained.labels.regions,
     "channels": lambda trained: trained.channels,
     "axes of images": lambda trained: trained.labels.ndim,
     "image_size": lambda trained: trained.config.image_size,

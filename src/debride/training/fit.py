@@ -36,7 +36,7 @@ from debride.training.precision import settle
 from debride.training.recorded import read_metrics
 from debride.training.run import TrainingRun
 from debride.training.schedule import make_optimiser
-from debride.training.task import TASKS, Task
+from debride.training.task import Task, task_for
 from debride.training.trackers import tracking
 from debride.types import DataError
 
@@ -53,7 +53,7 @@ def fit(job: Job, watch: Watch | None = None) -> None:
     resumed; on a GPU they agree within what its kernels' order of summation leaves open. Raises DataError for an output
     folder in use, a resume without or from another training, and a loss that is not finite.
     """
-    task = TASKS[job.dataset.task]
+    task = task_for(job.dataset)
     refuse(job, task)
     accelerator = choose_device(job.config.device, job.config.devices)
     job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cc3d
 import numpy as np
@@ -13,8 +13,11 @@ from torch import Tensor
 
 from debride.data.cache import Prepared, resize
 from debride.data.cropping import Box, cropped_shape, put_back
+from debride.data.label_regions import paint
 from debride.methods.base import Method, Swept
 from debride.networks.network import Network
+from debride.training.region_heads import of_regions
+from debride.types import Region
 
 WINDOW_OVERLAP = 0.5
 """Share by which neighbouring windows overlap, as nnU-Net's step size of 0.5."""
@@ -28,17 +31,20 @@ STITCHED_SHARE = 0.25
 
 
 @torch.no_grad()
-def probabilities(method: Method, image: Tensor, patch: tuple[int, ...] | None, device: torch.device | None = None) -> Tensor:
+def probabilities(
+    method: Method, image: Tensor, patch: tuple[int, ...] | None, device: torch.device | None = None, *, regions: int = 0
+) -> Tensor:
     """Class probabilities (B, K, *S) of working images (B, C, *S): at once, or by windows with Gaussian weights if the
-    method trained on patches.
+    method trained on patches. Of a method that learnt so many ``regions`` it is the probability of each, (B, R, *S).
 
     The method computes on ``device`` (default: where the images are); windows are stitched where the images are, which takes
     4 bytes per pixel for each class and 4 more.
     """
+    predictor = (lambda part: of_regions(method.predict(part), regions)) if regions else method.predict
     if _fits(image, patch):
-        return method.predict(image.to(device))
-    windows = _by_windows(method.predict, image, patch, device)
-    return windows.div_(windows.sum(dim=1, keepdim=True))
+        return predictor(image.to(device))
+    windows = _by_windows(predictor, image, patch, device)
+    return windows if regions else windows.div_(windows.sum(dim=1, keepdim=True))
 
 
 def stitching_device(device: torch.device, channels: int, classes: int, shape: tuple[int, ...]) -> torch.device:
@@ -106,7 +112,8 @@ def sweep(
     """Prepared cases, un-augmented, with the probabilities of a method in evaluation mode, in batches of neighbours of one
     shape; one by one where there is a patch, since whole volumes need more memory than the patches that made a batch.
 
-    With one ``network`` of the method the probabilities are its own and its features come with them, from one pass.
+    Where there are regions, probabilities are those of the regions. With one ``network`` of the method the probabilities are
+    its own and its features come with them, from one pass.
     """
     training = method.training
     method.eval()
@@ -115,7 +122,8 @@ def sweep(
             image = torch.from_numpy(np.stack([prepared.image(row) for row in batch])).to(device)
             label = torch.from_numpy(np.stack([prepared.label(row) for row in batch])).to(device).long()
             if network is None:
-                yield Swept(batch, image, label, probabilities(method, image, patch))
+                maps = probabilities(method, image, patch, regions=len(prepared.regions))
+                yield Swept(batch, image, label, maps)
             else:
                 yield Swept(batch, image, label, *_with_features(network, image, patch, method.classes))
     finally:
@@ -138,6 +146,21 @@ def segment(probability: Tensor, shape: tuple[int, ...], box: Box | None = None)
         torch.maximum(largest, resized, out=largest)
         del resized  # before the next class is resized
     return put_back(ids.numpy(), box, shape)
+
+
+def painted(
+    probability: Tensor, regions: Sequence[Region], shape: tuple[int, ...], box: Box | None = None, *, largest: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Class ids (*shape) from the probabilities of regions (R, *S) of a working image, which are resized, painted where they
+    are above 0.5. What was cropped, outside ``box``, is in no region. With ``largest`` each region keeps its largest piece."""
+    inside = cropped_shape(shape, box)
+
+    def masks() -> Iterator[npt.NDArray[np.bool_]]:
+        for share in probability:
+            mask = (resize(share[None].float().cpu(), inside)[0] > 0.5).numpy()
+            yield largest_components(mask.view(np.uint8)).view(np.bool_) if largest else mask
+
+    return put_back(paint(masks(), regions), box, shape)
 
 
 def largest_components(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

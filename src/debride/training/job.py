@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from debride.data.cache import cache_folder
+from debride.data.label_regions import task_of, without_regions
 from debride.data.prepared import PreparedCases
 from debride.files import write_json
 from debride.folders import new_folder
@@ -26,7 +27,7 @@ from debride.settings import NAMED, check_bounds
 from debride.training.config import TrainConfig
 from debride.training.description import same_training
 from debride.training.initial import initial_entry, initial_file
-from debride.training.task import TASKS, Task
+from debride.training.task import Task, task_for
 from debride.training.trackers import refuse_missing
 from debride.training.unlabelled import refuse_blank, refuse_unlabelled, without_label
 from debride.types import DataError, Dataset, Split
@@ -60,18 +61,19 @@ class Job:
 
 def make_method(job: Job, channels: int) -> Method:
     """The method of a job with freshly initialised networks, the k-th seeded by (seed, "network", k)."""
-    task, dataset, made = TASKS[job.dataset.task], job.dataset, 0
+    task, dataset, made = task_for(job.dataset), job.dataset, 0
+    outputs, classes = task.outputs(dataset)
 
     def make_network() -> Network:
         nonlocal made
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(job.config.seed, "network", made))
             made += 1
-            return task.network(job.config, dataset.ndim, channels, len(dataset.classes))
+            return task.network(job.config, dataset.ndim, channels, outputs)
 
     with torch.random.fork_rng(devices=[]):  # for the parts that a method makes itself
         torch.manual_seed(derive(job.config.seed, "method"))
-        return find_method(job.method)(job.method_config, make_network, len(dataset.classes))
+        return find_method(job.method)(job.method_config, make_network, classes)
 
 
 def refuse(job: Job, task: Task[Any]) -> None:
@@ -85,6 +87,9 @@ def refuse(job: Job, task: Task[Any]) -> None:
     if 0 < len(train) < job.config.devices:
         raise DataError("`devices`", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
     refuse_method(job.method, job.dataset.task, job.method_config)
+    if task.methods and job.method not in task.methods:
+        remedy = f"Methods that are: {', '.join(task.methods)}. {without_regions(job.dataset)}"
+        raise DataError(f"method {job.method}", "is not for regions, which may overlap", remedy)
     for given, fitting in ((job.config, task.config), (job.augmentation, task.augmentation)):
         if type(given) is not fitting:
             raise DataError("job", f"has a {type(given).__name__} for {job.dataset.task}", f"Give a {fitting.__name__}.")
@@ -150,7 +155,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
         "training": asdict(job.config),
         "augmentation": asdict(job.augmentation),
         "dataset_root": str(dataset.root),
-        "task": dataset.task,
+        "task": task_of(dataset),
         "ndim": dataset.ndim,
         "channels": train.channels,
         "classes": list(dataset.classes),
@@ -169,7 +174,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
             "monai": version("monai"),
             "python": platform.python_version(),
         },
-        **TASKS[dataset.task].description(train),
+        **task_for(dataset).description(train),
     }
     plain: dict[str, Any] = json.loads(json.dumps(description))
     return plain

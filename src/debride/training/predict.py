@@ -13,6 +13,7 @@ import torch
 from debride.calibration.bias_record import read_calibration
 from debride.data.open import sources_around
 from debride.data.pixels import outside_pixels, use_pixels
+from debride.data.plain import region_of
 from debride.execute import Do, Work
 from debride.files import content_hash
 from debride.folders import new_folder
@@ -28,9 +29,9 @@ from debride.training.ensemble import joined, members_of, refuse_moved
 from debride.training.launch import choose_device, place
 from debride.training.own_biases import Own
 from debride.training.run_calibration import Applied, applied
-from debride.training.task import TASKS, Task, find_task
+from debride.training.task import Task, find_task, task_for
 from debride.training.trained import Predicted, Request, Trained
-from debride.types import DataError, Dataset, Split
+from debride.types import DataError, Dataset, Split, TaskName
 
 T = TypeVar("T")
 
@@ -48,15 +49,15 @@ def load_run(run_folder: Path, which: str, device: torch.device, trust: Trust = 
     trust.admit(description["method"], where, "--method")
     trust.admit(config.network, where, "--network")
     cls = find_method(description["method"], where)
-    classes, ndim, channels = tuple(description["classes"]), description["ndim"], description["channels"]
+    ndim, channels, labels = description["ndim"], description["channels"], labels_of(description, run_folder)
+    outputs, classes = task.outputs(labels)
 
     def make_network() -> Network:
-        return task.network(config, ndim, channels, len(classes))
+        return task.network(config, ndim, channels, outputs)
 
     method_config = _settings(cls.Config, description, "method_config", where)
-    method = _made(lambda: cls(method_config, make_network, len(classes)), where)
+    method = _made(lambda: cls(method_config, make_network, classes), where)
     checkpoints.load_weights(method, checkpoints.weights_file(run_folder, which))
-    labels = labels_of(description, run_folder)
     placed = place(method, device, ndim, training=False).eval()
     return Trained(placed, config, channels, labels, description.get("one_bit", False))
 
@@ -65,7 +66,10 @@ def labels_of(description: dict[str, Any], run_folder: Path) -> Dataset:
     """What the labels of a run mean, as a data set without cases."""
     values = {int(raw): value for raw, value in description["values"].items()}
     classes, ndim, ignore = tuple(description["classes"]), description["ndim"], description["ignore"]
-    return Dataset(run_folder, "folder", classes, (), ndim, ignore, values, task_name(description))
+    regions = tuple(map(region_of, description.get("regions", ())))
+    name: Any = task_name(description)
+    task: TaskName = "segmentation" if regions else name  # what a data set with regions is for
+    return Dataset(run_folder, "folder", classes, (), ndim, ignore, values, task, regions=regions)
 
 
 def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path) -> T:
@@ -184,7 +188,7 @@ def predict_folder(
             "pixels": outside_pixels(),
         }
         request = replace(request, jobs=jobs, work=Work(begin_predicting, setup))
-    predicted = TASKS[trained.labels.task].predict(trained, source, out, request, chosen)
+    predicted = task_for(trained.labels).predict(trained, source, out, request, chosen)
     return replace(predicted, calibrated="\n".join(member.use.said for member in members if member.use.said))
 
 
@@ -252,4 +256,4 @@ def begin_predicting(setup: dict[str, Any]) -> Do:
     trust = Trust(everything, frozenset(named))
     trained = joined([member_of(plain).load(cpu, trust) for plain in setup["members"]])
     request = Request(probabilities=setup["probabilities"], largest_component=setup["largest_component"])
-    return TASKS[trained.labels.task].predicting(trained, Path(setup["out"]), request, cpu)
+    return task_for(trained.labels).predicting(trained, Path(setup["out"]), request, cpu)

@@ -27,7 +27,7 @@ from debride.execute import Outcome, affordable
 from debride.files import content_hash
 from debride.progress import track
 from debride.training.ensemble import averaged
-from debride.training.inference import largest_components, segment, stitching_device
+from debride.training.inference import largest_components, painted, segment, stitching_device
 from debride.training.inference import probabilities as class_probabilities
 from debride.training.trained import Predicted, Request, Trained
 from debride.types import Case, DataError, Dataset, Geometry
@@ -60,14 +60,19 @@ def predict_masks(trained: Trained, source: Path, out: Path, request: Request, d
 
 
 def _needed(case: Case, trained: Trained) -> int:
-    """Bytes that predicting a case takes: its channels, a probability for each class and two more numbers for each voxel; with
-    several runs, as many probabilities again."""
+    """Bytes that predicting a case takes: its channels, a probability for each class or region and two more numbers for each
+    voxel; with several runs, as many probabilities again."""
     try:
         voxels = math.prod(read_header(case.image[0]).shape)
     except DataError:  # which predicting it will say
         return 0
-    maps = trained.method.classes * (2 if trained.members else 1)
+    maps = _maps(trained) * (2 if trained.members else 1)
     return 4 * (trained.channels + maps + 2) * voxels
+
+
+def _maps(trained: Trained) -> int:
+    """How many probabilities a run gives for each pixel: one for each region or class."""
+    return len(trained.labels.regions) or len(trained.labels.classes)
 
 
 def _to_do(
@@ -105,10 +110,14 @@ def _write(out: Path, case: Case, trained: Trained, request: Request, device: to
     probability, shape, box, geometry = _predict(trained, case, device)
     if calibration:
         probability = calibration.scaled(probability)
-    ids = segment(probability, shape, box)
+    regions = trained.labels.regions
+    if regions:
+        ids = painted(probability, regions, shape, box, largest=request.largest_component)
+    else:
+        ids = segment(probability, shape, box)
     files = []
     if request.probabilities:
-        whole = _whole(probability, shape, box)
+        whole = _whole(probability, shape, box, outside=not regions)
         if calibration:
             whole /= whole.sum(axis=0)
         files.append(write_probabilities(out / case.id, whole))
@@ -116,13 +125,14 @@ def _write(out: Path, case: Case, trained: Trained, request: Request, device: to
     del probability  # nor kept while the mask is written
     if calibration:
         ids = calibration.move(ids, geometry.spacing)
-    mask = largest_components(ids) if request.largest_component else ids
+    mask = largest_components(ids) if request.largest_component and not regions else ids
     path = label_path(out, case.id, case.image[0])
     return [*files, *files_of([write_label(path, mask, trained.labels, geometry, case.image[0], trained.one_bit)])]
 
 
 def predict_case(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometry, device: torch.device) -> torch.Tensor:
-    """Class probabilities (K, *S) of the working image of a read image (C, *S), which is cropped already, on the CPU."""
+    """Class probabilities (K, *S), or those of regions, of the working image of a read image (C, *S), which is cropped already,
+    on the CPU."""
     return _probabilities(trained, _working(trained, image, geometry), device)
 
 
@@ -140,8 +150,9 @@ def _working(trained: Trained, image: npt.NDArray[np.generic], geometry: Geometr
 
 
 def _probabilities(trained: Trained, working: torch.Tensor, device: torch.device) -> torch.Tensor:
-    home = stitching_device(device, trained.channels, trained.method.classes, tuple(working.shape[1:]))
-    probability = class_probabilities(trained.method, working[None].to(home), trained.config.patch_size, device)
+    home = stitching_device(device, trained.channels, _maps(trained), tuple(working.shape[1:]))
+    patch, regions = trained.config.patch_size, len(trained.labels.regions)
+    probability = class_probabilities(trained.method, working[None].to(home), patch, device, regions=regions)
     return probability[0].cpu()
 
 
@@ -176,15 +187,18 @@ def _working_of(trained: Trained, case: Case, inside: npt.NDArray[np.generic], g
         raise DataError(case.image[0], error.problem, error.remedy) from error
 
 
-def _whole(probability: torch.Tensor, shape: tuple[int, ...], box: Box | None) -> npt.NDArray[np.float32]:
-    """Probabilities (K, *S) of a working image in its file's own shape (K, *shape); background where it was cropped."""
+def _whole(probability: torch.Tensor, shape: tuple[int, ...], box: Box | None, *, outside: bool) -> npt.NDArray[np.float32]:
+    """Probabilities (K, *S) of a working image in its file's own shape (K, *shape); where it was cropped it is certain to be of
+    the first class if that is what is ``outside``, else of none."""
     resized = resize(probability.float(), cropped_shape(shape, box)).numpy()
-    background = (np.arange(len(resized)) == 0).reshape(-1, *[1] * len(shape))
+    background = (outside & (np.arange(len(resized)) == 0)).reshape(-1, *[1] * len(shape))
     return put_back(resized, box, shape, background)
 
 
 def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
     """Class probabilities (K, *S) of a case in its image's own shape, background where that was cropped; float16 for volumes.
+
+    Of a run on regions they are those of the regions (R, *S), 0 where it was cropped.
 
     They are resized class by class, so that beside the network's output a volume takes 2 bytes per voxel and class.
     """
@@ -192,7 +206,7 @@ def predict_whole(trained: Trained, case: Case, device: torch.device) -> npt.NDA
     whole = np.empty((len(probability), *shape), np.float32 if len(shape) == 2 else np.float16)
     for number, share in enumerate(probability):
         inside = resize(share[None].float(), cropped_shape(shape, box))[0].numpy()
-        whole[number] = put_back(inside, box, shape, number == 0)
+        whole[number] = put_back(inside, box, shape, number == 0 and not trained.labels.regions)
     return whole
 
 

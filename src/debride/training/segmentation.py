@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from debride.batch import Batch
 from debride.data.augmentation import Augmentation
 from debride.data.cache import Prepared, prepare
-from debride.data.label_regions import refuse_regions
 from debride.data.loader import Raw, Regions, Selection, make_batch, raw_batches
 from debride.data.masks.annotated import for_training, refuse_unlearnable
 from debride.data.masks.foreground import prepare_foreground
@@ -84,6 +83,7 @@ class SegmentationRun(TrainingRun[Prepared]):
 class Segmentation:
     """The task of giving every pixel a class."""
 
+    methods: tuple[str, ...] = ()
     config = TrainConfig
     augmentation = Augmentation
     measure, shown_measure = "dice", "Dice"
@@ -91,12 +91,15 @@ class Segmentation:
     cleanses = True
     calibrates = True
     takes_unlabelled = True
-    run = SegmentationRun
+    run: type[TrainingRun[Prepared]] = SegmentationRun
+
+    def outputs(self, labels: Dataset) -> tuple[int, int]:
+        """A logit for each class, and the classes."""
+        return len(labels.classes), len(labels.classes)
 
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:
         """Raises DataError for patches of another number of axes than the images, and where some class or the background is
         certain in no training case."""
-        refuse_regions(dataset, "training")
         refuse_unlearnable(dataset)
         if config.patch_size is not None and len(config.patch_size) != dataset.ndim:
             raise DataError("`patch_size`", f"has {len(config.patch_size)} numbers", f"Give {dataset.ndim}, in array order.")

@@ -1,6 +1,6 @@
-"""What differs between segmenting and classifying, in one object for each.
+"""What differs between segmenting, also regions that overlap, and classifying, in one object for each.
 
-The loop asks once, ``TASKS[dataset.task]``, and never again which task it is. A further task is one file beside
+The loop asks once, ``task_for(dataset)``, and never again which task it is. A further task is one file beside
 ``segmentation.py`` and ``classification.py``, and one line in ``TASKS``.
 """
 
@@ -13,12 +13,14 @@ from typing import Any, Protocol, TypeVar
 import torch
 from lightning_fabric import Fabric
 
+from debride.data.label_regions import REGION_TASK, task_of
 from debride.data.prepared import PreparedCases
 from debride.execute import Do
 from debride.methods.base import Method
 from debride.networks import Network
 from debride.training.classification import Classification
 from debride.training.config import TrainConfig
+from debride.training.region_segmentation import RegionSegmentation
 from debride.training.run import TrainingRun
 from debride.training.segmentation import Segmentation
 from debride.training.trained import Predicted, Request, Trained
@@ -29,6 +31,10 @@ P = TypeVar("P", bound=PreparedCases)
 
 class Task(Protocol[P]):
     """One task. ``P`` is what its cases are prepared as."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of the only methods that can be trained for it; empty where ``Method.tasks`` says it."""
 
     @property
     def config(self) -> type[TrainConfig]:
@@ -69,6 +75,9 @@ class Task(Protocol[P]):
     def refuse(self, dataset: Dataset, config: TrainConfig) -> None:
         """Raises DataError for settings and cases that cannot be trained with, before any image is read."""
 
+    def outputs(self, labels: Dataset) -> tuple[int, int]:
+        """For how many outputs a network is made, and how many classes a method sees, for labels of a data set."""
+
     def network(self, config: TrainConfig, ndim: int, channels: int, classes: int) -> Network:
         """A freshly initialised network."""
 
@@ -101,7 +110,16 @@ class Task(Protocol[P]):
         """What predicts one item of those that ``predict`` shares among processes."""
 
 
-TASKS: dict[str, Task[Any]] = {"segmentation": Segmentation(), "classification": Classification()}
+TASKS: dict[str, Task[Any]] = {
+    "segmentation": Segmentation(),
+    "classification": Classification(),
+    REGION_TASK: RegionSegmentation(),
+}
+
+
+def task_for(labels: Dataset) -> Task[Any]:
+    """The task of training on a data set, or of predicting with labels of its kind."""
+    return TASKS[task_of(labels)]
 
 
 def find_task(name: str, where: object) -> Task[Any]:
