@@ -12,14 +12,17 @@ from typing import Any
 from debride import escapes
 from debride.case_work import CaseWork, case_work, stamp_of
 from debride.data.formats.names import name_of
+from debride.data.label_regions import learnt
 from debride.data.masks.predicted import read_predicted
 from debride.data.open import open_dataset
+from debride.data.pixels import suffix
 from debride.data.pixels.images import files_of, is_image, read_label
 from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.evaluation.by_group import GroupColumns, group_lines
 from debride.evaluation.mask_metrics import METRICS, NEEDS, Better, ClassMetrics, Metric, case_metrics
+from debride.evaluation.region_scores import MAPS, masks_of_ids, masks_of_maps, numbered, region_metrics
 from debride.evaluation.summary import RESAMPLES, ClassSummary, MetricSummary, Row, mean_dice, rows_of, summarise
 from debride.execute import Work, spread
 from debride.execute.work import Do
@@ -53,10 +56,11 @@ def evaluate_folder(
     A prediction is named by its case (``CASE.png``, ``CASE.nii.gz``), with the label values of the data set. Where several
     raters labelled an image, its one prediction ``IMAGE.png`` is compared with each of them. A prediction in another
     orientation is turned to lie as its reference, in whose spacing distances are. Classes that were not drawn in a case have
-    no row there. Where cases name groups, these are columns and tables too. So many ``jobs`` measure, each one case at a time;
-    ``progress`` is called with the number of cases done. With ``leave_out``, which is called with what is wrong, a case without
-    a prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv. ``resume`` goes on with an
-    evaluation of the same that was cut off: cases whose files did not change are not measured again.
+    no row there. Regions of a data set are measured in place of its classes, from a mask or from maps of probabilities
+    (``region_scores``). Where cases name groups, these are columns and tables too. So many ``jobs`` measure, each one case at a
+    time; ``progress`` is called with the number of cases done. With ``leave_out``, which is called with what is wrong, a case
+    without a prediction, or whose files cannot be read or compared, is left out and listed in left_out.csv. ``resume`` goes on
+    with an evaluation of the same that was cut off: cases whose files did not change are not measured again.
     Raises DataError naming the file for a prediction that is missing, given twice, unreadable, on another grid, or without a
     case in ``splits``; and for ``out`` as ``new_folder`` and ``case_work`` do.
     """
@@ -65,6 +69,9 @@ def evaluate_folder(
     out = new_folder(out, apart_from=sources, may_go_on=resume)
     missing: dict[str, DataError] = {}
     pairs = match_predictions(predictions, dataset, splits, None if leave_out is None else missing)
+    names = ("background", *learnt(dataset))
+    if dataset.regions:
+        pairs = [(numbered(case, dataset.regions), path) for case, path in pairs]
     made_by = {"predictions": str(predictions.resolve()), "splits": list(splits), "distances": distances}
     with case_work(out, {**made_by, **_meaning(dataset)}, resume=resume, keep_going=leave_out is not None) as work:
         work.left_out.update(missing)
@@ -73,12 +80,12 @@ def evaluate_folder(
             raise next(iter(work.left_out.values()))
         summaries = summarise(rows, seed)
         groups = GroupColumns([case for case, _ in pairs if case.id not in work.left_out])
-        tables = groups.tables(lambda cases: _group_means(cases, rows, dataset.classes))
-        lines = ([*line, *groups.cells(line[0])] for line in _lines(rows, dataset.classes))
+        tables = groups.tables(lambda cases: _group_means(cases, rows, names))
+        lines = ([*line, *groups.cells(line[0])] for line in _lines(rows, names))
         write_csv(out / "cases.csv", (*_BEFORE, *METRICS, "unit", *groups.names), lines)
         summary = _summary_json(summaries, rows, dataset, predictions, splits)
         write_json(out / "summary.json", {**summary, **({"groups": tables} if tables else {})})
-        write_text(out / "summary.md", "\n".join([markdown(summaries, dataset.classes), *group_lines(tables)]))
+        write_text(out / "summary.md", "\n".join([markdown(summaries, names), *group_lines(tables)]))
     if leave_out:
         for problem in work.left_out.values():
             leave_out(problem)
@@ -91,14 +98,15 @@ def match_predictions(
     """Each case of the splits with its prediction's file, in the order of the data set.
 
     Every image or NIfTI file in the folder counts as a prediction; other files (probabilities, JSON) and predictions of other
-    splits are passed over. Raises DataError if the splits are empty or a case has no label, and for missing or ambiguous
-    predictions and those of unknown cases. ``missing`` gets what is wrong with cases without a prediction in its place.
+    splits are passed over. Where there are regions, probabilities count too, of a case without a mask. Raises DataError if the
+    splits are empty or a case has no label, and for missing or ambiguous predictions and those of unknown cases. ``missing``
+    gets what is wrong with cases without a prediction in its place.
     """
     cases = dataset.of(*splits)
     names = " and ".join(splits)
     if not cases:
         raise DataError(dataset.root, f"has no case in split {names}", "Choose a split that has cases.")
-    files = _predictions(predictions)
+    files = _predictions(predictions, maps=bool(dataset.regions))
     pairs = []
     for case in cases:
         if case.label is None:
@@ -175,7 +183,8 @@ def _titles(metrics: Iterable[Metric]) -> str:
     return listed(metric.title for metric in metrics)
 
 
-def _predictions(folder: Path) -> dict[str, Path]:
+def _predictions(folder: Path, *, maps: bool) -> dict[str, Path]:
+    """The files of a folder by the case that they predict: masks, and with ``maps`` those that have no mask beside them."""
     if not folder.is_dir():
         raise DataError(folder, "is not a folder", "Give the folder that holds one prediction per case.")
     files: dict[str, Path] = {}
@@ -183,13 +192,18 @@ def _predictions(folder: Path) -> dict[str, Path]:
         first = files.setdefault(name_of(path), path)
         if first is not path:
             raise DataError(path, f"predicts the same case as {first.name}", "Keep one of the two.")
+    for path in sorted(folder.iterdir()) if maps else ():
+        if suffix(path) in MAPS:
+            files.setdefault(name_of(path), path)
     return files
 
 
 def _meaning(dataset: Dataset) -> dict[str, Any]:
     """The data set that predictions are compared with, and what its labels mean."""
     values = {str(raw): id for raw, id in dataset.values.items()}
-    return {"reference": str(dataset.root), "classes": list(dataset.classes), "values": values, "ignore": dataset.ignore}
+    meaning = {"reference": str(dataset.root), "classes": list(dataset.classes), "values": values, "ignore": dataset.ignore}
+    regions = [asdict(region) for region in dataset.regions]
+    return {**meaning, "regions": regions} if regions else meaning
 
 
 def _measured(
@@ -241,17 +255,24 @@ def measuring(setup: Any) -> Do:
 def _stamp(case: Case, path: Path) -> str:
     """What tells whether a case's files changed."""
     assert case.label is not None  # match_predictions refuses cases without a label
-    return stamp_of(files_of((path, case.label)))
+    predicted = (path,) if suffix(path) in MAPS else files_of((path,))
+    return stamp_of((*predicted, *files_of((case.label,))))
 
 
 def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[ClassMetrics]:
     assert case.label is not None  # match_predictions refuses cases without a label
-    prediction, geometry = read_predicted(path, dataset)
+    regions = dataset.regions
     reference, expected = read_label(case.label, dataset)
-    own, grid = Grid(prediction.shape, geometry), Grid(reference.shape, expected)
+    grid = Grid(reference.shape, expected)
+    if regions and suffix(path) in MAPS:
+        return region_metrics(masks_of_maps(path, case, regions, grid), reference, regions, expected.spacing, distances)
+    prediction, geometry = read_predicted(path, dataset)
+    own = Grid(prediction.shape, geometry)
     prediction = turned(prediction, turn_onto(own, grid, path, "its reference", case.label))
     if (prediction == IGNORE).any():
         raise DataError(path, f"holds the ignore value {dataset.ignore}", "Predict a class for every pixel.")
+    if regions:
+        return region_metrics(masks_of_ids(prediction, regions), reference, regions, expected.spacing, distances)
     return case_metrics(prediction, reference, len(dataset.classes), expected.spacing, distances)
 
 
@@ -265,7 +286,7 @@ def _summary_json(
         "cases": len({row.case for row in rows}),
         "mean_dice": _defined(mean_dice(rows)),
         "rules": _rules(),
-        "classes": [_class_json(summary, dataset.classes) for summary in summaries],
+        "classes": [_class_json(summary, ("background", *learnt(dataset))) for summary in summaries],
     }
 
 
