@@ -228,7 +228,7 @@ def make_batch(
                 for field, values in stored.items()
             }
             maps = {
-                name: _carried(warp, values.to(device, non_blocking=True), prepared.maps[name])
+                name: carried_map(warp, values.to(device, non_blocking=True), prepared.maps[name])
                 for name, values in raw.maps.items()
             }
             view = View(warp.sample(image), warp.sample_label(label).long(), warp, raw.origin, state, maps)
@@ -247,7 +247,7 @@ def make_batch(
     )
 
 
-def _carried(warp: Warp, values: Tensor, kind: PixelMap) -> Tensor:
+def carried_map(warp: Warp, values: Tensor, kind: PixelMap) -> Tensor:
     """A map (B, *R) seen through a warp: float32 lengths in pixels of the view, or int64 ids."""
     seen = warp.sample_nearest(values, OUTSIDE[kind.kind][0])
     if kind.kind == "ids":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from debride.types import Case
+import numpy as np
+import numpy.typing as npt
+
+from debride.types import Case, Region
 
 
 class PreparedCases(Protocol):
@@ -26,3 +29,21 @@ class PreparedCases(Protocol):
         """What a case was trained as, as plain values: its id, and what tells its image and label apart from others."""
 
     def __len__(self) -> int: ...
+
+
+class WorkingImages(Protocol):
+    """Working images (C, *S) float32 and labels (*S) uint8 by row, all that a sweep over them asks for."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape S of each."""
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions that are learnt in place of classes; none where classes are."""
+
+    def image(self, row: int) -> npt.NDArray[np.float32]:
+        """The image of a row."""
+
+    def label(self, row: int) -> npt.NDArray[np.uint8]:
+        """The label of a row."""

@@ -28,7 +28,7 @@ from torch import Tensor
 from debride.nnunet.places import Places
 from debride.state import Field, LabelState, copy_number
 from debride.state_copies import COPIES
-from debride.types import IGNORE, DataError
+from debride.types import IGNORE, DataError, Region
 from debride.warp import Warp
 
 FOLDER = "debride_state"
@@ -42,8 +42,11 @@ class PreprocessedCases:
     pixels without a label, None where there is none.
     """
 
+    regions: tuple[Region, ...] = ()
+
     def __init__(self, dataset: Any, flat: bool, ignore: int | None) -> None:
         self.dataset, self.flat, self.ignore = dataset, flat, ignore
+        self._open: tuple[str, Any, Any] = ("", None, None)
         keys: list[str] = []
         shapes: list[tuple[int, ...]] = []
         parts: list[int] = []
@@ -72,14 +75,21 @@ class PreprocessedCases:
 
     def image(self, row: int) -> npt.NDArray[np.float32]:
         """The preprocessed image (C, *S) of a row."""
-        return np.ascontiguousarray(self._part(self.dataset.load_case(self.keys[row])[0], row), np.float32)
+        return np.ascontiguousarray(self._part(self._case(row)[1], row), np.float32)
 
     def label(self, row: int, part: tuple[slice, ...] = ()) -> npt.NDArray[np.uint8]:
         """The label (*S) of a row, or a part of it, as nnU-Net trains on it: what it cut away is background; ``IGNORE`` where
         no label is given."""
-        given = self._part(self.dataset.load_case(self.keys[row])[1], row)[0][part]
+        given = self._part(self._case(row)[2], row)[0][part]
         label = np.maximum(given, 0).astype(np.uint8)
         return label if self.ignore is None else np.where(given == self.ignore, np.uint8(IGNORE), label)
+
+    def _case(self, row: int) -> tuple[str, Any, Any]:
+        """A row's case with its image and label: the last one stays open, since its slices follow one another."""
+        if self._open[0] != self.keys[row]:
+            image, label, *_ = self.dataset.load_case(self.keys[row])
+            self._open = self.keys[row], image, label
+        return self._open
 
     def _part(self, array: Any, row: int) -> npt.NDArray[Any]:
         stored: npt.NDArray[Any] = array[:, int(self.parts[row])] if self.flat else array[:]

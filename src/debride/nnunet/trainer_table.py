@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -53,15 +53,32 @@ def of_class(name: str, about: str, settings: type[Any], needs: str = "nothing")
     return TrainerRow(name=name, about=about, needs=needs, settings=partial(setting_rows, settings))
 
 
-def of_method(name: str, method: str, about: str, needs: str = "nothing") -> TrainerRow:
-    """A trainer with the settings of a method."""
-    return TrainerRow(name=name, about=about, needs=needs, settings=lambda: read_table().methods[method].settings)
+def of_method(name: str, method: str, about: str, needs: str = "nothing", **defaults: str) -> TrainerRow:
+    """A trainer with the settings of a method, some of them with other ``defaults``."""
+
+    def settings() -> tuple[SettingRow, ...]:
+        rows = read_table().methods[method].settings
+        return tuple(replace(row, default=defaults.get(row.name, row.default)) for row in rows)
+
+    return TrainerRow(name=name, about=about, needs=needs, settings=settings)
 
 
 TRAINERS = (
     of_class("nnUNetTrainerDebrideGCE", "generalized cross-entropy in the place of cross-entropy", GCESettings),
     of_class("nnUNetTrainerDebrideSCE", "symmetric cross-entropy in the place of cross-entropy", SCESettings),
     of_class("nnUNetTrainerDebrideTLoss", "T-Loss in the place of cross-entropy and Dice", TLossSettings),
+    of_method("nnUNetTrainerDebrideCoTeaching", "co-teaching", "two networks, each learns from what the other finds easy"),
+    of_method("nnUNetTrainerDebrideJoCoR", "jocor", "two networks that must agree, and learn from small losses"),
+    of_method("nnUNetTrainerDebrideGSDNet", "gsd-net", "JoCoR with distances, labels refined by superpixels, moved regions"),
+    of_method("nnUNetTrainerDebrideSelfCleansing", "self-cleansing", "labels that are fitted badly are made anew"),
+    of_method(
+        "nnUNetTrainerDebrideMetaDCSeg",
+        "meta-dcseg",
+        "a weight for each pixel, learnt by looking ahead at trusted cases",
+        "trusted cases: DEBRIDE_NNUNET_TRUSTED",
+        trusted_batch="2",
+        few="0",
+    ),
 )
 """In the order in which they are listed."""
 

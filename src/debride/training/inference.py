@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from debride.data.cache import Prepared, resize
+from debride.data.cache import resize
 from debride.data.cropping import Box, cropped_shape, put_back
 from debride.data.label_regions import paint
+from debride.data.prepared import WorkingImages
 from debride.methods.base import Method, Swept
 from debride.networks.network import Network
 from debride.training.region_heads import of_regions
@@ -102,7 +103,7 @@ def at_once(patch: tuple[int, ...]) -> int:
 
 def sweep(
     method: Method,
-    prepared: Prepared,
+    prepared: WorkingImages,
     rows: npt.NDArray[np.int64],
     patch: tuple[int, ...] | None,
     size: int,
@@ -174,7 +175,7 @@ def largest_components(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return ids
 
 
-def _of_one_shape(prepared: Prepared, rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
+def _of_one_shape(prepared: WorkingImages, rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
     start = 0
     for at in range(1, len(rows) + 1):
         if at == len(rows) or at - start == size or prepared.shapes[rows[at]] != prepared.shapes[rows[start]]:

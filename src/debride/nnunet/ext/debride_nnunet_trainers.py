@@ -3,3 +3,8 @@
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideGCE as nnUNetTrainerDebrideGCE
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideSCE as nnUNetTrainerDebrideSCE
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideTLoss as nnUNetTrainerDebrideTLoss
+from debride.nnunet.method_trainers import nnUNetTrainerDebrideCoTeaching as nnUNetTrainerDebrideCoTeaching
+from debride.nnunet.method_trainers import nnUNetTrainerDebrideGSDNet as nnUNetTrainerDebrideGSDNet
+from debride.nnunet.method_trainers import nnUNetTrainerDebrideJoCoR as nnUNetTrainerDebrideJoCoR
+from debride.nnunet.method_trainers import nnUNetTrainerDebrideMetaDCSeg as nnUNetTrainerDebrideMetaDCSeg
+from debride.nnunet.method_trainers import nnUNetTrainerDebrideSelfCleansing as nnUNetTrainerDebrideSelfCleansing
