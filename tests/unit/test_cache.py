@@ -284,9 +284,13 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def by_hand(channel: npt.NDArray[np.float64], rule: str) -> npt.NDArray[np.float64]:
     """A channel normalised in float64, percentiles by interpolating between sorted values."""
     kind, *limits = rule.split(":")
-    low, high = map(float, limits or (0, 0))
+    low, high, *rest = map(float, limits or (0, 0))
     if kind == "clip":
         return 2 * (channel.clip(low, high) - low) / (high - low) - 1
+    if kind == "ct":
+        return (channel.clip(low, high) - rest[0]) / rest[1]
+    if kind in ("none", "byte"):
+        return channel / {"none": 1, "byte": 255}[kind]
     if kind == "unit":
         return (channel - channel.min()) / np.ptp(channel)
     if kind == "percentile":
@@ -307,6 +311,8 @@ def by_hand(channel: npt.NDArray[np.float64], rule: str) -> npt.NDArray[np.float
         ["percentile:0.5:99.5", "unit"],
         ["percentile:10:60", "percentile:0:100"],
         ["unit", "zscore"],
+        ["ct:-100:200.5:12.25:80", "byte"],
+        ["none", "zscore"],
     ],
 )
 @pytest.mark.parametrize("shape", [(9, 11), (5, 7, 6)])
@@ -322,6 +328,29 @@ def test_each_channel_has_its_rule(rules: list[str], shape: tuple[int, ...]) -> 
         np.testing.assert_allclose(channel, by_hand(plain, rules[0]), rtol=1e-5, atol=1e-5)
 
 
+def test_what_lies_outside_the_filled_region_stays() -> None:
+    """Against a flood from the border, pixel by pixel: what it does not reach is inside, zeros too."""
+    image = np.zeros((2, 7, 9), np.float32)
+    image[0, 1:6, 2:7] = np.random.default_rng(0).normal(5, 2, (5, 5))
+    image[:, 3, 4] = 0
+    image[1, 0, 0] = 3
+    outside, edge = (
+        np.zeros((7, 9), bool),
+        [(row, column) for row in range(7) for column in range(9) if row in (0, 6) or column in (0, 8)],
+    )
+    while edge:
+        row, column = edge.pop()
+        if 0 <= row < 7 and 0 <= column < 9 and not outside[row, column] and not image[:, row, column].any():
+            outside[row, column] = True
+            edge += [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
+    made, _ = working_image(image, Geometry(), Preparation(intensity="zscore-nonzero"))
+    for channel, plain in zip(made, image.astype(np.float64), strict=True):
+        values = plain[~outside]
+        expected = np.where(outside, plain, (plain - values.mean()) / values.std())
+        np.testing.assert_allclose(channel, expected, rtol=1e-5, atol=1e-5)
+    assert not outside[3, 4] and not outside[0, 0] and outside.any()
+
+
 def test_as_many_rules_as_channels(tmp_path: Path) -> None:
     dataset = open_dataset(build_nnunet_3d(tmp_path / "data", channels=2))
     with pytest.raises(DataError, match=r"has 2 channels, and `intensity` unit,zscore,unit has 3 rules") as raised:
@@ -331,7 +360,10 @@ def test_as_many_rules_as_channels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["zscore,", "zscore,minmax", "percentile", "percentile:5", "percentile:9:5", "percentile:-1:99", "percentile:1:101"],
+    [
+        *("zscore,", "zscore,minmax", "percentile", "percentile:5", "percentile:9:5", "percentile:-1:99", "percentile:1:101"),
+        *("ct:0:1:0", "ct:1:0:0:1", "ct:0:1:0:0", "ct:0:1:nan:1", "ct:0:inf:0:1", "none:1", "byte:255"),
+    ],
 )
 def test_rules_that_are_refused(wrong: str) -> None:
     with pytest.raises(DataError, match="intensity: is '" + wrong):

@@ -90,7 +90,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     add_verify(cross)
     add_dataset_options(parser)
     add_trust(parser)
-    add_settings(parser, TrainConfig, "training", dest="train_", leave_out=("seed",))
+    add_settings(parser, TrainConfig, "training", dest="train_", leave_out=("architecture", "seed"))
     parser.set_defaults(answer=answer)
 
 

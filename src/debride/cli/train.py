@@ -73,10 +73,18 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         metavar="RUN_OR_WEIGHTS",
         help="begin with the weights of a run, of a .safetensors file or of nnU-Net, where names and shapes agree",
     )
+    parser.add_argument(
+        "--plans",
+        type=Path,
+        metavar="FILE",
+        help="nnUNetPlans.json: take patch, batch, spacing, intensities and the network from a --configuration of it; options "
+        "go before it",
+    )
+    parser.add_argument("--configuration", metavar="NAME", help="which of --plans: 2d, 3d_fullres, 3d_lowres")
     add_jobs(parser)
     add_dataset_options(parser)
     add_trust(parser)
-    add_settings(parser, TrainConfig, "training")
+    add_settings(parser, TrainConfig, "training", leave_out=("architecture",))
     for task, augmentation in AUGMENTATIONS.items():
         add_settings(parser, augmentation, f"augmentation for {task}", prefix="augment_", dest=f"{task}_")
     if method := _named_method(parser, words):
@@ -108,6 +116,8 @@ def answer(arguments: argparse.Namespace) -> int:
         raters=arguments.raters,
         unlabelled=arguments.unlabelled,
         init=arguments.init,
+        plans=arguments.plans,
+        configuration=arguments.configuration,
         jobs=arguments.jobs,
         trust_code=arguments.trust_code,
         **_settings(arguments),

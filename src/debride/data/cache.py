@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import binary_fill_holes
 from torch.nn import functional as F
 
 from debride.data.cache_entry import entry, mapped
@@ -25,7 +26,7 @@ from debride.data.cropping import Box, crop_box, cropped
 from debride.data.pairs import channel_turns, label_turn
 from debride.data.pixels.images import Header, files_of, read_header, read_image, read_label, readings
 from debride.data.plain import case_of, dataset_of, grid_of, plain_case, plain_dataset, plain_grid
-from debride.data.preparation import Preparation, intensity_rules, read_rule
+from debride.data.preparation import Preparation, Rule, intensity_rules, read_rule
 from debride.data.room import Room
 from debride.data.same_grid import Grid, turned
 from debride.data.source_hashes import SourceHashes
@@ -342,14 +343,36 @@ def _foreground(label: npt.NDArray[np.uint8]) -> int:
 
 def _normalise(image: torch.Tensor, rules: Sequence[str]) -> torch.Tensor:
     """The image (C, *S) normalised in place, by one rule or one per channel: a whole volume is not held twice."""
-    for rule, part in zip(rules, [image] if len(rules) == 1 else torch.split(image, 1), strict=True):
-        _apply_rule(part, rule)
+    read = [read_rule(rule) for rule in rules]
+    inside = filled(image) if any(rule.kind == "zscore-nonzero" for rule in read) else None
+    for rule, part in zip(read, [image] if len(rules) == 1 else torch.split(image, 1), strict=True):
+        _apply_rule(part, rule, inside)
     return image
 
 
-def _apply_rule(image: torch.Tensor, rule: str) -> None:
-    """Normalises channels (C, *S), each by its own values, in place."""
-    kind, low_value, high_value = read_rule(rule)
+def filled(image: torch.Tensor) -> torch.Tensor:
+    """Where some channel of an image (C, *S) is not 0, and what lies enclosed there, as nnU-Net finds it (*S)."""
+    return torch.from_numpy(binary_fill_holes((image != 0).any(0).numpy()))
+
+
+def _apply_rule(image: torch.Tensor, rule: Rule, inside: torch.Tensor | None) -> None:
+    """Normalises channels (C, *S), each by its own values, in place; some rules look only at what lies ``inside`` (*S)."""
+    kind, low_value, high_value = rule.kind, rule.low, rule.high
+    if kind == "none":
+        return
+    if kind == "byte":
+        image.div_(255)
+        return
+    if kind == "ct":
+        image.clamp_(low_value, high_value).sub_(rule.mean).div_(rule.std)
+        return
+    if kind == "zscore-nonzero":
+        assert inside is not None
+        for channel in image:
+            values = channel[inside]
+            if len(values):
+                channel[inside] = (values - values.mean()) / values.std(correction=0).clamp_min(1e-6)
+        return
     if kind == "clip":
         image.clamp_(low_value, high_value).sub_(low_value).mul_(2 / (high_value - low_value)).sub_(1)
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from debride.data.preparation import intensity_rules, read_rule
+from debride.data.preparation import NUMBERS, intensity_rules, read_rule
 from debride.export.plan import Plan, steps
 from debride.export.tracing import Traced
 from debride.files import content_hash
@@ -30,6 +30,9 @@ RULES = {
     "zscore": "minus the mean of the channel, divided by its standard deviation (that of a population, at least 1e-6)",
     "unit": "minus the minimum of the channel, divided by maximum minus minimum (at least 1e-6)",
     "clip": "cut at low and high, then low becomes -1 and high 1",
+    "ct": "cut at low and high, then minus mean, divided by std",
+    "byte": "divided by 255",
+    "none": "nothing",
     "percentile": "cut at the percentiles low and high of the channel (linear between values), then as zscore",
 }
 """What each rule for intensities does to a channel, computed after the crop and before the resizing."""
@@ -125,8 +128,8 @@ def _of_masks(plan: Plan) -> dict[str, Any]:
         "crop": {"to": "the box of the pixels in which some channel is not 0", "outside": "class 0"} if config.crop else None,
         "intensity": {
             "rules": [
-                {"rule": kind, **({"low": low, "high": high} if kind in ("clip", "percentile") else {}), "does": RULES[kind]}
-                for kind, low, high in rules
+                {"rule": rule.kind, **{name: getattr(rule, name) for name in NUMBERS[rule.kind]}, "does": RULES[rule.kind]}
+                for rule in rules
             ],
             "channels": "one rule for each" if len(rules) > 1 else "the same rule for each, by its own values",
             "when": "after the crop, before the resizing",

@@ -28,6 +28,8 @@ class MaskModule(nn.Module):
     rules: list[str]
     lows: list[float]
     highs: list[float]
+    means: list[float]
+    stds: list[float]
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class MaskModule(nn.Module):
         rules: list[str],
         lows: list[float],
         highs: list[float],
+        means: list[float],
+        stds: list[float],
         crop: bool,
     ) -> None:
         super().__init__()
@@ -58,6 +62,7 @@ class MaskModule(nn.Module):
         self.ndim, self.channels, self.at_once, self.multiple, self.crop = ndim, channels, at_once, multiple, crop
         self.patch, self.steps, self.fixed, self.image_size = patch, steps, fixed, image_size
         self.spacing, self.rules, self.lows, self.highs = spacing, rules, lows, highs
+        self.means, self.stds = means, stds
 
     def forward(self, image: Tensor) -> Tensor:
         """Class probabilities (B, K, *S) of prepared images (B, C, *S), times the weights."""
@@ -141,6 +146,14 @@ class MaskModule(nn.Module):
         for number in range(len(self.rules)):
             part = image if len(self.rules) == 1 else image[number : number + 1]
             kind, low, high = self.rules[number], self.lows[number], self.highs[number]
+            if kind == "none":
+                continue
+            if kind == "byte":
+                part.div_(255)
+                continue
+            if kind == "ct":
+                part.clamp_(low, high).sub_(self.means[number]).div_(self.stds[number])
+                continue
             if kind == "clip":
                 part.clamp_(low, high).sub_(low).mul_(2 / (high - low)).sub_(1)
                 continue

@@ -67,6 +67,9 @@ def plan_export(run_folder: Path, use: Applied, trust: Trust) -> Plan:
         problem = "is a run on regions, whose masks are painted one over the other, which no exported model does"
         raise DataError(run_folder, problem, "Predict by `debride predict`, or train on classes.")
     trained = load_run(run_folder, use.checkpoint, torch.device("cpu"), trust)
+    if "zscore-nonzero" in intensity_rules(trained.config.intensity):
+        problem = "has the rule zscore-nonzero for intensities, which fills holes: no graph does"
+        raise DataError(run_folder / "run.json", problem, "Predict by `debride predict`.")
     trained.method.requires_grad_(False)  # nor do they of the exported model, whose users would keep graphs of gradients
     weights = np.ones(len(trained.labels.classes), np.float32)
     if use.calibration:
@@ -123,9 +126,11 @@ def _mask_module(plan: Plan, graph: Traced) -> MaskModule:
         fixed=list(graph.example.shape[2:]) if graph.fixed else [],
         image_size=list(config.image_size or ()),
         spacing=list(config.spacing or ()),
-        rules=[kind for kind, _, _ in rules],
-        lows=[low for _, low, _ in rules],
-        highs=[high for _, _, high in rules],
+        rules=[rule.kind for rule in rules],
+        lows=[rule.low for rule in rules],
+        highs=[rule.high for rule in rules],
+        means=[rule.mean for rule in rules],
+        stds=[rule.std for rule in rules],
         crop=config.crop,
     )
 

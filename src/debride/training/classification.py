@@ -72,6 +72,7 @@ class Classification:
     cleanses = False
     calibrates = True
     takes_unlabelled = False
+    takes_plans = False
     run = ClassificationRun
 
     def outputs(self, labels: Dataset) -> tuple[int, int]:

@@ -49,6 +49,7 @@ class TrainConfig:
         "unet, unet-small, unet++, residual-unet, vnet, vit-unet; for classification preact-resnet18 (default), cnn, resnet50; "
         "or package.module:constructor",
     )
+    architecture: str | None = setting(None, "the network that `plans` of nnU-Net describe, as JSON: `network` is then plans")
     width: int = setting(16, "channels at full resolution", least=1, most=4096)
     image_size: tuple[int, ...] | None = setting(
         None, "resize every image to this shape (H W, or D H W)", least=1, most=100_000
@@ -86,6 +87,11 @@ class TrainConfig:
         if self.batch_size < self.devices:
             problem = f"{self.batch_size} is less than `devices` {self.devices}"
             yield DataError("`batch_size`", problem, "Give every process a case.")
+        if (self.architecture is None) != (self.network != "plans"):
+            problem = (
+                "is plans, and no `plans` describe it" if self.architecture is None else "is not the one of `architecture`"
+            )
+            yield DataError("`network`", problem, "Give `plans` and a `configuration`, or neither.")
         preparation = Preparation(image_size=self.image_size, spacing=self.spacing, intensity=self.intensity)
         yield from preparation.conflicts()
 

@@ -56,6 +56,7 @@ class Description:
     unlabelled: tuple[str, ...] = ()
     one_bit: bool = False
     init: Mapping[str, str] | None = None
+    plans: Mapping[str, str] | None = None
     regions: tuple[Region, ...] = ()
 
 
@@ -84,9 +85,11 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
 
 
 def training_entries(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of ``training`` as they are named now: older runs have ``tensorboard`` in place of two others."""
+    """The entries of ``training`` as they are named now: older runs have no ``architecture``, and some ``tensorboard`` in place
+    of two others."""
+    training = {"architecture": None, **training}
     if "tensorboard" not in training:
-        return dict(training)
+        return training
     rest = {name: value for name, value in training.items() if name != "tensorboard"}
     return {**rest, "log_to": ["tensorboard"] if training["tensorboard"] else [], "patience": None}
 

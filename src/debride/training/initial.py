@@ -29,8 +29,8 @@ STATES = ("network_weights", "state_dict", "model_state_dict", "model")
 TRUNKS = ("", "trunk.", "trunk.0.")
 """Beginnings of names that a network has in a ``Network`` and not by itself."""
 
-HEADS = ("final_conv.", "final_conv_0_4.")
-"""What ``head.`` is called in MONAI's U-Net and U-Net++, whose last layer ``Network`` takes out."""
+HEADS = ("final_conv.", "final_conv_0_4.", *(f"decoder.seg_layers.{stage}." for stage in range(16)))
+"""What ``head.`` is called in MONAI's U-Net and U-Net++, and in nnU-Net's, whose last one is of full resolution."""
 
 SAFE_TORCH = (2, 10)
 """The first torch whose ``weights_only`` runs no code of a file, as far as is known: before it CVE-2025-32434 (to 2.5) and
@@ -114,7 +114,8 @@ def load_initial(method: Method, init: Path, say: bool = True) -> list[Loaded]:
         problem = f"has no weights that fit the network in name and shape; it has {some([*held])}"
         raise DataError(file, problem, "Give weights of a network of the same kind, `width` and number of channels.")
     if say:
-        _say(file, done, [name for name in held if name not in used])
+        taken = {held[name].data_ptr() for name in used}  # some networks hold one tensor under several names
+        _say(file, done, [name for name in held if name not in used and held[name].data_ptr() not in taken])
     return done
 
 

@@ -16,7 +16,7 @@ import torch
 from debride.data.cache import cache_folder
 from debride.data.label_regions import task_of, without_regions
 from debride.data.prepared import PreparedCases
-from debride.files import write_json
+from debride.files import read_text, write_json, write_text
 from debride.folders import new_folder
 from debride.methods import METHODS, find_method, methods_for
 from debride.methods.base import Method
@@ -27,6 +27,8 @@ from debride.settings import NAMED, check_bounds
 from debride.training.config import TrainConfig
 from debride.training.description import same_training
 from debride.training.initial import initial_entry, initial_file
+from debride.training.nnunet_plans import FILE as PLANS
+from debride.training.nnunet_plans import Plans
 from debride.training.task import Task, task_for
 from debride.training.trackers import refuse_missing
 from debride.training.unlabelled import refuse_blank, refuse_unlabelled, without_label
@@ -38,7 +40,8 @@ class Job:
     """A training to be done: picklable, so that several processes can start from it.
 
     ``augmentation`` is of the class that the task of the data set has. ``cleansed`` asks for the labels that the method takes
-    for right. ``jobs`` cases are prepared at a time. ``init`` is a run or a file whose weights the networks begin with.
+    for right. ``jobs`` cases are prepared at a time. ``init`` is a run or a file whose weights the networks begin with,
+    ``plans`` are those of nnU-Net that the settings were taken from.
     """
 
     dataset: Dataset
@@ -52,6 +55,7 @@ class Job:
     cleansed: bool = False
     jobs: int = 1
     init: Path | None = None
+    plans: Plans | None = None
 
     @property
     def trust(self) -> Trust:
@@ -143,6 +147,8 @@ def record(job: Job, description: dict[str, Any]) -> None:
         same_training(file, description)
     else:
         write_json(file, description)
+    if job.plans and not (kept := job.out / PLANS).exists():
+        write_text(kept, read_text(job.plans.file))
 
 
 def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method) -> dict[str, Any]:
@@ -168,6 +174,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
         **({"unlabelled": unlabelled} if unlabelled else {}),
         "parameters": sum(p.numel() for p in method.parameters()),
         **({"init": initial_entry(job.init)} if job.init else {}),
+        **({"plans": job.plans.entry} if job.plans else {}),
         "versions": {
             "debride": version("debride"),
             "torch": version("torch"),

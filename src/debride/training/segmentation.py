@@ -24,6 +24,7 @@ from debride.data.preparation import Preparation
 from debride.execute import Do
 from debride.methods.base import Look, Method, Swept
 from debride.networks import Network, build
+from debride.networks.planned import planned
 from debride.progress import track
 from debride.rng import derive
 from debride.training import inference, label_scores
@@ -91,6 +92,7 @@ class Segmentation:
     cleanses = True
     calibrates = True
     takes_unlabelled = True
+    takes_plans = True
     run: type[TrainingRun[Prepared]] = SegmentationRun
 
     def outputs(self, labels: Dataset) -> tuple[int, int]:
@@ -106,6 +108,8 @@ class Segmentation:
 
     def network(self, config: TrainConfig, ndim: int, channels: int, classes: int) -> Network:
         """A freshly initialised network from images (B, C, *S) to logits (B, K, *S)."""
+        if config.architecture is not None:
+            return planned(config.architecture, ndim=ndim, in_channels=channels, classes=classes)
         return build(config.network, ndim=ndim, in_channels=channels, classes=classes, width=config.width)
 
     def prepare(self, dataset: Dataset, config: TrainConfig, cache: Path, jobs: int = 1) -> tuple[Prepared, Prepared]:

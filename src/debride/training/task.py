@@ -69,6 +69,10 @@ class Task(Protocol[P]):
         """Whether training cases may have no label."""
 
     @property
+    def takes_plans(self) -> bool:
+        """Whether nnU-Net can plan its networks."""
+
+    @property
     def run(self) -> type[TrainingRun[P]]:
         """What a method sees of the training."""
 
