@@ -141,8 +141,9 @@ def test_the_largest_piece_of_each_region_is_kept() -> None:
 
 def test_what_takes_classes_alone_refuses_regions(tmp_path: Path) -> None:
     job = region_job(tmp_path, epochs=1)
-    with pytest.raises(DataError, match=r"method nr-dice: is not for regions.*ce, gce, sce, t-loss.*\"cavity\": 3"):
-        fit(replace(job, method="nr-dice", method_config=METHODS["nr-dice"].Config()))
+    for method in ("nr-dice", "elr", "alc"):
+        with pytest.raises(DataError, match=rf"method {method}: is not for regions.*ce, gce, sce, t-loss.*\"cavity\": 3"):
+            fit(replace(job, method=method, method_config=METHODS[method].Config()))
     assert not job.out.exists()
     with pytest.raises(DataError, match="has the regions heart, left, cavity"):
         refuse_calibration(job.dataset, "ce", hold_out=False)

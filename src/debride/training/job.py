@@ -90,10 +90,10 @@ def refuse(job: Job, task: Task[Any]) -> None:
         initial_file(job.init)
     if 0 < len(train) < job.config.devices:
         raise DataError("`devices`", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
-    refuse_method(job.method, job.dataset.task, job.method_config)
     if task.methods and job.method not in task.methods:
         remedy = f"Methods that are: {', '.join(task.methods)}. {without_regions(job.dataset)}"
         raise DataError(f"method {job.method}", "is not for regions, which may overlap", remedy)
+    refuse_method(job.method, job.dataset.task, job.method_config)
     for given, fitting in ((job.config, task.config), (job.augmentation, task.augmentation)):
         if type(given) is not fitting:
             raise DataError("job", f"has a {type(given).__name__} for {job.dataset.task}", f"Give a {fitting.__name__}.")
