@@ -94,8 +94,8 @@ def test_decisions_override_the_rule(tmp_path: Path) -> None:
 def test_decisions_as_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"case": "x", "number": 1, "decision": "accept"}\n\n{"case": "y", "number": "2", "decision": "reject"}')
-    told = read_decisions(path, {("x", 1), ("y", 2)})
-    assert {key: verdict.accepted for key, verdict in told.items()} == {("x", 1): True, ("y", 2): False}
+    told = read_decisions(path, {("", "x", 1), ("", "y", 2)})
+    assert {key: verdict.accepted for key, verdict in told.items()} == {("", "x", 1): True, ("", "y", 2): False}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_decisions_as_json_lines(tmp_path: Path) -> None:
 def test_decisions_that_are_refused_by_line(tmp_path: Path, name: str, text: str, line: int, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message) as raised:
-        read_decisions(tmp_path / name, {("x", 1), ("x", 2), ("case2", 1)})
+        read_decisions(tmp_path / name, {("", "x", 1), ("", "x", 2), ("", "case2", 1)})
     assert raised.value.where == f"{tmp_path / name}:{line}"
 
 

@@ -46,13 +46,13 @@ def repair_dataset(
     """Writes the data set with the repairs of its ``audit`` that are accepted to the new folder ``out``.
 
     ``accept`` is "all" or kinds of findings, of classes "relabel", and ``but`` kinds that are left out. Of these only findings
-    of the classes ``class_`` count, at least as sure as ``confidence`` and as severe as ``severity`` (0 to 1), of so many ml
-    (``volume``) or ``voxels``, and where the label is off by so many mm or pixels (``distance``); with ``flagged`` those of
-    flagged cases, with ``one_per_case`` the surest of each. ``decisions`` is a file as the report saves it. ``unbias`` moves
-    outlines by the bias that verified cases show. Nothing disappears without ``allow_removal``, and trusted cases change with
-    ``trusted_too`` alone; a class in fewer cases than ``rare`` is spared (None: 5, or 2 %). With ``reverse`` the data set is a
-    repaired one, ``audit`` is None, and the labels from before its repair are written. ``options`` say how a data set is read
-    that is given as its folder, and ``jobs`` processes share the work.
+    of the classes ``class_`` count, of an audit by regions those of these regions. They are at least as sure as ``confidence``
+    and as severe as ``severity`` (0 to 1), of so many ml (``volume``) or ``voxels``, and where the label is off by so many mm
+    or pixels (``distance``); with ``flagged`` those of flagged cases, with ``one_per_case`` the surest of each. ``decisions``
+    is a file as the report saves it. ``unbias`` moves outlines by the bias that verified cases show. Nothing disappears without
+    ``allow_removal``, and trusted cases change with ``trusted_too`` alone; a class in fewer cases than ``rare`` is spared
+    (None: 5, or 2 %). With ``reverse`` the data set is a repaired one, ``audit`` is None, and the labels from before its repair
+    are written. ``options`` say how a data set is read that is given as its folder, and ``jobs`` processes share the work.
 
     ``to`` says what becomes of the pixels of accepted findings: in the copy's "labels" they get the class proposed. With
     "ignore" they have no label, by a value that the copy names. With "weights" labels stay, and maps beside them say how much
@@ -108,7 +108,7 @@ class _Asked:
 
 def _repair_masks(dataset: Dataset, asked: _Asked) -> dict[str, Any]:
     """Repairs masks, or brings the given ones back."""
-    from debride.audit.repair import Destination, parse_acceptance, repair
+    from debride.audit.repair import Destination, parse_acceptance, regions_of, repair
     from debride.audit.repair import reverse as restore
 
     if asked.audit is None:
@@ -116,7 +116,8 @@ def _repair_masks(dataset: Dataset, asked: _Asked) -> dict[str, Any]:
             return restore(dataset.root, asked.out, format=asked.format, jobs=asked.jobs, progress=lambda done, _: show(done))
     destination = Destination(**asked.destination)
     alone = destination.leave_out is not None
-    accept = parse_acceptance(asked.accept, dataset.classes, **asked.masks_only, **asked.both, may_be_none=alone)
+    restricted = {**asked.masks_only, **asked.both}
+    accept = parse_acceptance(asked.accept, dataset.classes, **restricted, may_be_none=alone, regions=regions_of(asked.audit))
     check_bounds(destination, of_class=False)
     with track("repairing", len(dataset.cases)) as show:
         work = partial(repair, dataset, asked.audit, asked.out, accept, destination, jobs=asked.jobs)

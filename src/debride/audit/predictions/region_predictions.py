@@ -17,7 +17,7 @@ class RegionPredictions:
     """``Predictions`` of a region of a data set by its ``number`` from 0, from those of the whole."""
 
     def __init__(self, source: Predictions, dataset: Dataset, number: int) -> None:
-        self.about: dict[str, Any] = source.about
+        self.about: dict[str, Any] = {**source.about, "region": dataset.regions[number].name}
         self._source, self._region = source, OneRegion.of(dataset, number)
         self._view = region_view(dataset, dataset.regions[number])
 

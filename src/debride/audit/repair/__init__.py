@@ -1,13 +1,17 @@
 """Which findings are accepted, and a new data set with their repairs, or with the labels given before.
 
-``decisions`` are rules and a file of decisions, ``guard`` keeps what nobody asked to remove, ``kept_labels`` and ``kept_files``
-the given files. ``destination`` says where findings go, ``ignored`` and ``weight_maps`` take them there.
+``proposals`` are those of the audits, ``decisions`` rules and a file of decisions; ``guard`` keeps what nobody asked to remove.
+``changes`` and ``by_region`` apply what is proposed. ``kept_labels`` and ``kept_files`` are the given files. ``destination``
+says where findings go, ``ignored`` and ``weight_maps`` take them there.
 """
 
-from debride.audit.repair.apply import apply_findings, repair, reverse
+from debride.audit.repair.apply import repair, reverse
+from debride.audit.repair.by_region import class_moves
+from debride.audit.repair.changes import apply_findings
 from debride.audit.repair.decisions import Acceptance, parse_acceptance, read_decisions
 from debride.audit.repair.destination import LEAVE_OUT, TO, Destination
 from debride.audit.repair.kept_labels import FOLDER, RECORD
+from debride.audit.repair.proposals import regions_of
 
 __all__ = [
     "FOLDER",
@@ -17,8 +21,10 @@ __all__ = [
     "Acceptance",
     "Destination",
     "apply_findings",
+    "class_moves",
     "parse_acceptance",
     "read_decisions",
+    "regions_of",
     "repair",
     "reverse",
 ]

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from debride.audit.findings import (
-    Finding,
-    Label,
-    Numbers,
-    Record,
-    check_belongs,
-    finding_of,
-    read_record,
-)
-from debride.audit.repair.decisions import Acceptance, Verdict, judge
+from debride.audit.findings import Finding, Label, Record, check_belongs
+from debride.audit.repair.by_region import apply_regions
+from debride.audit.repair.changes import apply_findings, apply_moved
+from debride.audit.repair.decisions import Acceptance, Key, Verdict, judge
 from debride.audit.repair.destination import IGNORED, LABELS, PLAIN, WEIGHTS, Destination, change_lists, with_ignore, without
-from debride.audit.repair.guard import REMOVES, Guard, voxel_counts
+from debride.audit.repair.guard import REMOVES, voxel_counts
 from debride.audit.repair.ignored import ignored
 from debride.audit.repair.kept_files import bring_back, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
-from debride.audit.repair.weight_maps import proposals_of, write_weights
+from debride.audit.repair.outcomes import Outcome, bias_line, finding_line, outcome_of, summary_of
+from debride.audit.repair.proposals import Proposals, Source, asked_of, proposals_of, read_sources, refuse_silent
+from debride.audit.repair.weight_maps import write_weights
 from debride.audit.verified_bias import moves_of, unbiased, verified_then
 from debride.calibration.bias_record import read_calibration
 from debride.calibration.correction import Calibration
@@ -42,24 +38,9 @@ from debride.files import write_text
 from debride.folders import new_folder
 from debride.settings import check_bounds
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
-from debride.version import __version__
 
 LEAST_CASES, LEAST_SHARE = 5, 0.02
 """A class that fewer cases have, or a smaller share of them, is rare."""
-
-_TRUSTED = "its label is trusted; --trusted-too permits it"
-
-BIAS = "bias"
-"""In the record, the kind of a change that moved all outlines of a label; its number is 0."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of an accepted finding: "applied" and how many voxels changed, or "guarded" or "declined" with why."""
-
-    status: str
-    voxels: int
-    why: str = ""
 
 
 def repair(
@@ -81,74 +62,78 @@ def repair(
     files of changed labels. Trusted cases change only if ``accept`` says so. Outlines are moved after findings are applied; not
     those of cases that are trusted or were in the audit, or where not all classes were drawn. The summary counts findings by
     status and, where applied, by kind, changed cases and voxels, and the reasons of guards; a moved label is a finding of the
-    kind "bias". The work on cases is done by so many ``jobs``. Raises DataError if the audit is not of this data set or
-    damaged, if the label of an accepted change changed since, and if ``out`` has content or lies in the data set or the audit.
+    kind "bias". An audit by regions changes classes as ``by_region`` says. The work on cases is done by so many ``jobs``.
+    Raises DataError if the audit is not of this data set or damaged, if the label of an accepted change changed since, and if
+    ``out`` has content or lies in the data set or the audit.
     """
     check_bounds(accept)
     check_bounds(destination)
     destination.refuse(accept)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
-    record = read_record(audit)
-    if not record.proposes and not accept.nothing:
-        problem = "is an audit without predictions: it proposes nothing that could be applied"
-        raise DataError(audit, problem, "Correct the labels that it doubts by hand, or audit with predictions.")
-    verdicts = judge(record, accept)
+    sources = read_sources(audit, dataset)
+    records = {region: source.record for region, source in sources.items()}
+    if not accept.nothing:
+        refuse_silent(audit, sources)
+    verdicts = judge(records, accept)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
-    found = record.about.get("summary")
-    moves = moves_of(found, audit, record.classes) if accept.unbias else None
-    moving = _moving(record, dataset) - verified_then(found) if moves else frozenset()
-    accepted = {case for (case, _), verdict in verdicts.items() if verdict.accepted} - trusted
-    check_belongs(record, dataset, accepted | moving, jobs)
-    by_case = record.by_case()
-    chosen = {
-        case: [finding for finding in findings if verdicts[case, finding.number].accepted]
-        for case, findings in by_case.items()
-        if case not in trusted
-    }
+    moves, moving = _moves(dataset, audit, sources, accept)
+    chosen = _chosen(records, verdicts, trusted)
+    for region, source in sources.items():
+        check_belongs(source.record, source.view(dataset), chosen[region].keys() | moving, jobs)
+    by_case = {region: record.by_case() for region, record in records.items()}
     guarded = destination.to == LABELS and not accept.allow_removal
-    rare = _rare(dataset, accept.rare, chosen.values(), jobs) if guarded else frozenset()
+    rare = [
+        _rare(source.view(dataset), accept.rare, chosen[region].values(), jobs) if guarded else frozenset()
+        for region, source in sources.items()
+    ]
     meant = with_ignore(dataset) if destination.to == IGNORED else dataset
-    doubted = record.flagged - trusted
+    doubted = frozenset(case for record in records.values() for case in record.flagged) - trusted
     without(dataset, destination, doubted)  # refuses before the work what cannot be
-    outcomes: dict[tuple[str, int], Outcome] = {}
+    changing = {case for own in chosen.values() for case in own}
+    outcomes: dict[Key, Outcome] = {}
+
+    def asked(case: str) -> list[dict[str, Any]]:
+        return [asked_of(by_case[region].get(case, ()), chosen[region].get(case, ())) for region in sources]
 
     def about(case: Case) -> Any:
-        if destination.to == WEIGHTS or not (chosen.get(case.id) or case.id in moving):
+        if destination.to == WEIGHTS or not (case.id in changing or case.id in moving):
             return None
-        return {
-            "findings": [asdict(finding) for finding in by_case.get(case.id, ())],
-            "chosen": [finding.number for finding in chosen.get(case.id, ())],
-            "move": case.id in moving,
-        }
+        return {"asked": asked(case.id), "move": case.id in moving}
 
     def told(case: Case, said: Any) -> None:
-        outcomes.update({(case.id, number): Outcome(*outcome) for number, outcome in said or ()})
+        for region, of_region in zip(sources, said or (), strict=False):
+            outcomes.update({(region, case.id, number): Outcome(*outcome) for number, outcome in of_region})
 
     def finish(folder: Path) -> None:
         maps: dict[str, dict[str, str]] = {}
         if destination.to == WEIGHTS:
-            asked = {case: (by_case[case], findings) for case, findings in chosen.items() if findings}
-            for case, path, counts in write_weights(dataset, audit, folder, asked, destination.weight, jobs):
-                outcomes.update({(case, number): _outcome(count) for number, count in counts.items()})
+            wanted = {case: asked(case) for case in changing}
+            for case, path, counts in write_weights(dataset, [*sources.values()], folder, wanted, destination.weight, jobs):
+                for region, own in zip(sources, counts, strict=True):
+                    outcomes.update({(region, case, number): outcome_of(count) for number, count in own.items()})
                 maps[case] = {"weights": path}
-        applied = {case for (case, _), outcome in outcomes.items() if outcome.status == "applied"}
+        applied = {case for (_, case, _), outcome in outcomes.items() if outcome.status == "applied"}
         files = maps or keep_given(dataset, folder, applied, jobs)
-        lines = [_line(finding, record, verdicts, outcomes, trusted, files) for finding in record.findings]
+        lines = [
+            finding_line(finding, region, record, verdicts, outcomes, trusted, files)
+            for region, record in records.items()
+            for finding in record.findings
+        ]
         if moves:
-            lines += [_bias_line(case.id, moves, outcomes[case.id, 0], files) for case in dataset.cases if case.id in moving]
+            lines += [bias_line(case.id, moves, outcomes["", case.id, 0], files) for case in dataset.cases if case.id in moving]
         changed = change_lists(dataset, folder, destination, doubted - applied if destination.spares else doubted)
         if destination.to != LABELS:
             lines = [{**line, "to": destination.to} for line in lines]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-        summary.update({**_summary(lines), **changed})
+        summary.update({**summary_of(lines), **changed})
 
     summary: dict[str, Any] = {}
     setup = {
         "dataset": plain_dataset(meant),
         "added": meant.ignore if dataset.ignore is None else None,
+        "sources": [source.plain() for source in sources.values()],
         "audit": str(audit),
-        "classes": record.classes,
-        "rare": sorted(rare),
+        "rare": [sorted(few) for few in rare],
         "allow_removal": accept.allow_removal,
         "moves": asdict(moves) if moves else None,
         "ignores": destination.to == IGNORED,
@@ -160,9 +145,19 @@ def repair(
 
 def repairing(setup: Any) -> Do:
     """A copy of cases with the chosen of their findings applied where no guard holds them back; tells what became of each."""
-    dataset, audit = dataset_of(setup["dataset"]), Path(setup["audit"])
-    classes, rare = setup["classes"], frozenset(setup["rare"])
-    moves = read_calibration(setup["moves"], audit) if setup["moves"] else None
+    dataset, sources = dataset_of(setup["dataset"]), setup["sources"]
+    rare, allow_removal = [frozenset(few) for few in setup["rare"]], setup["allow_removal"]
+    moves = read_calibration(setup["moves"], setup["audit"]) if setup["moves"] else None
+
+    def changed(label: Label, found: list[Proposals], few: list[frozenset[int]]) -> tuple[Label, list[dict[int, Outcome]]]:
+        if setup["ignores"]:
+            return _without_label(label, found)
+        if found[0].region is not None:
+            return apply_regions(label, found, dataset.regions, dataset.classes, few, allow_removal)
+        (own,) = found
+        guards = dataset.classes, few[0], allow_removal
+        repaired, outcomes = apply_findings(label, own.numbers, own.proposed, own.chosen, *guards)
+        return repaired, [outcomes]
 
     def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
         if setup["added"] is not None and (label == IGNORE).any():
@@ -170,24 +165,31 @@ def repairing(setup: Any) -> Do:
             raise DataError(case.label, problem, "Correct the label, or name this value in dataset.json.")
         if about is None:
             return label, None
-        findings = [finding_of(row) for row in about["findings"]]
-        chosen = [finding for finding in findings if finding.number in about["chosen"]]
-        repaired = label
-        reported: dict[int, Outcome] = {}
-        if chosen:
-            numbers, proposed = proposals_of(audit, case, findings, label, len(classes))
-            if setup["ignores"]:
-                repaired, counts = ignored(label, numbers, proposed, chosen)
-                reported = {number: _outcome(count) for number, count in counts.items()}
-            else:
-                repaired, reported = apply_findings(label, numbers, proposed, chosen, classes, rare, setup["allow_removal"])
+        repaired, reported = label, [dict[int, Outcome]() for _ in sources]
+        at = [place for place, asked in enumerate(about["asked"]) if asked["chosen"]]
+        if at:
+            found = [proposals_of(sources[place], about["asked"][place], case, label, dataset) for place in at]
+            repaired, outcomes = changed(label, found, [rare[place] for place in at])
+            for place, own in zip(at, outcomes, strict=True):
+                reported[place] = own
         if moves and about["move"]:
             moved = unbiased(repaired, moves, geometry, case.label)
-            repaired, reported[0] = apply_moved(repaired, moved, classes, setup["allow_removal"])
-        changed = any(outcome.status == "applied" for outcome in reported.values())
-        return repaired if changed else label, [[number, astuple(outcome)] for number, outcome in reported.items()]
+            repaired, reported[0][0] = apply_moved(repaired, moved, dataset.classes, allow_removal)
+        is_changed = any(outcome.status == "applied" for own in reported for outcome in own.values())
+        told = [[(number, astuple(outcome)) for number, outcome in own.items()] for own in reported]
+        return repaired if is_changed else label, told
 
     return copier(dataset, change)
+
+
+def _without_label(label: Label, found: Sequence[Proposals]) -> tuple[Label, list[dict[int, Outcome]]]:
+    """A copy of a label (*S) with ``IGNORE`` where a finding of one of the audits would change it."""
+    result, outcomes = label.copy(), []
+    for own in found:
+        without, counts = ignored(own.seen, own.numbers, own.proposed, own.chosen)
+        result[without == IGNORE] = IGNORE
+        outcomes.append({number: outcome_of(count) for number, count in counts.items()})
+    return result, outcomes
 
 
 def reverse(
@@ -228,59 +230,36 @@ def restoring(setup: Any) -> Do:
     return copier(dataset_of(setup), change)
 
 
-def apply_findings(
-    label: Label,
-    numbers: Numbers,
-    proposed: Label,
-    findings: Iterable[Finding],
-    classes: Sequence[str],
-    rare: frozenset[int] = frozenset(),
-    allow_removal: bool = False,
-) -> tuple[Label, dict[int, Outcome]]:
-    """A copy of a label (*S) with the findings applied that no guard holds back, and the outcome of each by its number.
-
-    ``numbers`` and ``proposed`` (*S) are the case's maps of proposals. The surest finding comes first, so that of several that
-    would together remove an object the surest ones are applied. ``IGNORE`` keeps its place. ``rare`` are ids of rare classes.
-    """
-    result = label.copy()
-    guard = None if allow_removal else Guard(label, classes, rare)
-    outcomes: dict[int, Outcome] = {}
-    for finding in sorted(findings, key=lambda finding: (-finding.confidence, finding.number)):
-        inside = tuple(slice(*ends) for ends in finding.box)
-        old, new = result[inside], proposed[inside]
-        changed = (numbers[inside] == finding.number) & (old != IGNORE) & (old != new)
-        count = int(np.count_nonzero(changed))
-        why = guard.objection(finding.kind, result, inside, changed, new) if guard and count else ""
-        if count and not why:
-            old[changed] = new[changed]
-        outcomes[finding.number] = Outcome("guarded", 0, why) if why else _outcome(count)
-    return result, outcomes
+def _chosen(
+    records: Mapping[str, Record], verdicts: Mapping[Key, Verdict], trusted: Collection[str]
+) -> dict[str, dict[str, list[Finding]]]:
+    """The accepted findings of cases that are not trusted, by region and case."""
+    chosen: dict[str, dict[str, list[Finding]]] = {region: {} for region in records}
+    for region, record in records.items():
+        for finding in record.findings:
+            if verdicts[region, finding.case, finding.number].accepted and finding.case not in trusted:
+                chosen[region].setdefault(finding.case, []).append(finding)
+    return chosen
 
 
-def _outcome(count: int) -> Outcome:
-    """That of a finding by which so many voxels change."""
-    return Outcome("applied", count) if count else Outcome("declined", 0, "it would change nothing")
-
-
-def apply_moved(label: Label, moved: Label, classes: Sequence[str], allow_removal: bool = False) -> tuple[Label, Outcome]:
-    """The label (*S) with its outlines ``moved`` unless an object or a class would be lost, and what became of it."""
-    changed = label != moved
-    count = int(np.count_nonzero(changed))
-    if not count:
-        return label, _outcome(count)
-    everything = (slice(None),) * label.ndim
-    guard = None if allow_removal else Guard(label, classes, frozenset())
-    why = guard.objection("boundary", label, everything, changed, moved) if guard else ""
-    return (label, Outcome("guarded", 0, why)) if why else (moved, Outcome("applied", count))
-
-
-def _moving(record: Record, dataset: Dataset) -> frozenset[str]:
-    """The cases whose outlines may be moved: those audited that are not trusted, with all classes drawn."""
-    return frozenset(
+def _moves(
+    dataset: Dataset, audit: Path, sources: Mapping[str, Source], accept: Acceptance
+) -> tuple[Calibration | None, frozenset[str]]:
+    """How outlines are to be moved, and of which cases: those audited that are not trusted, with all classes drawn."""
+    if not accept.unbias:
+        return None, frozenset()
+    if "" not in sources:
+        problem = "moves outlines of classes that exclude each other, and this audit is of regions"
+        raise DataError("`unbias`", problem, "Leave it out.")
+    record = sources[""].record
+    found = record.about.get("summary")
+    moves = moves_of(found, audit, record.classes)
+    moving = frozenset(
         case.id
         for case in dataset.cases
         if case.id in record.labels and not case.trusted and not undrawn(case, len(dataset.classes))
     )
+    return moves, moving - verified_then(found)
 
 
 def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]], jobs: int) -> frozenset[int]:
@@ -305,67 +284,3 @@ def looking_for_classes(setup: Any) -> Do:
     """The values that occur in a label of a data set (``setup``)."""
     dataset = dataset_of(setup)
     return lambda path: np.flatnonzero(voxel_counts(read_label(Path(path), dataset)[0])).tolist()
-
-
-def _line(
-    finding: Finding,
-    record: Record,
-    verdicts: Mapping[tuple[str, int], Verdict],
-    outcomes: Mapping[tuple[str, int], Outcome],
-    trusted: frozenset[str],
-    files: Mapping[str, dict[str, str]],
-) -> dict[str, Any]:
-    """What repairs.jsonl says of a finding."""
-    key = finding.case, finding.number
-    verdict = verdicts[key]
-    outcome = Outcome("declined", 0, verdict.reason)
-    if verdict.accepted:
-        outcome = Outcome("guarded", 0, _TRUSTED) if finding.case in trusted else outcomes[key]
-    return {
-        "case": finding.case,
-        "number": finding.number,
-        "kind": finding.kind,
-        "given": finding.given,
-        "proposed": finding.proposed,
-        "given_class": record.classes[finding.given],
-        "proposed_class": record.classes[finding.proposed],
-        "box": [list(ends) for ends in finding.box],
-        "volume": finding.volume,
-        "area": finding.area,
-        "displacement": finding.displacement,
-        "distance": finding.distance,
-        "status": outcome.status,
-        "why": outcome.why,
-        "voxels": outcome.voxels,
-        "reason": f"{finding.kind} with confidence {finding.confidence:.3f}, {verdict.reason}",
-        "version": __version__,
-        **(files[finding.case] if outcome.status == "applied" else {}),
-    }
-
-
-def _bias_line(case: str, moves: Calibration, outcome: Outcome, files: Mapping[str, dict[str, str]]) -> dict[str, Any]:
-    """What repairs.jsonl says of moved outlines."""
-    return {
-        "case": case,
-        "number": 0,
-        "kind": BIAS,
-        "shifts": dict(zip(moves.classes, moves.shifts, strict=True)),
-        "unit": moves.unit,
-        "status": outcome.status,
-        "why": outcome.why,
-        "voxels": outcome.voxels,
-        "reason": "the bias that verified cases show, accepted for all others",
-        "version": __version__,
-        **(files[case] if outcome.status == "applied" else {}),
-    }
-
-
-def _summary(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    applied = [line for line in lines if line["status"] == "applied"]
-    return {
-        **{status: sum(line["status"] == status for line in lines) for status in ("applied", "declined", "guarded")},
-        "cases": len({line["case"] for line in applied}),
-        "voxels": sum(line["voxels"] for line in applied),
-        "kinds": dict(Counter(line["kind"] for line in applied)),
-        "guards": dict(Counter(line["why"] for line in lines if line["status"] == "guarded")),
-    }

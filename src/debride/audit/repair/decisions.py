@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from debride.types import DataError
 
 _FORM = 'Write the columns case,number,decision, or JSON lines {"case": "case1", "number": 1, "decision": "accept"}.'
 
+Key = tuple[str, str, int]
+"""A finding: the region that it is of ("": the audit is of classes), its case and its number."""
+
 _DIGITS = 5
 """Of the largest number that a finding may have."""
 
@@ -26,7 +29,8 @@ _DIGITS = 5
 class Acceptance:
     """What may be repaired, and under which guards.
 
-    A rule accepts findings of ``kinds`` (none: nothing by rule), of ``classes`` (class ids as ``Finding.class_id``; None: all),
+    A rule accepts findings of ``kinds`` (none: nothing by rule), of ``classes`` (class ids as ``Finding.class_id``; None: all)
+    or ``regions`` (names; None: all),
     with at least ``confidence``, ``severity``, ``volume`` (ml), ``voxels`` and ``distance`` (mm, or pixels without a spacing),
     with ``flagged`` those of flagged cases only. With ``one_per_case`` it accepts of these the surest of each case that no
     decision rejects. The file ``decisions`` overrides the rule for the findings that it names. ``unbias`` moves the outlines of
@@ -37,6 +41,7 @@ class Acceptance:
 
     kinds: frozenset[FindingKind] = frozenset()
     classes: frozenset[int] | None = None
+    regions: frozenset[str] | None = None
     confidence: float = setting(0.0, "least confidence of a finding", least=0, most=1)
     severity: float = setting(0.0, "least severity of a finding", least=0, most=1)
     volume: float = setting(0.0, "least volume of a finding, in ml", least=0)
@@ -84,11 +89,13 @@ def parse_acceptance(
     unbias: bool = False,
     rare: int | None = None,
     may_be_none: bool = False,
+    regions: Sequence[str] = (),
 ) -> Acceptance:
     """The acceptance that a command line asks for.
 
     ``words`` of ``--accept`` are "all" or kinds of findings, apart or with commas, and those of ``but`` kinds that it accepts
-    for all that not; ``only`` of ``--class`` are names of ``classes``, or ids. Raises DataError for a word or a class that is
+    for all that not; ``only`` of ``--class`` are names of ``classes``, or ids, and where an audit is by ``regions`` names of
+    these. Raises DataError for a word or a class that is
     not known, for numbers out of range, where restrictions are given without anything to restrict, and where nothing
     is accepted, unless it ``may_be_none``.
     """
@@ -109,7 +116,8 @@ def parse_acceptance(
         raise DataError("`but`", "takes away all that `accept` names", "Name fewer kinds.")
     accept = Acceptance(
         kinds=accepted - set(without),
-        classes=frozenset(_class_id(word, classes) for word in only) if only else None,
+        classes=frozenset(_class_id(word, classes) for word in only) if only and not regions else None,
+        regions=frozenset(_region_name(word, regions) for word in only) if only and regions else None,
         confidence=confidence,
         severity=severity,
         volume=volume,
@@ -128,20 +136,21 @@ def parse_acceptance(
     return accept
 
 
-def judge(record: Record, accept: Acceptance) -> dict[tuple[str, int], Verdict]:
-    """The verdict on every finding by its case and number.
+def judge(records: Mapping[str, Record], accept: Acceptance) -> dict[Key, Verdict]:
+    """The verdict on every finding of some audits: of those of regions by their names, or of one of classes ("").
 
     Raises DataError for a file of decisions that cannot be used, and for a least volume or distance where no finding says its
     own: no finding could ever be accepted.
     """
-    known = {(finding.case, finding.number) for finding in record.findings}
-    decided = read_decisions(accept.decisions, known) if accept.decisions else {}
-    _refuse_unknown(record.findings, accept)
-    verdicts: dict[tuple[str, int], Verdict] = {}
+    found = [(region, finding) for region, record in records.items() for finding in record.findings]
+    known = {(region, finding.case, finding.number) for region, finding in found}
+    decided = read_decisions(accept.decisions, known, [*records]) if accept.decisions else {}
+    _refuse_unknown([finding for _, finding in found], accept)
+    verdicts: dict[Key, Verdict] = {}
     chosen: set[str] = set()
-    for finding in sorted(record.findings, key=lambda finding: (-finding.confidence, finding.number)):
-        key = finding.case, finding.number
-        declined = _declined(finding, record, accept)
+    for region, finding in sorted(found, key=lambda each: (-each[1].confidence, each[1].number)):
+        key = region, finding.case, finding.number
+        declined = _declined(finding, region, records[region], accept)
         if not declined and accept.one_per_case and finding.case in chosen:
             declined = "a surer finding of its case is accepted"
         verdicts[key] = decided.get(key) or Verdict(not declined, declined or "accepted by rule")
@@ -159,29 +168,23 @@ def _refuse_unknown(findings: Sequence[Finding], accept: Acceptance) -> None:
         raise DataError("`distance`", "can never be reached: this audit is older and does not say it", "Audit again.")
 
 
-def read_decisions(path: Path, known: Collection[tuple[str, int]]) -> dict[tuple[str, int], Verdict]:
-    """Decisions by case and number: CSV with the columns case, number, decision, or JSON lines (.jsonl, .json).
+def read_decisions(path: Path, known: Collection[Key], regions: Sequence[str] = ("",)) -> dict[Key, Verdict]:
+    """Decisions by region, case and number: CSV with the columns case, number, decision, or JSON lines (.jsonl, .json).
 
-    A decision is "accept" or "reject". Raises DataError naming the line of a finding that is not ``known``, of anything that
-    is no decision, and of one that contradicts another.
+    A decision is "accept" or "reject". Where the audits are of several ``regions``, a column region tells which is meant.
+    Raises DataError naming the line of a finding that is not ``known``, of anything that is no decision, and of one that
+    contradicts another.
     """
-    decided: dict[tuple[str, int], Verdict] = {}
-    for line, case, number, decision in _json_rows(path) if path.suffix in (".jsonl", ".json") else _csv_rows(path):
+    decided: dict[Key, Verdict] = {}
+    for line, region, case, number, decision in _json_rows(path) if path.suffix in (".jsonl", ".json") else _csv_rows(path):
         where = f"{path}:{line}"
         if not isinstance(case, str) or not str(number).isdecimal() or len(str(number)) > _DIGITS:
             raise DataError(where, f"names the finding {number!r} of the case {case!r}", _FORM)
         if decision not in ("accept", "reject"):
             raise DataError(where, f"has the decision {decision!r}", "Write accept or reject.")
-        key = case, int(number)
+        key = _region(where, region, regions), case, int(number)
         if key not in known:
-            near = difflib.get_close_matches(case, sorted({name for name, _ in known}), n=1)
-            numbers = [str(n) for name, n in sorted(known) if name == case]
-            remedy = f"Its findings are {', '.join(numbers)}." if numbers else "Give the file of decisions on this audit."
-            raise DataError(
-                where,
-                f"names finding {number} of {case!r}, which the audit does not have",
-                f"Did you mean {near[0]}?" if near and not numbers else remedy,
-            )
+            raise _unknown(where, key, known)
         verdict = Verdict(decision == "accept", f"{decision}ed by {path.name}:{line}")
         if decided.setdefault(key, verdict).accepted != verdict.accepted:
             problem = f"contradicts an earlier line on finding {number} of {case}"
@@ -189,10 +192,36 @@ def read_decisions(path: Path, known: Collection[tuple[str, int]]) -> dict[tuple
     return decided
 
 
-def _declined(finding: Finding, record: Record, accept: Acceptance) -> str:
+def _region(where: str, given: Any, regions: Sequence[str]) -> str:
+    """The region that a line of decisions is on."""
+    if not given and len(regions) == 1:
+        return regions[0]
+    if given and given in regions:
+        return str(given)
+    if tuple(regions) == ("",):
+        raise DataError(where, f"names the region {given!r}, and the audit is of classes", "Give the audit of the regions.")
+    problem = f"names the region {given!r}" if given else "does not say which region it is on"
+    raise DataError(where, problem, f"Write one of {', '.join(regions)} in a column region.")
+
+
+def _unknown(where: str, key: Key, known: Collection[Key]) -> DataError:
+    """What to say of a decision on a finding that there is not."""
+    region, case, number = key
+    near = difflib.get_close_matches(case, sorted({name for _, name, _ in known}), n=1)
+    numbers = [str(n) for own, name, n in sorted(known) if (own, name) == (region, case)]
+    remedy = f"Its findings are {', '.join(numbers)}." if numbers else "Give the file of decisions on this audit."
+    named = f"finding {number} of {case!r}" + (f" in {region}" if region else "")
+    return DataError(
+        where, f"names {named}, which the audit does not have", f"Did you mean {near[0]}?" if near and not numbers else remedy
+    )
+
+
+def _declined(finding: Finding, region: str, record: Record, accept: Acceptance) -> str:
     """Why the rule does not accept a finding; empty if it does."""
     if finding.kind not in accept.kinds:
         return f"{finding.kind} is not accepted"
+    if accept.regions is not None and region not in accept.regions:
+        return f"the region {region} is not accepted"
     if accept.classes is not None and finding.class_id not in accept.classes:
         return f"the class {record.classes[finding.class_id]} is not accepted"
     if finding.confidence < accept.confidence:
@@ -231,14 +260,22 @@ def _class_id(word: str, classes: Sequence[str]) -> int:
     raise DataError("`class`", f"has {word!r}, which is no class of objects", f"Give one of {listed}.")
 
 
-Row = tuple[int, Any, Any, Any]
-"""Line, case, number, decision."""
+def _region_name(word: str, regions: Sequence[str]) -> str:
+    if word in regions:
+        return word
+    near = difflib.get_close_matches(word, regions, n=1)
+    remedy = f"Did you mean {near[0]}?" if near else f"Give one of {', '.join(regions)}."
+    raise DataError("`class`", f"has {word!r}, which is no region of this audit", remedy)
+
+
+Row = tuple[int, Any, Any, Any, Any]
+"""Line, region or None, case, number, decision."""
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     for row in read_table(path, ("case", "number", "decision"), stop).rows:
         line = int(row.where.rpartition(":")[2])
-        yield line, row.fields["case"], row.fields["number"], row.fields["decision"].lower()
+        yield line, row.fields.get("region"), row.fields["case"], row.fields["number"], row.fields["decision"].lower()
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
@@ -248,4 +285,4 @@ def _json_rows(path: Path) -> Iterator[Row]:
         row = parse_json(text, path, line=line)
         if not isinstance(row, dict) or not {"case", "number", "decision"} <= row.keys():
             raise DataError(f"{path}:{line}", "is not an object with case, number and decision", _FORM)
-        yield line, row["case"], row["number"], row["decision"]
+        yield line, row.get("region"), row["case"], row["number"], row["decision"]

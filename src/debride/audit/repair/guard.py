@@ -21,7 +21,7 @@ from debride.types import IGNORE
 REMOVES: frozenset[FindingKind] = frozenset({"extra", "stray"})
 MOVES: frozenset[FindingKind] = frozenset({"flip", "shift"})
 
-_ALLOW = "--allow-removal permits it"
+ALLOW = "--allow-removal permits it"
 
 
 class Guard:
@@ -43,7 +43,7 @@ class Guard:
         totals = self.totals - _histogram(before) + _histogram(after)
         vanished = np.flatnonzero((self.totals[1:IGNORE] > 0) & (totals[1:IGNORE] == 0)) + 1
         if len(vanished):
-            return f"the class {self.classes[int(vanished[0])]} would vanish from the case; {_ALLOW}"
+            return f"the class {self.classes[int(vanished[0])]} would vanish from the case; {ALLOW}"
         lost = np.bincount(self.regions[inside][changed], minlength=len(self.sizes))
         left = self.left - lost
         gone = self._removed(kind, lost, left, self.regions[inside][changed], after)
@@ -77,11 +77,11 @@ class Guard:
             value = int(self.of_region[region])
             name = self.classes[value]
             if kind not in REMOVES:
-                return f"an object of {name} of {self.sizes[region]} voxels would be removed, which {kind} is not for; {_ALLOW}"
+                return f"an object of {name} of {self.sizes[region]} voxels would be removed, which {kind} is not for; {ALLOW}"
             if value in self.rare:
-                return f"an object of {name} would be removed, a class that few cases have; {_ALLOW}"
+                return f"an object of {name} would be removed, a class that few cases have; {ALLOW}"
             if not (~self.gone & ~gone & (self.of_region == value)).any():
-                return f"the only object of {name} in the case would be removed; {_ALLOW}"
+                return f"the only object of {name} in the case would be removed; {ALLOW}"
         return ""
 
     def _moved(
@@ -95,7 +95,7 @@ class Guard:
         before, after = (np.bincount(_objects(stage)[1], minlength=IGNORE) for stage in (label, moved))
         for value in np.flatnonzero(after[1:] < before[1:]) + 1:
             if kind in MOVES or value in self.rare:
-                return f"an object of {self.classes[int(value)]} would be lost in a {kind}; {_ALLOW}"
+                return f"an object of {self.classes[int(value)]} would be lost in a {kind}; {ALLOW}"
         return ""
 
 

@@ -63,6 +63,7 @@ def render(audit: Path, limit: int = 200) -> str:
     pictures = ((number, _picture(audit, finding)) for number, finding in enumerate(findings[: max(limit, 0)]))
     pictured = [(number, path) for number, path in pictures if path.is_file()]
     key = hashlib.blake2b((audit / "findings.jsonl").read_bytes(), digest_size=8).hexdigest() if findings else ""
+    region = about.get("predictions", {}).get("region", "")  # decisions on an audit by regions say theirs
     return page(
         "report.html",
         name=Path(str(about["dataset"].get("root", audit))).name,
@@ -82,7 +83,7 @@ def render(audit: Path, limit: int = 200) -> str:
         colours=finding_pictures.COLOURS,
         pictured=len(pictured),
         pictures=((number, base64.b64encode(path.read_bytes()).decode()) for number, path in pictured),
-        data={"key": key, **page_data(cases, findings, classes, told=told)},
+        data={"key": key, "region": region, **page_data(cases, findings, classes, told=told)},
     )
 
 

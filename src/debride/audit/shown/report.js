@@ -153,9 +153,10 @@ function download() {
   const number = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/;  // as debride.escapes has it: no cell is a formula
   const shielded = text => /^'*[=+\-@\t\r\n＝＋－＠]/.test(text) && !number.test(text) ? `'${text}` : text;
   const quoted = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  const line = ([i, decision]) => `${quoted(shielded(name(data.findings[i].case)))},${data.findings[i].number},${decision}\n`;
+  const region = data.region ? `${quoted(shielded(data.region))},` : "", heading = data.region ? "region," : "";
+  const line = ([i, decision]) => `${region}${quoted(shielded(name(data.findings[i].case)))},${data.findings[i].number},${decision}\n`;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(["case,number,decision\n", ...Object.entries(decisions).map(line)], { type: "text/csv" }));
+  link.href = URL.createObjectURL(new Blob([`${heading}case,number,decision\n`, ...Object.entries(decisions).map(line)], { type: "text/csv" }));
   link.download = "decisions.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -160,12 +160,12 @@ def reverse_classes(
 
 def _judge(record: ClassRecord, accept: ClassAcceptance) -> dict[str, Verdict]:
     """The verdict on every finding by its case."""
-    known = {(finding.case, 1) for finding in record.findings}
+    known = {("", finding.case, 1) for finding in record.findings}
     decided = read_decisions(accept.decisions, known) if accept.decisions else {}
     verdicts = {}
     for finding in record.findings:
         declined = _declined(finding, accept)
-        verdicts[finding.case] = decided.get((finding.case, 1)) or Verdict(not declined, declined or "accepted by rule")
+        verdicts[finding.case] = decided.get(("", finding.case, 1)) or Verdict(not declined, declined or "accepted by rule")
     return verdicts
 
 
