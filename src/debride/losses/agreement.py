@@ -13,6 +13,8 @@ from debride.types import IGNORE
 
 def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
     """Symmetric Kullback-Leibler divergence KL(p1 || p2) + KL(p2 || p1), in [0, inf) (GSD-Net, Eq. 3 and 4)."""
+    if first is second:
+        return full_precision(first).detach().new_zeros(first.shape[:1] + first.shape[2:])
     first, second = full_precision(first).log_softmax(dim=1), full_precision(second).log_softmax(dim=1)
     return ((first.exp() - second.exp()) * (first - second)).sum(dim=1)
 
@@ -22,6 +24,8 @@ def joint_loss(first: Tensor, second: Tensor, label: Tensor, agreement: float) -
 
     At pixels with ``IGNORE`` only the divergence remains.
     """
+    if first is second:  # as co-teaching asks: twice one loss, and no divergence
+        return 2 * cross_entropy(first, label)
     return cross_entropy(first, label) + cross_entropy(second, label) + agreement * symmetric_kl(first, second)
 
 
@@ -42,7 +46,8 @@ def rival(first: Tensor, second: Tensor, label: Tensor) -> tuple[Tensor, Tensor]
 
     The second is False at ``IGNORE``, where the first has no meaning.
     """
-    scores = (full_precision(first).log_softmax(dim=1) + full_precision(second).log_softmax(dim=1)).detach()
+    scores = full_precision(first).detach().log_softmax(dim=1)
+    scores = 2 * scores if first is second else scores + full_precision(second).detach().log_softmax(dim=1)
     valid = label != IGNORE
     given = label.where(valid, 0)[:, None]
     other, number = scores.scatter(1, given, -float("inf")).max(dim=1)
