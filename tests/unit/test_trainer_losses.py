@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from debride.losses import GeneralizedCrossEntropyLoss, SymmetricCrossEntropyLoss
-from debride.nnunet.robust_losses import CrossEntropyLoss, LossBesideDice, split_target
+from debride.nnunet.robust_losses import CrossEntropyLoss, LossBesideDice, RememberedLoss, split_target, with_weights
 
 IGNORED = 3
 EXACT = {"rtol": 1e-5, "atol": 1e-6}
@@ -91,7 +91,8 @@ def test_weights_of_pixels(regions: bool) -> None:
 
     def loss(reduction: str, target: Tensor, pixels: Tensor | None = None) -> Tensor:
         robust = GeneralizedCrossEntropyLoss(reduction=reduction, **options)
-        return LossBesideDice(robust, Dice(), 1.0, regions=regions, ignore=IGNORED)(logits, target, pixels)
+        given = target if pixels is None else with_weights(target, pixels)
+        return LossBesideDice(robust, Dice(), 1.0, regions=regions, ignore=IGNORED)(logits, given)
 
     full = torch.ones(2, 1, 4, 3)
     torch.testing.assert_close(loss("none", target, full), loss("mean", target), **EXACT)
@@ -131,3 +132,55 @@ def test_the_channel_of_the_ignore_label_is_the_last() -> None:
     known, labelled = split_target(target, True, 5)
     assert labelled is not None and labelled.tolist() == [[[True, False]]] and known.tolist() == [[[1, 0], [1, 1]]]
     assert split_target(target, True, None)[0].shape == target.shape
+
+
+class Given(nn.Module):
+    """A loss that does not depend on the target."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return output.mean()
+
+
+@pytest.mark.parametrize("ignore", [None, IGNORED])
+def test_what_is_remembered_holds_predictions(ignore: int | None) -> None:
+    """Against loops over pixels, at two scales: the coarser one is held to the mean of what the finer one predicted."""
+    logits, target = numbers(2)
+    target = target if ignore else target.clamp(max=2)
+    before = torch.rand(2, 3, 4, 3, generator=torch.Generator().manual_seed(5)) / 3
+    coarse, coarse_target = torch.randn(2, 3, 2, 3), target[:, :, ::2]
+    loss = RememberedLoss(Given(), 3.0, 0.7, ignore)
+    assert float(loss(logits, target)) == float(logits.mean())
+    loss.before = before
+    p = logits.softmax(dim=1)
+    t = torch.zeros_like(before)
+    for b, k, i, j in itertools.product(range(2), range(3), range(4), range(3)):
+        t[b, k, i, j] = 0.7 * before[b, k, i, j] + 0.3 * p[b, k, i, j]
+
+    def slow(p: Tensor, t: Tensor, label: Tensor) -> float:
+        each = [
+            math.log(1 - min(sum(float(p[b, k, i, j] * t[b, k, i, j]) for k in range(3)), 0.9999))
+            for b, i, j in itertools.product(range(2), range(p.shape[2]), range(3))
+            if ignore is None or int(label[b, 0, i, j]) != ignore
+        ]
+        return sum(each) / len(each)
+
+    torch.testing.assert_close(float(loss(logits, target)), float(logits.mean()) + 3 * slow(p, t, target), **EXACT)
+    torch.testing.assert_close(before + loss.change, t)
+    halves = (t[:, :, ::2] + t[:, :, 1::2]) / 2
+    expected = float(coarse.mean()) + 3 * slow(coarse.softmax(dim=1), halves, coarse_target)
+    torch.testing.assert_close(float(loss(coarse, coarse_target)), expected, **EXACT)
+    torch.testing.assert_close(before + loss.change, t)
+
+
+def test_what_is_remembered_has_no_slope_of_its_own() -> None:
+    """t is a number (Eq. 6): the slope is that of <p, t> with t as it stands."""
+    logits, target = numbers(2)
+    logits.requires_grad_()
+    loss = RememberedLoss(Given(), 2.0, 0.5, None)
+    loss.before = torch.full((2, 3, 4, 3), 0.2)
+    loss(logits, target).backward()
+    other = logits.detach().clone().requires_grad_()
+    t = (loss.before + loss.change).detach()
+    (other.mean() + 2 * torch.log(1 - (other.softmax(dim=1) * t).sum(dim=1)).mean()).backward()
+    assert logits.grad is not None and other.grad is not None
+    torch.testing.assert_close(logits.grad, other.grad)

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from nnunetv2.paths import nnUNet_raw
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, distributed, nn
 
 from debride.losses.loss_base import LabelLoss, Options
 from debride.losses.pixel_modules import GeneralizedCrossEntropyLoss, SymmetricCrossEntropyLoss
 from debride.losses.region_modules import TLoss
-from debride.nnunet.robust_losses import LossBesideDice
+from debride.nnunet.pixel_weights import PixelWeights, read_weights
+from debride.nnunet.placed_trainer import Batches, PlacedTrainer
+from debride.nnunet.places import Places
+from debride.nnunet.robust_losses import CrossEntropyLoss, LossBesideDice, with_weights
 from debride.nnunet.trainer_base import DebrideTrainer
 from debride.nnunet.trainer_table import GCESettings, SCESettings, TLossSettings
+from debride.types import DataError
 
 
-class LossTrainer(DebrideTrainer):
-    """nnU-Net's trainer with a robust loss in the place of cross-entropy, in each of nnU-Net's scales."""
+class LossTrainer(PlacedTrainer):
+    """nnU-Net's trainer with a robust loss in the place of cross-entropy, in each of nnU-Net's scales.
+
+    Where DEBRIDE_NNUNET_WEIGHTS names a folder of maps, pixels in training count as these say. In validation all count.
+    """
 
     dice: ClassVar[float] = 1.0
     """The weight of nnU-Net's Dice beside it, where there is no setting for that."""
+
+    pixel_weights: PixelWeights | None = None
+
+    @property
+    def weighed(self) -> bool:
+        """Whether pixels have weights."""
+        return self.environment.weights is not None
 
     def make_robust(self, options: Options) -> LabelLoss:
         """The loss of one scale, with these options."""
@@ -33,12 +49,39 @@ class LossTrainer(DebrideTrainer):
             return stock
         return self.beside_dice(stock.dc)
 
-    def beside_dice(self, dice: nn.Module) -> LossBesideDice:
+    def beside_dice(self, dice: nn.Module, scale: float = 1.0) -> LossBesideDice:
         """The robust loss beside nnU-Net's Dice."""
         labels = self.label_manager
-        robust = self.make_robust({"sigmoid": True} if labels.has_regions else {})
+        options: Options = {"reduction": "none"} if self.weighed else {}
+        robust = self.make_robust({**options, "sigmoid": True} if labels.has_regions else options)
         weight = getattr(self.config, "dice", self.dice)
-        return LossBesideDice(robust, dice, weight, regions=labels.has_regions, ignore=labels.ignore_label)
+        return LossBesideDice(robust, dice, weight, regions=labels.has_regions, ignore=labels.ignore_label, scale=scale)
+
+    def get_dataloaders(self) -> tuple[Batches, Batches]:
+        """nnU-Net's, whose batches know their places if pixels have weights."""
+        return super().get_dataloaders() if self.weighed else DebrideTrainer.get_dataloaders(self)
+
+    def started(self, training: Any) -> Any:
+        """Reads the maps of weights."""
+        given = self.environment.weights
+        if given is None and not nnUNet_raw.is_set():
+            raise DataError("nnUNet_raw", "is not set, where maps of weights lie", "Set it, or DEBRIDE_NNUNET_WEIGHTS.")
+        folder = Path(nnUNet_raw) / self.plans_manager.dataset_name / "weightsTr" if given is None else Path(given)
+        configuration = self.configuration_manager
+        cache = Path(self.preprocessed_dataset_folder_base) / "debride_weights" / configuration.data_identifier
+        ending, plans, say = self.dataset_json["file_ending"], self.plans_manager, self.print_to_log_file
+        self.pixel_weights = read_weights(folder, ending, plans, configuration, training, cache, say)
+        return training
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """nnU-Net's step, with the weights of pixels as one more channel of the target."""
+        if self.pixel_weights is not None:
+            weights, target = self.pixel_weights.at(Places.of(batch), self.device), batch["target"]
+            scales = target if isinstance(target, list) else [target]
+            joined = [with_weights(each.to(self.device), weights) for each in scales]
+            batch = {**batch, "target": joined if isinstance(target, list) else joined[0]}
+        result: dict[str, Any] = super().train_step(batch)
+        return result
 
 
 class nnUNetTrainerDebrideGCE(LossTrainer):  # noqa: N801 (as nnU-Net calls its own)
@@ -73,6 +116,9 @@ class nnUNetTrainerDebrideTLoss(LossTrainer):  # noqa: N801
 
     def make_robust(self, options: Options) -> LabelLoss:
         """The loss, whose parameter the optimiser gets."""
+        if self.weighed:
+            problem = "has one error for an image, and no weights of pixels"
+            raise DataError(type(self).__name__, problem, "Train with GCE or SCE, or leave out DEBRIDE_NNUNET_WEIGHTS.")
         self.t_loss = TLoss(**options).to(self.device)
         with torch.no_grad():
             self.t_loss.log_nu.fill_(self.config.log_nu)
@@ -96,3 +142,19 @@ class nnUNetTrainerDebrideTLoss(LossTrainer):  # noqa: N801
         """Goes on from them."""
         with torch.no_grad():
             self.t_loss.log_nu.fill_(kept["log_nu"])
+
+
+class nnUNetTrainerDebrideWeighted(LossTrainer):  # noqa: N801
+    """nnU-Net's own loss, in which each pixel counts as its map of weights says."""
+
+    weighed = True
+
+    def make_robust(self, options: Options) -> LabelLoss:
+        """The loss of one scale."""
+        return CrossEntropyLoss(**options)
+
+    def beside_dice(self, dice: nn.Module, scale: float = 1.0) -> LossBesideDice:
+        """nnU-Net's Dice and cross-entropy. Its mean over regions with an ignore label is a sum over the regions."""
+        labels = self.label_manager
+        several = labels.has_regions and labels.ignore_label is not None
+        return super().beside_dice(dice, labels.num_segmentation_heads if several else scale)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,14 +13,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from debride.files import atomic_path
 from debride.nnunet.environment import read_environment, read_settings
+from debride.nnunet.trainer_table import NoSettings
 from debride.rng import derive
 
 DEVICE = torch.device("cuda")
 
-
-@dataclass(frozen=True, kw_only=True)
-class NoSettings:
-    """Of a trainer without any."""
+BEST, LATEST = "checkpoint_best.pth", "checkpoint_latest.pth"
 
 
 class DebrideTrainer(nnUNetTrainer):
@@ -30,6 +29,7 @@ class DebrideTrainer(nnUNetTrainer):
     num_iterations_per_epoch: int
     num_val_iterations_per_epoch: int
     save_every: int
+    dataset_class: Any
 
     CHECKPOINTS: ClassVar[int] = 20
     """A training writes its latest checkpoint at least so many times, and every 50 epochs as nnU-Net does."""
@@ -63,22 +63,30 @@ class DebrideTrainer(nnUNetTrainer):
         self.seed_for("epoch", self.current_epoch)
 
     def kept(self) -> dict[str, Any]:
-        """What a checkpoint must hold besides nnU-Net's own, under the key "debride"."""
+        """What a checkpoint must hold besides nnU-Net's own, under the key "debride"; what lies beside it is saved here."""
         return {}
 
     def take(self, kept: dict[str, Any]) -> None:
         """Goes on from what ``kept`` gave."""
 
     def save_checkpoint(self, filename: str) -> None:
-        """Writes a checkpoint that is whole or not there, on which a kill has no influence."""
+        """Writes a checkpoint that is whole or not there, on which a kill has no influence.
+
+        The best one is the latest one too where something is ``kept``: of what lies beside checkpoints the last two are whole.
+        """
         if self.local_rank or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        with atomic_path(Path(filename)) as path:
+        file = Path(filename)
+        kept = self.kept()
+        with atomic_path(file) as path:
             super().save_checkpoint(str(path))
-            if kept := self.kept():
+            if kept:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=False)
                 torch.save({**checkpoint, "debride": kept}, path)
+        if kept and file.name == BEST:
+            with atomic_path(file.with_name(LATEST)) as path:
+                shutil.copyfile(file, path)
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
         """Goes on from a checkpoint."""

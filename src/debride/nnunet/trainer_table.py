@@ -39,6 +39,19 @@ class TLossSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ELRSettings:
+    """Of early-learning regularisation."""
+
+    weight: float = setting(3.0, "Weight of the penalty, lambda", least=0)
+    beta: float = setting(0.7, "Of the running mean of predictions", least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSettings:
+    """Of a trainer without any."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerRow:
     """A trainer: its name, what it does, what it needs besides images and labels, and how its settings are found."""
 
@@ -67,6 +80,17 @@ TRAINERS = (
     of_class("nnUNetTrainerDebrideGCE", "generalized cross-entropy in the place of cross-entropy", GCESettings),
     of_class("nnUNetTrainerDebrideSCE", "symmetric cross-entropy in the place of cross-entropy", SCESettings),
     of_class("nnUNetTrainerDebrideTLoss", "T-Loss in the place of cross-entropy and Dice", TLossSettings),
+    of_class(
+        "nnUNetTrainerDebrideELR",
+        "nnU-Net's own loss, and predictions held to what they were of each pixel (early-learning regularisation)",
+        ELRSettings,
+    ),
+    of_class(
+        "nnUNetTrainerDebrideWeighted",
+        "nnU-Net's own loss, each pixel weighed by the maps of `debride repair --to weights`",
+        NoSettings,
+        "maps in weightsTr of the raw data set, or DEBRIDE_NNUNET_WEIGHTS",
+    ),
     of_method("nnUNetTrainerDebrideCoTeaching", "co-teaching", "two networks, each learns from what the other finds easy"),
     of_method("nnUNetTrainerDebrideJoCoR", "jocor", "two networks that must agree, and learn from small losses"),
     of_method("nnUNetTrainerDebrideGSDNet", "gsd-net", "JoCoR with distances, labels refined by superpixels, moved regions"),

@@ -1,8 +1,10 @@
 """The trainers by name, where nnU-Net looks for them."""
 
+from debride.nnunet.elr_trainer import nnUNetTrainerDebrideELR as nnUNetTrainerDebrideELR
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideGCE as nnUNetTrainerDebrideGCE
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideSCE as nnUNetTrainerDebrideSCE
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideTLoss as nnUNetTrainerDebrideTLoss
+from debride.nnunet.loss_trainers import nnUNetTrainerDebrideWeighted as nnUNetTrainerDebrideWeighted
 from debride.nnunet.method_trainers import nnUNetTrainerDebrideCoTeaching as nnUNetTrainerDebrideCoTeaching
 from debride.nnunet.method_trainers import nnUNetTrainerDebrideGSDNet as nnUNetTrainerDebrideGSDNet
 from debride.nnunet.method_trainers import nnUNetTrainerDebrideJoCoR as nnUNetTrainerDebrideJoCoR
