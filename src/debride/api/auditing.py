@@ -140,11 +140,11 @@ def cross_validation_job(dataset: Dataset, asked: Asked, config: AuditConfig) ->
     from debride.data.source_hashes import forget
     from debride.methods import find_method
     from debride.training.job import Job
-    from debride.training.task import TASKS
+    from debride.training.task import task_for
 
     if asked.verify:
         forget(cache_folder(dataset.root, asked.cache), dataset.root)
-    task, sections = TASKS[dataset.task], read_config(asked.config)
+    task, sections = task_for(dataset), read_config(asked.config)
     method = find_method(asked.method, "`method`")
     training = {"log_to": (), "keep_last": 1, **sections.get("training", {}), **asked.training, "seed": config.seed}
     places = {name: f"`{name}`" for name in (*asked.training, "seed")}

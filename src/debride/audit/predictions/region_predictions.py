@@ -23,6 +23,7 @@ class RegionPredictions:
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
         """The prediction of a case: the probabilities (2, *S) that a pixel lies outside and inside the region."""
+        self.make([case])
         files = self.files(case)
         if files is None:
             raise DataError(f"case {case.id}", "has no prediction", "Give `predictions`.")

@@ -17,6 +17,7 @@ from debride.data.formats.names import name_of
 from debride.data.pairs import image_grid
 from debride.data.pixels import find_pixels
 from debride.data.pixels.images import files_of, suffix
+from debride.data.plain import region_of
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import turned
 from debride.files import content_hash, read_json
@@ -195,7 +196,10 @@ class RunPredictions:
         }
 
     def of(self, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Prediction:
-        """The prediction of a case by its run's network, turned to lie as the label where the image lies otherwise."""
+        """The prediction of a case by its run's network, turned to lie as the label where the image lies otherwise.
+
+        Of a run on regions it has their maps (R, *S), as ``RegionPredictions`` takes them.
+        """
         from debride.training.predict import load_run
         from debride.training.predict_masks import predict_whole
 
@@ -346,9 +350,16 @@ def _noted(path: Path) -> tuple[str, ...] | None:
 
 
 def _same_classes(run_folder: Path, description: dict[str, Any], dataset: Dataset) -> None:
-    """Refuses a run for another task, or with other classes than the data set's."""
+    """Refuses a run for another task, or with other classes or regions than the data set's. Of a data set with regions one of
+    its classes will do: those of a region are added up."""
     from debride.training.description import refuse_other_classes, task_name
 
     where = run_folder / "run.json"
-    refuse_task(task_name(description), where)
+    regions = tuple(map(region_of, description.get("regions", ())))
+    if regions and regions != dataset.regions:
+        trained, own = (", ".join(region.name for region in each) for each in (regions, dataset.regions))
+        problem = f"was trained on the regions {trained}, the data set has {own or 'none'}"
+        raise DataError(where, problem, "Give a run with the same regions of the same classes in the same order.")
+    if not regions:
+        refuse_task(task_name(description), where)
     refuse_other_classes(where, description, dataset)
