@@ -103,7 +103,8 @@ def with_given(plans: Plans, given: Mapping[str, Any]) -> dict[str, Any]:
         settings.pop("architecture")
     for name in sorted(given.keys() & plans.settings.keys()):
         settings.pop(name, None)
-        tell(f"`{name}` is {_shown(given[name])} as given; the plans have {_shown(plans.settings[name])}.")
+        planned = "another" if name == "network" else _shown(plans.settings[name])
+        tell(f"`{name}` is {_shown(given[name])} as given; the plans have {planned}.")
     if "architecture" in settings:
         tell("the network of the plans is trained without deep supervision, and images are resampled linearly.")
     return settings
