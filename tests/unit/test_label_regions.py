@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from tests.datasets import save_png
 from tests.region_sets import KITS, LABELS, REGIONS, build_regions_2d, with_regions
 
+from debride.api.corrupting import corrupt_dataset
 from debride.api.datasets import check_dataset
 from debride.data.label_regions import memberships, paint, refuse_regions, region_table, region_view
-from debride.data.open import open_dataset
+from debride.data.open import open_dataset, subset
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
 from debride.types import IGNORE, Case, DataError, Dataset, Region
@@ -165,3 +167,13 @@ def test_where_regions_are_refused_classes_are_the_remedy(tmp_path: Path) -> Non
         refuse_regions(dataset, "calibrate")
     assert raised.value.remedy.count('{"labels": {"background": 0, "class_1": 1, "class_2": 2, "cavity": 3, "ignore": 4}}') == 1
     refuse_regions(region_view(dataset, REGIONS[0]), "calibrate")
+
+
+def test_a_part_of_a_region_set_is_copied_with_its_regions(tmp_path: Path) -> None:
+    """nnU-Net paints regions in the order of labels: a dataset.json that is written anew keeps it."""
+    labels = {"background": 0, "kidney": [1, 2, 3], "masses": [2, 3], "tumour": 2}
+    root = with_regions(build_regions_2d(tmp_path / "data"), labels=labels, regions_class_order=[1, 3, 2])
+    corrupt_dataset(subset(open_dataset(root), {"train": 2}, 0), tmp_path / "copy", "markov", jobs=1)
+    written = json.loads((tmp_path / "copy" / "dataset.json").read_text())
+    assert list(written["labels"]) == list(labels) and written["numTraining"] == 4
+    assert open_dataset(tmp_path / "copy").regions == KITS

@@ -126,6 +126,7 @@ def sweep(
                 maps = probabilities(method, image, patch, regions=len(prepared.regions))
                 yield Swept(batch, image, label, maps)
             else:
+                assert not prepared.regions, "methods for regions have no use for the features of one network"
                 yield Swept(batch, image, label, *_with_features(network, image, patch, method.classes))
     finally:
         method.train(training)
