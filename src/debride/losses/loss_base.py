@@ -163,6 +163,8 @@ class LabelLoss(nn.Module):
     @torch.no_grad()
     def _check_values(self, target: Tensor, classes: int, ids: bool) -> None:
         """Looks at the numbers of a target."""
+        if target.dtype is torch.bool and not ids and self.sigmoid:
+            return
         known = target.as_subclass(Tensor)  # a subclass takes longer
         known = known if known.is_floating_point() else known.long()
         if ids:

@@ -23,6 +23,12 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, 
     return loss if weight is None else loss * weight
 
 
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """-log p of what is the case (B, C, *S), of logits of regions and of where each region is (B, C, *S) bool."""
+    logits = full_precision(logits)
+    return F.softplus(logits * (1 - 2 * target.to(logits.dtype)))
+
+
 def generalized_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None, *, q: float) -> Tensor:
     """Generalized cross-entropy, (1 - p_y^q) / q, in [0, 1/q] (Zhang & Sabuncu 2018, Eq. 6).
 

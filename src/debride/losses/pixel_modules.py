@@ -35,6 +35,16 @@ class PixelLoss(LabelLoss, ABC):
         """The loss (B, *S) of logits (B, K, *S) to class ids (B, *S)."""
         return self.to_probabilities(one_hot(label, logits.shape[1]).to(logits.dtype), logits)
 
+    def to_regions(self, logits: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
+        """The loss (B, C, *S) of logits of regions to where each of them is (B, C, *S) bool, for where it is ``labelled``."""
+        return self.of_two(region.to(logits.dtype), labelled, logits)
+
+    def of_two(self, known: Tensor, labelled: Tensor, logits: Tensor) -> Tensor:
+        """The loss (B, C, *S) of logits of regions to probabilities of each (B, C, *S), 0 where it is not ``labelled``."""
+        both = torch.stack((1 - known, known), dim=2) * labelled.unsqueeze(2)
+        two = torch.stack((torch.zeros_like(logits), logits), dim=2)
+        return self.to_probabilities(both.flatten(0, 1), two.flatten(0, 1)).reshape(known.shape)
+
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean or the sum (), or the losses (B, *S), (B, 1, *S) or of regions (B, C, *S), of an input (B, K, *S).
 
@@ -51,9 +61,10 @@ class PixelLoss(LabelLoss, ABC):
                 input, known, labelled = input[:, 1:], known[:, 1:], labelled[:, 1:]
                 if weight is not None and weight.ndim == input.ndim and weight.shape[1] > 1:
                     weight = weight[:, 1:]
-            both = torch.stack((1 - known, known), dim=2) * labelled.unsqueeze(2)
-            logits = torch.stack((torch.zeros_like(input), input), dim=2)
-            loss = self.to_probabilities(both.flatten(0, 1), logits.flatten(0, 1)).reshape(known.shape)
+            if target.is_floating_point():
+                loss = self.of_two(known, labelled, input)
+            else:  # whole numbers, which have no more than 0 and 1
+                loss = self.to_regions(input, known > 0, labelled)
         else:
             logits = input if self.softmax else input.clamp(min=1e-30).log()
             if self.has_ids(input, target):
@@ -84,6 +95,10 @@ class GeneralizedCrossEntropyLoss(PixelLoss):
         """The published form."""
         return pixel.generalized(pixel.cross_entropy(logits, label), self.q)
 
+    def to_regions(self, logits: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
+        """The same of regions."""
+        return pixel.generalized(pixel.binary_cross_entropy(logits, region), self.q)
+
 
 class SymmetricCrossEntropyLoss(PixelLoss):
     """Symmetric cross-entropy, ``alpha`` CE + ``beta`` RCE (Wang et al., ICCV 2019); with ``beta`` 0 it is cross-entropy.
@@ -105,6 +120,11 @@ class SymmetricCrossEntropyLoss(PixelLoss):
         forward = pixel.cross_entropy(logits, label)
         return self.alpha * forward + self.beta * pixel.reverse(forward, self.log_zero)
 
+    def to_regions(self, logits: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
+        """The same of regions."""
+        forward = pixel.binary_cross_entropy(logits, region)
+        return self.alpha * forward + self.beta * pixel.reverse(forward, self.log_zero)
+
 
 class ReverseCrossEntropyLoss(PixelLoss):
     """Reverse cross-entropy, -sum_k p_k log y_k with log 0 := ``log_zero`` < 0 (Wang et al., ICCV 2019), in [0, -log_zero]."""
@@ -121,6 +141,10 @@ class ReverseCrossEntropyLoss(PixelLoss):
         """-log_zero (1 - p_y)."""
         return pixel.reverse(pixel.cross_entropy(logits, label), self.log_zero)
 
+    def to_regions(self, logits: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
+        """The same of regions."""
+        return pixel.reverse(pixel.binary_cross_entropy(logits, region), self.log_zero)
+
 
 class MeanAbsoluteErrorLoss(PixelLoss):
     """Mean absolute error, sum_k |p_k - y_k| = 2 (1 - p_y), in [0, 2] (Ghosh, Kumar & Sastry, AAAI 2017).
@@ -135,6 +159,10 @@ class MeanAbsoluteErrorLoss(PixelLoss):
     def to_classes(self, logits: Tensor, label: Tensor) -> Tensor:
         """2 (1 - p_y), the reverse cross-entropy at A = -2."""
         return pixel.reverse(pixel.cross_entropy(logits, label), -2.0)
+
+    def to_regions(self, logits: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
+        """The same of regions."""
+        return pixel.reverse(pixel.binary_cross_entropy(logits, region), -2.0)
 
 
 class BootstrappingLoss(PixelLoss):

@@ -95,6 +95,10 @@ class CrossEntropyLoss(PixelLoss):
         """The same of class ids."""
         return pixel.cross_entropy(logits, label)
 
+    def to_regions(self, logits: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
+        """The same of regions."""
+        return pixel.binary_cross_entropy(logits, region)
+
 
 def with_weights(target: Tensor, weights: Tensor) -> Tensor:
     """A target (B, C, *S) int16 with one more channel: weights (B, 1, *S) of the finest scale from 0 to 1, as 0 to ``FULL``.
@@ -107,12 +111,10 @@ def with_weights(target: Tensor, weights: Tensor) -> Tensor:
 
 
 def split_target(target: Tensor, regions: bool, ignore: int | None) -> tuple[Tensor, Tensor | None]:
-    """Class ids (B, 1, *S), or regions (B, R, *S) as numbers, and where they are known (B, 1, *S) bool; None: everywhere."""
+    """Class ids (B, 1, *S), or regions (B, R, *S) bool or uint8, and where they are known (B, 1, *S) bool; None: everywhere."""
     if not regions:
         return target, None if ignore is None else target != ignore
-    if ignore is None:
-        return target.float(), None
-    return target[:, :-1].float(), target[:, -1:] == 0
+    return (target.bool(), None) if ignore is None else (target[:, :-1].byte(), target[:, -1:] == 0)
 
 
 def weighed_mean(loss: Tensor, weight: Tensor) -> Tensor:
