@@ -84,7 +84,11 @@ class LossTrainer(PlacedTrainer):
         return result
 
 
-class nnUNetTrainerDebrideGCE(LossTrainer):  # noqa: N801 (as nnU-Net calls its own)
+class nnUNetTrainerDebride(DebrideTrainer):  # noqa: N801 (as nnU-Net calls its own)
+    """nnU-Net's own training, with what the environment sets: what the others are measured against."""
+
+
+class nnUNetTrainerDebrideGCE(LossTrainer):  # noqa: N801
     """Generalized cross-entropy in the place of cross-entropy (Zhang & Sabuncu, NeurIPS 2018)."""
 
     Config = GCESettings

@@ -77,6 +77,7 @@ def of_method(name: str, method: str, about: str, needs: str = "nothing", **defa
 
 
 TRAINERS = (
+    of_class("nnUNetTrainerDebride", "nnU-Net's own training, to measure others against with one budget and seed", NoSettings),
     of_class("nnUNetTrainerDebrideGCE", "generalized cross-entropy in the place of cross-entropy", GCESettings),
     of_class("nnUNetTrainerDebrideSCE", "symmetric cross-entropy in the place of cross-entropy", SCESettings),
     of_class("nnUNetTrainerDebrideTLoss", "T-Loss in the place of cross-entropy and Dice", TLossSettings),

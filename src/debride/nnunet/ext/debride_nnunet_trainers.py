@@ -1,6 +1,7 @@
 """The trainers by name, where nnU-Net looks for them."""
 
 from debride.nnunet.elr_trainer import nnUNetTrainerDebrideELR as nnUNetTrainerDebrideELR
+from debride.nnunet.loss_trainers import nnUNetTrainerDebride as nnUNetTrainerDebride
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideGCE as nnUNetTrainerDebrideGCE
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideSCE as nnUNetTrainerDebrideSCE
 from debride.nnunet.loss_trainers import nnUNetTrainerDebrideTLoss as nnUNetTrainerDebrideTLoss
