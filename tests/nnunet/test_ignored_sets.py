@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.nnunet.homes import SHORT, found
 from tests.nnunet_sets import NAME, Home, prepare_home, shrink_plans, write_heart
 from tests.written_audits import ALL, given_label, write_audit
 
@@ -29,6 +30,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     case = next(case.id for case in source.of("train") if given_label(source, case.id).any())
     middle: Any = (given_label(source, case) > 0, 0, {"confidence": 0.75, "kind": "extra"})
     return source.root, write_audit(root / "audit", source, {case: [middle]}, flagged=[case]), case
+
+
+def training_cases(source: Path) -> list[str]:
+    return [path.stem for path in (source / "labelsTr").iterdir()]
 
 
 def test_folds_are_those_of_nnunet() -> None:
@@ -63,7 +68,7 @@ def test_a_stock_training_leaves_ignored_pixels_out(written: tuple[Path, Path, s
         assert (tmp_path / "back" / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_a_data_set_with_weights_passes_the_check_of_nnunet(written: tuple[Path, Path, str], tmp_path: Path) -> None:
+def test_weights_pass_the_check_of_nnunet_and_our_trainer_reads_them(written: tuple[Path, Path, str], tmp_path: Path) -> None:
     source, audit, case = written
     home = Home(tmp_path)
     repair(open_dataset(source), audit, home.raw / NAME, ALL, Destination(to="weights"))
@@ -71,4 +76,8 @@ def test_a_data_set_with_weights_passes_the_check_of_nnunet(written: tuple[Path,
     (path,) = (home.raw / NAME / "weightsTr").iterdir()
     assert path.name == f"{case}.png"
     weights = read_values(path)[0]
+    shrink_plans(home.plans, patch=(32, 32), batch=2, features=(4, 8, 8, 8))
+    fold = next(number for number, lists in enumerate(drawn_folds(training_cases(source))) if case in lists["train"])
+    said = home.train("nnUNetTrainerDebrideWeighted", fold, **found(**SHORT))
+    assert "1 of 9 training cases have a map of weights" in said or "1 of 10 training cases have a map of weights" in said
     np.testing.assert_array_equal(weights, np.where(given_label(open_dataset(source), case) > 0, 64, 255))

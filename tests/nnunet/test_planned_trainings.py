@@ -40,6 +40,8 @@ def test_the_run_says_what_was_planned(trained: Path) -> None:
     training = said["training"]
     assert (training["patch_size"], training["spacing"], training["batch_size"]) == ([16, 24, 8], [0.5, 0.75, 4.0], 3)
     assert training["network"] == "plans" and json.loads(training["architecture"])["axes"] == [2, 0, 1]
+    (run,) = debride.compare_runs(trained / "run").runs
+    assert run.settings["configuration"] == "3d_fullres" and "architecture" not in run.settings
 
 
 def test_it_predicts_and_is_exported(trained: Path, tmp_path: Path) -> None:

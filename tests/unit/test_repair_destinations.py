@@ -141,6 +141,12 @@ def test_flagged_cases_leave_the_folds_and_come_back(tmp_path: Path) -> None:
     assert label_files(source) == label_files(replace(copy, cases=(*copy.cases, *(copy.rest or ()))))
     summary = repair(source, audit, tmp_path / "out", ALL, Destination(to="ignore", leave_out="unrepaired"))
     assert summary["left_out"] == ["p02_s0"]
+    every = {case.id: [(box((32, 32), (0, 3), (0, 4)), 2, WORDS)] for case in source.of("train")}
+    all_flagged = write_audit(tmp_path / "all", source, every, flagged=list(every))
+    with pytest.raises(DataError, match='would have no case in "train" of fold 0'):
+        repair(source, all_flagged, tmp_path / "none", ALL, Destination(leave_out="flagged"))
+    summary = repair(source, all_flagged, tmp_path / "spared", ALL, Destination(leave_out="unrepaired"))
+    assert summary["left_out"] == [] and summary["cases"] == len(every)
     for out in ("left", "out"):
         reverse(tmp_path / out, tmp_path / f"{out}-back")
         assert contents(tmp_path / f"{out}-back") == before

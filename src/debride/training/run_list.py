@@ -20,8 +20,8 @@ from debride.words import short
 
 State = Literal["finished", "stopped early", "running", "not finished", "unreadable"]
 
-LEFT_OUT = ("seed", "epochs", "device", "log_to", "keep_last")
-"""Settings of a training that have a column of their own, or change nothing that is learnt."""
+LEFT_OUT = ("seed", "epochs", "device", "log_to", "keep_last", "architecture")
+"""Settings of a training that have a column of their own, change nothing that is learnt, or are too long to be shown."""
 
 Curve = tuple[tuple[int, float], ...]
 """Epochs and numbers."""
@@ -93,6 +93,7 @@ def summary_of(folder: Path) -> RunSummary:
             "epochs": _whole(training.get("epochs")),
             "settings": {
                 **{name: value for name, value in training.items() if name not in LEFT_OUT},
+                "configuration": _mapping(description.get("plans")).get("configuration"),
                 **{f"augment_{name}": value for name, value in _mapping(description.get("augmentation")).items()},
                 **{f"{description['method']}: {name}": value for name, value in method.items()},
             },

@@ -88,7 +88,7 @@ def repair(
     ]
     meant = with_ignore(dataset) if destination.to == IGNORED else dataset
     doubted = frozenset(case for record in records.values() for case in record.flagged) - trusted
-    without(dataset, destination, doubted)  # refuses before the work what cannot be
+    without(dataset, destination, frozenset() if destination.spares else doubted)  # refuses before the work what cannot be
     changing = {case for own in chosen.values() for case in own}
     outcomes: dict[Key, Outcome] = {}
 
