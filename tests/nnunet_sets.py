@@ -50,7 +50,7 @@ class Home:
         """The variables under which nnU-Net works here, on one core, with those that are given besides."""
         own = {"nnUNet_raw": self.raw, "nnUNet_preprocessed": self.preprocessed, "nnUNet_results": self.results}
         few = {"nnUNet_n_proc_DA": 0, "nnUNet_def_n_proc": 1, "nnUNet_compile": "f", "OMP_NUM_THREADS": 1}
-        few["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("one_core")), os.environ.get("PYTHONPATH", "")])
+        few["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).with_name("one_core")), os.environ.get("PYTHONPATH") or "."])
         return {**os.environ, **{name: str(value) for name, value in {**own, **few, **more}.items()}}
 
     def run(self, command: str, *words: object, **more: object) -> str:

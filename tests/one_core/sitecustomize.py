@@ -1,4 +1,4 @@
-"""On the path of nnU-Net's commands in tests: they take all cores on a CPU, and threads that share cores with others wait long."""
+"""On the path of nnU-Net's commands in tests, which would take all cores: threads that share a core wait for each other."""
 
 import multiprocessing
 
