@@ -100,6 +100,18 @@ def test_methods_of_two_networks_and_of_look_ahead_train_by_plans(trained: Path,
         assert (out / "weights" / "epoch-0001.safetensors").is_file()
 
 
+def test_regions_train_by_plans(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "data", tmp_path / "data")
+    description = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    description |= {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(description))
+    options = {**FEW, "cache": trained / "cache", "epochs": 1}
+    file = written(tmp_path, plans())
+    debride.train("gce", tmp_path / "data", tmp_path / "run", plans=file, configuration="3d_fullres", **options)
+    debride.predict(tmp_path / "run", tmp_path / "data", tmp_path / "masks", device="cpu")
+    assert list((tmp_path / "masks").glob("*.nii.gz"))
+
+
 def test_another_network_in_the_place_of_the_planned_one_is_refused_on_resume(trained: Path) -> None:
     with pytest.raises(DataError, match="training with other"):
         options = {**FEW, "cache": trained / "cache", "network": "unet"}

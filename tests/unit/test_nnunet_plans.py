@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,35 @@ def test_what_is_not_done_is_refused_by_name(
     edit(wrong)
     with pytest.raises(DataError, match=said):
         read_plans(written(tmp_path, wrong), name, volumes)
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something stands in plain JSON, at any depth."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inside:
+        yield (*at, key)
+        yield from places(each, (*at, key))
+
+
+def test_whatever_stands_in_a_file_it_is_read_or_refused(tmp_path: Path, volumes: Dataset) -> None:
+    """Every entry is replaced by other values, one after the other: none is a mistake of ours."""
+    said = plans()
+    said["configurations"] = {name: said["configurations"][name] for name in ("3d_fullres", "3d_lowres")}
+    refused = 0
+    for at in places(said):
+        for other in (None, 0.5, "x", [[1]]):
+            wrong = json.loads(json.dumps(said))
+            holder = wrong
+            for key in at[:-1]:
+                holder = holder[key]
+            holder[at[-1]] = other
+            try:
+                settings = read_plans(written(tmp_path, wrong), "3d_lowres", volumes).settings
+            except DataError:
+                refused += 1
+                continue
+            check_bounds(TrainConfig(**settings))
+    assert refused > 100
 
 
 def test_plans_of_another_data_set(tmp_path: Path, pictures: Dataset, volumes: Dataset, capsys: Any) -> None:

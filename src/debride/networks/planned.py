@@ -48,7 +48,7 @@ LISTS = {
 }
 """What has one entry for each stage, or so many less."""
 
-LARGEST = {"n_stages": 16, "features_per_stage": 4096, "kernel_sizes": 15, "strides": 8}
+LARGEST = {"n_stages": 16, "features_per_stage": 4096, "kernel_sizes": 9, "strides": 8}
 """The largest numbers that are built; of layers in a stage, 16."""
 
 
@@ -74,9 +74,9 @@ def planned(architecture: str, *, ndim: int, in_channels: int, classes: int) -> 
         raise DataError("`plans`", problem, "pip install 'debride[nnunet]'.") from error
     try:
         net = made(input_channels=in_channels, num_classes=classes, deep_supervision=False, **given)
-    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        net.apply(net.initialize)
+    except (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise DataError("`plans`", f"describe no network that can be built ({error})", "Plan anew by nnU-Net.") from error
-    net.apply(net.initialize)
     head = net.decoder.seg_layers[-1]
     trunk = PlannedTrunk(_plain(net.encoder), _plain(net.decoder), axes, given["strides"])
     return Network(trunk, head, decoder=("decoder.",))
@@ -111,13 +111,14 @@ class PlannedTrunk(nn.Module):
         return features.permute(self.back)
 
 
-def described(architecture: Mapping[str, Any], axes: Sequence[int], where: object) -> str:
+def described(architecture: Any, axes: Sequence[int], where: object) -> str:
     """The ``architecture`` of a configuration in a plans file as one line of JSON, from which ``planned`` makes the network.
 
     ``axes`` are those of an image, in the order in which the network is to see them. Raises DataError, naming ``where`` it
     stands, for classes, layers and arguments other than those of the tables here, and for numbers out of range.
     """
-    name, given = architecture.get("network_class_name"), architecture.get("arch_kwargs")
+    said = architecture if isinstance(architecture, Mapping) else {}
+    name, given = said.get("network_class_name"), said.get("arch_kwargs")
     module, _, cls = str(name).rpartition(".")
     if cls not in CLASSES or not module.startswith("dynamic_network_architectures.") or not isinstance(given, Mapping):
         remedy = f"Networks that are built: {', '.join(CLASSES)}. Leave out `plans`, and give a `network`."

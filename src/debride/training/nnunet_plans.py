@@ -12,6 +12,8 @@ from debride.data.pixels.images import read_header
 from debride.files import content_hash, read_json
 from debride.networks.planned import described
 from debride.notes import tell
+from debride.settings import from_mapping
+from debride.training.config import TrainConfig
 from debride.training.description import read_description
 from debride.types import DataError, Dataset
 
@@ -88,10 +90,13 @@ def read_plans(file: Path, configuration: str, dataset: Dataset) -> Plans:
         "crop": True,
         "intensity": _intensity(plans, said, where, dataset),
         "network": "plans",
-        "architecture": described(said.get("architecture") or {}, axes, where),
+        "architecture": described(said.get("architecture"), axes, where),
     }
     spacing = _spacing(said, where, dataset)
-    return Plans(file, configuration, settings | ({"spacing": tuple(spacing[axis] for axis in back)} if spacing else {}))
+    if spacing:
+        settings["spacing"] = tuple(spacing[axis] for axis in back)
+    from_mapping(TrainConfig, settings, where)
+    return Plans(file, configuration, settings)
 
 
 def with_given(plans: Plans, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,9 +121,9 @@ def _shown(value: Any) -> str:
 
 def _inherited(file: Path, all: Mapping[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """A configuration with what it takes from others (``inherits_from``)."""
-    own = all.get(name)
+    own = all.get(name) if isinstance(name, str) else None
     if not isinstance(own, dict):
-        near = difflib.get_close_matches(name, all, n=1)
+        near = difflib.get_close_matches(str(name), all, n=1)
         remedy = f"Did you mean {near[0]}?" if near else f"Give one of {', '.join(all)}."
         raise DataError(file, f"has no configuration {name!r}", remedy)
     if name in seen:
@@ -157,14 +162,15 @@ def _modern(said: dict[str, Any], where: object) -> dict[str, Any]:
 def _axes(plans: Mapping[str, Any], said: Mapping[str, Any], where: object, dataset: Dataset) -> tuple[int, ...]:
     """The axes of an image in the order that was planned. nnU-Net takes a picture for a volume of one slice."""
     order = plans.get("transpose_forward", [0, 1, 2])
-    if not isinstance(order, list) or sorted(map(str, order)) != ["0", "1", "2"]:
+    if not isinstance(order, list) or not all(_is(axis, int) for axis in order) or sorted(order) != [0, 1, 2]:
         raise DataError(where, f"has the order of axes {order!r}", "Plan anew by nnU-Net.")
     patch = said.get("patch_size")
     planned = len(patch) if isinstance(patch, list) else 0
     if planned != dataset.ndim:
         of, held = {2: "slices", 3: "volumes"}.get(planned, "no images"), {2: "pictures", 3: "volumes"}[dataset.ndim]
         problem = f"is for {of}, and the data set holds {held}"
-        instead = [name for name, own in plans["configurations"].items() if len(own.get("patch_size", ())) == dataset.ndim]
+        others = {name: own.get("patch_size") for name, own in plans["configurations"].items() if isinstance(own, dict)}
+        instead = [name for name, own in others.items() if isinstance(own, list) and len(own) == dataset.ndim]
         remedy = f"Give {' or '.join(instead)}." if instead else "Give plans of this data set."
         raise DataError(where, problem, remedy)
     if dataset.ndim == 2 and order[0] != 0:
@@ -216,7 +222,7 @@ def _intensity(plans: Mapping[str, Any], said: Mapping[str, Any], where: object,
                 raise DataError(where, f"has no intensities of the foreground of channel {channel}", "Plan anew by nnU-Net.")
             low, high, mean, std = (float(known[name]) for name in CUT)
             rules.append(f"ct:{low!r}:{high!r}:{mean!r}:{max(std, 1e-8)!r}")
-        elif scheme in KEPT_RULES:
+        elif isinstance(scheme, str) and scheme in KEPT_RULES:
             nonzero = "-nonzero" if scheme == "ZScoreNormalization" and inside[channel] else ""
             rules.append(KEPT_RULES[scheme] + nonzero)
         else:
