@@ -34,6 +34,10 @@ ALONE: dict[str, list[str]] = {
     "audit_memory": ["--cases", "3", "--fewer", "0", "--volume", "16", "40", "40"],
     "audit_raters": ["--images", "3"],
     "audit_work": ["--cases", "3", "--planted", "2", "--shards", "2", "--repeats", "0", "--jobs", "1", "--in-process"],
+    "audit_regions": [
+        *("{out}/regions", "--cases", "12", "--side", "16", "--epochs", "1", "--folds", "2", "--planted", "2"),
+        *("--share", "0.2"),
+    ],
     "audit_speed": ["--cases", "4", "--fewer", "0", "--images", "2", "--repeats", "1"],
     "audit_time": ["--smallest", "--repeats", "1"],
     "axial_slices": ["{data}/nnUNet_raw/Dataset101_LeftAtrium", "{out}/slices"],
