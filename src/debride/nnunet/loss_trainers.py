@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from nnunetv2.paths import nnUNet_raw
@@ -28,9 +28,6 @@ class LossTrainer(PlacedTrainer):
     Where DEBRIDE_NNUNET_WEIGHTS names a folder of maps, pixels in training count as these say. In validation all count.
     """
 
-    dice: ClassVar[float] = 1.0
-    """The weight of nnU-Net's Dice beside it, where there is no setting for that."""
-
     pixel_weights: PixelWeights | None = None
 
     @property
@@ -54,7 +51,7 @@ class LossTrainer(PlacedTrainer):
         labels = self.label_manager
         options: Options = {"reduction": "none"} if self.weighed else {}
         robust = self.make_robust({**options, "sigmoid": True} if labels.has_regions else options)
-        weight = getattr(self.config, "dice", self.dice)
+        weight = getattr(self.config, "dice", 1.0)
         return LossBesideDice(robust, dice, weight, regions=labels.has_regions, ignore=labels.ignore_label, scale=scale)
 
     def get_dataloaders(self) -> tuple[Batches, Batches]:
@@ -109,12 +106,10 @@ class nnUNetTrainerDebrideSCE(LossTrainer):  # noqa: N801
 
 
 class nnUNetTrainerDebrideTLoss(LossTrainer):  # noqa: N801
-    """T-Loss in the place of cross-entropy and Dice (Gonzalez-Jimenez et al., MICCAI 2023).
+    """T-Loss in the place of cross-entropy (Gonzalez-Jimenez et al., MICCAI 2023).
 
     All scales share the degrees of freedom, which are learnt with the optimiser and the rate of the weights.
     """
-
-    dice = 0.0
 
     Config = TLossSettings
 

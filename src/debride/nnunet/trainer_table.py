@@ -18,7 +18,7 @@ class GCESettings:
     """Of generalized cross-entropy."""
 
     q: float = setting(0.7, "From cross-entropy, near 0, to the mean absolute error, at 1", above=0, most=1)
-    dice: float = setting(1.0, DICE, least=0)
+    dice: float = setting(1.0, DICE, least=0, paper=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class SCESettings:
     alpha: float = setting(0.1, "Weight of cross-entropy", least=0)
     beta: float = setting(1.0, "Weight of reverse cross-entropy", least=0)
     log_zero: float = setting(-4.0, "What stands for log 0 in reverse cross-entropy", below=0)
-    dice: float = setting(1.0, DICE, least=0)
+    dice: float = setting(1.0, DICE, least=0, paper=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class TLossSettings:
     """Of T-Loss."""
 
     log_nu: float = setting(1.0, "Logarithm of the degrees of freedom at the start")
+    dice: float = setting(1.0, DICE, least=0, paper=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ TRAINERS = (
     of_class("nnUNetTrainerDebride", "nnU-Net's own training, to measure others against with one budget and seed", NoSettings),
     of_class("nnUNetTrainerDebrideGCE", "generalized cross-entropy in the place of cross-entropy", GCESettings),
     of_class("nnUNetTrainerDebrideSCE", "symmetric cross-entropy in the place of cross-entropy", SCESettings),
-    of_class("nnUNetTrainerDebrideTLoss", "T-Loss in the place of cross-entropy and Dice", TLossSettings),
+    of_class("nnUNetTrainerDebrideTLoss", "T-Loss in the place of cross-entropy", TLossSettings),
     of_class(
         "nnUNetTrainerDebrideELR",
         "nnU-Net's own loss, and predictions held to what they were of each pixel (early-learning regularisation)",
@@ -114,7 +115,8 @@ def shown_trainers() -> str:
     for row in TRAINERS:
         lines.append(f"\n{row.name}: {row.about}\n  needs {row.needs}")
         for each in row.settings():
-            limits = f" ({each.range})" if each.range else ""
+            notes = [note for note in (each.range, f"paper: {each.paper}" if each.paper else "") if note]
+            limits = f" ({'; '.join(notes)})" if notes else ""
             lines.append(f"  {f'{each.name}={each.default}':24} {each.about}{limits}")
     lines.append('\nSettings are given as DEBRIDE_NNUNET_SETTINGS="NAME=VALUE NAME=VALUE".')
     return "\n".join(lines)
