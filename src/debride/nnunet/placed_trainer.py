@@ -38,7 +38,7 @@ class PlacedTrainer(DebrideTrainer):
         return training
 
     def get_dataloaders(self) -> tuple[Batches, Batches]:
-        """The batches of training and validation, the first of each made."""
+        """The batches of training and validation."""
         if self.dataset_class is None:
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         patch, labels = self.configuration_manager.patch_size, self.label_manager
@@ -87,16 +87,16 @@ class PlacedTrainer(DebrideTrainer):
         )
 
     def in_background(self, loader: nnUNetDataLoader, processes: int) -> Batches:
-        """The batches of a loader by so many processes, or by this one where that is 0, with the first one made."""
-        batches: Any = SingleThreadedAugmenter(loader, None)
-        if processes:
-            batches = NonDetMultiThreadedAugmenter(
-                loader,
-                None,
-                processes,
-                num_cached=max(3, processes // 2),
-                pin_memory=self.device.type == "cuda",
-                wait_time=0.002,
-            )
+        """The batches of a loader by so many processes, which begin at once, or by this one where that is 0."""
+        if not processes:
+            return SingleThreadedAugmenter(loader, None)  # type: ignore[no-any-return]
+        batches: Any = NonDetMultiThreadedAugmenter(
+            loader,
+            None,
+            processes,
+            num_cached=max(3, processes // 2),
+            pin_memory=self.device.type == "cuda",
+            wait_time=0.002,
+        )
         next(batches)
         return batches  # type: ignore[no-any-return]
