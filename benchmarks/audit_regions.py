@@ -3,7 +3,8 @@
     DEBRIDE_DATA=... python benchmarks/audit_regions.py OUT
 
 Regions are the whole heart, the left ventricle with its wall, and its cavity. Of the slices some are mirrored, some lose a
-class, and of some every outline moves by some pixels. Networks on regions are trained by cross-validation.
+class, and of some every outline moves by some pixels. Networks on regions are trained by cross-validation, or a run on the
+same regions is given, whose training patients are those of the part Tr; then give the part Ts.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from debride.api.repairing import repair_dataset
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 
-REGIONS = {"background": 0, "whole heart": [1, 2, 3], "left ventricle": [2, 3], "cavity": 3}
+REGIONS = {"background": 0, "heart": [1, 2, 3], "left": [2, 3], "cavity": 3}
 ERRORS = {
     "mirrored": ("flip", {}),
     "without a class": ("missing", {"part": "class"}),
@@ -33,20 +34,25 @@ PATIENT = "^(patient[0-9]+)"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--part", default="Tr", choices=("Tr", "Ts"))
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--share", type=float, default=0.035, help="of the slices that get each of the three errors")
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--planted", type=int, default=300)
     parser.add_argument("--confidence", type=float, default=0.3)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     source = Path(os.environ["DEBRIDE_DATA"]) / "nnUNet_raw" / "Dataset102_ACDC"
-    clean, out = heart(source, asked.out / "clean", asked.cases), asked.out
+    clean, out = heart(source, asked.out / "clean", asked.cases, asked.part), asked.out
     given, planted = plant(clean, out, asked.share, asked.seed)
     small = {"network": "unet-small", "width": 8, "learning_rate": 0.05, "image_size": (asked.side, asked.side)}
-    how = {"folds": asked.folds, "epochs": asked.epochs, **small, "planted": asked.planted, "pictures": 20, "seed": asked.seed}
+    (out / "training.yaml").write_text("method:\n  dice: true\n")
+    small["config"] = out / "training.yaml"
+    networks = {"run": asked.run} if asked.run else {"folds": asked.folds, "epochs": asked.epochs, **small}
+    how = {**networks, "planted": asked.planted, "pictures": 20, "seed": asked.seed}
     audited = audit_dataset(open_dataset(given, patient_pattern=PATIENT), out / "audit", jobs=1, **how)
     print("\n".join(audited.said()))
     rule = {"accept": "all", "confidence": asked.confidence, "jobs": 1}
@@ -61,13 +67,13 @@ def main() -> None:
     print(f"\nReversed: {'byte for byte' if same else 'NOT the same'}")
 
 
-def heart(source: Path, target: Path, cases: int) -> Path:
-    """So many slices, evenly of all, with labels of regions."""
-    labels = sorted((source / "labelsTr").iterdir())
+def heart(source: Path, target: Path, cases: int, taken: str) -> Path:
+    """So many slices, evenly of all of a part, with labels of regions."""
+    labels = sorted((source / f"labels{taken}").iterdir())
     for label in (labels[place * len(labels) // cases] for place in range(cases)):
-        for part, name in (("imagesTr", f"{label.stem}_0000{label.suffix}"), ("labelsTr", label.name)):
-            (target / part).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / part / name, target / part / name)
+        for kind, name in (("images", f"{label.stem}_0000{label.suffix}"), ("labels", label.name)):
+            (target / f"{kind}Tr").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / f"{kind}{taken}" / name, target / f"{kind}Tr" / name)
     description = json.loads((source / "dataset.json").read_text())
     description |= {"labels": REGIONS, "regions_class_order": [1, 2, 3], "numTraining": cases}
     (target / "dataset.json").write_text(json.dumps(description))

@@ -92,6 +92,7 @@ def test_the_page_leads_to_the_regions_and_lists_who_is_flagged(audited: Audited
     for name, audit in audited.result.regions.items():
         assert f'<a href="{name}/report.html">{name}</a>' in page and (audited.result.out / name / "report.html").is_file()
         assert audit.summary["share_in_words"] in page
+        assert f'"region": "{name}"' in audit.report.read_text()  # which its decisions name
     assert all(f"<td>{id}</td>" in page for id in audited.result.flagged)
     assert "http" not in page.replace("http-equiv", "") and "<script" not in page
 
@@ -163,4 +164,6 @@ def test_masks_are_taken_and_the_command_line_says_what_it_found(
     code = main([*words, "--jobs", "1", "--planted", "4", "--pictures", "0", "--fail-on", "0"])
     said = capsys.readouterr().out
     assert all(f"{name}: 12 labels" in said for name in ("heart", "left", "cavity"))
+    words[words.index("--predictions") :] = ["--without-predictions", "--out", str(tmp_path / "b"), "--jobs", "1"]
+    assert main(words) == 0 and str(tmp_path / "b" / "REGION" / "cases.csv") in capsys.readouterr().out
     assert code == int(bool(RegionsAuditResult(tmp_path / "a").flagged)) and f"debride repair {audited.root / 'data'}" in said

@@ -102,6 +102,11 @@ class AuditResult(Result):
         return read_class_record(self.out).findings
 
     @property
+    def ranking_file(self) -> Path:
+        """The file with the ranking."""
+        return self.out / "cases.csv"
+
+    @property
     def report(self) -> Path:
         """The page to open in a browser."""
         return self.out / "report.html"

@@ -13,6 +13,8 @@ from debride.api.audit_results import PICTURES, AuditResult
 from debride.types import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from debride.audit.findings import Finding
 
 
@@ -71,6 +73,11 @@ class RegionsAuditResult(AuditResult):
         from debride.audit.findings import Finding
 
         return tuple(one for audit in self.regions.values() for one in audit.findings if isinstance(one, Finding))
+
+    @property
+    def ranking_file(self) -> Path:
+        """The files with the rankings, one for each region: REGION stands for its folder."""
+        return self.out / "REGION" / "cases.csv"
 
     def said(self) -> Sequence[str]:
         """What was found in each region."""

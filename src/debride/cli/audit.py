@@ -147,7 +147,7 @@ def _say_where(root: Path, audited: AuditResult, without: bool) -> None:
     """Where to look, and the command that repairs."""
     out = audited.out
     if without:
-        print(f"The column doubts of {out / 'cases.csv'} says what stands out. The ranking is in {audited.report}.")
+        print(f"The column doubts of {audited.ranking_file} says what stands out. The ranking is in {audited.report}.")
         return
     if any(audited.summary.get("verified_bias", {}).get("moves", {}).get("shifts", ())):
         print(f"debride repair {root} {out} --out NEW --unbias")
