@@ -81,10 +81,10 @@ def test_networks_that_cannot_be_cut_are_refused_by_name() -> None:
         as_network(nn.Conv2d(1, 1, 1))
 
 
-def made(method: type, seed: int = 0) -> MethodNetwork:
+def made(method: type, seed: int = 0, dims: int = 2) -> MethodNetwork:
     """A method on networks with seeds of their own."""
     seeds = iter(range(seed, seed + 9))
-    return MethodNetwork(method, lambda: unet(seed=next(seeds)), 3)
+    return MethodNetwork(method, lambda: unet(dims=dims, seed=next(seeds)), 3)
 
 
 def test_what_is_saved_predicts_with_its_settings() -> None:

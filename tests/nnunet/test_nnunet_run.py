@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: `make test-nnunet` runs this test")
 
@@ -21,7 +22,7 @@ from debride.methods.co_teaching import CoTeaching
 from debride.methods.meta_dcseg import MetaDCSeg
 from debride.nnunet import lower_scales
 from debride.nnunet.adapter import as_network
-from debride.nnunet.lower_scales import CoTeachingScales, SelfCleansingScales
+from debride.nnunet.lower_scales import CoTeachingScales, GSDNetScales, SelfCleansingScales
 from debride.nnunet.nnunet_run import NNUNetRun, Parts
 from debride.nnunet.pixel_state import PixelState, PreprocessedCases
 from debride.nnunet.placed_trainer import EachCaseLoader
@@ -50,18 +51,21 @@ class Discs:
         return image, label[None], None, {"class_locations": {c: np.argwhere(label[None] == c) for c in (1, 2)}}
 
 
-def loader(kind: Any = PlacedLoader, size: int = 4, keys: tuple[str, ...] = tuple(SHAPES)) -> Any:
-    transforms = nnUNetTrainer.get_training_transforms(np.array(PATCH), (-1.0, 1.0), None, (0, 1), False, ignore_label=3)
+def loader(kind: Any = PlacedLoader, size: int = 4, keys: tuple[str, ...] = tuple(SHAPES), patch: Any = PATCH) -> Any:
+    axes, wide = tuple(range(len(patch))), tuple(side + 5 for side in patch)
+    transforms = nnUNetTrainer.get_training_transforms(np.array(patch), (-1.0, 1.0), None, axes, False, ignore_label=3)
     labels = SimpleNamespace(all_labels=[1, 2], has_ignore_label=False)
-    return kind(Discs(keys), size, (21, 21), PATCH, labels, 0.33, transforms=transforms)
+    return kind(Discs(keys), size, wide, patch, labels, 0.33, transforms=transforms)
 
 
-def run_of(method: Any, folder: Path, *, maps: Any = None, trusted: tuple[str, ...] = (), **config: Any) -> Any:
+def run_of(
+    method: Any, folder: Path, *, maps: Any = None, trusted: tuple[str, ...] = (), patch: Any = PATCH, **config: Any
+) -> Any:
     """A run of a method with these settings on the discs, and its networks."""
-    network = made(method)
+    network = made(method, dims=len(patch))
     network.configure(method.Config(**config))
     optimiser = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5)
-    cases = PreprocessedCases(Discs(), True, 3)
+    cases = PreprocessedCases(Discs(), len(patch) == 2, 3)
     parts = Parts(
         network.method,
         optimiser,
@@ -69,11 +73,11 @@ def run_of(method: Any, folder: Path, *, maps: Any = None, trusted: tuple[str, .
         torch.device("cpu"),
         cases,
         PixelState(network.method.fields(), cases, folder),
-        PreprocessedMaps(maps or {}, cases, (1.0, 2.0), folder / "maps"),
-        PATCH,
+        PreprocessedMaps(maps or {}, cases, (2.0, 1.0, 2.0)[-len(patch) :], folder / "maps"),
+        patch,
         3,
         cases.rows_of(trusted),
-        lambda size: iter(loader(EachCaseLoader, size, trusted)),
+        lambda size: iter(loader(EachCaseLoader, size, trusted, patch)),
     )
     return NNUNetRun(parts, 10, seed=1), network
 
@@ -167,6 +171,33 @@ def test_weights_are_learnt_by_looking_ahead(tmp_path: Path) -> None:
     assert torch.isfinite(run.train(batch))
     changed = [row for row in range(6) if run.store.read("alpha", [row]).abs().max() > 0]
     assert changed == sorted(set(rows))
+
+
+@pytest.mark.parametrize(
+    ("method", "maps", "config"),
+    [
+        (GSDNetScales, GSDNetScales(GSDNetScales.Config(), nn.Identity, 3).maps(), {"search": 0.0, "warm_up": 0.0}),
+        (SelfCleansingScales, {}, {"warm_up": 0.0, "settled": 0.0, "every": 1, "filter": False}),
+        (MetaDCSeg, {}, {"warm_up": 0.0, "start": 0.0, "few": 0, "trusted_batch": 2, "edges": "none"}),
+    ],
+)
+def test_methods_take_volumes(tmp_path: Path, method: Any, maps: Any, config: Any) -> None:
+    """Two epochs on patches of volumes: rows are cases, and label state has their axes."""
+    patch = (4, 16, 16)
+    torch.manual_seed(0)
+    run, _ = run_of(method, tmp_path, maps=maps, trusted=("b", "c"), patch=patch, **config)
+    assert run.cases == 3
+    before = [run.store.read(field.name, [0]) for field in run.store.pixel_fields]
+    for run.epoch in range(2):
+        run.parts.method.train()
+        run.parts.method.start_epoch(run)
+        run.looks = run.plan().looks
+        batch = next(loader(keys=("a",), size=2, patch=patch))
+        assert torch.isfinite(run.train(batch))
+        run.parts.method.end_epoch(run)
+    for field, was in zip(run.store.pixel_fields, before, strict=True):
+        assert was.shape == (1, *SHAPES["a"])
+        assert not torch.equal(run.store.read(field.name, [0]), was), field.name
 
 
 def test_a_batch_of_trusted_cases_has_each_of_them(tmp_path: Path) -> None:
