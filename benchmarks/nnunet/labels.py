@@ -1,6 +1,6 @@
 """What nnU-Net makes of labels with known errors: as given, repaired, ignored and reweighted, beside clean ones.
 
-    DEBRIDE_DATA=... .venv-nnunet/bin/python -m benchmarks.nnunet_labels FOLDER
+    DEBRIDE_DATA=... .venv-nnunet/bin/python -m benchmarks.nnunet.labels FOLDER
 
 Slices of ACDC get errors by `benchmarks.audit.errors`. Two folds of nnU-Net, trained on them, predict each slice that they
 have not seen; `debride audit` reads that, and `debride repair` writes three data sets. On each, nnU-Net's own loss is trained
@@ -106,7 +106,7 @@ def write_sets(folder: Path, arguments: argparse.Namespace) -> None:
         if once(folder, name):
             shutil.rmtree(at[name].root, ignore_errors=True)
             at[name].raw.mkdir(parents=True)
-            accept = ("--accept", "all", "--flagged", "--patient-pattern", PATIENT)
+            accept = ("--accept", "all", "--patient-pattern", PATIENT)
             run(["repair", given, audit, "--out", at[name].raw / NAME, "--to", to, *accept])
             prepare(at[name], arguments)
             done(folder, name)

@@ -1,6 +1,6 @@
 """How long an iteration of each trainer takes beside nnU-Net's own, as a ratio, both in one process and in turn.
 
-    DEBRIDE_DATA=... .venv-nnunet/bin/python -m benchmarks.nnunet_trainers
+    DEBRIDE_DATA=... .venv-nnunet/bin/python -m benchmarks.nnunet.trainers
 
 An iteration is the next batch of the loader, which works in the same process here, and the step. Without DEBRIDE_DATA the
 slices are phantoms. Trainers that need trusted cases get a quarter of the training cases.
