@@ -328,27 +328,31 @@ def test_each_channel_has_its_rule(rules: list[str], shape: tuple[int, ...]) -> 
         np.testing.assert_allclose(channel, by_hand(plain, rules[0]), rtol=1e-5, atol=1e-5)
 
 
-def test_what_lies_outside_the_filled_region_stays() -> None:
-    """Against a flood from the border, pixel by pixel: what it does not reach is inside, zeros too."""
-    image = np.zeros((2, 7, 9), np.float32)
-    image[0, 1:6, 2:7] = np.random.default_rng(0).normal(5, 2, (5, 5))
-    image[:, 3, 4] = 0
-    image[1, 0, 0] = 3
+@pytest.mark.parametrize("depth", [1, 3])
+def test_what_lies_outside_the_filled_region_stays(depth: int) -> None:
+    """The region is found by walking in from outside. A picture is a volume of one slice to nnU-Net: each pixel can be reached.
+
+    In ``create_nonzero_mask`` of nnunetv2 2.8.1, nnunetv2/preprocessing/cropping/cropping.py, it is so too."""
+    shape, centre = (depth, 7, 9), (depth // 2, 3, 4)
+    image = np.random.default_rng(2).uniform(1, 9, (2, *shape)).astype(np.float32)
+    image[:, :, :2, 3:] = image[0, :, 5] = image[1, :, 6, :4] = 0
+    image[(slice(None), *centre)] = 0
     outside, edge = (
-        np.zeros((7, 9), bool),
-        [(row, column) for row in range(7) for column in range(9) if row in (0, 6) or column in (0, 8)],
+        np.zeros(shape, bool),
+        [at for at in np.ndindex(shape) if any(p in (0, n - 1) for p, n in zip(at, shape, strict=True))],
     )
     while edge:
-        row, column = edge.pop()
-        if 0 <= row < 7 and 0 <= column < 9 and not outside[row, column] and not image[:, row, column].any():
-            outside[row, column] = True
-            edge += [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
-    made, _ = working_image(image, Geometry(), Preparation(intensity="zscore-nonzero"))
-    for channel, plain in zip(made, image.astype(np.float64), strict=True):
+        at = edge.pop()
+        if all(0 <= p < n for p, n in zip(at, shape, strict=True)) and not outside[at] and not image[(slice(None), *at)].any():
+            outside[at] = True
+            edge += [(*at[:axis], at[axis] + step, *at[axis + 1 :]) for axis in range(3) for step in (-1, 1)]
+    given = image if depth > 1 else image[:, 0]
+    made, _ = working_image(given, Geometry(), Preparation(intensity="zscore-nonzero"))
+    for channel, plain in zip(np.asarray(made).reshape(image.shape), image.astype(np.float64), strict=True):
         values = plain[~outside]
         expected = np.where(outside, plain, (plain - values.mean()) / values.std())
         np.testing.assert_allclose(channel, expected, rtol=1e-5, atol=1e-5)
-    assert not outside[3, 4] and not outside[0, 0] and outside.any()
+    assert outside[centre] == (depth == 1) and outside.any() and not outside.all()
 
 
 def test_as_many_rules_as_channels(tmp_path: Path) -> None:

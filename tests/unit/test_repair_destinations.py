@@ -136,6 +136,7 @@ def test_flagged_cases_leave_the_folds_and_come_back(tmp_path: Path) -> None:
     assert left == [{name: [id for id in ids if id not in ("p00_s1", "p02_s0")] for name, ids in f.items()} for f in folds]
     assert repaired.summary["applied"] == 0 and repaired.summary["left_out"] == ["p00_s1", "p02_s0"]
     assert "2 cases are in no list of" in repaired.said()[1] and "nnUNet_preprocessed" in repaired.said()[2]
+    assert "has no fold 2 3 4: for these nnU-Net draws from all cases" in repaired.said()[3]
     copy = open_dataset(tmp_path / "left")
     assert {case.id for case in copy.of("train")} == {"p00_s0", "p01_s0"}
     assert label_files(source) == label_files(replace(copy, cases=(*copy.cases, *(copy.rest or ()))))
@@ -241,6 +242,42 @@ def test_what_is_ignored_already_stays_and_a_second_repair_is_reversed_step_by_s
     assert contents(tmp_path / "back") == contents(tmp_path / "once")
     reverse(tmp_path / "back", tmp_path / "first")
     assert contents(tmp_path / "first") == contents(source.root)
+
+
+def test_maps_and_records_of_earlier_repairs_go_along_and_come_back(tmp_path: Path) -> None:
+    source, _ = two_findings(tmp_path)
+    (source.root / "splits_final.json").unlink()
+    before, roots = contents(source.root), [source.root]
+
+    def then(name: str, to: str, changes: Any) -> Path:
+        now = open_dataset(roots[-1])
+        found = write_audit(tmp_path / f"{name}-audit", now, changes)
+        repair(now, found, tmp_path / name, ALL, Destination(to=to))
+        roots.append(tmp_path / name)
+        return tmp_path / name / "weightsTr"
+
+    def place(rows: tuple[int, int], confidence: float) -> Any:
+        return (box((32, 32), rows, (0, 4)), 1, {"confidence": confidence})
+
+    then("ignored", "ignore", {"p00_s0": [place((0, 2), 0.9)]})
+    then("weighted", "weights", {"p00_s0": [place((2, 5), 0.8)], "p01_s1": [place((2, 5), 0.8)]})
+    maps = then("again", "weights", {"p00_s0": [place((4, 6), 0.2)], "p02_s0": [place((4, 6), 1.0)]})
+    expected = {"p00_s0": [255, 255, 51, 51, 51, 204, 255], "p01_s1": [255] * 2 + [51] * 3 + [255] * 2}
+    expected["p02_s0"] = [255] * 4 + [0] * 2 + [255]
+    assert {path.stem: read_values(path)[0][:7, 0].tolist() for path in maps.iterdir()} == expected
+    assert {path.name for path in then("classes", "labels", {}).iterdir()} == {f"{case}.png" for case in expected}
+    for number in range(len(roots) - 1, 0, -1):
+        reverse(tmp_path / roots[number].name, tmp_path / f"back-{number}")
+        assert contents(tmp_path / f"back-{number}") == (contents(roots[number - 1]) if number > 1 else before)
+
+
+def test_a_map_of_another_shape_is_refused(tmp_path: Path) -> None:
+    source, audit = two_findings(tmp_path)
+    (source.root / "weightsTr").mkdir()
+    save_png(source.root / "weightsTr" / "p00_s0.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match=r"weightsTr/p00_s0.png: is no map of weights of .*p00_s0.png"):
+        repair(source, audit, tmp_path / "out", ALL, TO_WEIGHTS)
+    assert not (tmp_path / "out").exists()
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

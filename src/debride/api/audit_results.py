@@ -26,6 +26,9 @@ SHOWN = 10
 PICTURES = 4
 """Findings that are shown."""
 
+NNUNET_FOLDS = 5
+"""Folds that nnU-Net trains."""
+
 _NUMBERS = (
     *("rank", "wrong", "findings", "score", "dice", "self_confidence", "surprise"),
     *("least", "probability_of_given", "probability_of_proposed"),
@@ -195,8 +198,11 @@ class RepairResult(Result):
             which = f": {some(left_out, SHOWN)}" if left_out else ""
             lines.append(f"  {len(left_out)} cases are in no list of {lists}{which}")
             lines.append(f"  nnU-Net reads it in another place: cp {lists} $nnUNet_preprocessed/{self.out.name}/")
+            if (folds := summary["folds"]) < NNUNET_FOLDS:
+                others = " ".join(map(str, range(folds, NNUNET_FOLDS)))
+                lines.append(f"  it has no fold {others}: for these nnU-Net draws from all cases, those left out too")
         if summary.get("to") == "weights":
-            lines.append("  nnUNetTrainerDebrideWeighted reads them in nnU-Net; debride train does not")
+            lines.append("  nnUNetTrainerDebrideWeighted reads the maps in nnU-Net; debride train does not")
         return lines
 
     def rows(self) -> Sequence[Row]:

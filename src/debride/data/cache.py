@@ -351,8 +351,10 @@ def _normalise(image: torch.Tensor, rules: Sequence[str]) -> torch.Tensor:
 
 
 def filled(image: torch.Tensor) -> torch.Tensor:
-    """Where some channel of an image (C, *S) is not 0, and what lies enclosed there, as nnU-Net finds it (*S)."""
-    return torch.from_numpy(binary_fill_holes((image != 0).any(0).numpy()))
+    """Where some channel of an image (C, *S) is not 0, and what lies enclosed there, as nnU-Net finds it (*S). A picture is a
+    volume of one slice to it, in which nothing is enclosed."""
+    inside = (image != 0).any(0)
+    return torch.from_numpy(binary_fill_holes(inside.numpy())) if inside.ndim == 3 else inside
 
 
 def _apply_rule(image: torch.Tensor, rule: Rule, inside: torch.Tensor | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -61,6 +61,7 @@ def copy_by(
     progress: Callable[[int, int], None] | None = None,
     finish: Callable[[Path], None] | None = None,
     name: Callable[[Case], Path | None] = lambda case: None,
+    besides: Collection[str] = (),
 ) -> None:
     """Write a data set to the folder ``out`` in its format with other labels, and with all else that its folder holds.
 
@@ -75,10 +76,10 @@ def copy_by(
     Splits, patients, trust and the meaning of the labels are written as they are in ``dataset``, so that ``out`` opens as the
     same cases (nnU-Net data sets with the same fold); but for cases that an option alone says are trusted. What the source
     already says so stays as it stands there. Cases that a fold leaves out are copied as they are, and so are other files that
-    lie in the folder itself (``others``). Where the source has checksums the copy gets a list of its own. ``out`` appears when
-    it is complete; ``finish`` receives the complete folder, before it appears under its name, to add a record. Raises DataError
-    if ``out`` has content or lies in the source, if a file cannot be read, if a label does not lie on the grid of its image,
-    and if the disk is full.
+    lie in the folder itself (``others``), but those that ``finish`` copies, named ``besides``. Where the source has checksums
+    the copy gets a list of its own. ``out`` appears when it is complete; ``finish`` receives the complete folder, before it
+    appears under its name, to add a record. Raises DataError if ``out`` has content or lies in the source, if a file cannot be
+    read, if a label does not lie on the grid of its image, and if the disk is full.
     """
     out = new_folder(out, apart_from={"the data set": dataset.root})
     own = tuple(replace(case, trusted=case.trusted and case.id not in dataset.lent) for case in dataset.cases)
@@ -109,7 +110,7 @@ def copy_by(
 
     with atomic_folder(out) as folder:
         find_format(dataset.format).write(replace(dataset, cases=own), folder, NewLabels(write, classes, done, name))
-        carry_others(dataset, folder)
+        carry_others(dataset, folder, besides)
         if finish:
             finish(folder)
         write_for_copy(dataset.root, folder)

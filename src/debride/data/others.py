@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from debride.data.checksums import CHECKSUMS
@@ -18,10 +19,11 @@ LARGEST = 1 << 24
 """Bytes of a file that is carried along."""
 
 
-def carry_others(dataset: Dataset, folder: Path) -> None:
+def carry_others(dataset: Dataset, folder: Path, besides: Collection[str] = ()) -> None:
     """Copies the files that lie in a data set's folder itself and are not in the copy yet; notes what else stays behind.
 
-    Hidden files and ``RECORDS`` stay behind without a word, and of a part of a data set everything does.
+    Hidden files, ``RECORDS`` and what is named ``besides`` stay behind without a word, and of a part of a data set everything
+    does.
     """
     if dataset.rest is None or not dataset.root.is_dir():
         return
@@ -29,7 +31,7 @@ def carry_others(dataset: Dataset, folder: Path) -> None:
     own = {file for case in cases for file in (*case.image, *([case.label] if case.label else []))}
     used = own | {part for place in case_folders(dataset) for part in (place, *place.parents)}
     for path in sorted(dataset.root.iterdir()):
-        if is_hidden(path) or path.name in RECORDS or path in used or (folder / path.name).exists():
+        if is_hidden(path) or path.name in {*RECORDS, *besides} or path in used or (folder / path.name).exists():
             continue
         if path.is_file() and path.stat().st_size <= LARGEST:
             shutil.copyfile(path, folder / path.name)

@@ -18,9 +18,9 @@ class Preparation:
     "zscore" (per image and channel), "unit" (minimum to 0, maximum to 1), "clip:LOW:HIGH" (cut there, then to [-1, 1];
     Hounsfield windows) or "percentile:LOW:HIGH" (cut at these percentiles of the image's channel, then as zscore). Others are
     what nnU-Net plans: "ct:LOW:HIGH:MEAN:STD" (cut there, minus the mean, divided by the deviation), "byte" (divided by 255),
-    "none", and "zscore-nonzero" (as zscore, of pixels in the filled region where some channel is not 0; others stay). It is one
-    rule for all channels, or one per channel separated by commas. ``crop``: the border in which every channel is 0 is cut away
-    first.
+    "none", and "zscore-nonzero" (as zscore, of pixels where some channel is not 0, in volumes with what these enclose; others
+    stay). It is one rule for all channels, or one per channel separated by commas. ``crop``: the border in which every channel
+    is 0 is cut away first.
     """
 
     image_size: tuple[int, ...] | None = None

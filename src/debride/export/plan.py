@@ -68,7 +68,7 @@ def plan_export(run_folder: Path, use: Applied, trust: Trust) -> Plan:
         raise DataError(run_folder, problem, "Predict by `debride predict`, or train on classes.")
     trained = load_run(run_folder, use.checkpoint, torch.device("cpu"), trust)
     if "zscore-nonzero" in intensity_rules(trained.config.intensity):
-        problem = "has the rule zscore-nonzero for intensities, which fills holes: no graph does"
+        problem = "has the rule zscore-nonzero for intensities, which no graph computes"
         raise DataError(run_folder / "run.json", problem, "Predict by `debride predict`.")
     trained.method.requires_grad_(False)  # nor do they of the exported model, whose users would keep graphs of gradients
     weights = np.ones(len(trained.labels.classes), np.float32)

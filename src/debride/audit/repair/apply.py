@@ -23,7 +23,7 @@ from debride.audit.repair.kept_files import bring_back, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
 from debride.audit.repair.outcomes import Outcome, bias_line, finding_line, outcome_of, summary_of
 from debride.audit.repair.proposals import Proposals, Source, asked_of, proposals_of, read_sources, refuse_silent
-from debride.audit.repair.weight_maps import write_weights
+from debride.audit.repair.weight_maps import bring_back_maps, carry_maps, maps_of, write_weights
 from debride.audit.verified_bias import moves_of, unbiased, verified_then
 from debride.calibration.bias_record import read_calibration
 from debride.calibration.correction import Calibration
@@ -113,7 +113,9 @@ def repair(
                     outcomes.update({(region, case, number): outcome_of(count) for number, count in own.items()})
                 maps[case] = {"weights": path}
         applied = {case for (_, case, _), outcome in outcomes.items() if outcome.status == "applied"}
-        files = maps or keep_given(dataset, folder, applied, jobs)
+        kept = keep_given(dataset, folder, frozenset() if destination.to == WEIGHTS else applied, jobs)
+        carry_maps(dataset, folder, folder / FOLDER / "before")
+        files = maps or kept
         lines = [
             finding_line(finding, region, record, verdicts, outcomes, trusted, files)
             for region, record in records.items()
@@ -139,7 +141,7 @@ def repair(
         "ignores": destination.to == IGNORED,
     }
     work = Work(repairing, setup)
-    copy_by(meant, out, work, jobs=jobs, about=about, told=told, progress=progress, finish=finish)
+    copy_by(meant, out, work, jobs=jobs, about=about, told=told, progress=progress, finish=finish, besides=_maps_in(dataset))
     return summary
 
 
@@ -214,11 +216,18 @@ def reverse(
     def finish(folder: Path) -> None:
         bring_back(files, folder)
         carry(dataset.root / FOLDER / "before", folder)
+        bring_back_maps(dataset, dataset.root / FOLDER / "before", folder)
 
     work = Work(restoring, plain_dataset(dataset))
-    about = {case: str(path) for case, path in given.items()}
-    copy_by(dataset, out, work, jobs=jobs, about=lambda case: about.get(case.id), progress=progress, finish=finish)
+    labels = {case: str(path) for case, path in given.items()}
+    about, besides = (lambda case: labels.get(case.id)), _maps_in(dataset)
+    copy_by(dataset, out, work, jobs=jobs, about=about, progress=progress, finish=finish, besides=besides)
     return {"cases": len(given)}
+
+
+def _maps_in(dataset: Dataset) -> frozenset[str]:
+    """The folder of maps of weights of a data set, if it has some."""
+    return frozenset(path.parent.name for path in maps_of(dataset).values())
 
 
 def restoring(setup: Any) -> Do:

@@ -77,11 +77,12 @@ def change_lists(dataset: Dataset, folder: Path, destination: Destination, doubt
     lists = without(dataset, destination, doubted)
     if lists:
         write_json(folder / lists[0], lists[1])
-    names = [lists[0]] if lists else []
-    keep_files(dataset.root, folder, [*names, "dataset.json"] if destination.to == IGNORED else names)
+    if destination != PLAIN:
+        keep_files(dataset.root, folder, ("dataset.json", "splits_final.json"))
     said: dict[str, Any] = {} if destination.to == LABELS else {"to": destination.to}
     listed = {case.id for case in (*dataset.of("train", "val"), *(dataset.rest or ()))}
-    return {**said, **({"left_out": sorted(listed & set(doubted)), "lists": lists[0]} if lists else {})}
+    left = {"left_out": sorted(listed & set(doubted)), "lists": lists[0], "folds": len(lists[1])} if lists else {}
+    return {**said, **left}
 
 
 def with_ignore(dataset: Dataset) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ FOLDER = "repairs"
 repairs that its source had seen already."""
 
 
-def keep_given(dataset: Dataset, folder: Path, changed: set[str], jobs: int = 1) -> dict[str, dict[str, str]]:
+def keep_given(dataset: Dataset, folder: Path, changed: Collection[str], jobs: int = 1) -> dict[str, dict[str, str]]:
     """Copies the given labels of the changed cases into a new data set, with the record of earlier repairs; says what became of
     each file: "label" before and after, its "given" copy, and the hashes "before" and "after"."""
     place = folder / FOLDER

@@ -1,7 +1,11 @@
-"""Maps of weights beside the labels of a data set: one for each case in which a label is doubted somewhere."""
+"""Maps of weights beside the labels of a data set: one for each case in which a label is doubted somewhere.
+
+Maps that the data set has already go along with it: where two are of one pixel the smaller weight counts.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +16,11 @@ from debride.audit.repair.ignored import FULL, Counts, weighted
 from debride.audit.repair.proposals import Source, proposals_of
 from debride.data.formats import find_format
 from debride.data.pixels import find_pixels, suffix
-from debride.data.pixels.images import read_label, write_values
+from debride.data.pixels.images import copy_image, is_image, read_label, read_values, stem, write_values
 from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.execute import Work, spread
 from debride.execute.work import Do
-from debride.types import Dataset
+from debride.types import DataError, Dataset
 
 Asked = Mapping[str, Sequence[Mapping[str, Any]]]
 """By case what each audit is asked (``proposals.asked_of``), in the order of the audits."""
@@ -29,14 +33,15 @@ def write_weights(
     findings, in the order of the cases.
 
     A map lies on the grid of its label, in uint8: 255 is full weight. It is named by its case, in a folder that the layout
-    names. A case without an accepted finding has none: its label counts in full. Where findings of several regions meet, the
-    least weight counts.
+    names. A case without an accepted finding has none: its label counts in full. Where findings of several regions meet, or
+    the data set had a map, the least weight counts.
     """
-    place = find_format(dataset.format).weights
+    place, earlier = find_format(dataset.format).weights, maps_of(dataset)
     items: list[dict[str, Any]] = [
         {
             "case": plain_case(case),
             "asked": asked[case.id],
+            "earlier": str(earlier[case.id]) if case.id in earlier else None,
             "target": str(folder / place / f"{case.id}{_ending(case.label)}"),
         }
         for case in dataset.cases
@@ -59,6 +64,10 @@ def weighing(setup: Any) -> Do:
         assert case.label is not None, case.id
         label, geometry = read_label(case.label, dataset)
         weights, told = np.full(label.shape, FULL, np.uint8), []
+        if item["earlier"]:
+            weights, _ = read_values(Path(item["earlier"]))
+            if weights.shape != label.shape or weights.dtype != np.uint8:
+                raise DataError(item["earlier"], f"is no map of weights of {case.label}", "Correct it, or take it away.")
         for source, asked in zip(sources, item["asked"], strict=True):
             counts: Counts = {}
             if asked["chosen"]:
@@ -71,6 +80,29 @@ def weighing(setup: Any) -> Do:
         return told
 
     return weigh
+
+
+def maps_of(dataset: Dataset) -> dict[str, Path]:
+    """The maps of weights that a data set has, by case."""
+    place = dataset.root / find_format(dataset.format).weights
+    cases = {case.id for case in (*dataset.cases, *(dataset.rest or ()))}
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    return {stem(path): path for path in found if is_image(path) and stem(path) in cases}
+
+
+def carry_maps(dataset: Dataset, folder: Path, before: Path) -> None:
+    """Copies the maps of a data set into ``before``, and those of cases that have none there into a copy in ``folder``."""
+    for path in maps_of(dataset).values():
+        for target in (before / path.parent.name / path.name, folder / path.parent.name / path.name):
+            if not target.exists():
+                copy_image(path, target)
+
+
+def bring_back_maps(dataset: Dataset, before: Path, folder: Path) -> None:
+    """Copies the maps that lie in ``before`` into a copy of a data set."""
+    place = find_format(dataset.format).weights
+    if (before / place).is_dir():
+        shutil.copytree(before / place, folder / place)
 
 
 def _ending(label: Path) -> str:
