@@ -113,6 +113,28 @@ def test_maps_that_are_none_of_regions(slices: tuple[Dataset, Path], tmp_path: P
     assert raised.value.where.endswith(".npy")
 
 
+def test_maps_of_classes_are_not_taken_for_those_of_as_many_regions(tmp_path: Path) -> None:
+    """Three regions of two classes: a softmax has three maps as well, the background's first."""
+    labels = {"background": 0, "whole": [1, 2], "left": 1, "right": 2}
+    root = with_regions(build_regions_2d(tmp_path / "data"), labels=labels, regions_class_order=[1, 1, 2])
+    for path in (root / "labelsTs").iterdir():
+        save_png(path, (np.indices((32, 32)).sum(0) // 8 % 3).astype(np.uint8))
+    dataset = open_dataset(root)
+    (tmp_path / "maps").mkdir()
+    for case in dataset.of("test"):
+        sharp = np.random.default_rng(0).dirichlet(np.ones(3), (32, 32)).astype(np.float32)
+        np.save(tmp_path / "maps" / f"{case.id}.npy", np.moveaxis(sharp, -1, 0))
+    with pytest.raises(DataError, match="maps of classes, which sum to one"):
+        evaluate_folder(tmp_path / "maps", dataset, tmp_path / "out")
+    sigmoids = np.full((3, 32, 32), 0.6, np.float32)
+    for case in dataset.of("test"):
+        np.save(tmp_path / "maps" / f"{case.id}.npy", sigmoids)
+    evaluate_folder(tmp_path / "maps", dataset, tmp_path / "again")
+    np.savez(tmp_path / "maps" / f"{case.id}.npz", probabilities=sigmoids)
+    with pytest.raises(DataError, match="predicts the same case as"):
+        evaluate_folder(tmp_path / "maps", dataset, tmp_path / "twice")
+
+
 def test_volumes_in_mm_and_regions_that_were_not_drawn(tmp_path: Path) -> None:
     dataset = open_dataset(build_regions_3d(tmp_path / "data"))
     case = dataset.of("val")[0]

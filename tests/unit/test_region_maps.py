@@ -80,8 +80,9 @@ def test_maps_that_cannot_be_meant(tmp_path: Path) -> None:
         wrong = sigmoids()
         wrong[1, 3, 4] = value
         save_npy(tmp_path / f"{name}.npy", wrong)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=said) as raised:
             read_region_map(tmp_path / f"{name}.npy", LEFT, SHAPE)
+        assert "softmax" not in raised.value.remedy
     save_npy(tmp_path / "ids.npy", np.zeros((3, *SHAPE), np.int64))
     with pytest.raises(DataError, match="int64, not probabilities"):
         read_region_map(tmp_path / "ids.npy", LEFT, SHAPE)

@@ -138,6 +138,22 @@ def test_an_audit_takes_predictions_as_its_labels_lie(tmp_path: Path, kind: str,
         np.testing.assert_allclose(found[1], probability, atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_array_without_a_mask_lies_as_its_image_as_predict_writes_it(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    dataset, way = build(tmp_path / "data", shape, n=2), orientation(np.random.default_rng(4))
+    case = next(case for case in dataset.cases if case.label)
+    label, geometry = read_label(Path(str(case.label)), dataset)
+    probability = np.random.default_rng(2).dirichlet(np.ones(3), shape).astype(np.float32)  # (D, H, W, K), as the label lies
+    (tmp_path / "maps").mkdir()
+    make: Any = nib.Nifti1Image
+    stored = make(probability.transpose(2, 1, 0, 3), geometry.affine).as_reoriented(np.array(way))
+    np.save(tmp_path / "maps" / f"{case.id}.npy", np.asarray(stored.dataobj).transpose(3, 2, 1, 0))
+    for channel in case.image:
+        store_turned(channel, way)
+    found = FolderPredictions(tmp_path / "maps", dataset, [case]).of(case, label.shape, geometry)
+    np.testing.assert_allclose(found.probability, np.moveaxis(probability, -1, 0), atol=1e-3)
+
+
 def test_a_folder_of_cleansed_labels_keeps_each_file_s_own_orientation(tmp_path: Path) -> None:
     plain = build(tmp_path / "plain", n=2)
     other = copied(plain, tmp_path / "other")

@@ -193,8 +193,9 @@ def _predictions(folder: Path, *, maps: bool) -> dict[str, Path]:
         if first is not path:
             raise DataError(path, f"predicts the same case as {first.name}", "Keep one of the two.")
     for path in sorted(folder.iterdir()) if maps else ():
-        if suffix(path) in MAPS:
-            files.setdefault(name_of(path), path)
+        first = files.setdefault(name_of(path), path) if suffix(path) in MAPS else path
+        if first is not path and suffix(first) in MAPS:
+            raise DataError(path, f"predicts the same case as {first.name}", "Keep one of the two.")
     return files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,8 @@ def masks_of_maps(path: Path, case: Case, regions: Sequence[Region], reference: 
     """Where each region's probability is above 0.5, turned to lie as the label of the case. Maps (R, *S) have the axes of the
     case's image, also those of nnU-Net, which have one more for pictures.
 
-    Raises DataError for a file that cannot be read, other numbers of maps or pixels, and numbers that are no probabilities.
+    Raises DataError for a file that cannot be read, other numbers of maps or pixels, numbers that are no probabilities, and
+    those of as many classes.
     """
     assert case.label is not None
     image = image_grid(case)
@@ -54,6 +56,8 @@ def masks_of_maps(path: Path, case: Case, regions: Sequence[Region], reference: 
         problem = f"holds {kind} numbers of the shape {shape}, wanted are probabilities of the shape {wanted}"
         raise DataError(path, problem, "Give a map for each region in the data set's order, or masks.")
     maps = (array(path, _KEY) if suffix(path) == ".npz" else load(path)).reshape(wanted)
+    if len(regions) == 1 + max(max(region.classes) for region in regions) and _exclude_each_other(maps):
+        raise DataError(path, "has maps of classes, which sum to one, not of regions", "Give a map for each region, or masks.")
     turn = turn_onto(image, reference, case.image[0], "its reference", case.label)
 
     def masks() -> Masks:
@@ -63,6 +67,11 @@ def masks_of_maps(path: Path, case: Case, regions: Sequence[Region], reference: 
             yield turned(map > 0.5, turn)
 
     return masks()
+
+
+def _exclude_each_other(maps: npt.NDArray[Any]) -> bool:
+    """Whether maps (R, *S) sum to one everywhere, as classes with the background do; slice by slice, for memory."""
+    return all(bool((abs(part.sum(axis=0, dtype=np.float32) - 1) <= 0.01).all()) for part in maps.swapaxes(0, 1))
 
 
 def region_metrics(

@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.audit.predictions.nnunet_maps import is_map, mirrored, placed_map, read_map, soften, softened
+from debride.audit.predictions.nnunet_results import MAPS
 from debride.audit.predictions.region_maps import OneRegion, read_region_map
 from debride.data.masks.predicted import read_predicted
+from debride.data.pairs import image_grid
+from debride.data.pixels import suffix
 from debride.data.pixels.images import read_header, read_values
 from debride.data.same_grid import Grid, Turn, turn_onto, turned
 from debride.types import Case, DataError, Dataset, Geometry
@@ -62,8 +65,8 @@ def read_prediction(
         ids, own = read_predicted(path, dataset, may_be_ids=files.region is None)
         how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
         return Prediction(soften(turned(ids, how), classes), True)
-    stored, grid = (None, read_header(mask).grid) if mask else placed_map(path, shape)
-    how = onto_label(grid, mask or path, case, shape, geometry)
+    lies_as, stored, grid = _place(files, case, shape)
+    how = onto_label(grid, lies_as, case, shape, geometry)
     if files.region:
         probability, hard = read_region_map(path, files.region, grid.shape, stored)
     else:
@@ -75,6 +78,19 @@ def read_prediction(
     if not files.kept:
         probability = softened(probability, hard)
     return Prediction(turned(probability, how), hard and not files.kept)
+
+
+def _place(files: PredictionFiles, case: Case, shape: tuple[int, ...]) -> tuple[Path, npt.NDArray[Any] | None, Grid]:
+    """The file as which a map lies, the map's numbers where they had to be read for that, and its grid.
+
+    An array says nothing of its place. It lies as the mask beside it, else as the image that the network saw; what is kept was
+    turned to lie as the label, of a given shape.
+    """
+    if files.mask:
+        return files.mask, None, read_header(files.mask).grid
+    if suffix(files.read) not in MAPS:
+        return files.read, *placed_map(files.read)
+    return (files.read, None, Grid(shape)) if files.kept else (case.image[0], None, image_grid(case))
 
 
 def onto_label(own: Grid, path: Path, case: Case, shape: tuple[int, ...], geometry: Geometry) -> Turn:

@@ -53,11 +53,8 @@ def is_map(path: Path) -> bool:
     return suffix(path) in MAPS or find_pixels(path).layers(path) > 1
 
 
-def placed_map(path: Path, shape: tuple[int, ...]) -> tuple[Array | None, Grid]:
-    """The numbers of an image of probabilities and where it lies. Of a file of arrays nothing is read, nor known but that it
-    should have the label's shape."""
-    if suffix(path) in MAPS:
-        return None, Grid(shape)
+def placed_map(path: Path) -> tuple[Array, Grid]:
+    """The numbers of an image of probabilities and where it lies."""
     maps, geometry = find_pixels(path).maps(path)
     return maps, Grid(maps.shape[1:], geometry)
 
@@ -259,14 +256,14 @@ def _checked(path: object, view: Array, quantised: bool) -> tuple[Array, bool]:
     return put_right, not soft
 
 
-def refuse_range(path: object, part: Array) -> tuple[float, float]:
-    """The least and the largest of some numbers; DataError where they are no probabilities."""
+def refuse_range(path: object, part: Array, wanted: str = _SOFTMAX) -> tuple[float, float]:
+    """The least and the largest of some numbers; DataError, with what is ``wanted``, where they are no probabilities."""
     low, high = float(part.min()), float(part.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError(path, "holds numbers that are NaN or infinite", "Predict this case again.")
     if low < -SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
         problem = f"holds numbers from {low:.4g} to {high:.4g}, which are logits rather than probabilities"
-        raise DataError(path, problem, _SOFTMAX)
+        raise DataError(path, problem, wanted)
     return low, high
 
 

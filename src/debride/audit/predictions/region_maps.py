@@ -27,6 +27,8 @@ from debride.types import DataError, Dataset
 
 Array = npt.NDArray[Any]
 
+_SIGMOIDS = "Give the sigmoid map of each region, in the order of the data set's labels."
+
 
 @dataclass(frozen=True)
 class OneRegion:
@@ -64,7 +66,7 @@ def read_region_map(path: Path, region: OneRegion, shape: tuple[int, ...], store
     many = maps_in(path, shape) if stored is None else len(stored)
     if many not in (region.regions, region.classes):
         problem = f"has {many} maps, the data set {region.regions} regions and {region.classes} classes with the background"
-        raise DataError(path, problem, "Give the sigmoid map of each region, in the order of the data set's labels.")
+        raise DataError(path, problem, _SIGMOIDS)
     array = stored_maps(path, many, shape) if stored is None else stored
     refuse_type(path, array.dtype)
     view = arranged(path, array, many, shape)
@@ -83,7 +85,7 @@ def _of_region(path: Path, view: Array, region: OneRegion, unit: int, as_classes
     for at in blocks(shape, len(view)):
         part = view[:, at] if as_classes else view[region.number, None, at]
         part = part.astype(np.float32) / unit
-        refuse_range(path, part)
+        refuse_range(path, part, _SIGMOIDS)
         if as_classes and not sums_to_one(view[:, at], unit):
             problem = "has maps for the data set's classes that do not sum to 1"
             raise DataError(path, problem, "Give the softmax of all classes, or the sigmoid map of each region.")
