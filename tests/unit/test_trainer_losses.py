@@ -172,6 +172,17 @@ def test_what_is_remembered_holds_predictions(ignore: int | None) -> None:
     torch.testing.assert_close(before + loss.change, t)
 
 
+def test_an_overflow_is_not_remembered() -> None:
+    """What a pixel's NaN would leave in the mean of its predictions stays as it was; the others are brought up to date."""
+    logits, target = numbers(2)
+    logits[0, 1, 2, 1] = math.inf
+    loss = RememberedLoss(Given(), 2.0, 0.5, None)
+    loss.before = torch.full((2, 3, 4, 3), 0.2)
+    loss(logits, target)
+    assert loss.change.isfinite().all()
+    assert not loss.change[0, :, 2, 1].any() and loss.change.count_nonzero() == 3 * (2 * 12 - 1)
+
+
 def test_what_is_remembered_has_no_slope_of_its_own() -> None:
     """t is a number (Eq. 6): the slope is that of <p, t> with t as it stands."""
     logits, target = numbers(2)

@@ -11,7 +11,7 @@ import pytest
 import debride.nnunet
 from debride.cli import main
 from debride.nnunet import installed
-from debride.nnunet.environment import Environment, read_environment, read_settings
+from debride.nnunet.environment import Environment, differences, read_environment, read_settings
 from debride.nnunet.trainer_table import TRAINERS, GCESettings
 from debride.notes import take_notes
 from debride.types import DataError
@@ -35,6 +35,14 @@ def test_variables_are_settings() -> None:
 def test_what_is_no_variable_is_refused(name: str, value: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_environment({name: value})
+
+
+def test_what_a_training_goes_on_without_is_said() -> None:
+    before = Environment(epochs=3, seed=1, settings="q=0.4", weights="maps")
+    assert differences(before, Environment(epochs=3, seed=2)) == [
+        "DEBRIDE_NNUNET_SEED is 2; the training began with 1.",
+        "DEBRIDE_NNUNET_WEIGHTS is not set; the training began with maps.",
+    ]
 
 
 def test_settings_are_pairs() -> None:

@@ -23,6 +23,10 @@ LEAST = 1e-7
 """The least probability whose logarithm is given: nnU-Net adds and interpolates what it takes for logits, in half precision."""
 
 
+SETTINGS_BYTES = 4096
+"""Of a method's settings in the state of its network, blanks at the end included."""
+
+
 class Trunk(nn.Module):
     """All of a U-Net of nnU-Net's but its last layer: images (B, C, *S) to features (B, F, *S).
 
@@ -128,8 +132,8 @@ class MethodNetwork(nn.Module):
         return self.method.predict(image).clamp(min=LEAST).log()
 
     def get_extra_state(self) -> Tensor:
-        """The settings, as bytes of JSON."""
-        text = json.dumps(asdict(self.method.config), sort_keys=True)
+        """The settings, as bytes of JSON: always as many, for nnU-Net takes pretrained weights of one shape only."""
+        text = json.dumps(asdict(self.method.config), sort_keys=True).ljust(SETTINGS_BYTES)
         return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:

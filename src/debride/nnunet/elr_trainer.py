@@ -37,8 +37,6 @@ class nnUNetTrainerDebrideELR(PlacedTrainer):  # noqa: N801 (as nnU-Net calls it
         for what, there in (("regions", self.label_manager.has_regions), ("several GPUs", self.is_ddp)):
             if there:
                 raise DataError(type(self).__name__, f"does not train {what}", "Train with GCE, SCE or T-Loss, or on one GPU.")
-        if self.environment.weights is not None:
-            raise DataError(type(self).__name__, "reads no maps of weights", "Train with GCE or SCE, or leave them out.")
         self._state: PixelState | None = None
         self._restored = ""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TypeVar
 
 from debride.settings import from_mapping, setting
@@ -47,6 +47,20 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
             raise DataError(name, "is no variable that debride reads", f"Use {near[0] if near else listed(known)}.")
     values = {known[name]: value for name, value in given.items() if value}
     return from_mapping(Environment, values, "the environment", {known[name]: name for name in given})
+
+
+def differences(before: Environment, now: Environment) -> list[str]:
+    """What a training that goes on finds otherwise than it was, a sentence each; the settings of the trainer are left out."""
+    then, today = asdict(before), asdict(now)
+    return [
+        f"{PREFIX}{name.upper()} is {_shown(today[name])}; the training began with {_shown(then[name])}."
+        for name in then
+        if name != "settings" and then[name] != today[name]
+    ]
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else str(value)
 
 
 def read_settings(cls: type[T], text: str) -> T:

@@ -28,6 +28,7 @@ class LossTrainer(PlacedTrainer):
     Where DEBRIDE_NNUNET_WEIGHTS names a folder of maps, pixels in training count as these say. In validation all count.
     """
 
+    READS = frozenset({"weights"})
     pixel_weights: PixelWeights | None = None
 
     @property
@@ -112,12 +113,10 @@ class nnUNetTrainerDebrideTLoss(LossTrainer):  # noqa: N801
     """
 
     Config = TLossSettings
+    READS = frozenset()  # it has one error for an image
 
     def make_robust(self, options: Options) -> LabelLoss:
         """The loss, whose parameter the optimiser gets."""
-        if self.weighed:
-            problem = "has one error for an image, and no weights of pixels"
-            raise DataError(type(self).__name__, problem, "Train with GCE or SCE, or leave out DEBRIDE_NNUNET_WEIGHTS.")
         self.t_loss = TLoss(**options).to(self.device)
         with torch.no_grad():
             self.t_loss.log_nu.fill_(self.config.log_nu)

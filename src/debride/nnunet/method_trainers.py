@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +37,7 @@ class MethodTrainer(PlacedTrainer):
     ``lower_scales`` has what takes its place. Raises DataError for regions, cascades and several GPUs.
     """
 
+    READS = frozenset({"trusted"})
     method: ClassVar[type[Method]]
 
     def __init__(
@@ -84,6 +85,8 @@ class MethodTrainer(PlacedTrainer):
 
     def started(self, training: Any) -> Any:
         """Makes what the method keeps and asks of data, and goes on from a checkpoint's."""
+        if asdict(self.network.method.config) != asdict(self.config):
+            self.network.configure(self.config)  # pretrained weights brought the settings of their training
         method, output = self.network.method.to(self.device), Path(self.output_folder)
         patch = tuple(self.configuration_manager.patch_size)
         cases = PreprocessedCases(training, len(patch) == 2, self.label_manager.ignore_label)
@@ -156,10 +159,8 @@ class MethodTrainer(PlacedTrainer):
         return {"buffers": {key: value for key, value in state.items() if not key.startswith(networks)}, "state": name}
 
     def take(self, kept: dict[str, Any]) -> None:
-        """Remembers them until the training cases are known; the settings are those of the checkpoint."""
+        """Remembers them until the training cases are known."""
         self._kept = kept
-        if self.network.method.config != self.config:
-            self.print_to_log_file(f"Settings are those that the training began with: {self.network.method.config}")
 
     def _run(self) -> NNUNetRun:
         assert self.run_of_method is not None  # made with the first batch

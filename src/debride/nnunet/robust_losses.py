@@ -77,7 +77,8 @@ class RememberedLoss(nn.Module):
             return given
         p = full_precision(output).softmax(dim=1)
         if p.shape == self.before.shape:
-            self.change = (1 - self.beta) * (p.detach() - self.before)
+            change = (1 - self.beta) * (p.detach() - self.before)
+            self.change = change.where(change.isfinite(), 0)  # one overflow in half precision would stay for good
         t = resized(self.before + self.change, output)  # beta t + (1 - beta) p (Eq. 9)
         early = early_learning(p, t).unsqueeze(1)
         _, labelled = split_target(target, False, self.ignore)

@@ -12,9 +12,11 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from debride.files import atomic_path
-from debride.nnunet.environment import read_environment, read_settings
+from debride.nnunet.environment import PREFIX, Environment, differences, read_environment, read_settings
 from debride.nnunet.trainer_table import NoSettings
 from debride.rng import derive
+from debride.settings import from_mapping
+from debride.types import DataError
 
 DEVICE = torch.device("cuda")
 
@@ -34,11 +36,17 @@ class DebrideTrainer(nnUNetTrainer):
     CHECKPOINTS: ClassVar[int] = 20
     """A training writes its latest checkpoint at least so many times, and every 50 epochs as nnU-Net does."""
 
+    READS: ClassVar[frozenset[str]] = frozenset()
+    """Which of "weights" and "trusted" of the environment have a part in the training."""
+
     def __init__(
         self, plans: dict[str, Any], configuration: str, fold: int, dataset_json: dict[str, Any], device: torch.device = DEVICE
     ) -> None:
         self.environment = read_environment()
         self.config: Any = read_settings(self.Config, self.environment.settings)
+        if self.environment.weights is not None and "weights" not in self.READS:
+            remedy = f"Train with Weighted, GCE or SCE, or leave out {PREFIX}WEIGHTS."
+            raise DataError(type(self).__name__, "reads no maps of weights", remedy)
         super().__init__(plans, configuration, fold, dataset_json, device)
         given = self.environment
         self.num_epochs = given.epochs or self.num_epochs
@@ -49,6 +57,8 @@ class DebrideTrainer(nnUNetTrainer):
         own = {name: value for name, value in (asdict(self.config) | asdict(given)).items() if value not in (None, "")}
         own.pop("settings", None)
         self.print_to_log_file(f"{type(self).__name__}: {', '.join(f'{name} = {own[name]}' for name in own)}")
+        if given.trusted is not None and "trusted" not in self.READS:
+            self.print_to_log_file(f"{PREFIX}TRUSTED has no part in this training: all cases are alike.")
 
     def seed_for(self, *purpose: int | str) -> None:
         """With a seed, starts the generators of torch and NumPy anew for a purpose, other ones in each process."""
@@ -79,19 +89,31 @@ class DebrideTrainer(nnUNetTrainer):
             return
         file = Path(filename)
         kept = self.kept()
+        began = {"settings": asdict(self.config), "environment": asdict(self.environment)}
         with atomic_path(file) as path:
             super().save_checkpoint(str(path))
-            if kept:
-                checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-                torch.save({**checkpoint, "debride": kept}, path)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+            torch.save({**checkpoint, "debride": {**kept, **began}}, path)
         if kept and file.name == BEST:
             with atomic_path(file.with_name(LATEST)) as path:
                 shutil.copyfile(file, path)
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
-        """Goes on from a checkpoint."""
-        super().load_checkpoint(filename_or_checkpoint)
+        """Goes on from a checkpoint, with the settings that its training had."""
         checkpoint = filename_or_checkpoint
         if not isinstance(checkpoint, dict):
             checkpoint = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
-        self.take(checkpoint.get("debride", {}))
+        kept = checkpoint.get("debride", {})
+        if "settings" in kept and not self.was_initialized:
+            self.begin_as(kept["settings"], Environment(**kept["environment"]))
+        super().load_checkpoint(filename_or_checkpoint)
+        self.take(kept)
+
+    def begin_as(self, settings: dict[str, Any], environment: Environment) -> None:
+        """Takes the settings of a training that goes on, and says what else of the environment is other than it was."""
+        config = from_mapping(self.Config, settings, "the settings of the checkpoint")
+        if config != self.config:
+            self.print_to_log_file(f"Settings are those that the training began with: {config}")
+            self.config = config
+        for change in differences(environment, self.environment):
+            self.print_to_log_file(f"WARNING: {change}")
