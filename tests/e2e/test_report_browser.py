@@ -80,8 +80,12 @@ def test_decisions_are_downloaded_as_repair_reads_them(tmp_path):
     assert text == 'case,number,decision\np1,1,reject\np1,2,accept\n"p,""2""",1,reject\n'
     path = tmp_path / "decisions.csv"
     path.write_text(text)
-    read = read_decisions(path, [(each.case, each.number) for each in findings])
-    assert {key: verdict.accepted for key, verdict in read.items()} == {("p1", 1): False, ("p1", 2): True, ('p,"2"', 1): False}
+    read = read_decisions(path, [("", each.case, each.number) for each in findings])
+    assert {key: verdict.accepted for key, verdict in read.items()} == {
+        ("", "p1", 1): False,
+        ("", "p1", 2): True,
+        ("", 'p,"2"', 1): False,
+    }
 
 
 def test_ten_thousand_cases_are_drawn_a_screen_at_a_time(tmp_path):

@@ -144,10 +144,10 @@ def test_decisions_that_excel_saved_are_read(tmp_path: Path, encoding: str, deli
     rows = ["Case,Number,Decision", "x,1,Accept", ",,", " =y ,2,reject"]
     path = tmp_path / "decisions.csv"
     path.write_bytes("\r\n".join([*rows, ""]).replace(",", delimiter).encode(encoding))
-    told = read_decisions(path, {("x", 1), ("=y", 2)})
+    told = read_decisions(path, {("", "x", 1), ("", "=y", 2)})
     assert {key: (verdict.accepted, verdict.reason[-1]) for key, verdict in told.items()} == {
-        ("x", 1): (True, "2"),
-        ("=y", 2): (False, "4"),
+        ("", "x", 1): (True, "2"),
+        ("", "=y", 2): (False, "4"),
     }
 
 

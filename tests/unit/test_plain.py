@@ -8,7 +8,7 @@ from pathlib import Path
 
 from debride.data.plain import case_of, dataset_of, grid_of, plain_case, plain_dataset, plain_grid
 from debride.data.same_grid import Grid
-from debride.types import Case, Dataset, Geometry, Palette
+from debride.types import Case, Dataset, Geometry, Palette, Region
 
 CASE = Case(
     id="a@r",
@@ -38,6 +38,7 @@ DATASET = Dataset(
     rest=None,
     lent=frozenset({"a", "b"}),
     patterns=("{case}.png", "{case}_mask.png"),
+    regions=(Region("whole", (1, 2), 1), Region("core", (2,), 2)),
 )
 
 

@@ -75,7 +75,7 @@ def records(run: Path, tmp_path: Path) -> dict[str, Record]:
     ids = [case.id for case in open_dataset(nnunet).of("train", "val")]
     (nnunet / "splits_final.json").write_text(json.dumps([{"train": ids[1:], "val": ids[:1]}]))
     dataset, audit = two_findings(tmp_path / "audited")
-    known = {(finding.case, finding.number) for finding in read_record(audit).findings}
+    known = {("", finding.case, finding.number) for finding in read_record(audit).findings}
     (tmp_path / "d.jsonl").write_text('{"case": "p00_s0", "number": 1, "decision": "accept"}\n')
     (tmp_path / "d.csv").write_text("case,number,decision\np00_s0,1,accept\np01_s1,1,reject\n")
     repaired = repaired_folder(tmp_path / "repaired")
