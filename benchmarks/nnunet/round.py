@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.audit.errors import write_errors
 from benchmarks.nnunet.labels import PATIENT, run
 from benchmarks.nnunet.trainers import TRAINERS
+from PIL import Image
 from tests.nnunet.homes import kill_after_checkpoint
 from tests.nnunet_sets import HEART, NAME, Home, prepare_home, shrink_plans, write_heart, write_two_folds
 
@@ -47,8 +48,6 @@ def write_given(folder: Path, cases: int) -> Home:
         shutil.copytree(clean / "imagesTs", home.raw / NAME / "imagesTs", dirs_exist_ok=True)
         weights = home.raw / NAME / "weightsTr"
         shutil.copytree(home.raw / NAME / "labelsTr", weights)
-        from PIL import Image
-
         for number, file in enumerate(sorted(weights.iterdir())):
             Image.new("L", Image.open(file).size, 255 if number % 2 else 128).save(file)
         prepared(home)

@@ -3,7 +3,7 @@
     DEBRIDE_DATA=... .venv-nnunet/bin/python -m benchmarks.nnunet.trainers
 
 An iteration is the next batch of the loader, which works in the same process here, and the step. Without DEBRIDE_DATA the
-slices are phantoms. Trainers that need trusted cases get a quarter of the training cases.
+slices are phantoms. A quarter of the training cases is trusted, and all maps of weights are half of the full weight.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tests.nnunet_sets import NAME, Home, prepare_home, shrink_plans, write_heart, write_two_folds
 
 from debride.nnunet.installed import trainer_folder
@@ -71,6 +73,9 @@ def main() -> None:
         write_two_folds(home)
         trained = json.loads((home.preprocessed / NAME / "splits_final.json").read_text())[0]["train"]
         (home.root / "trusted.txt").write_text("\n".join(trained[::4]) + "\n")
+        shutil.copytree(home.raw / NAME / "labelsTr", home.raw / NAME / "weightsTr")
+        for file in (home.raw / NAME / "weightsTr").iterdir():
+            Image.new("L", Image.open(file).size, 128).save(file)
         variables = {"DEBRIDE_NNUNET_TRUSTED": home.root / "trusted.txt", "nnUNet_extTrainer": trainer_folder()}
         os.environ.update(home.environment(**variables))
         stock = make(STOCK, home)
