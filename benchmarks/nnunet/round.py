@@ -80,7 +80,6 @@ def go_round(home: Home, trainer: str, folder: Path) -> dict[str, Any]:
     accept = ("--accept", "all", "--allow-removal", "--patient-pattern", PATIENT)
     run(["repair", source, own / "audit", "--out", again.raw / NAME, *accept])
     lines = [json.loads(line) for line in (again.raw / NAME / "repairs.jsonl").read_text().splitlines()]
-    shutil.copytree(source / "weightsTr", again.raw / NAME / "weightsTr")
     prepared(again)
     again.train(trainer, 0, **given)
     assert (again.fold(trainer) / "checkpoint_final.pth").is_file()
