@@ -64,9 +64,12 @@ def test_killed_continued_validated_predicted(home: Home, method: str, tmp_path:
     expected, held = (weights_of(each.fold(trainer) / "checkpoint_final.pth") for each in (whole, home))
     assert expected["network_weights"].keys() == held["network_weights"].keys()
     assert all(torch.equal(value, held["network_weights"][name]) for name, value in expected["network_weights"].items())
-    assert expected["debride"]["state"] == held["debride"]["state"]
-    assert all(torch.equal(value, held["debride"]["buffers"][name]) for name, value in expected["debride"]["buffers"].items())
-    states = [each.fold(trainer) / "debride_state" / "states" / held["debride"]["state"] for each in (whole, home)]
+    assert expected["init_args"]["debride"]["state"] == held["init_args"]["debride"]["state"]
+    assert all(
+        torch.equal(value, held["init_args"]["debride"]["buffers"][name])
+        for name, value in expected["init_args"]["debride"]["buffers"].items()
+    )
+    states = [each.fold(trainer) / "debride_state" / "states" / held["init_args"]["debride"]["state"] for each in (whole, home)]
     for file in states[0].glob("*.hashes"):
         assert file.read_bytes() == (states[1] / file.name).read_bytes(), file.name
 

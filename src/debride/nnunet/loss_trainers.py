@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from debride.nnunet.trainer_table import GCESettings, SCESettings, TLossSettings
 from debride.types import DataError
 
 
-class LossTrainer(PlacedTrainer):
+class LossTrainer(PlacedTrainer, ABC):
     """nnU-Net's trainer with a robust loss in the place of cross-entropy, in each of nnU-Net's scales.
 
     Where DEBRIDE_NNUNET_WEIGHTS names a folder of maps, pixels in training count as these say. In validation all count.
@@ -36,9 +37,9 @@ class LossTrainer(PlacedTrainer):
         """Whether pixels have weights."""
         return self.environment.weights is not None
 
+    @abstractmethod
     def make_robust(self, options: Options) -> LabelLoss:
         """The loss of one scale, with these options."""
-        raise NotImplementedError
 
     def _build_loss(self) -> Any:
         stock = super()._build_loss()

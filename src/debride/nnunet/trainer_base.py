@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from debride.files import atomic_path
+from debride.files import atomic_path, read_json, write_json
 from debride.nnunet.environment import PREFIX, Environment, differences, read_environment, read_settings
 from debride.nnunet.trainer_table import NoSettings
+from debride.records import read_as
 from debride.rng import derive
 from debride.settings import from_mapping
 from debride.types import DataError
@@ -21,6 +22,20 @@ from debride.types import DataError
 DEVICE = torch.device("cuda")
 
 BEST, LATEST = "checkpoint_best.pth", "checkpoint_latest.pth"
+
+BEGAN = "debride.json"
+"""The file beside checkpoints with what a training began with."""
+
+KEPT = "debride"
+"""What a checkpoint holds besides nnU-Net's own, among the arguments of the trainer, which nnU-Net gives back as they are."""
+
+
+@dataclass(frozen=True)
+class Began:
+    """What ``BEGAN`` holds: the settings of the trainer, and the ``Environment``."""
+
+    settings: dict[str, Any]
+    environment: dict[str, Any]
 
 
 class DebrideTrainer(nnUNetTrainer):
@@ -32,6 +47,7 @@ class DebrideTrainer(nnUNetTrainer):
     num_val_iterations_per_epoch: int
     save_every: int
     dataset_class: Any
+    my_init_kwargs: dict[str, Any]
 
     CHECKPOINTS: ClassVar[int] = 20
     """A training writes its latest checkpoint at least so many times, and every 50 epochs as nnU-Net does."""
@@ -73,7 +89,7 @@ class DebrideTrainer(nnUNetTrainer):
         self.seed_for("epoch", self.current_epoch)
 
     def kept(self) -> dict[str, Any]:
-        """What a checkpoint must hold besides nnU-Net's own, under the key "debride"; what lies beside it is saved here."""
+        """What a checkpoint must hold besides nnU-Net's own (``KEPT``); what lies beside it is saved here."""
         return {}
 
     def take(self, kept: dict[str, Any]) -> None:
@@ -87,33 +103,30 @@ class DebrideTrainer(nnUNetTrainer):
         if self.local_rank or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        file = Path(filename)
-        kept = self.kept()
-        began = {"settings": asdict(self.config), "environment": asdict(self.environment)}
+        file, kept = Path(filename), self.kept()
+        self.my_init_kwargs[KEPT] = kept
+        write_json(file.with_name(BEGAN), asdict(Began(asdict(self.config), asdict(self.environment))))
         with atomic_path(file) as path:
             super().save_checkpoint(str(path))
-            checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-            torch.save({**checkpoint, "debride": {**kept, **began}}, path)
         if kept and file.name == BEST:
             with atomic_path(file.with_name(LATEST)) as path:
                 shutil.copyfile(file, path)
 
-    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Goes on from a checkpoint, with the settings that its training had."""
-        checkpoint = filename_or_checkpoint
-        if not isinstance(checkpoint, dict):
-            checkpoint = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
-        kept = checkpoint.get("debride", {})
-        if "settings" in kept and not self.was_initialized:
-            self.begin_as(kept["settings"], Environment(**kept["environment"]))
+        file = Path(filename_or_checkpoint).with_name(BEGAN)
+        if file.is_file() and not self.was_initialized:
+            self.begin_as(file)
         super().load_checkpoint(filename_or_checkpoint)
-        self.take(kept)
+        self.take(self.my_init_kwargs[KEPT])
 
-    def begin_as(self, settings: dict[str, Any], environment: Environment) -> None:
+    def begin_as(self, file: Path) -> None:
         """Takes the settings of a training that goes on, and says what else of the environment is other than it was."""
-        config = from_mapping(self.Config, settings, "the settings of the checkpoint")
+        began = read_as(Began, read_json(file), file, "Restore it, or remove it and give the variables that it began with.")
+        config = from_mapping(self.Config, began.settings, file)
         if config != self.config:
             self.print_to_log_file(f"Settings are those that the training began with: {config}")
             self.config = config
-        for change in differences(environment, self.environment):
+        given = {name: value for name, value in began.environment.items() if value is not None}
+        for change in differences(from_mapping(Environment, given, file), self.environment):
             self.print_to_log_file(f"WARNING: {change}")
