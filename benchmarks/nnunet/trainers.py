@@ -33,11 +33,15 @@ TRAINERS = tuple(
     for name in ("GCE", "SCE", "TLoss", "ELR", "Weighted", "CoTeaching", "JoCoR", "SelfCleansing", "GSDNet", "MetaDCSeg")
 )
 
+SETTINGS = {"nnUNetTrainerDebrideMetaDCSeg": "start=0"}
+"""With which all of a trainer is at work from the first iteration: by itself MetaDCSeg waits for a network that segments."""
+
 
 def make(name: str, home: Home) -> Any:
-    """A trainer that is ready for its first iteration, in the middle of its training."""
+    """A trainer that is ready for its first iteration, in the last quarter of its training."""
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+    os.environ.update(DEBRIDE_NNUNET_SETTINGS=SETTINGS.get(name, ""))
     plans = json.loads(home.plans.read_text()) | {"continue_training": False}
     described = json.loads((home.raw / NAME / "dataset.json").read_text())
     with contextlib.redirect_stdout(io.StringIO()):
