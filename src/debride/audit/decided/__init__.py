@@ -1,0 +1,10 @@
+"""What readers decided on the findings of an audit: every decision that was made, in order, and what stands now.
+
+A decision is added to a database in the audit's folder and never changed. What stands is a view of it. A review writes here, a
+repair and a later audit read.
+"""
+
+from debride.audit.decided.decision import WORDS, Decision, Key, Standing, Word
+from debride.audit.decided.review_db import DATABASE, ReviewDb, audit_hash
+
+__all__ = ["DATABASE", "WORDS", "Decision", "Key", "ReviewDb", "Standing", "Word", "audit_hash"]
