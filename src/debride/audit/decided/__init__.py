@@ -5,6 +5,23 @@ repair and a later audit read.
 """
 
 from debride.audit.decided.decision import WORDS, Decision, Key, Standing, Word
+from debride.audit.decided.edits import EDITS, Box, Edit, apply_edit, edit_of, read_edit, write_edit
 from debride.audit.decided.review_db import DATABASE, ReviewDb, audit_hash
 
-__all__ = ["DATABASE", "WORDS", "Decision", "Key", "ReviewDb", "Standing", "Word", "audit_hash"]
+__all__ = [
+    "DATABASE",
+    "EDITS",
+    "WORDS",
+    "Box",
+    "Decision",
+    "Edit",
+    "Key",
+    "ReviewDb",
+    "Standing",
+    "Word",
+    "apply_edit",
+    "audit_hash",
+    "edit_of",
+    "read_edit",
+    "write_edit",
+]
