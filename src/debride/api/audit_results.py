@@ -193,6 +193,11 @@ class RepairResult(Result):
         else:
             first = f"{summary['applied']} classes changed{which}, {kept}"
         lines = [first, *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items())]
+        if stays := summary.get("stays"):
+            which = some([unshielded(name) for name in stays], SHOWN)
+            lines.append(f"  {len(stays)} stay as given, as readers disagree or are unsure: {which}")
+        if summary.get("verified"):
+            lines.append(f"  {summary['verified']} verified labels, to train on with --trusted {self.out / 'trusted.txt'}")
         if "lists" in summary:
             left_out, lists = summary["left_out"], self.out / summary["lists"]
             which = f": {some(left_out, SHOWN)}" if left_out else ""

@@ -12,16 +12,32 @@ from typing import Any
 
 import numpy as np
 
+from debride.audit.decided.decision import Key
+from debride.audit.decided.reviewed import Review, is_database, read_review
 from debride.audit.findings import Finding, Label, Record, check_belongs
 from debride.audit.repair.by_region import apply_regions
 from debride.audit.repair.changes import apply_findings, apply_moved
-from debride.audit.repair.decisions import Acceptance, Key, Verdict, judge
+from debride.audit.repair.decisions import Acceptance, Verdict, judge
 from debride.audit.repair.destination import IGNORED, LABELS, PLAIN, WEIGHTS, Destination, change_lists, with_ignore, without
 from debride.audit.repair.guard import REMOVES, voxel_counts
 from debride.audit.repair.ignored import ignored
-from debride.audit.repair.kept_files import bring_back, kept_files
+from debride.audit.repair.kept_files import bring_back, keep_files, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
 from debride.audit.repair.outcomes import Outcome, bias_line, finding_line, outcome_of, summary_of
+from debride.audit.repair.painted import (
+    LISTED,
+    Asked,
+    list_verified,
+    outcomes_of,
+    paint,
+    painted_of,
+    plain_outcomes,
+    read_painted,
+    staying,
+    unlabelled,
+    verified_in,
+    whole_lines,
+)
 from debride.audit.repair.proposals import Proposals, Source, asked_of, proposals_of, read_sources, refuse_silent
 from debride.audit.repair.weight_maps import bring_back_maps, carry_maps, maps_of, write_weights
 from debride.audit.verified_bias import moves_of, unbiased, verified_then
@@ -62,9 +78,10 @@ def repair(
     files of changed labels. Trusted cases change only if ``accept`` says so. Outlines are moved after findings are applied; not
     those of cases that are trusted or were in the audit, or where not all classes were drawn. The summary counts findings by
     status and, where applied, by kind, changed cases and voxels, and the reasons of guards; a moved label is a finding of the
-    kind "bias". An audit by regions changes classes as ``by_region`` says. The work on cases is done by so many ``jobs``.
-    Raises DataError if the audit is not of this data set or damaged, if the label of an accepted change changed since, and if
-    ``out`` has content or lies in the data set or the audit.
+    kind "bias". By the database of a review what readers painted is applied last, what they leave open stays, and is in the
+    summary as "stays"; labels that they verified are in ``trusted.txt``. An audit by regions changes classes as ``by_region``
+    says. The work on cases is done by so many ``jobs``. Raises DataError if the audit is not of this data set or damaged, if
+    the label of an accepted change changed since, and if ``out`` has content or lies in the data set or the audit.
     """
     check_bounds(accept)
     check_bounds(destination)
@@ -72,24 +89,32 @@ def repair(
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     sources = read_sources(audit, dataset)
     records = {region: source.record for region, source in sources.items()}
-    if not accept.nothing:
+    review = _review(audit, accept, records)
+    if not accept.nothing and review is None:
         refuse_silent(audit, sources)
-    verdicts = judge(records, accept)
+    verdicts = judge(records, accept, review)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
     moves, moving = _moves(dataset, audit, sources, accept)
+    moving -= review.wholes.keys() if review else frozenset()
     chosen = _chosen(records, verdicts, trusted)
-    for region, source in sources.items():
-        check_belongs(source.record, source.view(dataset), chosen[region].keys() | moving, jobs)
+    painted = {case: asked for case, asked in painted_of(review, verdicts).items() if case not in trusted}
+    whole = frozenset(review.wholes) if review else frozenset()
+    for place, (region, source) in enumerate(sources.items()):
+        also = moving | painted.keys() | whole if not place else moving
+        check_belongs(source.record, source.view(dataset), chosen[region].keys() | also, jobs)
     by_case = {region: record.by_case() for region, record in records.items()}
     guarded = destination.to == LABELS and not accept.allow_removal
+    matters = {region: _matters(own.values()) or (not region and bool(painted)) for region, own in chosen.items()}
     rare = [
-        _rare(source.view(dataset), accept.rare, chosen[region].values(), jobs) if guarded else frozenset()
+        _rare(source.view(dataset), accept.rare, jobs) if guarded and matters[region] else frozenset[int]()
         for region, source in sources.items()
     ]
+    rare_painted = rare[0] if "" in sources else _rare(dataset, accept.rare, jobs) if guarded and painted else frozenset[int]()
     meant = with_ignore(dataset) if destination.to == IGNORED else dataset
     doubted = frozenset(case for record in records.values() for case in record.flagged) - trusted
+    doubted -= review.settled(verdicts) if review else frozenset()
     without(dataset, destination, frozenset() if destination.spares else doubted)  # refuses before the work what cannot be
-    changing = {case for own in chosen.values() for case in own}
+    changing = {case for own in chosen.values() for case in own} | painted.keys()
     outcomes: dict[Key, Outcome] = {}
 
     def asked(case: str) -> list[dict[str, Any]]:
@@ -98,19 +123,23 @@ def repair(
     def about(case: Case) -> Any:
         if destination.to == WEIGHTS or not (case.id in changing or case.id in moving):
             return None
-        return {"asked": asked(case.id), "move": case.id in moving}
+        return {"asked": asked(case.id), "move": case.id in moving, "painted": painted.get(case.id, [])}
 
     def told(case: Case, said: Any) -> None:
-        for region, of_region in zip(sources, said or (), strict=False):
-            outcomes.update({(region, case.id, number): Outcome(*outcome) for number, outcome in of_region})
+        if said:
+            for region, of_region in zip(sources, said["found"], strict=True):
+                outcomes.update({(region, case.id, number): Outcome(*outcome) for number, outcome in of_region})
+            outcomes.update(outcomes_of(said["painted"]))
 
     def finish(folder: Path) -> None:
         maps: dict[str, dict[str, str]] = {}
         if destination.to == WEIGHTS:
             wanted = {case: asked(case) for case in changing}
-            for case, path, counts in write_weights(dataset, [*sources.values()], folder, wanted, destination.weight, jobs):
+            how = painted, audit, destination.weight, jobs
+            for case, path, counts, edits in write_weights(dataset, [*sources.values()], folder, wanted, *how):
                 for region, own in zip(sources, counts, strict=True):
                     outcomes.update({(region, case, number): outcome_of(count) for number, count in own.items()})
+                outcomes.update(edits)
                 maps[case] = {"weights": path}
         applied = {case for (_, case, _), outcome in outcomes.items() if outcome.status == "applied"}
         kept = keep_given(dataset, folder, frozenset() if destination.to == WEIGHTS else applied, jobs)
@@ -123,11 +152,18 @@ def repair(
         ]
         if moves:
             lines += [bias_line(case.id, moves, outcomes["", case.id, 0], files) for case in dataset.cases if case.id in moving]
+        if review:
+            lines += whole_lines(review, outcomes, trusted, files)
         changed = change_lists(dataset, folder, destination, doubted - applied if destination.spares else doubted)
+        verified = verified_in(review, verdicts, lines) - (applied if destination.to == WEIGHTS else frozenset())
+        list_verified(folder, verified, applied)
+        others = ("dataset.json", "splits_final.json") if destination != PLAIN else ()
+        keep_files(dataset.root, folder, (*others, LISTED))
         if destination.to != LABELS:
             lines = [{**line, "to": destination.to} for line in lines]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-        summary.update({**summary_of(lines), **changed})
+        read = {"stays": staying(lines), "verified": len(verified)} if review else {}
+        summary.update({**summary_of(lines), **changed, **read})
 
     summary: dict[str, Any] = {}
     setup = {
@@ -136,6 +172,7 @@ def repair(
         "sources": [source.plain() for source in sources.values()],
         "audit": str(audit),
         "rare": [sorted(few) for few in rare],
+        "rare_painted": sorted(rare_painted),
         "allow_removal": accept.allow_removal,
         "moves": asdict(moves) if moves else None,
         "ignores": destination.to == IGNORED,
@@ -161,6 +198,14 @@ def repairing(setup: Any) -> Do:
         repaired, outcomes = apply_findings(label, own.numbers, own.proposed, own.chosen, *guards)
         return repaired, [outcomes]
 
+    def painting(case: Case, given: Label, repaired: Label, asked: Asked) -> tuple[Label, dict[Key, Outcome]]:
+        if not asked:
+            return repaired, {}
+        edits = read_painted(Path(setup["audit"]), case, asked, given, dataset)
+        if setup["ignores"]:
+            return unlabelled(repaired, given, edits)
+        return paint(repaired, edits, dataset.classes, frozenset(setup["rare_painted"]), allow_removal)
+
     def change(case: Case, label: Label, geometry: Geometry, about: Any) -> tuple[Label, Any]:
         if setup["added"] is not None and (label == IGNORE).any():
             problem = f"holds the value {setup['added']}, which is to mean that there is no label"
@@ -170,16 +215,18 @@ def repairing(setup: Any) -> Do:
         repaired, reported = label, [dict[int, Outcome]() for _ in sources]
         at = [place for place, asked in enumerate(about["asked"]) if asked["chosen"]]
         if at:
-            found = [proposals_of(sources[place], about["asked"][place], case, label, dataset) for place in at]
-            repaired, outcomes = changed(label, found, [rare[place] for place in at])
+            proposed = [proposals_of(sources[place], about["asked"][place], case, label, dataset) for place in at]
+            repaired, outcomes = changed(label, proposed, [rare[place] for place in at])
             for place, own in zip(at, outcomes, strict=True):
                 reported[place] = own
         if moves and about["move"]:
             moved = unbiased(repaired, moves, geometry, case.label)
             repaired, reported[0][0] = apply_moved(repaired, moved, dataset.classes, allow_removal)
-        is_changed = any(outcome.status == "applied" for own in reported for outcome in own.values())
-        told = [[(number, astuple(outcome)) for number, outcome in own.items()] for own in reported]
-        return repaired if is_changed else label, told
+        repaired, edited = painting(case, label, repaired, about["painted"])
+        became = [*edited.values(), *(outcome for own in reported for outcome in own.values())]
+        is_changed = any(outcome.status == "applied" for outcome in became)
+        found = [[(number, astuple(outcome)) for number, outcome in own.items()] for own in reported]
+        return repaired if is_changed else label, {"found": found, "painted": plain_outcomes(edited)}
 
     return copier(dataset, change)
 
@@ -271,12 +318,27 @@ def _moves(
     return moves, moving - verified_then(found)
 
 
-def _rare(dataset: Dataset, least: int | None, chosen: Iterable[list[Finding]], jobs: int) -> frozenset[int]:
-    """The classes that fewer cases have than ``least``. Labels are read until all have enough, and only where it matters."""
+def _review(audit: Path, accept: Acceptance, records: Mapping[str, Record]) -> Review | None:
+    """What stands in the database of a review, where that is the file of decisions."""
+    if accept.decisions is None or not is_database(accept.decisions):
+        return None
+    review = read_review(audit, accept.decisions)
+    labels = next(iter(records.values())).labels
+    if strange := next((case for case in review.wholes if case not in labels), None):
+        raise DataError(accept.decisions, f"decides on {strange}, which the audit does not have", "Restore this file.")
+    return review
+
+
+def _matters(chosen: Iterable[list[Finding]]) -> bool:
+    """Whether findings may remove an object of a rare class."""
+    return any(finding.kind in REMOVES or finding.kind == "swap" for findings in chosen for finding in findings)
+
+
+def _rare(dataset: Dataset, least: int | None, jobs: int) -> frozenset[int]:
+    """The classes that fewer cases have than ``least``. Labels are read until all have enough."""
     labelled = [case.label for case in dataset.cases if case.label]
     needed = max(LEAST_CASES, ceil(LEAST_SHARE * len(labelled))) if least is None else least
-    matters = any(f.kind in REMOVES or f.kind == "swap" for findings in chosen for f in findings)
-    if not matters or not needed:
+    if not needed:
         return frozenset()
     having: Counter[int] = Counter()
     rare = frozenset(range(1, len(dataset.classes)))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debride.audit.decided.decision import Key
+from debride.audit.decided.reviewed import Review, Said
 from debride.audit.findings import KINDS, Finding, FindingKind, Record
 from debride.data.formats.csv_rows import read_table
 from debride.data.open import stop
@@ -17,9 +19,6 @@ from debride.strict import parse_json
 from debride.types import DataError
 
 _FORM = 'Write the columns case,number,decision, or JSON lines {"case": "case1", "number": 1, "decision": "accept"}.'
-
-Key = tuple[str, str, int]
-"""A finding: the region that it is of ("": the audit is of classes), its case and its number."""
 
 _DIGITS = 5
 """Of the largest number that a finding may have."""
@@ -33,10 +32,10 @@ class Acceptance:
     or ``regions`` (names; None: all),
     with at least ``confidence``, ``severity``, ``volume`` (ml), ``voxels`` and ``distance`` (mm, or pixels without a spacing),
     with ``flagged`` those of flagged cases only. With ``one_per_case`` it accepts of these the surest of each case that no
-    decision rejects. The file ``decisions`` overrides the rule for the findings that it names. ``unbias`` moves the outlines of
-    all labels that are not trusted, as the audit proposes. ``allow_removal`` lets objects and classes disappear, ``trusted``
-    trusted cases change; ``rare`` is the number of cases below which a class is rare (None: 5, or 2 % of the cases if that is
-    more). ``nothing`` says that it is meant to accept no finding at all.
+    decision rejects. The file ``decisions``, or the database of a review, overrides the rule for what it names. ``unbias``
+    moves the outlines of all labels that are not trusted, as the audit proposes. ``allow_removal`` lets objects and classes
+    disappear, ``trusted`` trusted cases change; ``rare`` is the number of cases below which a class is rare (None: 5, or 2 % of
+    the cases if that is more). ``nothing`` says that it is meant to accept no finding at all.
     """
 
     kinds: frozenset[FindingKind] = frozenset()
@@ -64,10 +63,16 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a finding is accepted, and who or what says so."""
+    """Whether a finding is accepted, and who or what says so; what readers ``said`` of it in a review."""
 
     accepted: bool
     reason: str
+    said: Said | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the label is to change by it: as proposed, or as a reader painted."""
+        return self.accepted or bool(self.said and self.said.edit)
 
 
 def parse_acceptance(
@@ -136,15 +141,18 @@ def parse_acceptance(
     return accept
 
 
-def judge(records: Mapping[str, Record], accept: Acceptance) -> dict[Key, Verdict]:
+def judge(records: Mapping[str, Record], accept: Acceptance, review: Review | None = None) -> dict[Key, Verdict]:
     """The verdict on every finding of some audits: of those of regions by their names, or of one of classes ("").
 
-    Raises DataError for a file of decisions that cannot be used, and for a least volume or distance where no finding says its
-    own: no finding could ever be accepted.
+    What stands in a ``review`` takes the place of the file of decisions. Raises DataError for a file of decisions that cannot
+    be used, and for a least volume or distance where no finding says its own: no finding could ever be accepted.
     """
     found = [(region, finding) for region, record in records.items() for finding in record.findings]
     known = {(region, finding.case, finding.number) for region, finding in found}
-    decided = read_decisions(accept.decisions, known, [*records]) if accept.decisions else {}
+    if review is not None:
+        decided = reviewed(review, known)
+    else:
+        decided = read_decisions(accept.decisions, known, [*records]) if accept.decisions else {}
     _refuse_unknown([finding for _, finding in found], accept)
     verdicts: dict[Key, Verdict] = {}
     chosen: set[str] = set()
@@ -154,9 +162,17 @@ def judge(records: Mapping[str, Record], accept: Acceptance) -> dict[Key, Verdic
         if not declined and accept.one_per_case and finding.case in chosen:
             declined = "a surer finding of its case is accepted"
         verdicts[key] = decided.get(key) or Verdict(not declined, declined or "accepted by rule")
-        if verdicts[key].accepted:
+        if verdicts[key].changes:
             chosen.add(finding.case)
     return verdicts
+
+
+def reviewed(review: Review, known: Collection[Key]) -> dict[Key, Verdict]:
+    """The verdicts of a review on what is not undecided. DataError for a decision on a finding that is not ``known``."""
+    if strange := next((key for key in review.findings if key not in known), None):
+        raise _unknown("the review", strange, known)
+    told = {key: said for key in known if (said := review.of(key))}
+    return {key: Verdict(said.outcome == "accept", said.why, said) for key, said in told.items()}
 
 
 def _refuse_unknown(findings: Sequence[Finding], accept: Acceptance) -> None:
@@ -204,7 +220,7 @@ def _region(where: str, given: Any, regions: Sequence[str]) -> str:
     raise DataError(where, problem, f"Write one of {', '.join(regions)} in a column region.")
 
 
-def _unknown(where: str, key: Key, known: Collection[Key]) -> DataError:
+def _unknown(where: object, key: Key, known: Collection[Key]) -> DataError:
     """What to say of a decision on a finding that there is not."""
     region, case, number = key
     near = difflib.get_close_matches(case, sorted({name for _, name, _ in known}), n=1)

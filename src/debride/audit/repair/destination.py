@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from debride.audit.repair.decisions import Acceptance
-from debride.audit.repair.kept_files import keep_files
 from debride.data.formats import find_format
 from debride.files import write_json
 from debride.settings import setting
@@ -72,13 +71,11 @@ def without(dataset: Dataset, destination: Destination, doubted: Collection[str]
 
 
 def change_lists(dataset: Dataset, folder: Path, destination: Destination, doubted: Collection[str]) -> dict[str, Any]:
-    """Writes the lists without ``doubted`` cases into a copy, keeps what it has otherwise than its source beside labels, and
-    says for a summary where pixels went, and which cases have left the lists."""
+    """Writes the lists without ``doubted`` cases into a copy, and says for a summary where pixels went, and which cases have
+    left the lists."""
     lists = without(dataset, destination, doubted)
     if lists:
         write_json(folder / lists[0], lists[1])
-    if destination != PLAIN:
-        keep_files(dataset.root, folder, ("dataset.json", "splits_final.json"))
     said: dict[str, Any] = {} if destination.to == LABELS else {"to": destination.to}
     listed = {case.id for case in (*dataset.of("train", "val"), *(dataset.rest or ()))}
     left = {"left_out": sorted(listed & set(doubted)), "lists": lists[0], "folds": len(lists[1])} if lists else {}

@@ -3,13 +3,14 @@
 An *object* is a connected component of one class of the given label (8 neighbours in 2D, 26 in 3D). It counts as removed where
 nothing is left of it, and by an *extra* or *stray* finding, which mean to take it away, where less than half of it is left.
 Only those two may remove one, and not the last of its class in a case, nor one of a class that few cases have. What a flip,
-shift or swap moves or renames is not removed, but no class may lose its last voxel.
+shift or swap moves or renames is not removed, but no class may lose its last voxel. What a reader painted may remove an object,
+but not the last voxel of a class, nor an object of a class that few cases have unless another one of it is painted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cc3d
 import numpy as np
@@ -20,6 +21,9 @@ from debride.types import IGNORE
 
 REMOVES: frozenset[FindingKind] = frozenset({"extra", "stray"})
 MOVES: frozenset[FindingKind] = frozenset({"flip", "shift"})
+
+Change = FindingKind | Literal["edited"]
+"""What changes a label: a finding, or what a reader painted."""
 
 ALLOW = "--allow-removal permits it"
 
@@ -36,7 +40,7 @@ class Guard:
         self.totals = voxel_counts(label)
 
     def objection(
-        self, kind: FindingKind, label: Label, inside: tuple[slice, ...], changed: npt.NDArray[np.bool_], new: Label
+        self, kind: Change, label: Label, inside: tuple[slice, ...], changed: npt.NDArray[np.bool_], new: Label
     ) -> str:
         """Why a change of the label as it stands may not be made; empty if it may, and then it is booked."""
         before, after = label[inside][changed], new[changed]
@@ -47,8 +51,9 @@ class Guard:
         lost = np.bincount(self.regions[inside][changed], minlength=len(self.sizes))
         left = self.left - lost
         gone = self._removed(kind, lost, left, self.regions[inside][changed], after)
-        why = self._moved(kind, label, inside, changed, new) if kind in MOVES or kind == "swap" else ""
-        if kind not in MOVES:
+        looks = kind in MOVES or kind == "swap" or (kind == "edited" and np.isin(self.of_region[gone], list(self.rare)).any())
+        why = self._moved(kind, label, inside, changed, new) if looks else ""
+        if kind not in MOVES and kind != "edited":
             why = why or self._objection_to(kind, gone)
         if why:
             return why
@@ -58,7 +63,7 @@ class Guard:
 
     def _removed(
         self,
-        kind: FindingKind,
+        kind: Change,
         lost: npt.NDArray[np.intp],
         left: npt.NDArray[np.int64],
         regions: npt.NDArray[Any],
@@ -72,7 +77,7 @@ class Guard:
             gone &= np.bincount(regions[after != 0], minlength=len(self.sizes)) == 0
         return gone
 
-    def _objection_to(self, kind: FindingKind, gone: npt.NDArray[np.bool_]) -> str:
+    def _objection_to(self, kind: Change, gone: npt.NDArray[np.bool_]) -> str:
         for region in np.flatnonzero(gone):
             value = int(self.of_region[region])
             name = self.classes[value]
@@ -84,18 +89,17 @@ class Guard:
                 return f"the only object of {name} in the case would be removed; {ALLOW}"
         return ""
 
-    def _moved(
-        self, kind: FindingKind, label: Label, inside: tuple[slice, ...], changed: npt.NDArray[np.bool_], new: Label
-    ) -> str:
+    def _moved(self, kind: Change, label: Label, inside: tuple[slice, ...], changed: npt.NDArray[np.bool_], new: Label) -> str:
         """Whether a flip or shift loses an object of any class, or a swap one of a rare class."""
-        if kind == "swap" and not self.rare:
+        if kind not in MOVES and not self.rare:
             return ""
         moved = label.copy()
         moved[inside][changed] = new[changed]
         before, after = (np.bincount(_objects(stage)[1], minlength=IGNORE) for stage in (label, moved))
         for value in np.flatnonzero(after[1:] < before[1:]) + 1:
             if kind in MOVES or value in self.rare:
-                return f"an object of {self.classes[int(value)]} would be lost in a {kind}; {ALLOW}"
+                how = "by an edit" if kind == "edited" else f"in a {kind}"
+                return f"an object of {self.classes[int(value)]} would be lost {how}; {ALLOW}"
         return ""
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from debride.audit.decided.decision import Key
+from debride.audit.decided.reviewed import decision_cells
 from debride.audit.findings import Finding, Record
-from debride.audit.repair.decisions import Key, Verdict
+from debride.audit.repair.decisions import Verdict
 from debride.calibration.correction import Calibration
 from debride.version import __version__
 
@@ -16,6 +18,10 @@ TRUSTED = "its label is trusted; --trusted-too permits it"
 
 BIAS = "bias"
 """In the record, the kind of a change that moved all outlines of a label; its number is 0."""
+
+
+EDITED = "edited"
+"""In the record, the kind of a finding in whose place a reader painted, and of a label edited as a whole (number 0)."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,15 @@ def finding_line(
     """What repairs.jsonl says of a finding, of a ``region`` or of none ("")."""
     key = region, finding.case, finding.number
     verdict = verdicts[key]
-    outcome = Outcome("declined", 0, verdict.reason)
-    if verdict.accepted:
+    outcome, said = Outcome("declined", 0, verdict.reason), verdict.said
+    own, edit = said and said.standing.decisions[0].number == finding.number, said.edit if said else ""
+    if verdict.changes:
         outcome = Outcome("guarded", 0, TRUSTED) if finding.case in trusted else outcomes[key]
     return {
         **({"region": region} if region else {}),
         "case": finding.case,
         "number": finding.number,
-        "kind": finding.kind,
+        **({"kind": EDITED, "finding": finding.kind} if edit else {"kind": finding.kind}),
         "given": finding.given,
         "proposed": finding.proposed,
         "given_class": record.classes[finding.given],
@@ -65,6 +72,8 @@ def finding_line(
         "why": outcome.why,
         "voxels": outcome.voxels,
         "reason": f"{finding.kind} with confidence {finding.confidence:.3f}, {verdict.reason}",
+        **(decision_cells(said.standing) if said and own else {}),
+        **({"edit": edit} if edit else {}),
         "version": __version__,
         **(files[finding.case] if outcome.status == "applied" else {}),
     }

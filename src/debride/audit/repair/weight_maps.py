@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from debride.audit.decided.decision import Key
 from debride.audit.repair.ignored import FULL, Counts, weighted
+from debride.audit.repair.outcomes import Outcome
+from debride.audit.repair.painted import Asked as Painted
+from debride.audit.repair.painted import lighter, outcomes_of, plain_outcomes, read_painted
 from debride.audit.repair.proposals import Source, proposals_of
 from debride.data.formats import find_format
 from debride.data.pixels import find_pixels, suffix
@@ -27,10 +31,17 @@ Asked = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def write_weights(
-    dataset: Dataset, sources: Sequence[Source], folder: Path, asked: Asked, weight: float | None, jobs: int = 1
-) -> Iterator[tuple[str, str, list[Counts]]]:
-    """Writes maps of weights into a copy of a data set; the case and path of each, and by audit the pixels of its
-    findings, in the order of the cases.
+    dataset: Dataset,
+    sources: Sequence[Source],
+    folder: Path,
+    asked: Asked,
+    painted: Mapping[str, Painted],
+    audit: Path,
+    weight: float | None,
+    jobs: int = 1,
+) -> Iterator[tuple[str, str, list[Counts], dict[Key, Outcome]]]:
+    """Writes maps of weights into a copy of a data set; the case and path of each, by audit the pixels of its findings, and
+    what became of what readers ``painted``, in the order of the cases.
 
     A map lies on the grid of its label, in uint8: 255 is full weight. It is named by its case, in a folder that the layout
     names. A case without an accepted finding has none: its label counts in full. Where findings of several regions meet, or
@@ -41,25 +52,32 @@ def write_weights(
         {
             "case": plain_case(case),
             "asked": asked[case.id],
+            "painted": painted.get(case.id, []),
             "earlier": str(earlier[case.id]) if case.id in earlier else None,
             "target": str(folder / place / f"{case.id}{_ending(case.label)}"),
         }
         for case in dataset.cases
         if case.label and case.id in asked
     ]
-    setup = {"dataset": plain_dataset(dataset), "sources": [source.plain() for source in sources], "weight": weight}
+    setup = {
+        "dataset": plain_dataset(dataset),
+        "sources": [source.plain() for source in sources],
+        "audit": str(audit),
+        "weight": weight,
+    }
     with spread(Work(weighing, setup), items, jobs=jobs, name=lambda item: str(item["case"]["id"])) as outcomes:
         for item, outcome in zip(items, outcomes, strict=True):
-            counts = [{int(number): count for number, count in own} for own in outcome.value()]
+            told = outcome.value()
+            counts = [{int(number): count for number, count in own} for own in told["found"]]
             path = Path(item["target"]).relative_to(folder).as_posix()
-            yield item["case"]["id"], path, counts
+            yield item["case"]["id"], path, counts, outcomes_of(told["painted"])
 
 
 def weighing(setup: Any) -> Do:
     """Writes the map of one case, unless all of it would be of full weight, and gives the pixels of each finding."""
     dataset, sources, weight = dataset_of(setup["dataset"]), setup["sources"], setup["weight"]
 
-    def weigh(item: Any) -> list[list[tuple[int, int]]]:
+    def weigh(item: Any) -> dict[str, Any]:
         case = case_of(item["case"])
         assert case.label is not None, case.id
         label, geometry = read_label(case.label, dataset)
@@ -75,9 +93,12 @@ def weighing(setup: Any) -> Do:
                 own, counts = weighted(found.seen, found.numbers, found.proposed, found.chosen, weight)
                 weights = np.minimum(weights, own)
             told.append(list(counts.items()))
-        if any(count for counts in told for _, count in counts):
+        edits = read_painted(Path(setup["audit"]), case, item["painted"], label, dataset)
+        own, edited = lighter(label, edits, weight)
+        weights = np.minimum(weights, own)
+        if any(count for counts in told for _, count in counts) or any(outcome.voxels for outcome in edited.values()):
             write_values(Path(item["target"]), weights, geometry, case.label)
-        return told
+        return {"found": told, "painted": plain_outcomes(edited)}
 
     return weigh
 
