@@ -36,7 +36,7 @@ class TLossSettings:
     """Of T-Loss."""
 
     log_nu: float = setting(1.0, "Logarithm of the degrees of freedom at the start")
-    dice: float = setting(1.0, DICE, least=0, paper=0.0)
+    dice: float = setting(5.0, DICE, least=0, paper=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
