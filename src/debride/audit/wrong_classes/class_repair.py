@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debride.audit.repair.decisions import Verdict, read_decisions
+from debride.audit.decided.reviewed import Review, decision_cells, is_database, read_review, told_of
+from debride.audit.repair.decisions import Verdict, read_decisions, reviewed
+from debride.audit.repair.kept_files import bring_back, keep_files, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry
+from debride.audit.repair.outcomes import EDITED
+from debride.audit.repair.painted import LISTED, list_verified, staying, verified_in
 from debride.audit.wrong_classes.class_record import ClassFinding, ClassRecord, check_belongs_to, read_class_record
 from debride.data.copy import copy_by, copying_images
 from debride.data.plain import plain_dataset
@@ -31,13 +35,26 @@ _TRUSTED = "its label is trusted; --trusted-too permits it"
 _LAST = "it is the last case of its class; --allow-removal permits it"
 
 
+@dataclass(frozen=True)
+class _Wish:
+    """A class that a case is to get: of a finding (its number is 1) or of the label as a whole (0), by the ``verdict``."""
+
+    case: str
+    number: int
+    given: str
+    wanted: str
+    wrong: float
+    verdict: Verdict
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassAcceptance:
     """Which proposed classes are taken.
 
     With ``relabel`` a rule takes those of cases that were given one of ``classes`` (names; None: all), are wrong with at least
     ``confidence``, and with ``flagged`` of flagged cases only. The file ``decisions`` overrides the rule for the cases that it
-    names. ``allow_removal`` lets a class lose its last case, ``trusted`` lets trusted cases change.
+    names; it may be the database of a review. ``allow_removal`` lets a class lose its last case, ``trusted`` lets trusted cases
+    change.
     """
 
     relabel: bool = False
@@ -82,17 +99,21 @@ def repair_classes(
 
     It is written as ``corrupt`` writes a data set: in its format, folders of classes as a table. ``out`` also gets
     ``repairs.jsonl``, a line for each finding. Trusted cases keep their class unless ``accept`` says otherwise, and a class
-    keeps its last case. Raises DataError if the audit is not of this data set or damaged, if an accepted label changed since,
-    and if ``out`` has content or lies in the data set or the audit.
+    keeps its last case. By the database of a review a case may get another class than the one proposed, and labels that readers
+    verified are in ``trusted.txt``. Raises DataError if the audit is not of this data set or damaged, if an accepted label
+    changed since, and if ``out`` has content or lies in the data set or the audit.
     """
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_class_record(audit)
-    verdicts = _judge(record, accept)
-    accepted = [finding for finding in record.findings if verdicts[finding.case].accepted]
-    check_belongs_to(record, dataset, {finding.case for finding in accepted})
-    guarded = _guarded(dataset, accepted, accept)
-    changed = {f.case: dataset.classes.index(f.proposed) for f in accepted if f.case not in guarded}
+    review = read_review(audit, accept.decisions) if accept.decisions and is_database(accept.decisions) else None
+    verdicts = _judge(record, accept, review)
+    wishes = _wishes(record, verdicts, review)
+    check_belongs_to(record, dataset, {wish.case for wish in wishes} | (review.wholes.keys() if review else set()))
+    guarded = _guarded(dataset, wishes, accept)
+    changed = {wish.case: dataset.classes.index(wish.wanted) for wish in wishes if wish.case not in guarded}
     lines = [_line(finding, verdicts[finding.case], guarded.get(finding.case)) for finding in record.findings]
+    lines += _whole_lines(record, review, guarded) if review else []
+    verified = verified_in(review, {("", finding.case, 1) for finding in record.findings}, lines)
 
     def finish(folder: Path) -> None:
         if (folder / FOLDER).exists() or (folder / RECORD).exists():
@@ -103,6 +124,8 @@ def repair_classes(
             (folder / FOLDER / "given").mkdir(parents=True)
             shutil.copyfile(dataset.root / TABLE, folder / FOLDER / "given" / TABLE)
             write_json(folder / FOLDER / "table.json", {"after": content_hash([folder / TABLE])})
+        list_verified(folder, verified, changed)
+        keep_files(dataset.root, folder, [LISTED])
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     classes = {case.id: changed.get(case.id, case.target) for case in (*dataset.cases, *(dataset.rest or ()))}
@@ -113,6 +136,7 @@ def repair_classes(
         "cases": len(changed),
         "pairs": dict(Counter(f"{line['given']} to {line['proposed']}" for line in lines if line["status"] == "applied")),
         "guards": dict(Counter(line["why"] for line in lines if line["status"] == "guarded")),
+        **({"stays": staying(lines), "verified": len(verified)} if review else {}),
     }
 
 
@@ -147,7 +171,10 @@ def reverse_classes(
         remedy = "Take this change back, or go on from this data set without reversing."
         raise DataError(root / TABLE, "has changed since the repair", remedy)
 
+    files = kept_files(root)
+
     def finish(folder: Path) -> None:
+        bring_back(files, folder)
         carry(root / FOLDER / "before", folder)
         if table.is_file():
             shutil.copyfile(table, folder / TABLE)
@@ -158,15 +185,38 @@ def reverse_classes(
     return {"cases": len(given)}
 
 
-def _judge(record: ClassRecord, accept: ClassAcceptance) -> dict[str, Verdict]:
+def _judge(record: ClassRecord, accept: ClassAcceptance, review: Review | None) -> dict[str, Verdict]:
     """The verdict on every finding by its case."""
     known = {("", finding.case, 1) for finding in record.findings}
-    decided = read_decisions(accept.decisions, known) if accept.decisions else {}
+    if review is not None:
+        decided = reviewed(review, known)
+    else:
+        decided = read_decisions(accept.decisions, known) if accept.decisions else {}
     verdicts = {}
     for finding in record.findings:
         declined = _declined(finding, accept)
         verdicts[finding.case] = decided.get(("", finding.case, 1)) or Verdict(not declined, declined or "accepted by rule")
     return verdicts
+
+
+def _wishes(record: ClassRecord, verdicts: Mapping[str, Verdict], review: Review | None) -> list[_Wish]:
+    """The classes that cases are to get. Raises DataError where a reader named none, or decided on a case that is not there."""
+    wishes = []
+    for finding in record.findings:
+        verdict = verdicts[finding.case]
+        wanted = verdict.said.edit if verdict.said and verdict.said.edit else finding.proposed
+        if verdict.changes and wanted != finding.given:
+            wishes.append(_Wish(finding.case, 1, finding.given, wanted, finding.wrong, verdict))
+    for case, whole in review.wholes.items() if review else ():
+        if case not in record.labels:
+            raise DataError(record.folder, f"does not have {case}, which was reviewed", "Restore the database of the review.")
+        if whole.state == "edited" and whole.label != record.labels[case]:
+            verdict = Verdict(True, f"edited by {', '.join(whole.readers)}")
+            wishes.append(_Wish(case, 0, record.labels[case], whole.label, 1.0, verdict))
+    if strange := next((wish for wish in wishes if wish.wanted not in record.classes), None):
+        problem = f"is said to be {strange.wanted!r}, which is no class of the data set"
+        raise DataError(f"the review of {strange.case}", problem, "Let its reader decide anew.")
+    return wishes
 
 
 def _declined(finding: ClassFinding, accept: ClassAcceptance) -> str:
@@ -180,32 +230,56 @@ def _declined(finding: ClassFinding, accept: ClassAcceptance) -> str:
     return "its case is not flagged" if accept.flagged and not finding.flagged else ""
 
 
-def _guarded(dataset: Dataset, accepted: Sequence[ClassFinding], accept: ClassAcceptance) -> dict[str, str]:
-    """Why some of the accepted findings are not applied, by case. The surest comes first."""
+def _guarded(dataset: Dataset, wishes: Sequence[_Wish], accept: ClassAcceptance) -> dict[str, str]:
+    """Why some cases do not get their class. The surest comes first."""
     trusted = {case.id for case in dataset.cases if case.trusted}
     left = Counter(dataset.classes[case.target] for case in dataset.cases if case.target is not None)
     why: dict[str, str] = {}
-    for finding in sorted(accepted, key=lambda finding: -finding.wrong):
-        if finding.case in trusted and not accept.trusted:
-            why[finding.case] = _TRUSTED
-        elif left[finding.given] == 1 and not accept.allow_removal:
-            why[finding.case] = _LAST
+    for wish in sorted(wishes, key=lambda wish: -wish.wrong):
+        if wish.case in trusted and not accept.trusted:
+            why[wish.case] = _TRUSTED
+        elif left[wish.given] == 1 and not accept.allow_removal:
+            why[wish.case] = _LAST
         else:
-            left[finding.given] -= 1
-            left[finding.proposed] += 1
+            left[wish.given] -= 1
+            left[wish.wanted] += 1
     return why
 
 
 def _line(finding: ClassFinding, verdict: Verdict, guard: str | None) -> Mapping[str, Any]:
     """What repairs.jsonl says of a finding."""
-    status = "declined" if not verdict.accepted else "guarded" if guard else "applied"
+    said = verdict.said
+    edit, own = (said.edit, said.standing.decisions[0].number == 1) if said else ("", False)
+    same = edit == finding.given  # a reader named the class that it has
+    status = "declined" if not verdict.changes or same else "guarded" if guard else "applied"
     return {
         "case": finding.case,
         "number": 1,
         "given": finding.given,
-        "proposed": finding.proposed,
+        "proposed": edit or finding.proposed,
+        **({"kind": EDITED, "finding": finding.proposed} if edit else {}),
         "status": status,
-        "why": guard or ("" if verdict.accepted else verdict.reason),
+        "why": (guard or "") if status != "declined" else "it would change nothing" if same else verdict.reason,
         "reason": f"wrong with probability {finding.wrong:.3f}, {verdict.reason}",
+        **(decision_cells(said.standing) if said and own else {}),
         "version": __version__,
     }
+
+
+def _whole_lines(record: ClassRecord, review: Review, guarded: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """What repairs.jsonl says of decisions on cases as such, which have no finding, or in place of it; their number is 0."""
+    lines: list[Mapping[str, Any]] = []
+    for case, whole in sorted(review.wholes.items()):
+        given = record.labels[case]
+        line: dict[str, Any] = {"case": case, "number": 0, "given": given, "proposed": whole.label or given}
+        status, why = "declined", told_of(whole, " of the class")
+        if whole.state == "verified":
+            status, why = "verified", ""
+        if whole.state == "edited":
+            status, why = ("guarded", guarded[case]) if case in guarded else ("applied", "")
+            if whole.label == given:
+                status, why = "declined", "it would change nothing"
+            line["kind"] = EDITED
+        reason = f"{whole.state} by {', '.join(whole.readers)}"
+        lines.append({**line, "status": status, "why": why, "reason": reason, **decision_cells(whole), "version": __version__})
+    return lines
