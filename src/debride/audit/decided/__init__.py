@@ -4,13 +4,14 @@ A decision is added to a database in the audit's folder and never changed. What 
 repair and a later audit read.
 """
 
-from debride.audit.decided.decision import WORDS, Decision, Key, Standing, Word
+from debride.audit.decided.decision import WHOLE, WORDS, Decision, Key, Standing, Word, refuse_word
 from debride.audit.decided.edits import EDITS, Box, Edit, apply_edit, edit_of, read_edit, write_edit
 from debride.audit.decided.review_db import DATABASE, ReviewDb, audit_hash
 
 __all__ = [
     "DATABASE",
     "EDITS",
+    "WHOLE",
     "WORDS",
     "Box",
     "Decision",
@@ -23,5 +24,6 @@ __all__ = [
     "audit_hash",
     "edit_of",
     "read_edit",
+    "refuse_word",
     "write_edit",
 ]

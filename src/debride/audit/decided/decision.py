@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from debride.types import DataError
+
 Word = Literal["accept", "reject", "unsure", "edited", "verified", "withdrawn"]
 """``accept`` takes what is proposed, ``reject`` leaves the label as it is given, ``edited`` gives another label in its place.
 ``verified`` says of a label as a whole that it is right beside what is decided of its findings. ``withdrawn`` takes back."""
@@ -60,3 +62,14 @@ class Standing:
     def readers(self) -> tuple[str, ...]:
         """Who decided, in order."""
         return tuple(dict.fromkeys(decision.reader for decision in self.decisions))
+
+
+def refuse_word(word: str, number: int, label: str, where: object = "`decision`") -> None:
+    """DataError, naming ``where``, for a word that does not fit the finding ``number``, or a label as a whole (``WHOLE``)."""
+    fitting = [each for each in WORDS if each not in (("accept", "reject") if number == WHOLE else ("verified",))]
+    if word not in fitting:
+        what = "a label as a whole" if number == WHOLE else "a finding"
+        raise DataError(where, f"is {word!r}, which says nothing of {what}", f"Give one of {', '.join(fitting)}.")
+    if bool(label) != (word == "edited"):
+        problem = "is edited, and does not say how" if word == "edited" else f"is {word!r}, and has a label of its own"
+        raise DataError(where, problem, "Give a label with edited, and with nothing else.")

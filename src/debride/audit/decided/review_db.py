@@ -5,14 +5,17 @@ SQLite with a write-ahead log: a decision that was acknowledged is on the disk, 
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from debride.audit.decided.decision import Decision, Key, Standing
+from debride.audit.decided.decision import WHOLE, Decision, Key, Standing, refuse_word
 from debride.audit.findings import REGIONS, read_regions
 from debride.files import content_hash
 from debride.types import DataError
@@ -23,10 +26,13 @@ DATABASE = "review.db"
 VERSION = 1
 """Of the tables and views below, as ``user_version``."""
 
+OURS = 0x64627276
+"""The ``application_id`` of these files: "dbrv"."""
+
 PATIENCE = 30.0
 """Seconds that a process waits for another that writes."""
 
-TABLES = """
+TABLES = f"""
 CREATE TABLE decisions (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   sent TEXT NOT NULL UNIQUE,
@@ -40,7 +46,9 @@ CREATE TABLE decisions (
   comment TEXT NOT NULL,
   label TEXT NOT NULL CHECK ((label != '') = (decision = 'edited')),
   time TEXT NOT NULL,
-  audit TEXT NOT NULL
+  audit TEXT NOT NULL,
+  CHECK (CASE decision WHEN 'verified' THEN number = {WHOLE} WHEN 'accept' THEN number > {WHOLE}
+         WHEN 'reject' THEN number > {WHOLE} ELSE 1 END)
 );
 CREATE INDEX by_finding ON decisions ("case", number, region, reader, adjudicates, id);
 CREATE INDEX by_reader ON decisions (reader, id);
@@ -76,7 +84,9 @@ SELECT region, "case", number,
     WHEN 1 THEN MAX(CASE WHEN decision != 'unsure' THEN decision END)
     ELSE 'conflict'
   END AS state,
-  MAX(label) AS label,
+  CASE COUNT(DISTINCT CASE WHEN decision != 'unsure' THEN decision || ' ' || label END)
+    WHEN 1 THEN MAX(label) ELSE ''
+  END AS label,
   MAX(id) AS last
 FROM counted GROUP BY "case", number, region;
 """
@@ -89,9 +99,10 @@ _NOT_OURS = "Restore this file, or move it away to begin a new review."
 
 
 class ReviewDb:
-    """The decisions on an audit. One connection of one thread; ``close`` it, or use it in a ``with``.
+    """The decisions on an audit. One connection, which one thread uses at a time; ``close`` it, or use it in a ``with``.
 
-    Raises DataError for a database that is damaged, of another version, or on another audit.
+    Every method raises DataError for a database that is damaged, or cannot be written to; the error of SQLite is its cause.
+    So does the class for one of another version or on another audit, and where nobody has reviewed and it may not write.
     """
 
     def __init__(self, audit: Path, *, may_write: bool = True) -> None:
@@ -99,31 +110,75 @@ class ReviewDb:
         if not may_write and not self.path.is_file():
             raise DataError(self.path, "does not exist: nobody has reviewed this audit", "Run `debride review` first.")
         self.may_write = may_write
-        self.connection = _connected(self.path, may_write)
+        with self._said():
+            self.connection = _connected(self.path, may_write)
         try:
-            self._open()
-        except (sqlite3.DatabaseError, DataError) as error:
+            with self._said():
+                self._open()
+        except DataError:
             self.connection.close()
-            if isinstance(error, DataError):
-                raise
-            raise DataError(self.path, f"cannot be used ({error})", _NOT_OURS) from error
+            raise
 
     def _open(self) -> None:
         if self.may_write:
-            self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = FULL")
-            self.connection.execute("BEGIN IMMEDIATE")
-            if self._version() == 0:
-                for statement in _statements(TABLES):
-                    self.connection.execute(statement)
-                self.connection.execute(f"PRAGMA user_version = {VERSION}")
-            self.connection.execute("COMMIT")
-        if self._version() != VERSION:
-            raise DataError(self.path, f"is of version {self._version()}, and this is for version {VERSION}", _NOT_OURS)
+            with self.writing():
+                if not self.connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+                    for statement in statements(TABLES):
+                        self.connection.execute(statement)
+                    self.connection.execute(f"PRAGMA user_version = {VERSION}")
+                    self.connection.execute(f"PRAGMA application_id = {OURS}")
+        if self._pragma("application_id") != OURS:
+            raise DataError(self.path, "is no database of a review", _NOT_OURS)
+        if (version := self._pragma("user_version")) != VERSION:
+            raise DataError(self.path, f"is of version {version}, and this is for version {VERSION}", _NOT_OURS)
+        if (sound := self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise DataError(self.path, f"is damaged ({sound})", _NOT_OURS)
+        if self.may_write:
+            self._log_ahead()
         other = self.connection.execute("SELECT audit FROM decisions WHERE audit != ? LIMIT 1", (self.audit,)).fetchone()
         if other:
             problem = "has decisions on another audit than the one in its folder"
             raise DataError(self.path, problem, "Give the audit that was reviewed, or move this file away.")
+
+    def _log_ahead(self) -> None:
+        """Turns the log on, which stays on: of the processes that begin a review at once, SQLite lets none wait for this."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """All that is written in the block is on the disk when it ends, or nothing of it; no other process writes meanwhile."""
+        with self._said():
+            self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            with self._said():
+                yield
+                self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """Errors of SQLite as DataError."""
+        try:
+            yield
+        except sqlite3.IntegrityError:  # a mistake of ours: what users give is checked before
+            raise
+        except sqlite3.OperationalError as error:
+            remedy = "Check that there is space, and that nothing but `debride` uses the file."
+            raise DataError(self.path, f"cannot be used ({error})", remedy) from error
+        except sqlite3.DatabaseError as error:
+            raise DataError(self.path, f"cannot be used ({error})", _NOT_OURS) from error
 
     def __enter__(self) -> ReviewDb:
         return self
@@ -140,38 +195,46 @@ class ReviewDb:
 
         ``sent`` is unique to the wish: where it came before, nothing is added and the id is the one it had.
         """
+        refuse_word(decision.decision, decision.number, decision.label)
         now = decision.time or datetime.now(UTC).isoformat(timespec="milliseconds")
         values = (sent, decision.reader, decision.round, int(decision.adjudicates), *decision.key, decision.decision)
         names = 'sent, reader, round, adjudicates, region, "case", number, decision, comment, label, time, audit'
         marks = ", ".join("?" * 12)
-        self.connection.execute(
-            f"INSERT INTO decisions ({names}) VALUES ({marks}) ON CONFLICT (sent) DO NOTHING",
-            (*values, decision.comment, decision.label, now, self.audit),
-        )
-        (id,) = self.connection.execute("SELECT id FROM decisions WHERE sent = ?", (sent,)).fetchone()
+        with self._said():
+            self.connection.execute(
+                f"INSERT INTO decisions ({names}) VALUES ({marks}) ON CONFLICT (sent) DO NOTHING",
+                (*values, decision.comment, decision.label, now, self.audit),
+            )
+            (id,) = self.connection.execute("SELECT id FROM decisions WHERE sent = ?", (sent,)).fetchone()
         return int(id)
 
     def decisions(self) -> Iterator[Decision]:
         """All decisions in the order they were made, those taken back too."""
-        yield from map(_decision, self.connection.execute(f"SELECT {_SELECTED} FROM decisions ORDER BY id"))
+        yield from self._read("decisions")
 
     def latest(self) -> Iterator[Decision]:
         """Of each reader the last decision on each finding, unless it was taken back; those that adjudicate beside them."""
-        yield from map(_decision, self.connection.execute(f"SELECT {_SELECTED} FROM latest ORDER BY id"))
+        yield from self._read("latest")
 
     def standing(self) -> dict[Key, Standing]:
         """What stands of each finding that somebody decided on."""
         counted: dict[Key, list[Decision]] = {}
-        for decision in map(_decision, self.connection.execute(f"SELECT {_SELECTED} FROM counted ORDER BY id")):
+        for decision in self._read("counted"):
             counted.setdefault(decision.key, []).append(decision)
-        rows = self.connection.execute('SELECT region, "case", number, state, label FROM standing')
+        with self._said():
+            rows = self.connection.execute('SELECT region, "case", number, state, label FROM standing').fetchall()
         return {
             (region, case, number): Standing(state, label, tuple(counted[region, case, number]))
             for region, case, number, state, label in rows
         }
 
-    def _version(self) -> int:
-        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+    def _read(self, table: str) -> Iterator[Decision]:
+        with self._said():
+            for row in self.connection.execute(f"SELECT {_SELECTED} FROM {table} ORDER BY id"):
+                yield _decision(row)
+
+    def _pragma(self, name: str) -> int:
+        return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def audit_hash(audit: Path) -> str:
@@ -184,14 +247,18 @@ def audit_hash(audit: Path) -> str:
 
 
 def _connected(path: Path, may_write: bool) -> sqlite3.Connection:
-    where = f"{path.resolve().as_uri()}{'' if may_write else '?mode=ro'}"
-    try:
-        return sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None)
-    except sqlite3.Error as error:
-        raise DataError(path, f"cannot be opened ({error})", "Check that its folder can be written to.") from error
+    """A connection. One that only reads clears up the log that a killed process left, if it may."""
+    where = path.resolve().as_uri()
+    alone = not may_write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    if alone:
+        where += "?mode=ro" if path.with_name(f"{path.name}-wal").exists() else "?immutable=1"
+    connection = sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    if not may_write and not alone:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
     """The statements of a script one by one: triggers hold semicolons of their own."""
     text = ""
     for line in script.splitlines():

@@ -76,7 +76,6 @@ def _cell(column: str, text: str) -> tuple[str | float, str]:
 
 def _finding(finding: Finding, case: int, classes: Sequence[str]) -> dict[str, Any]:
     """What a finding's card shows, and what it is filtered by; ``case`` is the place of its case."""
-    given, proposed = (class_name(classes, i) for i in (finding.given, finding.proposed))
     return {
         "case": case,
         "number": finding.number,
@@ -84,13 +83,18 @@ def _finding(finding: Finding, case: int, classes: Sequence[str]) -> dict[str, A
         "class": finding.class_id,
         "confidence": round(finding.confidence, 2),
         "severity": round(finding.severity, 2),
-        "change": f"{given} → {proposed}"
-        if finding.given != finding.proposed and finding.kind not in WHOLE
-        else "the whole label",
+        "change": change(finding, classes),
         "size": size(finding),
         "displacement": reach(finding),
         "place": " × ".join(f"{start}–{past - 1}" for start, past in finding.box),
     }
+
+
+def change(finding: Finding, classes: Sequence[str]) -> str:
+    """What becomes of what where a finding is accepted."""
+    if finding.given == finding.proposed or finding.kind in WHOLE:
+        return "the whole label"
+    return f"{class_name(classes, finding.given)} → {class_name(classes, finding.proposed)}"
 
 
 def class_name(classes: Sequence[str], class_id: int) -> str:
