@@ -127,7 +127,7 @@ def _mirrored(array: npt.NDArray[Number], how: Turn) -> npt.NDArray[Number]:
 
 def _corners_apart(own: Grid, reference: Grid, how: Turn) -> Reals:
     """How far each corner voxel (n, 3) of a grid that is turned lies from that of the reference, in its voxels (x, y, z)."""
-    mine, other = _matrix(own), _matrix(reference)
+    mine, other = matrix_of(own), matrix_of(reference)
     corners = np.array(list(product(*((0, length - 1) for length in own.shape))), np.float64)
     there = corners[:, list(how.order)]
     for axis in how.flipped:
@@ -143,8 +143,8 @@ def _xyz(indices: Reals) -> Reals:
     return np.hstack((indices[:, ::-1], np.zeros((count, 3 - ndim))))
 
 
-def _matrix(grid: Grid) -> Reals:
-    """The affine of a grid; a plane without a direction across it gets one of 1 mm."""
+def matrix_of(grid: Grid) -> Reals:
+    """The affine (4, 4) of a grid that has one; a plane without a direction across it gets one of 1 mm."""
     matrix = np.array(grid.geometry.affine, np.float64)
     across = np.cross(matrix[:3, 0], matrix[:3, 1])
     length = float(np.linalg.norm(across))
@@ -167,7 +167,7 @@ def _spacing_apart(own: Grid, reference: Grid, how: Turn) -> str:
 def _place_apart(own: Grid, reference: Grid, how: Turn) -> str:
     """What is said of voxels of the same size elsewhere."""
     apart = _corners_apart(own, reference, how)
-    mm = apart @ _matrix(reference)[:3, :3].T
+    mm = apart @ matrix_of(reference)[:3, :3].T
     middle, moved = np.abs(apart.mean(axis=0)).max(), float(np.linalg.norm(mm.mean(axis=0)))
     words = []
     if np.ptp(apart, axis=0).max() / 2 > TOLERANCE:

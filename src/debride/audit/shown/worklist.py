@@ -156,17 +156,23 @@ def markups(findings: Sequence[Finding], names: Sequence[str], points: Sequence[
 
 
 def descriptions(findings: Sequence[Finding], names: Sequence[str]) -> str:
-    """Label descriptions for ITK-SNAP: a name and a colour for each number of the map.
+    """Label descriptions for ITK-SNAP: a name and a colour for each number of the map."""
+    named = sorted(zip(findings, names, strict=True), key=lambda pair: pair[0].number)
+    return snap_descriptions((finding.number, f"{finding.number}: {name}") for finding, name in named)
+
+
+def snap_descriptions(named: Iterable[tuple[int, str]]) -> str:
+    """Label descriptions for ITK-SNAP of values that are named.
 
     A name ends at its quotation mark and its line, so quotation marks become single ones and line ends spaces.
     """
     lines = ["# ITK-SnAP Label Description File", "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL"]
     lines.append('    0     0    0    0        0  0  0    "Clear Label"')
-    for finding, name in sorted(zip(findings, names, strict=True), key=lambda pair: pair[0].number):
-        colour = COLOURS[(finding.number - 1) % len(COLOURS)]
+    for value, name in named:
+        colour = COLOURS[(value - 1) % len(COLOURS)]
         red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-        text = " ".join(f"{finding.number}: {name}".replace('"', "'").split())
-        lines.append(f'{finding.number:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{text}"')
+        text = " ".join(name.replace('"', "'").split())
+        lines.append(f'{value:5d} {red:5d} {green:4d} {blue:4d}        1  1  1    "{text}"')
     return "\n".join(lines) + "\n"
 
 

@@ -30,7 +30,7 @@ UNITS = {
 _BLOCK = 1 << 24
 """Bytes that are inflated together."""
 
-_FLIP = np.diag([-1.0, -1.0, 1.0])
+FLIP = np.diag([-1.0, -1.0, 1.0])
 """From ITK's coordinates (to the left, to the back, to the head) to NIfTI's (to the right, to the front, to the head)."""
 
 
@@ -172,7 +172,7 @@ def _geometry(path: Path, stored: Stored, information: Any, ndim: int) -> Geomet
     affine = np.eye(4)
     affine[:axes, :axes] = direction * spacing
     affine[:axes, 3] = np.asarray(information.GetOrigin()) * stored.mm
-    affine[:3] = _FLIP @ affine[:3]
+    affine[:3] = FLIP @ affine[:3]
     return Geometry(lengths, tuple(tuple(float(number) for number in row) for row in affine))
 
 
@@ -182,7 +182,7 @@ def _place(image: Any, geometry: Geometry) -> None:
         spacing = (geometry.spacing or (1.0, 1.0, 1.0))[::-1]
         image.SetSpacing([*spacing, *[1.0] * (3 - len(spacing))])
         return
-    affine = _FLIP @ np.asarray(geometry.affine)[:3]
+    affine = FLIP @ np.asarray(geometry.affine)[:3]
     lengths = np.linalg.norm(affine[:, :3], axis=0)
     image.SetSpacing(lengths.tolist())
     image.SetOrigin(affine[:, 3].tolist())

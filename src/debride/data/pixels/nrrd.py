@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from debride.data.pixels.itk import UNITS, ItkPixels, Stored, packed
+from debride.data.pixels.itk import FLIP, UNITS, ItkPixels, Stored, packed
 from debride.data.pixels.kind import RESTORE, Array, decoding, fitting_type
 from debride.types import DataError
 
@@ -31,12 +35,20 @@ _LONGEST = 1 << 24
 """Bytes of a header that are looked through for its end."""
 
 
+_GZIP = 31
+"""What zlib calls it."""
+
+_ESCAPE = re.compile(r"\\(.)")
+
+
 @dataclass(frozen=True)
 class _Text:
-    """The lines of a header, with the blank one that ends it, as bytes that give the file's own when joined, and its fields."""
+    """The lines of a header, with the blank one that ends it, as bytes that give the file's own when joined, its fields, and
+    its ``notes``: what lines NAME:=VALUE say."""
 
     lines: list[bytes]
     fields: dict[str, str]
+    notes: list[tuple[str, str]]
 
 
 class Nrrd(ItkPixels):
@@ -66,7 +78,7 @@ class Nrrd(ItkPixels):
             dtype=np.dtype(code).newbyteorder(">" if fields.get("endian", "").lower() == "big" else "<"),
             file=path,
             start=sum(map(len, text.lines)),
-            wbits=None if encoding == "raw" else 31,
+            wbits=None if encoding == "raw" else _GZIP,
             spaced="spacings" in fields or "space directions" in fields,
             placed="space directions" in fields,
             mm=_unit(path, fields.get("space units") or fields.get("units", "")),
@@ -87,6 +99,42 @@ class Nrrd(ItkPixels):
         target.write_bytes(b"".join(lines) + packed(values, kind, stored.wbits))
 
 
+def write_noted(path: Path, values: Array, affine: npt.NDArray[np.float64], notes: Mapping[str, str]) -> None:
+    """Write numbers (D, H, W) of a plain type as NRRD with gzip, with ``notes`` in its header, and nothing else but that.
+
+    ``affine`` is from voxel (x, y, z) to NIfTI's RAS coordinates in mm, as ``Geometry`` has it; it is written exactly.
+    """
+    kind = values.dtype.newbyteorder("<")
+    x, y, z, origin = (f"({','.join(repr(float(number)) for number in column)})" for column in (FLIP @ affine[:3]).T)
+    lines = [
+        *("NRRD0004", "# Complete NRRD file format specification at:", "# http://teem.sourceforge.net/nrrd/format.html"),
+        *(f"type: {_NAMES[kind.str[1:]][0]}", "dimension: 3", "space: left-posterior-superior"),
+        f"sizes: {' '.join(str(length) for length in values.shape[::-1])}",
+        *(f"space directions: {x} {y} {z}", "kinds: domain domain domain", "endian: little", "encoding: gzip"),
+        f"space origin: {origin}",
+        *(f"{name}:={_escaped(text)}" for name, text in notes.items()),
+    ]
+    path.write_bytes("".join(f"{line}\n" for line in (*lines, "")).encode() + packed(values, kind, _GZIP))
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """What a header says in lines NAME:=VALUE. Raises DataError for a file that is no NRRD, or that says one of them twice."""
+    with decoding(path):
+        notes = _read(path).notes
+    if twice := [name for name, count in Counter(name for name, _ in notes).items() if count > 1]:
+        raise DataError(path, f"says {twice[0]} twice", RESTORE)
+    return dict(notes)
+
+
+def _escaped(text: str) -> str:
+    """As the format wants a value: without line ends."""
+    return text.replace("\\", "\\\\").replace("\r", " ").replace("\n", "\\n")
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], text)
+
+
 def _unit(path: Path, field: str) -> float:
     """The millimetres of the unit that a field names in quotation marks for each axis; those without one are passed over."""
     named = {word.strip().lower() for word in field.split('"')[1::2]} - {"", "none", "???"}
@@ -102,6 +150,7 @@ def _read(path: Path) -> _Text:
         start = file.read(_LONGEST)
     lines: list[bytes] = []
     fields: dict[str, str] = {}
+    notes: list[tuple[str, str]] = []
     at = 0
     while (end := start.find(b"\n", at)) >= 0:
         line = start[at : end + 1]
@@ -110,8 +159,12 @@ def _read(path: Path) -> _Text:
         if not line.strip():
             break
         name, colon, value = line.decode("utf-8", "replace").partition(":")
-        if colon and not value.startswith("=") and not name.startswith("#"):  # NAME:=VALUE is a note
+        if not colon or name.startswith("#"):
+            continue
+        if not value.startswith("="):
             fields.setdefault(name.strip().lower(), value.strip())
+        else:
+            notes.append((name, _unescaped(value[1:].rstrip("\r\n"))))
     if not start.startswith(b"NRRD") or not lines or lines[-1].strip() or "sizes" not in fields:
         raise DataError(path, "has no whole NRRD header", RESTORE)
-    return _Text(lines, fields)
+    return _Text(lines, fields, notes)

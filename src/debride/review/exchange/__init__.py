@@ -1,0 +1,9 @@
+"""Labels and findings as files for other programs, and what readers edited there as decisions.
+
+``slicer``, ``itk_snap`` and ``coco`` each know one kind of file, ``placing`` where a part of a volume lies in it.
+"""
+
+from debride.review.exchange.incoming import ImportResult, import_review
+from debride.review.exchange.outgoing import PROGRAMS, ExportResult, export_review
+
+__all__ = ["PROGRAMS", "ExportResult", "ImportResult", "export_review", "import_review"]

@@ -1,0 +1,250 @@
+"""A folder for another program: the labels of cases to edit, and what an audit found in them to look at.
+
+What is to be edited lies in the folder itself and comes back from there, by the names of cases. What is to be looked at lies
+in ``findings``, and is never read again. Each region of an audit has a file of its own there: regions may overlap.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from debride.audit.findings import Finding, Label, Numbers, check_belongs, region_folders
+from debride.audit.repair.proposals import Source, asked_of, proposals_of, read_sources
+from debride.audit.shown.charts import COLOURS
+from debride.audit.shown.worklist import FOLDER, label
+from debride.audit.tasks import refuse_task
+from debride.data.pairs import image_grid, label_turn
+from debride.data.pixels.images import read_label
+from debride.data.same_grid import turned
+from debride.files import write_csv, write_text
+from debride.folders import atomic_folder, new_folder
+from debride.review.exchange import coco, itk_snap, slicer
+from debride.types import IGNORE, Case, DataError, Dataset, Geometry
+from debride.words import some
+
+PROGRAMS: tuple[str, ...] = ("slicer", "itk-snap", "coco", "csv")
+"""What an export may be for; "csv" is the table of decisions alone."""
+
+TO_LOOK_AT = "findings"
+"""The folder of what does not come back."""
+
+BACK = "Then: debride review AUDIT --reader NAME --import THIS_FOLDER. Files that you do not change decide nothing."
+
+README = {
+    "slicer": (
+        "Open CASE.seg.nrrd over the image of the case in 3D Slicer, edit its segments, and save it under its name.",
+        "What was found lies in findings/: CASE.findings.seg.nrrd has a segment for each finding, CASE.mrk.json its point.",
+        BACK,
+    ),
+    "itk-snap": (
+        "Open the image of a case in ITK-SNAP, CASE.nii.gz as its segmentation, and labels.txt as label descriptions.",
+        "What was found lies in findings/: CASE.findings.nii.gz has a number for each finding, CASE.findings.txt names them.",
+        BACK,
+    ),
+    "coco": (
+        "labels.json has the given labels as masks. Open it with the pictures, which stay where they are, and edit the masks.",
+        "findings/findings.json has a mask for each finding, to look at: its categories are kinds and classes.",
+        BACK,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written: the folder, for which ``program``, of how many ``cases`` and ``findings``."""
+
+    out: Path
+    program: str
+    cases: int
+    findings: int
+
+
+class _Found:
+    """The findings of one case in one audit, of a ``region`` or of classes (""), and their map (*S) of ``numbers``."""
+
+    def __init__(self, region: str, classes: Sequence[str], findings: Sequence[Finding], numbers: Numbers) -> None:
+        self.region, self.classes, self.findings, self.numbers = region, classes, findings, numbers
+
+    def name(self, finding: Finding) -> str:
+        """What a program shows beside a finding."""
+        return label(finding, self.classes)
+
+
+def export_review(
+    dataset: Dataset,
+    audit: Path,
+    out: Path,
+    program: str,
+    cases: Collection[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ExportResult:
+    """Writes the labels of cases and the findings of an audit in them to the new folder ``out``, for a program of masks.
+
+    ``program`` is "slicer", "itk-snap" or "coco"; ``cases`` are ids (None: all that have a finding). ``progress`` receives the
+    number of cases done and their total. Raises DataError for another program, for cases that the audit does not have, for
+    labels that changed since, for volumes as COCO, and for ``out`` where it has content.
+    """
+    if program not in README:
+        raise DataError("`as`", f"is {program!r}", f"Give one of {', '.join(PROGRAMS)}.")
+    refuse_task(dataset.task, dataset.root)
+    if program == "coco" and dataset.ndim == 3:
+        raise DataError(dataset.root, "has volumes, and COCO describes pictures", "Export for slicer or itk-snap.")
+    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
+    sources = read_sources(audit, dataset)
+    wanted = _wanted(dataset, audit, sources, cases)
+    for source in sources.values():
+        check_belongs(source.record, source.view(dataset), [case.id for case in wanted])
+    by_case = {region: source.record.by_case() for region, source in sources.items()}
+    many = 0
+    with atomic_folder(out) as folder:
+        write_text(folder / "README.txt", "".join(f"{line}\n" for line in README[program]))
+        writer = _WRITERS[program](folder, dataset, audit, sources)
+        rows = []
+        for number, case in enumerate(wanted, start=1):
+            assert case.label is not None
+            ids, geometry = read_label(case.label, dataset)
+            found = [
+                _found(dataset, source, region, case, ids, by_case[region].get(case.id, []))
+                for region, source in sources.items()
+            ]
+            name = writer.write(case, ids, geometry, [each for each in found if each.findings])
+            many += sum(len(each.findings) for each in found)
+            rows.append((case.id, case.image[0], name, sum(len(each.findings) for each in found)))
+            if progress:
+                progress(number, len(wanted))
+        writer.end()
+        write_csv(folder / TO_LOOK_AT / "cases.csv", ("case", "image", "label", "findings"), rows)
+    return ExportResult(out, program, len(wanted), many)
+
+
+def _wanted(dataset: Dataset, audit: Path, sources: Mapping[str, Source], cases: Collection[str] | None) -> list[Case]:
+    """The cases to export, in the order of the data set."""
+    known = {case.id: case for case in dataset.cases if case.label is not None}
+    if cases is None:
+        cases = {finding.case for source in sources.values() for finding in source.record.findings}
+        if not cases:
+            raise DataError(audit, "has no findings", "Name the cases to export by `cases`.")
+    audited = set.intersection(*(set(source.record.labels) for source in sources.values()))
+    if unknown := sorted(set(cases) - (audited & known.keys())):
+        raise DataError(audit, f"has no case {some(unknown)}", "Name cases of the audit, whose labels the data set has.")
+    return [case for id, case in known.items() if id in set(cases)]
+
+
+def _found(dataset: Dataset, source: Source, region: str, case: Case, ids: Label, findings: Sequence[Finding]) -> _Found:
+    numbers = np.zeros(ids.shape, np.uint16)
+    if findings:
+        numbers = proposals_of(source.plain(), asked_of(findings, ()), case, ids, dataset).numbers
+    return _Found(region, source.record.classes, findings, numbers)
+
+
+class _Writer:
+    """What one program is given, case by case; ``folder`` is the whole."""
+
+    def __init__(self, folder: Path, dataset: Dataset, audit: Path, sources: Mapping[str, Source]) -> None:
+        self.folder, self.dataset, self.audit, self.sources = folder, dataset, audit, sources
+        self.folders = region_folders(dataset.regions)
+        (folder / TO_LOOK_AT).mkdir()
+
+    def write(self, case: Case, ids: Label, geometry: Geometry, found: Sequence[_Found]) -> str:
+        """Writes one case and returns the name of the file with its label."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Writes what is of all cases."""
+
+    def beside(self, case: Case, region: str, ending: str) -> Path:
+        """Where something to look at goes."""
+        name = f"{case.id}.{self.folders[region]}" if region else case.id
+        return self.folder / TO_LOOK_AT / f"{name}{ending}"
+
+    def copy_points(self, case: Case, region: str) -> None:
+        """Copies the points in findings, where the audit wrote some."""
+        source = self.sources[region].record.folder / FOLDER / f"{case.id}.mrk.json"
+        if source.is_file():
+            shutil.copyfile(source, self.beside(case, region, ".mrk.json"))
+
+
+class _Slicer(_Writer):
+    def write(self, case: Case, ids: Label, geometry: Geometry, found: Sequence[_Found]) -> str:
+        classes = self.dataset.classes
+        name = f"{case.id}{slicer.ENDING}"
+        segments = slicer.segments_of(classes, ignored=bool((ids == IGNORE).any()))
+        slicer.write_segments(self.folder / name, ids, geometry, segments)
+        for each in found:
+            values = each.numbers if each.numbers.max() > IGNORE else each.numbers.astype(np.uint8)
+            shown = [
+                slicer.Segment(
+                    f"{finding.number}: {each.name(finding)}",
+                    finding.number,
+                    COLOURS[(finding.number - 1) % len(COLOURS)],
+                    (
+                        ("debride.kind", finding.kind),
+                        ("debride.given", each.classes[finding.given]),
+                        ("debride.proposed", each.classes[finding.proposed]),
+                        ("debride.confidence", f"{finding.confidence:.4f}"),
+                    ),
+                )
+                for finding in sorted(each.findings, key=lambda finding: finding.number)
+            ]
+            path = self.beside(case, each.region, f".findings{slicer.ENDING}")
+            slicer.write_segments(path, values, geometry, shown)
+            self.copy_points(case, each.region)
+        return name
+
+
+class _ItkSnap(_Writer):
+    def write(self, case: Case, ids: Label, geometry: Geometry, found: Sequence[_Found]) -> str:
+        name = f"{case.id}{itk_snap.ENDING}"
+        assert case.label is not None
+        itk_snap.write_snap_label(self.folder / name, ids, self.dataset, geometry, case.label)
+        for each in found:
+            itk_snap.write_snap_findings(
+                self.beside(case, each.region, ".findings"),
+                each.numbers,
+                geometry,
+                {finding.number: f"{finding.number}: {each.name(finding)}" for finding in each.findings},
+            )
+        return name
+
+    def end(self) -> None:
+        itk_snap.write_names(self.folder, self.dataset)
+
+
+class _Coco(_Writer):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.labels = coco.label_file(self.dataset.classes)
+        names = {
+            coco.finding_name(finding, source.record.classes, region): "finding"
+            for region, source in self.sources.items()
+            for finding in source.record.findings
+        }
+        self.findings = coco.CocoFile(sorted(names.items()))
+
+    def write(self, case: Case, ids: Label, geometry: Geometry, found: Sequence[_Found]) -> str:
+        how = label_turn(case, image_grid(case), "")
+        name, lying = coco.picture_name(self.dataset, case.image[0]), turned(ids, how)
+        coco.add_label(self.labels, name, lying, self.dataset.classes)
+        self.findings.add_image(name, lying.shape)
+        for each in found:
+            numbers = turned(each.numbers, how)
+            for finding in each.findings:
+                coco.add_finding(self.findings, finding, numbers, each.classes, each.region)
+        return coco.LABELS
+
+    def end(self) -> None:
+        self.labels.write(self.folder / coco.LABELS)
+        self.findings.write(self.folder / TO_LOOK_AT / coco.FINDINGS)
+
+
+_WRITERS: dict[str, Callable[[Path, Dataset, Path, Mapping[str, Source]], _Writer]] = {
+    "slicer": _Slicer,
+    "itk-snap": _ItkSnap,
+    "coco": _Coco,
+}
