@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         open_dataset,
         predict,
         repair_dataset,
+        review_audit,
         run_bench,
         train,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "open_dataset",
     "predict",
     "repair_dataset",
+    "review_audit",
     "run_bench",
     "steps",
     "train",

@@ -34,12 +34,13 @@ VERBS = {
     "export": "export_run",
     "predict": "predict",
     "repair": "repair_dataset",
+    "review": "review_audit",
     "runs": "compare_runs",
     "train": "train",
 }
 """The function of each verb that works on data."""
 
-RENAMED = {"class": "class_", "run_folder": "run", "input": "source"}
+RENAMED = {"class": "class_", "no_browser": "browser", "as": "as_", "import": "import_", "run_folder": "run", "input": "source"}
 """Options that cannot have their name in Python, and places that have a longer one in the parser."""
 
 PLACES = {("check", "dataset"): "path", ("evaluate", "reference"): "dataset"}

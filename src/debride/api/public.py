@@ -12,6 +12,7 @@ from debride.api import (
     exporting,
     predicting,
     repairing,
+    reviewing,
     trainings,
 )
 from debride.api.calls import public
@@ -30,6 +31,7 @@ export_run = public(exporting.export_run)
 calibrate = public(calibrating.calibrate)
 audit_dataset = public(auditing.audit_dataset)
 repair_dataset = public(repairing.repair_dataset)
+review_audit = public(reviewing.review_audit)
 run_bench = public(benching.run_bench)
 
 Dataset.in_notebook = dataset_html

@@ -53,6 +53,7 @@ VERBS = (
     "nnunet-path",
     "audit",
     "repair",
+    "review",
     "bench",
     "demo",
 )

@@ -7,7 +7,7 @@ import math
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -84,6 +84,23 @@ def rows(path: Path, name: str) -> Iterator[npt.NDArray[np.generic]]:
             yield np.frombuffer(content, dtype).reshape(count, *shape[1:])
         if member.read(1):  # the end of a member is where its checksum is compared
             raise DataError(path, f"holds more in {name} than its header says", "Restore the file from its source.")
+
+
+def part(path: Path, name: str, box: Sequence[tuple[int, int]]) -> npt.NDArray[np.generic]:
+    """An array of a .npz file inside a ``box`` of the first and past-last index along each axis, read up to its last row."""
+    _, dtype = header(path, name)
+    (first, past), *rest = box
+    within = tuple(slice(*ends) for ends in rest)
+    found = np.empty([stop - start for start, stop in box], dtype)
+    start = 0
+    for piece in rows(path, name):
+        low, high = max(first, start), min(past, start + len(piece))
+        if low < high:
+            found[low - first : high - first] = piece[(slice(low - start, high - start), *within)]
+        start += len(piece)
+        if start >= past:
+            break
+    return found
 
 
 def labels_of(images: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.pixels import Header, endings, find_pixels, is_image, pixels_of, stem, suffix
-from debride.data.pixels.kind import Array
+from debride.data.pixels.kind import Array, Box
 from debride.data.pixels.palettes import OwnColours, own_colours
 from debride.data.same_grid import Grid, turn_onto, turned
 from debride.files import atomic_files, atomic_path, content_hash, refuse_no_file
@@ -22,6 +22,7 @@ from debride.types import IGNORE, DataError, Dataset, Geometry, Palette
 __all__ = [
     "MAX_VALUE",
     "Array",
+    "Box",
     "Header",
     "copy_image",
     "endings",
@@ -32,10 +33,13 @@ __all__ = [
     "raw_values",
     "read_header",
     "read_image",
+    "read_image_part",
     "read_label",
+    "read_label_part",
     "read_layers",
     "read_values",
     "readings",
+    "reads_parts",
     "stem",
     "suffix",
     "write_label",
@@ -101,6 +105,26 @@ def read_label(path: Path, dataset: Dataset) -> tuple[npt.NDArray[np.uint8], Geo
     """
     raw, geometry = read_values(path, dataset.palette)
     return _class_ids(path, raw, dataset), geometry
+
+
+def read_image_part(path: Path, box: Box) -> Array:
+    """The channels (C, *S) of one image file inside a ``box``, as ``read_image`` gives them; the rest is not read where the
+    kind of file allows it. NaN and what is infinite stay. Raises DataError for a file that cannot be read."""
+    return pixels_of(path).image_part(path, box)
+
+
+def read_label_part(path: Path, dataset: Dataset, box: Box) -> npt.NDArray[np.uint8]:
+    """The label (*S) inside a ``box``, as ``read_label`` gives it; what lies outside may not be checked."""
+    kind = pixels_of(path)
+    if not kind.partial:
+        return read_label(path, dataset)[0][tuple(slice(*ends) for ends in box)]
+    values = kind.values_part(path, box)
+    return _class_ids(path, _integers(path, values) if values.dtype.kind == "f" else values, dataset)
+
+
+def reads_parts(path: Path) -> bool:
+    """Whether a part of a file is read without the rest."""
+    return pixels_of(path).partial
 
 
 def read_layers(path: Path) -> tuple[Array, Geometry] | None:

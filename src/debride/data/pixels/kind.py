@@ -22,6 +22,9 @@ from debride.types import DataError, Geometry
 Array = npt.NDArray[Any]
 Colour = tuple[int, int, int]
 
+Box = tuple[tuple[int, int], ...]
+"""The first and the past-last index along each axis of an array."""
+
 RESTORE = "Restore the file from its source, it is damaged."
 """The remedy for what is damaged."""
 
@@ -89,6 +92,9 @@ class Pixels(ABC):
     indexed: bool = False
     """Whether its files may have a ``palette``."""
 
+    partial: bool = False
+    """Whether a part of a file is read without the rest."""
+
     @abstractmethod
     def header(self, path: Path) -> Header:
         """Shape, channels and geometry, without decoding the pixels."""
@@ -100,6 +106,14 @@ class Pixels(ABC):
     @abstractmethod
     def values(self, path: Path) -> tuple[Array, Geometry]:
         """The numbers (*S) of a label as they are stored, with the geometry."""
+
+    def image_part(self, path: Path, box: Box) -> Array:
+        """What ``image`` gives inside a ``box``. A kind that reads it without the rest need not see what is wrong there."""
+        return self.image(path)[0][(slice(None), *(slice(*ends) for ends in box))]
+
+    def values_part(self, path: Path, box: Box) -> Array:
+        """What ``values`` gives inside a ``box``, in the same way."""
+        return self.values(path)[0][tuple(slice(*ends) for ends in box)]
 
     @abstractmethod
     def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from debride.data.pixels.content import content_of
-from debride.data.pixels.kind import RESTORE, Array, Header, Pixels, decoding, fitting_type, refuse_claim
+from debride.data.pixels.kind import RESTORE, Array, Box, Header, Pixels, decoding, fitting_type, refuse_claim
+from debride.data.pixels.nifti_part import read_box
 from debride.data.pixels.nifti_place import contradictions, geometry_of, header_at, placed_as
 from debride.notes import note
 from debride.types import DataError, Geometry
@@ -26,6 +27,7 @@ class Nifti(Pixels):
     endings = (".nii", ".nii.gz")
     contents = ("nifti", "packed nifti")
     any_name = True
+    partial = True
 
     def header(self, path: Path) -> Header:
         """As for all kinds."""
@@ -47,6 +49,19 @@ class Nifti(Pixels):
             stored = _stored(volume)
         kind = np.dtype(np.float32) if stored.dtype.kind == "f" else stored.dtype.newbyteorder("=")
         return stored.astype(kind, copy=False).reshape(shape, order="A").T, geometry_of(path, volume.header, shape)
+
+    def image_part(self, path: Path, box: Box) -> Array:
+        """As for all kinds, with one channel."""
+        return self.values_part(path, box)[None]
+
+    def values_part(self, path: Path, box: Box) -> Array:
+        """As for all kinds: what is compressed is inflated up to the last slice of the box, and no further."""
+        volume = _opened(path)
+        shape = _shape(path, volume)[::-1]
+        with decoding(path):
+            stored = read_box(path, volume, shape, box)
+        kind = np.dtype(np.float32) if stored.dtype.kind == "f" else stored.dtype.newbyteorder("=")
+        return stored.astype(kind, copy=False)
 
     def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
         """Write numbers (*S); a plane gets a third axis of length 1. Of ``like``, if it is NIfTI, the place is copied as it is

@@ -1,0 +1,101 @@
+"""The server of a review: on this machine alone, behind a token, until it is told to stop."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from debride.review.opened import Review
+from debride.types import DataError
+
+HOST = "127.0.0.1"
+
+WAKES = 0.2
+"""Seconds after which the main thread looks whether it is told to stop."""
+
+
+def refuse_without_extra() -> None:
+    """DataError where what serves the page is not installed."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        problem = f"needs {error.name or 'starlette'}, which is not installed"
+        raise DataError("a review in the browser", problem, "Install it by `pip install debride[review]`.") from error
+
+
+def app(review: Review, token: str, port: int) -> Any:
+    """The ASGI application of a review behind a ``token``, for a server on a ``port``."""
+    from debride.review.desk import Desk
+    from debride.review.guarded import Guarded
+    from debride.review.routes import routes
+
+    return Guarded(routes(Desk(review)), token, port)
+
+
+@contextmanager
+def serving(review: Review, port: int | None = None) -> Iterator[str]:
+    """The address of a review while the block lasts; ``port`` None is a free one. Nothing but this machine reaches it.
+
+    Raises DataError where the port is taken, and for an audit that cannot be reviewed.
+    """
+    import uvicorn
+
+    from debride.review.desk import Desk
+    from debride.review.guarded import Guarded
+    from debride.review.routes import routes
+
+    with _bound(port) as bound:
+        own = bound.getsockname()[1]
+        token = secrets.token_urlsafe(32)
+        desk = Desk(review)
+        config = uvicorn.Config(
+            Guarded(routes(desk), token, own),
+            **{"log_level": "error", "access_log": False, "server_header": False, "date_header": False},
+            **{"lifespan": "off", "ws": "none", "http": "h11", "proxy_headers": False, "timeout_graceful_shutdown": 2},
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="serve", daemon=True)
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield f"http://{HOST}:{own}/{token}/"
+        finally:
+            server.should_exit = True
+            thread.join(5)
+            desk.close()
+
+
+def serve(review: Review, *, port: int | None = None, browser: bool = True) -> None:
+    """Serves a review until Ctrl-C or another signal ends it. Prints the address, and opens it in the ``browser``."""
+    with serving(review, port) as address:
+        sys.stdout.write(f"{address}\nThis address is for you alone. Ctrl-C ends the review; what was decided is kept.\n")
+        sys.stdout.flush()
+        if browser:
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        while True:
+            time.sleep(WAKES)
+
+
+@contextmanager
+def _bound(port: int | None) -> Iterator[socket.socket]:
+    """A socket that listens on this machine alone."""
+    if port is not None and not 0 < port < 65536:
+        raise DataError("`port`", f"is {port}", "Give a whole number from 1 to 65535, or leave it out.")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((HOST, port or 0))
+            bound.listen(64)
+        except OSError as error:
+            problem = f"is {port}, which cannot be had ({error.strerror})"
+            raise DataError("`port`", problem, "Leave it out for a free one, or end what uses it.") from error
+        yield bound

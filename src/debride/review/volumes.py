@@ -1,0 +1,238 @@
+"""Parts of images and labels as the page asks for them: a crop around a finding or the whole, as NIfTI or as rows of pixels.
+
+Volumes are turned to lie to the right, to the front and to the head, so that the page turns nothing; nothing is resampled.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.audit.decided.edits import apply_edit, read_edit, write_edit
+from debride.audit.findings import Label
+from debride.audit.shown.worklist import centre
+from debride.data.same_grid import turned, unturned
+from debride.review.layers import CHANGED, Layers, bounding_box
+from debride.review.shown_place import Place, crop_box, is_larger, ras_turn, spacing_of, whole_box
+from debride.types import IGNORE, Case, DataError
+
+Array = npt.NDArray[Any]
+Item = Mapping[str, Any]
+
+PARTS = ("crop", "whole")
+
+LAYERS = ("image", "given", "predicted", "proposed", "mine", "label")
+
+NO_PREDICTION = "The prediction that the audit was by is not there any more."
+
+_SAMPLES = 65536
+"""About as many values of a part set its window."""
+
+_NIFTI_TYPES = {"uint8": 2, "int16": 4, "int32": 8, "float32": 16, "int8": 256, "uint16": 512, "uint32": 768}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page is told of a part: its place, the window of its image and what there is to see."""
+
+    place: Place
+    window: tuple[float, float]
+    layers: tuple[str, ...]
+    dtype: str
+    rgb: bool
+    warning: str
+
+    def told(self) -> dict[str, Any]:
+        """As JSON, x first."""
+        return {
+            "shape": self.place.lengths,
+            "start": self.place.start,
+            "whole": self.place.shown(self.place.shape),
+            "spacing": list(self.place.spacing),
+            "at": self.place.index,
+            "window": list(self.window),
+            "layers": list(self.layers),
+            "dtype": self.dtype,
+            "rgb": self.rgb,
+            "warning": self.warning,
+        }
+
+
+class Volumes:
+    """The parts of a review's cases, by items of its worklist; for any thread."""
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers = layers
+
+    def place(self, item: Item, part: str) -> tuple[Case, Place]:
+        """The case of an item, and what is shown of it."""
+        case = self.layers.case(item["case"])
+        grid = self.layers.grid(case)
+        finding = self.layers.review.findings.get((item["region"], item["case"]), {}).get(item["number"])
+        box, at = whole_box(grid.shape), tuple(length // 2 for length in grid.shape)
+        if finding is not None:
+            around = finding.box
+            if any(past > length for (_, past), length in zip(around, grid.shape, strict=True)):
+                raise DataError(f"case {case.id}", "has a finding outside its label", "Run `debride audit` again.")
+            numbers = self.layers.numbers(case, around, item["region"])[0]
+            local = centre(replace(finding, box=whole_box(numbers.shape)), numbers)[::-1]
+            at = tuple(first + index for (first, _), index in zip(around, local, strict=True))
+            if part == "crop":
+                box = crop_box(around, at if is_larger(around, grid.shape, finding.kind) else None, grid.shape, finding.kind)
+        elif part == "crop" and len(grid.shape) == 3:
+            label = self.layers.label(case, box)
+            drawn = bounding_box((label > 0) & (label != IGNORE))
+            if drawn:
+                at = tuple((first + past) // 2 for first, past in drawn)
+                box = crop_box(drawn, None, grid.shape, "")
+        turn = ras_turn(grid)
+        return case, Place(grid.shape, box, turn, at, spacing_of(grid, turn))
+
+    def part(self, item: Item, part: str, channel: int = 0) -> Part:
+        """What is to be said of a part before its layers are asked for."""
+        case, place = self.place(item, part)
+        image = self.layers.image(case, place.box, channel)
+        rgb = _is_rgb(image)
+        warnings = [] if self.layers.unchanged(case) else [f"This case {CHANGED}: what is decided here is refused."]
+        layers = ["given"]
+        if item["region"]:
+            layers.append("label")
+        if self.layers.prediction_files(case, item["region"]):
+            layers.append("predicted")
+        elif any(source.record.proposes for source in self.layers.review.sources.values()):
+            warnings.append(NO_PREDICTION)
+        if self._proposed(item):
+            layers.append("proposed")
+        if _own_edit(item):
+            layers.append("mine")
+        dtype = "uint8" if rgb else _servable(image[0]).dtype.name
+        window = (0.0, 255.0) if rgb else _window(image[0])
+        return Part(place, window, tuple(layers), dtype, rgb, " ".join(warnings))
+
+    def layer(self, item: Item, what: str, part: str, channel: int = 0) -> bytes:
+        """One layer of a part: of a volume a NIfTI file, of a picture its pixels, x fastest. KeyError for one there is not."""
+        case, place = self.place(item, part)
+        if what == "image":
+            image = self.layers.image(case, place.box, channel)
+            if _is_rgb(image):
+                return np.ascontiguousarray(_eight_bits(image[:3]).transpose(1, 2, 0)).tobytes()
+            return _bytes(_servable(image[0]), place)
+        found = self._label(item, case, place, what)
+        if found is None:
+            raise KeyError(what)
+        return _bytes(found, place)
+
+    def edit(self, item: Item, part: str, body: bytes) -> str:
+        """Keeps what a reader painted in a part, and returns its hash. ``body`` are class ids as the layer ``given`` lies, or
+        of a region as ``label``. What the reader painted before outside the part stays. Raises DataError as ``write_edit``."""
+        case, place = self.place(item, part)
+        sizes = [past - first for first, past in place.box]
+        painted = np.frombuffer(body, np.uint8).reshape(place.lengths[::-1])
+        classes = len(self.layers.review.dataset.classes)
+        if (strange := np.unique(painted[(painted >= classes) & (painted != IGNORE)])).size:
+            raise DataError(f"the edit of {case.id}", f"holds the class {strange[0]}, of {classes} classes", "Reload the page.")
+        edited, box = np.array(unturned(painted, place.turn)), place.box
+        assert list(edited.shape) == sizes
+        earlier = _own_edit(item)
+        if earlier:
+            before = read_edit(self.layers.review.audit, case.id, earlier, place.shape, classes)
+            box = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(place.box, before.box, strict=True))
+            label = self.layers.label(case, whole_box(place.shape))
+            whole = apply_edit(label, before)
+            whole[tuple(slice(*ends) for ends in place.box)] = edited
+            edited = whole[tuple(slice(*ends) for ends in box)]
+        return write_edit(self.layers.review.audit, case.id, self.layers.label(case, box), edited, box)
+
+    def size(self, item: Item, part: str) -> int:
+        """How many pixels or voxels a part has."""
+        return int(np.prod(self.place(item, part)[1].lengths))
+
+    def warm(self, item: Item) -> None:
+        """Reads what the page will ask of an item first."""
+        told = self.part(item, "crop")
+        case, place = self.place(item, "crop")
+        for what in told.layers:
+            self._label(item, case, place, what)
+
+    def _label(self, item: Item, case: Case, place: Place, what: str) -> Label | None:
+        region, box = item["region"], place.box
+        if what in ("given", "label"):
+            return self.layers.label(case, box, region if what == "given" else "")
+        if what == "predicted":
+            return self.layers.predicted(case, box, region)
+        if what == "proposed":
+            numbers = self._proposed(item)
+            return self.layers.proposed(case, box, region, numbers) if numbers else None
+        edit = _own_edit(item)
+        return self.layers.edited(case, box, edit) if what == "mine" and edit else None
+
+    def _proposed(self, item: Item) -> Sequence[int]:
+        """The numbers of the findings whose proposals are shown: that of the item, or all of its case."""
+        found = self.layers.review.findings.get((item["region"], item["case"]), {})
+        if not self.layers.review.sources.get(item["region"]):
+            return ()
+        if item["number"]:
+            return (item["number"],) if item["number"] in found else ()
+        return tuple(found)
+
+
+def _own_edit(item: Item) -> str:
+    """The hash of what the reader painted, empty where nothing is."""
+    mine = item.get("mine")
+    return str(mine["label"]) if mine and mine["decision"] == "edited" else ""
+
+
+def _is_rgb(image: Array) -> bool:
+    return image.ndim == 3 and len(image) >= 3
+
+
+def _eight_bits(channels: Array) -> npt.NDArray[np.uint8]:
+    """Colours in 8 bits; those of 16 lose their lower half."""
+    if channels.dtype == np.uint8:
+        return channels
+    return (channels >> 8).astype(np.uint8) if channels.dtype == np.uint16 else channels.clip(0, 255).astype(np.uint8)
+
+
+def _servable(image: Array) -> Array:
+    """An image (*S) in a type that a page's arrays and NIfTI have; truth values become 0 and 1."""
+    if image.dtype.name in _NIFTI_TYPES:
+        return image
+    return image.astype(np.uint8 if image.dtype == np.bool_ else np.float32)
+
+
+def _window(image: Array) -> tuple[float, float]:
+    """The 1st and the 99th percentile of an image."""
+    values = image.reshape(-1)[:: max(1, image.size // _SAMPLES)].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(values, (1, 99)))
+    return (low, high) if high > low else (float(values.min()), max(float(values.max()), float(values.min()) + 1))
+
+
+def _bytes(array: Array, place: Place) -> bytes:
+    """An array (*box) as the page reads it."""
+    stored = np.ascontiguousarray(turned(array, place.turn))
+    stored = stored.astype(stored.dtype.newbyteorder("<"), copy=False)
+    return stored.tobytes() if stored.ndim == 2 else nifti_header(stored.shape, stored.dtype, place.spacing) + stored.tobytes()
+
+
+def nifti_header(shape: Sequence[int], dtype: np.dtype[Any], spacing: Sequence[float]) -> bytes:
+    """The 352 bytes before the voxels of an array (D, H, W) in a NIfTI-1 file that lies straight, its first voxel at 0."""
+    x, y, z = spacing
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *reversed(shape), 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, _NIFTI_TYPES[dtype.newbyteorder("=").name], dtype.itemsize * 8)
+    struct.pack_into("<8f", header, 76, 1, x, y, z, 1, 1, 1, 1)
+    struct.pack_into("<3f", header, 108, 352, 1, 0)
+    struct.pack_into("<B", header, 123, 2)  # mm
+    struct.pack_into("<hh", header, 252, 0, 1)
+    struct.pack_into("<12f", header, 280, x, 0, 0, 0, 0, y, 0, 0, 0, 0, z, 0)
+    header[344:348] = b"n+1\0"
+    return bytes(header)
