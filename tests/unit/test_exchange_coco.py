@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,24 @@ def test_strings_of_runs_and_other_ids_come_back_too(exported: Exported) -> None
         del annotation["iscrowd"], annotation["attributes"], annotation["score"]
     for image in value["images"]:
         image["id"] += 70
-        image["file_name"] = Path(image["file_name"]).name
+        image["file_name"] = Path(image["file_name"]).name.replace(".png", ".jpg")
     for category in value["categories"]:
         category["id"] = 40 - category["id"]
     value["categories"].append({"id": 90, "name": "background"})
     value["images"].reverse()
     for name, label in exported.read().items():
         assert np.array_equal(label, given_label(exported.dataset, name))
+
+
+def test_pictures_of_one_name_are_told_apart_by_their_folders(exported: Exported) -> None:
+    case = exported.dataset.cases[0]
+    twin = replace(case, id="twin", image=(exported.dataset.root / "more" / "case000.png",))
+    exported.dataset = replace(exported.dataset, cases=(*exported.dataset.cases, twin))
+    exported.shapes["twin"] = (32, 32)
+    assert list(exported.read()) == ["case000", "case003"]
+    exported.value["images"][0]["file_name"] = "case000.png"
+    with pytest.raises(DataError, match="which several pictures"):
+        exported.read()
 
 
 def outline(value: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from tests.exchanged import SHAPE, decisions_in, pictures, volumes
 from tests.written_audits import given_label
 
 from debride.audit.decided import apply_edit, read_edit
+from debride.audit.repair import repair
+from debride.audit.repair.decisions import parse_acceptance
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_label
 from debride.review.exchange import export_review, import_review
@@ -87,6 +89,9 @@ def test_an_edit_comes_back_bit_for_bit_and_once(
     assert expected[at] != 2
     expected[at] = 2
     assert np.array_equal(exported.label(case, decision.label), expected)
+    accept = parse_acceptance([], exported.dataset.classes, decisions=exported.audit / "review.db")
+    repair(exported.dataset, exported.audit, tmp_path / "repaired", accept)
+    assert np.array_equal(given_label(open_dataset(tmp_path / "repaired"), case), expected)
     again = exported.take()
     assert (again.edited, again.decisions) == ((), 0) and len(decisions_in(exported.audit)) == 1
     assert exported.take(round=2).decisions == 1  # another round is another decision

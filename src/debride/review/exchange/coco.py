@@ -8,7 +8,7 @@ run lengths with ``iscrowd`` 1, as CVAT and Datumaro write them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,7 @@ def add_finding(file: CocoFile, finding: Finding, numbers: Numbers, classes: Seq
 def read_labels(path: Path, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, Label]]:
     """The cases of a file of annotations, each with its class ids (H, W), in its order; ``shapes`` are those of its pictures.
 
-    A picture is known by its path in the data set, or by its name where only one is called so. Raises DataError for a file
+    A picture is known by its path in the data set, or by its name where only one is called so, whatever its ending. Raises DataError for a file
     that is no such file, pictures and categories that the data set does not have, sizes that differ, outlines in place of
     masks, and pixels of two classes.
     """
@@ -172,15 +172,15 @@ def _parts(path: Path, value: Any) -> tuple[list[dict[str, Any]], ...]:
 
 
 def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset) -> dict[int, str]:
-    """The case of each picture by its id in the file."""
-    by_path = {picture_name(dataset, case.image[0]): case.id for case in dataset.cases}
-    by_name: dict[str, list[str]] = {}
-    for name, case in by_path.items():
-        by_name.setdefault(Path(name).name, []).append(case)
+    """The case of each picture by its id in the file: by its path, or less of it; programs change endings and drop folders."""
+    known_by: list[dict[str, list[str]]] = [{}, {}, {}]
+    for case in dataset.cases:
+        for known, key in zip(known_by, _keys(picture_name(dataset, case.image[0])), strict=True):
+            known.setdefault(key, []).append(case.id)
     found: dict[int, str] = {}
     for image in images:
         name = str(image.get("file_name", "")).replace("\\", "/")
-        known = [by_path[name]] if name in by_path else by_name.get(Path(name).name, [])
+        known = next((by[key] for by, key in zip(known_by, _keys(name), strict=True) if key in by), [])
         if len(known) != 1:
             which = "which several pictures of the data set are called" if known else "which the data set does not have"
             remedy = "Name pictures by their paths in the data set." if known else "Take it out of the file."
@@ -189,6 +189,12 @@ def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset) -> di
             raise DataError(path, f"has two pictures of {known[0]}", "Keep one of them.")
         found[image["id"]] = known[0]
     return found
+
+
+def _keys(name: str) -> tuple[str, str, str]:
+    """What a picture is looked up by, the closest first: its path, its path without ending, its name without ending."""
+    place = PurePosixPath(name)
+    return name, str(place.with_suffix("")) if place.name else name, place.stem
 
 
 def _classes(path: Path, categories: Sequence[dict[str, Any]], dataset: Dataset) -> dict[int, int]:

@@ -83,7 +83,7 @@ def import_review(
             other = decided[each.case.id][1]
             raise DataError(each.file, f"has another label of {each.case.id} than {other.name}", "Keep one of the two files.")
     added = []
-    with ReviewDb(audit) as db:
+    with ReviewDb(audit) as db, db.writing():
         known = {
             decision.case: decision
             for decision in db.latest()
