@@ -167,6 +167,14 @@ def items_of(audit: Path) -> Iterator[Item]:
     yield from _BY_TASK.get(task, _of_whole_masks)(audit)
 
 
+def class_names(audit: Path) -> tuple[str, ...] | None:
+    """The classes of an audit of images with one class each; None of masks. DataError for an audit that is damaged."""
+    if (audit / REGIONS).is_file():
+        return None
+    about = read_json(audit / "audit.json")
+    return read_class_record(audit).classes if isinstance(about, dict) and about.get("task") in _BY_TASK else None
+
+
 def _of_whole_masks(audit: Path) -> Iterator[Item]:
     yield from _of_masks({"": audit})
 

@@ -6,7 +6,7 @@ repair and a later audit read.
 
 from debride.audit.decided.decision import WHOLE, WORDS, Decision, Key, Standing, Word, refuse_word
 from debride.audit.decided.edits import EDITS, Box, Edit, apply_edit, edit_of, read_edit, write_edit
-from debride.audit.decided.review_db import DATABASE, ReviewDb, audit_hash
+from debride.audit.decided.review_db import DATABASE, ReviewDb, audit_hash, standing_of
 
 __all__ = [
     "DATABASE",
@@ -25,5 +25,6 @@ __all__ = [
     "edit_of",
     "read_edit",
     "refuse_word",
+    "standing_of",
     "write_edit",
 ]

@@ -69,7 +69,7 @@ def refuse_word(word: str, number: int, label: str, where: object = "`decision`"
     fitting = [each for each in WORDS if each not in (("accept", "reject") if number == WHOLE else ("verified",))]
     if word not in fitting:
         what = "a label as a whole" if number == WHOLE else "a finding"
-        raise DataError(where, f"is {word!r}, which says nothing of {what}", f"Give one of {', '.join(fitting)}.")
+        raise DataError(where, f"says {word!r}, which means nothing of {what}", f"Give one of {', '.join(fitting)}.")
     if bool(label) != (word == "edited"):
-        problem = "is edited, and does not say how" if word == "edited" else f"is {word!r}, and has a label of its own"
+        problem = "says edited, and not how" if word == "edited" else f"says {word!r}, and has a label of its own"
         raise DataError(where, problem, "Give a label with edited, and with nothing else.")

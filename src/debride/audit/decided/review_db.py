@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,17 +196,8 @@ class ReviewDb:
         ``sent`` is unique to the wish: where it came before, nothing is added and the id is the one it had.
         """
         refuse_word(decision.decision, decision.number, decision.label)
-        now = decision.time or datetime.now(UTC).isoformat(timespec="milliseconds")
-        values = (sent, decision.reader, decision.round, int(decision.adjudicates), *decision.key, decision.decision)
-        names = 'sent, reader, round, adjudicates, region, "case", number, decision, comment, label, time, audit'
-        marks = ", ".join("?" * 12)
         with self._said():
-            self.connection.execute(
-                f"INSERT INTO decisions ({names}) VALUES ({marks}) ON CONFLICT (sent) DO NOTHING",
-                (*values, decision.comment, decision.label, now, self.audit),
-            )
-            (id,) = self.connection.execute("SELECT id FROM decisions WHERE sent = ?", (sent,)).fetchone()
-        return int(id)
+            return _append(self.connection, decision, sent, self.audit)
 
     def decisions(self) -> Iterator[Decision]:
         """All decisions in the order they were made, those taken back too."""
@@ -218,23 +209,58 @@ class ReviewDb:
 
     def standing(self) -> dict[Key, Standing]:
         """What stands of each finding that somebody decided on."""
-        counted: dict[Key, list[Decision]] = {}
-        for decision in self._read("counted"):
-            counted.setdefault(decision.key, []).append(decision)
         with self._said():
-            rows = self.connection.execute('SELECT region, "case", number, state, label FROM standing').fetchall()
-        return {
-            (region, case, number): Standing(state, label, tuple(counted[region, case, number]))
-            for region, case, number, state, label in rows
-        }
+            return _standing(self.connection)
 
     def _read(self, table: str) -> Iterator[Decision]:
         with self._said():
-            for row in self.connection.execute(f"SELECT {_SELECTED} FROM {table} ORDER BY id"):
-                yield _decision(row)
+            yield from _rows(self.connection, table)
 
     def _pragma(self, name: str) -> int:
         return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def standing_of(decisions: Iterable[Decision]) -> dict[Key, Standing]:
+    """What stands of each finding by decisions that are in no database, in the order they were made."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for statement in statements(TABLES):
+            connection.execute(statement)
+        for number, decision in enumerate(decisions):
+            _append(connection, decision, str(number), decision.audit)
+        return _standing(connection)
+
+
+def _append(connection: sqlite3.Connection, decision: Decision, sent: str, audit: str) -> int:
+    now = decision.time or datetime.now(UTC).isoformat(timespec="milliseconds")
+    values = (sent, decision.reader, decision.round, int(decision.adjudicates), *decision.key, decision.decision)
+    names = 'sent, reader, round, adjudicates, region, "case", number, decision, comment, label, time, audit'
+    marks = ", ".join("?" * 12)
+    connection.execute(
+        f"INSERT INTO decisions ({names}) VALUES ({marks}) ON CONFLICT (sent) DO NOTHING",
+        (*values, decision.comment.replace("\0", "").strip(), decision.label, now, audit),
+    )
+    (id,) = connection.execute("SELECT id FROM decisions WHERE sent = ?", (sent,)).fetchone()
+    return int(id)
+
+
+def _standing(connection: sqlite3.Connection) -> dict[Key, Standing]:
+    counted: dict[Key, list[Decision]] = {}
+    words: dict[Key, tuple[Any, str]] = {}
+    connection.execute("BEGIN")  # both of the same moment
+    try:
+        for decision in _rows(connection, "counted"):
+            counted.setdefault(decision.key, []).append(decision)
+        for region, case, number, state, label in connection.execute(
+            'SELECT region, "case", number, state, label FROM standing'
+        ):
+            words[region, case, number] = state, label
+    finally:
+        connection.execute("COMMIT")
+    return {key: Standing(*word, tuple(counted[key])) for key, word in words.items()}
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[Decision]:
+    yield from map(_decision, connection.execute(f"SELECT {_SELECTED} FROM {table} ORDER BY id"))
 
 
 def audit_hash(audit: Path) -> str:
