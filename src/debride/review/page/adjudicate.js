@@ -1,0 +1,38 @@
+// What others decided on an item, and how far readers agree.
+import { ask } from "./api.js";
+import { $, made } from "./elements.js";
+import { WORDS } from "./worklist.js";
+
+export function drawOthers(item, about) {
+  const lines = [...(item.mine ? [{ reader: `${about.reader} (me)`, round: about.round, ...item.mine }] : []), ...(item.others ?? [])];
+  if (about.blind || !(item.others ?? []).length) return $("others").replaceChildren();
+  const head = made("tr", ["Reader", "Round", "Decision", "Comment"].map(name => heading(name, "col")));
+  const body = lines.map(line => made("tr", [heading(line.reader, "row"), made("td", String(line.round)),
+    made("td", WORDS[line.decision] + (line.decision === "edited" && about.task === "classification" ? `: ${line.label}` : ""), "words"), made("td", line.comment, "words comment")]));
+  $("others").replaceChildren(made("h3", "Who decided what"), wide("Who decided what", made("table", [made("thead", head), made("tbody", body)])));
+}
+
+export async function drawAgreement() {
+  const { pairs } = await ask("api/agreement");
+  const section = $("agreement"), number = value => value === null || value === undefined ? "–" : value.toFixed(2);
+  section.hidden = false;
+  if (!pairs.length) return section.replaceChildren(made("h3", "Agreement"), made("p", "No two readers decided on the same finding yet.", "soft"));
+  const head = made("tr", ["Readers", "Kind", "Both", "Agree", "Kappa", "95 % interval"].map(name => heading(name, "col")));
+  const body = pairs.map(pair => made("tr", [heading(pair.readers.join(", "), "row"), made("td", pair.kind || "all", "words"), made("td", String(pair.items)),
+    made("td", String(pair.agree)), made("td", number(pair.kappa)), made("td", pair.low === null ? "–" : `${number(pair.low)} to ${number(pair.high)}`)]));
+  section.replaceChildren(made("h3", "Agreement of readers (Cohen's kappa)"), wide("Agreement", made("table", [made("thead", head), made("tbody", body)])));
+}
+
+function heading(name, scope) {
+  const cell = made("th", name);
+  cell.scope = scope;
+  return cell;
+}
+
+function wide(name, table) {
+  const box = made("div", table, "wide");
+  box.tabIndex = 0;
+  box.setAttribute("role", "region");
+  box.setAttribute("aria-label", name);
+  return box;
+}

@@ -1,0 +1,101 @@
+// What the page asks of its server, and the outbox of what it tells it.
+
+export class Refused extends Error {
+  constructor(status, told) {
+    super([told.problem, told.remedy].filter(Boolean).join(". "));
+    this.status = status;
+  }
+}
+
+function address(path, query = {}) {
+  const set = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  return set.length ? `${path}?${new URLSearchParams(set)}` : path;
+}
+
+async function answered(response) {
+  if (response.ok) return response;
+  let told = { problem: `The server answered ${response.status}` };
+  try { told = await response.json(); } catch { /* an answer without words */ }
+  throw new Refused(response.status, told);
+}
+
+export async function ask(path, query) {
+  return (await answered(await fetch(address(path, query)))).json();
+}
+
+export async function bytes(path, query) {
+  return (await answered(await fetch(address(path, query)))).arrayBuffer();
+}
+
+async function gzipped(array) {
+  const packed = new Blob([array]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Response(packed).arrayBuffer();
+}
+
+// Wishes go out one by one, in order. One that meets no answer stays and is tried again as it was, with the same `sent`.
+export class Outbox {
+  constructor({ changed, refused }) {
+    this.wishes = [];
+    this.changed = changed;
+    this.refused = refused;
+    this.lost = "";
+    this.wait = 0;
+    addEventListener("beforeunload", event => { if (this.wishes.length) event.preventDefault(); });
+    addEventListener("online", () => this.hurry());
+  }
+
+  decide(place, body, done) {
+    const sent = crypto.randomUUID();
+    this.add({ place, done, send: () => fetch(`api/items/${place}/decision`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...body, sent }) }) });
+  }
+
+  edit(place, part, comment, labels, done) {
+    const sent = crypto.randomUUID(), copy = labels.slice();
+    let packed;
+    this.add({ place, done, send: async () => {
+      packed ??= await gzipped(copy);
+      return fetch(address(`api/items/${place}/edit`, { part, sent, comment }), {
+        method: "POST", headers: { "Content-Type": "application/octet-stream", "Content-Encoding": "gzip" }, body: packed });
+    } });
+  }
+
+  add(wish) {
+    this.wishes.push(wish);
+    this.changed(this);
+    if (!this.busy) this.run();
+  }
+
+  waits(place) { return this.wishes.some(wish => wish.place === place); }
+
+  hurry() { this.wake?.(); }
+
+  async run() {
+    this.busy = true;
+    while (this.wishes.length) {
+      const wish = this.wishes[0];
+      try {
+        const told = await (await answered(await wish.send())).json();
+        this.wishes.shift();
+        this.lost = "";
+        this.wait = 0;
+        wish.done(told);
+      } catch (error) {
+        if (error instanceof Refused && error.status < 500) {
+          this.wishes.shift();
+          this.refused(wish, error);
+        } else {
+          this.lost = error instanceof Refused ? error.message : "The server does not answer.";
+          this.wait = Math.min(15, this.wait + 1);
+          this.changed(this);
+          await new Promise(wake => {
+            this.wake = wake;
+            setTimeout(wake, 1000 * this.wait);
+          });
+        }
+      }
+      this.changed(this);
+    }
+    this.busy = false;
+  }
+}

@@ -1,0 +1,57 @@
+// Given and proposed label in 3D, on a canvas of its own: a step through the slices need not wait for it.
+import { library } from "./viewer_volume.js";
+
+// What both say is pale; what the given label has alone and what only the proposal has are in the colours of their outlines.
+const COLOURS = { R: [0, 205, 213, 240], G: [0, 205, 94, 228], B: [0, 205, 0, 66], A: [0, 40, 200, 200], I: [0, 1, 2, 3],
+  labels: ["", "both", "given", "proposed"] };
+
+export class SolidViewer {
+  constructor(canvas) { this.canvas = canvas; }
+
+  async begin() {
+    const { Niivue } = await library();
+    this.nv = new Niivue({ logLevel: "error", loadingText: "", dragAndDropEnabled: false, show3Dcrosshair: false, crosshairWidth: 0,
+      isOrientationTextVisible: false });
+    await this.nv.attachToCanvas(this.canvas, false);
+    this.nv.setSliceType(this.nv.sliceTypeRender);
+  }
+
+  async show(data) {
+    this.starting ??= this.begin();
+    await this.starting;
+    const { NVImage } = await library(), nv = this.nv;
+    const { given, proposed = given, mine = proposed } = data.layers;
+    const solid = await NVImage.new(nifti(compared(given, mine), data), "label.nii", "gray", 1);
+    solid.setColormapLabel(COLOURS);
+    while (nv.volumes.length) nv.removeVolume(nv.volumes[0]);
+    nv.addVolume(solid);
+    nv.resizeListener();
+  }
+
+  resize() { this.nv?.resizeListener(); }
+}
+
+function compared(given, next) {
+  const kind = new Uint8Array(given.length), is = value => value !== 0 && value !== 255;
+  for (let i = 0; i < kind.length; i++) {
+    if (given[i] === next[i]) kind[i] = is(given[i]) ? 1 : 0;
+    else kind[i] = is(next[i]) ? 3 : 2;
+  }
+  return kind;
+}
+
+function nifti(labels, { shape, spacing }) {
+  const file = new ArrayBuffer(352 + labels.length), view = new DataView(file);
+  view.setInt32(0, 348, true);
+  [3, ...shape, 1, 1, 1, 1].forEach((length, i) => view.setInt16(40 + 2 * i, length, true));
+  view.setInt16(70, 2, true);
+  view.setInt16(72, 8, true);
+  [1, ...spacing].forEach((step, i) => view.setFloat32(76 + 4 * i, step, true));
+  view.setFloat32(108, 352, true);
+  view.setFloat32(112, 1, true);
+  view.setInt16(254, 1, true);
+  spacing.forEach((step, i) => view.setFloat32(280 + 20 * i, step, true));
+  new Uint8Array(file, 344, 4).set([110, 43, 49, 0]);
+  new Uint8Array(file, 352).set(labels);
+  return file;
+}
