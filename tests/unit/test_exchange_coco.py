@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as cocomask
 from pycocotools.coco import COCO
+from tests.datasets import build_manifest
 from tests.exchanged import pictures, volumes
-from tests.written_audits import box, given_label
+from tests.written_audits import box, given_label, write_audit
 
+from debride.data.open import open_dataset
 from debride.review.exchange import export_review
 from debride.review.exchange.coco import read_labels
 from debride.review.exchange.run_lengths import mask_of, run_lengths, unpacked
@@ -88,6 +90,17 @@ def test_volumes_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has volumes") as refused:
         export_review(dataset, audit, tmp_path / "out", "coco")
     assert "slicer" in refused.value.remedy and not (tmp_path / "out").exists()
+
+
+def test_labels_of_several_raters_are_refused_by_name(tmp_path: Path) -> None:
+    dataset = open_dataset(build_manifest(tmp_path / "source"))
+    audit = write_audit(
+        tmp_path / "audit", dataset, {"scan0@rater1": [(box((32, 32), (0, 3), (0, 4)), 1, {"kind": "missing"})]}
+    )
+    with pytest.raises(DataError, match="several raters"):
+        export_review(dataset, audit, tmp_path / "out", "coco")
+    assert export_review(dataset, audit, tmp_path / "out", "slicer").cases == 1
+    assert (tmp_path / "out" / "scan0@rater1.seg.nrrd").is_file()
 
 
 class Exported:

@@ -106,9 +106,9 @@ def add_finding(file: CocoFile, finding: Finding, numbers: Numbers, classes: Seq
 def read_labels(path: Path, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, Label]]:
     """The cases of a file of annotations, each with its class ids (H, W), in its order; ``shapes`` are those of its pictures.
 
-    A picture is known by its path in the data set, or by its name where only one is called so, whatever its ending. Raises DataError for a file
-    that is no such file, pictures and categories that the data set does not have, sizes that differ, outlines in place of
-    masks, and pixels of two classes.
+    A picture is known by its path in the data set, or by its name where only one is called so, whatever its ending. Raises
+    DataError for a file that is no such file, pictures and categories that the data set does not have, sizes that differ,
+    outlines in place of masks, and pixels of two classes.
     """
     value = read_json(path)
     images, categories, annotations = _parts(path, value)
@@ -175,8 +175,8 @@ def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset) -> di
     """The case of each picture by its id in the file: by its path, or less of it; programs change endings and drop folders."""
     known_by: list[dict[str, list[str]]] = [{}, {}, {}]
     for case in dataset.cases:
-        for known, key in zip(known_by, _keys(picture_name(dataset, case.image[0])), strict=True):
-            known.setdefault(key, []).append(case.id)
+        for by, key in zip(known_by, _keys(picture_name(dataset, case.image[0])), strict=True):
+            by.setdefault(key, []).append(case.id)
     found: dict[int, str] = {}
     for image in images:
         name = str(image.get("file_name", "")).replace("\\", "/")

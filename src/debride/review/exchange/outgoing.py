@@ -93,8 +93,8 @@ def export_review(
     if program not in README:
         raise DataError("`as`", f"is {program!r}", f"Give one of {', '.join(PROGRAMS)}.")
     refuse_task(dataset.task, dataset.root)
-    if program == "coco" and dataset.ndim == 3:
-        raise DataError(dataset.root, "has volumes, and COCO describes pictures", "Export for slicer or itk-snap.")
+    if program == "coco":
+        _refuse_for_coco(dataset)
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     sources = read_sources(audit, dataset)
     wanted = _wanted(dataset, audit, sources, cases)
@@ -121,6 +121,15 @@ def export_review(
         writer.end()
         write_csv(folder / TO_LOOK_AT / "cases.csv", ("case", "image", "label", "findings"), rows)
     return ExportResult(out, program, len(wanted), many)
+
+
+def _refuse_for_coco(dataset: Dataset) -> None:
+    """DataError for volumes, and for pictures with a label of each of several raters."""
+    remedy = "Export for slicer or itk-snap."
+    if dataset.ndim == 3:
+        raise DataError(dataset.root, "has volumes, and COCO describes pictures", remedy)
+    if any(case.rater is not None for case in dataset.cases):
+        raise DataError(dataset.root, "has labels of several raters, which COCO cannot tell apart", remedy)
 
 
 def _wanted(dataset: Dataset, audit: Path, sources: Mapping[str, Source], cases: Collection[str] | None) -> list[Case]:
