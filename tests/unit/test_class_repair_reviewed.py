@@ -40,7 +40,7 @@ def test_readers_decide_on_classes(audited: Path) -> None:
     expected = {**given, found[0].case: found[0].proposed, found[1].case: other, free[0]: changed}
     assert classes_of(audited / "out") == expected
     lines = lines_of(audited / "out")
-    assert lines[found[1].case, 1]["proposed"] == other and lines[found[1].case, 1]["finding"] == found[1].proposed
+    assert lines[found[1].case, 1]["proposed"] == other and lines[found[1].case, 1]["proposed_by_audit"] == found[1].proposed
     assert lines[found[1].case, 1]["readers"] == ["ada", "ben"] and lines[free[0], 0]["comment"] == "seen"
     assert lines[found[2].case, 1]["why"] == "readers disagree: accept (ada), reject (ben)"
     assert lines[found[4].case, 1]["why"] == "the label as a whole was verified by ada"

@@ -27,6 +27,7 @@ VERBS = {
     "audit": "audit_dataset",
     "bench": "run_bench",
     "calibrate": "calibrate",
+    "changes": "list_changes",
     "check": "check_dataset",
     "choose": "choose_cases",
     "corrupt": "corrupt_dataset",

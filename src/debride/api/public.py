@@ -13,6 +13,7 @@ from debride.api import (
     predicting,
     repairing,
     reviewing,
+    signing_off,
     trainings,
 )
 from debride.api.calls import public
@@ -32,6 +33,7 @@ calibrate = public(calibrating.calibrate)
 audit_dataset = public(auditing.audit_dataset)
 repair_dataset = public(repairing.repair_dataset)
 review_audit = public(reviewing.review_audit)
+list_changes = public(signing_off.list_changes)
 run_bench = public(benching.run_bench)
 
 Dataset.in_notebook = dataset_html

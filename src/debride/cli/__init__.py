@@ -52,8 +52,9 @@ VERBS = (
     "methods",
     "nnunet-path",
     "audit",
-    "repair",
     "review",
+    "repair",
+    "changes",
     "bench",
     "demo",
 )

@@ -149,9 +149,32 @@ def reverse_classes(
     Raises DataError if the folder has no record of a repair, and if a repaired label changed since the repair.
     """
     root = dataset.root
+    new_folder(out, apart_from={"the data set": root})
+    given = given_classes(dataset)
+    now = {case.id: case.target for case in (*dataset.cases, *(dataset.rest or ()))}
+    table = root / FOLDER / "given" / TABLE
+    files = kept_files(root)
+
+    def finish(folder: Path) -> None:
+        bring_back(files, folder)
+        carry(root / FOLDER / "before", folder)
+        if table.is_file():
+            shutil.copyfile(table, folder / TABLE)
+
+    classes = {id: given.get(id, target) for id, target in now.items()}
+    work = Work(copying_images, plain_dataset(dataset))
+    copy_by(dataset, out, work, jobs=jobs, classes=classes, progress=progress, finish=finish)
+    return {"cases": len(given)}
+
+
+def given_classes(dataset: Dataset) -> dict[str, int]:
+    """The ids of the classes that cases of a repaired data set had before, of those that were changed.
+
+    Raises DataError if the folder has no record of a repair, and if a repaired label changed since the repair.
+    """
+    root = dataset.root
     if not (root / RECORD).is_file():
         raise DataError(root, f"has no {RECORD}", "Give the folder that `debride repair` wrote.")
-    new_folder(out, apart_from={"the data set": root})
     given: dict[str, int] = {}
     now = {case.id: case.target for case in (*dataset.cases, *(dataset.rest or ()))}
     for number, line in enumerate(read_jsonl(root / RECORD), start=1):
@@ -170,19 +193,7 @@ def reverse_classes(
     if table.is_file() and read_json(root / FOLDER / "table.json") != {"after": content_hash([root / TABLE])}:
         remedy = "Take this change back, or go on from this data set without reversing."
         raise DataError(root / TABLE, "has changed since the repair", remedy)
-
-    files = kept_files(root)
-
-    def finish(folder: Path) -> None:
-        bring_back(files, folder)
-        carry(root / FOLDER / "before", folder)
-        if table.is_file():
-            shutil.copyfile(table, folder / TABLE)
-
-    classes = {id: given.get(id, target) for id, target in now.items()}
-    work = Work(copying_images, plain_dataset(dataset))
-    copy_by(dataset, out, work, jobs=jobs, classes=classes, progress=progress, finish=finish)
-    return {"cases": len(given)}
+    return given
 
 
 def _judge(record: ClassRecord, accept: ClassAcceptance, review: Review | None) -> dict[str, Verdict]:
@@ -257,7 +268,7 @@ def _line(finding: ClassFinding, verdict: Verdict, guard: str | None) -> Mapping
         "number": 1,
         "given": finding.given,
         "proposed": edit or finding.proposed,
-        **({"kind": EDITED, "finding": finding.proposed} if edit else {}),
+        **({"kind": EDITED, "proposed_by_audit": finding.proposed} if edit else {}),
         "status": status,
         "why": (guard or "") if status != "declined" else "it would change nothing" if same else verdict.reason,
         "reason": f"wrong with probability {finding.wrong:.3f}, {verdict.reason}",
