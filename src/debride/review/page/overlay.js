@@ -6,9 +6,18 @@ export const LAYERS = [
   { name: "given", colour: "#d55e00", width: 2 },
   { name: "predicted", colour: "#56b4e9", width: 4 },
   { name: "proposed", colour: "#f0e442", width: 2 },
-  { name: "mine", colour: "#f29bd4", width: 5 },
+  { name: "mine", colour: "#f29bd4", width: 4 },
 ];
 const ORDER = ["predicted", "mine", "proposed", "given"], CASING = 1.5, TINT = [240, 228, 66, 70], PAINT = 64;
+
+// What others edited, where one adjudicates.
+const OTHERS = ["#ffffff", "#00c29a", "#cc79a7"];
+
+// The layers that are there, with the key and the name of each.
+export function layersOf(data, others = []) {
+  const named = others.filter(each => each.decision === "edited").map((each, i) => ({ name: `other-${i + 1}`, said: `${each.reader}'s edit`, colour: OTHERS[i % OTHERS.length], width: 3 }));
+  return [...LAYERS, ...named].map((layer, i) => ({ said: layer.name, ...layer, key: i + 1 })).filter(layer => !data || data.layers[layer.name]);
+}
 
 export class Overlay {
   constructor(canvas) {
@@ -18,8 +27,9 @@ export class Overlay {
     this.pen = null;
   }
 
-  load(data) {
+  load(data, layers = LAYERS) {
     this.data = data;
+    this.lines = layers.toSorted((one, other) => ORDER.indexOf(one.name) - ORDER.indexOf(other.name));
     this.paths.clear();
   }
 
@@ -50,10 +60,10 @@ export class Overlay {
       brush.rect(...tile.clip);
       brush.clip();
       this.tint(brush, tile, painting);
-      const lines = ORDER.filter(name => this.shown[name] && this.data.layers[name]).map(name => {
+      const lines = this.lines.filter(layer => this.shown[layer.name] !== false && this.data.layers[layer.name]).map(layer => {
         const path = new Path2D();
-        path.addPath(this.cached(name, tile.axis, tile.index, () => this.outline(name, tile)), new DOMMatrix(tile.matrix));
-        return [path, LAYERS.find(layer => layer.name === name)];
+        path.addPath(this.cached(layer.name, tile.axis, tile.index, () => this.outline(layer.name, tile)), new DOMMatrix(tile.matrix));
+        return [path, layer];
       });
       brush.lineJoin = brush.lineCap = "round";
       brush.strokeStyle = "#000000b0";

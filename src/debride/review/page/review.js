@@ -185,7 +185,7 @@ const keys = new Keys([
     { keys: [..."123456789"], shown: ["1", "9"], text: "give the class of that number", act: key => classes.digit(key) },
     { keys: ["/"], text: "find a class by its name", act: () => classes.search() },
   ] : [
-    { keys: ["1", "2", "3", "4"], text: `outlines of ${LAYERS.map(layer => layer.name).join(", ")}`, act: key => stage.toggle(LAYERS[key - 1].name) },
+    { keys: [..."123456789"], shown: ["1", "4"], text: `outlines of ${LAYERS.map(layer => layer.name).join(", ")}; further numbers are others' edits`, act: key => stage.toggleKey(key) },
     { keys: ["]", "ArrowUp"], text: "next slice; the wheel turns the slices under the pointer", ...slices(1) },
     { keys: ["[", "ArrowDown"], text: "previous slice", ...slices(-1) },
     { keys: ["w"], text: "the whole image, or the place of the finding", act: () => stage.toggleWhole() },

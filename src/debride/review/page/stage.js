@@ -1,7 +1,7 @@
 // The viewer of one item: which part is shown, what is over it, and the brush.
 import { $, option, text } from "./elements.js";
 import { AXES, voxels } from "./parts.js";
-import { LAYERS, Overlay } from "./overlay.js";
+import { Overlay, layersOf } from "./overlay.js";
 import { PictureViewer } from "./viewer_picture.js";
 import { NAMES, VolumeViewer } from "./viewer_volume.js";
 import { SolidViewer } from "./viewer_solid.js";
@@ -48,7 +48,7 @@ export class Stage {
     $("planes").hidden = !data.volume;
     $("picture").hidden = data.volume;
     document.body.classList.toggle("volumes", data.volume);
-    this.overlay.load(data);
+    this.overlay.load(data, layersOf(data, this.item.others));
     this.viewer = viewer;
     await viewer.show(data);
     if (this.asked !== asked) return;
@@ -87,22 +87,26 @@ export class Stage {
 
   // Outlines.
   layerBoxes() {
-    const has = LAYERS.filter(layer => !this.data || this.data.layers[layer.name] || (layer.name === "mine" && this.editing));
-    const boxes = has.map(layer => {
+    const boxes = layersOf(this.data, this.item?.others).map(layer => {
       const label = document.createElement("label"), box = document.createElement("input"), line = document.createElement("i");
       const key = document.createElement("kbd");
-      Object.assign(box, { type: "checkbox", checked: this.overlay.shown[layer.name], name: layer.name });
+      Object.assign(box, { type: "checkbox", checked: this.overlay.shown[layer.name] !== false, name: layer.name });
       box.addEventListener("change", () => this.toggle(layer.name, box.checked));
       line.style.background = layer.colour;
       line.style.height = `${layer.width + 1}px`;
-      key.textContent = LAYERS.indexOf(layer) + 1;
-      label.append(box, line, ` ${layer.name} `, key);
+      key.textContent = layer.key;
+      label.append(box, line, ` ${layer.said} `, key);
       return label;
     });
     $("layers").replaceChildren($("layers").firstElementChild, ...boxes);
   }
 
-  toggle(name, to = !this.overlay.shown[name]) {
+  toggleKey(key) {
+    const layer = layersOf(this.data, this.item?.others).find(each => each.key === Number(key));
+    if (layer) this.toggle(layer.name);
+  }
+
+  toggle(name, to = this.overlay.shown[name] === false) {
     this.overlay.shown[name] = to;
     const box = $("layers").querySelector(`[name="${name}"]`);
     if (box) box.checked = to;
@@ -125,7 +129,7 @@ export class Stage {
 
   toggleSolid() {
     this.solid = !this.solid;
-    $("solid").hidden = !this.solid;
+    $("corner").hidden = !this.solid;
     this.volume.grid = this.solid;
     this.redraw();
     pressed("d", this.solid);
@@ -139,7 +143,7 @@ export class Stage {
     const box = free ? [side.clip[0], axial.clip[1], side.clip[2], axial.clip[3]].map(length => `${length / scale}px`) : ["70%", "64%", "30%", "36%"];
     if (this.solidBox === box.join()) return;
     this.solidBox = box.join();
-    ["left", "top", "width", "height"].forEach((side, i) => { $("solid").style[side] = box[i]; });
+    ["left", "top", "width", "height"].forEach((side, i) => { $("corner").style[side] = box[i]; });
     if (this.solid) this.solidViewer.resize();
   }
 
@@ -215,6 +219,7 @@ export class Stage {
     this.editing = name;
     $("base").value = name;
     this.data.layers.mine = source.slice();
+    this.overlay.load(this.data, layersOf(this.data, this.item.others));
     this.overlay.shown.mine = true;
     this.brush.begin(this.data.layers.mine, this.data.shape, this.data.spacing ?? []);
     this.painted();
