@@ -76,5 +76,7 @@ def header_of(path: Path) -> tuple[dict[str, str], dict[str, str], bytes]:
 
 
 def decisions_in(audit: Path) -> list[Decision]:
+    if not (audit / "review.db").exists():
+        return []
     with ReviewDb(audit, may_write=False) as db:
         return list(db.decisions())

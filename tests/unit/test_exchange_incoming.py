@@ -1,6 +1,7 @@
 """What comes back from other programs: labels bit for bit as edited, once, and refused where they cannot be meant."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,21 @@ import numpy as np
 import pytest
 import SimpleITK
 from tests.audits import contents
+from tests.class_sets import table as class_table
 from tests.datasets import save_png
 from tests.exchanged import SHAPE, decisions_in, pictures, volumes
+from tests.review_folders import CLASSES, classes_audit
 from tests.written_audits import given_label
 
-from debride.audit.decided import apply_edit, read_edit
+from debride.audit.decided import Decision, ReviewDb, apply_edit, read_edit
 from debride.audit.repair import repair
 from debride.audit.repair.decisions import parse_acceptance
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_label
+from debride.data.pixels.images import hash_of, read_label
 from debride.review.exchange import export_review, import_review
 from debride.review.exchange.run_lengths import mask_of, run_lengths
+from debride.review.verified_cases import write_verified
+from debride.review.worklist_items import make_items
 from debride.types import DataError, Dataset
 
 
@@ -133,6 +138,49 @@ def test_label_descriptions_name_the_values_of_the_data_set(tmp_path: Path) -> N
     assert "missing" in (exported.out / "findings" / "case000.findings.txt").read_text()
 
 
+def test_a_table_of_decisions_goes_out_and_comes_back(tmp_path: Path) -> None:
+    exported = Exported(tmp_path, "slicer", volumes)
+    edit_slicer(exported.out)
+    exported.take()
+    with ReviewDb(exported.audit) as db:
+        db.append(Decision(reader="bob", case="vol00", number=2, decision="reject", comment="=1+1"), "1")
+    assert export_review(exported.dataset, exported.audit, tmp_path / "table", "csv").findings == 2
+    (tmp_path / "other").mkdir()
+    copied = shutil.copytree(exported.audit, tmp_path / "other" / "audit")
+    (copied / "review.db").unlink()
+    for path in (tmp_path / "table", tmp_path / "table" / "decisions.csv"):
+        assert import_review(exported.dataset, copied, path, "eve").decisions == (2 if path.is_dir() else 0)
+    plain = [(each.reader, each.case, each.number, each.decision, each.label) for each in decisions_in(exported.audit)]
+    assert [(each.reader, each.case, each.number, each.decision, each.label) for each in decisions_in(copied)] == plain
+
+
+def test_a_verified_label_is_no_longer_trusted_as_given_once_it_is_edited(tmp_path: Path) -> None:
+    exported = Exported(tmp_path, "slicer", volumes)
+    with ReviewDb(exported.audit) as db:
+        make_items(db)
+        db.append(Decision(reader="ann", case="vol02", number=0, decision="verified"), "1")
+        write_verified(db)
+    assert (exported.audit / "trusted.txt").read_text() == "vol02\n"
+    edit_slicer(exported.out)
+    exported.take()
+    assert not (exported.audit / "trusted.txt").exists()
+
+
+def test_images_with_one_class_come_and_go_as_a_table(tmp_path: Path) -> None:
+    audit = classes_audit(tmp_path / "audit")
+    rows = [f"{case},images/i{at}.png,{name}" for at, (case, name) in enumerate(zip("abc", CLASSES, strict=True))]
+    root = class_table(tmp_path / "data", "case,image,class", *rows)
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match="is for classification"):
+        export_review(dataset, audit, tmp_path / "out", "slicer")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "decisions.csv").write_text("case,number,decision,label\na,1,edited,hen\nb,0,verified,\n")
+    assert import_review(dataset, audit, tmp_path / "in", "ann").decisions == 2
+    assert import_review(dataset, audit, tmp_path / "in", "ann").decisions == 0
+    assert export_review(dataset, audit, tmp_path / "out", "csv").findings == 2
+    assert "a,1,edited" in (tmp_path / "out" / "decisions.csv").read_text().replace("ann,", "")
+
+
 def test_two_readers_and_an_adjudicator_are_apart(tmp_path: Path) -> None:
     exported = Exported(tmp_path, "slicer", volumes)
     edit_slicer(exported.out)
@@ -230,8 +278,6 @@ def test_voxels_without_a_label_stay_so(tmp_path: Path) -> None:
     (source.root / "dataset.json").write_text(json.dumps(description))
     dataset = open_dataset(source.root)
     about = json.loads((audit / "audit.json").read_text())
-    from debride.data.pixels.images import hash_of
-
     about["labels"]["case003"] = hash_of([source.root / "masks" / "case003.png"])
     about["dataset"] |= {"ignore": 9, "values": {}}
     (audit / "audit.json").write_text(json.dumps(about))
@@ -251,7 +297,7 @@ def test_what_is_no_folder_of_labels_is_refused(tmp_path: Path) -> None:
     dataset, audit = pictures(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "README.txt").write_text("")
-    for path, said in ((tmp_path / "none", "is no folder"), (tmp_path / "empty", "holds no edited labels")):
+    for path, said in ((tmp_path / "none", "does not exist"), (tmp_path / "empty", "holds no edited labels")):
         with pytest.raises(DataError, match=said):
             import_review(dataset, audit, path, "ann")
 

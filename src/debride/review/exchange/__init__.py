@@ -1,6 +1,7 @@
 """Labels and findings as files for other programs, and what readers edited there as decisions.
 
-``slicer``, ``itk_snap`` and ``coco`` each know one kind of file, ``placing`` where a part of a volume lies in it.
+``slicer``, ``itk_snap`` and ``coco`` each know one kind of file, ``placing`` where a part of a volume lies in it;
+``outgoing`` writes a folder of them, ``edited_files`` reads one, and ``incoming`` makes decisions of it.
 """
 
 from debride.review.exchange.incoming import ImportResult, import_review

@@ -1,116 +1,110 @@
-"""What readers edited in other programs: files in a folder, each of which becomes a decision on the label of its case.
+"""What readers edited in other programs, as decisions: of each edited label one on the label of its case as a whole.
 
-A file is known by its name: CASE.seg.nrrd is a segmentation of 3D Slicer, CASE.json of COCO names its pictures itself, and
-CASE with any other ending that is read is a label with the values of the data set. A file whose label is as it was given
-decides nothing, and neither does one whose label its reader gave before.
+A file whose label is as it was given decides nothing, and neither does one whose label its reader gave before.
 """
 
 from __future__ import annotations
 
-import difflib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from debride.audit.decided import Decision, ReviewDb, write_edit
-from debride.audit.decided.decision import WHOLE
-from debride.audit.findings import Label, check_belongs
+from debride.audit.decided import WHOLE, Decision, ReviewDb, write_edit
+from debride.audit.findings import check_belongs
 from debride.audit.repair.proposals import Source, read_sources
 from debride.audit.tasks import refuse_task
-from debride.data.pairs import image_grid, label_turn
-from debride.data.pixels import find_pixels, is_hidden, is_image, stem
-from debride.data.pixels.images import hash_of, read_header, read_label
-from debride.data.same_grid import Grid, turn_onto, turned, unturned
-from debride.notes import note
-from debride.review.exchange import coco, slicer
-from debride.types import IGNORE, Case, DataError, Dataset
-
-_PASSED_OVER = (".txt", ".md", ".csv", ".mrk.json")
-"""Endings of what an export has beside labels."""
+from debride.data.pixels.images import hash_of
+from debride.review.decision_files import import_decisions
+from debride.review.exchange.edited_files import EditedFile, edited_files, files_in
+from debride.review.exchange.outgoing import DECISIONS
+from debride.review.verified_cases import write_verified
+from debride.review.worklist_items import make_items
+from debride.types import DataError, Dataset
 
 
 @dataclass(frozen=True)
 class ImportResult:
     """What came in: the cases whose labels were ``edited``, in the order of their files, how many files or pictures were
-    ``unchanged`` or known before, and how many ``decisions`` were added."""
+    ``unchanged`` or known before, and how many ``decisions`` were added, those of edited labels and of tables."""
 
     edited: tuple[str, ...]
     unchanged: int
     decisions: int
 
 
-@dataclass(frozen=True)
-class _Edited:
-    """The label of a case as a file has it (*S), and as it was given."""
-
-    case: Case
-    file: Path
-    given: Label
-    label: Label
-
-
 def import_review(
-    dataset: Dataset, audit: Path, folder: Path, reader: str, round: int = 1, adjudicates: bool = False
+    dataset: Dataset, audit: Path, path: Path, reader: str, round: int = 1, adjudicates: bool = False
 ) -> ImportResult:
-    """Adds the edited labels in a ``folder`` to the review of an audit, as decisions of a ``reader`` in a ``round``.
+    """Adds a table of decisions, or a folder of edited labels, to the review of an audit, for a ``reader`` in a ``round``.
 
-    Nothing is decided unless every file is sound. Raises DataError naming the file for another grid, a segment, category or
-    value that is no class, a case that the audit does not have, a label that changed since, a case with two labels, a link that
-    leads out of the folder, and for what is damaged.
+    Of a folder its decisions.csv counts too. Nothing is decided unless every file is sound. Raises DataError naming the file
+    for another grid, a segment, category or value that is no class, a case that the audit does not have, a label that changed
+    since, a case with two labels, a link that leads out of the folder, for what is damaged, and as ``import_decisions`` does.
     """
+    if path.is_file():
+        return ImportResult((), 0, import_decisions(audit, path, reader, round=round, adjudicates=adjudicates))
+    if not path.is_dir():
+        raise DataError(path, "does not exist", "Give a table of decisions, or the folder with the files that were edited.")
+    files, table = files_in(path), path / DECISIONS
+    if not files and not table.is_file():
+        raise DataError(path, "holds no edited labels", "Give the folder in which files named by their cases were saved.")
+    labels, unchanged = _labels(dataset, audit, files) if files else ({}, 0)
+    many = import_decisions(audit, table, reader, round=round, adjudicates=adjudicates) if table.is_file() else 0
+    added = _decide(audit, labels, reader, round, adjudicates) if labels else ()
+    return ImportResult(added, unchanged + len(labels) - len(added), many + len(added))
+
+
+def _labels(dataset: Dataset, audit: Path, files: list[Path]) -> tuple[dict[str, tuple[str, Path]], int]:
+    """The hash of each case's edited label and the file that it came from, and how many files change nothing."""
     refuse_task(dataset.task, dataset.root)
     sources = read_sources(audit, dataset)
-    audited = set.intersection(*(set(source.record.labels) for source in sources.values()))
-    cases = {case.id: case for case in dataset.cases if case.label is not None and case.id in audited}
-    files = list(_files(folder))
-    if not files:
-        raise DataError(folder, "holds no edited labels", "Give the folder in which files named by their cases were saved.")
-    named = {path: _case_of(path, cases) for path in files if path.suffix.lower() != ".json"}
-    decided: dict[str, tuple[str, Path]] = {}
-    unchanged = 0
     for source in sources.values():
         check_belongs(source.record, source.view(dataset), ())
-    for each in _edited(dataset, files, named, cases):
-        _check_unchanged(each, sources)
-        if not ((each.label != each.given) & (each.given != IGNORE)).any():
+    audited = set.intersection(*(set(source.record.labels) for source in sources.values()))
+    cases = {case.id: case for case in dataset.cases if case.label is not None and case.id in audited}
+    labels: dict[str, tuple[str, Path]] = {}
+    unchanged = 0
+    for each in edited_files(dataset, files, cases):
+        _refuse_changed(each, sources)
+        if not each.changes:
             unchanged += 1
             continue
-        label = _edit(audit, each)
-        if decided.setdefault(each.case.id, (label, each.file))[0] != label:
-            other = decided[each.case.id][1]
+        label = _kept(audit, each)
+        if labels.setdefault(each.case.id, (label, each.file))[0] != label:
+            other = labels[each.case.id][1]
             raise DataError(each.file, f"has another label of {each.case.id} than {other.name}", "Keep one of the two files.")
+    return labels, unchanged
+
+
+def _decide(audit: Path, labels: Mapping[str, tuple[str, Path]], reader: str, round: int, adjudicates: bool) -> tuple[str, ...]:
+    """Adds the decisions that are not there yet, all or none, and returns their cases."""
     added = []
-    with ReviewDb(audit) as db, db.writing():
-        known = {
-            decision.case: decision
-            for decision in db.latest()
-            if decision.reader == reader and decision.number == WHOLE and decision.adjudicates == adjudicates
-        }
-        for case, (label, file) in decided.items():
-            before = known.get(case)
-            if before and (before.decision, before.label, before.round) == ("edited", label, round):
-                unchanged += 1
-                continue
-            said = f"imported from {file.name}"
-            decision = Decision(
-                reader=reader,
-                case=case,
-                number=WHOLE,
-                decision="edited",
-                comment=said,
-                label=label,
-                round=round,
-                adjudicates=adjudicates,
-            )
-            db.append(decision, uuid.uuid4().hex)
-            added.append(case)
-    return ImportResult(tuple(added), unchanged, len(added))
+    with ReviewDb(audit) as db:
+        make_items(db)
+        with db.writing():
+            own = [each for each in db.latest() if (each.reader, each.adjudicates) == (reader, adjudicates)]
+            known = {each.case: (each.decision, each.label, each.round) for each in own if each.number == WHOLE}
+            for case, (label, file) in labels.items():
+                if known.get(case) == ("edited", label, round):
+                    continue
+                decision = Decision(
+                    reader=reader,
+                    case=case,
+                    number=WHOLE,
+                    decision="edited",
+                    comment=f"imported from {file.name}",
+                    label=label,
+                    round=round,
+                    adjudicates=adjudicates,
+                )
+                db.append(decision, uuid.uuid4().hex)
+                added.append(case)
+        write_verified(db)
+    return tuple(added)
 
 
-def _check_unchanged(each: _Edited, sources: Mapping[str, Source]) -> None:
+def _refuse_changed(each: EditedFile, sources: Mapping[str, Source]) -> None:
     """DataError for a label that is not as the audit saw it."""
     assert each.case.label is not None
     now = hash_of([each.case.label])
@@ -119,7 +113,7 @@ def _check_unchanged(each: _Edited, sources: Mapping[str, Source]) -> None:
         raise DataError(each.file, problem, "Run `debride audit` again, or take this file out of the folder.")
 
 
-def _edit(audit: Path, each: _Edited) -> str:
+def _kept(audit: Path, each: EditedFile) -> str:
     """Keeps an edit, and returns its hash."""
     try:
         return write_edit(audit, each.case.id, each.given, each.label)
@@ -127,64 +121,3 @@ def _edit(audit: Path, each: _Edited) -> str:
         if Path(error.where).is_relative_to(audit):
             raise
         raise DataError(each.file, error.problem, error.remedy) from None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files that may hold labels, by their names; DataError for a folder that is none, and for links that lead out."""
-    if not folder.is_dir():
-        raise DataError(folder, "is no folder", "Give the folder with the files that were edited, or a table of decisions.")
-    whole = folder.resolve()
-    for path in sorted(folder.iterdir()):
-        if is_hidden(path) or path.is_dir() or path.name.lower().endswith(_PASSED_OVER):
-            continue
-        if not path.resolve().is_relative_to(whole):
-            raise DataError(path, "is a link that leads out of the folder", "Copy the file itself there.")
-        if is_image(path) or path.suffix.lower() == ".json":
-            yield path
-        else:
-            note(path, "is of a kind that holds no labels, and is left out")
-
-
-def _case_of(path: Path, cases: dict[str, Case]) -> Case:
-    """The case that a file is named by."""
-    name = stem(path)
-    if name in cases:
-        return cases[name]
-    near = difflib.get_close_matches(name, cases, n=1)
-    remedy = f"Did you mean {near[0]}?" if near else "Name it by its case, or take it out of the folder."
-    raise DataError(path, f"is named by {name!r}, which is no case of the audit", remedy)
-
-
-def _edited(dataset: Dataset, files: list[Path], named: dict[Path, Case], cases: dict[str, Case]) -> Iterator[_Edited]:
-    """The labels in all files, one at a time."""
-    shapes: dict[str, tuple[int, ...]] | None = None
-    for path in files:
-        if path in named:
-            yield _from_file(dataset, path, named[path])
-            continue
-        if dataset.ndim == 3:
-            raise DataError(path, "is taken for COCO, which describes pictures: the data set has volumes", "Take it out.")
-        shapes = shapes or {id: read_header(case.image[0]).shape for id, case in cases.items()}
-        for id, label in coco.read_labels(path, dataset, shapes):
-            case = cases[id]
-            assert case.label is not None
-            given, _ = read_label(case.label, dataset)
-            lying = unturned(label, label_turn(case, image_grid(case), ""))
-            if not lying.any() and ((given != 0) & (given != IGNORE)).any():
-                remedy = "Take the picture out of the file; to empty a label, erase it in the browser."
-                raise DataError(path, f"has no annotation of {id}, whose label is not empty", remedy)
-            yield _Edited(case, path, given, lying)
-
-
-def _from_file(dataset: Dataset, path: Path, case: Case) -> _Edited:
-    """The label of a file of its own."""
-    assert case.label is not None
-    given, geometry = read_label(case.label, dataset)
-    if path.name.lower().endswith(slicer.ENDING):
-        label = slicer.read_segments(path, dataset.classes, given.shape, geometry)
-        return _Edited(case, path, given, np.where(given == IGNORE, given, label))
-    if find_pixels(path).lossy:
-        raise DataError(path, "is of a kind that does not keep the values of labels", "Save it as PNG.")
-    ids, own = read_label(path, dataset)
-    how = turn_onto(Grid(ids.shape, own), Grid(given.shape, geometry), path, "the label", case.label)
-    return _Edited(case, path, given, turned(ids, how))

@@ -24,12 +24,16 @@ from debride.data.pixels.images import read_label
 from debride.data.same_grid import turned
 from debride.files import write_csv, write_text
 from debride.folders import atomic_folder, new_folder
+from debride.review.decision_files import export_decisions
 from debride.review.exchange import coco, itk_snap, slicer
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 from debride.words import some
 
 PROGRAMS: tuple[str, ...] = ("slicer", "itk-snap", "coco", "csv")
 """What an export may be for; "csv" is the table of decisions alone."""
+
+DECISIONS = "decisions.csv"
+"""The table of decisions in a folder that is exported for "csv"."""
 
 TO_LOOK_AT = "findings"
 """The folder of what does not come back."""
@@ -57,7 +61,8 @@ README = {
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written: the folder, for which ``program``, of how many ``cases`` and ``findings``."""
+    """What was written: the folder, for which ``program``, of how many ``cases``, and how many ``findings``, or of a table
+    decisions."""
 
     out: Path
     program: str
@@ -84,18 +89,20 @@ def export_review(
     cases: Collection[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportResult:
-    """Writes the labels of cases and the findings of an audit in them to the new folder ``out``, for a program of masks.
+    """Writes the labels of cases and the findings of an audit in them to the new folder ``out``, for another program.
 
-    ``program`` is "slicer", "itk-snap" or "coco"; ``cases`` are ids (None: all that have a finding). ``progress`` receives the
-    number of cases done and their total. Raises DataError for another program, for cases that the audit does not have, for
-    labels that changed since, for volumes as COCO, and for ``out`` where it has content.
+    ``program`` is one of ``PROGRAMS``; ``cases`` are ids (None: all that have a finding). ``progress`` receives the number of
+    cases done and their total. Raises DataError for another program, for cases that the audit does not have, for labels that
+    changed since, for volumes as COCO, for images with one class each but as a table, and for ``out`` where it has content.
     """
-    if program not in README:
+    if program not in PROGRAMS:
         raise DataError("`as`", f"is {program!r}", f"Give one of {', '.join(PROGRAMS)}.")
+    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
+    if program == "csv":
+        return _export_table(audit, out, cases)
     refuse_task(dataset.task, dataset.root)
     if program == "coco":
         _refuse_for_coco(dataset)
-    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     sources = read_sources(audit, dataset)
     wanted = _wanted(dataset, audit, sources, cases)
     for source in sources.values():
@@ -121,6 +128,15 @@ def export_review(
         writer.end()
         write_csv(folder / TO_LOOK_AT / "cases.csv", ("case", "image", "label", "findings"), rows)
     return ExportResult(out, program, len(wanted), many)
+
+
+def _export_table(audit: Path, out: Path, cases: Collection[str] | None) -> ExportResult:
+    """Writes the table of decisions."""
+    if cases is not None:
+        raise DataError("`cases`", "is for labels, and a table has all decisions", "Leave it out.")
+    with atomic_folder(out) as folder:
+        many = export_decisions(audit, folder / DECISIONS)
+    return ExportResult(out, "csv", 0, many)
 
 
 def _refuse_for_coco(dataset: Dataset) -> None:
