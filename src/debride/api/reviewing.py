@@ -6,11 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from debride.api.datasets import DatasetOptions, Folder, library_options
 from debride.api.result import Result
 from debride.types import DataError, Dataset
+
+if TYPE_CHECKING:
+    from debride.review.opened import Reader
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,6 +38,9 @@ def review_audit(
     blind: bool = False,
     adjudicate: bool = False,
     cases: Folder | Collection[str] | None = None,
+    export: Folder | None = None,
+    as_: str = "csv",
+    import_: Folder | None = None,
     **options: Unpack[DatasetOptions],
 ) -> ReviewResult:
     """Serves the page on which a ``reader`` decides the findings of an ``audit``, until Ctrl-C; prints its address.
@@ -44,20 +50,37 @@ def review_audit(
     later ``round`` overrides an earlier one. A ``blind`` reader sees nothing of others; ``adjudicate`` decides for all where
     they disagree. ``cases`` are ids, or a file of them, one a line, that are a worklist of their own.
 
+    With ``export``, a new folder, it writes files for another program there, ``as_`` "slicer", "itk-snap" or "coco", or as
+    "csv" what was decided, in place of serving. With ``import_`` it takes edited files from a folder, or a table of decisions,
+    as the reader's.
+
     Raises DataError for an audit that cannot be reviewed, a data set that is not there, and without starlette and uvicorn.
     """
+    from debride.review.opened import Reader, open_review
+    from debride.review.server import refuse_without_extra, serve
+
     opening, audit = library_options(options, review_audit), Path(audit)
     if isinstance(dataset, Dataset) and options:
         raise DataError(f"`{next(iter(options))}`", "is given beside a data set that is open", "Give it to open_dataset.")
-    if reader is None:
+    if export is not None and (reader is not None or import_ is not None):
+        raise DataError("`export`", "decides nothing", "Give it without `reader` and `import`.")
+    if as_ != "csv" and export is None:
+        raise DataError("`as`", "says for what program to export", "Give `export` too.")
+    if reader is None and export is None:
         raise DataError("`reader`", "is missing", "Give the name of who decides.")
     if blind and adjudicate:
         raise DataError("`blind`", "hides what one who adjudicates decides on", "Leave out `blind` or `adjudicate`.")
     if not isinstance(dataset, Dataset):
         dataset = _opened(audit, None if dataset is None else Path(dataset), opening)
     chosen = Path(cases) if isinstance(cases, str | PathLike) else cases
-    who = {"name": reader, "round": round, "blind": blind, "adjudicates": adjudicate}
-    return _by_reader(audit, dataset, chosen, browser, port, who)
+    if export is not None:
+        return _exported(audit, dataset, Path(export), as_, chosen)
+    who = Reader(reader or "", round, blind, adjudicate)
+    if import_ is not None:
+        return _imported(audit, dataset, Path(import_), who)
+    refuse_without_extra()
+    serve(open_review(audit, dataset, who, chosen), port=port, browser=browser)
+    return ReviewResult(audit)
 
 
 def _opened(audit: Path, dataset: Path | None, opening: dict[str, Any]) -> Dataset:
@@ -69,18 +92,38 @@ def _opened(audit: Path, dataset: Path | None, opening: dict[str, Any]) -> Datas
     return open_dataset(root_of(audit) if dataset is None else dataset, **opening)
 
 
-def _by_reader(
-    audit: Path,
-    dataset: Dataset,
-    chosen: Path | Collection[str] | None,
-    browser: bool,
-    port: int | None,
-    who: dict[str, Any],
-) -> ReviewResult:
-    """What a reader decides on the page."""
-    from debride.review.opened import Reader, open_review
-    from debride.review.server import refuse_without_extra, serve
+def _exported(audit: Path, dataset: Dataset, out: Path, program: str, chosen: Path | Collection[str] | None) -> ReviewResult:
+    """Files for another program, or a table of what was decided."""
+    from debride.progress import track
+    from debride.review.decision_files import export_decisions
+    from debride.review.exchange import export_review
+    from debride.review.opened import chosen_cases
 
-    refuse_without_extra()
-    serve(open_review(audit, dataset, Reader(**who), chosen), port=port, browser=browser)
-    return ReviewResult(audit)
+    if program == "csv":
+        table = out if out.suffix in (".csv", ".jsonl") else out / "decisions.csv"
+        return ReviewResult(out, (f"{table}: {export_decisions(audit, table)} decisions",))
+    cases = None if chosen is None else chosen_cases(chosen, {case.id for case in dataset.cases})
+    with track("exporting", None) as show:
+        done = export_review(dataset, audit, out, program, cases, lambda count, _: show(count))
+    return ReviewResult(out, (f"{out}: the labels of {done.cases} cases, and {done.findings} findings; see README.txt",))
+
+
+def _imported(audit: Path, dataset: Dataset, source: Path, who: Reader) -> ReviewResult:
+    """What a reader edited in another program, or a table of decisions."""
+    from debride.audit.decided import ReviewDb
+    from debride.review.decision_files import import_decisions
+    from debride.review.exchange import import_review
+    from debride.review.opened import check_reader
+    from debride.review.verified_cases import write_verified
+    from debride.review.worklist_items import make_items
+
+    check_reader(who)
+    if not source.is_dir():
+        many = import_decisions(audit, source, who.name, round=who.round, adjudicates=who.adjudicates)
+        return ReviewResult(audit, (f"{source}: {many} new decisions",))
+    came = import_review(dataset, audit, source, who.name, who.round, who.adjudicates)
+    with ReviewDb(audit) as db:
+        make_items(db)
+        write_verified(db)
+    told = f"{source}: {len(came.edited)} edited labels are decisions of {who.name}, {came.unchanged} files decide nothing new"
+    return ReviewResult(audit, (told,))

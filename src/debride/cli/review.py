@@ -18,7 +18,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         epilog="What is decided is in review.db in the audit's folder; `debride repair --decisions` takes it.",
     )
     parser.add_argument("audit", type=Path, metavar="AUDIT", help="what `debride audit` wrote")
-    parser.add_argument("--reader", metavar="NAME", required=True, help="who decides")
+    parser.add_argument("--reader", metavar="NAME", help="who decides")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="the data set, where it is no more where it was audited")
     parser.add_argument("--no-browser", action="store_false", dest="browser", help="print the address alone")
     parser.add_argument("--port", type=int, metavar="N", help="the port of this machine (default: a free one)")
@@ -27,6 +27,21 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--adjudicate", action="store_true", help="decide for all where readers disagree")
     parser.add_argument(
         "--cases", type=Path, metavar="FILE", help="ids, one a line, as `debride choose --out` writes: a worklist"
+    )
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write files for another program in place of serving")
+    parser.add_argument(
+        "--as",
+        choices=("slicer", "itk-snap", "coco", "csv"),
+        default="csv",
+        dest="as_",
+        help="for which one: 3D Slicer, ITK-SNAP, what reads COCO, or a table of decisions (default: csv)",
+    )
+    parser.add_argument(
+        "--import",
+        type=Path,
+        metavar="PATH",
+        dest="import_",
+        help="take edited files, or a table of decisions, as the reader's",
     )
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
@@ -46,7 +61,11 @@ def answer(arguments: argparse.Namespace) -> int:
         blind=arguments.blind,
         adjudicate=arguments.adjudicate,
         cases=arguments.cases,
+        export=arguments.export,
+        as_=arguments.as_,
+        import_=arguments.import_,
         **dataset_options(arguments),
     )
-    print("\n".join(reviewed.said()))
+    for line in reviewed.said():
+        print(line)
     return 0

@@ -111,7 +111,7 @@ def open_review(audit: Path, dataset: Dataset, reader: Reader, chosen: Path | Co
     if not known & set(review.cases):
         problem = f"has none of the cases that {dataset.root} has"
         raise DataError(audit, problem, "Give the data set that was audited by `dataset`, with the same options.")
-    return replace(review, chosen=_chosen(chosen, known) if chosen is not None else ())
+    return replace(review, chosen=chosen_cases(chosen, known) if chosen is not None else ())
 
 
 def _of_masks(audit: Path, dataset: Dataset, reader: Reader) -> tuple[Review, set[str]]:
@@ -151,8 +151,8 @@ def check_reader(reader: Reader) -> None:
         raise DataError("`blind`", "hides what one who adjudicates decides on", "Leave out `blind` or `adjudicate`.")
 
 
-def _chosen(given: Path | Collection[str], known: Collection[str]) -> tuple[str, ...]:
-    """The ids of cases in a file, one a line, or as they are given."""
+def chosen_cases(given: Path | Collection[str], known: Collection[str]) -> tuple[str, ...]:
+    """The ids of cases in a file, one a line, or as they are given. DataError for one that is not ``known``."""
     where: object = given if isinstance(given, Path) else "`cases`"
     ids: Sequence[str] = [line.strip() for line in read_text(given).splitlines()] if isinstance(given, Path) else list(given)
     named = tuple(dict.fromkeys(id for id in ids if id))

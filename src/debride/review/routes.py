@@ -19,10 +19,9 @@ from debride.audit.decided import WORDS, Word
 from debride.audit.shown.template import page
 from debride.review.answers import RefusedError, answering, read_object, read_pixels
 from debride.review.desk import Desk
-from debride.review.volumes import LAYERS, PARTS
+from debride.review.volumes import PARTS
 from debride.review.worklist_index import read_filters
 from debride.types import DataError
-from debride.version import __version__
 
 T = TypeVar("T")
 
@@ -58,7 +57,9 @@ def routes(desk: Desk) -> Starlette:
         (f"{item}/decision", there.decision, "POST"),
         (f"{item}/edit", there.edit, "POST"),
     ]
-    return Starlette(routes=[Route(path, answering(answer), methods=[method]) for path, answer, method in wanted])
+    made = Starlette(routes=[Route(path, answering(answer), methods=[method]) for path, answer, method in wanted])
+    made.router.redirect_slashes = False
+    return made
 
 
 class _Answers:
@@ -71,8 +72,7 @@ class _Answers:
         self.eyes = ThreadPoolExecutor(3, "look")
 
     async def page(self, request: Request) -> Response:
-        about = self.desk.about()
-        return HTMLResponse(page("review.html", ROOM, name=about["name"], version=__version__, reader=about["reader"]))
+        return HTMLResponse(page("review.html", ROOM, about=self.desk.about()))
 
     async def static(self, request: Request) -> Response:
         file = self.static_files.get(name := request.path_params["name"])
@@ -107,9 +107,7 @@ class _Answers:
 
     async def layer(self, request: Request) -> Response:
         item, (part, channel) = await self._item(request), self._wanted(request)
-        if (what := request.path_params["what"]) not in LAYERS:
-            raise KeyError(what)
-        body = await self._looked(self.desk.volumes.layer, item, what, part, channel)
+        body = await self._looked(self.desk.volumes.layer, item, request.path_params["what"], part, channel)
         return Response(body, media_type="application/octet-stream")
 
     async def decision(self, request: Request) -> Response:

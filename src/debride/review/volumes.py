@@ -26,8 +26,6 @@ Item = Mapping[str, Any]
 
 PARTS = ("crop", "whole")
 
-LAYERS = ("image", "given", "predicted", "proposed", "mine", "label")
-
 NO_PREDICTION = "The prediction that the audit was by is not there any more."
 
 _SAMPLES = 65536
@@ -108,8 +106,7 @@ class Volumes:
             warnings.append(NO_PREDICTION)
         if self._proposed(item):
             layers.append("proposed")
-        if _own_edit(item):
-            layers.append("mine")
+        layers += _edits(item)
         dtype = "uint8" if rgb else _servable(image[0]).dtype.name
         window = (0.0, 255.0) if rgb else _window(image[0])
         return Part(place, window, tuple(layers), dtype, rgb, " ".join(warnings))
@@ -138,7 +135,7 @@ class Volumes:
             raise DataError(f"the edit of {case.id}", f"holds the class {strange[0]}, of {classes} classes", "Reload the page.")
         edited, box = np.array(unturned(painted, place.turn)), place.box
         assert list(edited.shape) == sizes
-        earlier = _own_edit(item)
+        earlier = _edits(item).get("mine")
         if earlier:
             before = read_edit(self.layers.review.audit, case.id, earlier, place.shape, classes)
             box = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(place.box, before.box, strict=True))
@@ -168,8 +165,8 @@ class Volumes:
         if what == "proposed":
             numbers = self._proposed(item)
             return self.layers.proposed(case, box, region, numbers) if numbers else None
-        edit = _own_edit(item)
-        return self.layers.edited(case, box, edit) if what == "mine" and edit else None
+        edit = _edits(item).get(what)
+        return self.layers.edited(case, box, edit) if edit else None
 
     def _proposed(self, item: Item) -> Sequence[int]:
         """The numbers of the findings whose proposals are shown: that of the item, or all of its case."""
@@ -181,10 +178,12 @@ class Volumes:
         return tuple(found)
 
 
-def _own_edit(item: Item) -> str:
-    """The hash of what the reader painted, empty where nothing is."""
-    mine = item.get("mine")
-    return str(mine["label"]) if mine and mine["decision"] == "edited" else ""
+def _edits(item: Item) -> dict[str, str]:
+    """The hashes of what readers painted, by the name of the layer: "mine", and "other-1" and so on of others that are seen."""
+    mine, others = item.get("mine"), item.get("others", ())
+    found = {"mine": str(mine["label"])} if mine and mine["decision"] == "edited" else {}
+    painted = [other["label"] for other in others if other["decision"] == "edited"]
+    return found | {f"other-{number}": str(label) for number, label in enumerate(painted, start=1)}
 
 
 def _is_rgb(image: Array) -> bool:
