@@ -1,5 +1,5 @@
 // Of images with one class each: a key or a click gives the class.
-import { $, button } from "./elements.js";
+import { $, button, made } from "./elements.js";
 
 const DIGITS = 9;
 
@@ -11,6 +11,7 @@ export class Classes {
       event.preventDefault();
       const [first] = this.passing();
       if (first) this.choose(first);
+      else $("classtext").select();
     });
     $("classtext").addEventListener("input", () => this.draw());
     $("classlist").addEventListener("click", event => {
@@ -28,12 +29,13 @@ export class Classes {
   draw(item = this.item) {
     this.item = item;
     $("classes").hidden = false;
-    $("classlist").replaceChildren(...this.passing().map(name => {
-      const at = this.names.indexOf(name), made = button(at < DIGITS ? String(at + 1) : "", name);
-      delete made.dataset.key;
-      made.dataset.name = name;
-      made.setAttribute("aria-pressed", item?.mine?.label === name);
-      return made;
+    const names = this.passing();
+    $("classlist").replaceChildren(...names.length ? [] : [made("span", "No class has this in its name", "soft")], ...names.map(name => {
+      const at = this.names.indexOf(name), choice = button(at < DIGITS ? String(at + 1) : "", name);
+      delete choice.dataset.key;
+      choice.dataset.name = name;
+      choice.setAttribute("aria-pressed", item?.mine?.label === name);
+      return choice;
     }));
   }
 

@@ -19,6 +19,7 @@ export class Keys {
       return;
     }
     if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
+    if (event.repeat && this.by.get(event.key)?.once) return;  // no decision by a key held down
     if (this.act(event.key)) event.preventDefault();
   }
 

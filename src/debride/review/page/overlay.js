@@ -100,7 +100,7 @@ export class Overlay {
 
   changed({ axis, index }, over, colours) {
     const { layers, shape } = this.data, [u, v] = AXES[axis];
-    const next = plane(layers[over], shape, axis, index), before = plane(layers.label ?? layers.given, shape, axis, index);
+    const next = plane(layers[over], shape, axis, index), before = plane(layers.given, shape, axis, index);
     const mark = new OffscreenCanvas(shape[u], shape[v]), pixels = new ImageData(shape[u], shape[v]);
     for (let i = 0; i < next.length; i++) {
       if (colours ? colours[next[i]] : next[i] !== before[i]) pixels.data.set(colours ? [...colours[next[i]], PAINT] : TINT, 4 * i);

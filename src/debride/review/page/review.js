@@ -101,6 +101,7 @@ function send(target, decision, label, onward) {
 
 function decide(decision, label = "") {
   if (!item || moving) return;
+  if (stage && !stage.seen) return say("The image is not there yet");
   if (stage?.dirty) return say("Save the edit (s) or leave it (Esc) first");
   undone.push({ place: item.place, mine: item.mine });
   $("undo").disabled = false;
@@ -110,6 +111,7 @@ function decide(decision, label = "") {
 // The label as a whole, from one of its findings too.
 async function verify() {
   if (!item || moving) return;
+  if (stage && !stage.seen) return say("The image is not there yet");
   if (!item.number) return decide("verified");
   if (classified) return decide("reject");
   const { items } = await ask("api/items", { view: "cases", text: item.case, region: item.region, many: 200 });
@@ -173,16 +175,16 @@ function capital(word) { return word[0].toUpperCase() + word.slice(1); }
 const volume = () => Boolean(stage?.data?.volume), drawn = () => Boolean(stage?.data), editing = () => Boolean(stage?.editing);
 const slices = by => ({ when: volume, act: () => stage.volume.step(by) });
 const keys = new Keys([
-  { keys: ["a"], text: "accept what is proposed", when: () => Boolean(item?.number), act: () => decide("accept") },
-  { keys: ["r"], text: "reject it: the label stays as it is given", when: () => Boolean(item?.number), act: () => decide("reject") },
-  { keys: ["u"], text: "unsure", act: () => decide("unsure") },
-  { keys: ["v"], text: classified ? "the given class is right" : "the whole label is right, beside what is decided of its findings", act: verify },
+  { keys: ["a"], once: true, text: "accept what is proposed", when: () => Boolean(item?.number), act: () => decide("accept") },
+  { keys: ["r"], once: true, text: "reject it: the label stays as it is given", when: () => Boolean(item?.number), act: () => decide("reject") },
+  { keys: ["u"], once: true, text: "unsure", act: () => decide("unsure") },
+  { keys: ["v"], once: true, text: classified ? "the given class is right" : "the whole label is right, beside what is decided of its findings", act: verify },
   { keys: ["j", "n"], text: "next", act: () => go(item?.neighbours?.next) },
   { keys: ["k", "p"], text: "previous", act: () => go(item?.neighbours?.previous) },
   { keys: ["z"], text: "undo the last stroke while editing, else the last decision", act: undo },
   { keys: ["c"], text: "write a comment; Enter or Esc leaves it", act: () => $("comment").focus() },
   ...(classified ? [
-    { keys: [..."123456789"], shown: ["1", "9"], text: "give the class of that number", act: key => classes.digit(key) },
+    { keys: [..."123456789"], shown: ["1", "9"], once: true, text: "give the class of that number", act: key => classes.digit(key) },
     { keys: ["/"], text: "find a class by its name", act: () => classes.search() },
   ] : [
     { keys: [..."123456789"], shown: ["1", "4"], text: `outlines of ${LAYERS.map(layer => layer.name).join(", ")}; further numbers are others' edits`, act: key => stage.toggleKey(key) },

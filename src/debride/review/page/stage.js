@@ -16,7 +16,8 @@ export class Stage {
     this.solidViewer = new SolidViewer($("solid"));
     this.overlay = new Overlay($("over"));
     this.brush = new Brush();
-    this.viewer = this.flat;
+    this.viewer = about.ndim === 3 ? this.volume : this.flat;
+    if (about.ndim === 3) this.volume.ready().catch(error => told(error.message));
     this.volume.drawn = this.flat.drawn = () => this.over();
     this.colours = [null, ...Array(255).fill(null)];
     about.classes.forEach(each => { if (each.id) this.colours[each.id] = rgb(each.colour); });
@@ -60,6 +61,9 @@ export class Stage {
     $("stage").dataset.shown = asked;
     if (this.solid) setTimeout(() => this.showSolid(), 50);
   }
+
+  // Whether the item is in view, or cannot be shown.
+  get seen() { return $("busy").hidden; }
 
   fail(error) {
     this.data = null;

@@ -20,8 +20,8 @@ export class SolidViewer {
     this.starting ??= this.begin();
     await this.starting;
     const { NVImage } = await library(), nv = this.nv;
-    const { given, proposed = given, mine = proposed } = data.layers;
-    const solid = await NVImage.new(nifti(compared(given, mine), data), "label.nii", "gray", 1);
+    const { given, label = given, proposed = given, mine } = data.layers, kinds = mine ? compared(label, mine) : compared(given, proposed);
+    const solid = await NVImage.new(nifti(kinds, data), "label.nii", "gray", 1);
     solid.setColormapLabel(COLOURS);
     while (nv.volumes.length) nv.removeVolume(nv.volumes[0]);
     nv.addVolume(solid);

@@ -26,6 +26,8 @@ export class VolumeViewer {
     this.drawn = () => {};
   }
 
+  ready() { return this.starting ??= this.begin(); }
+
   async begin() {
     const { Niivue } = await library();
     this.nv = new Niivue({ logLevel: "error", loadingText: "", dragAndDropEnabled: false, interactive: false, multiplanarShowRender: 0,
@@ -40,8 +42,7 @@ export class VolumeViewer {
   }
 
   async show(data) {
-    this.starting ??= this.begin();
-    await this.starting;
+    await this.ready();
     const { NVImage } = await library(), nv = this.nv;
     const [low, high] = data.window;
     const volume = await NVImage.new(data.image.slice(0), "image.nii", "gray", 1, null, low, high, true);
