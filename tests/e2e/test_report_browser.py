@@ -11,7 +11,7 @@ import pytest
 from tests.large_audit import write_large_audit
 from tests.unit.test_audit_report import audit, finding, line, usual
 
-from debride.audit.repair.decisions import read_decisions
+from debride.audit.decided.decision_tables import read_decision_table
 from debride.audit.shown.audit_report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -80,11 +80,11 @@ def test_decisions_are_downloaded_as_repair_reads_them(tmp_path):
     assert text == 'case,number,decision\np1,1,reject\np1,2,accept\n"p,""2""",1,reject\n'
     path = tmp_path / "decisions.csv"
     path.write_text(text)
-    read = read_decisions(path, [("", each.case, each.number) for each in findings])
-    assert {key: verdict.accepted for key, verdict in read.items()} == {
-        ("", "p1", 1): False,
-        ("", "p1", 2): True,
-        ("", 'p,"2"', 1): False,
+    read = read_decision_table(path, [("", each.case, each.number) for each in findings])
+    assert {told.decision.key: told.decision.decision for told in read} == {
+        ("", "p1", 1): "reject",
+        ("", "p1", 2): "accept",
+        ("", 'p,"2"', 1): "reject",
     }
 
 

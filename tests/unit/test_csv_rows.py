@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.datasets import build_folder, build_manifest, save_json, save_png
 
-from debride.audit.repair.decisions import read_decisions
+from debride.audit.decided.decision_tables import read_decision_table
 from debride.data.check import find_problems
 from debride.data.formats.csv_rows import read_table
 from debride.data.open import open_dataset
@@ -144,11 +144,11 @@ def test_decisions_that_excel_saved_are_read(tmp_path: Path, encoding: str, deli
     rows = ["Case,Number,Decision", "x,1,Accept", ",,", " =y ,2,reject"]
     path = tmp_path / "decisions.csv"
     path.write_bytes("\r\n".join([*rows, ""]).replace(",", delimiter).encode(encoding))
-    told = read_decisions(path, {("", "x", 1), ("", "=y", 2)})
-    assert {key: (verdict.accepted, verdict.reason[-1]) for key, verdict in told.items()} == {
-        ("", "x", 1): (True, "2"),
-        ("", "=y", 2): (False, "4"),
-    }
+    told = read_decision_table(path, {("", "x", 1), ("", "=y", 2)})
+    assert [(each.line, each.decision.key, each.decision.decision) for each in told] == [
+        (2, ("", "x", 1), "accept"),
+        (4, ("", "=y", 2), "reject"),
+    ]
 
 
 def test_a_table_with_a_null_character_is_damaged(root: Path) -> None:

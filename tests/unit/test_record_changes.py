@@ -19,9 +19,9 @@ from tests.training_jobs import small_job
 from tests.written_audits import repaired_folder, two_findings
 
 from debride.api.given import read_config
+from debride.audit.decided.decision_tables import read_decision_table
 from debride.audit.findings import read_record
 from debride.audit.predictions import FolderPredictions
-from debride.audit.repair.decisions import read_decisions
 from debride.audit.repair.kept_labels import given_files
 from debride.bench.grid import read_grid
 from debride.data.masks.corrupt import Corrupted
@@ -119,8 +119,8 @@ def records(run: Path, tmp_path: Path) -> dict[str, Record]:
         "audit.json": Record(audit / "audit.json", lambda: read_record(audit)),
         "findings.jsonl": Record(audit / "findings.jsonl", lambda: read_record(audit)),
         "cases.csv": Record(audit / "cases.csv", lambda: read_record(audit)),
-        "d.jsonl": Record(tmp_path / "d.jsonl", lambda: read_decisions(tmp_path / "d.jsonl", known)),
-        "d.csv": Record(tmp_path / "d.csv", lambda: read_decisions(tmp_path / "d.csv", known)),
+        "d.jsonl": Record(tmp_path / "d.jsonl", lambda: read_decision_table(tmp_path / "d.jsonl", known)),
+        "d.csv": Record(tmp_path / "d.csv", lambda: read_decision_table(tmp_path / "d.csv", known)),
         "repairs.jsonl": Record(repaired / "repairs.jsonl", lambda: given_files(open_dataset(repaired))),
         "predictions.json": Record(predictions / "predictions.json", noted),
         "noise.json": Record(

@@ -13,7 +13,7 @@ from tests.datasets import build_folder, save_json, save_png
 from tests.written_audits import ALL, CLASSES, four_findings, lines_of, square, squares, two_findings, write_audit
 
 from debride.audit.repair import repair
-from debride.audit.repair.decisions import parse_acceptance, read_decisions
+from debride.audit.repair.decisions import parse_acceptance
 from debride.data.open import open_dataset
 from debride.types import DataError
 
@@ -89,40 +89,6 @@ def test_decisions_override_the_rule(tmp_path: Path) -> None:
     repair(source, audit, tmp_path / "only", parse_acceptance([], source.classes, decisions=decisions))
     lines = lines_of(tmp_path / "only")
     assert [lines["case002", number]["status"] for number in (1, 2, 3, 4)] == ["declined", "declined", "applied", "declined"]
-
-
-def test_decisions_as_json_lines(tmp_path: Path) -> None:
-    path = tmp_path / "mine.jsonl"
-    path.write_text('{"case": "x", "number": 1, "decision": "accept"}\n\n{"case": "y", "number": "2", "decision": "reject"}')
-    told = read_decisions(path, {("", "x", 1), ("", "y", 2)})
-    assert {key: verdict.accepted for key, verdict in told.items()} == {("", "x", 1): True, ("", "y", 2): False}
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "line", "message"),
-    [
-        ("d.csv", "case,number,decision\nx,1,accept\nx,3,accept\n", 3, "Its findings are 1, 2"),
-        ("d.csv", "case,number,decision\ncase1,1,accept\n", 2, "Did you mean case2"),
-        ("d.csv", "case,number,decision\nx,one,accept\n", 2, "'one'"),
-        ("d.csv", "case,number,decision\nx,99999999,accept\n", 2, "'99999999'"),
-        ("d.csv", "case,number,decision\nx,1,maybe\n", 2, "decision 'maybe'"),
-        ("d.csv", "case,number,decision\nx,1,\n", 2, "decision ''"),
-        ("d.csv", "case,number,decision\nx,1,accept\nx,1,accept\nx,1,reject\n", 4, "contradicts"),
-        ("d.csv", "case,number,decision\nx,1\n", 2, "as many fields"),
-        ("d.csv", "case,number\nx,1\n", 1, "no column decision"),
-        ("d.csv", 'case,number,decision\n"x,1,accept\n', 2, "not valid CSV"),
-        ("d.jsonl", '{"case": "x", "number": 1, "decision": "accept"}\n{"case"\n', 2, "not valid JSON"),
-        ("d.jsonl", '["x", 1, "accept"]\n', 1, "not an object"),
-        ("d.jsonl", '{"case": "x", "number": true, "decision": "accept"}\n', 1, "finding True"),
-        ("d.jsonl", '{"case": ["x"], "number": 1, "decision": "accept"}\n', 1, r"\['x'\]"),
-        ("d.jsonl", '{"case": "x", "number": 1, "decision": ["accept"]}\n', 1, "decision"),
-    ],
-)
-def test_decisions_that_are_refused_by_line(tmp_path: Path, name: str, text: str, line: int, message: str) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=message) as raised:
-        read_decisions(tmp_path / name, {("", "x", 1), ("", "x", 2), ("", "case2", 1)})
-    assert raised.value.where == f"{tmp_path / name}:{line}"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from tests.written_audits import (
 )
 
 from debride.api.repairing import repair_dataset
+from debride.api.signing_off import list_changes
 from debride.audit.decided import write_edit
 from debride.audit.repair import Destination, repair, reverse
 from debride.audit.repair.decisions import parse_acceptance
@@ -226,7 +227,7 @@ def test_edits_of_regions_are_of_the_integer_label(tmp_path: Path) -> None:
 def test_a_review_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     source, audit = two_findings(tmp_path)
     database = decide(audit, [("ada", "p00_s0", 7, "accept")])
-    with pytest.raises(DataError, match=r"names finding 7 of 'p00_s0', which the audit does not have"):
+    with pytest.raises(DataError, match="decides on finding 7 of 'p00_s0', which the audit does not have"):
         repair(source, audit, tmp_path / "out", by(database))
     (tmp_path / "copy.db").write_bytes(database.read_bytes())
     with pytest.raises(DataError, match="does not lie in"):
@@ -248,3 +249,24 @@ def test_flagged_cases_that_are_settled_stay_in_the_folds(tmp_path: Path) -> Non
     database = decide(audit, [("ada", "p01_s1", 0, "verified")])
     summary = repair(source, audit, tmp_path / "out", by(database), Destination(leave_out="flagged"))
     assert summary["left_out"] == ["p00_s0"]
+
+
+def test_a_table_of_several_readers_is_read_like_the_database(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    table = tmp_path / "decisions.csv"
+    rows = [
+        "case,number,decision,reader,comment,time",
+        "case002,1,accept,ada,seen,2026-03-01T12:00:00",
+        "case002,1,accept,ben,,",
+    ]
+    rows += ["case002,3,accept,ada,,", "case002,3,reject,ben,,", "case002,2,accept,,,"]
+    table.write_text("\n".join(rows) + "\n")
+    summary = repair(source, audit, tmp_path / "out", by(table, rare=0))
+    lines = lines_of(tmp_path / "out")
+    assert summary["stays"] == ["case002 3"]
+    assert lines["case002", 1]["readers"] == ["ada", "ben"] and lines["case002", 1]["comment"] == "ada: seen"
+    assert lines["case002", 1]["time"] == "2026-03-01T12:00:00.000+00:00" and lines["case002", 3]["time"] == ""
+    assert lines["case002", 3]["why"] == "readers disagree: accept (ada), reject (ben)"
+    assert lines["case002", 2]["reason"].endswith("accepted by decisions.csv:6")
+    (changes,) = [row for row in list_changes(tmp_path / "out", jobs=1).rows() if row["class"] == "b"]
+    assert changes["who"] == "decisions.csv"

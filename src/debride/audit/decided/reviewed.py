@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from debride.audit.decided.decision import WHOLE, Key, Standing
-from debride.audit.decided.review_db import DATABASE, ReviewDb
+from debride.audit.decided.decision_tables import read_decision_table
+from debride.audit.decided.review_db import DATABASE, ReviewDb, standing_of
 from debride.types import DataError
 
 Outcome = Literal["accept", "reject", "edited", "stays"]
@@ -100,6 +101,32 @@ def read_review(audit: Path, path: Path | None = None) -> Review:
         raise DataError(path, problem, "Give the folder of the audit that was reviewed, and its database.")
     with ReviewDb(audit, may_write=False) as database:
         return review_of(database.standing())
+
+
+def decided_in(
+    path: Path, audit: Path, findings: Collection[Key], cases: Collection[str], regions: Sequence[str] = ("",)
+) -> Review:
+    """What stands by the database of an audit, or by a table of decisions, on its ``findings`` and ``cases``.
+
+    A line that names no reader is told by the file and the line. Raises DataError as ``read_review`` and
+    ``read_decision_table`` do, and for a database that decides on what the audit does not have.
+    """
+    if is_database(path):
+        review = read_review(audit, path)
+        if strange := next((key for key in review.findings if key not in findings), None):
+            problem = f"decides on finding {strange[2]} of {strange[1]!r}, which the audit does not have"
+            raise DataError(path, problem, "Restore this file.")
+        if strange_case := next((case for case in review.wholes if case not in cases), None):
+            raise DataError(path, f"decides on {strange_case!r}, which the audit does not have", "Restore this file.")
+        return review
+    told = read_decision_table(path, {*findings, *(("", case, WHOLE) for case in cases)}, regions)
+    made = [replace(each.decision, reader=each.decision.reader or f"{path.name}:{each.line}") for each in told]
+
+    def as_told(standing: Standing) -> Standing:
+        times = (replace(decision, time=made[decision.id - 1].time) for decision in standing.decisions)
+        return replace(standing, decisions=tuple(times))
+
+    return review_of({key: as_told(standing) for key, standing in standing_of(made).items()})
 
 
 def review_of(standing: Mapping[Key, Standing]) -> Review:

@@ -8,7 +8,7 @@ says where findings go, ``ignored`` and ``weight_maps`` take them there.
 from debride.audit.repair.apply import repair, reverse
 from debride.audit.repair.by_region import class_moves
 from debride.audit.repair.changes import apply_findings
-from debride.audit.repair.decisions import Acceptance, parse_acceptance, read_decisions
+from debride.audit.repair.decisions import Acceptance, parse_acceptance
 from debride.audit.repair.destination import LEAVE_OUT, TO, Destination
 from debride.audit.repair.kept_labels import FOLDER, RECORD
 from debride.audit.repair.proposals import regions_of
@@ -23,7 +23,6 @@ __all__ = [
     "apply_findings",
     "class_moves",
     "parse_acceptance",
-    "read_decisions",
     "regions_of",
     "repair",
     "reverse",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from debride.audit.decided.decision import Key
-from debride.audit.decided.reviewed import Review, is_database, read_review
+from debride.audit.decided.reviewed import Review, decided_in
 from debride.audit.findings import Finding, Label, Record, check_belongs
 from debride.audit.repair.by_region import apply_regions
 from debride.audit.repair.changes import apply_findings, apply_moved
@@ -319,14 +319,11 @@ def _moves(
 
 
 def _review(audit: Path, accept: Acceptance, records: Mapping[str, Record]) -> Review | None:
-    """What stands in the database of a review, where that is the file of decisions."""
-    if accept.decisions is None or not is_database(accept.decisions):
+    """What stands by the file of decisions, if there is one."""
+    if accept.decisions is None:
         return None
-    review = read_review(audit, accept.decisions)
-    labels = next(iter(records.values())).labels
-    if strange := next((case for case in review.wholes if case not in labels), None):
-        raise DataError(accept.decisions, f"decides on {strange}, which the audit does not have", "Restore this file.")
-    return review
+    known = {(region, finding.case, finding.number) for region, record in records.items() for finding in record.findings}
+    return decided_in(accept.decisions, audit, known, next(iter(records.values())).labels, [*records])
 
 
 def _matters(chosen: Iterable[list[Finding]]) -> bool:

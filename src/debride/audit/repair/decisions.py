@@ -6,22 +6,12 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from debride.audit.decided.decision import Key
 from debride.audit.decided.reviewed import Review, Said
 from debride.audit.findings import KINDS, Finding, FindingKind, Record
-from debride.data.formats.csv_rows import read_table
-from debride.data.open import stop
-from debride.files import read_text
 from debride.settings import check_bounds, setting
-from debride.strict import parse_json
 from debride.types import DataError
-
-_FORM = 'Write the columns case,number,decision, or JSON lines {"case": "case1", "number": 1, "decision": "accept"}.'
-
-_DIGITS = 5
-"""Of the largest number that a finding may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +134,12 @@ def parse_acceptance(
 def judge(records: Mapping[str, Record], accept: Acceptance, review: Review | None = None) -> dict[Key, Verdict]:
     """The verdict on every finding of some audits: of those of regions by their names, or of one of classes ("").
 
-    What stands in a ``review`` takes the place of the file of decisions. Raises DataError for a file of decisions that cannot
-    be used, and for a least volume or distance where no finding says its own: no finding could ever be accepted.
+    What stands in a ``review`` overrides the rule. Raises DataError for a least volume or distance where no finding says its
+    own: no finding could ever be accepted.
     """
     found = [(region, finding) for region, record in records.items() for finding in record.findings]
     known = {(region, finding.case, finding.number) for region, finding in found}
-    if review is not None:
-        decided = reviewed(review, known)
-    else:
-        decided = read_decisions(accept.decisions, known, [*records]) if accept.decisions else {}
+    decided = reviewed(review, known) if review else {}
     _refuse_unknown([finding for _, finding in found], accept)
     verdicts: dict[Key, Verdict] = {}
     chosen: set[str] = set()
@@ -168,9 +155,7 @@ def judge(records: Mapping[str, Record], accept: Acceptance, review: Review | No
 
 
 def reviewed(review: Review, known: Collection[Key]) -> dict[Key, Verdict]:
-    """The verdicts of a review on what is not undecided. DataError for a decision on a finding that is not ``known``."""
-    if strange := next((key for key in review.findings if key not in known), None):
-        raise _unknown("the review", strange, known)
+    """The verdicts of a review on the findings that are not undecided."""
     told = {key: said for key in known if (said := review.of(key))}
     return {key: Verdict(said.outcome == "accept", said.why, said) for key, said in told.items()}
 
@@ -182,54 +167,6 @@ def _refuse_unknown(findings: Sequence[Finding], accept: Acceptance) -> None:
         raise DataError("`volume`", problem, "Give `voxels`.")
     if accept.distance and findings and all(finding.distance is None for finding in findings):
         raise DataError("`distance`", "can never be reached: this audit is older and does not say it", "Audit again.")
-
-
-def read_decisions(path: Path, known: Collection[Key], regions: Sequence[str] = ("",)) -> dict[Key, Verdict]:
-    """Decisions by region, case and number: CSV with the columns case, number, decision, or JSON lines (.jsonl, .json).
-
-    A decision is "accept" or "reject". Where the audits are of several ``regions``, a column region tells which is meant.
-    Raises DataError naming the line of a finding that is not ``known``, of anything that is no decision, and of one that
-    contradicts another.
-    """
-    decided: dict[Key, Verdict] = {}
-    for line, region, case, number, decision in _json_rows(path) if path.suffix in (".jsonl", ".json") else _csv_rows(path):
-        where = f"{path}:{line}"
-        if not isinstance(case, str) or not str(number).isdecimal() or len(str(number)) > _DIGITS:
-            raise DataError(where, f"names the finding {number!r} of the case {case!r}", _FORM)
-        if decision not in ("accept", "reject"):
-            raise DataError(where, f"has the decision {decision!r}", "Write accept or reject.")
-        key = _region(where, region, regions), case, int(number)
-        if key not in known:
-            raise _unknown(where, key, known)
-        verdict = Verdict(decision == "accept", f"{decision}ed by {path.name}:{line}")
-        if decided.setdefault(key, verdict).accepted != verdict.accepted:
-            problem = f"contradicts an earlier line on finding {number} of {case}"
-            raise DataError(where, problem, "Keep one of the two lines.")
-    return decided
-
-
-def _region(where: str, given: Any, regions: Sequence[str]) -> str:
-    """The region that a line of decisions is on."""
-    if not given and len(regions) == 1:
-        return regions[0]
-    if given and given in regions:
-        return str(given)
-    if tuple(regions) == ("",):
-        raise DataError(where, f"names the region {given!r}, and the audit is of classes", "Give the audit of the regions.")
-    problem = f"names the region {given!r}" if given else "does not say which region it is on"
-    raise DataError(where, problem, f"Write one of {', '.join(regions)} in a column region.")
-
-
-def _unknown(where: object, key: Key, known: Collection[Key]) -> DataError:
-    """What to say of a decision on a finding that there is not."""
-    region, case, number = key
-    near = difflib.get_close_matches(case, sorted({name for _, name, _ in known}), n=1)
-    numbers = [str(n) for own, name, n in sorted(known) if (own, name) == (region, case)]
-    remedy = f"Its findings are {', '.join(numbers)}." if numbers else "Give the file of decisions on this audit."
-    named = f"finding {number} of {case!r}" + (f" in {region}" if region else "")
-    return DataError(
-        where, f"names {named}, which the audit does not have", f"Did you mean {near[0]}?" if near and not numbers else remedy
-    )
 
 
 def _declined(finding: Finding, region: str, record: Record, accept: Acceptance) -> str:
@@ -282,23 +219,3 @@ def _region_name(word: str, regions: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, regions, n=1)
     remedy = f"Did you mean {near[0]}?" if near else f"Give one of {', '.join(regions)}."
     raise DataError("`class`", f"has {word!r}, which is no region of this audit", remedy)
-
-
-Row = tuple[int, Any, Any, Any, Any]
-"""Line, region or None, case, number, decision."""
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    for row in read_table(path, ("case", "number", "decision"), stop).rows:
-        line = int(row.where.rpartition(":")[2])
-        yield line, row.fields.get("region"), row.fields["case"], row.fields["number"], row.fields["decision"].lower()
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
-        if not text.strip():
-            continue
-        row = parse_json(text, path, line=line)
-        if not isinstance(row, dict) or not {"case", "number", "decision"} <= row.keys():
-            raise DataError(f"{path}:{line}", "is not an object with case, number and decision", _FORM)
-        yield line, row.get("region"), row["case"], row["number"], row["decision"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,8 +28,11 @@ COLUMNS = (
 """Of the table: sizes ``before`` and ``after`` are in ``unit``, ``changed`` counts pixels or voxels, ``dice`` compares the
 class before and after, hashes are those of the label files."""
 
-RULE, FILE = "rule", "file of decisions"
-"""Who decided where no reader is named."""
+RULE = "rule"
+"""Who decided where there is no reader."""
+
+_FILE = re.compile(r"(\.csv|\.jsonl?):\d+$")
+"""The line of a file whose lines name no reader."""
 
 
 def changed_labels(
@@ -91,10 +95,9 @@ def applied_lines(root: Path) -> dict[str, list[dict[str, Any]]]:
 def told_by(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Who decided what lines of a record say, in which rounds, when at last, and why."""
     kinds = Counter(_kind(line) for line in lines)
-    by_rule = [RULE if line.get("kind") == BIAS or "by rule" in str(line.get("reason")) else FILE for line in lines]
-    who = [name for line, other in zip(lines, by_rule, strict=True) for name in line.get("readers") or [other]]
+    who = [_FILE.sub(r"\1", str(name)) for line in lines for name in line.get("readers") or [RULE]]
     return {
-        "who": ", ".join(dict.fromkeys(map(str, who))),
+        "who": ", ".join(dict.fromkeys(who)),
         "rounds": ", ".join(map(str, sorted({round for line in lines for round in line.get("rounds", ())}))),
         "when": max((str(line.get("time", "")) for line in lines), default=""),
         "why": ", ".join(kind if count == 1 else f"{kind} ({count})" for kind, count in kinds.items()),

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debride.audit.decided.reviewed import Review, decision_cells, is_database, read_review, told_of
-from debride.audit.repair.decisions import Verdict, read_decisions, reviewed
+from debride.audit.decided.reviewed import Review, decided_in, decision_cells, told_of
+from debride.audit.repair.decisions import Verdict, reviewed
 from debride.audit.repair.kept_files import bring_back, keep_files, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry
 from debride.audit.repair.outcomes import EDITED
-from debride.audit.repair.painted import LISTED, list_verified, staying, verified_in
+from debride.audit.repair.painted import LISTED, list_verified, staying
 from debride.audit.wrong_classes.class_record import ClassFinding, ClassRecord, check_belongs_to, read_class_record
 from debride.data.copy import copy_by, copying_images
 from debride.data.plain import plain_dataset
@@ -105,7 +105,8 @@ def repair_classes(
     """
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     record = read_class_record(audit)
-    review = read_review(audit, accept.decisions) if accept.decisions and is_database(accept.decisions) else None
+    known = {("", finding.case, 1) for finding in record.findings}
+    review = decided_in(accept.decisions, audit, known, record.labels) if accept.decisions else None
     verdicts = _judge(record, accept, review)
     wishes = _wishes(record, verdicts, review)
     check_belongs_to(record, dataset, {wish.case for wish in wishes} | (review.wholes.keys() if review else set()))
@@ -113,7 +114,7 @@ def repair_classes(
     changed = {wish.case: dataset.classes.index(wish.wanted) for wish in wishes if wish.case not in guarded}
     lines = [_line(finding, verdicts[finding.case], guarded.get(finding.case)) for finding in record.findings]
     lines += _whole_lines(record, review, guarded) if review else []
-    verified = verified_in(review, {("", finding.case, 1) for finding in record.findings}, lines)
+    verified = review.settled(known) - guarded.keys() if review else frozenset[str]()  # one finding says all of a class
 
     def finish(folder: Path) -> None:
         if (folder / FOLDER).exists() or (folder / RECORD).exists():
@@ -198,11 +199,7 @@ def given_classes(dataset: Dataset) -> dict[str, int]:
 
 def _judge(record: ClassRecord, accept: ClassAcceptance, review: Review | None) -> dict[str, Verdict]:
     """The verdict on every finding by its case."""
-    known = {("", finding.case, 1) for finding in record.findings}
-    if review is not None:
-        decided = reviewed(review, known)
-    else:
-        decided = read_decisions(accept.decisions, known) if accept.decisions else {}
+    decided = reviewed(review, {("", finding.case, 1) for finding in record.findings}) if review else {}
     verdicts = {}
     for finding in record.findings:
         declined = _declined(finding, accept)
@@ -211,7 +208,7 @@ def _judge(record: ClassRecord, accept: ClassAcceptance, review: Review | None) 
 
 
 def _wishes(record: ClassRecord, verdicts: Mapping[str, Verdict], review: Review | None) -> list[_Wish]:
-    """The classes that cases are to get. Raises DataError where a reader named none, or decided on a case that is not there."""
+    """The classes that cases are to get. Raises DataError where a reader named none."""
     wishes = []
     for finding in record.findings:
         verdict = verdicts[finding.case]
@@ -219,8 +216,6 @@ def _wishes(record: ClassRecord, verdicts: Mapping[str, Verdict], review: Review
         if verdict.changes and wanted != finding.given:
             wishes.append(_Wish(finding.case, 1, finding.given, wanted, finding.wrong, verdict))
     for case, whole in review.wholes.items() if review else ():
-        if case not in record.labels:
-            raise DataError(record.folder, f"does not have {case}, which was reviewed", "Restore the database of the review.")
         if whole.state == "edited" and whole.label != record.labels[case]:
             verdict = Verdict(True, f"edited by {', '.join(whole.readers)}")
             wishes.append(_Wish(case, 0, record.labels[case], whole.label, 1.0, verdict))
