@@ -76,6 +76,8 @@ ALONE: dict[str, list[str]] = {
     "refined_labels": ["--epochs", "1", "--steps", "1", "--trusted", "0.5", "--patch", "16", "16", "16"],
     "self_cleansing_filter": ["--epochs", "2", "--every", "1", "--settled", "0.2"],
     "start_cost": ["--cases", "3", "--shape", "4", "16", "16", "--repeats", "1"],
+    "review_readers": ["--decisions", "6", "--kills", "1", "--cases", "8"],
+    "review_scale": ["--cases", "12", "--decisions", "3"],
     "step_cost": ["--smallest"],
     "volume_speed": [
         *("--shape", "16", "20", "20", "--patch", "16", "16", "16", "--width", "2", "--repeats", "1"),

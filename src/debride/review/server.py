@@ -90,7 +90,8 @@ def _bound(port: int | None) -> Iterator[socket.socket]:
     """A socket that listens on this machine alone."""
     if port is not None and not 0 < port < 65536:
         raise DataError("`port`", f"is {port}", "Give a whole number from 1 to 65535, or leave it out.")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as bound:
+    # asyncio sends at once what is written (TCP_NODELAY) where a socket names its protocol; else each answer waits for 40 ms
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((HOST, port or 0))
