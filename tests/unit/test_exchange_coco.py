@@ -15,6 +15,7 @@ from tests.exchanged import pictures, volumes
 from tests.written_audits import box, given_label, write_audit
 
 from debride.data.open import open_dataset
+from debride.files import read_json
 from debride.review.exchange import export_review
 from debride.review.exchange.coco import read_labels
 from debride.review.exchange.run_lengths import mask_of, run_lengths, unpacked
@@ -115,7 +116,7 @@ class Exported:
 
     def read(self) -> dict[str, Any]:
         self.path.write_text(json.dumps(self.value))
-        return dict(read_labels(self.path, self.dataset, self.shapes))
+        return dict(read_labels(self.path, read_json(self.path), self.dataset, self.shapes))
 
 
 @pytest.fixture

@@ -245,7 +245,7 @@ def coco_of_volumes(exported: Exported) -> None:
         (other_grid, "vol02.nii.gz", "does not lie on the grid of the label"),
         (other_value, "vol02.nii.gz", "holds the values 9"),
         (cut_off, "vol02.seg.nrrd", "cannot be decoded|cut off"),
-        (coco_of_volumes, "vol02.json", "describes pictures"),
+        (coco_of_volumes, "vol02.json", "annotations of pictures"),
     ],
 )
 def test_one_file_that_cannot_be_meant_keeps_all_out(

@@ -7,14 +7,14 @@ run lengths with ``iscrowd`` 1, as CVAT and Datumaro write them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from debride.audit.findings import Finding, Label, Numbers
-from debride.files import read_json, write_json
+from debride.files import write_json
 from debride.review.exchange.run_lengths import Mask, mask_of, run_lengths, unpacked
 from debride.types import DataError, Dataset
 from debride.version import __version__
@@ -103,14 +103,14 @@ def add_finding(file: CocoFile, finding: Finding, numbers: Numbers, classes: Seq
         file.add(finding_name(finding, classes, region), mask, round(finding.confidence, 4), attributes)
 
 
-def read_labels(path: Path, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, Label]]:
-    """The cases of a file of annotations, each with its class ids (H, W), in its order; ``shapes`` are those of its pictures.
+def read_labels(path: Path, value: Any, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, Label]]:
+    """The cases of a file of annotations, each with its class ids (H, W), in its order.
 
-    A picture is known by its path in the data set, or by its name where only one is called so, whatever its ending. Raises
-    DataError for a file that is no such file, pictures and categories that the data set does not have, sizes that differ,
-    outlines in place of masks, and pixels of two classes.
+    ``value`` is what the file ``path`` holds, ``shapes`` are those of the pictures of cases. A picture is known by its path in
+    the data set, or by its name where only one is called so, whatever its ending. Raises DataError for a file that is no such
+    file, pictures and categories that the data set does not have, sizes that differ, outlines in place of masks, and pixels of
+    two classes.
     """
-    value = read_json(path)
     images, categories, annotations = _parts(path, value)
     cases, classes = _cases(path, images, dataset), _classes(path, categories, dataset)
     by_image: dict[Any, list[dict[str, Any]]] = {id: [] for id in cases}
@@ -123,22 +123,27 @@ def read_labels(path: Path, dataset: Dataset, shapes: Mapping[str, tuple[int, ..
         if sizes[id] != shapes[case]:
             problem = f"says that {case} has {sizes[id][0]} rows and {sizes[id][1]} columns, its label has {shapes[case]}"
             raise DataError(path, problem, "Give annotations of the pictures as they are in the data set.")
-        yield case, _label(path, case, by_image[id], classes, shapes[case])
+        yield case, joined(path, case, _masks(path, case, by_image[id], classes, shapes[case]), shapes[case])
 
 
-def _label(
-    path: Path, case: str, annotations: Sequence[dict[str, Any]], classes: Mapping[Any, int], shape: tuple[int, ...]
-) -> Label:
+def joined(path: Path, case: str, masks: Iterable[tuple[int, Mask]], shape: tuple[int, ...]) -> Label:
+    """The class ids (H, W) of masks, each with its class id; DataError for pixels of two classes."""
     ids = np.zeros(shape, np.uint8)
-    for annotation in annotations:
-        id = classes.get(annotation.get("category_id"))
-        if id is None:
-            raise DataError(path, f"has an annotation of {case} of no category that it names", _AGAIN)
-        mask = _mask(path, case, annotation.get("segmentation"), shape)
+    for id, mask in masks:
         if ((ids != 0) & (ids != id) & mask).any():
             raise DataError(path, f"has pixels of {case} in masks of two classes", "Let only one class have each pixel.")
         ids[mask] = id
     return ids
+
+
+def _masks(
+    path: Path, case: str, annotations: Sequence[dict[str, Any]], classes: Mapping[Any, int], shape: tuple[int, ...]
+) -> Iterator[tuple[int, Mask]]:
+    for annotation in annotations:
+        id = classes.get(annotation.get("category_id"))
+        if id is None:
+            raise DataError(path, f"has an annotation of {case} of no category that it names", _AGAIN)
+        yield id, _mask(path, case, annotation.get("segmentation"), shape)
 
 
 def _mask(path: Path, case: str, segmentation: Any, shape: tuple[int, ...]) -> Mask:
@@ -171,23 +176,36 @@ def _parts(path: Path, value: Any) -> tuple[list[dict[str, Any]], ...]:
     return tuple(part or [] for part in parts)
 
 
-def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset) -> dict[int, str]:
-    """The case of each picture by its id in the file: by its path, or less of it; programs change endings and drop folders."""
+def pictures_of(dataset: Dataset) -> Callable[[Path, str], str]:
+    """Tells the case of a picture that a file names: by its path, or less of it, as programs change endings and drop folders.
+
+    Raises DataError for a picture that the data set does not have, and for a name that several have.
+    """
     known_by: list[dict[str, list[str]]] = [{}, {}, {}]
     for case in dataset.cases:
         for by, key in zip(known_by, _keys(picture_name(dataset, case.image[0])), strict=True):
             by.setdefault(key, []).append(case.id)
+
+    def case_of(path: Path, name: str) -> str:
+        known = next((by[key] for by, key in zip(known_by, _keys(name), strict=True) if key in by), [])
+        if len(known) == 1:
+            return known[0]
+        which = "which several pictures of the data set are called" if known else "which the data set does not have"
+        remedy = "Name pictures by their paths in the data set." if known else "Take it out of the file."
+        raise DataError(path, f"names the picture {name!r}, {which}", remedy)
+
+    return case_of
+
+
+def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset) -> dict[int, str]:
+    """The case of each picture by its id in the file."""
+    case_of = pictures_of(dataset)
     found: dict[int, str] = {}
     for image in images:
-        name = str(image.get("file_name", "")).replace("\\", "/")
-        known = next((by[key] for by, key in zip(known_by, _keys(name), strict=True) if key in by), [])
-        if len(known) != 1:
-            which = "which several pictures of the data set are called" if known else "which the data set does not have"
-            remedy = "Name pictures by their paths in the data set." if known else "Take it out of the file."
-            raise DataError(path, f"names the picture {name!r}, {which}", remedy)
-        if known[0] in found.values():
-            raise DataError(path, f"has two pictures of {known[0]}", "Keep one of them.")
-        found[image["id"]] = known[0]
+        case = case_of(path, str(image.get("file_name", "")).replace("\\", "/"))
+        if case in found.values():
+            raise DataError(path, f"has two pictures of {case}", "Keep one of them.")
+        found[image["id"]] = case
     return found
 
 

@@ -1,7 +1,7 @@
 """The labels in a folder of files that were edited: each known by its case, read, and laid as the label of the data set.
 
-CASE.seg.nrrd is a segmentation of 3D Slicer, a file .json of COCO names its pictures itself, and CASE with any other ending
-that is read is a label with the values of the data set.
+CASE.seg.nrrd is a segmentation of 3D Slicer, a file .json of COCO or Label Studio names its pictures itself, and CASE with any
+other ending that is read is a label with the values of the data set.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from debride.data.pairs import image_grid, label_turn
 from debride.data.pixels import find_pixels, is_hidden, is_image, stem
 from debride.data.pixels.images import read_header, read_label
 from debride.data.same_grid import Grid, turn_onto, turned, unturned
+from debride.files import read_json
 from debride.notes import note
-from debride.review.exchange import coco, slicer
+from debride.review.exchange import coco, label_studio, slicer
 from debride.types import IGNORE, Case, DataError, Dataset
 
 _PASSED_OVER = (".txt", ".md", ".csv", ".mrk.json")
@@ -69,9 +70,13 @@ def edited_files(dataset: Dataset, files: Sequence[Path], cases: Mapping[str, Ca
             yield _from_file(dataset, path, named[path])
             continue
         if dataset.ndim == 3:
-            raise DataError(path, "is taken for COCO, which describes pictures: the data set has volumes", "Take it out.")
+            raise DataError(path, "is taken for annotations of pictures, and the data set has volumes", "Take it out.")
         shapes = shapes or {id: read_header(case.image[0]).shape for id, case in cases.items()}
-        for id, label in coco.read_labels(path, dataset, shapes):
+        value = read_json(path)
+        read = label_studio.read_tasks if isinstance(value, list) else coco.read_labels
+        for id, label in read(path, value, dataset, shapes):
+            if id not in cases:
+                raise DataError(path, f"has a label of {id}, which is no case of the audit", "Take it out of the file.")
             yield _from_picture(dataset, path, cases[id], label)
 
 

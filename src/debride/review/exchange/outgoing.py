@@ -25,7 +25,7 @@ from debride.data.same_grid import turned
 from debride.files import write_csv, write_text
 from debride.folders import atomic_folder, new_folder
 from debride.review.decision_files import export_decisions
-from debride.review.exchange import coco, itk_snap, slicer
+from debride.review.exchange import coco, itk_snap, label_studio, slicer
 from debride.types import IGNORE, Case, DataError, Dataset, Geometry
 from debride.words import some
 
@@ -53,7 +53,7 @@ README = {
     ),
     "coco": (
         "labels.json has the given labels as masks. Open it with the pictures, which stay where they are, and edit the masks.",
-        "findings/findings.json has a mask for each finding, to look at: its categories are kinds and classes.",
+        "findings/findings.json has masks of the findings, to look at. Label Studio takes label-studio/ and gives back JSON.",
         BACK,
     ),
 }
@@ -251,12 +251,15 @@ class _Coco(_Writer):
             for finding in source.record.findings
         }
         self.findings = coco.CocoFile(sorted(names.items()))
+        self.tasks = label_studio.LabelStudioFile(self.dataset.classes)
 
     def write(self, case: Case, ids: Label, geometry: Geometry, found: Sequence[_Found]) -> str:
         how = label_turn(case, image_grid(case), "")
         name, lying = coco.picture_name(self.dataset, case.image[0]), turned(ids, how)
         coco.add_label(self.labels, name, lying, self.dataset.classes)
         self.findings.add_image(name, lying.shape)
+        said = [f"{finding.number}: {each.name(finding)}" for each in found for finding in each.findings]
+        self.tasks.add(case.id, name, lying, said)
         for each in found:
             numbers = turned(each.numbers, how)
             for finding in each.findings:
@@ -266,6 +269,7 @@ class _Coco(_Writer):
     def end(self) -> None:
         self.labels.write(self.folder / coco.LABELS)
         self.findings.write(self.folder / TO_LOOK_AT / coco.FINDINGS)
+        self.tasks.write(self.folder / label_studio.FOLDER)
 
 
 _WRITERS: dict[str, Callable[[Path, Dataset, Path, Mapping[str, Source]], _Writer]] = {
