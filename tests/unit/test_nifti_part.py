@@ -12,7 +12,7 @@ import pytest
 from tests.datasets import build_nnunet_3d
 
 from debride.data.open import open_dataset
-from debride.data.pixels import arrays, nifti_part
+from debride.data.pixels import arrays, streamed
 from debride.data.pixels.images import read_image, read_image_part, read_label, read_label_part, reads_parts
 from debride.types import DataError
 
@@ -31,8 +31,8 @@ def boxes(rng: np.random.Generator, shape: tuple[int, ...], many: int = 12) -> l
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("kind", ["uint8", "int16", ">i2", "float32", "float64", "scaled"])
 def test_a_box_is_that_of_the_whole(tmp_path: Path, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nifti_part, "_READ", 100)
-    monkeypatch.setattr(nifti_part, "_INFLATED", 177)
+    monkeypatch.setattr(streamed, "_READ", 100)
+    monkeypatch.setattr(streamed, "_INFLATED", 177)
     rng = np.random.default_rng(0)
     values = rng.integers(0, 200, SHAPE).astype("int16" if kind == "scaled" else kind)
     volume = nib.Nifti1Image(values.T, np.diag([-1.0, 2, 3, 1]))
@@ -70,7 +70,7 @@ def test_several_members_and_a_cut_off_file(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         read_image_part(packed, ((0, 6), (0, 10), (0, 12)))
     packed.write_bytes(gzip.compress(content[:700]))
-    with pytest.raises(DataError, match="ends inside its voxels"):
+    with pytest.raises(DataError, match="ends inside its pixels"):
         read_image_part(packed, box)
     assert read_image_part(packed, ((0, 1), (0, 1), (0, 3))).tolist() == [[[[0, 60, 120]]]]  # what is there is read
 
@@ -87,12 +87,15 @@ def test_a_label_by_the_values_of_its_data_set(tmp_path: Path) -> None:
         read_label_part(path, dataset, ((0, 1), (0, 1), (0, 1)))
 
 
-def test_an_array_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "_CHUNK", 500)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("shape", [SHAPE, (3, *SHAPE), (7, 8), (5,)])
+def test_an_array_of_an_archive(tmp_path: Path, save: Any, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "_READ", 64)
+    monkeypatch.setattr(streamed, "_INFLATED", 131)
     rng = np.random.default_rng(3)
-    whole = rng.integers(0, 9, SHAPE).astype(np.uint16)
-    np.savez_compressed(tmp_path / "maps.npz", number=whole)
-    for box in boxes(rng, SHAPE):
+    whole = rng.integers(0, 9, shape).astype(np.uint16)
+    save(tmp_path / "maps.npz", first=np.arange(50), number=whole)
+    for box in boxes(rng, shape):
         np.testing.assert_array_equal(
             arrays.part(tmp_path / "maps.npz", "number", box), whole[tuple(slice(*ends) for ends in box)]
         )

@@ -22,7 +22,7 @@ from debride.data.same_grid import Grid, turned
 from debride.review.kept_arrays import KeptArrays
 from debride.review.layers import Layers, own_box
 from debride.review.opened import Reader, Review, open_review
-from debride.review.shown_place import crop_box, ras_turn, spacing_of
+from debride.review.shown_place import crop_box, ras_turn, spacing_of, wide_box
 from debride.review.volumes import Volumes
 from debride.types import DataError, Geometry
 
@@ -142,12 +142,15 @@ def test_crops_hold_their_box_and_stay_inside() -> None:
         firsts = [int(rng.integers(0, length)) for length in shape]
         around = tuple((first, int(rng.integers(first, length)) + 1) for first, length in zip(firsts, shape, strict=True))
         centre = tuple(int(rng.integers(*ends)) for ends in around)
-        shown = crop_box(around, centre, shape, "extra")
-        for (first, past), (low, high), length, middle in zip(around, shown, shape, centre, strict=True):
-            assert 0 <= low < high <= length and min(64, length) <= high - low <= 128
-            assert low <= middle < high and (past - first > 128 or low <= first < past <= high)
-    assert crop_box(((0, 9), (0, 9)), None, (1024, 900), "extra") == ((0, 1024), (0, 900))
-    assert crop_box(((0, 9), (1990, 2000)), None, (2000, 2000), "extra") == ((0, 256), (1744, 2000))
+        wide = wide_box(around, shape, "extra")
+        shown = crop_box(wide, centre, "extra")
+        axes = zip(around, wide, shown, shape, centre, strict=True)
+        for (first, past), (start, end), (low, high), length, middle in axes:
+            assert 0 <= start <= low < high <= end <= length and start <= first < past <= end
+            assert min(64, length) <= high - low <= 128 and low <= middle < high
+            assert end - start > 128 or low <= first < past <= high
+    assert wide_box(((0, 9), (0, 9)), (1024, 900), "extra") == ((0, 1024), (0, 900))
+    assert wide_box(((0, 9), (1990, 2000)), (2000, 2000), "extra") == ((0, 256), (1744, 2000))
 
 
 def test_pictures_and_their_layers(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_pictures_and_their_layers(tmp_path: Path) -> None:
     review = open_review(audit, dataset, Reader("ada"))
     volumes, one = Volumes(Layers(review)), item(case="p00_s0")
     told = volumes.part(one, "crop").told()
-    assert told["layers"] == ["given", "predicted", "proposed"] and told["shape"] == [32, 32] and not told["rgb"]
+    assert told["layers"] == ["given", "proposed", "predicted"] and told["shape"] == [32, 32] and not told["rgb"]
     assert told["warning"] == "" and where[told["at"][1], told["at"][0]]
     case = review.cases["p00_s0"]
     given = read_label(case.label or Path(), dataset)[0]

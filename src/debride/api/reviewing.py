@@ -110,20 +110,11 @@ def _exported(audit: Path, dataset: Dataset, out: Path, program: str, chosen: Pa
 
 def _imported(audit: Path, dataset: Dataset, source: Path, who: Reader) -> ReviewResult:
     """What a reader edited in another program, or a table of decisions."""
-    from debride.audit.decided import ReviewDb
-    from debride.review.decision_files import import_decisions
     from debride.review.exchange import import_review
     from debride.review.opened import check_reader
-    from debride.review.verified_cases import write_verified
-    from debride.review.worklist_items import make_items
 
     check_reader(who)
-    if not source.is_dir():
-        many = import_decisions(audit, source, who.name, round=who.round, adjudicates=who.adjudicates)
-        return ReviewResult(audit, (f"{source}: {many} new decisions",))
     came = import_review(dataset, audit, source, who.name, who.round, who.adjudicates)
-    with ReviewDb(audit) as db:
-        make_items(db)
-        write_verified(db)
-    told = f"{source}: {len(came.edited)} edited labels are decisions of {who.name}, {came.unchanged} files decide nothing new"
-    return ReviewResult(audit, (told,))
+    edited = f", {len(came.edited)} of them edited labels" if came.edited else ""
+    unchanged = f"; {came.unchanged} files say nothing new" if came.unchanged else ""
+    return ReviewResult(audit, (f"{source}: {came.decisions} new decisions{edited}{unchanged}",))

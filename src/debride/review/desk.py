@@ -21,7 +21,7 @@ from debride.review.inside import inside, of_dataset
 from debride.review.layers import CHANGED, Layers
 from debride.review.opened import Review
 from debride.review.volumes import Volumes
-from debride.review.worklist_index import Worklist
+from debride.review.worklist_index import Filters, Worklist
 from debride.types import GROUPS, DataError
 from debride.version import __version__
 
@@ -40,6 +40,7 @@ class Desk:
         self.thread = ThreadPoolExecutor(1, "desk")
         self._worklist: Worklist = self.thread.submit(self._open).result()
         self._ahead, self._newest, self._lock = ThreadPoolExecutor(1, "ahead"), 0, Lock()
+        self.thread.submit(self._look_at_first)
 
     @property
     def channels(self) -> int:
@@ -51,6 +52,7 @@ class Desk:
         with self._lock:
             self._newest += 1
         self._ahead.shutdown(cancel_futures=True)
+        self.volumes.close()
         self.thread.submit(self._db.close).result()
         self.thread.shutdown()
 
@@ -155,6 +157,12 @@ class Desk:
         how: Mapping[str, Any] = {"round": reader.round, "adjudicates": reader.adjudicates, "blind": reader.blind}
         return Worklist(self._db, reader.name, **how, chosen=self.review.chosen)
 
+    def _look_at_first(self) -> None:
+        """Reads what the page shows first, while a browser starts."""
+        first = self._worklist.neighbours(0, Filters())["next_undecided"]
+        if first is not None:
+            self._look_ahead(self._worklist.item(first))
+
     def _pictured(self, item: Item) -> Item:
         there = self.review.classes is not None or (item["number"] > 0 and self._picture_path(item).is_file())
         return {**item, "picture": there}
@@ -174,7 +182,7 @@ class Desk:
             if own != self._newest:
                 return
             with suppress(DataError, KeyError, OSError):  # who asks for it is told
-                self.volumes.warm(item)
+                self.volumes.part(item, "crop")
 
         self._ahead.submit(look)
 

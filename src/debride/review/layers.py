@@ -5,8 +5,8 @@ Arrays are in the order and direction of the label's file. What is decoded is ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -97,8 +97,9 @@ class Layers:
         """The given label (*box); of a region 1 inside, 0 outside."""
         return self._label(_label_of(case), self.review.view(region), region, box)
 
-    def numbers(self, case: Case, box: Box, region: str) -> tuple[Numbers, Label]:
-        """The maps (*box) of the findings' numbers and of the classes proposed."""
+    def numbers(self, case: Case, box: Box, region: str, within: Box | None = None) -> tuple[Numbers, Label]:
+        """The maps (*box) of the findings' numbers and the classes proposed, read ``within`` a larger box if one is given."""
+        within = within or box
         folder = self.review.folder(region)
         path = inside(self.review.audit, folder / "proposals" / f"{case.id}.npz")
         if not path.is_file():
@@ -110,13 +111,14 @@ class Layers:
             if stored != shape or dtype != kind:
                 problem = f"holds {name} as {dtype} of shape {stored}, the label of {case.id} has {shape}"
                 raise DataError(path, problem, "Give the audit of this data set, or run `debride audit` again.")
-            key = (name, path, _stamp(path), box)
-            found.append(self.kept.get(key, lambda name=name: arrays.part(path, name, box)))  # type: ignore[misc]
+            key = (name, path, _stamp(path), within)
+            read = partial(arrays.part, path, name, within)
+            found.append(self.kept.get(key, read)[_index(_moved(box, within))])
         return found[0], found[1]
 
-    def proposed(self, case: Case, box: Box, region: str, findings: Iterable[int]) -> Label:
-        """The given label (*box) with what is proposed at the ``findings``, by their numbers."""
-        numbers, proposed = self.numbers(case, box, region)
+    def proposed(self, case: Case, box: Box, region: str, findings: Iterable[int], within: Box | None = None) -> Label:
+        """The given label (*box) with what is proposed at the ``findings``, by their numbers; ``within`` as for ``numbers``."""
+        numbers, proposed = self.numbers(case, box, region, within)
         given = self.label(case, box, region)
         if proposed.max(initial=0) >= len(self.review.view(region).classes):
             raise DataError(f"case {case.id}", "is proposed a class that there is not", "Run `debride audit` again.")
@@ -153,9 +155,8 @@ class Layers:
         both = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(edit.box, box, strict=True)]
         if any(first >= past for first, past in both):
             return label
-        own = tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(both, edit.box, strict=True))
-        there = tuple((a - c, b - c) for (a, b), (c, _) in zip(both, box, strict=True))
-        return apply_edit(label, Edit(there, edit.changed[own], edit.label[own]))
+        own = _index(_moved(both, edit.box))
+        return apply_edit(label, Edit(_moved(both, box), edit.changed[own], edit.label[own]))
 
     def _label(self, path: Path, dataset: Dataset, region: str, box: Box) -> Label:
         whole = ("label", path, _stamp(path), region)
@@ -183,7 +184,8 @@ class Layers:
                 return turned(ids, onto_label(Grid(ids.shape, own), files.read, case, grid.shape, grid.geometry))
             except DataError:
                 pass  # maps in the form of images
-        return _likeliest(read_prediction(files, dataset, case, grid.shape, grid.geometry).probability)
+        with arrays.PARSING:  # maps in .npz are read by NumPy itself
+            return _likeliest(read_prediction(files, dataset, case, grid.shape, grid.geometry).probability)
 
     @cached_property
     def _top(self) -> Path:
@@ -240,6 +242,11 @@ def _label_of(case: Case) -> Path:
 
 def _index(box: Box) -> tuple[slice, ...]:
     return tuple(slice(*ends) for ends in box)
+
+
+def _moved(box: Sequence[tuple[int, int]], within: Box) -> Box:
+    """A box as it lies in another one."""
+    return tuple((first - low, past - low) for (first, past), (low, _) in zip(box, within, strict=True))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -25,10 +25,11 @@ LEAST_2D, MOST_2D = 256, 1024
 @dataclass(frozen=True)
 class Place:
     """What is shown of the array (*S) of a case: the ``box``, in the file's own order, how it is ``turn``ed for the page, and
-    the index of the finding in the array, ``at``."""
+    the index of the finding in the array, ``at``. What is proposed is read in the box ``within``."""
 
     shape: tuple[int, ...]
     box: Box
+    within: Box
     turn: Turn
     at: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -96,25 +97,28 @@ def limits(ndim: int, kind: str) -> tuple[int, int]:
     return LEAST, MOST_WHOLE if kind in WHOLE_KINDS or not kind else MOST
 
 
-def crop_box(box: Box, centre: tuple[int, ...] | None, shape: tuple[int, ...], kind: str) -> Box:
-    """The part that is shown for a ``box`` of an array: with a margin, within ``limits`` and the array. Where the box is larger
-    than the most it lies around the ``centre`` (None: the box's own)."""
+def wide_box(box: Box, shape: tuple[int, ...], kind: str) -> Box:
+    """A ``box`` of an array with a margin, at least as large as a crop of this ``kind`` is: every crop lies in it."""
     least, most = limits(len(shape), kind)
     if len(shape) == 2 and max(shape) <= most:
         return whole_box(shape)
     shown = []
-    for axis, ((first, past), length) in enumerate(zip(box, shape, strict=True)):
-        side = min(max(round((past - first) * (1 + 2 * MARGIN)), least), most, length)
-        middle = (first + past) / 2 if centre is None or past - first <= side else centre[axis]
-        start = min(max(round(middle - side / 2), 0), length - side)
+    for (first, past), length in zip(box, shape, strict=True):
+        side = min(max(round((past - first) * (1 + 2 * MARGIN)), least), length)
+        start = min(max(round((first + past - side) / 2), 0), length - side)
         shown.append((start, start + side))
     return tuple(shown)
 
 
-def is_larger(box: Box, shape: tuple[int, ...], kind: str) -> bool:
-    """Whether a box does not fit into a crop."""
-    most = limits(len(shape), kind)[1]
-    return any(past - first > most for first, past in box)
+def crop_box(wide: Box, centre: tuple[int, ...], kind: str) -> Box:
+    """The part of a wide box that is shown, which has at most so many voxels a side: around the ``centre`` where it is cut."""
+    most = limits(len(wide), kind)[1]
+    shown = []
+    for (first, past), middle in zip(wide, centre, strict=True):
+        side = min(past - first, most)
+        start = min(max(middle - side // 2, first), past - side)
+        shown.append((start, start + side))
+    return tuple(shown)
 
 
 def _likest(shares: npt.NDArray[np.float64]) -> list[int]:

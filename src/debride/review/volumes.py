@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from debride.audit.findings import Label
 from debride.audit.shown.worklist import centre
 from debride.data.same_grid import turned, unturned
 from debride.review.layers import CHANGED, Layers, bounding_box
-from debride.review.shown_place import Place, crop_box, is_larger, ras_turn, spacing_of, whole_box
+from debride.review.shown_place import Place, crop_box, ras_turn, spacing_of, whole_box, wide_box
 from debride.types import IGNORE, Case, DataError
 
 Array = npt.NDArray[Any]
@@ -66,50 +67,60 @@ class Volumes:
 
     def __init__(self, layers: Layers) -> None:
         self.layers = layers
+        self._threads = ThreadPoolExecutor(2, "read")
 
     def place(self, item: Item, part: str) -> tuple[Case, Place]:
         """The case of an item, and what is shown of it."""
         case = self.layers.case(item["case"])
         grid = self.layers.grid(case)
         finding = self.layers.review.findings.get((item["region"], item["case"]), {}).get(item["number"])
-        box, at = whole_box(grid.shape), tuple(length // 2 for length in grid.shape)
+        whole, kind = whole_box(grid.shape), "" if finding is None else finding.kind
+        wide, at = whole, tuple(length // 2 for length in grid.shape)
         if finding is not None:
-            around = finding.box
-            if any(past > length for (_, past), length in zip(around, grid.shape, strict=True)):
+            if any(past > length for (_, past), length in zip(finding.box, grid.shape, strict=True)):
                 raise DataError(f"case {case.id}", "has a finding outside its label", "Run `debride audit` again.")
-            numbers = self.layers.numbers(case, around, item["region"])[0]
-            local = centre(replace(finding, box=whole_box(numbers.shape)), numbers)[::-1]
-            at = tuple(first + index for (first, _), index in zip(around, local, strict=True))
-            if part == "crop":
-                box = crop_box(around, at if is_larger(around, grid.shape, finding.kind) else None, grid.shape, finding.kind)
+            wide = wide_box(finding.box, grid.shape, kind)
+            numbers = self.layers.numbers(case, wide, item["region"])[0]
+            starts = [first for first, _ in wide]
+            around = tuple((first - low, past - low) for (first, past), low in zip(finding.box, starts, strict=True))
+            local = centre(replace(finding, box=around), numbers)[::-1]
+            at = tuple(first + index for first, index in zip(starts, local, strict=True))
         elif part == "crop" and len(grid.shape) == 3:
-            label = self.layers.label(case, box)
+            label = self.layers.label(case, whole)
             drawn = bounding_box((label > 0) & (label != IGNORE))
             if drawn:
-                at = tuple((first + past) // 2 for first, past in drawn)
-                box = crop_box(drawn, None, grid.shape, "")
+                at, wide = tuple((first + past) // 2 for first, past in drawn), wide_box(drawn, grid.shape, kind)
+        box, within = (crop_box(wide, at, kind), wide) if part == "crop" else (whole, whole)
         turn = ras_turn(grid)
-        return case, Place(grid.shape, box, turn, at, spacing_of(grid, turn))
+        return case, Place(grid.shape, box, within, turn, at, spacing_of(grid, turn))
 
     def part(self, item: Item, part: str, channel: int = 0) -> Part:
-        """What is to be said of a part before its layers are asked for."""
+        """What is to be said of a part. When it is said its layers are read: image and labels beside each other."""
         case, place = self.place(item, part)
-        image = self.layers.image(case, place.box, channel)
-        rgb = _is_rgb(image)
-        warnings = [] if self.layers.unchanged(case) else [f"This case {CHANGED}: what is decided here is refused."]
-        layers = ["given"]
-        if item["region"]:
-            layers.append("label")
-        if self.layers.prediction_files(case, item["region"]):
+        region, warnings = item["region"], []
+        layers = ["given", *(["label"] if region else []), *_edits(item)]
+        if self._proposed(item):
+            layers.append("proposed")
+        if self.layers.prediction_files(case, region):
             layers.append("predicted")
         elif any(source.record.proposes for source in self.layers.review.sources.values()):
             warnings.append(NO_PREDICTION)
-        if self._proposed(item):
-            layers.append("proposed")
-        layers += _edits(item)
+        unchanged = self._threads.submit(self.layers.unchanged, case)
+        reading = {what: self._threads.submit(self._label, item, case, place, what) for what in layers}
+        image = self.layers.image(case, place.box, channel)
+        for what, label in reading.items():
+            try:
+                label.result()
+            except DataError as error:
+                if what == "given":
+                    raise
+                layers.remove(what)
+                warnings.append(f"Not shown is what is {what}: {error}")
+        if not unchanged.result():
+            warnings.insert(0, f"This case {CHANGED}: what is decided here is refused.")
+        rgb = _is_rgb(image)
         dtype = "uint8" if rgb else _servable(image[0]).dtype.name
-        window = (0.0, 255.0) if rgb else _window(image[0])
-        return Part(place, window, tuple(layers), dtype, rgb, " ".join(warnings))
+        return Part(place, (0.0, 255.0) if rgb else _window(image[0]), tuple(layers), dtype, rgb, " ".join(warnings))
 
     def layer(self, item: Item, what: str, part: str, channel: int = 0) -> bytes:
         """One layer of a part: of a volume a NIfTI file, of a picture its pixels, x fastest. KeyError for one there is not."""
@@ -149,12 +160,9 @@ class Volumes:
         """How many pixels or voxels a part has."""
         return int(np.prod(self.place(item, part)[1].lengths))
 
-    def warm(self, item: Item) -> None:
-        """Reads what the page will ask of an item first."""
-        told = self.part(item, "crop")
-        case, place = self.place(item, "crop")
-        for what in told.layers:
-            self._label(item, case, place, what)
+    def close(self) -> None:
+        """Ends the threads that read."""
+        self._threads.shutdown(cancel_futures=True)
 
     def _label(self, item: Item, case: Case, place: Place, what: str) -> Label | None:
         region, box = item["region"], place.box
@@ -164,7 +172,7 @@ class Volumes:
             return self.layers.predicted(case, box, region)
         if what == "proposed":
             numbers = self._proposed(item)
-            return self.layers.proposed(case, box, region, numbers) if numbers else None
+            return self.layers.proposed(case, box, region, numbers, place.within) if numbers else None
         edit = _edits(item).get(what)
         return self.layers.edited(case, box, edit) if edit else None
 

@@ -7,16 +7,18 @@ import math
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from debride.data.links import unfetched
-from debride.data.pixels.kind import RESTORE
+from debride.data.pixels.kind import RESTORE, Array, Box, decoding
+from debride.data.pixels.streamed import DEFLATE, STORED, read_streamed, unpacked
 from debride.types import DataError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -24,6 +26,9 @@ _LOCAL_HEADER = struct.Struct("<26xHH")
 
 _SMALLER = {zipfile.ZIP_DEFLATED: 1032, zipfile.ZIP_BZIP2: 1 << 20, zipfile.ZIP_LZMA: 1 << 20}
 """Times that a compression makes data smaller at most."""
+
+PARSING = RLock()
+"""NumPy reads headers by ``ast``, which in Python 3.11 fails where several threads do so at once (python/cpython#106905)."""
 
 _CHUNK = 1 << 24
 """Bytes that are decoded together."""
@@ -51,7 +56,8 @@ def described(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[np.gener
 def load(path: Path) -> npt.NDArray[Any]:
     """The array of a .npy file, mapped into memory read-only; DataError for a file that is damaged, or holds objects."""
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        with PARSING:
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # of NumPy, and of the parser that reads its headers, a dozen unrelated kinds
         remedy = "Restore it, or save it again by numpy.save; Python objects are never read."
         raise DataError(path, f"cannot be read ({error or type(error).__name__})", remedy) from error
@@ -86,21 +92,21 @@ def rows(path: Path, name: str) -> Iterator[npt.NDArray[np.generic]]:
             raise DataError(path, f"holds more in {name} than its header says", "Restore the file from its source.")
 
 
-def part(path: Path, name: str, box: Sequence[tuple[int, int]]) -> npt.NDArray[np.generic]:
-    """An array of a .npz file inside a ``box`` of the first and past-last index along each axis, read up to its last row."""
-    _, dtype = header(path, name)
-    (first, past), *rest = box
-    within = tuple(slice(*ends) for ends in rest)
-    found = np.empty([stop - start for start, stop in box], dtype)
-    start = 0
-    for piece in rows(path, name):
-        low, high = max(first, start), min(past, start + len(piece))
-        if low < high:
-            found[low - first : high - first] = piece[(slice(low - start, high - start), *within)]
-        start += len(piece)
-        if start >= past:
-            break
-    return found
+def part(path: Path, name: str, box: Box) -> Array:
+    """An array of a .npz file inside a ``box``, read up to its last plane there; its checksum is not compared."""
+    with _opened(path) as archive, _member(archive, path, name) as member:
+        info = archive.getinfo(f"{name}.npy")
+        shape, dtype = _header(path, name, member, info.file_size)
+        offset = member.tell()
+    packed = {zipfile.ZIP_STORED: STORED, zipfile.ZIP_DEFLATED: DEFLATE}.get(info.compress_type)
+    if packed is None:
+        return array(path, name)[tuple(slice(*ends) for ends in box)]
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        head = file.read(_LOCAL_HEADER.size)
+    start = info.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(head))
+    with decoding(path):
+        return read_streamed(unpacked(path, packed, start), offset, dtype, shape, box, path)
 
 
 def labels_of(images: str) -> str:
@@ -182,7 +188,8 @@ def _described(path: Path, name: str, member: IO[bytes], stored: int) -> tuple[t
     """Shape, whether its first axis runs fastest, and type of an array that takes ``stored`` bytes with its header."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(member)
+    with PARSING:
+        shape, fortran, dtype = read(member)
     if dtype.hasobject:
         raise DataError(path, f"holds Python objects in {name}, which are never unpickled", "Save numbers: uint8 or int64.")
     if (

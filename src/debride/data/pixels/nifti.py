@@ -59,7 +59,7 @@ class Nifti(Pixels):
         volume = _opened(path)
         shape = _shape(path, volume)[::-1]
         with decoding(path):
-            stored = read_box(path, volume, shape, box)
+            stored = read_box(path, volume, shape, box, content_of(path) == "packed nifti")
         kind = np.dtype(np.float32) if stored.dtype.kind == "f" else stored.dtype.newbyteorder("=")
         return stored.astype(kind, copy=False)
 
