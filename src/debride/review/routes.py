@@ -116,8 +116,8 @@ class _Answers:
         if strange or told.get("decision") not in WORDS:
             raise RefusedError(400, "the decision", f"has {strange[0]!r}" if strange else "is none", "Reload the page.")
         label = _text(told, "label", LONGEST_COMMENT)
-        if told["decision"] == "edited" and self.desk.review.classes is None:
-            raise RefusedError(400, "the decision", "is an edit without what was painted", "Reload the page.")
+        if told["decision"] == "edited":
+            self._refuse_class(label, await self._item(request))
         words = {"comment": _text(told, "comment", LONGEST_COMMENT), "sent": _sent(told), "label": label}
         return await self._decided(request, told["decision"], words)
 
@@ -131,6 +131,16 @@ class _Answers:
         await self._looked(self.desk.refuse_changed, item)
         label = await self._looked(self.desk.paint, item, part, body)
         return await self._decided(request, "edited", {**words, "label": label})
+
+    def _refuse_class(self, label: str, item: dict[str, Any]) -> None:
+        """RefusedError (400) for another class of an image that is none, or is the one given; of masks for any."""
+        record = self.desk.review.classes
+        if record is None:
+            raise RefusedError(400, "the decision", "is an edit without what was painted", "Reload the page.")
+        if label not in record.classes:
+            raise RefusedError(400, "the decision", f"has the class {label!r}, which there is not", "Reload the page.")
+        if label == item["given"]:
+            raise RefusedError(400, "the decision", f"has the class {label!r}, which is given", "Reject or verify it.")
 
     async def _decided(self, request: Request, decision: Word, words: Mapping[str, str]) -> Response:
         """Adds a decision, and answers when it is on the disk."""
