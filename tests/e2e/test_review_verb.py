@@ -22,6 +22,7 @@ from tests.audits import refused
 from tests.datasets import build_folder
 from tests.e2e.conftest import Command
 from tests.review_folders import classes_audit
+from tests.reviews import decide
 from tests.written_audits import two_findings
 
 from debride.audit.decided import ReviewDb
@@ -175,6 +176,15 @@ def test_tables_and_files_go_out_and_in(tmp_path: Path, debride: Command) -> Non
     assert "2 cases" in debride("review", audit, "--export", tmp_path / "coco", "--as", "coco").out
     assert "0 new decisions" in debride("review", audit, "--reader", "ada", "--import", tmp_path / "coco").out
     refused(debride("review", audit, "--export", tmp_path / "coco", "--as", "coco"), "coco")
+
+
+def test_what_readers_disagree_on_is_listed(tmp_path: Path, debride: Command) -> None:
+    _, audit = two_findings(tmp_path)
+    refused(debride("review", audit, "--adjudicate"), "review.db", "nobody has reviewed")
+    for reader, word in (("ada", "accept"), ("ben", "reject")):
+        decide(audit, [(reader, "p00_s0", 1, word), (reader, "p01_s1", 1, "accept")])
+    said = debride("review", audit, "--adjudicate")
+    assert said.code == 0 and "1 in conflict: p00_s0 1" in said.out and "ada and ben, all: 2 findings, 50 % alike" in said.out
 
 
 def test_images_with_one_class_each(tmp_path: Path, debride: Command) -> None:

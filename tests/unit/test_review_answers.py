@@ -199,7 +199,7 @@ def test_other_paths_are_not_there(start: Start) -> None:
 def test_a_blind_reader_is_told_nothing_of_others(start: Start) -> None:
     accepted(start("ben"), comment="a remark of ben", sent="b")
     client = start("ada", blind=True)
-    accepted(client, 2, sent="a")
+    accepted(client, 1, sent="a")
     paths = (
         "api/about",
         "api/items",
@@ -214,6 +214,9 @@ def test_a_blind_reader_is_told_nothing_of_others(start: Start) -> None:
         assert b"ben" not in answer.body and b"remark" not in answer.body and b'"disagreed":0' not in answer.body
     assert client.get("api/items/1").json()["state"] == "" and client.get("api/items/1").json()["others"] == []
     told(client.get("api/items?state=disagreed"), 400)
+    told(client.get("api/agreement"), 403)
+    (pair, *_) = start("cy").get("api/agreement").json()["pairs"]
+    assert pair["readers"] == ["ada", "ben"] and pair["items"] == 1 and pair["agree"] == 1.0 and pair["kappa"] is None
     assert start("cy").get("api/items/1").json()["others"][0]["reader"] == "ben"
 
 

@@ -48,7 +48,8 @@ def review_audit(
     The address is of this machine, on a ``port`` (None: a free one), and is opened in the ``browser``. What is decided is in
     review.db in the audit's folder at once. The ``dataset`` is found by the audit; give it, with ``options``, where it moved. A
     later ``round`` overrides an earlier one. A ``blind`` reader sees nothing of others; ``adjudicate`` decides for all where
-    they disagree. ``cases`` are ids, or a file of them, one a line, that are a worklist of their own.
+    they disagree, and without a reader says where they do. ``cases`` are ids, or a file of them, one a line, that are a
+    worklist of their own.
 
     With ``export``, a new folder, it writes files for another program there, ``as_`` "slicer", "itk-snap" or "coco", or as
     "csv" what was decided, in place of serving. With ``import_`` it takes edited files from a folder, or a table of decisions,
@@ -66,6 +67,8 @@ def review_audit(
         raise DataError("`export`", "decides nothing", "Give it without `reader` and `import`.")
     if as_ != "csv" and export is None:
         raise DataError("`as`", "says for what program to export", "Give `export` too.")
+    if reader is None and adjudicate and export is None:
+        return _disagreed(audit)
     if reader is None and export is None:
         raise DataError("`reader`", "is missing", "Give the name of who decides.")
     if blind and adjudicate:
@@ -81,6 +84,17 @@ def review_audit(
     refuse_without_extra()
     serve(open_review(audit, dataset, who, chosen), port=port, browser=browser)
     return ReviewResult(audit)
+
+
+def _disagreed(audit: Path) -> ReviewResult:
+    """What readers disagree on, and how well they agree otherwise."""
+    from debride.audit.decided import DATABASE, ReviewDb
+    from debride.review.opened import about_audit
+    from debride.review.reader_agreement import conflict_lines
+
+    about_audit(audit)
+    with ReviewDb(audit, may_write=(audit / DATABASE).is_file()) as db:
+        return ReviewResult(audit, tuple(conflict_lines(db)))
 
 
 def _opened(audit: Path, dataset: Path | None, opening: dict[str, Any]) -> Dataset:

@@ -24,7 +24,9 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, metavar="N", help="the port of this machine (default: a free one)")
     parser.add_argument("--round", type=int, default=1, metavar="N", help="a later round overrides earlier ones (default: 1)")
     parser.add_argument("--blind", action="store_true", help="hide what others decided")
-    parser.add_argument("--adjudicate", action="store_true", help="decide for all where readers disagree")
+    parser.add_argument(
+        "--adjudicate", action="store_true", help="decide for all where readers disagree; without --reader list where they do"
+    )
     parser.add_argument(
         "--cases", type=Path, metavar="FILE", help="ids, one a line, as `debride choose --out` writes: a worklist"
     )

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from threading import Lock
 from typing import Any
 
@@ -101,6 +102,13 @@ class Desk:
     def counts(self, filters: Any) -> dict[str, Any]:
         """What is done and left."""
         return dict(self._worklist.counts(filters))
+
+    def agreement(self) -> dict[str, Any]:
+        """How well readers agree, by pairs and kinds; of a database of its own, so that any thread may ask."""
+        from debride.review.reader_agreement import agreements
+
+        with ReviewDb(self.review.audit) as db:
+            return {"pairs": [{**asdict(each), "agree": round(each.agree, 3)} for each in agreements(db)]}
 
     def decide(self, place: int, decision: Word, filters: Any, **words: str) -> dict[str, Any]:
         """Adds a decision; when this returns it is on the disk. RefusedError (400) for a word that does not fit the item."""

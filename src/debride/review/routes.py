@@ -50,6 +50,7 @@ def routes(desk: Desk) -> Starlette:
         ("/api/about", there.about, "GET"),
         ("/api/items", there.items, "GET"),
         ("/api/counts", there.counts, "GET"),
+        ("/api/agreement", there.agreement, "GET"),
         (item, there.item, "GET"),
         (f"{item}/picture.png", there.picture, "GET"),
         (f"{item}/part", there.part, "GET"),
@@ -95,6 +96,11 @@ class _Answers:
     async def item(self, request: Request) -> Response:
         filters = _filters(request.query_params)
         return JSONResponse(await self._asked(self.desk.item_among, request.path_params["place"], filters))
+
+    async def agreement(self, request: Request) -> Response:
+        if self.desk.review.reader.blind:
+            raise RefusedError(403, "the agreement", "is hidden from who decides blind", "Review without `blind` to see it.")
+        return JSONResponse(await self._looked(self.desk.agreement))
 
     async def picture(self, request: Request) -> Response:
         item = await self._item(request)
