@@ -13,7 +13,7 @@ from tests.audits import contents
 from tests.class_sets import table as class_table
 from tests.datasets import save_png
 from tests.exchanged import SHAPE, decisions_in, pictures, volumes
-from tests.review_folders import CLASSES, classes_audit
+from tests.review_folders import CLASSES, classes_audit, regions_audit
 from tests.written_audits import given_label
 
 from debride.audit.decided import Decision, ReviewDb, apply_edit, read_edit
@@ -101,6 +101,24 @@ def test_an_edit_comes_back_bit_for_bit_and_once(
     assert (again.edited, again.decisions) == ((), 0) and len(decisions_in(exported.audit)) == 1
     assert exported.take(round=2).decisions == 1  # another round is another decision
     assert contents(exported.dataset.root) == exported.before
+
+
+def test_an_edit_in_an_audit_by_regions_is_of_the_classes(tmp_path: Path) -> None:
+    audit = regions_audit(tmp_path)
+    dataset = open_dataset(tmp_path / "source")
+    export_review(dataset, audit, tmp_path / "out", "slicer")
+    case = dataset.cases[0].id
+    expected = given_label(dataset, case)
+    image = SimpleITK.ReadImage(str(tmp_path / "out" / f"{case}.seg.nrrd"))
+    expected[15, 4:8] = len(dataset.classes) - 1
+    for column in range(4, 8):
+        image[column, 15, 0] = len(dataset.classes) - 1
+    SimpleITK.WriteImage(image, str(tmp_path / "out" / f"{case}.seg.nrrd"), useCompression=True)
+    assert import_review(dataset, audit, tmp_path / "out", "ann").edited == (case,)
+    assert decisions_in(audit)[0].region == ""
+    accept = parse_acceptance([], dataset.classes, decisions=audit / "review.db")
+    repair(dataset, audit, tmp_path / "repaired", accept)
+    assert np.array_equal(given_label(open_dataset(tmp_path / "repaired"), case), expected)
 
 
 def test_masks_of_the_data_sets_own_kind_come_back(tmp_path: Path) -> None:

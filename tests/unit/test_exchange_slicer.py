@@ -1,5 +1,6 @@
 """Segmentations for 3D Slicer: what their header says by a plain parser, where they lie by SimpleITK, and back."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,47 @@ def test_several_layers_come_back(tmp_path: Path) -> None:
     SimpleITK.WriteImage(overlapping, str(tmp_path / "b.seg.nrrd"), useCompression=True)
     with pytest.raises(DataError, match="overlap"):
         read_segments(tmp_path / "b.seg.nrrd", CLASSES, SHAPE, PLACE)
+
+
+def test_layers_as_slicer_writes_them_come_back(tmp_path: Path) -> None:
+    """As slicerio and the documentation show a header of several layers: they are a list, which runs fastest."""
+    label = label_of(4)[1:5, 3:9, 2:12]
+    layers = np.stack([np.where(label == 2, 0, label), np.where(label == 2, 5, 0)], axis=-1).astype(np.uint8)
+    affine = np.diag([-1, -1, 1, 1]) @ OBLIQUE
+    columns = [f"({','.join(f'{value:.17g}' for value in column)})" for column in affine[:3, :3].T]
+    origin = f"({','.join(f'{value:.17g}' for value in affine[:3] @ [2, 3, 1, 1])})"
+    head = f"""NRRD0004
+# Complete NRRD file format specification at:
+# http://teem.sourceforge.net/nrrd/format.html
+type: unsigned char
+dimension: 4
+space: left-posterior-superior
+sizes: 2 10 6 4
+space directions: none {" ".join(columns)}
+kinds: list domain domain domain
+encoding: gzip
+space origin: {origin}
+Segment0_Color:=0.5 0.7 0.5
+Segment0_Extent:=2 11 3 8 1 4
+Segment0_ID:=Segment_1
+Segment0_LabelValue:=1
+Segment0_Layer:=0
+Segment0_Name:=left ventricle
+Segment0_Tags:=Segmentation.Status:inprogress|
+Segment1_LabelValue:=5
+Segment1_Layer:=1
+Segment1_Name:=scar: old|new
+Segment2_LabelValue:=3
+Segment2_Layer:=0
+Segment2_Name:=wall
+Segmentation_MasterRepresentation:=Binary labelmap
+Segmentation_ReferenceImageExtentOffset:=2 3 1
+
+"""
+    (tmp_path / "a.seg.nrrd").write_bytes(head.encode() + gzip.compress(layers.tobytes()))
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[1:5, 3:9, 2:12] = label
+    assert np.array_equal(read_segments(tmp_path / "a.seg.nrrd", CLASSES, SHAPE, PLACE), expected)
 
 
 def test_an_empty_segmentation_is_one_voxel_anywhere(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from scipy.ndimage import find_objects
 from debride.audit.findings import Label
 from debride.audit.shown.charts import COLOURS
 from debride.data.pixels import find_pixels
+from debride.data.pixels.images import MAX_VALUE
 from debride.data.pixels.kind import Array
 from debride.data.pixels.nrrd import notes_of, write_noted
 from debride.files import atomic_path
@@ -127,7 +128,7 @@ def _segments(path: Path, classes: Sequence[str], layers: int) -> dict[tuple[int
             raise DataError(path, f"has two segments named {name!r}", "Join them, or rename one.")
         layer = _number(path, notes, f"Segment{number}_Layer", number if layers > 1 else 0)
         value = _number(path, notes, f"Segment{number}_LabelValue", 1)
-        if layer >= layers or value < 1:
+        if layer >= layers or not 1 <= value <= MAX_VALUE:
             raise DataError(path, f"has the segment {name!r} in layer {layer} as {value}, of {layers} layers", "Save it anew.")
         if (layer, value) in found:
             raise DataError(path, f"has two segments of the value {value} in layer {layer}", "Save it anew.")
@@ -136,18 +137,20 @@ def _segments(path: Path, classes: Sequence[str], layers: int) -> dict[tuple[int
 
 
 def _class_ids(path: Path, layers: Array, segments: dict[tuple[int, int], int]) -> Label:
+    """The class ids (D, H, W) of layers (L, D, H, W) by the id of each layer and value."""
     ids = np.zeros(layers.shape[1:], np.uint8)
     for layer, values in enumerate(layers):
-        present = set(np.unique(values).tolist()) - {0}
         own = {value: id for (of, value), id in segments.items() if of == layer}
+        present = set[int]().union(*(np.unique(plane).tolist() for plane in values)) - {0}  # a plane at a time: it sorts
         if unknown := sorted(present - own.keys()):
             raise DataError(path, f"holds the value {unknown[0]}, which none of its segments has", "Save it anew.")
-        for value in sorted(present):
-            where = values == value
-            if ids[where].any():
-                remedy = "Let segments overwrite each other: in the Segment Editor, Masking, Modify other segments."
-                raise DataError(path, "has segments that overlap", remedy)
-            ids[where] = own[value]
+        table = np.zeros(max(present, default=0) + 1, np.uint8)
+        table[[*present]] = [own[value] for value in present]
+        new = table[values]
+        if layer and ((ids != 0) & (new != 0)).any():
+            remedy = "Let segments overwrite each other: in the Segment Editor, Masking, Modify other segments."
+            raise DataError(path, "has segments that overlap", remedy)
+        ids = np.maximum(ids, new)
     return ids
 
 
