@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,8 @@ class AuditResult(Result):
         if since := summary.get("since"):
             new, changed, gone = (len(since[name]) for name in ("new", "changed", "gone"))
             lines.append(f"  since {since['audit']}: {new} new, {changed} changed, {gone} gone, {since['unchanged']} unchanged")
+            if review := since.get("review"):
+                lines += [f"  {line}" for line in after_review(review)]
             if since["newly_flagged"]:
                 lines.append(f"  newly flagged: {some([unshielded(id) for id in since['newly_flagged']], SHOWN)}")
         return [*lines, *(f"  Warning: {line}" for line in summary["warnings"])]
@@ -161,6 +163,19 @@ class AuditResult(Result):
             said = f"{row['case']}: {row['kind'] or 'unclear'}, wrong with probability {row['wrong']:.2f}"
             lines.append(said + (f"; {row['doubts']}" if row["doubts"] else ""))
         return lines
+
+
+def after_review(review: Mapping[str, Any]) -> list[str]:
+    """Lines on what an audit made of a review, by what audit.json says of it."""
+    counts = f"{review['decided']} findings were decided, {review['dropped']} came up again and were dropped"
+    lines = [f"by the review: {counts}, {len(review['trusted'])} labels are trusted"]
+    for name, told in (
+        ("not_yet", "do not have yet what readers decided: repair them first"),
+        ("changed_otherwise", "were changed otherwise, so that no decision on them holds"),
+    ):
+        if cases := [unshielded(id) for id in review[name]]:
+            lines.append(f"  {len(cases)} labels {told} ({some(cases, SHOWN)})")
+    return lines
 
 
 CHANGED = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Consensus = Literal["majority", "staple"]
 
-MASKS_ONLY = ("shard", "merge", "since", "identities", "consensus", "without_predictions")
+MASKS_ONLY = ("shard", "merge", "since", "review", "identities", "consensus", "without_predictions")
 """Options that mean nothing for images with one class each."""
 
 
@@ -43,6 +43,7 @@ class Asked:
     shard: tuple[int, int] | None
     merge: bool
     since: Path | None
+    review: bool
     jobs: int
     folds: int
     method: str
@@ -79,6 +80,7 @@ def audit_dataset(
     shard: tuple[int, int] | None = None,
     merge: bool = False,
     since: Folder | None = None,
+    review: bool = False,
     folds: int = 5,
     method: str = "ce",
     config: Folder | None = None,
@@ -96,6 +98,7 @@ def audit_dataset(
     leaves out cases without a prediction. Where images have several raters, ``identities`` says that a name is the same person
     throughout, and ``consensus``, majority or staple, writes a data set with theirs. ``shard`` (k, n) does the k-th of n parts,
     and ``merge`` ends an audit whose parts are done. ``since`` is an earlier audit: new and changed cases alone are looked at.
+    With ``review`` what its readers decided is not found again, and labels that they settled are trusted.
     ``jobs`` processes share the work (None: one for each core). With ``trust_code`` modules that files name are imported. Of a
     data set with regions each region is audited, and the result has their audits.
 
@@ -106,6 +109,8 @@ def audit_dataset(
         raise DataError(f"`{given[1]}`", f"is given beside `{given[0]}`", "Give one of them.")
     if shard is not None and merge:
         raise DataError("`merge`", "is given beside `shard`", "End the parts first.")
+    if review and since is None:
+        raise DataError("`review`", "goes on from the review of an earlier audit", "Give that audit as `since`.")
     jobs = processes(jobs)
     dataset = opened(dataset, jobs)
     audit, training = _sorted(settings, dataset.task)
@@ -121,6 +126,7 @@ def audit_dataset(
         shard=shard,
         merge=merge,
         since=_path(since),
+        review=review,
         jobs=jobs,
         folds=folds,
         method=method,
@@ -194,6 +200,12 @@ def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:
     from debride.data.rater_choice import image_id
 
     config = read_settings(AuditConfig, asked.audit)
+    review = None
+    if asked.since is not None and asked.review:
+        from debride.audit.after_review import read_after_review
+
+        review = read_after_review(asked.since, dataset, asked.jobs)
+        dataset = review.trusting(dataset)
     if asked.predictions:
         asked = replace(asked, predictions=find_predictions(asked.predictions, dataset))
     cases = [case for case in dataset.of(*asked.splits) if case.label is not None]
@@ -206,7 +218,7 @@ def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:
     check_output(dataset, asked.out, asked.source, asked.since)
     asked = _by_networks_since(asked)
     part = Part(*asked.shard) if asked.shard else None
-    how: dict[str, Any] = {"jobs": asked.jobs, "since": asked.since}
+    how: dict[str, Any] = {"jobs": asked.jobs, "since": asked.since, "review": review}
     with held(dataset, asked.out, part):
         predictions, predicted = _predictions(dataset, asked, cases, config)
         if dataset.regions:

@@ -62,11 +62,13 @@ class Planted:
 
 @dataclass(frozen=True)
 class Found:
-    """The findings of a case, its lines of worklist.csv, and hashes of the ``files`` written for it, by their names."""
+    """The findings of a case, its lines of worklist.csv, hashes of the ``files`` written for it, by their names, and how many
+    findings were ``dropped``, as readers had decided them."""
 
     findings: tuple[Finding, ...] = ()
     worklist: tuple[dict[str, Any], ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    dropped: int = 0
 
 
 @dataclass(frozen=True)

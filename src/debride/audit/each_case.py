@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from debride.audit.after_review import covered, without_decided
 from debride.audit.audit_folder import write_proposals
 from debride.audit.case_results import hashes
 from debride.audit.findings import finding_of, read_proposals
@@ -58,7 +59,8 @@ def begin_looking(setup: Plain) -> Callable[[Plain], Plain]:
 
 def begin_judging(setup: Plain) -> Callable[[Plain], Plain]:
     """Scores and findings of a case, by {"dataset", "out", "thresholds", "typical", "least"}: the ``CaseScore`` where "scores"
-    is true, and the ``Found`` where "find" is {"wrong", "odds"}; else None. Writes what belongs to the findings."""
+    is true, and the ``Found`` where "find" is {"wrong", "odds"}; else None. Writes what belongs to the findings. What is
+    "decided" is not found again."""
     dataset, out = dataset_of(setup["dataset"]), Path(setup["out"])
     thresholds, how = np.array(setup["thresholds"]), {"typical": setup["typical"], "least": setup["least"]}
 
@@ -71,7 +73,12 @@ def begin_judging(setup: Plain) -> Callable[[Plain], Plain]:
         if item["find"]:
             with _naming(case):
                 findings, numbers, proposed = second_look(seen, **item["find"], **how)
-            told["found"] = {"findings": [asdict(finding) for finding in findings], "worklist": [], "files": {}}
+            many = len(findings)
+            if findings and item["decided"]:
+                mask = covered(item["decided"], case.id, numbers.shape)
+                findings, numbers, proposed = without_decided(findings, numbers, proposed, mask)
+            plain = [asdict(finding) for finding in findings]
+            told["found"] = {"findings": plain, "worklist": [], "files": {}, "dropped": many - len(findings)}
             if findings:
                 path = out / "proposals" / f"{case.id}.npz"
                 write_proposals(path, numbers, proposed)

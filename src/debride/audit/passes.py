@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from debride.audit.after_review import AfterReview
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import (
     RESULTS,
@@ -52,6 +53,7 @@ def audit_dataset(
     *,
     jobs: int = 1,
     since: Path | None = None,
+    review: AfterReview | None = None,
     merge: bool = False,
 ) -> dict[str, Any]:
     """Audits the labels of ``cases`` by their ``predictions``, writes the folder ``out``, and returns its summary.
@@ -62,10 +64,10 @@ def audit_dataset(
 
     An audit that was cut off goes on, also one in parts: what was found by the same settings and files is not found again.
     With ``merge`` its parts must have looked at all cases. With ``since``, the folder of an earlier audit, it goes on from that
-    one, and scores by its thresholds. ``jobs`` processes share the work. Raises DataError for what cannot be read, for an
-    ``out`` that holds something else, and where there is no case.
+    one, and scores by its thresholds; what readers decided in its ``review`` is not found again. ``jobs`` processes share the
+    work. Raises DataError for what cannot be read, for an ``out`` that holds something else, and where there is no case.
     """
-    with under_way(dataset, cases, predictions, out, config, jobs, since, None) as audit:
+    with under_way(dataset, cases, predictions, out, config, jobs, since, None, review) as audit:
         if merge and (left := [case.id for case in cases if not audit.has(Looked, case)]):
             problem = f"has not looked at {len(left)} of {len(cases)} cases ({some(left)})"
             raise DataError(out, problem, "Let all parts end without an error, with the same settings as here.")
@@ -89,10 +91,11 @@ def audit_part(
     *,
     jobs: int = 1,
     since: Path | None = None,
+    review: AfterReview | None = None,
 ) -> Progress:
     """Does what one part of an audit can do of its ``cases``: the first look, and where all parts have done that, the second.
     The rest as for ``audit_dataset``, which ends the audit."""
-    with under_way(dataset, cases, predictions, out, config, jobs, since, part) as audit:
+    with under_way(dataset, cases, predictions, out, config, jobs, since, part, review) as audit:
         own = part.cases(cases)
         _look(audit, own)
         looked = sum(audit.has(Looked, case) for case in cases)
@@ -168,7 +171,8 @@ def _left(audit: UnderWay, usual: Usual, row: int) -> dict[str, Any]:
         return {}
     odds = {kind: float(values[row]) for kind, values in usual.ranking.odds.items()}
     find = {"wrong": float(usual.ranking.wrong[row]), "odds": odds}
-    return {"scores": not scored, "find": None if is_found else find}
+    decided = audit.review.asked(case.id) if audit.review else ()
+    return {"scores": not scored, "find": None if is_found else find, "decided": decided}
 
 
 def _found(audit: UnderWay, usual: Usual, row: int) -> Found | None:
@@ -187,7 +191,8 @@ def _found_by(audit: UnderWay, usual: Usual, row: int) -> tuple[object, ...]:
     """What findings depend on beside the case: its files' names too, which the worklist has."""
     odds = [(kind, float(values[row])) for kind, values in usual.ranking.odds.items()]
     image = [str(path) for path in audit.cases[row].image]
-    return image, float(usual.ranking.wrong[row]), odds, usual.typical, audit.config.least
+    decided = (audit.review.asked(audit.cases[row].id),) if audit.review else ()
+    return image, float(usual.ranking.wrong[row]), odds, usual.typical, audit.config.least, *decided
 
 
 def _draw(audit: UnderWay, usual: Usual) -> None:
@@ -221,6 +226,8 @@ def _write(audit: UnderWay, usual: Usual) -> dict[str, Any]:
     found = {id: each for id, each in known.items() if each is not None}
     flagged = {case.id for case, flag in zip(cases, usual.ranking.flagged, strict=True) if flag}
     since = what_changed(audit.earlier, cases, audit.stamps, flagged) if audit.earlier else None
+    if since and audit.review:
+        since["review"] = audit.review.plain(sum(each.dropped for each in found.values()))
     labels = {case.id: audit.results.get(Label, case.id, label_stamp(case)) for case in cases}
     judged = Judged(
         usual.ranking,

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from debride.audit.after_review import AfterReview
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import REPORT, Part, begin, described, end_work, held
 from debride.audit.findings.region_record import REGIONS, entries_of, read_region_records, region_folders
@@ -33,6 +34,7 @@ def audit_regions(
     *,
     jobs: int = 1,
     since: Path | None = None,
+    review: AfterReview | None = None,
     merge: bool = False,
     part: Part | None = None,
 ) -> Progress | None:
@@ -54,13 +56,15 @@ def audit_regions(
         of_region = RegionPredictions(kept, dataset, number)
         with held(view, own, part):
             how: dict[str, Any] = {"jobs": jobs, "since": before.get(region.name)}
+            how["review"] = review.of_region(region.name) if review else None
             if part:
                 progress.append(audit_part(view, seen, of_region, own, config, part, **how))
             else:
                 audit_dataset(view, seen, of_region, own, config, **how, merge=merge)
     if part:
         return Progress(*(sum(getattr(each, name) for each in progress) for name in ("cases", "looked", "judged")))
-    write_json(out / REGIONS, _about(dataset, predictions, config))
+    told = {"since": {"audit": str(since.resolve()), "review": True}} if since and review else {}
+    write_json(out / REGIONS, {**_about(dataset, predictions, config), **told})
     end_work(out)
     write_region_page(out)
     return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from debride.audit.after_review import AfterReview
 from debride.audit.audit_config import AuditConfig
 from debride.audit.audit_folder import RESULTS, Part, begin, claim_output, described, work_file, work_files
 from debride.audit.case_results import CaseResults, Label, Looked, growing
@@ -30,7 +31,8 @@ MANY = 10
 
 @dataclass
 class UnderWay:
-    """What is audited, by what, how, and where it goes; ``stamps`` of the cases whose labels were looked at, by id."""
+    """What is audited, by what, how, and where it goes; what a ``review`` of the earlier audit says; ``stamps`` of the cases
+    whose labels were looked at, by id."""
 
     dataset: Dataset
     cases: Sequence[Case]
@@ -40,6 +42,7 @@ class UnderWay:
     jobs: int
     results: CaseResults
     earlier: Earlier | None
+    review: AfterReview | None = None
     stamps: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,6 +78,7 @@ def under_way(
     jobs: int,
     since: Path | None,
     part: Part | None,
+    review: AfterReview | None = None,
 ) -> Iterator[UnderWay]:
     """The audit, with all that is known already."""
     check_bounds(config)
@@ -87,7 +91,7 @@ def under_way(
     own = work_file(out, part)
     others = [out / RESULTS, *(file for file in work_files(out) if file != own)]
     with growing(own, others, earlier.results if earlier else None) as results:
-        audit = UnderWay(dataset, cases, kept, config, out, jobs, results, earlier)
+        audit = UnderWay(dataset, cases, kept, config, out, jobs, results, earlier, review)
         for case in cases:
             label = _label(audit, case)
             if label is not None:

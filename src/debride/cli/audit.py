@@ -79,6 +79,11 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         metavar="AUDIT",
         help="an earlier audit of this data set: predict and score only new and changed cases, and say what changed",
     )
+    parser.add_argument(
+        "--review",
+        action="store_true",
+        help="with --since: trust labels that its readers settled, and find nothing again that they decided",
+    )
     add_settings(parser, AuditConfig, "audit")
     cross = parser.add_argument_group("cross-validation, without predictions")
     cross.add_argument(
@@ -114,6 +119,7 @@ def answer(arguments: argparse.Namespace) -> int:
         shard=arguments.shard,
         merge=arguments.merge,
         since=arguments.since,
+        review=arguments.review,
         folds=arguments.folds,
         method=arguments.method,
         config=arguments.config,

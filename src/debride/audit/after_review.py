@@ -1,0 +1,238 @@
+"""An audit after a review of an earlier one: labels that readers settled are trusted, and nothing decided is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.audit.decided.decision import Key
+from debride.audit.decided.edits import read_edit
+from debride.audit.decided.reviewed import Review, Said, read_review
+from debride.audit.findings import (
+    REGIONS,
+    Finding,
+    Label,
+    Numbers,
+    Record,
+    finding_of,
+    read_proposals,
+    read_record,
+    read_region_records,
+)
+from debride.audit.repair.kept_labels import FOLDER, RECORD
+from debride.data.hashes import hashes_of
+from debride.files import read_json, read_jsonl
+from debride.types import DataError, Dataset
+
+MOST_COVERED = 0.5
+"""A new finding of which a larger share was decided before is not shown again."""
+
+LONGEST = 100
+"""So many earlier audits are followed back at most."""
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """An earlier audit that was reviewed, in a ``folder``: its ``records`` by region ("": of classes), and what stands."""
+
+    folder: Path
+    records: Mapping[str, Record]
+    review: Review
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The hashes of the labels that were looked at, by case."""
+        return next(iter(self.records.values())).labels
+
+    def findings(self) -> dict[Key, Finding]:
+        """All that it found."""
+        each = ((region, finding) for region, record in self.records.items() for finding in record.findings)
+        return {(region, finding.case, finding.number): finding for region, finding in each}
+
+
+@dataclass(frozen=True)
+class AfterReview:
+    """What reviews say of a data set: by case and region what is ``decided``, as plain JSON for ``covered``; the cases whose
+    label is ``trusted``, those that decisions would change but did ``not_yet``, and those that somebody changed ``otherwise``,
+    of which no decision holds any more; and how ``many`` findings were decided."""
+
+    decided: Mapping[str, Mapping[str, Sequence[Any]]]
+    trusted: frozenset[str]
+    not_yet: frozenset[str]
+    otherwise: frozenset[str]
+    many: int
+    region: str = ""
+
+    def of_region(self, name: str) -> AfterReview:
+        """The same, for the audit of a region."""
+        return replace(self, region=name)
+
+    def asked(self, case: str) -> Sequence[Any]:
+        """What was decided of a case."""
+        return self.decided.get(case, {}).get(self.region, ())
+
+    def trusting(self, dataset: Dataset) -> Dataset:
+        """The data set with these labels trusted."""
+        return replace(dataset, cases=tuple(replace(c, trusted=True) if c.id in self.trusted else c for c in dataset.cases))
+
+    def plain(self, dropped: int) -> dict[str, Any]:
+        """What audit.json says of it, with the number of findings that were ``dropped``."""
+        lists = {"trusted": self.trusted, "not_yet": self.not_yet, "changed_otherwise": self.otherwise}
+        return {"decided": self.many, "dropped": dropped, **{name: sorted(cases) for name, cases in lists.items()}}
+
+
+def read_after_review(since: Path, dataset: Dataset, jobs: int = 1) -> AfterReview:
+    """What stands of the review of an earlier audit, and of those before it that it went on from by their reviews.
+
+    Raises DataError where nobody reviewed it, and for what ``read_review`` and ``read_record`` refuse.
+    """
+    reviewed = [_read(since, dataset)]
+    while len(reviewed) < LONGEST and (before := _before(reviewed[-1].folder)) is not None:
+        reviewed.append(_read(before, dataset))
+    files = {case.id: case.label for case in dataset.cases if case.label}
+    concerned = sorted({case for each in reviewed for case in _cases(each.review)} & files.keys())
+    now = dict(zip(concerned, hashes_of((files[case] for case in concerned), jobs), strict=True))
+    repairs = _repairs(dataset.root)
+    decided: dict[str, dict[str, list[Any]]] = {}
+    trusted, not_yet, otherwise, many = set[str](), set[str](), set[str](), 0
+    for each in reviewed:
+        findings, by_case = each.findings(), dict[str, dict[Key, Said | None]]()
+        for key in findings:
+            by_case.setdefault(key[1], {})[key] = each.review.of(key)
+        settled = each.review.settled(findings)
+        for case in sorted(_cases(each.review) & now.keys() & each.labels.keys()):
+            told, whole = by_case.get(case, {}), each.review.wholes.get(case)
+            many += sum(said is not None and said.outcome != "stays" for said in told.values())
+            steps = _way_back(case, now[case], each.labels[case], repairs)
+            if steps is None:
+                otherwise.add(case)
+                continue
+            changes = any(said and said.outcome in ("accept", "edited") for said in told.values())
+            changes |= whole is not None and whole.state == "edited"
+            if not steps and changes:
+                not_yet.add(case)
+            elif case in settled and (not steps or (len(steps) == 1 and _as_decided(case, told, each.review, steps[0]))):
+                trusted.add(case)
+            for region in each.records:
+                if asked := _asked(each, region, case, told, dataset):
+                    decided.setdefault(case, {}).setdefault(region, []).append(asked)
+    return AfterReview(decided, frozenset(trusted), frozenset(not_yet - trusted), frozenset(otherwise - decided.keys()), many)
+
+
+def covered(asked: Sequence[Any], case: str, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Where (*S) in a label of this shape something was decided."""
+    mask = np.zeros(shape, bool)
+    for each in asked:
+        if each["whole"]:
+            return np.ones(shape, bool)
+        findings = [finding_of(row) for row in each["findings"]]
+        if each["numbers"]:
+            numbers, _ = read_proposals(Path(each["folder"]), case, findings, shape, 255)
+            mask |= np.isin(numbers, each["numbers"])
+        for hash in each["edits"]:
+            edit = read_edit(Path(each["audit"]), case, hash, shape, each["classes"])
+            mask[edit.inside] |= edit.changed
+    return mask
+
+
+def without_decided(
+    findings: Sequence[Finding], numbers: Numbers, proposed: Label, mask: npt.NDArray[np.bool_]
+) -> tuple[list[Finding], Numbers, Label]:
+    """The findings of a case of which at most ``MOST_COVERED`` lies in a ``mask`` (*S), numbered anew, and their maps (*S)."""
+    sizes, inside = (np.bincount(values.ravel(), minlength=len(findings) + 1) for values in (numbers, numbers[mask]))
+    left = [finding for finding in findings if inside[finding.number] <= MOST_COVERED * sizes[finding.number]]
+    table = np.zeros(len(sizes), np.uint16)
+    table[[finding.number for finding in left]] = np.arange(1, len(left) + 1)
+    kept = table[numbers]
+    return [replace(f, number=at) for at, f in enumerate(left, start=1)], kept, np.where(kept > 0, proposed, np.uint8(0))
+
+
+def _read(folder: Path, dataset: Dataset) -> Reviewed:
+    review = read_review(folder)
+    if (folder / REGIONS).is_file():
+        return Reviewed(folder, read_region_records(folder, dataset), review)
+    return Reviewed(folder, {"": read_record(folder)}, review)
+
+
+def _before(folder: Path) -> Path | None:
+    """The audit that an earlier one went on from by its review, if it is still there."""
+    about = read_json(folder / (REGIONS if (folder / REGIONS).is_file() else "audit.json"))
+    since = about.get("since") if isinstance(about, dict) else None
+    if not isinstance(since, dict) or "review" not in since or not isinstance(since.get("audit"), str):
+        return None
+    before = Path(since["audit"])
+    return before if before.is_dir() else None
+
+
+def _cases(review: Review) -> set[str]:
+    return {case for _, case, _ in review.findings} | review.wholes.keys()
+
+
+def _asked(each: Reviewed, region: str, case: str, told: Mapping[Key, Said | None], dataset: Dataset) -> Any:
+    """What was decided of a case in one region, as plain JSON for ``covered``; None where nothing was."""
+    own = {key: said for key, said in told.items() if key[0] == region}
+    done = {key[2]: said for key, said in own.items() if said and said.outcome != "stays"}
+    whole = each.review.wholes.get(case)
+    everything = whole is not None and whole.state in ("verified", "edited") and len(done) == len(own)
+    if not done and not everything:
+        return None
+    record = each.records[region]
+    return {
+        "folder": str(record.folder),
+        "audit": str(each.folder),
+        "findings": [asdict(finding) for finding in record.findings if finding.case == case],
+        "numbers": sorted(done),
+        "edits": sorted(said.edit for said in done.values() if said.edit),
+        "classes": len(dataset.classes),
+        "whole": everything,
+    }
+
+
+Step = Mapping[Key, Mapping[str, Any]]
+"""What one repair did to a case: the lines of its record by finding."""
+
+
+def _repairs(root: Path) -> dict[str, dict[str, tuple[str, Step]]]:
+    """By case and the hash of its label after each repair that a data set has seen: the hash before, and what was done."""
+    found: dict[str, dict[str, tuple[str, Step]]] = {}
+    place = root
+    for _ in range(LONGEST):
+        if not (place / RECORD).is_file():
+            break
+        lines: dict[str, dict[Key, Mapping[str, Any]]] = {}
+        for number, line in enumerate(read_jsonl(place / RECORD), start=1):
+            if not isinstance(line, dict) or not {"case", "number", "status"} <= line.keys():
+                raise DataError(f"{place / RECORD}:{number}", "is no line of a record of repairs", "Restore this file.")
+            lines.setdefault(line["case"], {})[line.get("region", ""), line["case"], line["number"]] = line
+        for case, own in lines.items():
+            files = next((line for line in own.values() if line["status"] == "applied" and "after" in line), None)
+            if files:
+                found.setdefault(case, {}).setdefault(files["after"], (files["before"], own))
+        place = place / FOLDER / "before"
+    return found
+
+
+def _way_back(case: str, now: str, reviewed: str, repairs: Mapping[str, Mapping[str, tuple[str, Step]]]) -> list[Step] | None:
+    """The repairs that made a label of the one that was reviewed, the last one first; None where it was changed otherwise."""
+    steps: list[Step] = []
+    while now != reviewed:
+        if now not in repairs.get(case, {}) or len(steps) == LONGEST:
+            return None
+        now, step = repairs[case][now]
+        steps.append(step)
+    return steps
+
+
+def _as_decided(case: str, told: Mapping[Key, Said | None], review: Review, step: Step) -> bool:
+    """Whether a repair did to a case what readers decided, and nothing else."""
+    wanted = {key: said.edit for key, said in told.items() if said and said.outcome in ("accept", "edited")}
+    whole = review.wholes.get(case)
+    if whole is not None and whole.state == "edited":
+        wanted["", case, 0] = whole.label
+    done = {key: line for key, line in step.items() if line["status"] == "applied" or "change nothing" in str(line.get("why"))}
+    return done.keys() == wanted.keys() and all(line.get("edit", "") == wanted[key] for key, line in done.items())
