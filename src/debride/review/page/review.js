@@ -167,7 +167,7 @@ $("keyhelp").addEventListener("click", () => $("help").showModal());
 async function first() {
   drawCounts(await ask("api/counts", worklist.filters), about);
   if (!worklist.items.length) return say("Nothing passes these filters");
-  if (!worklist.items.some(each => each.place === item?.place)) go(worklist.items.find(each => !each.mine)?.place ?? worklist.items[0].place);
+  if (!worklist.items.some(each => each.place === item?.place)) await go(worklist.items.find(each => !each.mine)?.place ?? worklist.items[0].place);
 }
 
 function capital(word) { return word[0].toUpperCase() + word.slice(1); }
