@@ -78,6 +78,7 @@ ALONE: dict[str, list[str]] = {
     "start_cost": ["--cases", "3", "--shape", "4", "16", "16", "--repeats", "1"],
     "review_readers": ["--decisions", "6", "--kills", "1", "--cases", "8"],
     "review_scale": ["--cases", "12", "--decisions", "3"],
+    "review_volume": ["--shape", "12", "40", "40"],
     "step_cost": ["--smallest"],
     "volume_speed": [
         *("--shape", "16", "20", "20", "--patch", "16", "16", "16", "--width", "2", "--repeats", "1"),

@@ -5,7 +5,7 @@ Arrays are in the order and direction of the label's file. What is decoded is ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -86,7 +86,7 @@ class Layers:
         how = turn_onto(own, grid, path, "its label", _label_of(case), "")
         whole = ("image", path, _stamp(path))
         found = self.kept.find(whole)
-        if found is None and reads_parts(path) and box != tuple((0, length) for length in grid.shape):
+        if found is None and reads_parts(path):
             part = own_box(box, how, own.shape)
             return turned(self.kept.get((*whole, part), lambda: read_image_part(path, part)), how)
         if found is None:
@@ -97,9 +97,8 @@ class Layers:
         """The given label (*box); of a region 1 inside, 0 outside."""
         return self._label(_label_of(case), self.review.view(region), region, box)
 
-    def numbers(self, case: Case, box: Box, region: str, within: Box | None = None) -> tuple[Numbers, Label]:
-        """The maps (*box) of the findings' numbers and the classes proposed, read ``within`` a larger box if one is given."""
-        within = within or box
+    def numbers(self, case: Case, box: Box, region: str) -> tuple[Numbers, Label]:
+        """The maps (*box) of the findings' numbers and of the classes proposed."""
         folder = self.review.folder(region)
         path = inside(self.review.audit, folder / "proposals" / f"{case.id}.npz")
         if not path.is_file():
@@ -111,18 +110,20 @@ class Layers:
             if stored != shape or dtype != kind:
                 problem = f"holds {name} as {dtype} of shape {stored}, the label of {case.id} has {shape}"
                 raise DataError(path, problem, "Give the audit of this data set, or run `debride audit` again.")
-            key = (name, path, _stamp(path), within)
-            read = partial(arrays.part, path, name, within)
-            found.append(self.kept.get(key, read)[_index(_moved(box, within))])
+            found.append(self.kept.get((name, path, _stamp(path), box), partial(arrays.part, path, name, box)))
         return found[0], found[1]
 
-    def proposed(self, case: Case, box: Box, region: str, findings: Iterable[int], within: Box | None = None) -> Label:
-        """The given label (*box) with what is proposed at the ``findings``, by their numbers; ``within`` as for ``numbers``."""
-        numbers, proposed = self.numbers(case, box, region, within)
-        given = self.label(case, box, region)
+    def proposed(self, case: Case, box: Box, region: str, findings: Iterable[int], within: Box) -> Label:
+        """The given label (*box) with what is proposed at the ``findings``, by their numbers, which lie ``within`` a box."""
+        numbers, proposed = self.numbers(case, within, region)
         if proposed.max(initial=0) >= len(self.review.view(region).classes):
             raise DataError(f"case {case.id}", "is proposed a class that there is not", "Run `debride audit` again.")
-        return np.where(np.isin(numbers, list(findings)), proposed, given)
+        label = self.label(case, box, region).copy()
+        both = _common(within, box)
+        if both:
+            there, own = label[_index(_moved(both, box))], _index(_moved(both, within))
+            np.copyto(there, proposed[own], where=np.isin(numbers[own], list(findings)))
+        return label
 
     def predicted(self, case: Case, box: Box, region: str) -> Label | None:
         """The class that is predicted (*box), of a region 1 inside; None where the prediction is not there any more."""
@@ -152,8 +153,8 @@ class Layers:
         """The given label (*box) with an edit of a reader."""
         edit = read_edit(self.review.audit, case.id, hash, self.grid(case).shape, len(self.review.dataset.classes))
         label = self.label(case, box)
-        both = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(edit.box, box, strict=True)]
-        if any(first >= past for first, past in both):
+        both = _common(edit.box, box)
+        if not both:
             return label
         own = _index(_moved(both, edit.box))
         return apply_edit(label, Edit(_moved(both, box), edit.changed[own], edit.label[own]))
@@ -244,7 +245,13 @@ def _index(box: Box) -> tuple[slice, ...]:
     return tuple(slice(*ends) for ends in box)
 
 
-def _moved(box: Sequence[tuple[int, int]], within: Box) -> Box:
+def _common(one: Box, other: Box) -> Box | None:
+    """What two boxes share; None where that is nothing."""
+    both = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
+    return both if all(first < past for first, past in both) else None
+
+
+def _moved(box: Box, within: Box) -> Box:
     """A box as it lies in another one."""
     return tuple((first - low, past - low) for (first, past), (low, _) in zip(box, within, strict=True))
 

@@ -17,6 +17,9 @@ from debride.types import DataError
 
 HOST = "127.0.0.1"
 
+THINKS = 3600
+"""Seconds that a connection stays open while a reader looks: on one that was closed a decision would have to be sent again."""
+
 WAKES = 0.2
 """Seconds after which the main thread looks whether it is told to stop."""
 
@@ -60,6 +63,7 @@ def serving(review: Review, port: int | None = None) -> Iterator[str]:
             Guarded(routes(desk), token, own),
             **{"log_level": "error", "access_log": False, "server_header": False, "date_header": False},
             **{"lifespan": "off", "ws": "none", "http": "h11", "proxy_headers": False, "timeout_graceful_shutdown": 2},
+            timeout_keep_alive=THINKS,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="serve", daemon=True)

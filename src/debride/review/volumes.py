@@ -17,6 +17,7 @@ import numpy.typing as npt
 from debride.audit.decided.edits import apply_edit, read_edit, write_edit
 from debride.audit.findings import Label
 from debride.audit.shown.worklist import centre
+from debride.data.pixels.images import Box
 from debride.data.same_grid import turned, unturned
 from debride.review.layers import CHANGED, Layers, bounding_box
 from debride.review.shown_place import Place, crop_box, ras_turn, spacing_of, whole_box, wide_box
@@ -90,9 +91,9 @@ class Volumes:
             drawn = bounding_box((label > 0) & (label != IGNORE))
             if drawn:
                 at, wide = tuple((first + past) // 2 for first, past in drawn), wide_box(drawn, grid.shape, kind)
-        box, within = (crop_box(wide, at, kind), wide) if part == "crop" else (whole, whole)
+        box = crop_box(wide, at, kind) if part == "crop" else whole
         turn = ras_turn(grid)
-        return case, Place(grid.shape, box, within, turn, at, spacing_of(grid, turn))
+        return case, Place(grid.shape, box, self._within(item, wide), turn, at, spacing_of(grid, turn))
 
     def part(self, item: Item, part: str, channel: int = 0) -> Part:
         """What is to be said of a part. When it is said its layers are read: image and labels beside each other."""
@@ -106,7 +107,8 @@ class Volumes:
         elif any(source.record.proposes for source in self.layers.review.sources.values()):
             warnings.append(NO_PREDICTION)
         unchanged = self._threads.submit(self.layers.unchanged, case)
-        reading = {what: self._threads.submit(self._label, item, case, place, what) for what in layers}
+        early = layers if part == "crop" else ["given"]  # of whole volumes not all may be kept
+        reading = {what: self._threads.submit(self._label, item, case, place, what) for what in early}
         image = self.layers.image(case, place.box, channel)
         for what, label in reading.items():
             try:
@@ -176,6 +178,14 @@ class Volumes:
         edit = _edits(item).get(what)
         return self.layers.edited(case, box, edit) if edit else None
 
+    def _within(self, item: Item, wide: Box) -> Box:
+        """The box with what is proposed: around a finding, or around all of a case."""
+        found = self.layers.review.findings.get((item["region"], item["case"]), {})
+        if item["number"] in found or not found:
+            return wide
+        sides = zip(*(finding.box for finding in found.values()), strict=True)
+        return tuple((min(first for first, _ in side), max(past for _, past in side)) for side in sides)
+
     def _proposed(self, item: Item) -> Sequence[int]:
         """The numbers of the findings whose proposals are shown: that of the item, or all of its case."""
         found = self.layers.review.findings.get((item["region"], item["case"]), {})
@@ -226,7 +236,8 @@ def _bytes(array: Array, place: Place) -> bytes:
     """An array (*box) as the page reads it."""
     stored = np.ascontiguousarray(turned(array, place.turn))
     stored = stored.astype(stored.dtype.newbyteorder("<"), copy=False)
-    return stored.tobytes() if stored.ndim == 2 else nifti_header(stored.shape, stored.dtype, place.spacing) + stored.tobytes()
+    header = b"" if stored.ndim == 2 else nifti_header(stored.shape, stored.dtype, place.spacing)
+    return b"".join((header, stored.data))
 
 
 def nifti_header(shape: Sequence[int], dtype: np.dtype[Any], spacing: Sequence[float]) -> bytes:
