@@ -177,6 +177,8 @@ def outline(value: dict[str, Any]) -> None:
         (lambda value: value["images"][0].update(id=2), "pictures without an id, or two"),
         (lambda value: value["images"][0].update(height=31), "31 rows"),
         (lambda value: value["annotations"][0].update(image_id=9), "picture 9, which it lacks"),
+        (lambda value: value["annotations"][0].update(image_id=[1]), "by a number"),
+        (lambda value: value["annotations"][0].update(category_id=None), "by a number"),
         (lambda value: value["annotations"][0].update(category_id=9), "no category that it names"),
         (lambda value: value["annotations"][0]["segmentation"].update(size=[16, 64]), "without a mask of its size"),
         (lambda value: value["annotations"][0]["segmentation"].update(counts=[1023]), "runs are not its 1024 pixels"),

@@ -173,6 +173,8 @@ def _parts(path: Path, value: Any) -> tuple[list[dict[str, Any]], ...]:
         ids = [each.get("id") for each in part or ()]
         if any(type(id) is not int for id in ids) or len(set(ids)) < len(ids):
             raise DataError(path, f"has {name} without an id, or two with one", _AGAIN)
+    if any(type(each.get(name)) is not int for each in parts[2] or () for name in ("image_id", "category_id")):
+        raise DataError(path, "has an annotation that does not say its picture or category by a number", _AGAIN)
     return tuple(part or [] for part in parts)
 
 
