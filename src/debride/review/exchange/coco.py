@@ -7,6 +7,7 @@ run lengths with ``iscrowd`` 1, as CVAT and Datumaro write them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from debride.audit.findings import Finding, Label, Numbers
-from debride.files import write_json
+from debride.files import write_text
 from debride.review.exchange.run_lengths import Mask, mask_of, run_lengths, unpacked
 from debride.types import DataError, Dataset
 from debride.version import __version__
@@ -66,8 +67,8 @@ class CocoFile:
         )
 
     def write(self, path: Path) -> None:
-        """Writes the file."""
-        write_json(path, self.value)
+        """Writes the file; indented, each run would have a line."""
+        write_text(path, json.dumps(self.value, ensure_ascii=False) + "\n")
 
 
 def label_file(classes: Sequence[str]) -> CocoFile:

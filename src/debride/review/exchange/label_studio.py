@@ -7,6 +7,7 @@ four bits its length has (2), its length less 1, and its byte or bytes. The byte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from debride.audit.findings import Label
 from debride.audit.shown.charts import COLOURS
-from debride.files import write_json, write_text
+from debride.files import write_text
 from debride.review.exchange.coco import joined, pictures_of
 from debride.review.exchange.run_lengths import Mask
 from debride.types import DataError, Dataset
@@ -73,7 +74,7 @@ class LabelStudioFile:
             *("<View>", '  <Header value="$findings"/>', '  <Image name="image" value="$image" zoom="true"/>'),
             *('  <BrushLabels name="label" toName="image">', *names, "  </BrushLabels>", "</View>"),
         ]
-        write_json(folder / "tasks.json", self.tasks)
+        write_text(folder / "tasks.json", json.dumps(self.tasks, ensure_ascii=False) + "\n")
         write_text(folder / "config.xml", "".join(f"{line}\n" for line in lines))
 
 
