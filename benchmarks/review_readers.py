@@ -74,36 +74,41 @@ def main() -> None:
         findings = len(write_large_set(Path(folder), words.cases, share=1, seed=words.seed))
         audit, rng = Path(folder) / "audit", random.Random(words.seed)
         readers = [Reader(audit, name, words.decisions, findings, words.seed) for name in ("ann", "ben")]
-        for reader in readers:
-            reader.start()
-        kills = _kill(readers, words.kills, words.decisions, rng)
+        due = [(rng.randrange(words.decisions), reader) for reader in readers for _ in range(words.kills)]
+        drawn = rng.sample(due, words.kills)
+        killers = [Killer(each, sorted(at for at, own in drawn if own is each), random.Random(each.own)) for each in readers]
+        for thread in (*readers, *killers):
+            thread.start()
         for reader in readers:
             reader.join()
             reader.server.kill()
             if reader.error:
                 raise reader.error
-        wrong = _told(audit, readers, kills)
+        wrong = _told(audit, readers, sum(killer.done for killer in killers))
     if wrong:
         sys.exit(1)
 
 
-def _kill(readers: list[Reader], kills: int, decisions: int, rng: random.Random) -> int:
-    """Kills the servers, each when its reader has made a number of decisions that is drawn, and tells how often."""
-    due = sorted((rng.randrange(decisions), rng.randrange(len(readers))) for _ in range(kills))
-    done = 0
-    for number, which in due:
-        reader = readers[which]
-        while len(reader.acknowledged) < number and reader.is_alive():
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.01))
-        if reader.is_alive():
-            server = reader.server
+class Killer(threading.Thread):
+    """Kills the server of a reader when it has acknowledged as many decisions as ``due`` say, at any moment of the next."""
+
+    def __init__(self, reader: Reader, due: list[int], rng: random.Random) -> None:
+        super().__init__(daemon=True)
+        self.reader, self.due, self.rng, self.done = reader, due, rng, 0
+
+    def run(self) -> None:
+        for number in self.due:
+            while len(self.reader.acknowledged) < number and self.reader.is_alive():
+                time.sleep(0.001)
+            time.sleep(self.rng.uniform(0, 0.02))
+            server = self.reader.server
+            if not self.reader.is_alive():
+                return
             server.process.kill()
             server.process.wait()
-            done += 1
-            while reader.server is server and reader.is_alive():  # it is noticed at the next decision
+            self.done += 1
+            while self.reader.server is server and self.reader.is_alive():  # it is noticed at the next decision
                 time.sleep(0.001)
-    return done
 
 
 def _told(audit: Path, readers: list[Reader], kills: int) -> bool:

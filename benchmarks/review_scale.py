@@ -3,6 +3,7 @@
     python benchmarks/review_scale.py [--cases 20000] [--share 0.95] [--decisions 200] [--folder FOLDER]
 
 The audit is made up; all volumes are one small file. Start is until the address is printed: the first one makes the worklist.
+Memory grows until 256 MB of decoded volumes are kept, and then no more.
 """
 
 from __future__ import annotations
@@ -62,18 +63,21 @@ def _measure(audit: Path, decisions: int) -> None:
     print(f"{cases} cases, {total} findings\n\n| what | time |\n|---|---|")
     print(f"| first start | {first.began:.1f} s |\n| start | {server.began:.1f} s |")
     print(f"| first page, after the start | {_ms(seconds)} |")
-    took, place = [], 1
+    took, place, held = [], 1, [memory]
     for number in range(decisions):
         body = {"decision": ("accept", "reject", "unsure")[number % 3], "comment": "", "sent": f"{number}"}
         _, seconds = _timed(lambda place=place, body=body: server.ask(f"api/items/{place}/decision", body))
         took.append(seconds)
         place = server.ask(f"api/items/{place}?state=undecided")["neighbours"]["next_undecided"] or place
+        if (number + 1) % max(1, decisions // 4) == 0:
+            held.append(server.memory())
     print(f"| a decision, median of {decisions} | {_ms(statistics.median(took))} |\n| the slowest | {_ms(max(took))} |")
     for name, path in PAGES.items():
         where = path.format(middle=total // 2)
         times = [_timed(lambda where=where: server.ask(where))[1] for _ in range(5)]
         print(f"| {name} | {_ms(statistics.median(times))} |")
-    print(f"\nresident memory: {memory:.0f} MB after the first page, {server.memory():.0f} MB after {decisions} decisions")
+    quarters = ", ".join(f"{each:.0f}" for each in held)
+    print(f"\nresident memory in MB, after the first page and each quarter of the decisions: {quarters}")
     server.stop()
 
 

@@ -47,10 +47,8 @@ def write_large_set(folder: Path, cases: int, share: float = 0.3, drawn: int = 0
         for id in ids[1:]:
             os.link(first, data / name.format(id))
     hash = content_hash([data / f"labelsTr/{ids[0]}.nii.gz"])
-    dataset = open_dataset(data)
-    findings = write_large_audit(
-        folder / "audit", cases, share=share, seed=seed, dataset=dataset, label=hash, furthest=SIDE - 20
-    )
+    of_set = {"dataset": open_dataset(data), "label": hash, "furthest": SIDE - 20, "most": 5}
+    findings = write_large_audit(folder / "audit", cases, share=share, seed=seed, **of_set)
     (folder / "audit" / "proposals").mkdir()
     for case in dict.fromkeys(finding.case for finding in findings[:drawn]):
         numbers = np.zeros(label.shape, np.uint16)
@@ -73,14 +71,16 @@ def write_large_audit(
     dataset: Dataset | None = None,
     label: str = "0" * 32,
     furthest: int = 200,
+    most: int = 4,
 ) -> list[Finding]:
     """Writes all but the report for so many cases, of which ``share`` may have findings; returns these in their order. Of the
-    labels of a ``dataset`` that there is ``label`` is the hash; findings begin before the voxel ``furthest``."""
+    labels of a ``dataset`` that there is ``label`` is the hash; findings begin before the voxel ``furthest``, and a
+    case has at most so many (``most``)."""
     rng, known = generator(seed, "large audit"), _cases(cases)
     wrong = np.where(rng.random(cases) < share, rng.random(cases), 0.02 * rng.random(cases))
     odds = np.log(wrong + 1e-3) - np.log1p(1e-3 - wrong)
     ranking = Ranking(odds, wrong, {kind: odds - rng.random(cases) for kind in KINDS}, share / 2, (share / 4, share), 0.93)
-    found = {case.id: Found(_findings(case.id, wrong[row], rng, furthest)) for row, case in enumerate(known)}
+    found = {case.id: Found(_findings(case.id, wrong[row], rng, furthest, most)) for row, case in enumerate(known)}
     scores = {case.id: _score(rng) for case in known}
     dataset = dataset or Dataset(folder / "data", "nnunet", CLASSES, tuple(known), 3)
     predictions = SimpleNamespace(about={"source": "cross-validation", "folds": 5}, seen=lambda case: None)
@@ -102,8 +102,8 @@ def _cases(count: int) -> list[Case]:
     ]
 
 
-def _findings(case: str, wrong: float, rng: np.random.Generator, furthest: int) -> tuple[Finding, ...]:
-    sure = np.sort(wrong * rng.random(int(rng.integers(1, 5))))[::-1] if wrong > 0.1 else []
+def _findings(case: str, wrong: float, rng: np.random.Generator, furthest: int, most: int) -> tuple[Finding, ...]:
+    sure = np.sort(wrong * rng.random(int(rng.integers(1, most + 1))))[::-1] if wrong > 0.1 else []
     found = []
     for number, confidence in enumerate(sure, start=1):
         kind = KINDS[int(rng.integers(len(KINDS)))]

@@ -97,23 +97,21 @@ def test_the_interval_is_of_patients(tmp_path: Path) -> None:
         whole = agreements(db, seed=5)[0]
         again = agreements(db, seed=5)[0]
     assert whole == again and whole.items == len(items)
-    patients = list(dict.fromkeys(patient for patient, _, _ in rows))
-    draw = generator(5, "agreement", "ann", "ben", "all")
+    tables = {patient: tuple((one, other) for own, one, other in rows if own == patient) for patient, _, _ in rows}
+    alike: dict[tuple[int, ...], list[str]] = {}  # patients by how often each says each pair of words
+    for patient, pairs in tables.items():
+        alike.setdefault(tuple(pairs.count((one, other)) for one in WORDS for other in WORDS), []).append(patient)
+    groups = [alike[counts] for counts in sorted(alike)]
+    draw, share = generator(5, "agreement", "ann", "ben", "all"), [len(group) / len(tables) for group in groups]
     values = []
-    for times in draw.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=2000):
-        drawn = [
-            row
-            for patient, count in zip(patients, times, strict=True)
-            for row in rows
-            if row[0] == patient
-            for _ in range(count)
-        ]
-        alike = sum(one == other for _, one, other in drawn) / len(drawn)
+    for times in draw.multinomial(len(tables), share, size=2000):
+        drawn = [pair for group, count in zip(groups, times, strict=True) for _ in range(count) for pair in tables[group[0]]]
+        alike_share = sum(one == other for one, other in drawn) / len(drawn)
         chance = sum(
-            (sum(one == word for _, one, _ in drawn) / len(drawn)) * (sum(other == word for _, _, other in drawn) / len(drawn))
+            (sum(one == word for one, _ in drawn) / len(drawn)) * (sum(other == word for _, other in drawn) / len(drawn))
             for word in WORDS
         )
-        values.append((alike - chance) / (1 - chance))
+        values.append((alike_share - chance) / (1 - chance))
     low, high = np.percentile(values, [2.5, 97.5])
     assert whole.low == pytest.approx(low) and whole.high == pytest.approx(high)
     assert whole.kappa is not None and low < whole.kappa < high

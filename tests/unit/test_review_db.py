@@ -88,14 +88,30 @@ def test_items_follow_what_stands(audit: Path) -> None:
             made.append(decision)
             db.append(decision, str(at))
             if at % 10 == 0:
-                slow = {key: state for key, (state, _, _) in slow_standing(made).items()}
-                for view in ("findings", "cases"):
-                    for item in worklist.page(Filters(view=view)).items:  # type: ignore[arg-type]
-                        key = item["region"], item["case"], item["number"]
-                        assert item["state"] == slow.get(key, "")
-                        own = [each for each in made if each.key == key and each.reader == "ann" and not each.adjudicates]
-                        mine = own[-1] if own and own[-1].decision != "withdrawn" and own[-1].round == 2 else None
-                        assert (item["mine"] or {}).get("decision") == (mine.decision if mine else None)
+                compare_items(worklist, made)
+
+
+def compare_items(worklist: Worklist, made: Sequence[Decision]) -> None:
+    """What ann sees in round 2, beside what the rules say of the decisions made."""
+    slow = {key: state for key, (state, _, _) in slow_standing(made).items()}
+
+    def mine(key: Key) -> str | None:
+        own = [each for each in made if each.key == key and each.reader == "ann" and not each.adjudicates]
+        return own[-1].decision if own and own[-1].decision != "withdrawn" and own[-1].round == 2 else None
+
+    for view in ("findings", "cases"):
+        items = worklist.page(Filters(view=view)).items  # type: ignore[arg-type]
+        keys = [(item["region"], item["case"], item["number"]) for item in items]
+        assert [item["state"] for item in items] == [slow.get(key, "") for key in keys]
+        assert [(item["mine"] or {}).get("decision") for item in items] == [mine(key) for key in keys]
+        counts = worklist.counts(Filters(view=view))  # type: ignore[arg-type]
+        done = [key for key in keys if mine(key) or mine(("", key[1], 0)) in ("verified", "edited")]
+        assert (counts["all"], counts["decided"], counts["left"]) == (len(keys), len(done), len(keys) - len(done))
+        assert counts["by"] == {word: sum(mine(key) == word for key in keys) for word in counts["by"]}
+        assert counts["disagreed"] == sum(slow.get(key) == "conflict" for key in keys)
+        for state, count in (("decided", len(done)), ("undecided", len(keys) - len(done)), ("disagreed", counts["disagreed"])):
+            page = worklist.page(Filters(view=view, state=state))  # type: ignore[arg-type]
+            assert page.total == len(page.items) == count
 
 
 def test_nothing_changes_a_decision(audit: Path) -> None:

@@ -85,7 +85,7 @@ def conflict_lines(db: ReviewDb, shown: int = 10) -> Iterator[str]:
     make_items(db)
     for state, what in (("conflict", "in conflict"), ("unsure", "left unsure")):
         rows = db.connection.execute(
-            'SELECT region, "case", number FROM items WHERE state = ? AND state != "" ORDER BY place', (state,)
+            "SELECT region, \"case\", number FROM items WHERE state = ? AND items.state != '' ORDER BY place", (state,)
         ).fetchall()
         names = [
             f"{region} " * bool(region) + (f"{case} {number}" if number != WHOLE else case) for region, case, number in rows
@@ -135,13 +135,17 @@ def _agreement(readers: tuple[str, str], kind: str, counts: Counts, seed: int) -
 
 def _interval(counts: Counts, draw: np.random.Generator) -> Sequence[float] | tuple[None, None]:
     """The percentile interval of a cluster bootstrap (Davison & Hinkley 1997, section 3.8): as many patients as there are are
-    drawn with replacement, each with all findings. Resamples where kappa is undefined are left out."""
-    patients, flat = len(counts), counts.reshape(len(counts), -1)
+    drawn with replacement, each with all findings. Resamples where kappa is undefined are left out.
+
+    Patients with the same table are drawn together, by how many they are: it is the same distribution, and far quicker.
+    """
+    patients, words = len(counts), counts.shape[1:]
     if patients < 2:
         return None, None
-    size, share, found = max(1, _BLOCK // patients), np.full(patients, 1 / patients), []
+    alike, times = np.unique(counts.reshape(patients, -1), axis=0, return_counts=True)
+    size, found = max(1, _BLOCK // len(alike)), []
     for start in range(0, RESAMPLES, size):
-        times = draw.multinomial(patients, share, size=min(size, RESAMPLES - start))
-        found.append(kappa((times @ flat).reshape(-1, *counts.shape[1:])))
+        drawn = draw.multinomial(patients, times / patients, size=min(size, RESAMPLES - start))
+        found.append(kappa((drawn @ alike).reshape(-1, *words)))
     low, high = np.nanpercentile(np.concatenate(found), [2.5, 97.5])
     return float(low), float(high)

@@ -32,7 +32,7 @@ def write_verified(db: ReviewDb) -> Path | None:
     """
     path = db.path.with_name(TRUSTED)
     with db.writing():
-        some = "label.state IN ('verified', 'reject')"  # by an index
+        some = "label.state IN ('verified', 'reject') AND label.state != ''"  # which an index has
         rows = db.connection.execute(f'SELECT label."case" FROM items AS label WHERE {some} AND {_VERIFIED} ORDER BY 1')
         text = "".join(f"{case}\n" for (case,) in rows)
         if not text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -28,6 +28,9 @@ FASTEST = 0.1
 PACED = 200
 """Decisions of a reader, the last ones, of which the pace is taken."""
 
+REMEMBERED = 64
+"""Filters of which it is remembered how many items pass them."""
+
 _SHOWN = (
     *("place", "region", "case", "number", "kind", "class", "given", "proposed", "confidence", "severity", "wrong", "flagged"),
     *("size", "distance", "change", "patient", "first", "box", "state", *GROUPS),
@@ -40,6 +43,17 @@ _JOINED = """items
     AND mine.round = :round
   LEFT JOIN own AS label ON label.reader = :reader AND label.adjudicates = :adjudicates AND label.place = items.whole
     AND label.round = :round AND label.decision IN ('verified', 'edited')"""
+
+_DONE = """(
+  SELECT place, decision FROM own WHERE reader = :reader AND adjudicates = :adjudicates AND round = :round
+  UNION ALL
+  SELECT items.place, '' FROM own AS label JOIN items ON items.whole = label.place
+  WHERE label.reader = :reader AND label.adjudicates = :adjudicates AND label.round = :round
+    AND label.decision IN ('verified', 'edited') AND NOT EXISTS (
+      SELECT 1 FROM own WHERE reader = :reader AND adjudicates = :adjudicates AND round = :round AND place = items.place
+    )
+)"""
+"""What the reader decided on items, "" where it was by the label as a whole: as below, from the side of the decisions."""
 
 _DECIDED = "(mine.decision IS NOT NULL OR label.decision IS NOT NULL)"
 
@@ -114,6 +128,7 @@ class Worklist:
         chosen: Iterable[str] = (),
     ) -> None:
         self.db, self.reader, self.round, self.adjudicates, self.blind = db, reader, round, adjudicates, blind
+        self._counted: dict[Filters, int] = {}
         make_items(db)
         write_verified(db)
         db.connection.execute('CREATE TEMP TABLE IF NOT EXISTS chosen ("case" TEXT PRIMARY KEY) WITHOUT ROWID')
@@ -124,8 +139,8 @@ class Worklist:
 
     def page(self, filters: Filters, after: int = 0, many: int = 50) -> Page:
         """So many items that pass the filters, from the one after the place ``after``."""
+        total = self._total(filters)
         where, values = self._where(filters)
-        (total,) = self.db.connection.execute(f"SELECT COUNT(*) FROM {_JOINED} WHERE {where}", values).fetchone()
         where += " AND items.place > :after ORDER BY items.place LIMIT :many"
         rows = self.db.connection.execute(
             f"SELECT {_COLUMNS}, mine.id FROM {_JOINED} WHERE {where}",
@@ -163,18 +178,9 @@ class Worklist:
         """Of all items that pass the filters but that by state: how many there are, what the reader ``decided`` of them in
         words and in all, what is ``left`` and the ``seconds_left`` for it (None: not known), and how many are ``disagreed`` on
         (None: a blind reader is not told)."""
-        where, values = self._where(filters, by_state=False)
-        rows = self.db.connection.execute(
-            f"SELECT mine.decision, {_DECIDED} AS decided, COUNT(*), SUM(items.state = 'conflict') "
-            f"FROM {_JOINED} WHERE {where} GROUP BY 1, 2",
-            values,
-        ).fetchall()
-        everything = sum(count for _, _, count, _ in rows)
-        decided = sum(count for _, is_decided, count, _ in rows if is_decided)
-        by = {word: 0 for word in WORDS if word != "withdrawn"}
-        for word, _, count, _ in rows:
-            if word:
-                by[word] += count
+        everything, words = self._everything(filters), self._words(filters)
+        decided = sum(words.values())
+        by = {word: words.get(word, 0) for word in WORDS if word != "withdrawn"}
         pace, left = self.pace(), everything - decided
         return {
             "all": everything,
@@ -182,7 +188,7 @@ class Worklist:
             "left": left,
             "by": by,
             "seconds_left": None if pace is None else pace * left,
-            "disagreed": None if self.blind else sum(conflicts for *_, conflicts in rows),
+            "disagreed": None if self.blind else self._count(replace(filters, state="disagreed")),
         }
 
     def pace(self) -> float | None:
@@ -225,10 +231,35 @@ class Worklist:
             write_verified(self.db)
         return id
 
+    def _total(self, filters: Filters) -> int:
+        """How many items pass the filters."""
+        if filters.state in ("undecided", "decided"):
+            decided = sum(self._words(filters).values())
+            return decided if filters.state == "decided" else self._everything(filters) - decided
+        return self._count(filters) if filters.state else self._everything(filters)
+
+    def _everything(self, filters: Filters) -> int:
+        """How many items pass the filters but that by state, which does not change and is remembered for the last filters."""
+        filters = replace(filters, state="")
+        if filters not in self._counted:
+            self._counted = {**dict([*self._counted.items()][-REMEMBERED:]), filters: self._count(filters)}
+        return self._counted[filters]
+
+    def _count(self, filters: Filters) -> int:
+        where, values = self._where(filters)
+        row = self.db.connection.execute(f"SELECT COUNT(*) FROM {_JOINED} WHERE {where}", values).fetchone()
+        return int(row[0])
+
+    def _words(self, filters: Filters) -> dict[str, int]:
+        """What the reader decided on items that pass the filters but that by state, counted by word."""
+        where, values = self._where(replace(filters, state=""))
+        counted = f"SELECT decision, COUNT(*) FROM {_DONE} JOIN items USING (place) WHERE {where} GROUP BY decision"
+        return dict(self.db.connection.execute(counted, values).fetchall())
+
     def _who(self) -> dict[str, Any]:
         return {"reader": self.reader, "adjudicates": int(self.adjudicates), "round": self.round}
 
-    def _where(self, filters: Filters, *, by_state: bool = True) -> tuple[str, dict[str, Any]]:
+    def _where(self, filters: Filters) -> tuple[str, dict[str, Any]]:
         """The condition of items that pass, and what its names stand for."""
         conditions = ["items.is_finding" if filters.view == "findings" else "items.is_case"]
         values = self._who()
@@ -246,7 +277,7 @@ class Worklist:
             conditions.append("""(items."case" LIKE :text ESCAPE '\\' OR items.patient LIKE :text ESCAPE '\\')""")
             plain = filters.text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
             values["text"] = f"%{plain}%"
-        if by_state and filters.state:
+        if filters.state:
             conditions.append(self._state(filters.state))
         return " AND ".join(conditions), values
 
@@ -259,7 +290,7 @@ class Worklist:
             return "mine.decision = 'unsure'" if self.blind else "(mine.decision = 'unsure' OR items.state = 'unsure')"
         if self.blind:
             raise DataError("`state`", "is disagreed, which a blind reader is not told", "Give another state.")
-        return "items.state = 'conflict'"
+        return "items.state = 'conflict' AND items.state != ''"  # which an index has
 
     def _item(self, row: tuple[Any, ...]) -> dict[str, Any]:
         item: dict[str, Any] = dict(zip(_SHOWN, row[:-1], strict=True))

@@ -23,7 +23,7 @@ from debride.audit.wrong_classes.class_record import read_class_record
 from debride.files import read_json
 from debride.types import GROUPS, DataError
 
-VERSION = 1
+VERSION = 2
 """Of the tables below."""
 
 KINDS_OF_CLASSES = ("relabel", "duplicate")
@@ -60,6 +60,7 @@ CREATE TABLE items (
   state TEXT NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX items_by_finding ON items ("case", number, region);
+CREATE INDEX items_by_label ON items (whole);
 CREATE INDEX items_by_state ON items (state, place) WHERE state != '';
 
 CREATE TABLE own (
