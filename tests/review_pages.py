@@ -41,10 +41,10 @@ SAVED = "() => document.body.dataset.waiting === '0'"
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*options: str) -> Iterator[Browser]:
     """A browser without a window."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(SOFTWARE))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*SOFTWARE, *options])
         try:
             yield browser
         finally:
