@@ -7,6 +7,7 @@ in ``findings``, and is never read again. Each region of an audit has a file of 
 from __future__ import annotations
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,14 @@ class ExportResult:
     findings: int
 
 
+@dataclass(frozen=True)
 class _Found:
     """The findings of one case in one audit, of a ``region`` or of classes (""), and their map (*S) of ``numbers``."""
 
-    def __init__(self, region: str, classes: Sequence[str], findings: Sequence[Finding], numbers: Numbers) -> None:
-        self.region, self.classes, self.findings, self.numbers = region, classes, findings, numbers
+    region: str
+    classes: Sequence[str]
+    findings: Sequence[Finding]
+    numbers: Numbers
 
     def name(self, finding: Finding) -> str:
         """What a program shows beside a finding."""
@@ -168,7 +172,7 @@ def _found(dataset: Dataset, source: Source, region: str, case: Case, ids: Label
     return _Found(region, source.record.classes, findings, numbers)
 
 
-class _Writer:
+class _Writer(ABC):
     """What one program is given, case by case; ``folder`` is the whole."""
 
     def __init__(self, folder: Path, dataset: Dataset, audit: Path, sources: Mapping[str, Source]) -> None:
@@ -176,12 +180,13 @@ class _Writer:
         self.folders = region_folders(dataset.regions)
         (folder / TO_LOOK_AT).mkdir()
 
+    @abstractmethod
     def write(self, case: Case, ids: Label, geometry: Geometry, found: Sequence[_Found]) -> str:
         """Writes one case and returns the name of the file with its label."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> None:
-        """Writes what is of all cases."""
+        """Writes what is of all cases together."""
 
     def beside(self, case: Case, region: str, ending: str) -> Path:
         """Where something to look at goes."""
@@ -221,6 +226,9 @@ class _Slicer(_Writer):
             slicer.write_segments(path, values, geometry, shown)
             self.copy_points(case, each.region)
         return name
+
+    def end(self) -> None:
+        """Nothing: each case has files of its own."""
 
 
 class _ItkSnap(_Writer):
