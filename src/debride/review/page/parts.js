@@ -1,7 +1,8 @@
-// The voxels of an item: image and labels of its crop or of the whole, a few of them kept.
+// The voxels of an item: image and labels of its crop or of the whole. A few crops are kept, and one whole.
 import { ask, bytes } from "./api.js";
+import { unpacked } from "./nifti.js";
 
-const KEPT = 4, HEADER = { size: 40, type: 70, spacing: 76, offset: 108 };
+const KEPT = 4;
 const IMAGE = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
 const kept = new Map();
 
@@ -12,7 +13,7 @@ export function voxels(place, part, channel) {
   promise ??= load(place, { part, channel });
   kept.set(key, promise);
   promise.catch(() => kept.delete(key));
-  for (const old of kept.keys()) if (kept.size > KEPT) kept.delete(old);
+  for (const old of kept.keys()) if (kept.size > KEPT || (old !== key && old.includes(" whole "))) kept.delete(old);
   return promise;
 }
 
@@ -30,13 +31,6 @@ async function load(place, query) {
   const shape = volume ? part.shape : [...part.shape, 1];
   return { ...part, place, part: query.part, volume, shape, at: [...part.at, 0].slice(0, 3), layers,
     image: volume ? image : new IMAGE[part.dtype](image) };
-}
-
-// The labels of a NIfTI file of uint8 that the server made: nothing is rotated or scaled in it.
-function unpacked(file) {
-  const view = new DataView(file), size = [1, 2, 3].map(i => view.getInt16(HEADER.size + 2 * i, true));
-  if (view.getInt16(HEADER.type, true) !== 2) throw new Error("The labels that came are not of uint8");
-  return new Uint8Array(file, view.getFloat32(HEADER.offset, true), size[0] * size[1] * size[2]);
 }
 
 // One plane of an array that lies x fastest: `u` and `v` are the axes to the right and upwards, or downwards in a picture.

@@ -74,7 +74,7 @@ export class Stage {
     text("warning", `This cannot be shown: ${error.message}`);
   }
 
-  ahead(place) { if (place) voxels(place, this.whole ? "whole" : "crop", this.channel).catch(() => {}); }
+  ahead(place) { if (place && !this.whole) voxels(place, this.whole ? "whole" : "crop", this.channel).catch(() => {}); }
 
   over() {
     if (!this.data) return;

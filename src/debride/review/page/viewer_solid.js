@@ -1,4 +1,5 @@
 // Given and proposed label in 3D, on a canvas of its own: a step through the slices need not wait for it.
+import { nifti } from "./nifti.js";
 import { library } from "./viewer_volume.js";
 
 // What both say is pale; what the given label has alone and what only the proposal has are in the colours of their outlines.
@@ -38,20 +39,4 @@ function compared(given, next) {
     else kind[i] = is(next[i]) ? 3 : 2;
   }
   return kind;
-}
-
-function nifti(labels, { shape, spacing }) {
-  const file = new ArrayBuffer(352 + labels.length), view = new DataView(file);
-  view.setInt32(0, 348, true);
-  [3, ...shape, 1, 1, 1, 1].forEach((length, i) => view.setInt16(40 + 2 * i, length, true));
-  view.setInt16(70, 2, true);
-  view.setInt16(72, 8, true);
-  [1, ...spacing].forEach((step, i) => view.setFloat32(76 + 4 * i, step, true));
-  view.setFloat32(108, 352, true);
-  view.setFloat32(112, 1, true);
-  view.setInt16(254, 1, true);
-  spacing.forEach((step, i) => view.setFloat32(280 + 20 * i, step, true));
-  new Uint8Array(file, 344, 4).set([110, 43, 49, 0]);
-  new Uint8Array(file, 352).set(labels);
-  return file;
 }

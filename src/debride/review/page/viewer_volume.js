@@ -1,4 +1,5 @@
 // A volume in three planes, drawn by NiiVue; what is over it is drawn by the overlay.
+import { nifti } from "./nifti.js";
 import { AXES } from "./parts.js";
 
 const PLANES = { 2: 0, 1: 1, 0: 2 };  // NiiVue's number of the plane across each array axis: axial, coronal, sagittal
@@ -29,11 +30,14 @@ export class VolumeViewer {
   ready() { return this.starting ??= this.begin(); }
 
   async begin() {
-    const { Niivue } = await library();
+    const { Niivue, NVImage } = await library();
     this.nv = new Niivue({ logLevel: "error", loadingText: "", dragAndDropEnabled: false, interactive: false, multiplanarShowRender: 0,
       crosshairWidth: 0, isRadiologicalConvention: true, sagittalNoseLeft: true, isNearestInterpolation: true, multiplanarPadPixels: 4,
       fontSizeScaling: 0.3, fontColor: [0.75, 0.75, 0.75, 1] });
     await this.nv.attachToCanvas(this.canvas, false);
+    // What the first image needs is made ready while that is on its way.
+    this.nv.addVolume(await NVImage.new(nifti(new Uint8Array(64), { shape: [4, 4, 4], spacing: [1, 1, 1] }), "none.nii", "gray", 1, null, 0, 1, true));
+    this.nv.gl.finish();
     const draw = this.nv.drawScene.bind(this.nv);
     this.nv.drawScene = (...values) => {
       draw(...values);
@@ -45,7 +49,7 @@ export class VolumeViewer {
     await this.ready();
     const { NVImage } = await library(), nv = this.nv;
     const [low, high] = data.window;
-    const volume = await NVImage.new(data.image.slice(0), "image.nii", "gray", 1, null, low, high, true);
+    const volume = await NVImage.new(data.image, "image.nii", "gray", 1, null, low, high, true);
     this.data = null;
     while (nv.volumes.length) nv.removeVolume(nv.volumes[0]);
     nv.addVolume(volume);
