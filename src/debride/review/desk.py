@@ -118,7 +118,7 @@ class Desk:
             if error.__cause__ is None:
                 raise RefusedError(400, error.where, error.problem, error.remedy) from None
             raise
-        following = self._worklist.neighbours(place, filters).get("next_undecided")
+        following = self._worklist.next_undecided(place, filters)
         if following is not None:
             self._look_ahead(self._worklist.item(following))
         return {"item": self.item(place), "counts": self.counts(filters)}

@@ -45,14 +45,14 @@ _JOINED = """items
     AND label.round = :round AND label.decision IN ('verified', 'edited')"""
 
 _DONE = """(
-  SELECT place, decision FROM own WHERE reader = :reader AND adjudicates = :adjudicates AND round = :round
+  SELECT place, decision, is_finding, is_case FROM own WHERE reader = :reader AND adjudicates = :adjudicates AND round = :round
   UNION ALL
-  SELECT items.place, '' FROM own AS label JOIN items ON items.whole = label.place
+  SELECT items.place, '', items.is_finding, items.is_case FROM own AS label JOIN items ON items.whole = label.place
   WHERE label.reader = :reader AND label.adjudicates = :adjudicates AND label.round = :round
     AND label.decision IN ('verified', 'edited') AND NOT EXISTS (
       SELECT 1 FROM own WHERE reader = :reader AND adjudicates = :adjudicates AND round = :round AND place = items.place
     )
-)"""
+) AS done"""
 """What the reader decided on items, "" where it was by the label as a whole: as below, from the side of the decisions."""
 
 _DECIDED = "(mine.decision IS NOT NULL OR label.decision IS NOT NULL)"
@@ -161,18 +161,14 @@ class Worklist:
     def neighbours(self, place: int, filters: Filters) -> dict[str, int | None]:
         """The places before and after one, of those that pass the filters, and the next that the reader has not decided: where
         there is none after it, the first."""
-        where, values = self._where(filters)
+        previous = self._first(place, filters, "items.place < :place", "DESC")
+        following = self._first(place, filters, "items.place > :place")
+        return {"previous": previous, "next": following, "next_undecided": self.next_undecided(place, filters)}
 
-        def first(condition: str, order: str = "") -> int | None:
-            found = self.db.connection.execute(
-                f"SELECT items.place FROM {_JOINED} WHERE {where} AND {condition} ORDER BY items.place {order} LIMIT 1",
-                {**values, "place": place},
-            ).fetchone()
-            return None if found is None else int(found[0])
-
-        after, undecided = "items.place > :place", f"NOT {_DECIDED}"
-        next_undecided = first(f"{after} AND {undecided}") or first(f"items.place < :place AND {undecided}")
-        return {"previous": first("items.place < :place", "DESC"), "next": first(after), "next_undecided": next_undecided}
+    def next_undecided(self, place: int, filters: Filters) -> int | None:
+        """The next place after one that the reader has not decided, of those that pass the filters; or else the first."""
+        after = self._first(place, filters, f"items.place > :place AND NOT {_DECIDED}")
+        return after or self._first(place, filters, f"items.place < :place AND NOT {_DECIDED}")
 
     def counts(self, filters: Filters) -> dict[str, Any]:
         """Of all items that pass the filters but that by state: how many there are, what the reader ``decided`` of them in
@@ -231,6 +227,14 @@ class Worklist:
             write_verified(self.db)
         return id
 
+    def _first(self, place: int, filters: Filters, condition: str, order: str = "ASC") -> int | None:
+        where, values = self._where(filters)
+        found = self.db.connection.execute(
+            f"SELECT items.place FROM {_JOINED} WHERE {where} AND {condition} ORDER BY items.place {order} LIMIT 1",
+            {**values, "place": place},
+        ).fetchone()
+        return None if found is None else int(found[0])
+
     def _total(self, filters: Filters) -> int:
         """How many items pass the filters."""
         if filters.state in ("undecided", "decided"):
@@ -247,13 +251,17 @@ class Worklist:
 
     def _count(self, filters: Filters) -> int:
         where, values = self._where(filters)
-        row = self.db.connection.execute(f"SELECT COUNT(*) FROM {_JOINED} WHERE {where}", values).fetchone()
+        joined = _JOINED if "mine." in where or "label." in where else "items"
+        row = self.db.connection.execute(f"SELECT COUNT(*) FROM {joined} WHERE {where}", values).fetchone()
         return int(row[0])
 
     def _words(self, filters: Filters) -> dict[str, int]:
         """What the reader decided on items that pass the filters but that by state, counted by word."""
         where, values = self._where(replace(filters, state=""))
-        counted = f"SELECT decision, COUNT(*) FROM {_DONE} JOIN items USING (place) WHERE {where} GROUP BY decision"
+        joined = f"{_DONE} JOIN items USING (place)"
+        if replace(filters, state="") in (Filters(view="findings"), Filters(view="cases")):  # which needs no look at items
+            joined, where = _DONE, where.replace("items.", "done.")
+        counted = f"SELECT done.decision, COUNT(*) FROM {joined} WHERE {where} GROUP BY 1"
         return dict(self.db.connection.execute(counted, values).fetchall())
 
     def _who(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from debride.audit.wrong_classes.class_record import read_class_record
 from debride.files import read_json
 from debride.types import GROUPS, DataError
 
-VERSION = 2
+VERSION = 3
 """Of the tables below."""
 
 KINDS_OF_CLASSES = ("relabel", "duplicate")
@@ -61,7 +61,7 @@ CREATE TABLE items (
 );
 CREATE UNIQUE INDEX items_by_finding ON items ("case", number, region);
 CREATE INDEX items_by_label ON items (whole);
-CREATE INDEX items_by_state ON items (state, place) WHERE state != '';
+CREATE INDEX items_by_state ON items (state, place, is_finding, is_case) WHERE state != '';
 
 CREATE TABLE own (
   reader TEXT NOT NULL,
@@ -70,13 +70,15 @@ CREATE TABLE own (
   round INTEGER NOT NULL,
   decision TEXT NOT NULL,
   id INTEGER NOT NULL,
+  is_finding INTEGER NOT NULL,
+  is_case INTEGER NOT NULL,
   PRIMARY KEY (reader, adjudicates, place)
 ) WITHOUT ROWID;
 
 CREATE TRIGGER items_follow AFTER INSERT ON decisions BEGIN
   DELETE FROM own WHERE reader = NEW.reader AND adjudicates = NEW.adjudicates
     AND place = (SELECT place FROM items WHERE {_OF_DECISION});
-  INSERT INTO own SELECT NEW.reader, NEW.adjudicates, place, NEW.round, NEW.decision, NEW.id
+  INSERT INTO own SELECT NEW.reader, NEW.adjudicates, place, NEW.round, NEW.decision, NEW.id, is_finding, is_case
     FROM items WHERE {_OF_DECISION} AND NEW.decision != 'withdrawn';
   UPDATE items SET state = COALESCE((SELECT state FROM standing WHERE {_OF_DECISION}), '') WHERE {_OF_DECISION};
 END;
@@ -92,7 +94,7 @@ DROP TABLE IF EXISTS items_of;
 """
 
 _DECIDED = """
-INSERT INTO own SELECT reader, adjudicates, place, round, decision, id
+INSERT INTO own SELECT reader, adjudicates, place, round, decision, id, is_finding, is_case
   FROM latest JOIN items USING ("case", number, region);
 UPDATE items SET state = standing.state FROM standing
   WHERE items."case" = standing."case" AND items.number = standing.number AND items.region = standing.region;
