@@ -199,6 +199,19 @@ def test_a_region_is_seen_alone_and_edited_with_all(tmp_path: Path) -> None:
     hash = volumes.edit(one, "whole", painted.tobytes())
     assert volumes.layer(item(1, region.name, id, hash), "mine", "whole") == painted.tobytes()
 
+    maps = np.zeros((len(dataset.regions), 32, 32), np.uint8)
+    for number, each in enumerate(dataset.regions):
+        maps[number, 4 * number : 30 - 4 * number] = 255 if set(region.classes) & set(each.classes) else 20
+    (audit / "predictions").mkdir()
+    np.savez_compressed(audit / "predictions" / f"{id}.npz", probabilities=maps, stamp=np.array(""))
+    assert volumes.layer(one, "predicted", "whole") == (maps[1] > 127).astype(np.uint8).tobytes()
+    expected = np.zeros((32, 32), np.uint8)
+    for share, each in zip(maps, dataset.regions, strict=True):
+        expected[share > 127] = each.paints
+    assert volumes.layer(item(0, "", id), "predicted", "whole") == expected.tobytes()
+    with pytest.raises(DataError, match="is the audit of the region"):
+        open_review(review.folder(region.name), dataset, Reader("ada"))
+
 
 def test_a_label_that_changed_is_told(tmp_path: Path) -> None:
     review = turned_review(tmp_path, 0)

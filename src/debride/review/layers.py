@@ -18,6 +18,7 @@ from debride.audit.decided.edits import Edit, apply_edit, read_edit
 from debride.audit.findings import Label, Numbers
 from debride.audit.predictions import FolderPredictions, PredictionFiles, onto_label, read_prediction
 from debride.audit.predictions.region_maps import OneRegion
+from debride.data.label_regions import paint
 from debride.data.masks.predicted import read_predicted
 from debride.data.pixels import arrays
 from debride.data.pixels.images import (
@@ -126,7 +127,15 @@ class Layers:
         return label
 
     def predicted(self, case: Case, box: Box, region: str) -> Label | None:
-        """The class that is predicted (*box), of a region 1 inside; None where the prediction is not there any more."""
+        """The class that is predicted (*box), of a region 1 inside; None where the prediction is not there any more.
+
+        Of an audit by regions what is predicted of all of them becomes class ids as labels do.
+        """
+        regions = self.review.dataset.regions
+        if regions and not region:
+            found = [self.predicted(case, box, name) for name in self.review.sources]
+            masks = [mask == np.uint8(1) for mask in found if mask is not None]
+            return paint(masks, regions) if len(masks) == len(regions) else None
         files = self.prediction_files(case, region)
         if files is None:
             return None
@@ -138,11 +147,12 @@ class Layers:
 
     def prediction_files(self, case: Case, region: str) -> PredictionFiles | None:
         """The files with a case's prediction, if there are some."""
-        kept = self._top / "predictions" / f"{case.id}.npz"
+        audit = self.review.audit
+        kept = audit / "predictions" / f"{case.id}.npz"
         source = self.review.sources[region].region if region in self.review.sources else None
         one = None if source is None else OneRegion.of(self.review.dataset, source)
         if kept.is_file():
-            return PredictionFiles(inside(self._top, kept), kept=True, region=one)
+            return PredictionFiles(inside(audit, kept), kept=True, region=one)
         folder = self._folder
         if folder is None or case.id in folder.missing:
             return None
@@ -187,13 +197,6 @@ class Layers:
                 pass  # maps in the form of images
         with arrays.PARSING:  # maps in .npz are read by NumPy itself
             return _likeliest(read_prediction(files, dataset, case, grid.shape, grid.geometry).probability)
-
-    @cached_property
-    def _top(self) -> Path:
-        """The folder in which the predictions of all regions are kept."""
-        audit = self.review.audit
-        alone = any(source.record.folder == audit and source.region is not None for source in self.review.sources.values())
-        return audit.resolve().parent if alone else audit
 
     @cached_property
     def _folder(self) -> FolderPredictions | None:

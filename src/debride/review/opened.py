@@ -117,6 +117,9 @@ def open_review(audit: Path, dataset: Dataset, reader: Reader, chosen: Path | Co
 def _of_masks(audit: Path, dataset: Dataset, reader: Reader) -> tuple[Review, set[str]]:
     """An audit of masks, and its cases."""
     sources = read_sources(audit, dataset)
+    if not (audit / REGIONS).is_file() and any(sources):
+        remedy = "Give the folder above: all regions of a label are reviewed together."
+        raise DataError(audit, f"is the audit of the region {next(iter(sources))} alone", remedy)
     for source in sources.values():
         check_belongs(source.record, source.view(dataset), ())
     review = Review(audit, dataset, reader, sources)
