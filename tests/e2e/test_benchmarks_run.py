@@ -7,6 +7,7 @@ import functools
 import importlib
 import json
 import multiprocessing
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from benchmarks import large_volume, memory
+from benchmarks import large_volume, memory, review_round
 from benchmarks.audit import class_coverage, coverage, run, sets, table
 from tests.datasets import build_folder, build_manifest, build_nnunet_2d, build_nnunet_3d, build_npz, save_json
 
@@ -99,7 +100,7 @@ ALONE: dict[str, list[str]] = {
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
 
-OTHERS = {"audit_repair", "label_scores", "class_selection", "class_step_cost", "paper_pages", "exported"}
+OTHERS = {"audit_repair", "review_round", "label_scores", "class_selection", "class_step_cost", "paper_pages", "exported"}
 """Scripts with a test of their own, the two of classes in test_class_benchmarks.py, the last two in test_paper_pages.py and
 below."""
 
@@ -214,6 +215,12 @@ def test_errors_are_planted_found_and_repaired(
     run_script("audit_repair", monkeypatch, cell / "given", tmp_path / "repaired", data / "kvasir-seg")
     printed = capsys.readouterr().out
     assert "| none |" in printed
+    shutil.rmtree(cell / "predictions")  # of a network that learnt nothing: those of one that knows all find the errors
+    shutil.copytree(data / "kvasir-seg" / "masks", cell / "predictions")
+    words = ["--out", str(tmp_path / "out"), "--set", "kvasir", "--share", "0.3", "--planted", "10", "--least", "0.001"]
+    review_round.main([*words, "--findings", "4"])
+    row = json.loads((tmp_path / "out" / "round" / "row.json").read_text())
+    assert row["since"]["asked_twice"] == 0 and row["since"]["decided"] == row["first"]["findings"] > 0
 
 
 @pytest.mark.slow
