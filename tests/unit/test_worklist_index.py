@@ -38,7 +38,16 @@ def test_an_audit_of_masks(db: ReviewDb) -> None:
     assert keys(worklist, view="cases") == [("", f"p0{patient}_s{at}", 0) for patient in range(4) for at in range(2)]
     item = worklist.item(3)
     assert item == {
-        **{"place": 3, "region": "", "case": "p01_s1", "number": 1, "kind": "missing", "class": "part_1", "first": None},
+        **{
+            "place": 3,
+            "region": "",
+            "case": "p01_s1",
+            "number": 1,
+            "kind": "missing",
+            "class": "part_1",
+            "first": None,
+            "whole": 7,
+        },
         **{"given": "background", "proposed": "part_1", "confidence": 0.9, "severity": 0.5, "wrong": None, "flagged": True},
         **{"size": "0.5 ml (12 voxels)", "distance": "-2.0 mm long", "change": "background → part_1", "patient": "p01_s1"},
         **{"box": [[0, 3], [0, 4]], "groups": {}, "state": "", "mine": None, "others": []},
@@ -56,6 +65,8 @@ def test_an_audit_by_regions(tmp_path: Path) -> None:
         assert [(item["region"], item["case"]) for item in found] == [(one, "p00_s0"), (one, "p00_s1"), (other, "p00_s0")]
         assert [item["class"] for item in found] == [one, one, other]
         assert keys(worklist, region=other) == [(other, "p00_s0", 1)]
+        assert keys(worklist, region=other, view="cases") == keys(worklist, view="cases")
+        assert [worklist.item(item["whole"])["case"] for item in found] == ["p00_s0", "p00_s1", "p00_s0"]
         cases = worklist.page(Filters(view="cases")).items
         assert [item["first"] for item in cases[:3]] == [1, 2, None]
         assert [item["case"] for item in cases if item["flagged"]] == ["p00_s1"]

@@ -33,7 +33,7 @@ REMEMBERED = 64
 
 _SHOWN = (
     *("place", "region", "case", "number", "kind", "class", "given", "proposed", "confidence", "severity", "wrong", "flagged"),
-    *("size", "distance", "change", "patient", "first", "box", "state", *GROUPS),
+    *("size", "distance", "change", "patient", "first", "whole", "box", "state", *GROUPS),
 )
 
 _COLUMNS = ", ".join(f'items."{name}"' for name in _SHOWN)
@@ -273,7 +273,10 @@ class Worklist:
         values = self._who()
         if filters.view == "chosen":
             conditions.append('items."case" IN (SELECT "case" FROM chosen)')
-        asked = {"kind": filters.kind, "class": filters.class_name, "region": filters.region}
+        if filters.region:
+            conditions.append("(items.region = :region OR items.is_case)")  # a label as a whole is of all regions
+            values["region"] = filters.region
+        asked = {"kind": filters.kind, "class": filters.class_name}
         for name, value in {**asked, **{name: getattr(filters, name) for name in GROUPS}}.items():
             if value:
                 conditions.append(f"items.{name} = :{name}")
