@@ -26,6 +26,7 @@ from tests.reviews import decide
 from tests.written_audits import two_findings
 
 from debride.audit.decided import ReviewDb
+from debride.review.server import has_screen
 
 
 @contextmanager
@@ -190,3 +191,16 @@ def test_what_readers_disagree_on_is_listed(tmp_path: Path, debride: Command) ->
 def test_images_with_one_class_each(tmp_path: Path, debride: Command) -> None:
     audit = classes_audit(tmp_path / "audit")
     refused(debride("review", audit, "--reader", "ada", "--no-browser"), "not there any more")
+
+
+def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in text would take over the terminal."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not has_screen()
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert has_screen()
+    monkeypatch.delenv("WAYLAND_DISPLAY")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert has_screen()

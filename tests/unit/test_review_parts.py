@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import nibabel as nib
@@ -181,6 +184,29 @@ def test_pictures_and_their_layers(tmp_path: Path) -> None:
     assert told["layers"] == ["given", "proposed"] and "not there any more" in told["warning"]
 
 
+def test_predictions_of_a_folder_lie_as_the_label(tmp_path: Path) -> None:
+    """Masks and maps of others, stored in another orientation than the label; one that is damaged is not shown, and said."""
+    review = turned_review(tmp_path, 1)
+    predictions, rng = tmp_path / "predictions", np.random.default_rng(5)
+    predictions.mkdir()
+    labels = review.dataset.root / "labelsTr"
+    store_turned(labels / "vol01.nii.gz", orientation(rng), predictions / "vol00.nii.gz")
+    wanted = in_ras(labels / "vol01.nii.gz")
+    about = json.loads((review.audit / "audit.json").read_text())
+    about["predictions"] = {"source": "folder", "folder": str(predictions)}
+    (review.audit / "audit.json").write_text(json.dumps(about))
+    review = open_review(review.audit, review.dataset, Reader("ada"))
+    volumes = Volumes(Layers(review))
+    assert "predicted" in volumes.part(item(), "crop").layers
+    shown = nib.Nifti1Image.from_bytes(volumes.layer(item(), "predicted", "whole"))
+    np.testing.assert_array_equal(np.asarray(shown.dataobj).T, wanted)
+    (predictions / "vol00.nii.gz").write_bytes(b"damaged")
+    told = volumes.part(item(), "crop").told()
+    assert "predicted" not in told["layers"] and "Not shown is what is predicted" in told["warning"]
+    with pytest.raises(DataError):
+        volumes.layer(item(), "predicted", "crop")
+
+
 def test_a_region_is_seen_alone_and_edited_with_all(tmp_path: Path) -> None:
     dataset = open_dataset(build_regions_2d(tmp_path / "data"))
     region, id = dataset.regions[1], dataset.cases[0].id
@@ -254,3 +280,18 @@ def test_what_is_kept_stays_within_its_bytes() -> None:
     with pytest.raises(ZeroDivisionError):
         kept.get(5, lambda: 1 // 0)  # type: ignore[arg-type,return-value]
     assert kept.get(5, lambda: make(5, 10)).nbytes == 10
+
+
+def test_what_several_ask_for_at_once_is_made_once() -> None:
+    kept, made, together = KeptArrays(1000), [], Barrier(2)
+
+    def make() -> npt.NDArray[np.uint8]:
+        together.wait(10)  # with the test, which asks for others meanwhile
+        made.append(1)
+        return np.ones(10, np.uint8)
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(kept.get, "one", make) for _ in range(3)]
+        assert kept.get("other", lambda: np.zeros(3, np.uint8)).nbytes == 3
+        together.wait(10)
+        assert all(each.result() is asked[0].result() for each in asked) and made == [1]

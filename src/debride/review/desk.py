@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -57,6 +58,7 @@ class Desk:
         self.thread.submit(self._db.close).result()
         self.thread.shutdown()
 
+    @cached_property
     def about(self) -> dict[str, Any]:
         """What the page is told first."""
         dataset, reader = self.review.dataset, self.review.reader

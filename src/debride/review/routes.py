@@ -73,7 +73,7 @@ class _Answers:
         self.eyes = ThreadPoolExecutor(3, "look")
 
     async def page(self, request: Request) -> Response:
-        return HTMLResponse(page("review.html", ROOM, about=self.desk.about()))
+        return HTMLResponse(page("review.html", ROOM, about=self.desk.about))
 
     async def static(self, request: Request) -> Response:
         file = self.static_files.get(name := request.path_params["name"])
@@ -82,7 +82,7 @@ class _Answers:
         return Response(file.read_bytes(), media_type=TYPES[name[name.rindex(".") :]])
 
     async def about(self, request: Request) -> Response:
-        return JSONResponse(self.desk.about())
+        return JSONResponse(self.desk.about)
 
     async def items(self, request: Request) -> Response:
         query = request.query_params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
@@ -69,7 +70,8 @@ def serving(review: Review, port: int | None = None) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="serve", daemon=True)
         thread.start()
         try:
-            while not server.started and thread.is_alive():
+            while not server.started:
+                assert thread.is_alive(), "uvicorn serves a socket that is bound"
                 time.sleep(0.01)
             yield f"http://{HOST}:{own}/{token}/"
         finally:
@@ -83,10 +85,15 @@ def serve(review: Review, *, port: int | None = None, browser: bool = True) -> N
     with serving(review, port) as address:
         sys.stdout.write(f"{address}\nThis address is for you alone. Ctrl-C ends the review; what was decided is kept.\n")
         sys.stdout.flush()
-        if browser:
+        if browser and has_screen():
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
         while True:
             time.sleep(WAKES)
+
+
+def has_screen() -> bool:
+    """Whether a browser would have a window. Without a screen there may be one in text, which would take over the terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @contextmanager
