@@ -182,7 +182,7 @@ def test_conflicts_are_decided_with_both_readers_in_view(browser: Browser, tmp_p
         others = shown.text("others")
         assert all(word in others for word in ("Ben", "accepted", "clear", "Cleo", "rejected", "as given"))
         shown.until("() => !document.getElementById('agreement').hidden")
-        assert "kappa" in shown.text("agreement") and "Ben, Cleo" in shown.text("agreement")
+        assert "kappa" in shown.text("agreement") and "Ben and Cleo" in shown.text("agreement")
         for _ in range(2):
             shown.decide("a")
         shown.page.keyboard.press("r")
@@ -222,3 +222,23 @@ def serious(shown: Shown) -> list[tuple[str, str]]:
     shown.page.evaluate(Path(AXE or "").read_text(encoding="utf-8"))
     told = shown.page.evaluate("() => axe.run()")
     return [(each["id"], each["nodes"][0]["html"]) for each in told["violations"] if each["impact"] in ("serious", "critical")]
+
+
+def test_the_focus_stays_where_it_is_and_the_address_keeps_filters_and_place(browser: Browser, tmp_path: Path) -> None:
+    dataset, audit = classes(tmp_path)
+    with review_page(browser, audit, dataset) as shown:
+        asked: list[str] = []
+        shown.page.on("request", lambda request: asked.append(request.url))
+        shown.page.focus("#decide [data-key=a]")
+        before = shown.place
+        shown.page.keyboard.press("Enter")
+        shown.until(f"() => document.body.dataset.place !== '{before}'")
+        shown.saved()
+        assert shown.page.evaluate("() => document.activeElement.dataset.key") == "a"
+        assert sum(url.endswith("picture.png") for url in asked) <= 1  # the large one of the next image
+        shown.choose("kind", "relabel")
+        shown.until("() => location.hash.includes('kind=relabel')")
+        place = shown.place
+        shown.page.reload()
+        shown.until("() => document.body.dataset.ready === 'yes'")
+        assert shown.place == place and shown.page.input_value("#filters [name=kind]") == "relabel"

@@ -17,6 +17,13 @@ export function made(tag, content, kind) {
   return element;
 }
 
+// Puts new children in place of the old; what had the focus has it again, by what `name` says of it.
+export function redraw(box, children, name) {
+  const active = box.contains(document.activeElement) && name(document.activeElement);
+  box.replaceChildren(...children);
+  if (active) [...box.querySelectorAll("button, input")].find(each => name(each) === active)?.focus({ preventScroll: true });
+}
+
 export function button(key, name) {
   const element = made("button", [`${name} `, ...(key ? [made("kbd", key)] : [])]);
   element.type = "button";

@@ -1,5 +1,5 @@
 // What is known of an item, and the buttons to decide it.
-import { $, button, made, text } from "./elements.js";
+import { $, button, made, redraw, text } from "./elements.js";
 import { MASK, WORDS, nameOf } from "./worklist.js";
 
 const SHARES = { confidence: "confidence", severity: "severity", wrong: "label wrong" };
@@ -17,19 +17,21 @@ export function drawFacts(item, about) {
     .flatMap(([key, value]) => [made("dt", key), made("dd", String(value))]));
   const classes = about.task === "classification";
   $("thumb").hidden = !classes;
-  if (classes) Object.assign($("thumb"), { src: `api/items/${item.place}/picture.png`, alt: `Image ${item.case}` });
+  if (classes && $("thumb").dataset.place !== String(item.place)) Object.assign($("thumb"), { src: `api/items/${item.place}/picture.png`, alt: `Image ${item.case}` });
+  $("thumb").dataset.place = item.place;
   drawButtons(item);
 }
 
 export function drawButtons(item, waits) {
   const classes = document.body.classList.contains("classified");
   const words = !item.number ? ["verified", "unsure"] : classes ? ["accept", "reject", "unsure"] : ["accept", "reject", "unsure", "verified"];
-  $("decide").replaceChildren(...words.map(word => {
+  const buttons = words.map(word => {
     const [key, name, kind] = BUTTONS[word], chosen = button(key, word === "verified" && item.number ? "Whole label right" : name);
     chosen.className = kind;
     if (word !== "verified" || !item.number) chosen.setAttribute("aria-pressed", item.mine?.decision === word);
     return chosen;
-  }));
+  });
+  redraw($("decide"), buttons, each => each.dataset.key);
   const mine = item.mine;
   if (mine?.decision === "edited") $("decide").append(made("span", `${WORDS.edited}${MASK.test(mine.label) ? "" : `: ${mine.label}`}`, "state edited"));
   if (waits) $("decide").append(made("span", "… not saved yet", "state sending"));

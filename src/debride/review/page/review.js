@@ -134,6 +134,7 @@ async function undo() {
     told => {
       forget(place);
       acknowledged(place, told, "Taken back");
+      if (item?.place === place) stage?.show(item);
     });
   if (item?.place !== place) go(place);
 }
@@ -161,6 +162,7 @@ $("comment").addEventListener("keydown", event => {
     $("comment").blur();
   }
 });
+addEventListener("beforeunload", event => { if (stage?.dirty) event.preventDefault(); });
 $("again").addEventListener("click", () => outbox.hurry());
 $("keyhelp").addEventListener("click", () => $("help").showModal());
 
@@ -211,5 +213,6 @@ keys.list($("keys"));
 await worklist.turn(0);
 if (about.adjudicate) drawAgreement().catch(error => say(error.message));
 if (worklist.start) await go(worklist.start);
-await first();
+if (item) drawCounts(await ask("api/counts", worklist.filters), about);
+else await first();
 document.body.dataset.ready = "yes";

@@ -1,5 +1,5 @@
 // The viewer of one item: which part is shown, what is over it, and the brush.
-import { $, option, text } from "./elements.js";
+import { $, option, redraw, text } from "./elements.js";
 import { AXES, voxels } from "./parts.js";
 import { Overlay, layersOf } from "./overlay.js";
 import { PictureViewer } from "./viewer_picture.js";
@@ -102,7 +102,7 @@ export class Stage {
       label.append(box, line, ` ${layer.said} `, key);
       return label;
     });
-    $("layers").replaceChildren($("layers").firstElementChild, ...boxes);
+    redraw($("layers"), [$("layers").firstElementChild, ...boxes], box => box.name);
   }
 
   toggleKey(key) {
@@ -155,8 +155,7 @@ export class Stage {
 
   home() {
     if (!this.data) return;
-    if (this.data.volume) this.volume.jump(this.data.at);
-    else this.flat.wheel(null, -1000, 0, 0);
+    this.viewer.home();
   }
 
   // Brightness.

@@ -8,8 +8,12 @@ export class PictureViewer {
   async show(data) {
     this.data = data;
     this.window = [...data.window];
-    this.zoom = { scale: 1, x: 0, y: 0 };
     this.picture = null;
+    this.home();
+  }
+
+  home() {
+    this.zoom = { scale: 1, x: 0, y: 0 };
     this.redraw();
   }
 

@@ -66,6 +66,8 @@ export class VolumeViewer {
     this.redraw();
   }
 
+  home() { this.jump(this.data.at); }
+
   redraw() {
     if (!this.data) return;
     this.nv.opts.multiplanarLayout = this.grid ? GRID : 0;

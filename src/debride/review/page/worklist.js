@@ -1,6 +1,6 @@
 // The worklist: filters, a page of items, and which one is chosen.
 import { ask } from "./api.js";
-import { $, button, made, option, text } from "./elements.js";
+import { $, button, made, option, redraw, text } from "./elements.js";
 
 const MANY = 50, UNSET = { view: "findings", confidence: "0" };
 export const STATES = { "": "all", undecided: "undecided by me", decided: "decided by me", disagreed: "in conflict", unsure: "unsure" };
@@ -10,7 +10,7 @@ const MARKS = { accept: "✓", reject: "✗", unsure: "?", edited: "✎", verifi
 
 export class Worklist {
   constructor(about, { choose, changed, waits }) {
-    Object.assign(this, { about, choose, changed, waits, items: [], after: 0, starts: [], chosen: null });
+    Object.assign(this, { about, choose, changed, waits, items: [], after: 0, starts: [], chosen: null, images: new Map() });
     this.form = $("filters");
     this.fill();
     this.read();
@@ -79,6 +79,7 @@ export class Worklist {
     if (!back && after !== 0 && after !== this.after) this.starts.push(this.after);
     this.after = after;
     const page = await ask("api/items", { ...this.filters, after, many: MANY });
+    this.images.clear();
     Object.assign(this, { items: page.items, total: page.total, next: page.next });
     this.draw();
   }
@@ -104,7 +105,7 @@ export class Worklist {
   }
 
   draw() {
-    $("items").replaceChildren(...this.items.map(item => this.line(item)));
+    redraw($("items"), this.items.map(item => this.line(item)), line => line.dataset.place);
     text("total", this.total === 1 ? "1 in this list" : `${this.total} in this list`);
     $("pages").hidden = !this.starts.length && this.next === null && !this.after;
     $("earlier").disabled = !this.starts.length && !this.after;
@@ -113,14 +114,22 @@ export class Worklist {
     if (shown) keepInView($("items"), shown.parentNode);
   }
 
+  // Each is read once, and moves from one drawing of the list to the next.
+  thumbnail(place) {
+    if (!this.images.has(place)) {
+      const image = document.createElement("img");
+      Object.assign(image, { loading: "lazy", src: `api/items/${place}/picture.png`, alt: "", width: 112, height: 112 });
+      this.images.set(place, image);
+    }
+    return this.images.get(place);
+  }
+
   line(item) {
     const line = button("", ""), { word, said } = stateOf(item, this.waits(item.place));
     line.dataset.place = item.place;
     if (item.place === this.chosen) line.setAttribute("aria-current", "true");
     if (this.about.task === "classification") {
-      const image = document.createElement("img");
-      Object.assign(image, { src: `api/items/${item.place}/picture.png`, alt: "", loading: "lazy", width: 112, height: 112 });
-      line.append(image);
+      line.append(this.thumbnail(item.place));
     }
     const what = item.number ? [made("b", item.kind, "kind"), ` ${nameOf(item, this.about)}`] : [made("b", "label", "kind whole"), item.proposed && item.proposed !== item.given ? ` ${item.given}` : ""];
     const sure = item.number && item.confidence !== null ? `${Math.round(100 * item.confidence)} % sure` : item.wrong !== null && item.wrong !== undefined ? `${Math.round(100 * item.wrong)} % wrong` : "";
