@@ -10,6 +10,7 @@ import pytest
 from tests.audits import contents, refused
 from tests.datasets import save_png
 from tests.e2e.conftest import Command
+from tests.reviews import decide
 from tests.unit.test_verified_bias import TRUSTED, dataset, disc
 from tests.written_audits import given_label, label_files
 
@@ -48,6 +49,11 @@ def test_a_bias_is_found_said_and_taken_out(jobs: int, tmp_path: Path, debride: 
         gained = (given_label(repaired, case.id) == right).mean() - (given_label(source, case.id) == right).mean()
         assert gained > 0.05 if case.id in audited else gained == 0
     assert np.array_equal(given_label(repaired, TRUSTED[0]), disc(0))
+    first = min(audited)  # a reader has verified one more: its outline stays
+    database = decide(tmp_path / "audit", [("ada", first, 0, "verified")])
+    answer = debride(*repair[:3], "--out", tmp_path / "two", *trusted, "--unbias", "--decisions", database)
+    assert answer.code == 0, answer.err
+    assert label_files(open_dataset(tmp_path / "two"))[first] == label_files(source)[first]
     assert debride("repair", tmp_path / "repaired", "--out", tmp_path / "back", "--reverse").code == 0
     assert label_files(open_dataset(tmp_path / "back")) == label_files(source)
     refused(

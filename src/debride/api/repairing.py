@@ -49,10 +49,11 @@ def repair_dataset(
     of the classes ``class_`` count, of an audit by regions those of these regions. They are at least as sure as ``confidence``
     and as severe as ``severity`` (0 to 1), of so many ml (``volume``) or ``voxels``, and where the label is off by so many mm
     or pixels (``distance``); with ``flagged`` those of flagged cases, with ``one_per_case`` the surest of each. ``decisions``
-    is a file as the report saves it. ``unbias`` moves outlines by the bias that verified cases show. Nothing disappears without
-    ``allow_removal``, and trusted cases change with ``trusted_too`` alone; a class in fewer cases than ``rare`` is spared
-    (None: 5, or 2 %). With ``reverse`` the data set is a repaired one, ``audit`` is None, and the labels from before its repair
-    are written. ``options`` say how a data set is read that is given as its folder, and ``jobs`` processes share the work.
+    is a file as the report saves it, or the review.db of a review. ``unbias`` moves outlines by the bias that verified cases
+    show. Nothing disappears without ``allow_removal``, and trusted cases change with ``trusted_too`` alone; a class in fewer
+    cases than ``rare`` is spared (None: 5, or 2 %). With ``reverse`` the data set is a repaired one, ``audit`` is None, and the
+    labels from before its repair are written. ``options`` say how a data set is read that is given as its folder, and ``jobs``
+    processes share the work.
 
     ``to`` says what becomes of the pixels of accepted findings: in the copy's "labels" they get the class proposed. With
     "ignore" they have no label, by a value that the copy names. With "weights" labels stay, and maps beside them say how much

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Reviewed:
     folder: Path
     records: Mapping[str, Record]
     review: Review
+
+    @cached_property
+    def by_case(self) -> Mapping[str, Mapping[str, Sequence[Finding]]]:
+        """Its findings by region and case."""
+        return {region: record.by_case() for region, record in self.records.items()}
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -185,7 +191,7 @@ def _asked(each: Reviewed, region: str, case: str, told: Mapping[Key, Said | Non
     return {
         "folder": str(record.folder),
         "audit": str(each.folder),
-        "findings": [asdict(finding) for finding in record.findings if finding.case == case],
+        "findings": [asdict(finding) for finding in each.by_case[region].get(case, ())],
         "numbers": sorted(done),
         "edits": sorted(said.edit for said in done.values() if said.edit),
         "classes": len(dataset.classes),
@@ -206,7 +212,11 @@ def _repairs(root: Path) -> dict[str, dict[str, tuple[str, Step]]]:
             break
         lines: dict[str, dict[Key, Mapping[str, Any]]] = {}
         for number, line in enumerate(read_jsonl(place / RECORD), start=1):
-            if not isinstance(line, dict) or not {"case", "number", "status"} <= line.keys():
+            if (
+                not isinstance(line, dict)
+                or not {"case", "number", "status"} <= line.keys()
+                or ("after" in line) != ("before" in line)
+            ):
                 raise DataError(f"{place / RECORD}:{number}", "is no line of a record of repairs", "Restore this file.")
             lines.setdefault(line["case"], {})[line.get("region", ""), line["case"], line["number"]] = line
         for case, own in lines.items():

@@ -37,7 +37,10 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--flagged", action="store_true", help="only in flagged cases")
     parser.add_argument("--one-per-case", action="store_true", help="of what the rule accepts the surest finding of each case")
     parser.add_argument(
-        "--decisions", type=Path, metavar="FILE", help="CSV with case, number, decision, as the report saves it"
+        "--decisions",
+        type=Path,
+        metavar="FILE",
+        help="a table with case, number, decision, as the report saves it, or AUDIT/review.db of a review",
     )
     parser.add_argument(
         "--to",

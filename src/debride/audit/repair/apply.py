@@ -94,11 +94,10 @@ def repair(
         refuse_silent(audit, sources)
     verdicts = judge(records, accept, review)
     trusted = frozenset(case.id for case in dataset.cases if case.trusted and not accept.trusted)
-    moves, moving = _moves(dataset, audit, sources, accept)
-    moving -= review.wholes.keys() if review else frozenset()
+    whole = frozenset(review.wholes) if review else frozenset[str]()
+    moves, moving = _moves(dataset, audit, sources, accept, whole)
     chosen = _chosen(records, verdicts, trusted)
     painted = {case: asked for case, asked in painted_of(review, verdicts).items() if case not in trusted}
-    whole = frozenset(review.wholes) if review else frozenset()
     for place, (region, source) in enumerate(sources.items()):
         also = moving | painted.keys() | whole if not place else moving
         check_belongs(source.record, source.view(dataset), chosen[region].keys() | also, jobs)
@@ -299,9 +298,10 @@ def _chosen(
 
 
 def _moves(
-    dataset: Dataset, audit: Path, sources: Mapping[str, Source], accept: Acceptance
+    dataset: Dataset, audit: Path, sources: Mapping[str, Source], accept: Acceptance, whole: frozenset[str]
 ) -> tuple[Calibration | None, frozenset[str]]:
-    """How outlines are to be moved, and of which cases: those audited that are not trusted, with all classes drawn."""
+    """How outlines are to be moved, and of which cases: those audited that are not trusted, with all classes drawn, and of
+    which no reader has decided on the ``whole`` label."""
     if not accept.unbias:
         return None, frozenset()
     if "" not in sources:
@@ -315,7 +315,7 @@ def _moves(
         for case in dataset.cases
         if case.id in record.labels and not case.trusted and not undrawn(case, len(dataset.classes))
     )
-    return moves, moving - verified_then(found)
+    return moves, moving - verified_then(found) - whole
 
 
 def _review(audit: Path, accept: Acceptance, records: Mapping[str, Record]) -> Review | None:
