@@ -52,12 +52,13 @@ def chromium(*options: str) -> Iterator[Browser]:
 
 
 class Shown:
-    """A page of a review that is open, and all that it complained of or asked of other places."""
+    """A page of a review that is open, all that it complained of or asked of other places, and the pictures asked."""
 
     def __init__(self, browser: Browser, address: str, *, width: int = 1400, height: int = 900, scheme: Any = "light") -> None:
         self.page: Page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.complaints: list[str] = []
         self.foreign: list[str] = []
+        self.asked: list[str] = []
         own = address.split("/", 3)[2]
         self.page.on("console", lambda said: self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -69,6 +70,8 @@ class Shown:
             self.until(SEEN)
 
     def _asked(self, url: str, own: str) -> None:
+        if url.endswith("picture.png"):
+            self.asked.append(url)
         if own not in url and not url.startswith("data:"):
             self.foreign.append(url)
 

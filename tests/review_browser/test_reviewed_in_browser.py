@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser
-from tests.review_pages import CHROMIUM, Reader, Shown, chromium, classes, pictures, real_volumes, review_page, volumes
+from tests.review_folders import regions_audit
+from tests.review_pages import CHROMIUM, SEEN, Reader, Shown, chromium, classes, pictures, real_volumes, review_page, volumes
 
 from debride.audit.decided import Decision, ReviewDb
 from debride.audit.decided.edits import read_edit
+from debride.data.open import open_dataset
 from debride.types import Dataset
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
@@ -227,18 +230,34 @@ def serious(shown: Shown) -> list[tuple[str, str]]:
 def test_the_focus_stays_where_it_is_and_the_address_keeps_filters_and_place(browser: Browser, tmp_path: Path) -> None:
     dataset, audit = classes(tmp_path)
     with review_page(browser, audit, dataset) as shown:
-        asked: list[str] = []
-        shown.page.on("request", lambda request: asked.append(request.url))
         shown.page.focus("#decide [data-key=a]")
         before = shown.place
         shown.page.keyboard.press("Enter")
         shown.until(f"() => document.body.dataset.place !== '{before}'")
         shown.saved()
         assert shown.page.evaluate("() => document.activeElement.dataset.key") == "a"
-        assert sum(url.endswith("picture.png") for url in asked) <= 1  # the large one of the next image
+        assert max(Counter(shown.asked).values()) <= 2  # a picture once in the grid and once beside it
         shown.choose("kind", "relabel")
         shown.until("() => location.hash.includes('kind=relabel')")
         place = shown.place
         shown.page.reload()
         shown.until("() => document.body.dataset.ready === 'yes'")
         assert shown.place == place and shown.page.input_value("#filters [name=kind]") == "relabel"
+
+
+def test_a_label_as_a_whole_is_verified_from_a_finding_and_edited_as_a_case(browser: Browser, tmp_path: Path) -> None:
+    audit = regions_audit(tmp_path)
+    with review_page(browser, audit, open_dataset(tmp_path / "source")) as shown:
+        shown.decide("v")
+        shown.saved()
+        shown.choose("view", "cases")
+        shown.until("() => document.querySelectorAll('#items .whole').length === 8")
+        assert shown.states()[:2] == ["✓✓ verified", ""]
+        shown.page.locator("#items button").nth(1).click()
+        shown.until(SEEN)
+        shown.page.keyboard.press("e")
+        shown.paint()
+        shown.page.keyboard.press("s")
+        shown.saved()
+        assert shown.states()[:2] == ["✓✓ verified", "✎ edited"]
+    assert [(each.number, each.region, each.decision) for each in latest(audit)] == [(0, "", "verified"), (0, "", "edited")]

@@ -10,7 +10,7 @@ export function drawFacts(item, about) {
   $("name").replaceChildren(...name);
   const lines = { case: item.case + (item.number ? `, finding ${item.number}` : ""), patient: item.patient, region: item.region,
     given: item.given, predicted: item.predicted, proposed: item.proposed, change: item.change, size: item.size, distance: item.distance };
-  for (const [key, said] of Object.entries(SHARES)) if (Number.isFinite(item[key])) lines[said] = `${Math.round(100 * item[key])} %`;
+  for (const [key, said] of Object.entries(SHARES)) if (Number.isFinite(item[key]) && (item.number || key === "wrong")) lines[said] = `${Math.round(100 * item[key])} %`;
   for (const [key, value] of Object.entries(item.groups ?? {})) lines[key] = value;
   if (item.flagged) lines.flagged = "yes";
   $("facts").replaceChildren(...Object.entries(lines).filter(([, value]) => value !== null && value !== undefined && value !== "")
@@ -34,6 +34,7 @@ export function drawButtons(item, waits) {
   redraw($("decide"), buttons, each => each.dataset.key);
   const mine = item.mine;
   if (mine?.decision === "edited") $("decide").append(made("span", `${WORDS.edited}${MASK.test(mine.label) ? "" : `: ${mine.label}`}`, "state edited"));
+  $("hint").hidden = Boolean(item.number);
   if (waits) $("decide").append(made("span", "… not saved yet", "state sending"));
 }
 

@@ -132,7 +132,7 @@ export class Worklist {
       line.append(this.thumbnail(item.place));
     }
     const what = item.number ? [made("b", item.kind, "kind"), ` ${nameOf(item, this.about)}`] : [made("b", "label", "kind whole"), item.proposed && item.proposed !== item.given ? ` ${item.given}` : ""];
-    const sure = item.number && item.confidence !== null ? `${Math.round(100 * item.confidence)} % sure` : item.wrong !== null && item.wrong !== undefined ? `${Math.round(100 * item.wrong)} % wrong` : "";
+    const sure = item.number && item.confidence !== null ? `${Math.round(100 * item.confidence)} % sure` : item.wrong !== null && item.wrong !== undefined ? `wrong: ${Math.round(100 * item.wrong)} %` : "";
     line.append(made("span", what, "what"), made("span", sure, "soft sure"), made("span", [item.case + (item.number > 1 ? ` #${item.number}` : "")], "case"),
       made("span", word ? [`${MARKS[word] ?? ""} `, said] : "", `state ${word}`));
     return made("li", line);
