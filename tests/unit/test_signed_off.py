@@ -56,8 +56,8 @@ def test_a_row_for_each_changed_case_and_class(tmp_path: Path) -> None:
         assert row["dice"] == pytest.approx(2 * sizes[3] / (sizes[0] + sizes[1]))
         assert (row["unit"], row["case"]) == ("px", "case002")
         assert (row["hash_before"], row["hash_after"]) == (line["before"], line["after"])
-    assert rows["a"]["who"] == "ada, ben <b>, cem" and rows["a"]["why"] == "missing, extra, edited"
-    assert rows["b"]["who"] == "cem" and rows["b"]["why"] == "extra, edited"
+    assert rows["a"]["who"] == "ada, ben <b>, cem" and rows["a"]["why"] == "missing, extra (edited)"
+    assert rows["b"]["who"] == "cem" and rows["b"]["why"] == "extra (edited)"
     assert (rows["b"]["rounds"], rows["b"]["comments"]) == ("2", "=too large")
     assert re.match(r"\d{4}-\d\d-\d\dT", rows["b"]["when"])
 

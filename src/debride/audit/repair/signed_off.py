@@ -100,7 +100,7 @@ def told_by(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "who": ", ".join(dict.fromkeys(who)),
         "rounds": ", ".join(map(str, sorted({round for line in lines for round in line.get("rounds", ())}))),
         "when": max((str(line.get("time", "")) for line in lines), default=""),
-        "why": ", ".join(kind if count == 1 else f"{kind} ({count})" for kind, count in kinds.items()),
+        "why": ", ".join(kind if count == 1 else f"{count} x {kind}" for kind, count in kinds.items()),
         "comments": "; ".join(dict.fromkeys(str(line["comment"]) for line in lines if line.get("comment"))),
     }
 
@@ -120,7 +120,7 @@ def _kind(line: Mapping[str, Any]) -> str:
     """What a line is about: a kind of finding, where it was edited, and the region."""
     kind = str(line.get("kind", "class"))
     if kind == EDITED:
-        kind = f"{line['finding']}, {EDITED}" if "finding" in line else f"label {EDITED}"
+        kind = f"{line['finding']} ({EDITED})" if "finding" in line else f"label {EDITED}"
     return f"{line['region']}: {kind}" if "region" in line else kind
 
 
