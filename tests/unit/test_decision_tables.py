@@ -78,6 +78,7 @@ def test_readers_that_contradict_are_a_conflict(tmp_path: Path) -> None:
         (",time", "x,1,accept,yesterday", "the time 'yesterday'"),
         (",region", "x,1,accept,core", "the audit is of classes"),
         ("", "x,1,accept\nx,1,reject", "contradicts an earlier line"),
+        (",label", "x,1,edited,abc\nx,1,edited,abd", "contradicts an earlier line"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, columns: str, cells: str, message: str) -> None:
@@ -157,6 +158,9 @@ def test_a_file_without_readers_is_added_once_for_each_reader(tmp_path: Path) ->
     assert import_decisions(audit, path, "ann") == 1
     with ReviewDb(audit) as db:
         assert db.standing()["", "p00_s0", 1].state == "conflict"
+    assert [import_decisions(audit, path, "ann", adjudicates=True) for _ in range(2)] == [1, 0]
+    with ReviewDb(audit) as db:
+        assert db.standing()["", "p00_s0", 1].state == "reject"
 
 
 def test_a_file_with_a_mistake_adds_nothing(tmp_path: Path) -> None:

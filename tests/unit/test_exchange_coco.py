@@ -162,6 +162,13 @@ def test_pictures_of_one_name_are_told_apart_by_their_folders(exported: Exported
         exported.read()
 
 
+def test_a_picture_that_was_not_audited_is_refused(exported: Exported) -> None:
+    exported.value["images"][0]["file_name"] = exported.value["images"][0]["file_name"].replace("case000", "case001")
+    del exported.shapes["case001"]
+    with pytest.raises(DataError, match="which the audit does not have"):
+        exported.read()
+
+
 def outline(value: dict[str, Any]) -> None:
     value["annotations"][0]["segmentation"] = [[0, 0, 4, 0, 4, 4]]
 

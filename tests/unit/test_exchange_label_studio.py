@@ -124,6 +124,7 @@ def test_an_edit_comes_back_bit_for_bit_and_once(exported: Exported) -> None:
 def test_a_task_without_our_data_is_known_by_its_picture(exported: Exported) -> None:
     for task in exported.tasks:
         del task["data"]["case"]
+        task["data"]["image"] = task["data"]["image"].replace("case", "%63ase")
         task["annotations"][0]["result"].append({"type": "textarea", "value": {"text": ["looks fine"]}})
     assert exported.take().unchanged == 2
 
@@ -140,6 +141,7 @@ def test_a_task_without_our_data_is_known_by_its_picture(exported: Exported) -> 
         (lambda tasks: tasks[0]["annotations"][0]["result"][0].update(value={"polygonlabels": ["a"]}), "outlines or boxes"),
         (lambda tasks: tasks[0]["annotations"][0]["result"][0].update(value=None), "holds nothing"),
         (lambda tasks: tasks[0]["annotations"][0]["result"][0]["value"].update(rle=[1, 2]), "cut off"),
+        (lambda tasks: tasks[0]["annotations"][0]["result"][0].update(original_width=16, original_height=64), "has 64 rows"),
         (lambda tasks: tasks[0]["annotations"][0].update(result=[]), "no annotation of case000"),
     ],
 )

@@ -28,6 +28,7 @@ from tests.written_audits import (
 from debride.api.repairing import repair_dataset
 from debride.api.signing_off import list_changes
 from debride.audit.decided import write_edit
+from debride.audit.decided.reviewed import read_review
 from debride.audit.repair import Destination, repair, reverse
 from debride.audit.repair.decisions import parse_acceptance
 from debride.cli import main
@@ -249,6 +250,15 @@ def test_flagged_cases_that_are_settled_stay_in_the_folds(tmp_path: Path) -> Non
     database = decide(audit, [("ada", "p01_s1", 0, "verified")])
     summary = repair(source, audit, tmp_path / "out", by(database), Destination(leave_out="flagged"))
     assert summary["left_out"] == ["p00_s0"]
+
+
+def test_a_label_that_somebody_is_unsure_of_is_not_settled(tmp_path: Path) -> None:
+    _, audit = four_findings(tmp_path)
+    decide(audit, [("ada", "case002", number, "reject") for number in (1, 2, 3)])
+    findings = [("", "case002", number) for number in (1, 2, 3)]
+    assert read_review(audit).settled(findings) == {"case002"}
+    decide(audit, [("ben", "case002", 0, "unsure")])
+    assert read_review(audit).settled(findings) == frozenset()
 
 
 def test_a_table_of_several_readers_is_read_like_the_database(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ def slow_standing(decisions: Sequence[Decision]) -> dict[Key, tuple[str, str, se
     """State, label, and the places of the decisions that count, of each finding; by the rules as they are written down."""
     found: dict[Key, tuple[str, str, set[int]]] = {}
     for key in {decision.key for decision in decisions}:
-        last: dict[tuple[str, bool], int] = {}
+        last: dict[tuple[str, bool, int], int] = {}
         for place, decision in enumerate(decisions):
             if decision.key == key:
-                last[decision.reader, decision.adjudicates] = place
+                last[decision.reader, decision.adjudicates, decision.round] = place
         own = {place for place in last.values() if decisions[place].decision != "withdrawn"}
         judges = {place for place in own if decisions[place].adjudicates}
         if judges:
@@ -96,8 +96,8 @@ def compare_items(worklist: Worklist, made: Sequence[Decision]) -> None:
     slow = {key: state for key, (state, _, _) in slow_standing(made).items()}
 
     def mine(key: Key) -> str | None:
-        own = [each for each in made if each.key == key and each.reader == "ann" and not each.adjudicates]
-        return own[-1].decision if own and own[-1].decision != "withdrawn" and own[-1].round == 2 else None
+        own = [each for each in made if (each.key, each.reader, each.round) == (key, "ann", 2) and not each.adjudicates]
+        return own[-1].decision if own and own[-1].decision != "withdrawn" else None
 
     for view in ("findings", "cases"):
         items = worklist.page(Filters(view=view)).items  # type: ignore[arg-type]

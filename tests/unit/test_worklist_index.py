@@ -158,7 +158,19 @@ def test_undo_rounds_and_adjudication(db: ReviewDb) -> None:
     assert again.item(1)["state"] == "reject" and again.item(1)["mine"]["decision"] == "reject"
     judge.decide(1, "accept", sent="5")
     assert judge.item(1)["state"] == "accept"
-    assert [(other["round"], other["decision"]) for other in judge.item(1)["others"]] == [(2, "reject")]
+    assert [(other["round"], other["decision"]) for other in judge.item(1)["others"]] == [(1, "accept"), (2, "reject")]
+
+
+def test_undo_in_a_later_round_leaves_the_earlier_one(db: ReviewDb) -> None:
+    ann, again = Worklist(db, "ann"), Worklist(db, "ann", round=2)
+    ann.decide(1, "reject", sent="1")
+    again.decide(1, "accept", sent="2")
+    again.decide(1, "withdrawn", sent="3")
+    assert (again.item(1)["state"], again.item(1)["mine"]) == ("reject", None)
+    assert ann.item(1)["mine"]["decision"] == "reject"
+    again.decide(1, "accept", sent="4")
+    ann.decide(1, "unsure", sent="5")  # which a later round overrides, whenever it was said
+    assert ann.item(1)["state"] == "accept"
 
 
 def test_pages_and_neighbours(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def import_decisions(audit: Path, path: Path, reader: str, *, round: int = 1, ad
             before = _count(db)
             for each in told:
                 if not each.decision.time:
-                    db.append(each.decision, f"{file}:{each.line}:{each.decision.reader}:{each.decision.round}")
+                    db.append(each.decision, content_hash([], file, each.line, each.decision))
                 elif not _is_there(db, each.decision):
                     db.append(each.decision, content_hash([], each.decision))
             added = _count(db) - before

@@ -23,7 +23,7 @@ from debride.audit.wrong_classes.class_record import read_class_record
 from debride.files import read_json
 from debride.types import GROUPS, DataError
 
-VERSION = 3
+VERSION = 4
 """Of the tables below."""
 
 KINDS_OF_CLASSES = ("relabel", "duplicate")
@@ -72,11 +72,11 @@ CREATE TABLE own (
   id INTEGER NOT NULL,
   is_finding INTEGER NOT NULL,
   is_case INTEGER NOT NULL,
-  PRIMARY KEY (reader, adjudicates, place)
+  PRIMARY KEY (reader, adjudicates, round, place)
 ) WITHOUT ROWID;
 
 CREATE TRIGGER items_follow AFTER INSERT ON decisions BEGIN
-  DELETE FROM own WHERE reader = NEW.reader AND adjudicates = NEW.adjudicates
+  DELETE FROM own WHERE reader = NEW.reader AND adjudicates = NEW.adjudicates AND round = NEW.round
     AND place = (SELECT place FROM items WHERE {_OF_DECISION});
   INSERT INTO own SELECT NEW.reader, NEW.adjudicates, place, NEW.round, NEW.decision, NEW.id, is_finding, is_case
     FROM items WHERE {_OF_DECISION} AND NEW.decision != 'withdrawn';
@@ -258,7 +258,8 @@ def _findings(
 def _of_classes(audit: Path) -> Iterator[Item]:
     record = read_class_record(audit)
     lines = {line["case"]: line for line in record.cases}
-    rest = [case for case in lines if case not in {finding.case for finding in record.findings}]
+    found = {finding.case for finding in record.findings}
+    rest = [case for case in lines if case not in found]
     least = float(record.about["settings"].get("least", 0.1))
     for place, finding in enumerate(record.findings, start=1):
         kind = KINDS_OF_CLASSES[0 if finding.wrong >= least else 1]

@@ -59,13 +59,14 @@ def read_decision_table(
     decision, and for one that contradicts another where neither names a reader.
     """
     told: list[Told] = []
-    nameless: dict[Key, Word] = {}
+    nameless: dict[Key, tuple[Word, str]] = {}
     for line, row in _json_rows(path) if path.suffix in _LINES else _csv_rows(path):
         where = f"{path}:{line}"
         decision = _decision(where, {"round": round, "adjudicates": adjudicates, **_said(row)}, regions)
         if decision.key not in known:
             raise _unknown(where, decision.key, known)
-        if not decision.reader and nameless.setdefault(decision.key, decision.decision) != decision.decision:
+        said = decision.decision, decision.label
+        if not decision.reader and nameless.setdefault(decision.key, said) != said:
             problem = f"contradicts an earlier line on finding {decision.number} of {decision.case}"
             raise DataError(where, problem, "Keep one of the two lines, or name readers in a column reader.")
         told.append(Told(line, replace(decision, reader=decision.reader or reader)))

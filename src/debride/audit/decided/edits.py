@@ -82,9 +82,9 @@ def read_edit(audit: Path, case: str, hash: str, shape: Sequence[int], classes: 
     if not re.fullmatch(r"[0-9a-f]{32}", hash):
         raise DataError(audit / EDITS, f"can hold no edit named {hash!r} (of {case})", _RESTORE)
     path = audit / EDITS / f"{hash}.npz"
-    (many, *pair), whole = described(path, "box")[0], tuple(shape)
-    if (many, *pair) != (len(whole), 2):
-        raise DataError(path, f"is of a label of {many} axes, the label of {case} has {len(whole)}", _RESTORE)
+    whole = tuple(shape)
+    if described(path, "box") != ((len(whole), 2), np.dtype(np.int64)):
+        raise DataError(path, f"holds no box of the {len(whole)} axes that the label of {case} has", _RESTORE)
     box = tuple((int(start), int(stop)) for start, stop in array(path, "box").tolist())
     if not all(0 <= start < stop <= length for (start, stop), length in zip(box, whole, strict=True)):
         raise DataError(path, f"lies at {box}, outside the label of {case} of shape {whole}", _RESTORE)

@@ -55,13 +55,13 @@ CREATE INDEX by_reader ON decisions (reader, id);
 CREATE TRIGGER never_changed BEFORE UPDATE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are added, never changed'); END;
 CREATE TRIGGER never_deleted BEFORE DELETE ON decisions BEGIN SELECT RAISE(ABORT, 'decisions are added, never deleted'); END;
 
--- Of each reader the last decision on a finding, unless it takes back.
+-- Of each reader the last decision of a round on a finding, unless it takes back.
 CREATE VIEW latest AS
 SELECT * FROM decisions AS own
 WHERE decision != 'withdrawn' AND NOT EXISTS (
   SELECT 1 FROM decisions AS later
   WHERE later."case" = own."case" AND later.number = own.number AND later.region = own.region
-    AND later.reader = own.reader AND later.adjudicates = own.adjudicates AND later.id > own.id
+    AND later.reader = own.reader AND later.adjudicates = own.adjudicates AND later.round = own.round AND later.id > own.id
 );
 
 -- Those that count: the last one that adjudicates, or else those of the last round in which somebody decided.
@@ -204,7 +204,7 @@ class ReviewDb:
         yield from self._read("decisions")
 
     def latest(self) -> Iterator[Decision]:
-        """Of each reader the last decision on each finding, unless it was taken back; those that adjudicate beside them."""
+        """Of each reader the last decision of each round on each finding, unless taken back; those that adjudicate beside."""
         yield from self._read("latest")
 
     def standing(self) -> dict[Key, Standing]:

@@ -63,18 +63,19 @@ class Review:
 
     def settled(self, findings: Collection[Key]) -> frozenset[str]:
         """The cases whose label nobody need look at again: verified or edited as a whole, or with all of its ``findings``
-        decided; none with a finding that stays."""
+        decided; none with a finding that stays, and none that readers are unsure of or disagree on as a whole."""
         by_case: dict[str, list[Key]] = {}
         for key in findings:
             by_case.setdefault(key[1], []).append(key)
         done = {case for case, whole in self.wholes.items() if whole.state in ("verified", "edited")}
+        open_ = {case for case, whole in self.wholes.items() if whole.state in ("unsure", "conflict")}
         for case, keys in by_case.items():
             told = [self.of(key) for key in keys]
             if any(said and said.outcome == "stays" for said in told):
                 done.discard(case)
             elif all(told):
                 done.add(case)
-        return frozenset(done)
+        return frozenset(done - open_)
 
 
 PAST = {"accept": "accepted", "reject": "rejected", "edited": "edited", "verified": "verified"}

@@ -8,7 +8,7 @@ run lengths with ``iscrowd`` 1, as CVAT and Datumaro write them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -107,13 +107,13 @@ def add_finding(file: CocoFile, finding: Finding, numbers: Numbers, classes: Seq
 def read_labels(path: Path, value: Any, dataset: Dataset, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, Label]]:
     """The cases of a file of annotations, each with its class ids (H, W), in its order.
 
-    ``value`` is what the file ``path`` holds, ``shapes`` are those of the pictures of cases. A picture is known by its path in
-    the data set, or by its name where only one is called so, whatever its ending. Raises DataError for a file that is no such
-    file, pictures and categories that the data set does not have, sizes that differ, outlines in place of masks, and pixels of
-    two classes.
+    ``value`` is what the file ``path`` holds, ``shapes`` are those of the pictures of audited cases. A picture is known by its
+    path in the data set, or by its name where only one is called so, whatever its ending. Raises DataError for a file that is
+    no such file, pictures that the audit and categories that the data set does not have, sizes that differ, outlines in place
+    of masks, and pixels of two classes.
     """
     images, categories, annotations = _parts(path, value)
-    cases, classes = _cases(path, images, dataset), _classes(path, categories, dataset)
+    cases, classes = _cases(path, images, dataset, shapes), _classes(path, categories, dataset)
     by_image: dict[Any, list[dict[str, Any]]] = {id: [] for id in cases}
     for annotation in annotations:
         if annotation.get("image_id") not in by_image:
@@ -179,10 +179,11 @@ def _parts(path: Path, value: Any) -> tuple[list[dict[str, Any]], ...]:
     return tuple(part or [] for part in parts)
 
 
-def pictures_of(dataset: Dataset) -> Callable[[Path, str], str]:
+def pictures_of(dataset: Dataset, audited: Collection[str]) -> Callable[[Path, str], str]:
     """Tells the case of a picture that a file names: by its path, or less of it, as programs change endings and drop folders.
 
-    Raises DataError for a picture that the data set does not have, and for a name that several have.
+    Raises DataError for a picture that the data set does not have, for a name that several have, and for a case that is not
+    ``audited``.
     """
     known_by: list[dict[str, list[str]]] = [{}, {}, {}]
     for case in dataset.cases:
@@ -191,18 +192,20 @@ def pictures_of(dataset: Dataset) -> Callable[[Path, str], str]:
 
     def case_of(path: Path, name: str) -> str:
         known = next((by[key] for by, key in zip(known_by, _keys(name), strict=True) if key in by), [])
-        if len(known) == 1:
-            return known[0]
-        which = "which several pictures of the data set are called" if known else "which the data set does not have"
-        remedy = "Name pictures by their paths in the data set." if known else "Take it out of the file."
-        raise DataError(path, f"names the picture {name!r}, {which}", remedy)
+        if len(known) > 1:
+            problem = f"names the picture {name!r}, which several pictures of the data set are called"
+            raise DataError(path, problem, "Name pictures by their paths in the data set.")
+        if not known or known[0] not in audited:
+            lacks = "audit" if known else "data set"
+            raise DataError(path, f"names the picture {name!r}, which the {lacks} does not have", "Take it out of the file.")
+        return known[0]
 
     return case_of
 
 
-def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset) -> dict[int, str]:
+def _cases(path: Path, images: Sequence[dict[str, Any]], dataset: Dataset, audited: Collection[str]) -> dict[int, str]:
     """The case of each picture by its id in the file."""
-    case_of = pictures_of(dataset)
+    case_of = pictures_of(dataset, audited)
     found: dict[int, str] = {}
     for image in images:
         case = case_of(path, str(image.get("file_name", "")).replace("\\", "/"))

@@ -83,10 +83,11 @@ def _decide(audit: Path, labels: Mapping[str, tuple[str, Path]], reader: str, ro
     with ReviewDb(audit) as db:
         make_items(db)
         with db.writing():
-            own = [each for each in db.latest() if (each.reader, each.adjudicates) == (reader, adjudicates)]
-            known = {each.case: (each.decision, each.label, each.round) for each in own if each.number == WHOLE}
+            who = (reader, round, adjudicates, WHOLE)
+            own = (each for each in db.latest() if (each.reader, each.round, each.adjudicates, each.number) == who)
+            known = {each.case: each.label for each in own}
             for case, (label, file) in labels.items():
-                if known.get(case) == ("edited", label, round):
+                if known.get(case) == label:
                     continue
                 decision = Decision(
                     reader=reader,

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -60,7 +61,7 @@ class LabelStudioFile:
             for id, category in enumerate(self.classes)
             if id and (label == id).any()
         ]
-        data = {"image": f"{SERVED}{name}", "case": case, "findings": "; ".join(findings)}
+        data = {"image": f"{SERVED}{quote(name)}", "case": case, "findings": "; ".join(findings)}
         self.tasks.append({"data": data, "annotations": [{"result": results}]})
 
     def write(self, folder: Path) -> None:
@@ -81,12 +82,13 @@ class LabelStudioFile:
 def read_tasks(
     path: Path, tasks: Sequence[Any], dataset: Dataset, shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[tuple[str, Label]]:
-    """The cases of an export, each with its class ids (H, W); ``shapes`` are those of the pictures of cases.
+    """The cases of an export, each with its class ids (H, W); ``shapes`` are those of the pictures of audited
+    cases.
 
     Raises DataError for what is no such export, pictures and names that the data set does not have, a task with several
-    annotations, outlines in place of masks, and pixels of two classes.
+    annotations, sizes that differ, outlines in place of masks, and pixels of two classes.
     """
-    lookup = pictures_of(dataset)
+    lookup = pictures_of(dataset, shapes)
     seen: set[str] = set()
     for task in tasks:
         data = task.get("data") if isinstance(task, dict) else None
@@ -95,7 +97,7 @@ def read_tasks(
             raise DataError(path, "holds what is no task of Label Studio", _AGAIN)
         case = data.get("case")
         if not isinstance(case, str) or case not in shapes:
-            case = lookup(path, str(data.get("image", "")).rpartition("?d=")[2])
+            case = lookup(path, unquote(str(data.get("image", "")).rpartition("?d=")[2]))
         if case in seen:
             raise DataError(path, f"has two tasks of {case}", "Keep one of them.")
         seen.add(case)
@@ -109,7 +111,7 @@ def read_tasks(
 def _masks(path: Path, case: str, results: Any, dataset: Dataset, shape: tuple[int, ...]) -> Iterator[tuple[int, Mask]]:
     for result in results if isinstance(results, list) else [None]:
         value = result.get("value") if isinstance(result, dict) else None
-        if not isinstance(value, dict):
+        if not isinstance(result, dict) or not isinstance(value, dict):
             raise DataError(path, f"has an annotation of {case} that holds nothing", _AGAIN)
         if "brushlabels" not in value:
             if any(name.endswith("labels") for name in value):
@@ -119,6 +121,10 @@ def _masks(path: Path, case: str, results: Any, dataset: Dataset, shape: tuple[i
         if not isinstance(names, list) or len(names) != 1 or names[0] not in dataset.classes[1:]:
             remedy = f"Name each mask by one of {', '.join(dataset.classes[1:])}."
             raise DataError(path, f"has a mask of {case} named {names!r}, which is no class of the data set", remedy)
+        size = result.get("original_height", shape[0]), result.get("original_width", shape[1])
+        if size != shape:  # as of a photograph that the browser turned
+            problem = f"says that {case} has {size[0]} rows and {size[1]} columns, its picture has {shape[0]} and {shape[1]}"
+            raise DataError(path, problem, "Give annotations of the pictures as they are in the data set.")
         yield dataset.classes.index(names[0]), unpacked_mask(path, case, value.get("rle"), shape)
 
 

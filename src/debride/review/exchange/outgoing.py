@@ -159,10 +159,10 @@ def _wanted(dataset: Dataset, audit: Path, sources: Mapping[str, Source], cases:
         cases = {finding.case for source in sources.values() for finding in source.record.findings}
         if not cases:
             raise DataError(audit, "has no findings", "Name the cases to export by `cases`.")
-    audited = set.intersection(*(set(source.record.labels) for source in sources.values()))
-    if unknown := sorted(set(cases) - (audited & known.keys())):
+    wanted, audited = set(cases), set.intersection(*(set(source.record.labels) for source in sources.values()))
+    if unknown := sorted(wanted - (audited & known.keys())):
         raise DataError(audit, f"has no case {some(unknown)}", "Name cases of the audit, whose labels the data set has.")
-    return [case for id, case in known.items() if id in set(cases)]
+    return [case for id, case in known.items() if id in wanted]
 
 
 def _found(dataset: Dataset, source: Source, region: str, case: Case, ids: Label, findings: Sequence[Finding]) -> _Found:
