@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from debride.audit.raters.compare import write_consensus
 from debride.data.classes.corrupt_classes import corrupt_classes
 from debride.data.copy import copy_dataset
 from debride.data.open import open_dataset
+from debride.data.pixels.images import copy_image
 from debride.noise import make_class_noise
 from debride.notes import take_notes
 from debride.types import Case, Geometry, Split
@@ -222,3 +224,10 @@ def test_one_change_leaves_the_numbers_of_other_pixels(tmp_path: Path) -> None:
         want = np.asarray(Image.open(path)).copy()
         want[:16], want[0, 0] = 0, 1
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "masks" / path.name)), want)
+
+
+def test_a_copied_file_has_the_dates_of_its_source(tmp_path: Path) -> None:
+    source = tmp_path / "a.png"
+    save_png(source, np.zeros((4, 4), np.uint8))
+    os.utime(source, ns=(1_000_000_000, 2_000_000_123))
+    assert copy_image(source, tmp_path / "b" / "a.png").stat().st_mtime_ns == source.stat().st_mtime_ns
