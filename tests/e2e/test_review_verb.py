@@ -174,6 +174,7 @@ def test_tables_and_files_go_out_and_in(tmp_path: Path, debride: Command) -> Non
     assert "0 new decisions" in debride("review", audit, "--reader", "ada", "--import", table).out
     assert "2 decisions" in debride("review", audit, "--export", tmp_path / "out").out
     assert (tmp_path / "out" / "decisions.csv").read_text().count("ada") == 2
+    refused(debride("review", audit, "--export", tmp_path / "out"), "is not empty")
     assert "2 cases" in debride("review", audit, "--export", tmp_path / "coco", "--as", "coco").out
     assert "0 new decisions" in debride("review", audit, "--reader", "ada", "--import", tmp_path / "coco").out
     refused(debride("review", audit, "--export", tmp_path / "coco", "--as", "coco"), "coco")

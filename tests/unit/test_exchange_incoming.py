@@ -21,7 +21,7 @@ from debride.audit.repair import repair
 from debride.audit.repair.decisions import parse_acceptance
 from debride.data.open import open_dataset
 from debride.data.pixels.images import hash_of, read_label
-from debride.review.exchange import export_review, import_review
+from debride.review.exchange import export_review, export_table, import_review
 from debride.review.exchange.run_lengths import mask_of, run_lengths
 from debride.review.verified_cases import write_verified
 from debride.review.worklist_items import make_items
@@ -172,6 +172,32 @@ def test_a_table_of_decisions_goes_out_and_comes_back(tmp_path: Path) -> None:
     assert [(each.reader, each.case, each.number, each.decision, each.label) for each in decisions_in(copied)] == plain
 
 
+def test_a_table_as_a_file_is_never_written_over(tmp_path: Path) -> None:
+    exported = Exported(tmp_path, "slicer", volumes)
+    edit_slicer(exported.out)
+    exported.take()
+    for name in ("d.csv", "d.jsonl"):
+        assert export_table(exported.audit, tmp_path / name).findings == 1
+        with pytest.raises(DataError, match="exists"):
+            export_table(exported.audit, tmp_path / name)
+        assert import_review(exported.dataset, exported.audit, tmp_path / name, "ann").decisions == 0
+    with pytest.raises(DataError, match="a table has all decisions"):
+        export_table(exported.audit, tmp_path / "e.csv", ["vol00"])
+
+
+@pytest.mark.parametrize(
+    ("program", "make", "edit", "name"),
+    [("slicer", volumes, edit_slicer, "vol02.seg.nrrd"), ("coco", pictures, edit_coco, "labels.json")],
+)
+def test_one_edited_file_is_taken_alone(
+    tmp_path: Path, program: str, make: Any, edit: Callable[[Path], None], name: str
+) -> None:
+    exported = Exported(tmp_path, program, make)
+    edit(exported.out)
+    came = import_review(exported.dataset, exported.audit, exported.out / name, "ann")
+    assert len(came.edited) == came.decisions == 1
+
+
 def test_a_verified_label_is_no_longer_trusted_as_given_once_it_is_edited(tmp_path: Path) -> None:
     exported = Exported(tmp_path, "slicer", volumes)
     with ReviewDb(exported.audit) as db:
@@ -189,10 +215,14 @@ def test_images_with_one_class_come_and_go_as_a_table(tmp_path: Path) -> None:
     rows = [f"{case},images/i{at}.png,{name}" for at, (case, name) in enumerate(zip("abc", CLASSES, strict=True))]
     root = class_table(tmp_path / "data", "case,image,class", *rows)
     dataset = open_dataset(root)
-    with pytest.raises(DataError, match="is for classification"):
+    with pytest.raises(DataError, match="go out as a table alone"):
         export_review(dataset, audit, tmp_path / "out", "slicer")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "decisions.csv").write_text("case,number,decision,label\na,1,edited,hen\nb,0,verified,\n")
+    save_png(tmp_path / "in" / "a.png", np.zeros((32, 32), np.uint8))
+    with pytest.raises(DataError, match="come as a table alone"):
+        import_review(dataset, audit, tmp_path / "in", "ann")
+    (tmp_path / "in" / "a.png").unlink()
     assert import_review(dataset, audit, tmp_path / "in", "ann").decisions == 2
     assert import_review(dataset, audit, tmp_path / "in", "ann").decisions == 0
     assert export_review(dataset, audit, tmp_path / "out", "csv").findings == 2

@@ -51,9 +51,9 @@ def review_audit(
     they disagree, and without a reader says where they do. ``cases`` are ids, or a file of them, one a line, that are a
     worklist of their own.
 
-    With ``export``, a new folder, it writes files for another program there, ``as_`` "slicer", "itk-snap" or "coco", or as
-    "csv" what was decided, in place of serving. With ``import_`` it takes edited files from a folder, or a table of decisions,
-    as the reader's.
+    With ``export``, a new folder, it writes files for another program there, ``as_`` "slicer", "itk-snap" or "coco", in place
+    of serving; as "csv" what was decided, also to a new file .csv or .jsonl, and that without the data set. With ``import_`` it
+    takes edited files, one or a folder of them, or a table of decisions, as the reader's.
 
     Raises DataError for an audit that cannot be reviewed, a data set that is not there, and without starlette and uvicorn.
     """
@@ -73,6 +73,8 @@ def review_audit(
         raise DataError("`reader`", "is missing", "Give the name of who decides.")
     if blind and adjudicate:
         raise DataError("`blind`", "hides what one who adjudicates decides on", "Leave out `blind` or `adjudicate`.")
+    if export is not None and as_ == "csv":
+        return _table(audit, Path(export), cases)
     if not isinstance(dataset, Dataset):
         dataset = _opened(audit, None if dataset is None else Path(dataset), opening)
     chosen = Path(cases) if isinstance(cases, str | PathLike) else cases
@@ -106,16 +108,21 @@ def _opened(audit: Path, dataset: Path | None, opening: dict[str, Any]) -> Datas
     return open_dataset(root_of(audit) if dataset is None else dataset, **opening)
 
 
+def _table(audit: Path, out: Path, cases: Any) -> ReviewResult:
+    """A table of what was decided, for which nobody needs the data set."""
+    from debride.review.exchange import export_table
+    from debride.review.opened import about_audit
+
+    about_audit(audit)
+    return ReviewResult(out, (f"{out}: {export_table(audit, out, cases).findings} decisions",))
+
+
 def _exported(audit: Path, dataset: Dataset, out: Path, program: str, chosen: Path | Collection[str] | None) -> ReviewResult:
-    """Files for another program, or a table of what was decided."""
+    """Files for another program."""
     from debride.progress import track
-    from debride.review.decision_files import export_decisions
     from debride.review.exchange import export_review
     from debride.review.opened import chosen_cases
 
-    if program == "csv":
-        table = out if out.suffix in (".csv", ".jsonl") else out / "decisions.csv"
-        return ReviewResult(out, (f"{table}: {export_decisions(audit, table)} decisions",))
     cases = None if chosen is None else chosen_cases(chosen, {case.id for case in dataset.cases})
     with track("exporting", None) as show:
         done = export_review(dataset, audit, out, program, cases, lambda count, _: show(count))

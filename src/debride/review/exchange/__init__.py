@@ -5,6 +5,6 @@
 """
 
 from debride.review.exchange.incoming import ImportResult, import_review
-from debride.review.exchange.outgoing import PROGRAMS, ExportResult, export_review
+from debride.review.exchange.outgoing import PROGRAMS, ExportResult, export_review, export_table
 
-__all__ = ["PROGRAMS", "ExportResult", "ImportResult", "export_review", "import_review"]
+__all__ = ["PROGRAMS", "ExportResult", "ImportResult", "export_review", "export_table", "import_review"]

@@ -13,8 +13,9 @@ from pathlib import Path
 from debride.audit.decided import WHOLE, Decision, ReviewDb, write_edit
 from debride.audit.findings import check_belongs
 from debride.audit.repair.proposals import Source, read_sources
-from debride.audit.tasks import refuse_task
+from debride.data.pixels import is_image
 from debride.data.pixels.images import hash_of
+from debride.files import read_json
 from debride.review.decision_files import import_decisions
 from debride.review.exchange.edited_files import EditedFile, edited_files, files_in
 from debride.review.exchange.outgoing import DECISIONS
@@ -36,17 +37,19 @@ class ImportResult:
 def import_review(
     dataset: Dataset, audit: Path, path: Path, reader: str, round: int = 1, adjudicates: bool = False
 ) -> ImportResult:
-    """Adds a table of decisions, or a folder of edited labels, to the review of an audit, for a ``reader`` in a ``round``.
+    """Adds a table of decisions, or edited labels, to the review of an audit, for a ``reader`` in a ``round``.
 
-    Of a folder its decisions.csv counts too. Nothing is decided unless every file is sound. Raises DataError naming the file
-    for another grid, a segment, category or value that is no class, a case that the audit does not have, a label that changed
-    since, a case with two labels, a link that leads out of the folder, for what is damaged, and as ``import_decisions`` does.
+    Edited labels are one file, or all files of a folder, whose decisions.csv counts too. Nothing is decided unless every file
+    is sound. Raises DataError naming the file for another grid, a segment, category or value that is no class, a case that the
+    audit does not have, a label that changed since, a case with two labels, a link that leads out of the folder, for what is
+    damaged, and as ``import_decisions`` does.
     """
-    if path.is_file():
+    one = path.is_file()
+    if one and not _holds_labels(path):
         return ImportResult((), 0, import_decisions(audit, path, reader, round=round, adjudicates=adjudicates))
-    if not path.is_dir():
+    if not one and not path.is_dir():
         raise DataError(path, "does not exist", "Give a table of decisions, or the folder with the files that were edited.")
-    files, table = files_in(path), path / DECISIONS
+    files, table = [path] if one else files_in(path), path / DECISIONS
     if not files and not table.is_file():
         raise DataError(path, "holds no edited labels", "Give the folder in which files named by their cases were saved.")
     labels, unchanged = _labels(dataset, audit, files) if files else ({}, 0)
@@ -55,9 +58,22 @@ def import_review(
     return ImportResult(added, unchanged + len(labels) - len(added), many + len(added))
 
 
+def _holds_labels(path: Path) -> bool:
+    """Whether a file holds edited labels: an image, or what COCO or Label Studio give. Others are tables of decisions."""
+    if is_image(path) or path.suffix.lower() != ".json":
+        return is_image(path)
+    try:
+        value = read_json(path)
+    except DataError:  # lines of JSON, or damaged: who reads the table says so
+        return False
+    return isinstance(value, list) or (isinstance(value, dict) and "images" in value)
+
+
 def _labels(dataset: Dataset, audit: Path, files: list[Path]) -> tuple[dict[str, tuple[str, Path]], int]:
     """The hash of each case's edited label and the file that it came from, and how many files change nothing."""
-    refuse_task(dataset.task, dataset.root)
+    if dataset.task != "segmentation":
+        problem = "has images with one class each, whose decisions come as a table alone"
+        raise DataError(dataset.root, problem, f"Give the table, or a folder with nothing but {DECISIONS}.")
     sources = read_sources(audit, dataset)
     for source in sources.values():
         check_belongs(source.record, source.view(dataset), ())

@@ -19,7 +19,6 @@ from debride.audit.findings import Finding, Label, Numbers, check_belongs, regio
 from debride.audit.repair.proposals import Source, asked_of, proposals_of, read_sources
 from debride.audit.shown.charts import COLOURS
 from debride.audit.shown.worklist import FOLDER, label
-from debride.audit.tasks import refuse_task
 from debride.data.pairs import image_grid, label_turn
 from debride.data.pixels.images import read_label
 from debride.data.same_grid import turned
@@ -35,6 +34,9 @@ PROGRAMS: tuple[str, ...] = ("slicer", "itk-snap", "coco", "csv")
 
 DECISIONS = "decisions.csv"
 """The table of decisions in a folder that is exported for "csv"."""
+
+TABLES = (".csv", ".jsonl")
+"""Endings of a table of decisions that is named as a file."""
 
 TO_LOOK_AT = "findings"
 """The folder of what does not come back."""
@@ -101,10 +103,11 @@ def export_review(
     """
     if program not in PROGRAMS:
         raise DataError("`as`", f"is {program!r}", f"Give one of {', '.join(PROGRAMS)}.")
-    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     if program == "csv":
-        return _export_table(audit, out, cases)
-    refuse_task(dataset.task, dataset.root)
+        return export_table(audit, out, cases)
+    if dataset.task != "segmentation":
+        raise DataError(dataset.root, "has images with one class each, which go out as a table alone", "Export as csv.")
+    out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     if program == "coco":
         _refuse_for_coco(dataset)
     sources = read_sources(audit, dataset)
@@ -134,11 +137,18 @@ def export_review(
     return ExportResult(out, program, len(wanted), many)
 
 
-def _export_table(audit: Path, out: Path, cases: Collection[str] | None) -> ExportResult:
-    """Writes the table of decisions."""
+def export_table(audit: Path, out: Path, cases: Collection[str] | None = None) -> ExportResult:
+    """Writes the table of decisions into the new folder ``out``, or as the new file ``out`` with one of the ``TABLES``.
+
+    Raises DataError for ``cases``, for a file that exists, for a folder with content, and where nobody has reviewed.
+    """
     if cases is not None:
         raise DataError("`cases`", "is for labels, and a table has all decisions", "Leave it out.")
-    with atomic_folder(out) as folder:
+    if out.suffix in TABLES:
+        if out.exists():
+            raise DataError(out, "exists", "Choose a new name, or remove this file.")
+        return ExportResult(out, "csv", 0, export_decisions(audit, out))
+    with atomic_folder(new_folder(out, apart_from={"the folder of the audit": audit})) as folder:
         many = export_decisions(audit, folder / DECISIONS)
     return ExportResult(out, "csv", 0, many)
 
