@@ -215,12 +215,12 @@ def test_images_with_one_class_come_and_go_as_a_table(tmp_path: Path) -> None:
     rows = [f"{case},images/i{at}.png,{name}" for at, (case, name) in enumerate(zip("abc", CLASSES, strict=True))]
     root = class_table(tmp_path / "data", "case,image,class", *rows)
     dataset = open_dataset(root)
-    with pytest.raises(DataError, match="go out as a table alone"):
+    with pytest.raises(DataError, match=r"is for classification.* Export as csv"):
         export_review(dataset, audit, tmp_path / "out", "slicer")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "decisions.csv").write_text("case,number,decision,label\na,1,edited,hen\nb,0,verified,\n")
     save_png(tmp_path / "in" / "a.png", np.zeros((32, 32), np.uint8))
-    with pytest.raises(DataError, match="come as a table alone"):
+    with pytest.raises(DataError, match=r"is for classification.* Give a table"):
         import_review(dataset, audit, tmp_path / "in", "ann")
     (tmp_path / "in" / "a.png").unlink()
     assert import_review(dataset, audit, tmp_path / "in", "ann").decisions == 2

@@ -10,7 +10,10 @@ TASKS = frozenset({"segmentation", "classification"})
 _KINDS = {"segmentation": "images and masks", "classification": "images with one class each"}
 
 
-def refuse_task(task: str, where: object, wanted: str = "segmentation") -> None:
-    """Raises DataError, naming ``where``, for what is for another task than the one that is ``wanted``."""
+def refuse_task(task: str, where: object, wanted: str = "segmentation", remedy: str = "") -> None:
+    """Raises DataError, naming ``where``, for what is for another task than the one that is ``wanted``.
+
+    Without a ``remedy`` it asks for the other kind of images, and runs on them.
+    """
     if task != wanted:
-        raise DataError(where, f"is for {task}, not for {wanted}", f"Give {_KINDS[wanted]}, and runs on them.")
+        raise DataError(where, f"is for {task}, not for {wanted}", remedy or f"Give {_KINDS[wanted]}, and runs on them.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from debride.audit.decided import WHOLE, Decision, ReviewDb, write_edit
 from debride.audit.findings import check_belongs
 from debride.audit.repair.proposals import Source, read_sources
+from debride.audit.tasks import refuse_task
 from debride.data.pixels import is_image
 from debride.data.pixels.images import hash_of
 from debride.files import read_json
@@ -71,9 +72,7 @@ def _holds_labels(path: Path) -> bool:
 
 def _labels(dataset: Dataset, audit: Path, files: list[Path]) -> tuple[dict[str, tuple[str, Path]], int]:
     """The hash of each case's edited label and the file that it came from, and how many files change nothing."""
-    if dataset.task != "segmentation":
-        problem = "has images with one class each, whose decisions come as a table alone"
-        raise DataError(dataset.root, problem, f"Give the table, or a folder with nothing but {DECISIONS}.")
+    refuse_task(dataset.task, dataset.root, remedy=f"Give a table of decisions, or a folder with nothing but {DECISIONS}.")
     sources = read_sources(audit, dataset)
     for source in sources.values():
         check_belongs(source.record, source.view(dataset), ())

@@ -19,6 +19,7 @@ from debride.audit.findings import Finding, Label, Numbers, check_belongs, regio
 from debride.audit.repair.proposals import Source, asked_of, proposals_of, read_sources
 from debride.audit.shown.charts import COLOURS
 from debride.audit.shown.worklist import FOLDER, label
+from debride.audit.tasks import refuse_task
 from debride.data.pairs import image_grid, label_turn
 from debride.data.pixels.images import read_label
 from debride.data.same_grid import turned
@@ -105,8 +106,7 @@ def export_review(
         raise DataError("`as`", f"is {program!r}", f"Give one of {', '.join(PROGRAMS)}.")
     if program == "csv":
         return export_table(audit, out, cases)
-    if dataset.task != "segmentation":
-        raise DataError(dataset.root, "has images with one class each, which go out as a table alone", "Export as csv.")
+    refuse_task(dataset.task, dataset.root, remedy="Export as csv: of images with one class each there is a table alone.")
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     if program == "coco":
         _refuse_for_coco(dataset)
