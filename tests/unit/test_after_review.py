@@ -175,6 +175,10 @@ def test_a_review_after_a_review_goes_back_to_the_first(reviewed: Round) -> None
     done = {f.case for f in (*reviewed.findings[:2], left[0])}
     assert set(told(reviewed.root / "third")["trusted"]) == done
     assert not {f.case for f in third.findings} & done
+    (second.out / "review.db").unlink()  # nobody reviewed it: what was decided before still holds
+    fourth = reviewed.again(out, "fourth", since=reviewed.root / "second")
+    assert set(told(reviewed.root / "fourth")["trusted"]) == {f.case for f in reviewed.findings[:2]}
+    assert left[0].case in {f.case for f in fourth.findings}
 
 
 def test_what_lies_mostly_in_decided_findings_is_dropped() -> None:

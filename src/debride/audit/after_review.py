@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from debride.audit.decided.decision import Key
 from debride.audit.decided.edits import read_edit
+from debride.audit.decided.review_db import DATABASE
 from debride.audit.decided.reviewed import Review, Said, read_review
 from debride.audit.findings import (
     REGIONS,
@@ -97,9 +98,14 @@ def read_after_review(since: Path, dataset: Dataset, jobs: int = 1) -> AfterRevi
 
     Raises DataError where nobody reviewed it, and for what ``read_review`` and ``read_record`` refuse.
     """
-    reviewed = [_read(since, dataset)]
-    while len(reviewed) < LONGEST and (before := _before(reviewed[-1].folder)) is not None:
-        reviewed.append(_read(before, dataset))
+    reviewed, folder = list[Reviewed](), since
+    for _ in range(LONGEST):
+        before = _before(folder)
+        if (folder / DATABASE).is_file() or (before is None and not reviewed):  # one that nobody reviewed hands on what it had
+            reviewed.append(_read(folder, dataset))
+        if before is None:
+            break
+        folder = before
     files = {case.id: case.label for case in dataset.cases if case.label}
     concerned = sorted({case for each in reviewed for case in _cases(each.review)} & files.keys())
     now = dict(zip(concerned, hashes_of((files[case] for case in concerned), jobs), strict=True))
@@ -167,7 +173,8 @@ def _read(folder: Path, dataset: Dataset) -> Reviewed:
 
 def _before(folder: Path) -> Path | None:
     """The audit that an earlier one went on from by its review, if it is still there."""
-    about = read_json(folder / (REGIONS if (folder / REGIONS).is_file() else "audit.json"))
+    path = folder / (REGIONS if (folder / REGIONS).is_file() else "audit.json")
+    about = read_json(path) if path.is_file() else None
     since = about.get("since") if isinstance(about, dict) else None
     if not isinstance(since, dict) or "review" not in since or not isinstance(since.get("audit"), str):
         return None
