@@ -98,8 +98,9 @@ def repair(
     moves, moving = _moves(dataset, audit, sources, accept, whole)
     chosen = _chosen(records, verdicts, trusted)
     painted = {case: asked for case, asked in painted_of(review, verdicts).items() if case not in trusted}
+    settled = {case for case in whole if review and review.wholes[case].state in ("verified", "edited")}
     for place, (region, source) in enumerate(sources.items()):
-        also = moving | painted.keys() | whole if not place else moving
+        also = moving | painted.keys() | settled if not place else moving
         check_belongs(source.record, source.view(dataset), chosen[region].keys() | also, jobs)
     by_case = {region: record.by_case() for region, record in records.items()}
     guarded = destination.to == LABELS and not accept.allow_removal
