@@ -16,8 +16,8 @@ export async function drawAgreement() {
   const section = $("agreement"), number = value => value === null || value === undefined ? "–" : value.toFixed(2);
   section.hidden = false;
   if (!pairs.length) return section.replaceChildren(made("h3", "Agreement"), made("p", "No two readers decided on the same finding yet.", "soft"));
-  const head = () => made("thead", made("tr", ["Kind", "Both", "Agree", "Kappa", "95 % interval"].map(name => heading(name, "col"))));
-  const row = pair => made("tr", [heading(pair.kind || "all", "row"), made("td", String(pair.items)), made("td", String(pair.agree)),
+  const head = () => made("thead", made("tr", ["Kind", "Alike", "Kappa", "95 %"].map(name => heading(name, "col"))));
+  const row = pair => made("tr", [heading(pair.kind || "all", "row"), made("td", `${Math.round(pair.agree * pair.items)} of ${pair.items}`),
     made("td", number(pair.kappa)), made("td", pair.low === null ? "–" : `${number(pair.low)} to ${number(pair.high)}`)]);
   const names = [...new Set(pairs.map(pair => pair.readers.join(" and ")))];
   section.replaceChildren(made("h3", "Agreement (Cohen's kappa)"), ...names.flatMap(name => {

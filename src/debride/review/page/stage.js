@@ -213,6 +213,7 @@ export class Stage {
     if (owner) this.paintWith(owner.id);
     this.erase(false);
     $("brushes").hidden = false;
+    document.body.classList.add("editing");
     pressed("e", true);
     this.layerBoxes();
   }
@@ -240,6 +241,7 @@ export class Stage {
     else delete this.data.layers.mine;
     this.overlay.pen = null;
     $("brushes").hidden = true;
+    document.body.classList.remove("editing");
     pressed("e", false);
     this.layerBoxes();
     this.painted();
