@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,13 @@ def test_an_array_of_an_archive(tmp_path: Path, save: Any, shape: tuple[int, ...
     monkeypatch.setattr(streamed, "_INFLATED", 131)
     rng = np.random.default_rng(3)
     whole = rng.integers(0, 9, shape).astype(np.uint16)
-    save(tmp_path / "maps.npz", first=np.arange(50), number=whole)
+    save(tmp_path / "maps.npz", first=np.arange(50), number=whole, turned=np.asfortranarray(whole))
+    with zipfile.ZipFile(tmp_path / "rare.npz", "w", zipfile.ZIP_LZMA) as rare, zipfile.ZipFile(tmp_path / "maps.npz") as maps:
+        rare.writestr("number.npy", maps.read("number.npy"))
     for box in boxes(rng, shape):
+        expected = whole[tuple(slice(*ends) for ends in box)]
+        np.testing.assert_array_equal(arrays.part(tmp_path / "maps.npz", "turned", box), expected)
+        np.testing.assert_array_equal(arrays.part(tmp_path / "rare.npz", "number", box), expected)
         np.testing.assert_array_equal(
             arrays.part(tmp_path / "maps.npz", "number", box), whole[tuple(slice(*ends) for ends in box)]
         )
