@@ -120,6 +120,9 @@ def test_regions_stand_in_a_column(tmp_path: Path) -> None:
     path.write_text("case,number,decision\nx,1,accept\n")
     with pytest.raises(DataError, match="does not say which region"):
         read_decision_table(path, {("core", "x", 1)}, ["core", "rim"])
+    path.write_text("region,case,number,decision\ncore,x,0,verified\n")
+    with pytest.raises(DataError, match="is of all regions"):
+        read_decision_table(path, {("", "x", 0)}, ["core", "rim"])
 
 
 def test_the_way_into_another_review_and_back(tmp_path: Path) -> None:
@@ -188,8 +191,12 @@ def test_edited_labels_must_be_here(tmp_path: Path) -> None:
     path.write_text("case,number,decision,label\na,1,edited,cow\n")
     with pytest.raises(DataError, match="Give one of cat, dog, hen"):
         import_decisions(classes, path, "ann")
-    path.write_text("case,number,decision,label\na,1,edited,hen\n")
-    assert import_decisions(classes, path, "ann") == 1
+    for line, word in (("a,1,edited,dog", "accept"), ("a,1,edited,cat", "reject"), ("b,0,edited,cat", "verified")):
+        path.write_text(f"case,number,decision,label\n{line}\n")
+        with pytest.raises(DataError, match=f"Write {word} in place"):
+            import_decisions(classes, path, "ann")
+    path.write_text("case,number,decision,label\na,1,edited,hen\nb,0,edited,dog\n")
+    assert import_decisions(classes, path, "ann") == 2
 
 
 def test_a_review_by_regions_goes_out_with_them(tmp_path: Path) -> None:

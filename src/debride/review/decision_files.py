@@ -34,7 +34,7 @@ def import_decisions(audit: Path, path: Path, reader: str, *, round: int = 1, ad
         make_items(db)
         known = set(db.connection.execute('SELECT region, "case", number FROM items'))
         told = read_decision_table(path, known, regions, reader=reader, round=round, adjudicates=adjudicates)
-        _refuse_labels(audit, path, told)
+        _refuse_labels(db, path, told)
         file = content_hash([path])
         with db.writing():
             before = _count(db)
@@ -48,17 +48,29 @@ def import_decisions(audit: Path, path: Path, reader: str, *, round: int = 1, ad
     return added
 
 
-def _refuse_labels(audit: Path, path: Path, told: tuple[Told, ...]) -> None:
-    """DataError for an edited label that is no class of the audit, or of masks none that was painted here."""
+def _refuse_labels(db: ReviewDb, path: Path, told: tuple[Told, ...]) -> None:
+    """DataError for an edited label that is no other class of the audit, or of masks none that was painted here."""
+    audit = db.path.parent
     classes = class_names(audit)
     for each in told:
         label, where = each.decision.label, f"{path}:{each.line}"
-        if label and classes is not None and label not in classes:
-            raise DataError(where, f"has the label {label!r}, which is no class", f"Give one of {', '.join(classes)}.")
+        if label and classes is not None:
+            _refuse_class(db, where, each.decision, classes)
         painted = label.isalnum() and (audit / EDITS / f"{label}.npz").is_file()
         if label and classes is None and not painted:
             problem = f"has the edited label {label!r}, which is not in {audit / EDITS}"
             raise DataError(where, problem, "Copy it from the audit where it was painted.")
+
+
+def _refuse_class(db: ReviewDb, where: str, decision: Decision, classes: tuple[str, ...]) -> None:
+    """DataError for a class that there is not, and for one that another word says: two words would be a conflict."""
+    label, of = decision.label, 'SELECT given, proposed FROM items WHERE "case" = ? AND number = ?'
+    if label not in classes:
+        raise DataError(where, f"has the label {label!r}, which is no class", f"Give one of {', '.join(classes)}.")
+    given, proposed = db.connection.execute(of, (decision.case, decision.number)).fetchone()
+    if label in (given, proposed):
+        what, word = ("given", "reject" if proposed else "verified") if label == given else ("proposed", "accept")
+        raise DataError(where, f"has the label {label!r}, which is the class {what}", f"Write {word} in place of edited.")
 
 
 def _is_there(db: ReviewDb, decision: Decision) -> bool:

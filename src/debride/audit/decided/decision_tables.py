@@ -137,6 +137,9 @@ def _time(where: str, text: str) -> str:
 def _region(where: str, given: Any, regions: Sequence[str], number: int) -> str:
     """The region that a line of decisions is on."""
     if number == WHOLE:
+        if given:
+            problem = f"names the region {given!r} for a label as a whole, which is of all regions"
+            raise DataError(where, problem, "Leave the region empty, or decide on its findings.")
         return ""
     if not given and len(regions) == 1:
         return regions[0]

@@ -36,7 +36,7 @@ PROGRAMS: tuple[str, ...] = ("slicer", "itk-snap", "coco", "csv")
 DECISIONS = "decisions.csv"
 """The table of decisions in a folder that is exported for "csv"."""
 
-TABLES = (".csv", ".jsonl")
+TABLES = (".csv", ".jsonl", ".json")
 """Endings of a table of decisions that is named as a file."""
 
 TO_LOOK_AT = "findings"
