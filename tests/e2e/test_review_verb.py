@@ -143,7 +143,11 @@ def test_mistakes_are_said(tmp_path: Path, debride: Command) -> None:
         refused(debride("review", audit, *ada, "--port", taken.getsockname()[1]), "--port", "cannot be had")
     moved = dataset.root.rename(tmp_path / "moved")
     refused(debride("review", audit, *ada), "not there any more", "--dataset")
-    with served(audit, "--reader", "ada", "--dataset", moved) as (address, _):
+    (tmp_path / "some.txt").write_text("p01_s1\n\np01_s1\n")
+    with served(audit, "--reader", "ada", "--dataset", moved, "--cases", tmp_path / "some.txt") as (address, _):
+        assert asked(f"{address}api/about")[1]["chosen"]
+        chosen = asked(f"{address}api/items?view=chosen")[1]["items"]
+        assert [(item["case"], item["number"]) for item in chosen] == [("p01_s1", 0)]
         assert asked(f"{address}api/items/1/layer/given")[0] == 200
     (audit / "findings.jsonl").unlink()
     refused(debride("review", audit, *ada, "--dataset", moved), "findings.jsonl")
