@@ -223,17 +223,21 @@ def test_items_follow_every_decision_whoever_adds_it(db: ReviewDb) -> None:
     assert worklist.item(2)["state"] == "conflict" and worklist.item(2)["mine"]["label"] == "y"
 
 
-def test_items_that_are_of_another_version_are_made_anew(audit: Path, db: ReviewDb) -> None:
+@pytest.mark.parametrize(
+    "harm",
+    ["UPDATE items_of SET version = 0; DELETE FROM items", "DROP TABLE items", "DROP TRIGGER items_follow", "DROP TABLE own"],
+)
+def test_items_that_are_missing_or_of_another_version_are_made_anew(db: ReviewDb, harm: str) -> None:
     db.append(decided("ann", "p00_s0", 1, "accept"), "1")
     db.append(decided("ann", "p00_s0", 2, "accept"), "2")
     db.append(decided("ann", "p00_s0", 2, "withdrawn"), "3")
     assert keys(Worklist(db, "ann"), state="decided") == [("", "p00_s0", 1)]
-    with db.writing():
-        db.connection.execute("UPDATE items_of SET version = 0")
-        db.connection.execute("DELETE FROM items")
+    db.connection.executescript(harm)
     worklist = Worklist(db, "ann")
     assert worklist.page(Filters()).total == 3
     assert worklist.item(1)["state"] == "accept" and keys(worklist, state="decided") == [("", "p00_s0", 1)]
+    worklist.decide(3, "reject", sent="4")
+    assert worklist.item(3)["state"] == "reject"
 
 
 def test_a_damaged_audit_leaves_no_items(audit: Path) -> None:

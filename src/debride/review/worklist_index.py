@@ -112,9 +112,9 @@ class Worklist:
     """What one reader sees and decides of an audit, in a round; one thread uses it at a time.
 
     A ``blind`` reader sees nothing of others. The view "chosen" has the cases whose ids are ``chosen``. One that adjudicates
-    decides for all. Making the first one of an audit takes seconds where that has many findings. An item is a dict, as
-    docs/review.md says. Raises DataError for an audit that is damaged,
-    and for ``chosen`` cases that it does not have.
+    decides for all. Making the first one of an audit takes seconds where that has many findings. An item is a dict by the names
+    of ``_SHOWN``, with ``groups``, ``mine`` and ``others``. Raises DataError for an audit that is damaged, and for ``chosen``
+    cases that it does not have.
     """
 
     def __init__(

@@ -155,7 +155,8 @@ def make_items(db: ReviewDb) -> None:
 
 
 def _are_there(db: ReviewDb) -> bool:
-    if not db.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'items_of'").fetchone():
+    names = "('items', 'own', 'items_follow', 'items_of')"
+    if db.connection.execute(f"SELECT COUNT(*) FROM sqlite_master WHERE name IN {names}").fetchone() != (4,):
         return False
     return bool(db.connection.execute("SELECT audit, version FROM items_of").fetchone() == (db.audit, VERSION))
 
