@@ -253,7 +253,9 @@ def test_a_label_as_a_whole_is_verified_from_a_finding_and_edited_as_a_case(brow
         shown.choose("view", "cases")
         shown.until("() => document.querySelectorAll('#items .whole').length === 8")
         assert shown.states()[:2] == ["✓✓ verified", ""]
-        shown.page.locator("#items button").nth(1).click()
+        second = shown.page.locator("#items button").nth(1)
+        second.click()
+        shown.until(f"() => document.body.dataset.place === '{second.get_attribute('data-place')}'")
         shown.until(SEEN)
         shown.page.keyboard.press("e")
         shown.paint()

@@ -35,6 +35,7 @@ function drawOutbox() {
 // Goes to an item; where another is asked for meanwhile, that one is shown.
 async function go(place) {
   if (!place) return say("There is nothing more in this list");
+  if (place === item?.place && !moving && stage?.data) return null;  // it is in view
   if (stage?.dirty) return say("Save the edit (s) or leave it (Esc) first");
   stage?.stopEdit();
   keepDraft();
@@ -42,6 +43,7 @@ async function go(place) {
   try {
     const told = await ask(`api/items/${place}`, worklist.filters);
     if (moving !== asked) return;
+    stage?.stopEdit();
     item = told;
     drawItem();
     worklist.mark(place);
@@ -138,10 +140,15 @@ async function undo() {
   if (item?.place !== place) go(place);
 }
 
+function edit() {
+  if (moving || !stage.seen) return say("The image is not there yet");
+  stage.startEdit();
+}
+
 function saveEdit() {
   if (!stage?.editing) return;
   if (!stage.dirty) return say("Nothing is painted yet");
-  const { place } = item, part = stage.data.part, labels = stage.takeEdit();
+  const { place, part } = stage.data, labels = stage.takeEdit();
   undone.push({ place, mine: item.mine });
   $("undo").disabled = false;
   outbox.edit(place, part, $("comment").value.trim(), labels, told => {
@@ -195,7 +202,7 @@ const keys = new Keys([
     { keys: ["o"], text: "one plane, or three", when: volume, act: () => stage.togglePlane() },
     { keys: ["d"], text: "3D", when: volume, act: () => stage.toggleSolid() },
     { keys: ["h"], text: "back to the finding", when: drawn, act: () => stage.home() },
-    { keys: ["e"], text: "edit the label; again to leave", when: drawn, act: () => editing() ? stage.leaveEdit() : stage.startEdit() },
+    { keys: ["e"], text: "edit the label; again to leave", when: drawn, act: () => editing() ? stage.leaveEdit() : edit() },
     { keys: ["s"], text: "save the edit", when: editing, act: saveEdit },
     { keys: ["+", "="], shown: ["+"], text: "larger brush", when: editing, act: () => stage.resize(1) },
     { keys: ["-"], text: "smaller brush", when: editing, act: () => stage.resize(-1) },
