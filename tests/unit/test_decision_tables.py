@@ -89,6 +89,13 @@ def test_what_is_refused(tmp_path: Path, columns: str, cells: str, message: str)
     assert raised.value.where == f"{path}:{2 + cells.count(chr(10))}"
 
 
+def test_names_in_lines_of_json_have_no_spaces_around_them(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    rows = ({"case": "x", "number": 1, "decision": "accept", "reader": name} for name in (" ann\t", "  "))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [each.reader for each in read(path, reader="ben")] == ["ann", "ben"]
+
+
 def test_lines_of_json_that_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     for text, message in (

@@ -136,6 +136,6 @@ def _imported(audit: Path, dataset: Dataset, source: Path, who: Reader) -> Revie
 
     check_reader(who)
     came = import_review(dataset, audit, source, who.name, who.round, who.adjudicates)
-    edited = f", {len(came.edited)} of them edited labels" if came.edited else ""
-    unchanged = f"; {came.unchanged} files say nothing new" if came.unchanged else ""
-    return ReviewResult(audit, (f"{source}: {came.decisions} new decisions{edited}{unchanged}",))
+    edited = f", {len(came.edited)} of them by edited labels" if came.edited else ""
+    unchanged = f"; labels that say nothing new: {came.unchanged}" if came.unchanged else ""
+    return ReviewResult(audit, (f"{source}: {came.decisions} new decision{'s' * (came.decisions != 1)}{edited}{unchanged}",))

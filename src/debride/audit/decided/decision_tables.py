@@ -94,6 +94,7 @@ def _decision(where: str, row: Mapping[str, Any], regions: Sequence[str]) -> Dec
     for name, text in texts.items():
         if not isinstance(text, str):
             raise DataError(where, f"has the {name} {text!r}", "Write text.")
+        texts[name] = text.strip()
     refuse_word(cast(Word, word), int(number), texts["label"], where)
     turn, adjudicates = row["round"], FLAGS.get(str(row["adjudicates"]).lower())
     if not _is_number(turn) or not int(turn):
