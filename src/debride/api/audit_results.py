@@ -114,6 +114,13 @@ class AuditResult(Result):
         """The page to open in a browser."""
         return self.out / "report.html"
 
+    @property
+    def decisions(self) -> Path:
+        """Where ``debride review`` keeps what is decided, for ``repair_dataset``."""
+        from debride.audit.decided import DATABASE
+
+        return self.out / DATABASE
+
     def rows(self) -> Sequence[Row]:
         """The ranking."""
         return [] if self.progress else self.ranking

@@ -160,8 +160,9 @@ def _say_where(root: Path, audited: AuditResult, without: bool) -> None:
     if not audited.findings:
         print(f"There is nothing to repair. The ranking is in {audited.report}.")
         return
-    print(f"Open {audited.report} in a browser, and decide. Then:")
-    print(f"debride repair {root} {out} --out NEW --decisions decisions.csv")
+    print(f"Open {audited.report} in a browser to see what was found. Then decide, and repair:")
+    print(f"debride review {out} --reader NAME")
+    print(f"debride repair {root} {out} --out NEW --decisions {audited.decisions}")
 
 
 def _part(text: str) -> tuple[int, int]:
