@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -194,23 +195,22 @@ class _Label:
 def _of_masks(folders: Mapping[str, Path]) -> Iterator[Item]:
     tables = {region: _lines(folder) for region, folder in folders.items()}
     labels: dict[str, _Label] = {}
-    for line in (line for table in tables.values() for line in table):
+    for line in chain.from_iterable(tables.values()):
         before = labels.setdefault(line["case"], _Label(line))
         if _wrong(line) > _wrong(before.line):
             before.line = line
     several = len(folders) > 1
     order = sorted(labels, key=lambda case: -_wrong(labels[case].line)) if several else list(labels)
-    rank = {case: number for number, case in enumerate(order)}
-    records = ((region, read_record(folder)) for region, folder in folders.items())
+    findings = sum(map(_count, chain.from_iterable(tables.values())))
+    wholes = {case: place for place, case in enumerate(order, start=findings + 1)}
     done, lines = 0, {region: {line["case"]: line for line in table} for region, table in tables.items()}
-    findings = sum(_count(line) for table in tables.values() for line in table)
-    for region, record in records:
-        for item in _findings(region, record, lines[region], done, {case: findings + 1 + at for case, at in rank.items()}):
+    for region, folder in folders.items():
+        for item in _findings(region, read_record(folder), lines[region], done, wholes):
             if labels[item.case].first is None:
                 labels[item.case].first = item.place
             done = item.place
             yield item
-    for place, case in enumerate(order, start=done + 1):
+    for case, place in wholes.items():
         label = labels[case]
         wrong = finite(label.line.get("wrong"))
         flagged = any(case in own and own[case].get("flagged") == "1" for own in lines.values())
