@@ -11,7 +11,7 @@ export const LAYERS = [
 const ORDER = ["predicted", "mine", "proposed", "given"], CASING = 1.5, TINT = [240, 228, 66, 70], PAINT = 64;
 
 // What others edited, where one adjudicates.
-const OTHERS = ["#ffffff", "#00c29a", "#cc79a7"];
+const OTHERS = ["#00c29a", "#ffffff", "#b39ddb"];
 
 // The layers that are there, with the key and the name of each.
 export function layersOf(data, others = []) {

@@ -221,4 +221,5 @@ if (about.adjudicate) drawAgreement().catch(error => say(error.message));
 if (worklist.start) await go(worklist.start);
 if (item) drawCounts(await ask("api/counts", worklist.filters), about);
 else await first();
+drawOutbox();
 document.body.dataset.ready = "yes";
