@@ -45,7 +45,7 @@ format: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[review]'
 	@touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/bin/python
