@@ -14,11 +14,11 @@ from tests.audits import about, picture_set
 from tests.datasets import save_png
 from tests.e2e.test_audit_classes import write_set
 from tests.reviews import decide
-from tests.written_audits import given_label
+from tests.written_audits import given_label, write_audit
 
 import debride
 from debride.audit import one_case
-from debride.audit.after_review import covered, without_decided
+from debride.audit.after_review import covered, read_after_review, without_decided
 from debride.audit.decided import write_edit
 from debride.audit.findings import Finding, read_record
 from debride.cli import main
@@ -179,6 +179,50 @@ def test_a_review_after_a_review_goes_back_to_the_first(reviewed: Round) -> None
     fourth = reviewed.again(out, "fourth", since=reviewed.root / "second")
     assert set(told(reviewed.root / "fourth")["trusted"]) == {f.case for f in reviewed.findings[:2]}
     assert left[0].case in {f.case for f in fourth.findings}
+
+
+@pytest.mark.parametrize("word", ["unsure", "edited"])
+def test_a_later_doubt_ends_the_trust_of_an_earlier_review(reviewed: Round, word: str) -> None:
+    reviewed.decide(["reject"])
+    case, data = reviewed.findings[0].case, reviewed.root / "data"
+    second = reviewed.again(data, "second").out
+    assert told(second)["trusted"] == [case]
+    given = given_label(open_dataset(data), case)
+    hash = write_edit(second, case, given, np.where(given == 0, 1, 0).astype(np.uint8)) if word == "edited" else ""
+    decide(second, [("ben", case, 0, word)], label=hash)
+    review = read_after_review(second, open_dataset(data))
+    assert (review.trusted, review.not_yet) == (frozenset(), {case} if word == "edited" else frozenset())
+
+
+def by_another_audit(reviewed: Round) -> Path:
+    """The data set with the first finding's case changed at another place, by the finding of that number in another audit."""
+    source, case = open_dataset(reviewed.root / "data"), reviewed.findings[0].case
+    where = np.zeros((24, 24), bool)
+    where[:3, :3] = True
+    other = write_audit(reviewed.root / "other", source, {case: [(where, 1, {"kind": "missing"})]})
+    debride.repair_dataset(source, other, reviewed.root / "changed", accept="all", allow_removal=True, rare=0, jobs=1)
+    return reviewed.root / "changed"
+
+
+def test_a_finding_of_another_audit_is_not_what_was_accepted(reviewed: Round) -> None:
+    reviewed.decide(["accept"])
+    assert reviewed.findings[0].number == 1
+    review = read_after_review(reviewed.audit, open_dataset(by_another_audit(reviewed)))
+    assert (review.trusted, review.not_yet) == (frozenset(), {reviewed.findings[0].case})
+
+
+def test_a_verified_label_that_another_repair_changed_is_looked_at_again(reviewed: Round) -> None:
+    case = reviewed.findings[0].case
+    decide(reviewed.audit, [("ada", case, 0, "verified")])
+    (before,) = read_after_review(reviewed.audit, open_dataset(reviewed.root / "data")).decided[case][""]
+    review = read_after_review(reviewed.audit, open_dataset(by_another_audit(reviewed)))
+    (after,) = review.decided[case][""]
+    assert (before["whole"], after["whole"], after["numbers"]) == (
+        True,
+        False,
+        [1],
+    )  # what was decided alone is not asked again
+    assert not review.trusted
 
 
 def test_what_lies_mostly_in_decided_findings_is_dropped() -> None:

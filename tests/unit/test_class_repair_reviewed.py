@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_readers_decide_on_classes(audited: Path) -> None:
     repair_dataset(audited / "out", None, audited / "back", reverse=True)
     back = contents(audited / "back")
     assert {name: back[name] for name in back if name != "dataset.json"} == contents(data)  # which a copy has
+
+
+def test_a_class_that_changed_since_is_not_verified(audited: Path) -> None:
+    data, audit = audited / "data", audited / "audit"
+    one, other = [finding for finding in read_class_record(audit).findings if finding.case != "c5"][:2]
+    decide(audit, [("ada", one.case, 1, "reject"), ("ada", other.case, 1, "reject")])
+    table = (data / "labels.csv").read_text()
+    line = next(line for line in table.splitlines() if one.case in re.split(r"\W", line))
+    (data / "labels.csv").write_text(table.replace(line, line.replace(one.given, one.proposed)))
+    assert classes_of(data)[one.case] == one.proposed  # nobody has seen it with this class
+    repair_dataset(data, audit, audited / "out", decisions=audit / "review.db")
+    assert (audited / "out" / "trusted.txt").read_text().split() == [other.case]
 
 
 def test_a_class_that_is_none_is_refused(audited: Path) -> None:

@@ -115,6 +115,27 @@ def test_a_later_repair_keeps_the_list_of_verified_labels_true(tmp_path: Path) -
     assert contents(tmp_path / "back") == contents(tmp_path / "one")
 
 
+@pytest.mark.parametrize(
+    ("words", "listed"),
+    [
+        ({"ben": "unsure"}, []),
+        ({"ada": "accept", "ben": "reject"}, []),
+        ({"ada": "reject"}, ["p00_s0"]),
+        ({"ada": "accept"}, []),
+    ],
+)
+def test_a_verified_label_that_readers_doubt_later_leaves_the_list(
+    tmp_path: Path, words: dict[str, str], listed: list[str]
+) -> None:
+    source, audit = two_findings(tmp_path)
+    repair(source, audit, tmp_path / "one", by(decide(audit, [("ada", "p00_s0", 0, "verified")])))
+    one = open_dataset(tmp_path / "one", trusted=tmp_path / "one" / "trusted.txt")  # which holds back what is accepted
+    again = write_audit(tmp_path / "again", one, {"p00_s0": [(box((32, 32), (0, 3), (0, 4)), 1, {"kind": "missing"})]})
+    database = decide(again, [(reader, "p00_s0", 1, word) for reader, word in words.items()])
+    repair(one, again, tmp_path / "two", by(database))
+    assert (tmp_path / "two" / "trusted.txt").read_text().split() == listed
+
+
 def edited(
     audit: Path, case: str, number: int, seen: Any, places: Any, value: int, reader: str = "ada", region: str = ""
 ) -> str:
@@ -250,6 +271,20 @@ def test_flagged_cases_that_are_settled_stay_in_the_folds(tmp_path: Path) -> Non
     database = decide(audit, [("ada", "p01_s1", 0, "verified")])
     summary = repair(source, audit, tmp_path / "out", by(database), Destination(leave_out="flagged"))
     assert summary["left_out"] == ["p00_s0"]
+
+
+def test_a_flagged_case_whose_repair_was_held_back_leaves_the_folds(tmp_path: Path) -> None:
+    build_nnunet_2d(tmp_path / "source", classes=3)
+    save_json(tmp_path / "source" / "splits_final.json", [{"train": ["p00_s0", "p00_s1"], "val": ["p01_s0", "p01_s1"]}])
+    source = open_dataset(tmp_path / "source")
+    everything = given_label(source, "p00_s0") > 0
+    found = {"p00_s0": [(everything, 0, {"kind": "extra"})]}
+    audit = write_audit(tmp_path / "audit", source, found, flagged=["p00_s0"])
+    database = decide(audit, [("ada", "p00_s0", 1, "accept")])
+    for removal in (False, True):
+        accept, out = by(database, allow_removal=removal), tmp_path / f"out-{removal}"
+        summary = repair(source, audit, out, accept, Destination(leave_out="flagged"))
+        assert (summary["guarded"], summary["left_out"]) == ((0, []) if removal else (1, ["p00_s0"]))
 
 
 def test_a_label_that_somebody_is_unsure_of_is_not_settled(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def reviewed_folder(tmp_path: Path) -> tuple[Dataset, Path]:
     painted = given.copy()
     painted[square(18, 2, rows=2, shape=(32, 32))] = 0
     hash = write_edit(audit, "case002", given, painted)
-    decide(audit, [("cem", "case002", 2, "edited")], label=hash, comment="=too large", round=2)
+    decide(audit, [("Doe, Cem", "case002", 2, "edited")], label=hash, comment="=too large", round=2)
     repair(source, audit, tmp_path / "out", parse_acceptance((), CLASSES, decisions=audit / "review.db"))
     return source, tmp_path / "out"
 
@@ -56,8 +56,8 @@ def test_a_row_for_each_changed_case_and_class(tmp_path: Path) -> None:
         assert row["dice"] == pytest.approx(2 * sizes[3] / (sizes[0] + sizes[1]))
         assert (row["unit"], row["case"]) == ("px", "case002")
         assert (row["hash_before"], row["hash_after"]) == (line["before"], line["after"])
-    assert rows["a"]["who"] == "ada, ben <b>, cem" and rows["a"]["why"] == "missing, extra (edited)"
-    assert rows["b"]["who"] == "cem" and rows["b"]["why"] == "extra (edited)"
+    assert rows["a"]["who"] == "ada; ben <b>; Doe, Cem" and rows["a"]["why"] == "missing, extra (edited)"
+    assert rows["b"]["who"] == "Doe, Cem" and rows["b"]["why"] == "extra (edited)"
     assert (rows["b"]["rounds"], rows["b"]["comments"]) == ("2", "=too large")
     assert re.match(r"\d{4}-\d\d-\d\dT", rows["b"]["when"])
 
@@ -66,7 +66,7 @@ def test_the_table_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[st
     _, out = reviewed_folder(tmp_path)
     assert main(["changes", str(out), "--out", str(tmp_path / "signed"), "--jobs", "2"]) == 0
     said = capsys.readouterr().out
-    assert "1 labels changed, decided by ada, ben <b>, cem" in said and "case002, b: 32 to 24 px, Dice 0.857" in said
+    assert "1 labels changed, decided by ada, ben <b>, Doe, Cem" in said and "case002, b: 32 to 24 px, Dice 0.857" in said
     with (tmp_path / "signed" / "changes.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [(row["class"], row["before"], row["comments"]) for row in table] == [
@@ -125,6 +125,18 @@ def test_what_is_no_repaired_set_and_what_changed_since(tmp_path: Path) -> None:
     next((out / "repairs" / "given").iterdir()).write_bytes(b"")
     with pytest.raises(DataError, match="is not the label that was given"):
         debride.list_changes(out, jobs=1)
+
+
+def test_what_has_no_label_any_more_is_listed(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    decide(audit, [("ada", "case002", 1, "accept")])  # where background is given
+    accept = parse_acceptance((), CLASSES, decisions=audit / "review.db")
+    repair(source, audit, tmp_path / "out", accept, Destination(to="ignore"))
+    before, after = given_label(source, "case002"), given_label(open_dataset(tmp_path / "out"), "case002")
+    changes = debride.list_changes(tmp_path / "out", jobs=1)
+    (row,) = changes.rows()
+    assert (row["class"], row["before"], row["after"], row["changed"]) == ("(no label)", 0, 16, int((before != after).sum()))
+    assert (row["who"], row["why"], row["dice"], changes.cases) == ("ada", "missing", 0, 1)
 
 
 def test_no_label_changed_by_weights(tmp_path: Path) -> None:

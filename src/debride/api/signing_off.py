@@ -110,7 +110,9 @@ def _write(folder: Path, dataset: Dataset, result: ChangesResult, columns: Seque
 
 def readers_of(rows: Sequence[Row]) -> str:
     """Who decided what was changed."""
-    return some(list(dict.fromkeys(name for row in rows for name in str(row["who"]).split(", "))), SHOWN) or "nobody"
+    from debride.audit.repair.signed_off import BETWEEN
+
+    return some(list(dict.fromkeys(name for row in rows for name in str(row["who"]).split(BETWEEN))), SHOWN) or "nobody"
 
 
 def _cell(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.decided.decision import Key
+from debride.audit.decided.decision import WHOLE, Key
 from debride.audit.decided.edits import read_edit
 from debride.audit.decided.review_db import DATABASE
 from debride.audit.decided.reviewed import Review, Said, read_review
@@ -112,27 +112,32 @@ def read_after_review(since: Path, dataset: Dataset, jobs: int = 1) -> AfterRevi
     repairs = _repairs(dataset.root)
     decided: dict[str, dict[str, list[Any]]] = {}
     trusted, not_yet, otherwise, many = set[str](), set[str](), set[str](), 0
-    for each in reviewed:
+    later = set[str]()  # cases of which a later review has said what their labels are worth
+    for each in reviewed:  # the latest first
         findings, by_case = each.findings(), dict[str, dict[Key, Said | None]]()
         for key in findings:
             by_case.setdefault(key[1], {})[key] = each.review.of(key)
         settled = each.review.settled(findings)
-        for case in sorted(_cases(each.review) & now.keys() & each.labels.keys()):
-            told, whole = by_case.get(case, {}), each.review.wholes.get(case)
+        own = sorted(_cases(each.review) & now.keys() & each.labels.keys())
+        for case in own:
+            told = by_case.get(case, {})
             many += sum(said is not None and said.outcome != "stays" for said in told.values())
             steps = _way_back(case, now[case], each.labels[case], repairs)
             if steps is None:
                 otherwise.add(case)
                 continue
-            changes = any(said and said.outcome in ("accept", "edited") for said in told.values())
-            changes |= whole is not None and whole.state == "edited"
-            if not steps and changes:
+            wanted = _wanted(case, told, each.review)
+            done = [_done(step, findings) for step in steps]
+            holds = done == [wanted] if steps else not wanted
+            if any(all(step.get(key) != edit for step in done) for key, edit in wanted.items()):
                 not_yet.add(case)
-            elif case in settled and (not steps or (len(steps) == 1 and _as_decided(case, told, each.review, steps[0]))):
+            elif holds and case in settled and case not in later:
                 trusted.add(case)
             for region in each.records:
-                if asked := _asked(each, region, case, told, dataset):
+                whole = case not in later and (holds or not steps)
+                if asked := _asked(each, region, case, told, dataset, whole):
                     decided.setdefault(case, {}).setdefault(region, []).append(asked)
+        later.update(own)
     return AfterReview(decided, frozenset(trusted), frozenset(not_yet - trusted), frozenset(otherwise - decided.keys()), many)
 
 
@@ -186,12 +191,15 @@ def _cases(review: Review) -> set[str]:
     return {case for _, case, _ in review.findings} | review.wholes.keys()
 
 
-def _asked(each: Reviewed, region: str, case: str, told: Mapping[Key, Said | None], dataset: Dataset) -> Any:
-    """What was decided of a case in one region, as plain JSON for ``covered``; None where nothing was."""
+def _asked(
+    each: Reviewed, region: str, case: str, told: Mapping[Key, Said | None], dataset: Dataset, holds: bool
+) -> dict[str, Any] | None:
+    """What was decided of a case in one region, as plain JSON for ``covered``; None where nothing was. It is all of the label
+    only where what was said of the whole ``holds``."""
     own = {key: said for key, said in told.items() if key[0] == region}
     done = {key[2]: said for key, said in own.items() if said and said.outcome != "stays"}
     whole = each.review.wholes.get(case)
-    everything = whole is not None and whole.state in ("verified", "edited") and len(done) == len(own)
+    everything = holds and whole is not None and whole.state in ("verified", "edited") and len(done) == len(own)
     if not done and not everything:
         return None
     record = each.records[region]
@@ -245,11 +253,27 @@ def _way_back(case: str, now: str, reviewed: str, repairs: Mapping[str, Mapping[
     return steps
 
 
-def _as_decided(case: str, told: Mapping[Key, Said | None], review: Review, step: Step) -> bool:
-    """Whether a repair did to a case what readers decided, and nothing else."""
+def _wanted(case: str, told: Mapping[Key, Said | None], review: Review) -> dict[Key, str]:
+    """What readers want a repair to do to a case: the findings to take, each with the hash of its edit ("": as proposed)."""
     wanted = {key: said.edit for key, said in told.items() if said and said.outcome in ("accept", "edited")}
     whole = review.wholes.get(case)
     if whole is not None and whole.state == "edited":
-        wanted["", case, 0] = whole.label
-    done = {key: line for key, line in step.items() if line["status"] == "applied" or "change nothing" in str(line.get("why"))}
-    return done.keys() == wanted.keys() and all(line.get("edit", "") == wanted[key] for key, line in done.items())
+        wanted["", case, WHOLE] = whole.label
+    return wanted
+
+
+def _done(step: Step, findings: Mapping[Key, Finding]) -> dict[Key, str | None]:
+    """What a repair did to a case, as ``_wanted`` says it; None for a finding of another audit than that of ``findings``."""
+    lines = {key: line for key, line in step.items() if line["status"] == "applied" or "change nothing" in str(line.get("why"))}
+    return {
+        key: line.get("edit", "") if key[2] == WHOLE or _is_of(line, findings.get(key)) else None for key, line in lines.items()
+    }
+
+
+def _is_of(line: Mapping[str, Any], finding: Finding | None) -> bool:
+    """Whether a line of a record is on this finding, and not on another one of the same number."""
+    if finding is None:
+        return False
+    kind = line.get("finding", line.get("kind"))
+    same = (finding.kind, finding.given, finding.proposed, [list(ends) for ends in finding.box])
+    return same == (kind, line.get("given"), line.get("proposed"), line.get("box"))

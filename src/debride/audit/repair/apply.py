@@ -27,6 +27,7 @@ from debride.audit.repair.outcomes import Outcome, bias_line, finding_line, outc
 from debride.audit.repair.painted import (
     LISTED,
     Asked,
+    doubted_in,
     list_verified,
     outcomes_of,
     paint,
@@ -111,8 +112,8 @@ def repair(
     ]
     rare_painted = rare[0] if "" in sources else _rare(dataset, accept.rare, jobs) if guarded and painted else frozenset[int]()
     meant = with_ignore(dataset) if destination.to == IGNORED else dataset
-    doubted = frozenset(case for record in records.values() for case in record.flagged) - trusted
-    doubted -= review.settled(verdicts) if review else frozenset()
+    flagged = frozenset(case for record in records.values() for case in record.flagged) - trusted
+    doubted = flagged - (review.settled(verdicts) if review else frozenset())
     without(dataset, destination, frozenset() if destination.spares else doubted)  # refuses before the work what cannot be
     changing = {case for own in chosen.values() for case in own} | painted.keys()
     outcomes: dict[Key, Outcome] = {}
@@ -154,9 +155,10 @@ def repair(
             lines += [bias_line(case.id, moves, outcomes["", case.id, 0], files) for case in dataset.cases if case.id in moving]
         if review:
             lines += whole_lines(review, outcomes, trusted, files)
-        changed = change_lists(dataset, folder, destination, doubted - applied if destination.spares else doubted)
+        still = doubted | flagged & doubted_in(lines)  # also where a guard held back what settles it
+        changed = change_lists(dataset, folder, destination, still - applied if destination.spares else still)
         verified = verified_in(review, verdicts, lines) - (applied if destination.to == WEIGHTS else frozenset())
-        list_verified(folder, verified, applied)
+        list_verified(folder, verified, applied, lines)
         others = ("dataset.json", "splits_final.json") if destination != PLAIN else ()
         keep_files(dataset.root, folder, (*others, LISTED))
         if destination.to != LABELS:

@@ -31,6 +31,9 @@ Asked = list[list[Any]]
 
 Edits = Sequence[tuple[Key, Edit]]
 
+_OPEN = ("conflict", "unsure")
+"""What stands of a finding, or of a label as a whole, that is not decided."""
+
 
 def painted_of(review: Review | None, verdicts: Mapping[Key, Verdict]) -> dict[str, Asked]:
     """The edits to take by case, of findings and of labels as a whole, in the order in which they were decided."""
@@ -126,7 +129,7 @@ def whole_lines(
 
 def staying(lines: Iterable[Mapping[str, Any]]) -> list[str]:
     """What readers left open, by the lines of a record: "case1 2" is its finding 2, "case1" the label as a whole."""
-    open_ = [line for line in lines if line.get("decision") in ("conflict", "unsure")]
+    open_ = [line for line in lines if line.get("decision") in _OPEN]
     names = [
         " ".join([line["case"], *([line["region"]] if "region" in line else []), str(line["number"] or "")]) for line in open_
     ]
@@ -142,11 +145,21 @@ def verified_in(review: Review | None, findings: Collection[Key], lines: Iterabl
     return (review.settled(findings) & whole) - {line["case"] for line in lines if line["status"] == "guarded"}
 
 
-def list_verified(folder: Path, verified: Collection[str], changed: Collection[str]) -> None:
-    """Adds ``verified`` cases to the list of trusted ones in a data set, and takes out others whose label was ``changed``."""
-    path = folder / LISTED
+def doubted_in(lines: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The cases of whose label readers say that it may be wrong, by the lines of a record: they disagree, are unsure, or want a
+    change that a guard held back."""
+    told = [line for line in lines if "decision" in line]
+    return frozenset(line["case"] for line in told if line["decision"] in _OPEN or line["status"] == "guarded")
+
+
+def list_verified(
+    folder: Path, verified: Collection[str], changed: Collection[str], lines: Iterable[Mapping[str, Any]]
+) -> None:
+    """Adds ``verified`` cases to the list of trusted ones in a data set, and takes out others whose label was ``changed``, or
+    is doubted by the ``lines`` of the record."""
+    path, out = folder / LISTED, {*changed, *doubted_in(lines)}.difference(verified)
     before = [line for line in read_text(path).splitlines() if line.strip()] if path.is_file() else []
-    kept = [line for line in before if line.strip() not in changed or line.strip() in verified]
+    kept = [line for line in before if line.strip() not in out]
     after = kept + sorted(set(verified) - {line.strip() for line in kept})
     if after != before:
         write_text(path, "".join(f"{id}\n" for id in after))

@@ -19,7 +19,7 @@ from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work, spread
 from debride.execute.work import Do
 from debride.files import read_jsonl
-from debride.types import DataError, Dataset, Geometry
+from debride.types import IGNORE, DataError, Dataset, Geometry
 
 COLUMNS = (
     *("case", "class", "who", "rounds", "when", "why", "comments", "unit", "before", "after", "changed", "dice"),
@@ -27,6 +27,12 @@ COLUMNS = (
 )
 """Of the table: sizes ``before`` and ``after`` are in ``unit``, ``changed`` counts pixels or voxels, ``dice`` compares the
 class before and after, hashes are those of the label files."""
+
+NO_LABEL = "(no label)"
+"""What stands in place of a class for pixels without a label."""
+
+BETWEEN = "; "
+"""Between those who decided: a name may have a comma."""
 
 RULE = "rule"
 """Who decided where there is no reader."""
@@ -62,7 +68,10 @@ def changed_labels(
 
 
 def measuring_changes(setup: Any) -> Do:
-    """The sizes of each class that differs between two labels of one case of a data set (``setup``), and its Dice."""
+    """The sizes of each class that differs between two labels of one case of a data set (``setup``), and its Dice.
+
+    What has no label is named like a class, ``NO_LABEL``: a repair to pixels that are ignored may change nothing else.
+    """
     dataset = dataset_of(setup)
 
     def measure(item: Any) -> list[dict[str, Any]]:
@@ -71,7 +80,7 @@ def measuring_changes(setup: Any) -> Do:
             raise DataError(item["label"], "has another shape than the label that was given", "Repair the data set again.")
         one, unit = _unit(geometry, before.ndim)
         rows = []
-        for id, name in enumerate(dataset.classes[1:], start=1):
+        for id, name in [*enumerate(dataset.classes[1:], start=1), (IGNORE, NO_LABEL)]:
             was, now = before == id, after == id
             changed, sizes = int(np.count_nonzero(was != now)), (int(np.count_nonzero(was)), int(np.count_nonzero(now)))
             if changed:
@@ -97,7 +106,7 @@ def told_by(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     kinds = Counter(_kind(line) for line in lines)
     who = [_FILE.sub(r"\1", str(name)) for line in lines for name in line.get("readers") or [RULE]]
     return {
-        "who": ", ".join(dict.fromkeys(who)),
+        "who": BETWEEN.join(dict.fromkeys(who)),
         "rounds": ", ".join(map(str, sorted({round for line in lines for round in line.get("rounds", ())}))),
         "when": max((str(line.get("time", "")) for line in lines), default=""),
         "why": ", ".join(kind if count == 1 else f"{count} x {kind}" for kind, count in kinds.items()),

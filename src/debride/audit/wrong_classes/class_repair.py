@@ -114,7 +114,7 @@ def repair_classes(
     changed = {wish.case: dataset.classes.index(wish.wanted) for wish in wishes if wish.case not in guarded}
     lines = [_line(finding, verdicts[finding.case], guarded.get(finding.case)) for finding in record.findings]
     lines += _whole_lines(record, review, guarded) if review else []
-    verified = review.settled(known) - guarded.keys() if review else frozenset[str]()  # one finding says all of a class
+    verified = _verified(record, dataset, review.settled(known)) - guarded.keys() if review else frozenset[str]()
 
     def finish(folder: Path) -> None:
         if (folder / FOLDER).exists() or (folder / RECORD).exists():
@@ -125,7 +125,7 @@ def repair_classes(
             (folder / FOLDER / "given").mkdir(parents=True)
             shutil.copyfile(dataset.root / TABLE, folder / FOLDER / "given" / TABLE)
             write_json(folder / FOLDER / "table.json", {"after": content_hash([folder / TABLE])})
-        list_verified(folder, verified, changed)
+        list_verified(folder, verified, changed, lines)
         keep_files(dataset.root, folder, [LISTED])
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
@@ -195,6 +195,12 @@ def given_classes(dataset: Dataset) -> dict[str, int]:
         remedy = "Take this change back, or go on from this data set without reversing."
         raise DataError(root / TABLE, "has changed since the repair", remedy)
     return given
+
+
+def _verified(record: ClassRecord, dataset: Dataset, settled: frozenset[str]) -> frozenset[str]:
+    """Those of settled cases that have the class that readers saw. One finding says all of a class, so that it settles it."""
+    now = {case.id: dataset.classes[case.target] for case in dataset.cases if case.target is not None}
+    return frozenset(case for case in settled if now.get(case) == record.labels[case])
 
 
 def _judge(record: ClassRecord, accept: ClassAcceptance, review: Review | None) -> dict[str, Verdict]:
