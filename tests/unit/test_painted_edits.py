@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_a_part_of_a_label_gives_the_edit_of_the_whole(tmp_path: Path) -> None:
     assert write_edit(tmp_path, "a", seen[part], edited[part], ((1, 6), (0, 5), (1, 7))) == whole
     assert [path.name for path in (tmp_path / EDITS).iterdir()] == [f"{whole}.npz"]
     assert write_edit(tmp_path, "b", seen, edited) != whole
+
+
+def test_an_edit_and_its_name_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_ino))
+    seen, edited = painted((9, 7))
+    path = tmp_path / EDITS / f"{write_edit(tmp_path, 'a', seen, edited)}.npz"
+    assert [*flushed] == [each.stat().st_ino for each in (path, *path.parents[:3])]
 
 
 def test_an_edit_is_of_its_case_and_lies_in_its_label(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,8 @@ def write_edit(audit: Path, case: str, seen: Label, edited: Label, at: Box | Non
     hash = _hash(case, edit)
     with atomic_path(audit / EDITS / f"{hash}.npz") as temporary:
         np.savez_compressed(temporary, box=np.array(edit.box, np.int64), changed=edit.changed, label=edit.label)
+    for folder in (audit / EDITS, (audit / EDITS).parent, audit):
+        _flush(folder)
     return hash
 
 
@@ -107,6 +111,16 @@ def apply_edit(label: Label, edit: Edit) -> Label:
     painted = edit.changed & (old != IGNORE)
     old[painted] = edit.label[painted]
     return result
+
+
+def _flush(folder: Path) -> None:
+    """Brings the names in a folder to the disk, where the system can; Windows and some network disks cannot."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _ends(mask: npt.NDArray[np.bool_], axis: int) -> tuple[int, int]:
