@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.review_folders import classes_audit, decided, masks_audit, regions_audit
 
-from debride.audit.decided import EDITS, ReviewDb, standing_of
+from debride.audit.decided import EDITS, ReviewDb, standing_of, write_edit
 from debride.audit.decided.decision_tables import read_decision_table, write_decision_table
 from debride.review.decision_files import export_decisions, import_decisions
 from debride.types import DataError
@@ -184,16 +185,22 @@ def test_a_file_with_a_mistake_adds_nothing(tmp_path: Path) -> None:
 
 def test_edited_labels_must_be_here(tmp_path: Path) -> None:
     audit, path = masks_audit(tmp_path / "masks"), tmp_path / "d.csv"
-    path.write_text("case,number,decision,label\np00_s0,1,edited,abc\n")
-    with pytest.raises(DataError, match="which is not in") as raised:
-        import_decisions(audit, path, "ann")
-    assert raised.value.where == f"{path}:2"
-    (audit / EDITS).mkdir(parents=True)
-    (audit / EDITS / "abc.npz").touch()
+    seen = np.zeros((8, 8), np.uint8)
+    hash = write_edit(audit, "p00_s0", seen, np.eye(8, dtype=np.uint8))
+    (audit / EDITS / f"{hash[::-1]}.npz").touch()
+    for case, label, message in (
+        ("p00_s0", "abc", "no edit named"),
+        ("p00_s0", f"../edits/{hash}", "no edit named"),
+        ("p00_s0", "0" * 32, "does not exist"),
+        ("p00_s0", hash[::-1], "no .npz file"),
+        ("p01_s1", hash, "is not what was painted in p01_s1"),
+    ):
+        path.write_text(f"case,number,decision,label\n{case},1,edited,{label}\n")
+        with pytest.raises(DataError, match=message) as raised:
+            import_decisions(audit, path, "ann")
+        assert raised.value.where == f"{path}:2"
+    path.write_text(f"case,number,decision,label\np00_s0,1,edited,{hash}\n")
     assert import_decisions(audit, path, "ann") == 1
-    path.write_text("case,number,decision,label\np00_s0,1,edited,../edits/abc\n")
-    with pytest.raises(DataError, match="which is not in"):
-        import_decisions(audit, path, "ann")
     classes = classes_audit(tmp_path / "classes")
     path.write_text("case,number,decision,label\na,1,edited,cow\n")
     with pytest.raises(DataError, match="Give one of cat, dog, hen"):

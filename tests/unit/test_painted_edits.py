@@ -62,7 +62,7 @@ def test_an_edit_is_of_its_case_and_lies_in_its_label(tmp_path: Path) -> None:
         ("a", "../" + hash, (9, 7), 4, "can hold no edit named"),
         ("a", "0" * 32, (9, 7), 4, "does not exist"),
         ("a", hash, (3, 7), 4, "outside the label of a"),
-        ("a", hash, (9, 7, 3), 4, "no box of the 3 axes"),
+        ("a", hash, (9, 7, 3), 4, "no box of as many axes"),
         ("a", hash, (9, 7), 2, "paints the class 2, of 2 classes"),
     ]:
         with pytest.raises(DataError, match=problem):
@@ -82,7 +82,7 @@ def test_a_file_that_was_changed_is_refused(tmp_path: Path) -> None:
         ("label", arrays["label"].astype(np.int16), "another shape or type"),
         ("changed", arrays["changed"][:-1], "another shape or type"),
         ("box", arrays["box"] - 5, "outside the label"),
-        *(("box", box, "no box of the 2 axes") for box in (arrays["box"].ravel(), arrays["box"] + 0.5, np.int64(3))),
+        *(("box", box, "no box of as many axes") for box in (arrays["box"].ravel(), arrays["box"] + 0.5, np.int64(3))),
     ]:
         np.savez_compressed(path, **{**arrays, name: value})
         with pytest.raises(DataError, match=problem):

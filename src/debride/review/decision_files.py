@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from debride.audit.decided import EDITS, Decision, ReviewDb
+from debride.audit.decided import Decision, ReviewDb, read_edit
 from debride.audit.decided.decision_tables import Told, read_decision_table, write_decision_table
 from debride.audit.findings import REGIONS, read_regions
 from debride.files import content_hash
 from debride.review.verified_cases import write_verified
 from debride.review.worklist_items import class_names, make_items
-from debride.types import DataError
+from debride.types import IGNORE, DataError
 
 
 def export_decisions(audit: Path, path: Path) -> int:
@@ -49,17 +49,19 @@ def import_decisions(audit: Path, path: Path, reader: str, *, round: int = 1, ad
 
 
 def _refuse_labels(db: ReviewDb, path: Path, told: tuple[Told, ...]) -> None:
-    """DataError for an edited label that is no other class of the audit, or of masks none that was painted here."""
+    """DataError for an edited label that is no other class of the audit, or of masks none that was painted in that case."""
     audit = db.path.parent
     classes = class_names(audit)
     for each in told:
         label, where = each.decision.label, f"{path}:{each.line}"
         if label and classes is not None:
             _refuse_class(db, where, each.decision, classes)
-        painted = label.isalnum() and (audit / EDITS / f"{label}.npz").is_file()
-        if label and classes is None and not painted:
-            problem = f"has the edited label {label!r}, which is not in {audit / EDITS}"
-            raise DataError(where, problem, "Copy it from the audit where it was painted.")
+        elif label:
+            try:
+                read_edit(audit, each.decision.case, label, None, IGNORE)
+            except DataError as error:
+                problem = f"has the edited label {label!r}, which cannot be used: {error.where} {error.problem}"
+                raise DataError(where, problem, "Copy it from the audit where it was painted.") from None
 
 
 def _refuse_class(db: ReviewDb, where: str, decision: Decision, classes: tuple[str, ...]) -> None:

@@ -78,18 +78,19 @@ def write_edit(audit: Path, case: str, seen: Label, edited: Label, at: Box | Non
     return hash
 
 
-def read_edit(audit: Path, case: str, hash: str, shape: Sequence[int], classes: int) -> Edit:
-    """The edit of a ``case`` with such a ``hash``, whose label has this ``shape`` and so many ``classes``.
+def read_edit(audit: Path, case: str, hash: str, shape: Sequence[int] | None, classes: int) -> Edit:
+    """The edit of a ``case`` with such a ``hash``, whose label has this ``shape`` (None: not known) and so many ``classes``.
 
     Raises DataError where it is missing or damaged, is of another case, lies outside the label, or holds another class.
     """
     if not re.fullmatch(r"[0-9a-f]{32}", hash):
         raise DataError(audit / EDITS, f"can hold no edit named {hash!r} (of {case})", _RESTORE)
     path = audit / EDITS / f"{hash}.npz"
-    whole = tuple(shape)
-    if described(path, "box") != ((len(whole), 2), np.dtype(np.int64)):
-        raise DataError(path, f"holds no box of the {len(whole)} axes that the label of {case} has", _RESTORE)
+    rows = described(path, "box")[0][:1] if shape is None else (len(shape),)
+    if described(path, "box") != ((*rows, 2), np.dtype(np.int64)):
+        raise DataError(path, f"holds no box of as many axes as the label of {case} has", _RESTORE)
     box = tuple((int(start), int(stop)) for start, stop in array(path, "box").tolist())
+    whole = tuple(stop for _, stop in box) if shape is None else tuple(shape)
     if not all(0 <= start < stop <= length for (start, stop), length in zip(box, whole, strict=True)):
         raise DataError(path, f"lies at {box}, outside the label of {case} of shape {whole}", _RESTORE)
     size = tuple(stop - start for start, stop in box)
