@@ -22,6 +22,11 @@ def numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
+def amount(value: float) -> str:
+    """A size to four digits, and a large one to its last: "0.01234", "12.34", "29743"."""
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
 def duration(seconds: float) -> str:
     """A time, as exact as an estimate is: "40 s", "25 min", "2 h 10 min", "3 d 4 h"."""
     if seconds < 90:

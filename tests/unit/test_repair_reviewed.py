@@ -27,6 +27,7 @@ from tests.written_audits import (
 
 from debride.api.repairing import repair_dataset
 from debride.api.signing_off import list_changes
+from debride.audit.after_review import covered, read_after_review
 from debride.audit.decided import write_edit
 from debride.audit.decided.reviewed import read_review
 from debride.audit.repair import Destination, repair, reverse
@@ -242,6 +243,10 @@ def test_edits_of_regions_are_of_the_integer_label(tmp_path: Path) -> None:
     repair_dataset(tmp_path / "source", audit, tmp_path / "out", decisions=audit / "review.db", allow_removal=True)
     expected = np.where(painted, 3, np.where(other & (given == 0), dataset.regions[0].paints, given))
     np.testing.assert_array_equal(given_label(open_dataset(tmp_path / "out"), case), expected)
+    again = read_after_review(audit, open_dataset(tmp_path / "out"))
+    assert (again.trusted, again.many) == ({case}, 2)
+    (row,) = again.decided[case][region]
+    np.testing.assert_array_equal(covered([row], case, given.shape), where | other | painted & (given != 3))
     with pytest.raises(DataError, match="does not lie in"):
         repair_dataset(tmp_path / "source", audit / "heart", tmp_path / "one", decisions=audit / "review.db")
 

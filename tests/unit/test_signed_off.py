@@ -147,6 +147,7 @@ def test_no_label_changed_by_weights(tmp_path: Path) -> None:
 
 
 def test_a_long_table_is_cut_on_the_page() -> None:
-    row = {"case": "c", "class": "a", "unit": "ml", "before": 1.0, "after": 2.0, "dice": 0.5, "who": "ada"}
+    row = {"case": "c", "class": "a", "unit": "ml", "before": 1.0, "after": 29743.6, "dice": 0.5, "who": "ada"}
     html = changes_page("set", [row] * 5001, {})
     assert html.count('<td class="who">') == 5000 and "the first 5000 of 5001 lines" in html
+    assert ">29744<" in html and "e+" not in html

@@ -11,7 +11,7 @@ from debride.api.datasets import DatasetOptions, Folder, library_options, proces
 from debride.api.result import Result, Row
 from debride.progress import track
 from debride.types import Dataset
-from debride.words import some
+from debride.words import amount, some
 
 SHOWN = 10
 """Lines that are shown."""
@@ -124,5 +124,5 @@ def _line(row: Row) -> str:
     by = f"{row['why']}, by {row['who']}"
     if "dice" not in row:
         return f"  {row['case']}: {row['before']} to {row['after']}, {by}"
-    sizes = f"{row['before']:.4g} to {row['after']:.4g} {row['unit']}"
+    sizes = f"{amount(row['before'])} to {amount(row['after'])} {row['unit']}"
     return f"  {row['case']}, {row['class']}: {sizes}, Dice {row['dice']:.3f}, {by}"

@@ -170,10 +170,8 @@ def without_decided(
 
 
 def _read(folder: Path, dataset: Dataset) -> Reviewed:
-    review = read_review(folder)
-    if (folder / REGIONS).is_file():
-        return Reviewed(folder, read_region_records(folder, dataset), review)
-    return Reviewed(folder, {"": read_record(folder)}, review)
+    records = read_region_records(folder, dataset) if (folder / REGIONS).is_file() else {"": read_record(folder)}
+    return Reviewed(folder, records, read_review(folder))
 
 
 def _before(folder: Path) -> Path | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from debride.audit.shown.template import page
 from debride.version import __version__
+from debride.words import amount
 
 MOST = 5000
 """So many lines the page has at most; changes.csv has all."""
@@ -43,7 +44,7 @@ def by_class(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     lines = []
     for (name, unit), own in groups.items():
         before, after = (sum(row[side] for row in own) for side in ("before", "after"))
-        sizes = {"before": f"{before:.4g} {unit}", "after": f"{after:.4g} {unit}"}
+        sizes = {"before": f"{amount(before)} {unit}", "after": f"{amount(after)} {unit}"}
         lines.append({"class": name, "cases": str(len(own)), **sizes, "least": f"{min(row['dice'] for row in own):.3f}"})
     return lines
 
@@ -56,4 +57,4 @@ def shown(column: str, value: Any) -> str:
         return str(value)[:HASH]
     if column == "when":
         return str(value)[:10]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return amount(value) if isinstance(value, float) else str(value)
