@@ -19,6 +19,7 @@ from tests.written_audits import box, given_label, two_findings, write_audit
 
 from debride.audit.decided import ReviewDb
 from debride.data.open import open_dataset
+from debride.review.desk import Desk
 from debride.review.opened import Reader, open_review
 from debride.review.server import app
 from debride.types import Dataset
@@ -36,7 +37,7 @@ def masks(tmp_path: Path) -> tuple[Dataset, Path]:
 @pytest.fixture
 def start(masks: tuple[Dataset, Path]) -> Start:
     def begin(reader: str = "ada", **how: Any) -> Client:
-        return Client(app(open_review(masks[1], masks[0], Reader(reader, **how)), TOKEN, PORT))
+        return Client(app(Desk(open_review(masks[1], masks[0], Reader(reader, **how))), TOKEN, PORT))
 
     return begin
 
@@ -169,6 +170,7 @@ def test_too_much_is_refused_before_it_is_read(start: Start, masks: tuple[Datase
     [
         ("api/items/0", 404),
         ("api/items/99", 404),
+        (f"api/items/{10**30}", 404),
         ("api/items/99/picture.png", 404),
         ("api/items/1/picture.png", 404),
         ("api/items/1/layer/nothing", 404),
@@ -289,7 +291,7 @@ def test_names_with_html_are_text(tmp_path: Path) -> None:
     dataset = open_dataset(root)
     where = box((32, 32), (0, 3), (0, 4))
     audit = write_audit(tmp_path / "audit", dataset, {name: [(where, 1, {"kind": "missing"})]})
-    client = Client(app(open_review(audit, dataset, Reader("<b>ada</b>")), TOKEN, PORT))
+    client = Client(app(Desk(open_review(audit, dataset, Reader("<b>ada</b>"))), TOKEN, PORT))
     item = client.get("api/items/1")
     assert item.json()["case"] == name and item.json()["class"] == EVIL
     assert item.headers["content-type"] == "application/json" and item.headers["x-content-type-options"] == "nosniff"

@@ -17,6 +17,7 @@ from tests.review_client import PORT, TOKEN, Client
 from debride.api.auditing import audit_dataset
 from debride.api.repairing import repair_dataset
 from debride.data.open import open_dataset
+from debride.review.desk import Desk
 from debride.review.exchange import export_review, import_review
 from debride.review.opened import Reader, open_review
 from debride.review.server import app
@@ -31,7 +32,7 @@ class Audited:
         self.dataset = open_dataset(self.data)
 
     def start(self, reader: str = "ada") -> Client:
-        return Client(app(open_review(self.audit, self.dataset, Reader(reader)), TOKEN, PORT))
+        return Client(app(Desk(open_review(self.audit, self.dataset, Reader(reader))), TOKEN, PORT))
 
 
 @pytest.fixture

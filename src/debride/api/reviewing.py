@@ -67,7 +67,9 @@ def review_audit(
         raise DataError("`export`", "decides nothing", "Give it without `reader` and `import`.")
     if as_ != "csv" and export is None:
         raise DataError("`as`", "says for what program to export", "Give `export` too.")
-    if reader is None and adjudicate and export is None:
+    if import_ is not None and cases is not None:
+        raise DataError("`cases`", "does not narrow what is imported", "Leave it out, or import a folder of these cases alone.")
+    if reader is None and adjudicate and export is None and import_ is None:
         return _disagreed(audit)
     if reader is None and export is None:
         raise DataError("`reader`", "is missing", "Give the name of who decides.")

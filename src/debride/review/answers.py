@@ -41,7 +41,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
             told = {"where": error.where, "problem": error.problem, "remedy": error.remedy}
             asked = error.where.startswith("`")  # what the query says
             return JSONResponse(told, 507 if is_disk(error) else 400 if asked else 409)
-        except KeyError:
+        except (KeyError, OverflowError):  # or a place with more digits than the database counts
             told = {"where": "the worklist", "problem": "has no such item or layer", "remedy": "Reload the page."}
             return JSONResponse(told, 404)
         except Exception as error:  # the server goes on

@@ -145,6 +145,13 @@ class Desk:
                 raise RefusedError(400, error.where, error.problem, error.remedy) from None
             raise
 
+    def refuse_edit(self, item: Item, hash: str) -> None:
+        """RefusedError (400) for the hash of something that was never painted in the case of an item."""
+        try:
+            self.volumes.layers.edit(self.volumes.layers.case(item["case"]), hash)
+        except DataError:
+            raise RefusedError(400, "the decision", "is an edit without what was painted", "Reload the page.") from None
+
     def picture(self, item: Item) -> bytes:
         """The picture of a finding as the audit drew it, or an image with one class. KeyError where there is none."""
         if self.review.classes is None:

@@ -37,8 +37,8 @@ HEADERS = {
 BODY_TYPES = ("application/json", "application/octet-stream")
 """What may be sent. No form of HTML can, and no script of another origin without a question that is never answered."""
 
-_PLAIN = re.compile(r"/[A-Za-z0-9_.\-/]*\Z")
-"""The letters of our paths: nothing is ever escaped in them."""
+_PLAIN = re.compile(r"/[A-Za-z0-9_.\-/]{0,200}\Z")
+"""The letters of our paths, and how many: nothing is ever escaped in them."""
 
 
 class Guarded:

@@ -159,10 +159,13 @@ class Layers:
         files = folder.files(case)
         return PredictionFiles(files.read, files.mask, files.kept, one) if files.read.is_file() else None
 
+    def edit(self, case: Case, hash: str) -> Edit:
+        """What was painted in a case, by its hash. Raises DataError as ``read_edit``."""
+        return read_edit(self.review.audit, case.id, hash, self.grid(case).shape, len(self.review.dataset.classes))
+
     def edited(self, case: Case, box: Box, hash: str) -> Label:
         """The given label (*box) with an edit of a reader."""
-        edit = read_edit(self.review.audit, case.id, hash, self.grid(case).shape, len(self.review.dataset.classes))
-        label = self.label(case, box)
+        edit, label = self.edit(case, hash), self.label(case, box)
         both = _common(edit.box, box)
         if not both:
             return label

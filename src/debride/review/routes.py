@@ -123,7 +123,11 @@ class _Answers:
             raise RefusedError(400, "the decision", f"has {strange[0]!r}" if strange else "is none", "Reload the page.")
         label = _text(told, "label", LONGEST_COMMENT)
         if told["decision"] == "edited":
-            self._refuse_class(label, await self._item(request))
+            item = await self._item(request)
+            if self.desk.review.classes is None:  # what was painted before stands again, or has another comment
+                await self._looked(self.desk.refuse_edit, item, label)
+            else:
+                self._refuse_class(label, item)
         words = {"comment": _text(told, "comment", LONGEST_COMMENT), "sent": _sent(told), "label": label}
         return await self._decided(request, told["decision"], words)
 
@@ -139,10 +143,9 @@ class _Answers:
         return await self._decided(request, "edited", {**words, "label": label})
 
     def _refuse_class(self, label: str, item: dict[str, Any]) -> None:
-        """RefusedError (400) for another class of an image that is none, or is the one given; of masks for any."""
+        """RefusedError (400) for another class of an image that is none, or is the one given."""
         record = self.desk.review.classes
-        if record is None:
-            raise RefusedError(400, "the decision", "is an edit without what was painted", "Reload the page.")
+        assert record is not None
         if label not in record.classes:
             raise RefusedError(400, "the decision", f"has the class {label!r}, which there is not", "Reload the page.")
         if label == item["given"]:

@@ -6,15 +6,20 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 import threading
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from debride.review.opened import Review
 from debride.types import DataError
+
+if TYPE_CHECKING:
+    from debride.review.desk import Desk
 
 HOST = "127.0.0.1"
 
@@ -35,13 +40,12 @@ def refuse_without_extra() -> None:
         raise DataError("a review in the browser", problem, "Install it by `pip install debride[review]`.") from error
 
 
-def app(review: Review, token: str, port: int) -> Any:
+def app(desk: Desk, token: str, port: int) -> Any:
     """The ASGI application of a review behind a ``token``, for a server on a ``port``."""
-    from debride.review.desk import Desk
     from debride.review.guarded import Guarded
     from debride.review.routes import routes
 
-    return Guarded(routes(Desk(review)), token, port)
+    return Guarded(routes(desk), token, port)
 
 
 @contextmanager
@@ -53,15 +57,13 @@ def serving(review: Review, port: int | None = None) -> Iterator[str]:
     import uvicorn
 
     from debride.review.desk import Desk
-    from debride.review.guarded import Guarded
-    from debride.review.routes import routes
 
     with _bound(port) as bound:
         own = bound.getsockname()[1]
         token = secrets.token_urlsafe(32)
         desk = Desk(review)
         config = uvicorn.Config(
-            Guarded(routes(desk), token, own),
+            app(desk, token, own),
             **{"log_level": "error", "access_log": False, "server_header": False, "date_header": False},
             **{"lifespan": "off", "ws": "none", "http": "h11", "proxy_headers": False, "timeout_graceful_shutdown": 2},
             timeout_keep_alive=THINKS,
@@ -82,13 +84,31 @@ def serving(review: Review, port: int | None = None) -> Iterator[str]:
 
 def serve(review: Review, *, port: int | None = None, browser: bool = True) -> None:
     """Serves a review until Ctrl-C or another signal ends it. Prints the address, and opens it in the ``browser``."""
-    with serving(review, port) as address:
+    with ExitStack() as ends:
+        address = ends.enter_context(serving(review, port))
         sys.stdout.write(f"{address}\nThis address is for you alone. Ctrl-C ends the review; what was decided is kept.\n")
         sys.stdout.flush()
         if browser and has_screen():
-            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+            way = ends.enter_context(way_to(address, review.audit))
+            threading.Thread(target=webbrowser.open, args=[way.as_uri()], daemon=True).start()
         while True:
             time.sleep(WAKES)
+
+
+@contextmanager
+def way_to(address: str, folder: Path) -> Iterator[Path]:
+    """A page that leads to an ``address``, which its owner alone can read; it lies in a ``folder`` while the block lasts.
+
+    A browser is started with it in place of the address: what a program is started with is seen by all users of a machine.
+    """
+    file, name = tempfile.mkstemp(".html", "open-review-", folder.resolve())  # of mode 0600
+    try:
+        with os.fdopen(file, "w", encoding="utf-8") as page:
+            page.write('<!doctype html><meta name="referrer" content="no-referrer">\n')
+            page.write(f'<meta http-equiv="refresh" content="0; url={address}"><title>Review</title>\n')
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def has_screen() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.audit.decided.edits import apply_edit, read_edit, write_edit
+from debride.audit.decided.edits import apply_edit, write_edit
 from debride.audit.findings import Label
 from debride.audit.shown.worklist import centre
 from debride.data.pixels.images import Box
@@ -150,7 +150,7 @@ class Volumes:
         assert list(edited.shape) == sizes
         earlier = _edits(item).get("mine")
         if earlier:
-            before = read_edit(self.layers.review.audit, case.id, earlier, place.shape, classes)
+            before = self.layers.edit(case, earlier)
             box = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(place.box, before.box, strict=True))
             label = self.layers.label(case, whole_box(place.shape))
             whole = apply_edit(label, before)

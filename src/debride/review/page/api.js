@@ -4,8 +4,12 @@ export class Refused extends Error {
   constructor(status, told) {
     super([told.problem, told.remedy].filter(Boolean).join(". "));
     this.status = status;
+    this.gone = told.gone ?? false;
   }
 }
+
+// A server that was started again has another token, and says nothing to who comes with the old one.
+const MOVED = { gone: true, problem: "The server was started again at another address", remedy: "Open the address that it printed" };
 
 function address(path, query = {}) {
   const set = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
@@ -14,9 +18,8 @@ function address(path, query = {}) {
 
 async function answered(response) {
   if (response.ok) return response;
-  let told = { problem: `The server answered ${response.status}` };
-  try { told = await response.json(); } catch { /* an answer without words */ }
-  throw new Refused(response.status, told);
+  const json = response.headers.get("Content-Type")?.startsWith("application/json"), silent = { problem: `The server answered ${response.status}` };
+  throw new Refused(response.status, json ? await response.json() : response.status === 404 ? MOVED : silent);
 }
 
 export async function ask(path, query) {
@@ -74,18 +77,18 @@ export class Outbox {
     this.busy = true;
     while (this.wishes.length) {
       const wish = this.wishes[0];
+      let told = null;
       try {
-        const told = await (await answered(await wish.send())).json();
+        told = await (await answered(await wish.send())).json();
         this.wishes.shift();
         this.lost = "";
         this.wait = 0;
-        wish.done(told);
       } catch (error) {
-        if (error instanceof Refused && error.status < 500) {
+        if (error instanceof Refused && error.status < 500 && !error.gone) {
           this.wishes.shift();
           this.refused(wish, error);
         } else {
-          this.lost = error instanceof Refused ? error.message : "The server does not answer.";
+          this.lost = error instanceof Refused ? `${error.message}.`.replace("..", ".") : "The server does not answer.";
           this.wait = Math.min(15, this.wait + 1);
           this.changed(this);
           await new Promise(wake => {
@@ -95,6 +98,7 @@ export class Outbox {
         }
       }
       this.changed(this);
+      if (told) wish.done(told);
     }
     this.busy = false;
   }

@@ -2,6 +2,7 @@
 import { AXES, strides } from "./parts.js";
 
 const LARGEST = 60, STROKES = 200;
+export const IGNORE = 255;  // no label is known there, and none can be painted
 
 export class Brush {
   constructor() {
@@ -9,10 +10,11 @@ export class Brush {
     this.paints = 1;
     this.erases = false;
     this.strokes = [];
+    this.many = 0;  // strokes that are painted, also those too old to be undone
   }
 
   begin(labels, shape, spacing) {
-    Object.assign(this, { labels, shape, spacing: [...spacing, 1, 1].slice(0, 3), strokes: [] });
+    Object.assign(this, { labels, shape, spacing: [...spacing, 1, 1].slice(0, 3), strokes: [], many: 0 });
   }
 
   get value() { return this.erases ? 0 : this.paints; }
@@ -44,7 +46,7 @@ export class Brush {
         const inside = ((x + 0.5 - u) / across) ** 2 + ((y + 0.5 - v) / along) ** 2 <= 1;
         if (!inside && y * this.shape[one] + x !== middle) continue;
         const place = start + x * step[one] + y * step[other], before = this.labels[place];
-        if (before === this.value) continue;
+        if (before === this.value || before === IGNORE) continue;
         if (!this.stroke.has(place)) this.stroke.set(place, before);
         this.labels[place] = this.value;
       }
@@ -52,14 +54,19 @@ export class Brush {
   }
 
   lift() {
-    if (this.stroke?.size) this.strokes.push(this.stroke);
+    if (this.stroke?.size) {
+      this.strokes.push(this.stroke);
+      this.many += 1;
+    }
     if (this.strokes.length > STROKES) this.strokes.shift();
     this.stroke = null;
   }
 
   undo() {
     const stroke = this.strokes.pop();
-    if (stroke) for (const [place, before] of stroke) this.labels[place] = before;
-    return Boolean(stroke);
+    if (!stroke) return false;
+    this.many -= 1;
+    for (const [place, before] of stroke) this.labels[place] = before;
+    return true;
   }
 }

@@ -3,7 +3,7 @@ import { ask, bytes } from "./api.js";
 import { unpacked } from "./nifti.js";
 
 const KEPT = 4;
-const IMAGE = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, float32: Float32Array };
+const IMAGE = { uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array, int32: Int32Array, float32: Float32Array };
 const kept = new Map();
 
 export function voxels(place, part, channel) {
@@ -12,7 +12,7 @@ export function voxels(place, part, channel) {
   kept.delete(key);
   promise ??= load(place, { part, channel });
   kept.set(key, promise);
-  promise.catch(() => kept.delete(key));
+  promise.catch(() => { if (kept.get(key) === promise) kept.delete(key); });
   for (const old of kept.keys()) if (kept.size > KEPT || (old !== key && old.includes(" whole "))) kept.delete(old);
   return promise;
 }

@@ -35,7 +35,7 @@ export function listen(canvas, stage) {
       return later();
     }
     const place = stage.point(tile, x, y);
-    if (drag?.kind === "paint") {
+    if (drag?.kind === "paint" && stage.editing) {
       for (const step of event.getCoalescedEvents?.() ?? []) {
         const between = stage.under(tile, ...at(step));
         stage.paint(tile, drag.place, between);

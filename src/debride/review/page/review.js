@@ -10,11 +10,13 @@ import { Classes } from "./classes.js";
 import { drawAgreement, drawOthers } from "./adjudicate.js";
 import { drawButtons, drawCounts, drawFacts } from "./facts.js";
 
+const say = words => text("saved", words);
+addEventListener("unhandledrejection", event => say(event.reason?.message ?? event.reason));
+
 const about = await ask("api/about"), classified = about.task === "classification";
 const drafts = new Map(), undone = [];
 let item = null, moving = null;
 
-const say = words => text("saved", words);
 const outbox = new Outbox({ changed: drawOutbox, refused: (wish, error) => {
   say(`Not saved: ${error.message}`);
   refresh(wish.place);
@@ -114,14 +116,16 @@ function decide(decision, label = "") {
 async function verify() {
   if (!item || moving) return;
   if (stage && !stage.seen) return say("The image is not there yet");
+  if (stage?.dirty) return say("Save the edit (s) or leave it (Esc) first");
   if (!item.number) return decide("verified");
   if (classified) return decide("reject");
-  const from = item, whole = await ask(`api/items/${from.whole}`);
-  if (item !== from) return;
+  const from = item, written = $("comment").value, fresh = written !== (item.mine?.comment ?? "");
+  const whole = await ask(`api/items/${from.whole}`);
+  if (fresh) drafts.set(whole.place, written);
   undone.push({ place: whole.place, mine: whole.mine });
   $("undo").disabled = false;
   send(whole, "verified", "", false);
-  go(item.neighbours?.next_undecided ?? null);
+  if (item.place === from.place && !moving) go(item.neighbours?.next_undecided ?? null);
 }
 
 // Takes the last decision back: what was decided before stands again.
@@ -189,7 +193,7 @@ const keys = new Keys([
   { keys: ["v"], once: true, text: classified ? "the given class is right" : "the whole label is right, beside what is decided of its findings", act: verify },
   { keys: ["j", "n"], text: "next", act: () => go(item?.neighbours?.next) },
   { keys: ["k", "p"], text: "previous", act: () => go(item?.neighbours?.previous) },
-  { keys: ["z"], text: "undo the last stroke while editing, else the last decision", act: undo },
+  { keys: ["z"], once: true, text: "undo the last stroke while editing, else the last decision", act: undo },
   { keys: ["c"], text: "write a comment; Enter or Esc leaves it", act: () => $("comment").focus() },
   ...(classified ? [
     { keys: [..."123456789"], shown: ["1", "9"], once: true, text: "give the class of that number", act: key => classes.digit(key) },

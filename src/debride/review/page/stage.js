@@ -5,7 +5,7 @@ import { Overlay, layersOf } from "./overlay.js";
 import { PictureViewer } from "./viewer_picture.js";
 import { NAMES, VolumeViewer } from "./viewer_volume.js";
 import { SolidViewer } from "./viewer_solid.js";
-import { Brush } from "./brush.js";
+import { Brush, IGNORE } from "./brush.js";
 import { listen } from "./pointer.js";
 
 export class Stage {
@@ -37,11 +37,17 @@ export class Stage {
     try {
       const loaded = await voxels(item.place, part, this.channel);
       if (this.asked !== asked) return;
-      this.data = { ...loaded, layers: { ...loaded.layers } };
+      this.data = { ...loaded, layers: this.editing ? this.beside(loaded.layers) : { ...loaded.layers } };
       await this.present(asked);
     } catch (error) {
       if (this.asked === asked) this.fail(error);
     }
+  }
+
+  // What is being painted stays, whatever comes meanwhile of the same part: another channel, or an answer to what was saved.
+  beside(layers) {
+    this.kept = layers.mine;
+    return { ...layers, mine: this.data.layers.mine };
   }
 
   async present(asked) {
@@ -69,7 +75,7 @@ export class Stage {
     this.data = null;
     this.overlay.load(null);
     this.overlay.draw([], this.overlay.canvas);
-    $("busy").hidden = true;
+    $("busy").hidden = $("planes").hidden = $("picture").hidden = true;  // no other image stays in view
     $("stage").dataset.shown = "";
     text("warning", `This cannot be shown: ${error.message}`);
   }
@@ -199,7 +205,7 @@ export class Stage {
     this.resize(0);
   }
 
-  get dirty() { return Boolean(this.editing && (this.brush.strokes.length || this.editing !== this.first)); }
+  get dirty() { return Boolean(this.editing && (this.brush.many || this.editing !== this.first)); }
 
   startEdit() {
     if (!this.data || this.editing) return;
@@ -222,7 +228,8 @@ export class Stage {
     const source = name === "mine" ? this.kept : this.data.layers[name];
     this.editing = name;
     $("base").value = name;
-    this.data.layers.mine = source.slice();
+    const { given, label = given } = this.data.layers;
+    this.data.layers.mine = source.map((id, i) => label[i] === IGNORE ? IGNORE : id);
     this.overlay.load(this.data, layersOf(this.data, this.item.others));
     this.overlay.shown.mine = true;
     this.brush.begin(this.data.layers.mine, this.data.shape, this.data.spacing ?? []);

@@ -18,11 +18,12 @@ export class SolidViewer {
   }
 
   async show(data) {
-    this.starting ??= this.begin();
-    await this.starting;
+    this.asked = data;
+    await (this.starting ??= this.begin());
     const { NVImage } = await library(), nv = this.nv;
     const { given, label = given, proposed = given, mine } = data.layers, kinds = mine ? compared(label, mine) : compared(given, proposed);
     const solid = await NVImage.new(nifti(kinds, data), "label.nii", "gray", 1);
+    if (this.asked !== data) return;
     solid.setColormapLabel(COLOURS);
     while (nv.volumes.length) nv.removeVolume(nv.volumes[0]);
     nv.addVolume(solid);

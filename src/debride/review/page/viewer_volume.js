@@ -46,10 +46,12 @@ export class VolumeViewer {
   }
 
   async show(data) {
+    this.asked = data;
     await this.ready();
     const { NVImage } = await library(), nv = this.nv;
     const [low, high] = data.window;
     const volume = await NVImage.new(data.image, "image.nii", "gray", 1, null, low, high, true);
+    if (this.asked !== data) return;  // a smaller one that was asked for later is there already
     this.data = null;
     while (nv.volumes.length) nv.removeVolume(nv.volumes[0]);
     nv.addVolume(volume);

@@ -78,7 +78,8 @@ export class Worklist {
     if (after === null || after === undefined) return;
     if (!back && after !== 0 && after !== this.after) this.starts.push(this.after);
     this.after = after;
-    const page = await ask("api/items", { ...this.filters, after, many: MANY });
+    const asked = this.asked = Symbol(after), page = await ask("api/items", { ...this.filters, after, many: MANY });
+    if (this.asked !== asked) return;  // other filters were set meanwhile
     this.images.clear();
     Object.assign(this, { items: page.items, total: page.total, next: page.next });
     this.draw();
