@@ -13,6 +13,7 @@ from tests.review_folders import classes_audit, decided, masks_audit, regions_au
 
 from debride.audit.decided import EDITS, ReviewDb, standing_of, write_edit
 from debride.audit.decided.decision_tables import read_decision_table, write_decision_table
+from debride.audit.findings import read_regions
 from debride.review.decision_files import export_decisions, import_decisions
 from debride.types import DataError
 
@@ -221,3 +222,5 @@ def test_a_review_by_regions_goes_out_with_them(tmp_path: Path) -> None:
     assert export_decisions(audit, tmp_path / "d.csv") == 1
     assert (tmp_path / "d.csv").read_text().splitlines()[1].startswith(f"{region},p00_s0,1,accept,ann,1,")
     assert import_decisions(audit, tmp_path / "d.csv", "ann") == 0
+    with pytest.raises(DataError, match=r"is the audit of the region .* alone"):
+        import_decisions(audit / read_regions(audit)[0].folder, tmp_path / "d.csv", "ann")

@@ -109,7 +109,8 @@ class _Asked:
 
 def _repair_masks(dataset: Dataset, asked: _Asked) -> dict[str, Any]:
     """Repairs masks, or brings the given ones back."""
-    from debride.audit.repair import Destination, parse_acceptance, regions_of, repair
+    from debride.audit.findings import regions_of
+    from debride.audit.repair import Destination, parse_acceptance, repair
     from debride.audit.repair import reverse as restore
 
     if asked.audit is None:

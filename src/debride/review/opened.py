@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from debride.audit.findings import REGIONS, Finding, check_belongs
+from debride.audit.findings import REGIONS, Finding, check_belongs, refuse_one_region
 from debride.audit.repair.proposals import Source, read_sources
 from debride.audit.wrong_classes.class_record import ClassRecord, check_belongs_to, read_class_record
 from debride.files import read_json, read_text
@@ -116,10 +116,8 @@ def open_review(audit: Path, dataset: Dataset, reader: Reader, chosen: Path | Co
 
 def _of_masks(audit: Path, dataset: Dataset, reader: Reader) -> tuple[Review, set[str]]:
     """An audit of masks, and its cases."""
+    refuse_one_region(audit)
     sources = read_sources(audit, dataset)
-    if not (audit / REGIONS).is_file() and any(sources):
-        remedy = "Give the folder above: all regions of a label are reviewed together."
-        raise DataError(audit, f"is the audit of the region {next(iter(sources))} alone", remedy)
     for source in sources.values():
         check_belongs(source.record, source.view(dataset), ())
     review = Review(audit, dataset, reader, sources)

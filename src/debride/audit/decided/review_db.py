@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from debride.audit.decided.decision import WHOLE, Decision, Key, Standing, refuse_word
-from debride.audit.findings import REGIONS, read_regions
+from debride.audit.findings import REGIONS, read_regions, refuse_one_region
 from debride.files import content_hash
 from debride.types import DataError
 
@@ -102,10 +102,12 @@ class ReviewDb:
     """The decisions on an audit. One connection, which one thread uses at a time; ``close`` it, or use it in a ``with``.
 
     Every method raises DataError for a database that is damaged, or cannot be written to; the error of SQLite is its cause.
-    So does the class for one of another version or on another audit, and where nobody has reviewed and it may not write.
+    So does the class for one of another version or on another audit, for the audit of one region of several, and where nobody
+    has reviewed and it may not write.
     """
 
     def __init__(self, audit: Path, *, may_write: bool = True) -> None:
+        refuse_one_region(audit)
         self.path, self.audit = audit / DATABASE, audit_hash(audit)
         if not may_write and not self.path.is_file():
             raise DataError(self.path, "does not exist: nobody has reviewed this audit", "Run `debride review` first.")

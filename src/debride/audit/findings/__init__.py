@@ -14,7 +14,15 @@ from debride.audit.findings.record import (
     read_proposals,
     read_record,
 )
-from debride.audit.findings.region_record import REGIONS, RegionEntry, read_region_records, read_regions, region_folders
+from debride.audit.findings.region_record import (
+    REGIONS,
+    RegionEntry,
+    read_region_records,
+    read_regions,
+    refuse_one_region,
+    region_folders,
+    regions_of,
+)
 
 __all__ = [
     "KINDS",
@@ -31,5 +39,7 @@ __all__ = [
     "read_record",
     "read_region_records",
     "read_regions",
+    "refuse_one_region",
     "region_folders",
+    "regions_of",
 ]

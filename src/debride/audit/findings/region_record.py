@@ -61,6 +61,22 @@ def read_regions(audit: Path) -> tuple[RegionEntry, ...]:
     return entries
 
 
+def regions_of(audit: Path) -> tuple[str, ...]:
+    """The names of the regions that an audit is of; none of an audit of classes."""
+    if (audit / REGIONS).is_file():
+        return tuple(entry.name for entry in read_regions(audit))
+    whole = audit.resolve().parent
+    entries = read_regions(whole) if (whole / REGIONS).is_file() else ()
+    return tuple(entry.name for entry in entries if entry.folder == audit.resolve().name)
+
+
+def refuse_one_region(audit: Path) -> None:
+    """DataError for the folder of one region, within that of an audit by regions."""
+    if not (audit / REGIONS).is_file() and (regions := regions_of(audit)):
+        remedy = "Give the folder above: all regions of a label are reviewed together."
+        raise DataError(audit, f"is the audit of the region {regions[0]} alone", remedy)
+
+
 def entries_of(dataset: Dataset) -> tuple[RegionEntry, ...]:
     """What regions.json says of the regions of a data set."""
     folders = region_folders(dataset.regions)

@@ -11,7 +11,6 @@ from debride.audit.repair.changes import apply_findings
 from debride.audit.repair.decisions import Acceptance, parse_acceptance
 from debride.audit.repair.destination import LEAVE_OUT, TO, Destination
 from debride.audit.repair.kept_labels import FOLDER, RECORD
-from debride.audit.repair.proposals import regions_of
 
 __all__ = [
     "FOLDER",
@@ -23,7 +22,6 @@ __all__ = [
     "apply_findings",
     "class_moves",
     "parse_acceptance",
-    "regions_of",
     "repair",
     "reverse",
 ]

@@ -19,7 +19,7 @@ from debride.audit.findings import (
     read_proposals,
     read_record,
     read_region_records,
-    read_regions,
+    regions_of,
 )
 from debride.data.label_regions import region_table, region_view
 from debride.data.masks.annotated import of_undrawn
@@ -67,15 +67,6 @@ def read_sources(audit: Path, dataset: Dataset) -> dict[str, Source]:
         records = read_region_records(audit.resolve().parent, dataset)
         return {name: Source(records[name], [*records].index(name))}
     return {"": Source(read_record(audit))}
-
-
-def regions_of(audit: Path) -> tuple[str, ...]:
-    """The names of the regions that an audit is of; none of an audit of classes."""
-    if (audit / REGIONS).is_file():
-        return tuple(entry.name for entry in read_regions(audit))
-    whole = audit.resolve().parent
-    entries = read_regions(whole) if (whole / REGIONS).is_file() else ()
-    return tuple(entry.name for entry in entries if entry.folder == audit.resolve().name)
 
 
 def refuse_silent(audit: Path, sources: dict[str, Source]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from debride.audit.findings import Finding, Label, Numbers, check_belongs, region_folders
+from debride.audit.findings import Finding, Label, Numbers, check_belongs, refuse_one_region, region_folders
 from debride.audit.repair.proposals import Source, asked_of, proposals_of, read_sources
 from debride.audit.shown.charts import COLOURS
 from debride.audit.shown.worklist import FOLDER, label
@@ -110,6 +110,7 @@ def export_review(
     out = new_folder(out, apart_from={"the data set": dataset.root, "the folder of the audit": audit})
     if program == "coco":
         _refuse_for_coco(dataset)
+    refuse_one_region(audit)
     sources = read_sources(audit, dataset)
     wanted = _wanted(dataset, audit, sources, cases)
     for source in sources.values():
