@@ -14,13 +14,14 @@ from tests.audits import about, picture_set
 from tests.datasets import save_png
 from tests.e2e.test_audit_classes import write_set
 from tests.reviews import decide
-from tests.written_audits import given_label, write_audit
+from tests.written_audits import CLASSES, four_findings, given_label, write_audit
 
 import debride
 from debride.audit import one_case
 from debride.audit.after_review import covered, read_after_review, without_decided
 from debride.audit.decided import write_edit
 from debride.audit.findings import Finding, read_record
+from debride.audit.repair import parse_acceptance, repair
 from debride.cli import main
 from debride.data.open import open_dataset
 from debride.data.pixels.images import read_values
@@ -181,17 +182,27 @@ def test_a_review_after_a_review_goes_back_to_the_first(reviewed: Round) -> None
     assert left[0].case in {f.case for f in fourth.findings}
 
 
-@pytest.mark.parametrize("word", ["unsure", "edited"])
-def test_a_later_doubt_ends_the_trust_of_an_earlier_review(reviewed: Round, word: str) -> None:
+def test_a_later_doubt_ends_the_trust_of_an_earlier_review(reviewed: Round) -> None:
     reviewed.decide(["reject"])
-    case, data = reviewed.findings[0].case, reviewed.root / "data"
-    second = reviewed.again(data, "second").out
+    case, data = reviewed.findings[0].case, open_dataset(reviewed.root / "data")
+    second = reviewed.again(data.root, "second").out
     assert told(second)["trusted"] == [case]
-    given = given_label(open_dataset(data), case)
-    hash = write_edit(second, case, given, np.where(given == 0, 1, 0).astype(np.uint8)) if word == "edited" else ""
-    decide(second, [("ben", case, 0, word)], label=hash)
-    review = read_after_review(second, open_dataset(data))
-    assert (review.trusted, review.not_yet) == (frozenset(), {case} if word == "edited" else frozenset())
+    given = given_label(data, case)
+    hash = write_edit(second, case, given, np.where(given == 0, 1, 0).astype(np.uint8))
+    for word, label, not_yet in (("unsure", "", frozenset()), ("edited", hash, {case})):
+        decide(second, [("ben", case, 0, word)], label=label)
+        review = read_after_review(second, data)
+        assert (review.trusted, review.not_yet) == (frozenset(), not_yet)
+
+
+def test_what_a_guard_held_back_is_still_to_do(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    database = decide(audit, [("ada", "case002", number, "accept") for number in (1, 2)])
+    decide(audit, [("ada", "case002", number, "reject") for number in (3, 4)])
+    accept = parse_acceptance((), CLASSES, decisions=database, rare=9)
+    assert (summary := repair(source, audit, tmp_path / "out", accept))["guarded"] == summary["applied"] == 1
+    review = read_after_review(audit, open_dataset(tmp_path / "out"))
+    assert (review.trusted, review.not_yet) == (frozenset(), {"case002"})
 
 
 def by_another_audit(reviewed: Round) -> Path:

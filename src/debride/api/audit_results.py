@@ -177,7 +177,7 @@ def after_review(review: Mapping[str, Any]) -> list[str]:
     counts = f"{review['decided']} findings were decided, {review['dropped']} came up again and were dropped"
     lines = [f"by the review: {counts}, {len(review['trusted'])} labels are trusted"]
     for name, told in (
-        ("not_yet", "do not have yet what readers decided: repair them first"),
+        ("not_yet", "do not have yet what readers decided: repair them first, or permit what a guard held back"),
         ("changed_otherwise", "were changed otherwise, so that no decision on them holds"),
     ):
         if cases := [unshielded(id) for id in review[name]]:

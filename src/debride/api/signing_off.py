@@ -116,7 +116,7 @@ def readers_of(rows: Sequence[Row]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.9g}" if isinstance(value, float) else value
 
 
 def _line(row: Row) -> str:
