@@ -205,6 +205,16 @@ def test_what_a_guard_held_back_is_still_to_do(tmp_path: Path) -> None:
     assert (review.trusted, review.not_yet) == (frozenset(), {"case002"})
 
 
+def test_a_damaged_record_of_repairs_is_refused(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    decide(audit, [("ada", "case002", 1, "accept")])
+    right = {"case": "case002", "number": 1, "status": "applied", "before": "a", "after": "b"}
+    for wrong in ({"case": ["case002"]}, {"number": "1"}, {"region": {}}, {"after": None}, {"status": 1}):
+        (source.root / "repairs.jsonl").write_text(json.dumps(right) + "\n" + json.dumps({**right, **wrong}) + "\n")
+        with pytest.raises(DataError, match=r"repairs\.jsonl:2: is no line of a record of repairs"):
+            read_after_review(audit, source)
+
+
 def by_another_audit(reviewed: Round) -> Path:
     """The data set with the first finding's case changed at another place, by the finding of that number in another audit."""
     source, case = open_dataset(reviewed.root / "data"), reviewed.findings[0].case

@@ -225,11 +225,7 @@ def _repairs(root: Path) -> dict[str, dict[str, tuple[str, Step]]]:
             break
         lines: dict[str, dict[Key, Mapping[str, Any]]] = {}
         for number, line in enumerate(read_jsonl(place / RECORD), start=1):
-            if (
-                not isinstance(line, dict)
-                or not {"case", "number", "status"} <= line.keys()
-                or ("after" in line) != ("before" in line)
-            ):
+            if not _is_line(line):
                 raise DataError(f"{place / RECORD}:{number}", "is no line of a record of repairs", "Restore this file.")
             lines.setdefault(line["case"], {})[line.get("region", ""), line["case"], line["number"]] = line
         for case, own in lines.items():
@@ -238,6 +234,14 @@ def _repairs(root: Path) -> dict[str, dict[str, tuple[str, Step]]]:
                 found.setdefault(case, {}).setdefault(files["after"], (files["before"], own))
         place = place / FOLDER / "before"
     return found
+
+
+def _is_line(line: Any) -> bool:
+    """Whether a line of a record says what it is on, and of both files or of none."""
+    if not isinstance(line, dict) or type(line.get("number")) is not int:
+        return False
+    texts = (line.get("case"), line.get("status"), line.get("region", ""), line.get("before", ""), line.get("after", ""))
+    return ("after" in line) == ("before" in line) and all(isinstance(text, str) for text in texts)
 
 
 def _way_back(case: str, now: str, reviewed: str, repairs: Mapping[str, Mapping[str, tuple[str, Step]]]) -> list[Step] | None:
