@@ -37,6 +37,14 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def test_a_list_of_verified_labels_is_not_of_corrupted_ones(tmp_path: Path) -> None:
+    root = build_folder(tmp_path / "data")
+    for name in ("trusted.txt", "LICENSE"):
+        (root / name).write_text("case000\n")
+    corrupted(open_dataset(root), tmp_path / "out")
+    assert (tmp_path / "out" / "LICENSE").exists() and not (tmp_path / "out" / "trusted.txt").exists()
+
+
 @pytest.mark.parametrize("target", [None, 0.8])
 def test_the_order_of_the_cases_changes_nothing(target: float | None, tmp_path: Path) -> None:
     dataset = open_dataset(build_folder(tmp_path / "data", n=18, classes=3))

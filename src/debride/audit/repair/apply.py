@@ -25,7 +25,6 @@ from debride.audit.repair.kept_files import bring_back, keep_files, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry, given_files, keep_given
 from debride.audit.repair.outcomes import Outcome, bias_line, finding_line, outcome_of, summary_of
 from debride.audit.repair.painted import (
-    LISTED,
     Asked,
     doubted_in,
     list_verified,
@@ -47,6 +46,7 @@ from debride.calibration.correction import Calibration
 from debride.data.copy import copier, copy_by
 from debride.data.masks.annotated import undrawn
 from debride.data.open import open_dataset
+from debride.data.others import VERIFIED
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work, spread
@@ -160,7 +160,7 @@ def repair(
         verified = verified_in(review, verdicts, lines) - (applied if destination.to == WEIGHTS else frozenset())
         list_verified(folder, verified, applied, lines)
         others = ("dataset.json", "splits_final.json") if destination != PLAIN else ()
-        keep_files(dataset.root, folder, (*others, LISTED))
+        keep_files(dataset.root, folder, (*others, VERIFIED))
         if destination.to != LABELS:
             lines = [{**line, "to": destination.to} for line in lines]
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -19,12 +19,10 @@ from debride.audit.repair.guard import Guard
 from debride.audit.repair.ignored import FULL
 from debride.audit.repair.outcomes import EDITED, TRUSTED, Outcome, outcome_of
 from debride.data.masks.annotated import of_undrawn
+from debride.data.others import VERIFIED
 from debride.files import read_text, write_text
 from debride.types import IGNORE, Case, Dataset
 from debride.version import __version__
-
-LISTED = "trusted.txt"
-"""The file in a repaired data set with the cases whose labels were verified, one a line, as --trusted takes it."""
 
 Asked = list[list[Any]]
 """The edits of a case as plain JSON: the region and number of the finding, and the hash."""
@@ -157,7 +155,7 @@ def list_verified(
 ) -> None:
     """Adds ``verified`` cases to the list of trusted ones in a data set, and takes out others whose label was ``changed``, or
     is doubted by the ``lines`` of the record."""
-    path, out = folder / LISTED, {*changed, *doubted_in(lines)}.difference(verified)
+    path, out = folder / VERIFIED, {*changed, *doubted_in(lines)}.difference(verified)
     before = [line for line in read_text(path).splitlines() if line.strip()] if path.is_file() else []
     kept = [line for line in before if line.strip() not in out]
     after = kept + sorted(set(verified) - {line.strip() for line in kept})

@@ -15,9 +15,10 @@ from debride.audit.repair.decisions import Verdict, reviewed
 from debride.audit.repair.kept_files import bring_back, keep_files, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry
 from debride.audit.repair.outcomes import EDITED
-from debride.audit.repair.painted import LISTED, list_verified, staying
+from debride.audit.repair.painted import list_verified, staying
 from debride.audit.wrong_classes.class_record import ClassFinding, ClassRecord, check_belongs_to, read_class_record
 from debride.data.copy import copy_by, copying_images
+from debride.data.others import VERIFIED
 from debride.data.plain import plain_dataset
 from debride.execute import Work
 from debride.files import content_hash, read_json, read_jsonl, write_json, write_text
@@ -126,7 +127,7 @@ def repair_classes(
             shutil.copyfile(dataset.root / TABLE, folder / FOLDER / "given" / TABLE)
             write_json(folder / FOLDER / "table.json", {"after": content_hash([folder / TABLE])})
         list_verified(folder, verified, changed, lines)
-        keep_files(dataset.root, folder, [LISTED])
+        keep_files(dataset.root, folder, [VERIFIED])
         write_text(folder / RECORD, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     classes = {case.id: changed.get(case.id, case.target) for case in (*dataset.cases, *(dataset.rest or ()))}

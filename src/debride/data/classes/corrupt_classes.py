@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.copy import copy_by, copying_images
+from debride.data.others import VERIFIED
 from debride.data.pixels import arrays
 from debride.data.plain import plain_dataset
 from debride.escapes import unshielded
@@ -78,6 +79,7 @@ def corrupt_classes(
         classes={case.id: noisy.get(case.id, case.target) for case in dataset.cases},
         progress=progress,
         finish=lambda folder: write_json(folder / "noise.json", report),
+        besides=[VERIFIED],
     )
     return report
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from debride.data.copy import Change, Label, copier, copy_by
 from debride.data.masks.annotated import of_undrawn, without_undrawn
+from debride.data.others import VERIFIED
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work
@@ -103,7 +104,17 @@ def corrupt_dataset(
     else:
         named = {"noise": name_of(noise), "parameters": parameters(noise), "seed": seed}
         work = Work(corrupting, {**named, "dataset": plain_dataset(dataset)})
-    copy_by(dataset, out, work, jobs=jobs, about=lambda case: case.id in chosen, told=told, progress=progress, finish=record)
+    copy_by(
+        dataset,
+        out,
+        work,
+        jobs=jobs,
+        about=lambda case: case.id in chosen,
+        told=told,
+        progress=progress,
+        finish=record,
+        besides=[VERIFIED],
+    )
     return report()
 
 
