@@ -37,6 +37,7 @@ SEEN = """() => {
   const { place } = document.body.dataset, { shown } = document.getElementById("stage").dataset;
   return place && shown?.split(" ")[0] === place;
 }"""
+PICTURED = "() => document.getElementById('thumb').complete"
 SAVED = "() => document.body.dataset.waiting === '0'"
 
 
@@ -66,8 +67,7 @@ class Shown:
         self.page.goto(address)
         self.until(READY)
         self.masks = self.page.evaluate("() => !document.body.classList.contains('classified')")
-        if self.masks:
-            self.until(SEEN)
+        self.until(SEEN if self.masks else PICTURED)
 
     def _asked(self, url: str, own: str) -> None:
         if url.endswith("picture.png"):
@@ -95,8 +95,7 @@ class Shown:
         before = self.place
         self.page.keyboard.press(key)
         self.until(f"() => document.body.dataset.place !== '{before}'")
-        if self.masks:
-            self.until(SEEN)
+        self.until(SEEN if self.masks else PICTURED)
 
     def saved(self) -> None:
         """Waits until the server acknowledged all."""

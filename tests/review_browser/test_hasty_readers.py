@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from playwright.sync_api import Browser
-from tests.review_pages import CHROMIUM, Shown, chromium, pictures, review_page, volumes
+from tests.review_pages import CHROMIUM, Shown, chromium, classes, pictures, review_page, volumes
 
 from debride.audit.decided import Decision, ReviewDb
 from debride.audit.decided.edits import read_edit
@@ -132,11 +132,13 @@ def test_a_comment_on_a_finding_goes_with_its_label_as_a_whole(browser: Browser,
 def test_no_other_image_is_in_view_where_one_cannot_be_shown(browser: Browser, tmp_path: Path) -> None:
     dataset, audit = volumes(tmp_path)
     with review_page(browser, audit, dataset) as shown:
+        shown.page.keyboard.press("d")
+        shown.until("() => document.getElementById('solid').checkVisibility({ visibilityProperty: true })")
         shown.page.route("**/layer/image*", lambda route: route.fulfill(status=409, json={"problem": "is damaged"}))
         for key in ("w", "j"):
             shown.page.keyboard.press(key)
             shown.until("() => document.getElementById('warning').textContent.includes('is damaged')")
-            assert shown.page.locator("#planes").is_hidden() and shown.page.locator("#picture").is_hidden()
+            assert all(shown.page.locator(f"#{name}").is_hidden() for name in ("planes", "picture", "solid"))
         shown.page.unroute("**/layer/image*")
         shown.page.keyboard.press("w")
         shown.until("() => !document.getElementById('planes').hidden && document.getElementById('busy').hidden")
@@ -150,3 +152,25 @@ def test_the_file_that_opens_a_review_leads_to_it(browser: Browser, tmp_path: Pa
         page.wait_for_url("http://127.0.0.1:*/**")
         page.locator("body[data-ready=yes]").wait_for(timeout=20_000)
         page.close()
+
+
+def test_no_key_decides_before_the_picture_of_a_class_is_there(browser: Browser, tmp_path: Path) -> None:
+    dataset, audit = classes(tmp_path, many=4)
+    with review_page(browser, audit, dataset) as shown:
+        before = shown.place
+        late: list[Any] = []
+
+        def hold(route: Any) -> None:
+            late.append(route)
+
+        shown.page.route("**/picture.png?late", hold)
+        shown.page.evaluate("() => { document.getElementById('thumb').src += '?late'; }")
+        shown.page.keyboard.press("a")
+        assert "not there yet" in shown.text("saved") and shown.place == before
+        while not late:
+            shown.page.wait_for_timeout(20)
+        late[0].continue_()
+        shown.until("() => document.getElementById('thumb').complete")
+        shown.decide("a")
+        shown.saved()
+    assert [each.decision for each in decisions(audit)] == ["accept"]

@@ -9,6 +9,7 @@ export class Refused extends Error {
 }
 
 // A server that was started again has another token, and says nothing to who comes with the old one.
+const SILENT = "The server does not answer.";
 const MOVED = { gone: true, problem: "The server was started again at another address", remedy: "Open the address that it printed" };
 
 function address(path, query = {}) {
@@ -23,11 +24,16 @@ async function answered(response) {
 }
 
 export async function ask(path, query) {
-  return (await answered(await fetch(address(path, query)))).json();
+  return (await got(path, query)).json();
 }
 
 export async function bytes(path, query) {
-  return (await answered(await fetch(address(path, query)))).arrayBuffer();
+  return (await got(path, query)).arrayBuffer();
+}
+
+async function got(path, query) {
+  const response = await fetch(address(path, query)).catch(() => { throw new Error(`${SILENT} Look at its terminal`); });
+  return answered(response);
 }
 
 async function gzipped(array) {
@@ -88,7 +94,7 @@ export class Outbox {
           this.wishes.shift();
           this.refused(wish, error);
         } else {
-          this.lost = error instanceof Refused ? `${error.message}.`.replace("..", ".") : "The server does not answer.";
+          this.lost = error instanceof Refused ? `${error.message}.`.replace("..", ".") : SILENT;
           this.wait = Math.min(15, this.wait + 1);
           this.changed(this);
           await new Promise(wake => {

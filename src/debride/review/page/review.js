@@ -103,9 +103,11 @@ function send(target, decision, label, onward) {
   if (onward) go(target.neighbours?.next_undecided ?? null);
 }
 
+const seen = () => classified ? $("thumb").complete : stage.seen;
+
 function decide(decision, label = "") {
   if (!item || moving) return;
-  if (stage && !stage.seen) return say("The image is not there yet");
+  if (!seen()) return say("The image is not there yet");
   if (stage?.dirty) return say("Save the edit (s) or leave it (Esc) first");
   undone.push({ place: item.place, mine: item.mine });
   $("undo").disabled = false;
@@ -115,7 +117,7 @@ function decide(decision, label = "") {
 // The label as a whole, from one of its findings too.
 async function verify() {
   if (!item || moving) return;
-  if (stage && !stage.seen) return say("The image is not there yet");
+  if (!seen()) return say("The image is not there yet");
   if (stage?.dirty) return say("Save the edit (s) or leave it (Esc) first");
   if (!item.number) return decide("verified");
   if (classified) return decide("reject");
@@ -141,11 +143,11 @@ async function undo() {
       acknowledged(place, told, "Taken back");
       if (item?.place === place) stage?.show(item);
     });
-  if (item?.place !== place) go(place);
+  if (item?.place !== place || moving) go(place);
 }
 
 function edit() {
-  if (moving || !stage.seen) return say("The image is not there yet");
+  if (moving || !seen()) return say("The image is not there yet");
   stage.startEdit();
 }
 

@@ -57,6 +57,7 @@ export class Stage {
     document.body.classList.toggle("volumes", data.volume);
     this.overlay.load(data, layersOf(data, this.item.others));
     this.viewer = viewer;
+    $("solid").style.visibility = "hidden";
     await viewer.show(data);
     if (this.asked !== asked) return;
     text("warning", data.warning || "");
@@ -72,6 +73,7 @@ export class Stage {
   get seen() { return $("busy").hidden; }
 
   fail(error) {
+    $("solid").style.visibility = "hidden";
     this.data = null;
     this.overlay.load(null);
     this.overlay.draw([], this.overlay.canvas);
@@ -157,7 +159,12 @@ export class Stage {
     if (this.solid) this.solidViewer.resize();
   }
 
-  showSolid() { if (this.data?.volume) this.solidViewer.show(this.data).catch(error => this.told(error.message)); }
+  // The last one is out of view until this is drawn, which may take seconds.
+  showSolid() {
+    const { data } = this;
+    if (!data?.volume) return;
+    this.solidViewer.show(data).then(() => { if (this.data === data) $("solid").style.visibility = "visible"; }, error => this.told(error.message));
+  }
 
   home() {
     if (!this.data) return;
