@@ -139,6 +139,8 @@ def test_mistakes_are_said(tmp_path: Path, debride: Command) -> None:
     refused(debride("review", audit, *ada, "--dataset", build_folder(tmp_path / "other")), "is of a data set with")
     refused(debride("review", audit, *ada, "--as", "coco"), "--as", "--export")
     refused(debride("review", audit, *ada, "--export", tmp_path / "out"), "--export")
+    refused(debride("review", audit, *ada, "--import", audit, "--cases", tmp_path / "some.txt"), "--cases", "imported")
+    refused(debride("review", audit, "--adjudicate", "--import", audit), "--reader", "is missing")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused(debride("review", audit, *ada, "--port", taken.getsockname()[1]), "--port", "cannot be had")
     moved = dataset.root.rename(tmp_path / "moved")
