@@ -31,8 +31,8 @@ class Audited:
         audit_dataset(self.data, self.audit, predictions=predictions, jobs=1, pictures=0)
         self.dataset = open_dataset(self.data)
 
-    def start(self, reader: str = "ada") -> Client:
-        return Client(app(Desk(open_review(self.audit, self.dataset, Reader(reader))), TOKEN, PORT))
+    def start(self, reader: str = "ada", kept: int | None = None) -> Client:
+        return Client(app(Desk(open_review(self.audit, self.dataset, Reader(reader)), kept=kept), TOKEN, PORT))
 
 
 @pytest.fixture
@@ -116,3 +116,10 @@ def test_a_class_that_is_none_or_is_given_is_refused(table: Audited) -> None:
     assert "which is given" in say(client, item["place"], "edited", 400, label=item["given"])["problem"]
     assert say(client, item["place"], "edited", 400) and say(client, item["place"], "verified", 400)
     assert client.get(f"api/items/{item['place']}").json()["mine"] is None
+
+
+def test_a_picture_is_the_same_where_all_images_are_too_many_to_be_held(arrays: Audited) -> None:
+    held, read = arrays.start(), arrays.start(kept=0)
+    for place in (1, 2, 3):
+        path = f"api/items/{place}/picture.png"
+        assert held.get(path).body == read.get(path).body != held.get("api/items/4/picture.png").body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -165,7 +166,12 @@ class Desk:
         if case.row is None:
             return _thumbnail(channels_last(case))
         file, name = case.image[0], str(case.array)
-        rows = self.volumes.layers.kept.get(("rows", file, name), lambda: arrays.array(file, name))
+        (many, *shape), dtype = arrays.described(file, name)
+        kept = self.volumes.layers.kept
+        if many * math.prod(shape) * dtype.itemsize > kept.most:  # too large to be held: read up to this image
+            one = ((case.row, case.row + 1), *((0, length) for length in shape))
+            return _thumbnail(arrays.part(file, name, one)[0])
+        rows = kept.get(("rows", file, name), lambda: arrays.array(file, name))
         return _thumbnail(rows[case.row])
 
     def _open(self) -> Worklist:
