@@ -52,8 +52,8 @@ class Server:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Ends it as Ctrl-C does."""
-        self._end(signal.SIGINT)
+        """Ends it, also where a background shell lets it ignore Ctrl-C."""
+        self._end(signal.SIGTERM)
 
     def _end(self, number: int) -> None:
         os.kill(self.process.pid, number)

@@ -100,9 +100,18 @@ ALONE: dict[str, list[str]] = {
 }
 """The words with which each script that stands alone ends in seconds; ``{data}`` and ``{out}`` are folders."""
 
-OTHERS = {"audit_repair", "review_round", "label_scores", "class_selection", "class_step_cost", "paper_pages", "exported"}
-"""Scripts with a test of their own, the two of classes in test_class_benchmarks.py, the last two in test_paper_pages.py and
-below."""
+OTHERS = {
+    "audit_repair",
+    "review_round",
+    "review_crop",
+    "label_scores",
+    "class_selection",
+    "class_step_cost",
+    "paper_pages",
+    "exported",
+}
+"""Scripts with a test of their own, the two of classes in test_class_benchmarks.py, review_crop in tests/review_browser, the
+last two in test_paper_pages.py and below."""
 
 
 def run_script(name: str, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:

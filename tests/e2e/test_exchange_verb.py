@@ -27,7 +27,7 @@ def test_an_edit_in_slicer_and_one_in_itk_snap_are_in_the_repaired_labels(tmp_pa
         SimpleITK.WriteImage(image, str(path), useCompression=True)
         expected[name][3, 0, 18:] = 2
     for folder in (slicer, snap):
-        assert "1 new decisions" in debride("review", audit, *ann, "--import", folder).out
+        assert "1 new decision," in debride("review", audit, *ann, "--import", folder).out
         assert "0 new decisions" in debride("review", audit, *ann, "--import", folder).out
     (slicer / "vol00.seg.nrrd").rename(slicer / "vol0.seg.nrrd")
     refused(debride("review", audit, *ann, "--import", slicer), "vol0.seg.nrrd", "no case", "Did you mean vol0")
