@@ -23,10 +23,9 @@ from debride.audit.findings import (
     Record,
     finding_of,
     read_proposals,
-    read_record,
-    read_region_records,
 )
 from debride.audit.repair.kept_labels import FOLDER, RECORD
+from debride.audit.repair.proposals import read_sources
 from debride.data.hashes import hashes_of
 from debride.files import read_json, read_jsonl
 from debride.types import DataError, Dataset
@@ -170,7 +169,7 @@ def without_decided(
 
 
 def _read(folder: Path, dataset: Dataset) -> Reviewed:
-    records = read_region_records(folder, dataset) if (folder / REGIONS).is_file() else {"": read_record(folder)}
+    records = {region: source.record for region, source in read_sources(folder, dataset).items()}
     return Reviewed(folder, records, read_review(folder))
 
 

@@ -225,17 +225,6 @@ def own_box(box: Box, how: Turn, shape: tuple[int, ...]) -> Box:
     return tuple(ends)
 
 
-def bounding_box(mask: npt.NDArray[np.bool_]) -> Box | None:
-    """The box of what is true in an array; None where nothing is."""
-    ends = []
-    for axis in range(mask.ndim):
-        places = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not len(places):
-            return None
-        ends.append((int(places[0]), int(places[-1]) + 1))
-    return tuple(ends)
-
-
 def _likeliest(probabilities: Array) -> Label:
     """The class ids (*S) of the largest of K numbers (K, *S)."""
     ids: npt.NDArray[np.intp] = probabilities.argmax(axis=0)

@@ -5,21 +5,22 @@ Volumes are turned to lie to the right, to the front and to the head, so that th
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from debride.audit.decided.edits import apply_edit, write_edit
+from debride.audit.evidence.boxes import box_of
 from debride.audit.findings import Label
 from debride.audit.shown.worklist import centre
 from debride.data.pixels.images import Box
 from debride.data.same_grid import turned, unturned
-from debride.review.layers import CHANGED, Layers, bounding_box
+from debride.review.layers import CHANGED, Layers
 from debride.review.shown_place import Place, crop_box, ras_turn, spacing_of, whole_box, wide_box
 from debride.types import IGNORE, Case, DataError
 
@@ -88,8 +89,8 @@ class Volumes:
             at = tuple(first + index for first, index in zip(starts, local, strict=True))
         elif part == "crop" and len(grid.shape) == 3:
             label = self.layers.label(case, whole)
-            drawn = bounding_box((label > 0) & (label != IGNORE))
-            if drawn:
+            drawn = tuple((side.start, side.stop) for side in box_of(np.where(label == IGNORE, np.uint8(0), label)))
+            if drawn != ((0, 0),) * len(drawn):
                 at, wide = tuple((first + past) // 2 for first, past in drawn), wide_box(drawn, grid.shape, kind)
         box = crop_box(wide, at, kind) if part == "crop" else whole
         turn = ras_turn(grid)
@@ -242,15 +243,12 @@ def _bytes(array: Array, place: Place) -> bytes:
 
 def nifti_header(shape: Sequence[int], dtype: np.dtype[Any], spacing: Sequence[float]) -> bytes:
     """The 352 bytes before the voxels of an array (D, H, W) in a NIfTI-1 file that lies straight, its first voxel at 0."""
-    x, y, z = spacing
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, *reversed(shape), 1, 1, 1, 1)
-    struct.pack_into("<hh", header, 70, _NIFTI_TYPES[dtype.newbyteorder("=").name], dtype.itemsize * 8)
-    struct.pack_into("<8f", header, 76, 1, x, y, z, 1, 1, 1, 1)
-    struct.pack_into("<3f", header, 108, 352, 1, 0)
-    struct.pack_into("<B", header, 123, 2)  # mm
-    struct.pack_into("<hh", header, 252, 0, 1)
-    struct.pack_into("<12f", header, 280, x, 0, 0, 0, 0, y, 0, 0, 0, 0, z, 0)
-    header[344:348] = b"n+1\0"
-    return bytes(header)
+    header = nib.Nifti1Header(endianness="<")
+    header.set_data_shape(shape[::-1])
+    header.set_data_dtype(dtype.newbyteorder("="))
+    header.set_zooms(spacing)
+    header.set_sform(np.diag([*spacing, 1.0]), code=1)
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1, 0)
+    header["vox_offset"] = 352
+    return bytes(header.binaryblock) + bytes(4)

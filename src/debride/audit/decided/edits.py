@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from debride.audit.evidence.boxes import box_of
 from debride.audit.findings import Label
 from debride.data.pixels.arrays import array, described
 from debride.files import atomic_path
@@ -58,9 +59,8 @@ def edit_of(case: str, seen: Label, edited: Label, at: Box | None = None) -> Edi
     if (edited[changed] == IGNORE).any():
         raise DataError(where, f"holds the value {IGNORE}, which is no class", "Erase to the background.")
     start = [low for low, _ in at] if at else [0] * seen.ndim
-    ends = [_ends(changed, axis) for axis in range(seen.ndim)]
-    own = tuple(slice(*pair) for pair in ends)
-    box = tuple((first + low, first + high) for first, (low, high) in zip(start, ends, strict=True))
+    own = box_of(changed.view(np.uint8))
+    box = tuple((first + side.start, first + side.stop) for first, side in zip(start, own, strict=True))
     return Edit(box, np.ascontiguousarray(changed[own]), np.where(changed[own], edited[own], 0).astype(np.uint8))
 
 
@@ -122,12 +122,6 @@ def _flush(folder: Path) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
-
-
-def _ends(mask: npt.NDArray[np.bool_], axis: int) -> tuple[int, int]:
-    """The first and past-last place along an axis where a mask is true."""
-    places = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-    return int(places[0]), int(places[-1]) + 1
 
 
 def _hash(case: str, edit: Edit) -> str:
