@@ -97,14 +97,7 @@ def read_after_review(since: Path, dataset: Dataset, jobs: int = 1) -> AfterRevi
 
     Raises DataError where nobody reviewed it, and for what ``read_review`` and ``read_record`` refuse.
     """
-    reviewed, folder = list[Reviewed](), since
-    for _ in range(LONGEST):
-        before = _before(folder)
-        if (folder / DATABASE).is_file() or (before is None and not reviewed):  # one that nobody reviewed hands on what it had
-            reviewed.append(_read(folder, dataset))
-        if before is None:
-            break
-        folder = before
+    reviewed = _reviews(since, dataset)
     files = {case.id: case.label for case in dataset.cases if case.label}
     concerned = sorted({case for each in reviewed for case in _cases(each.review)} & files.keys())
     now = dict(zip(concerned, hashes_of((files[case] for case in concerned), jobs), strict=True))
@@ -166,6 +159,19 @@ def without_decided(
     table[[finding.number for finding in left]] = np.arange(1, len(left) + 1)
     kept = table[numbers]
     return [replace(f, number=at) for at, f in enumerate(left, start=1)], kept, np.where(kept > 0, proposed, np.uint8(0))
+
+
+def _reviews(since: Path, dataset: Dataset) -> list[Reviewed]:
+    """The reviews of an audit and of those that it went on from, the latest first. One that nobody reviewed hands on theirs."""
+    reviewed, folder = list[Reviewed](), since
+    for _ in range(LONGEST):
+        before = _before(folder)
+        if (folder / DATABASE).is_file() or (before is None and not reviewed):
+            reviewed.append(_read(folder, dataset))
+        if before is None:
+            break
+        folder = before
+    return reviewed
 
 
 def _read(folder: Path, dataset: Dataset) -> Reviewed:
