@@ -7,7 +7,7 @@ Each of the three is a machine of its own: own host name, network, processes and
 these clusters know nothing of each other. They see the files of this machine, and no network but their own. All of it goes
 when the process that made it ends, however it ends; a folder in the temporary folder then stays only after SIGKILL.
 
-A node has 4 cores, 8000 MB and one GPU that is none. The partition ``main`` is for all. Jobs of ``urgent`` cancel those of
+A node says that it has 16 cores, 64 GB and 4 GPUs, whatever this machine has. The partition ``main`` is for all. Jobs of ``urgent`` cancel those of
 ``main`` where they need room. No job is requeued unless it asks; one that takes more memory than it asked for is killed.
 Nothing is accounted for: ``sacct`` has nothing to say, and ``squeue`` forgets a job seconds after its end.
 """
@@ -71,8 +71,8 @@ KillWait=5
 SlurmdTimeout=10
 BatchStartTimeout=10
 ReturnToService=2
-NodeName=node1 NodeAddr=10.0.0.11 CPUs=4 RealMemory=8000 Gres=gpu:1
-NodeName=node2 NodeAddr=10.0.0.12 CPUs=4 RealMemory=8000 Gres=gpu:1
+NodeName=node1 NodeAddr=10.0.0.11 CPUs=16 RealMemory=64000 Gres=gpu:4
+NodeName=node2 NodeAddr=10.0.0.12 CPUs=16 RealMemory=64000 Gres=gpu:4
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=CANCEL
 PartitionName=urgent Nodes=node1,node2 MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 """
@@ -147,7 +147,7 @@ class Slurm:
         return subprocess.Popen(command, env=self.environment, text=True, **options)
 
     def run(self, *words: object, on: str = LOGIN, check: bool = True, limit: float = 300, **options: Any) -> str:
-        """What a command says on both its streams; RuntimeError with that if it fails and ``check``, or takes ``limit`` seconds."""
+        """What a command says on both its streams; RuntimeError with it after a failure, or after ``limit`` seconds."""
         process = self.start(*words, on=on, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
         try:
             said, _ = process.communicate(timeout=limit)
@@ -207,7 +207,7 @@ class Slurm:
         hosts = self.folder / "hosts"
         hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in ADDRESSES.items()))
         (self.folder / "slurm.conf").write_text(CONFIGURATION.format(folder=self.folder))
-        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
+        (self.folder / "gres.conf").write_text("Name=gpu File=/dev/tty[0-3]\n")
         login = self.machines[LOGIN] = Machine(LOGIN, self.folder)
         for words in ("link add bridge type bridge", f"address add {ADDRESSES[LOGIN]}/24 dev bridge", "link set bridge up"):
             _done([*login.enter(), "ip", *words.split()])

@@ -3,31 +3,14 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.cluster.slurm_here import Slurm, why_not
+from tests.cluster.slurm_jobs import state, submit, until
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 SCRIPT = Path(__file__).with_name("slurm_here.py")
-
-
-def _until(holds: Callable[[], bool], limit: float = 60) -> None:
-    end = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def _submit(slurm: Slurm, folder: Path, *words: str, command: str = "sleep 100") -> str:
-    said = slurm.run("sbatch", "--parsable", f"--output={folder}/%j", *words, f"--wrap={command}")
-    return said.strip()
-
-
-def _state(slurm: Slurm, job: str) -> str:
-    return slurm.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
 
 
 def test_two_machines_with_names_and_processes_of_their_own(slurm: Slurm) -> None:
@@ -39,10 +22,10 @@ def test_two_machines_with_names_and_processes_of_their_own(slurm: Slurm) -> Non
 
 
 def test_a_partition_takes_the_place_of_another(slurm: Slurm, tmp_path: Path) -> None:
-    jobs = [_submit(slurm, tmp_path, "--ntasks=4", "--nodes=1") for _ in range(2)]
-    _until(lambda: all(_state(slurm, job) == "RUNNING" for job in jobs))
+    jobs = [submit(slurm, tmp_path, "--exclusive") for _ in range(2)]
+    until(lambda: all(state(slurm, job) == "RUNNING" for job in jobs))
     slurm.run("srun", "--partition=urgent", "true")
-    assert sorted(_state(slurm, job) for job in jobs) == ["PREEMPTED", "RUNNING"]
+    assert sorted(state(slurm, job) for job in jobs) == ["PREEMPTED", "RUNNING"]
     slurm.run("scancel", *jobs)
 
 
@@ -52,11 +35,11 @@ def test_more_memory_than_asked_for_is_not_given(slurm: Slurm) -> None:
 
 
 def test_a_lost_node_ends_its_job_and_can_come_back(slurm: Slurm, tmp_path: Path) -> None:
-    job = _submit(slurm, tmp_path, "--nodelist=node2")
-    _until(lambda: _state(slurm, job) == "RUNNING")
+    job = submit(slurm, tmp_path, "--nodelist=node2")
+    until(lambda: state(slurm, job) == "RUNNING")
     slurm.lose("node2")
-    _until(lambda: slurm.states()["node2"].startswith("down"))
-    _until(lambda: _state(slurm, job) in {"NODE_FAIL", ""})
+    until(lambda: slurm.states()["node2"].startswith("down"))
+    until(lambda: state(slurm, job) in {"NODE_FAIL", ""})
     slurm.add("node2")
     slurm.wait_until_idle("node1", "node2")
     assert slurm.run("srun", "--nodelist=node2", "hostname").strip() == "node2"
@@ -76,7 +59,7 @@ def test_all_processes_end_with_their_maker(number: int, tmp_path: Path) -> None
     command = f"sbatch --output=/dev/null --wrap='sleep 1000 # {mark}' && sleep 1000 # {mark}"
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen([sys.executable, str(SCRIPT), "bash", "-c", command], stdout=said)
-        _until(lambda: "Submitted" in (tmp_path / "said").read_text())
+        until(lambda: "Submitted" in (tmp_path / "said").read_text())
         process.send_signal(number)
         process.wait()
-    _until(lambda: mark not in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout, limit=20)
+    until(lambda: mark not in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout, limit=20)
