@@ -7,9 +7,10 @@ Each of the three is a machine of its own: own host name, network, processes and
 these clusters know nothing of each other. They see the files of this machine, and no network but their own. All of it goes
 when the process that made it ends, however it ends; a folder in the temporary folder then stays only after SIGKILL.
 
-A node says that it has 16 cores, 64 GB and 4 GPUs, whatever this machine has. The partition ``main`` is for all. Jobs of ``urgent`` cancel those of
-``main`` where they need room. No job is requeued unless it asks; one that takes more memory than it asked for is killed.
-Nothing is accounted for: ``sacct`` has nothing to say, and ``squeue`` forgets a job seconds after its end.
+A node says that it has 16 cores, 64 GB and 4 GPUs, whatever this machine has. The partition ``main`` is for all; jobs of
+``urgent`` cancel those of ``main`` where they need room. No job is requeued unless it asks; one that takes more memory than
+it asked for is killed. Nothing is accounted for: ``sacct`` has nothing to say, and ``squeue`` forgets a job seconds after its
+end.
 """
 
 from __future__ import annotations

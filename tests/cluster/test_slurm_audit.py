@@ -32,7 +32,7 @@ def test_shards_of_a_job_array(slurm: Slurm, root: Path, tmp_path: Path) -> None
     """Four parts, one to a node. A node is drained under the first, the second is cancelled and given again."""
     words = [*words_of(root), "--out", str(tmp_path / "parts"), "--jobs", "1"]
     command = f"{shlex.join(words)} --shard $SLURM_ARRAY_TASK_ID/4"
-    array = submit(slurm, tmp_path, "--array=1-4%2", "--exclusive", command=command)
+    submit(slurm, tmp_path, "--array=1-4%2", "--exclusive", command=command)
     until(lambda: set(running(slurm).values()) == {"node1", "node2"})
     (second,) = (job for job, node in running(slurm).items() if node == "node2")
     slurm.run("scontrol", "update", "nodename=node1", "state=drain", "reason=test")
