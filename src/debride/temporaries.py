@@ -1,14 +1,20 @@
 """Files and folders while they are written: how they are named, and how those that a killed process left are told and removed.
 
 Each is held by a lock that ends with its process, however that ends. One that nobody holds is an orphan.
+Some disks of clusters keep locks on their own machine alone. Therefore names say which machine wrote, and what another machine
+wrote is left alone for as long as it may still be at it.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import re
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +29,9 @@ else:
 
 TEMPORARY = ".tmp-"
 """How the names of files and folders begin that are being written."""
+
+OTHERS = 24 * 3600.0
+"""Seconds after which what another machine was writing, and has not touched since, is an orphan too."""
 
 _ENDINGS = 24  # characters of the target's name that are kept: its endings, so that the name is never too long for a file
 
@@ -52,6 +61,8 @@ def remove_orphans(folder: Path) -> None:
     with os.scandir(folder) as entries:
         paths = [Path(entry) for entry in entries if entry.name.startswith(TEMPORARY) and not entry.is_symlink()]
     for path in paths:
+        if _may_be_written(path):
+            continue
         is_folder = path.is_dir()
         lock = _lock(path, os.O_RDONLY if is_folder else os.O_RDWR, alone=True)
         if lock is None:
@@ -103,7 +114,24 @@ def _held(target: Path, make: Callable[[Path], None], remove: Callable[[Path], N
 
 def _new_path(target: Path) -> Path:
     """A name that no other process takes."""
-    return target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}{target.name[-_ENDINGS:]}")
+    return target.with_name(f"{TEMPORARY}{_machine()}-{secrets.token_hex(6)}{target.name[-_ENDINGS:]}")
+
+
+@functools.cache
+def _machine() -> str:
+    """A word for this machine."""
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+
+
+def _may_be_written(path: Path) -> bool:
+    """Whether another machine may be writing a file or folder still."""
+    named = re.match(r"[0-9a-f]{8}(?=-)", path.name.removeprefix(TEMPORARY))
+    if named is None or named[0] == _machine():
+        return False
+    try:
+        return time.time() - path.stat().st_mtime < OTHERS
+    except OSError:
+        return True
 
 
 def _lock(path: Path, mode: int, alone: bool) -> int | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,22 @@ def test_own_temporaries_are_kept(tmp_path: Path) -> None:
         remove_orphans(tmp_path)
         assert file.exists() and folder.is_dir()
     assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("make", [temporary_file, temporary_folder])
+def test_what_another_machine_may_be_writing_is_kept_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    with make(tmp_path / "a.npz") as path:
+        left = path.name
+    monkeypatch.setattr("debride.temporaries._machine", lambda: "0123abcd")
+    assert left[len(TEMPORARY) :].split("-")[0] != "0123abcd"
+    for place, age in ((tmp_path / "young", 3600), (tmp_path / "old", 25 * 3600)):
+        place.mkdir()
+        (place / left).touch()
+        os.utime(place / left, (time.time() - age,) * 2)
+        remove_orphans(place)
+    assert names(tmp_path / "young") == [left] and not names(tmp_path / "old")
 
 
 def test_what_older_versions_left_and_links_are_told_apart(tmp_path: Path) -> None:
