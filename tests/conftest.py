@@ -12,6 +12,7 @@ from debride.methods import METHODS
 from debride.noise import CLASS_NOISES, NOISES
 from debride.notes import take_notes
 from debride.plugins import Registry
+from tests.here_engine import Here
 
 torch.set_num_threads(1)
 
@@ -34,3 +35,11 @@ def what_a_test_registers_or_notes_goes_with_it() -> Iterator[None]:
         for name in set(registry) - names:
             del registry[name]
     take_notes()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    """A cluster "here", whose jobs are processes of this machine."""
+    cluster = Here(monkeypatch)
+    yield cluster
+    cluster.end()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from debride.execute import Work, cores, local, spread
-from debride.execute.local import WorkerError
+from debride.execute.work import WorkerError
 from debride.notes import note, take_notes
 from debride.types import DataError
 

@@ -1,10 +1,11 @@
 """Work on many cases at once: a function of ours, done to one item after another by several processes.
 
-``Work`` says what is done, ``spread`` does it on the cores of this machine. Nothing here knows of data sets or verbs.
+``Work`` says what is done, ``spread`` does it on the cores of this machine, or by jobs of a cluster (``cluster/``). Nothing
+here knows of data sets or verbs.
 """
 
 from debride.execute.cores import affordable, cores
-from debride.execute.local import spread
+from debride.execute.spreading import scatter, spread
 from debride.execute.work import Do, Outcome, Work
 
-__all__ = ["Do", "Outcome", "Work", "affordable", "cores", "spread"]
+__all__ = ["Do", "Outcome", "Work", "affordable", "cores", "scatter", "spread"]

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from debride.execute.work import Outcome, Work, outcome_of, perform
+from debride.execute.cores import cores
+from debride.execute.work import Outcome, Work, ended_by, outcome_of, perform
 from debride.execute.worker import READY
 from debride.stopping import PATIENCE
 from debride.types import DataError
@@ -32,29 +33,10 @@ _BEGIN = "import sys; sys.path[:] = sys.argv[3:]; from debride.execute.worker im
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 
 
-class WorkerError(RuntimeError):
-    """A mistake of ours in another process; its traceback is among the notes."""
-
-
-@contextmanager
-def spread(
-    work: Work, items: Iterable[Any], *, jobs: int = 1, name: Callable[[Any], str] = str, threads: int = 1
-) -> Iterator[Iterator[Outcome]]:
-    """The outcomes of items in their order, done by up to ``jobs`` processes of ``threads`` threads each.
-
-    With one job, and while the work lasts no longer than ``ALONE``, this process does it, and with items that are quickly done
-    it goes on until others are there. An item whose process was killed ends with a DataError that calls it by ``name``; the
-    others go on. Leaving the block ends the processes. A DataError of ``work.begin``, a MemoryError and a mistake of ours are
-    raised here whatever process they happen in.
-    """
-    outcomes = _outcomes(work, iter(items), jobs, name, threads)
-    try:
-        yield outcomes
-    finally:
-        outcomes.close()
-
-
-def _outcomes(work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any], str], threads: int) -> Generator[Outcome]:
+def in_order(
+    work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any], str], threads: int | None
+) -> Generator[Outcome]:
+    """The outcomes of items in their order. Closing it ends the processes."""
     begun, do, alone = time.monotonic(), None, 0
     while jobs == 1 or time.monotonic() - begun < ALONE:
         for item in items:
@@ -64,7 +46,7 @@ def _outcomes(work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any],
             break
         else:
             return
-    team = _Team(work, items, name, threads)
+    team = _Team(work, items, name, _shared(threads, jobs))
     try:
         team.start(jobs)
         while do and alone >= QUICK and not team.ready.is_set() and (taken := team.take(wait=False)):
@@ -73,6 +55,28 @@ def _outcomes(work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any],
         yield from team.outcomes()
     finally:
         team.end()
+
+
+def as_they_end(
+    work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any], str], threads: int | None
+) -> Generator[tuple[int, Outcome]]:
+    """The outcomes of long items with their numbers, in the order in which they end. Closing it ends the processes."""
+    if jobs == 1:
+        yield from enumerate(in_order(work, items, 1, name, threads))
+        return
+    team = _Team(work, items, name, _shared(threads, jobs))
+    try:
+        team.start(jobs)
+        for number, line in team.told():
+            yield number, outcome_of(line)
+            team.free()
+    finally:
+        team.end()
+
+
+def _shared(threads: int | None, jobs: int) -> int:
+    """The threads of each process: so many, or its share of the cores."""
+    return max(1, cores() // jobs) if threads is None else threads
 
 
 class _Team:
@@ -105,21 +109,31 @@ class _Team:
         """Notes what became of an item that was taken."""
         self._told.put((number, line))
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """The outcomes in order."""
-        done: dict[int, str] = {}
-        serving, at = len(self._servers), 0
+    def told(self) -> Iterator[tuple[int, str]]:
+        """What became of the items, with their numbers, as they end."""
+        serving = len(self._servers)
         while serving:
             told = self._told.get()
             if isinstance(told, BaseException):
                 raise told
             if told is None:
                 serving -= 1
-                continue
-            done[told[0]] = told[1]
+            else:
+                yield told
+
+    def free(self) -> None:
+        """Lets another item be taken: the outcome of one was given away."""
+        self._room.release()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """The outcomes in order."""
+        done: dict[int, str] = {}
+        at = 0
+        for number, line in self.told():
+            done[number] = line
             while at in done:
                 yield outcome_of(done.pop(at))
-                self._room.release()
+                self.free()
                 at += 1
 
     def end(self) -> None:
@@ -154,7 +168,7 @@ class _Team:
                     self._remove(process)
                     line = json.dumps({"error": _killed(self._name(item), process.returncode)})
                     process = None
-                elif problem := _problem(line):
+                elif problem := ended_by(line):
                     raise problem
                 self.hear(at, line)
         except BaseException as error:  # raised where the outcomes are asked for
@@ -182,7 +196,7 @@ class _Team:
             )
             self._processes.add(process)
         line = _ask(process, self._work.setup)
-        if problem := _problem(line):
+        if problem := ended_by(line):
             raise problem
         if not line:
             self._remove(process)
@@ -212,20 +226,6 @@ def _ask(process: subprocess.Popen[str], question: Any) -> str:
         return ""
     line = process.stdout.readline()
     return line if line.endswith("\n") else ""
-
-
-def _problem(line: str) -> Exception | None:
-    """What ends all work, where a line tells of it."""
-    told = json.loads(line) if line else {}
-    if "refused" in told:
-        return DataError(*told["refused"])
-    if "memory" in told:
-        return MemoryError(told["memory"])
-    if "mistake" in told:
-        mistake = WorkerError(told["mistake"][0])
-        mistake.add_note(told["mistake"][1])
-        return mistake
-    return None
 
 
 def _killed(name: str, code: int) -> list[str]:

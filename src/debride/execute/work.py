@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -60,3 +61,30 @@ def outcome_of(line: str) -> Outcome:
     for where, said in told.get("notes", ()):
         note(where, said)
     return Outcome(error=DataError(*told["error"])) if "error" in told else Outcome(told["result"])
+
+
+class WorkerError(RuntimeError):
+    """A mistake of ours in another process; its traceback is among the notes."""
+
+
+def ending(error: Exception) -> str:
+    """What ends all work, in one line of JSON: a DataError of ``Work.begin``, too little memory, or a mistake of ours."""
+    if isinstance(error, DataError):
+        return json.dumps({"refused": [error.where, error.problem, error.remedy]})
+    if isinstance(error, MemoryError):
+        return json.dumps({"memory": str(error)})
+    return json.dumps({"mistake": [f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))]})
+
+
+def ended_by(line: str) -> Exception | None:
+    """The error that ends all work, where a line tells of one."""
+    told = json.loads(line) if line else {}
+    if "refused" in told:
+        return DataError(*told["refused"])
+    if "memory" in told:
+        return MemoryError(told["memory"])
+    if "mistake" in told:
+        mistake = WorkerError(told["mistake"][0])
+        mistake.add_note(told["mistake"][1])
+        return mistake
+    return None

@@ -7,14 +7,12 @@ import json
 import os
 import signal
 import sys
-import traceback
 from typing import Any, NoReturn, TextIO
 
 from debride.escapes import shown_output
-from debride.execute.work import Do, perform
+from debride.execute.work import Do, ending, perform
 from debride.plugins import load
 from debride.stopping import Stopped, end_with, stoppable
-from debride.types import DataError
 
 READY = "ready"
 
@@ -48,12 +46,7 @@ def _serve(path: str, answers: TextIO) -> None:
         answer(json.dumps({READY: True}))
         for line in sys.stdin:
             answer(perform(do, json.loads(line)))
-    except DataError as error:
-        answer(json.dumps({"refused": [error.where, error.problem, error.remedy]}))
-    except MemoryError as error:
-        answer(json.dumps({"memory": str(error)}))
     except (Stopped, BrokenPipeError):
         raise
     except Exception as error:
-        told = [f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))]
-        answer(json.dumps({"mistake": told}))
+        answer(ending(error))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from debride.execute.cluster.engines import refuse_missing
 from debride.settings import from_mapping, setting
 from debride.types import DataError
 
@@ -60,7 +61,8 @@ class Cluster:
 def make_cluster(name: str | None, options: Mapping[str, Any] | None = None) -> Cluster | None:
     """The cluster of a name, with plain values of its options; None where none is named.
 
-    Raises DataError for a name, an option or a value that does not exist, and for options without a cluster.
+    Raises DataError for a name, an option or a value that does not exist, for options without a cluster, and for a package
+    that is not installed.
     """
     if name is None:
         if options:
@@ -68,6 +70,7 @@ def make_cluster(name: str | None, options: Mapping[str, Any] | None = None) -> 
         return None
     if name not in CLUSTERS:
         raise DataError("`cluster`", f"is {name!r}", f"Known clusters: {', '.join(CLUSTERS)}.")
+    refuse_missing(name)
     known = [field.name for field in fields(CLUSTERS[name])]
     if unknown := [option for option in options or {} if option not in known]:
         raise DataError("`cluster_option`", f"{unknown[0]!r} is none of {name}", f"Known: {', '.join(known)}.")

@@ -5,41 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 
 from debride.execute.cluster.cluster_options import Cluster
+from debride.execute.cluster.job_folder import refuse_foreign
+from debride.execute.cluster.session import Session
 
-
-@dataclass(frozen=True)
-class InUse:
-    """A cluster, and the folder in which its jobs find what to do."""
-
-    cluster: Cluster
-    folder: Path
-
-
-_IN_USE: ContextVar[InUse | None] = ContextVar("cluster", default=None)
+_IN_USE: ContextVar[Session | None] = ContextVar("cluster", default=None)
 
 
 @contextmanager
 def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
     """While the block lasts ``spread`` has items done by jobs of the cluster; None changes nothing.
 
-    Its folder is the one that the options name, or lies beside ``out``, to which results are written.
+    Its folder of jobs is the one that the options name, or lies beside ``out``, to which results are written. It is made by the
+    first work, removed at the end, and kept after an error. Raises DataError for one that exists and is none of ours.
     """
     if cluster is None:
         yield
         return
     named = cluster.options.folder
-    folder = Path(named) if named else out.resolve().with_name(f"{out.resolve().name}.jobs")
-    token = _IN_USE.set(InUse(cluster, folder))
+    folder = Path(named).absolute() if named else out.resolve().with_name(f"{out.resolve().name}.jobs")
+    refuse_foreign(folder)
+    session = Session(cluster, folder)
+    token = _IN_USE.set(session)
+    failed = True
     try:
         yield
+        failed = False
     finally:
         _IN_USE.reset(token)
+        session.close(failed)
 
 
-def cluster_in_use() -> InUse | None:
+def cluster_in_use() -> Session | None:
     """The cluster that items are to be done by, if any."""
     return _IN_USE.get()

@@ -1,0 +1,103 @@
+"""A cluster while it is in use: its folder of jobs and its engine, both there from the first work on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from debride.execute.cluster import job_folder
+from debride.execute.cluster.cluster_options import Cluster
+from debride.execute.cluster.engines import Engine, make_engine
+from debride.files import append_jsonl
+from debride.folders import LOCK, exclusive
+from debride.stopping import PATIENCE
+
+LEAVING = 60.0
+"""Seconds that jobs of a process which was killed have to end before others begin."""
+
+
+class Session:
+    """What jobs are started with. ``keep`` says that the folder stays, for its logs."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.keep = False
+        self.token = ""
+        self._engine: Engine | None = None
+        self._left: set[str] = set()
+        self._maps = 0
+        self._held = ExitStack()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. At first the folder is made, and what is left of jobs of an earlier process is ended."""
+        if self._engine is None:
+            with ExitStack() as stack:
+                job_folder.make_folder(self.folder)
+                stack.enter_context(exclusive(self.folder))
+                engine = make_engine(self.cluster.name, self.cluster.options, self.folder / job_folder.LOGS)
+                stack.callback(engine.close)
+                if earlier := job_folder.earlier_ids(self.folder):
+                    engine.cancel(earlier)
+                    _wait(engine, set(earlier), LEAVING)
+                job_folder.empty(self.folder)
+                self.token = job_folder.new_token(self.folder)
+                self._held = stack.pop_all()
+                self._engine = engine
+        return self._engine
+
+    def new_map(self) -> Path:
+        """A new folder for one work."""
+        assert self.engine
+        self._maps += 1
+        folder = self.folder / f"map-{self._maps:04}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def submit(self, commands: Sequence[Sequence[str]]) -> list[str]:
+        """Starts jobs, and notes their ids before anything else is done."""
+        ids = self.engine.submit(commands)
+        self._left.update(ids)
+        append_jsonl(self.folder / job_folder.SUBMITTED, ids)
+        return ids
+
+    def has_ended(self, id: str) -> None:
+        """Notes that a job has ended."""
+        self._left.discard(id)
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Ends jobs, as far as they have not ended."""
+        if ids := [id for id in ids if id in self._left]:
+            self.engine.cancel(ids)
+
+    def close(self, failed: bool) -> None:
+        """Ends what still runs, and removes the folder unless something failed."""
+        if self._engine is None:
+            return
+        engine, self._engine = self._engine, None
+        try:
+            if left := _wait(engine, self._left, PATIENCE):
+                engine.cancel(left)
+                _wait(engine, left, PATIENCE)
+            with suppress(OSError):
+                (self.folder / job_folder.TOKEN).write_text("")  # a job that was not noted ends by itself
+                (self.folder / job_folder.SUBMITTED).write_text("")
+        finally:
+            if not failed and not self.keep:
+                job_folder.empty(self.folder)
+            self._held.close()
+        if not failed and not self.keep:
+            with suppress(OSError):  # a mount point, or another process has taken it
+                (self.folder / LOCK).unlink(missing_ok=True)
+                self.folder.rmdir()
+
+
+def _wait(engine: Engine, ids: set[str], patience: float) -> set[str]:
+    """Waits until jobs have ended, and returns those that have not by then."""
+    end, pause = time.monotonic() + patience, 0.1
+    while ids and (ids := engine.alive(ids)) and time.monotonic() < end:
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)
+    return ids
