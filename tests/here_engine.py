@@ -35,6 +35,7 @@ class HereEngine:
         self.submitted: list[list[str]] = []
         self.jobs: dict[str, subprocess.Popen[bytes]] = {}
         self.cancelled: list[str] = []
+        self.logs_of: dict[str, Path] = {}
         self.closed = False
         self.answers = True
         type(self).made.append(self)
@@ -47,24 +48,23 @@ class HereEngine:
             told = type(self).before(number, list(command))
             if not told:
                 raise DataError("the cluster", "takes no job", "Ask for less.")
-            id = f"here-{os.getpid()}-{number}"
-            with self.path(id).open("wb") as log:
+            with (self.logs / f"here-{number}.log").open("wb") as log:
                 # a shell between the two, as a daemon of a cluster: the job does not end with the process that started it
                 process = subprocess.Popen(
                     ["sh", "-c", '"$@"; exit $?', "sh", *told], stdout=log, stderr=log, start_new_session=True
                 )
-            self.jobs[id] = process
-            ids.append(id)
+            self.jobs[str(process.pid)] = process
+            self.logs_of[str(process.pid)] = Path(log.name)
+            ids.append(str(process.pid))
         return ids
 
     def alive(self, ids: Collection[str]) -> set[str]:
-        return {id for id in ids if id in self.jobs and (not self.answers or self.jobs[id].poll() is None)}
+        return {id for id in ids if not self.answers or self.runs(id)}
 
     def cancel(self, ids: Collection[str]) -> None:
         for id in ids:
             self.cancelled.append(id)
-            if id in self.jobs:
-                self.end(id, signal.SIGTERM)
+            self.end(id, signal.SIGTERM)
 
     def ended(self, id: str) -> str:
         code = self.jobs[id].poll()
@@ -74,18 +74,24 @@ class HereEngine:
         return "NODE_FAIL on node1" if code < 0 or code > 128 else "FAILED on node1" if code else "COMPLETED on node1"
 
     def log(self, id: str) -> Path | None:
-        return self.path(id)
+        return self.logs_of.get(id)
 
     def close(self) -> None:
         self.closed = True
 
-    def path(self, id: str) -> Path:
-        return self.logs / f"{id}.log"
+    def runs(self, id: str) -> bool:
+        """Whether a job has not ended, also one of an earlier process."""
+        if id in self.jobs:
+            return self.jobs[id].poll() is None
+        with suppress(ProcessLookupError):
+            os.kill(int(id), 0)
+            return True
+        return False
 
     def end(self, id: str, number: signal.Signals) -> None:
         """Sends a signal to all processes of a job."""
         with suppress(ProcessLookupError):
-            os.killpg(self.jobs[id].pid, number)
+            os.killpg(int(id), number)
 
 
 class Here:

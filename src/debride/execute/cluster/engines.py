@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 from debride.types import DataError
 
+GONE = "GONE"
+"""The state of a job of which the cluster knows nothing any more."""
+
 
 class Engine(Protocol):
     """Starts jobs, each an argument list, and says what became of them; made of the options and a folder for its logs.
@@ -30,7 +33,7 @@ class Engine(Protocol):
 
     def ended(self, id: str) -> str:
         """How a job ended: its state, and " on HOST" where that is known. The state is FAILED or COMPLETED where its process
-        ended by itself, and any other word (CANCELLED, NODE_FAIL, GONE) where something ended it."""
+        ended by itself, ``GONE`` where that is not known, and any other word, as NODE_FAIL, where something ended it."""
 
     def log(self, id: str) -> Path | None:
         """The file of what a job printed before it knew a log of its own, if there is one."""

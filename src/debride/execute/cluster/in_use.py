@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from debride.execute.cluster.cluster_options import Cluster
-from debride.execute.cluster.job_folder import refuse_foreign
 from debride.execute.cluster.session import Session
 
 _IN_USE: ContextVar[Session | None] = ContextVar("cluster", default=None)
@@ -19,18 +18,19 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
     """While the block lasts ``spread`` has items done by jobs of the cluster; None changes nothing.
 
     Its folder of jobs is the one that the options name, or lies beside ``out``, to which results are written. It is made by the
-    first work, removed at the end, and kept after an error. Raises DataError for one that exists and is none of ours.
+    first work, removed at the end, and kept after an error. Jobs of an earlier process that used it are ended before the block
+    begins. Raises DataError for a folder that is there and is none of ours.
     """
     if cluster is None:
         yield
         return
     named = cluster.options.folder
     folder = Path(named).absolute() if named else out.resolve().with_name(f"{out.resolve().name}.jobs")
-    refuse_foreign(folder)
     session = Session(cluster, folder)
     token = _IN_USE.set(session)
     failed = True
     try:
+        session.settle()
         yield
         failed = False
     finally:

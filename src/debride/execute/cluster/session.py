@@ -11,7 +11,7 @@ from debride.execute.cluster import job_folder
 from debride.execute.cluster.cluster_options import Cluster
 from debride.execute.cluster.engines import Engine, make_engine
 from debride.files import append_jsonl
-from debride.folders import LOCK, exclusive
+from debride.folders import LOCK, exclusive, removed_if_unused
 from debride.stopping import PATIENCE
 
 LEAVING = 60.0
@@ -22,19 +22,25 @@ class Session:
     """What jobs are started with. ``keep`` says that the folder stays, for its logs."""
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
+        job_folder.refuse_foreign(folder)
         self.cluster, self.folder = cluster, folder
         self.keep = False
         self.token = ""
         self._engine: Engine | None = None
         self._left: set[str] = set()
-        self._maps = 0
+        self._maps, self._any = 0, False
         self._held = ExitStack()
+
+    def settle(self) -> None:
+        """Ends what is left of jobs of an earlier process, if there was one."""
+        if self.folder.exists() and job_folder.earlier_ids(self.folder):
+            assert self.engine
 
     @property
     def engine(self) -> Engine:
         """The engine. At first the folder is made, and what is left of jobs of an earlier process is ended."""
         if self._engine is None:
-            with ExitStack() as stack:
+            with removed_if_unused(self.folder), ExitStack() as stack:
                 job_folder.make_folder(self.folder)
                 stack.enter_context(exclusive(self.folder))
                 engine = make_engine(self.cluster.name, self.cluster.options, self.folder / job_folder.LOGS)
@@ -60,6 +66,7 @@ class Session:
         """Starts jobs, and notes their ids before anything else is done."""
         ids = self.engine.submit(commands)
         self._left.update(ids)
+        self._any = True
         append_jsonl(self.folder / job_folder.SUBMITTED, ids)
         return ids
 
@@ -77,6 +84,7 @@ class Session:
         if self._engine is None:
             return
         engine, self._engine = self._engine, None
+        keep = self.keep or (failed and self._any)
         try:
             if left := _wait(engine, self._left, PATIENCE):
                 engine.cancel(left)
@@ -85,10 +93,10 @@ class Session:
                 (self.folder / job_folder.TOKEN).write_text("")  # a job that was not noted ends by itself
                 (self.folder / job_folder.SUBMITTED).write_text("")
         finally:
-            if not failed and not self.keep:
+            if not keep:
                 job_folder.empty(self.folder)
             self._held.close()
-        if not failed and not self.keep:
+        if not keep:
             with suppress(OSError):  # a mount point, or another process has taken it
                 (self.folder / LOCK).unlink(missing_ok=True)
                 self.folder.rmdir()

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from debride.execute.cluster.cluster_options import SlurmOptions
+from debride.execute.cluster.engines import GONE
 from debride.types import DataError
 
 ARRAY = 500
 """Jobs of an array, at most: many a SLURM takes no more than 1000."""
 
-NOTICE = 60
-"""Seconds before the end of its time that a job is told to end."""
+NOTICE = 10
+"""Seconds before the end of its time that a job is told to end; SLURM may do so a minute earlier."""
 
 ANSWER = 60.0
 """Seconds that SLURM has to answer."""
@@ -89,8 +90,8 @@ class SlurmEngine:
 
     def ended(self, id: str) -> str:
         """The last state of a job that squeue told, and its node."""
-        state = self._states.get(id, "GONE")
-        return state if state.split(" ")[0] in _ENDED else f"GONE{state[state.index(' ') :] if ' ' in state else ''}"
+        state = self._states.get(id, GONE)
+        return state if state.split(" ")[0] in _ENDED else f"{GONE}{state[state.index(' ') :] if ' ' in state else ''}"
 
     def log(self, id: str) -> Path | None:
         """What submitit printed of a job."""

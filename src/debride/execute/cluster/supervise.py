@@ -13,6 +13,7 @@ from typing import Any
 
 from debride.execute.cluster import job_folder
 from debride.execute.cluster.division import divide
+from debride.execute.cluster.engines import GONE
 from debride.execute.cluster.session import Session
 from debride.execute.cluster.shard import UNSEEN, command_of
 from debride.execute.work import Outcome, Work, ended_by, outcome_of
@@ -36,7 +37,7 @@ LONGEST_PAUSE = 60.0
 UNBEGUN = 2
 """Times that a job is started again whose process ended before it began."""
 
-_FAST = ("FAILED", "COMPLETED")
+_BY_ITSELF = ("FAILED", "COMPLETED", GONE)
 
 
 def in_order(
@@ -239,9 +240,10 @@ class _Jobs:
         self._use.has_ended(job.id)
         shard.ends.append(end)
         begun = (self._folder / job_folder.begun_file(shard.number, job.attempt)).exists()
-        if not begun and end.split(" ")[0] in _FAST:
-            self._refuse_blind(job, end)
+        if not begun and end.startswith(_BY_ITSELF):
             shard.unbegun += 1
+            if not end.startswith(GONE) or shard.unbegun > UNBEGUN:
+                self._refuse_blind(job, end)
         shard.fruitless = 0 if job.news else shard.fruitless + 1
         if shard.unbegun > UNBEGUN or shard.fruitless > self._use.cluster.options.retries:
             self._give_up(shard)
