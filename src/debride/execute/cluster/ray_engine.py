@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -94,8 +95,9 @@ class RayEngine:
             return f"FAILED: {_first_line(error)}"
         except errors.RayError as error:
             return f"NODE_FAIL: {type(error).__name__}: {_first_line(error)}"
-        if told["said"]:
-            _append(self._files[id], told["said"])
+        file = self._files[id]
+        if told["said"] and not (file.exists() and file.stat().st_size):  # its machine has another folder in that place
+            _append(file, told["said"])
         return _by_itself(told["code"], told["host"])
 
     def log(self, id: str) -> Path | None:
@@ -113,10 +115,11 @@ class RayEngine:
     def _connect(self, address: str | None) -> None:
         where = address or os.environ.get("RAY_ADDRESS") or "auto"
         try:
+            _knock(where)
             with _own_signals():
                 self._ray.init(address=where, log_to_driver=False, configure_logging=False, logging_level="ERROR")
             _keep_messages(self._ray, self._logs / "ray.log")
-        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:
+        except (OSError, RuntimeError, ValueError, ImportError) as error:
             remedy = (
                 "Start it by `ray start --head`; give `cluster_option` address=HOST:6379 on a machine that is a node of it, "
                 "address=ray://HOST:10001 on others."
@@ -143,12 +146,11 @@ def _running() -> Callable[..., dict[str, Any]]:
         import time
         from contextlib import suppress
 
-        host, file, process = socket.gethostname(), None, None
+        host, process = socket.gethostname(), None
         try:
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            output = os.fdopen(os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "rb+")
         except OSError:  # a machine that does not see the folder
-            file = tempfile.TemporaryFile()  # noqa: SIM115
-            output = file.fileno()
+            output = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             process = subprocess.Popen(
                 command,
@@ -172,17 +174,17 @@ def _running() -> Callable[..., dict[str, Any]]:
                     time.sleep(0.05)
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            said = ""
-            if file is not None:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - 2000))
-                said = file.read().decode(errors="replace")
-                file.close()
-            else:
-                os.close(output)
-        return {"host": host, "code": process.returncode, "said": said}
+        output.seek(max(0, output.seek(0, os.SEEK_END) - 2000))
+        return {"host": host, "code": process.returncode, "said": output.read().decode(errors="replace")}
 
     return run
+
+
+def _knock(where: str) -> None:
+    """OSError where nobody listens at an address: ``ray.init`` would try for minutes."""
+    host, _, port = where.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _by_itself(code: int, host: str) -> str:
