@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,58 +57,69 @@ def train(
 
     Raises DataError for a method, a setting or a data set that cannot be used, and for ``out`` where it holds something else.
     """
+    from debride.company import together
     from debride.data.cache import cache_folder
     from debride.data.rater_choice import choose_raters
     from debride.data.source_hashes import forget
     from debride.methods import find_method
+    from debride.started import started_together
     from debride.training.calibrate import calibrate_training, refuse_calibration, without_trusted
     from debride.training.fit import fit
     from debride.training.job import Job
+    from debride.training.launch import company_of, with_started
+    from debride.training.machines import goes_on
     from debride.training.nnunet_plans import with_given
     from debride.training.unlabelled import with_unlabelled
 
-    cls, out, cache = find_method(method), Path(out), None if cache is None else Path(cache)
-    sections, jobs = read_config(config), processes(jobs)
-    dataset = opened(dataset, jobs)
-    given = sorted_settings(settings, dataset.task, cls, method, taken=parameters_of(train))
-    planned = _planned(plans, configuration, dataset, out if resume else None)
-    if planned:
-        training = sections.get("training", {})
-        sections["training"] = {**with_given(planned, {**training, **given["training"]}), **training}
-    chosen = training_settings(sections, given, dataset.task, cls, preset=preset, config=config)
-    trust = Trust(trust_code, frozenset(name for name in [given["training"].get("network")] if name))
-    trust.admit(chosen.training.network, f"{config}: training: network", "`network`")
-    if "noise_rate" in cls.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"]}:
-        rate = chosen.method.noise_rate
-        tell(f"`noise_rate` is not given; {rate} is used. It is the share of wrong labels (of pixels, or of images).")
-    if verify:
-        forget(cache_folder(dataset.root, cache), dataset.root)
-    dataset = choose_raters(dataset, raters, chosen.training.seed)
-    calibrates = calibrate or cls.holds_out_trusted
-    if calibrates or hold_out_trusted:
-        refuse_calibration(dataset, method, hold_out=hold_out_trusted)
-    learnt = without_trusted(dataset) if hold_out_trusted else dataset
-    job = Job(
-        dataset=learnt if unlabelled is None else with_unlabelled(learnt, Path(unlabelled), method),
-        method=method,
-        method_config=chosen.method,
-        config=chosen.training,
-        augmentation=chosen.augmentation,
-        out=out,
-        cache=cache,
-        resume=resume,
-        cleansed=cleansed,
-        jobs=jobs,
-        init=None if init is None else Path(init),
-        plans=planned,
-    )
-    with removed_if_unused(out):
-        fit(job)
-    if not calibrates:
-        return TrainResult(out)
-    calibrated = calibrate_training(out, dataset, job.config.device, job.trust)
-    tell_warnings(calibrated)
-    return TrainResult(out, CalibrationResult(out, calibrated))
+    with together(started_together(not settings.keys().isdisjoint(("nodes", "devices")))):
+        cls, out, cache = find_method(method), Path(out), None if cache is None else Path(cache)
+        sections, jobs = read_config(config), processes(jobs)
+        dataset = opened(dataset, jobs)
+        given = sorted_settings(settings, dataset.task, cls, method, taken=parameters_of(train))
+        planned = _planned(plans, configuration, dataset, out if resume else None)
+        if planned:
+            own = sections.get("training", {})
+            sections["training"] = {**with_given(planned, {**own, **given["training"]}), **own}
+        chosen = training_settings(sections, given, dataset.task, cls, preset=preset, config=config)
+        training = with_started(chosen.training, {**sections.get("training", {}), **given["training"]})
+        found = company_of(training)
+        leads = found is None or found.leads
+        trust = Trust(trust_code, frozenset(name for name in [given["training"].get("network")] if name))
+        trust.admit(training.network, f"{config}: training: network", "`network`")
+        if "noise_rate" in cls.paper.needs and "noise_rate" not in {**sections.get("method", {}), **given["method"]}:
+            rate = chosen.method.noise_rate
+            tell(f"`noise_rate` is not given; {rate} is used. It is the share of wrong labels (of pixels, or of images).")
+        if verify and (found is None or found.local == 0):
+            forget(cache_folder(dataset.root, cache), dataset.root)
+        dataset = choose_raters(dataset, raters, training.seed)
+        calibrates = calibrate or cls.holds_out_trusted
+        if calibrates or hold_out_trusted:
+            refuse_calibration(dataset, method, hold_out=hold_out_trusted)
+        learnt = without_trusted(dataset) if hold_out_trusted else dataset
+        again = goes_on(out)
+        if again and not resume:
+            tell(f"{out}: the training goes on: it was started again.")
+        job = Job(
+            dataset=learnt if unlabelled is None else with_unlabelled(learnt, Path(unlabelled), method),
+            method=method,
+            method_config=chosen.method,
+            config=training,
+            augmentation=chosen.augmentation,
+            out=out,
+            cache=cache,
+            resume=resume or again,
+            cleansed=cleansed,
+            jobs=jobs,
+            init=None if init is None else Path(init),
+            plans=planned,
+        )
+        with removed_if_unused(out) if leads else nullcontext():
+            fit(job)
+        if not calibrates or not leads:
+            return TrainResult(out)
+        calibrated = calibrate_training(out, dataset, job.config.device, job.trust)
+        tell_warnings(calibrated)
+        return TrainResult(out, CalibrationResult(out, calibrated))
 
 
 def _planned(plans: Folder | None, configuration: str | None, dataset: Dataset, run: Path | None) -> Plans | None:

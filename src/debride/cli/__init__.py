@@ -21,8 +21,10 @@ from typing import Any, Protocol
 
 from debride.cli.allocator import keep_freed_memory
 from debride.cli.options import Verbs, all_flags, with_flags
+from debride.company import in_company, say_failure, together
 from debride.escapes import one_line, shown_output
 from debride.notes import tell_notes, worded
+from debride.started import Started, started_together
 from debride.stopping import Stopped, stoppable
 from debride.types import DataError
 from debride.version import __version__
@@ -74,8 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if sys.argv[1:] and sys.argv[1] in TRAINING:
             keep_freed_memory()
+    words = list(sys.argv[1:] if argv is None else argv)
     with shown_output():
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        try:
+            with together(_company(words)):
+                return _run(words)
+        except DataError as error:  # of processes that do not find each other
+            print(f"debride: {one_line(str(error))}", file=sys.stderr)
+            return 2
+
+
+def _company(words: Sequence[str]) -> Started | None:
+    """The processes that torchrun or srun has started for this work."""
+    found = started_together(any(word.startswith(("--nodes", "--devices")) for word in words))
+    return found if found and (found.by == "torchrun" or words[:1] == ["train"]) else None
 
 
 def _run(words: list[str]) -> int:
@@ -89,11 +103,11 @@ def _run(words: list[str]) -> int:
         sys.stdout.flush()
         return code
     except DataError as error:
-        print(f"debride: {one_line(str(error))}", file=sys.stderr)
+        say_failure(f"debride: {one_line(str(error))}")
         return 2
     except KeyboardInterrupt as stop:
         with suppress(OSError):  # of a terminal that was closed
-            print(f"debride: {f'ended by {stop}' if str(stop) else 'interrupted'}; what was complete is kept.", file=sys.stderr)
+            say_failure(f"debride: {f'ended by {stop}' if str(stop) else 'interrupted'}; what was complete is kept.")
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:  # the reader has seen enough: what is left has nowhere to go, not even at the interpreter's end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -102,7 +116,7 @@ def _run(words: list[str]) -> int:
         from debride.training.memory import is_memory
 
         if is_memory(error):
-            print(f"debride: there is not enough memory ({short(one_line(str(error)), 200)}). {_SMALLER}", file=sys.stderr)
+            say_failure(f"debride: there is not enough memory ({short(one_line(str(error)), 200)}). {_SMALLER}")
             return 2
         return _report_mistake(error)
 
@@ -135,6 +149,9 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def _answer(words: Sequence[str]) -> int:
+    if (company := in_company()) and words[:1] != ["train"]:
+        problem = f"has started {company.found.world} processes, and {words[0] if words else 'debride'} has no use for them"
+        raise DataError(company.found.by, problem, "Start it by itself: trainings alone run on several machines.")
     parser = make_parser(words)
     try:
         arguments = parser.parse_args(words)
@@ -146,16 +163,15 @@ def _answer(words: Sequence[str]) -> int:
     try:
         return int(arguments.answer(arguments))
     except DataError as error:
-        print(f"debride: {with_flags(one_line(str(error)), arguments.parser)}", file=sys.stderr)
+        say_failure(f"debride: {with_flags(one_line(str(error)), arguments.parser)}")
         return 2
 
 
 def _report_mistake(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="debride-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)
-    print(
-        f"debride: this is a mistake of debride's own ({type(error).__name__}: {error}). Please report it with {file.name}.",
-        file=sys.stderr,
+    say_failure(
+        f"debride: this is a mistake of debride's own ({type(error).__name__}: {error}). Please report it with {file.name}."
     )
     return 3
 

@@ -87,8 +87,8 @@ class Classification:
             if getattr(config, name) != getattr(usual, name):
                 raise DataError(f"`{name}`", "is for segmentation", "Leave it out; `image_size` resizes images.")
         train = dataset.of("train")
-        if min(config.batch_size, len(train)) < 2 * config.devices:
-            problem = f"of {config.batch_size} for {len(train)} training images and {config.devices} process(es)"
+        if min(config.batch_size, len(train)) < 2 * config.processes:
+            problem = f"of {config.batch_size} for {len(train)} training images and {config.processes} process(es)"
             raise DataError("`batch_size`", problem, "Give each process two images or more: networks normalise by the batch.")
         for split in ("train", "val"):
             if missing := missing_labels(dataset, split):

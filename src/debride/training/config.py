@@ -69,7 +69,8 @@ class TrainConfig:
     validate_every: int = setting(1, "epochs between validations", least=1)
     keep_last: int = setting(10, "weights of the last epochs that are kept", least=0)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to compute; auto is cuda where there is one")
-    devices: int = setting(1, "processes, one per device", least=1)
+    devices: int = setting(1, "processes on each machine, one per device", least=1)
+    nodes: int = setting(1, "machines, on which torchrun or srun starts the processes", least=1)
     log_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = setting(
         ("tensorboard",), "trackers beside metrics.jsonl, all offline: tensorboard, mlflow, wandb, several of them, or none"
     )
@@ -79,13 +80,20 @@ class TrainConfig:
         least=1,
     )
 
+    @property
+    def processes(self) -> int:
+        """Processes that compute, on all machines together."""
+        return self.nodes * self.devices
+
     def conflicts(self) -> Iterator[DataError]:
         """Batches that are too small for what they must hold, and what contradicts itself in the preparation of images."""
         if self.trusted_per_batch is not None and not self.trusted_per_batch < self.batch_size:
             problem = f"{self.trusted_per_batch} is not less than `batch_size` {self.batch_size}"
             yield DataError("`trusted_per_batch`", problem, "Leave room for the other cases.")
-        if self.batch_size < self.devices:
+        if self.batch_size < self.processes:
             problem = f"{self.batch_size} is less than `devices` {self.devices}"
+            if self.nodes > 1:
+                problem += f" on each of `nodes` {self.nodes}"
             yield DataError("`batch_size`", problem, "Give every process a case.")
         if (self.architecture is None) != (self.network != "plans"):
             problem = (

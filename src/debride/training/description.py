@@ -73,7 +73,7 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
         before = old.get(name)
         if name == "training" and isinstance(before, dict):
             value, before = (
-                {key: item for key, item in training_entries(each).items() if key not in FREE_SETTINGS}
+                {key: item for key, item in _resumed_entries(each).items() if key not in FREE_SETTINGS}
                 for each in (value, before)
             )
         if value != before:
@@ -84,10 +84,19 @@ def same_training(file: Path, description: dict[str, Any]) -> None:
             )
 
 
+def _resumed_entries(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of ``training`` that make a difference: of processes their number, wherever they are."""
+    entries = training_entries(training)
+    nodes, devices = entries["nodes"], entries.get("devices")
+    if isinstance(nodes, int) and isinstance(devices, int):
+        return {**entries, "nodes": 1, "devices": nodes * devices}
+    return entries
+
+
 def training_entries(training: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of ``training`` as they are named now: older runs have no ``architecture``, and some ``tensorboard`` in place
     of two others."""
-    training = {"architecture": None, **training}
+    training = {"architecture": None, "nodes": 1, **training}
     if "tensorboard" not in training:
         return training
     rest = {name: value for name, value in training.items() if name != "tensorboard"}

@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from debride.company import in_company, together
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
 from debride.files import append_jsonl, write_text
@@ -30,7 +31,8 @@ from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.initial import load_initial
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
 from debride.training.label_scores import write_scores
-from debride.training.launch import choose_device, launch, place
+from debride.training.launch import choose_device, company_of, devices_here, launch, place
+from debride.training.machines import note_beginning, refuse_different, refuse_unseen
 from debride.training.memory import naming_settings, smaller
 from debride.training.precision import settle
 from debride.training.recorded import read_metrics
@@ -53,15 +55,18 @@ def fit(job: Job, watch: Watch | None = None) -> None:
     resumed; on a GPU they agree within what its kernels' order of summation leaves open. Raises DataError for an output
     folder in use, a resume without or from another training, and a loss that is not finite.
     """
-    task = task_for(job.dataset)
-    refuse(job, task)
-    accelerator = choose_device(job.config.device, job.config.devices)
-    job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
-    with exclusive(job.out):
-        prepare = functools.partial(task.prepare, job.dataset, job.config, cache_folder(job.dataset.root, job.cache), job.jobs)
-        train = functools.partial(_within_memory, job=job, task=task, watch=watch)
-        names = (job.method, job.config.network)
-        launch(train, accelerator, job.config.devices, before=prepare, smaller=smaller(job.config), names=names)
+    found = company_of(job.config)
+    with together(found):
+        task = task_for(job.dataset)
+        refuse(job, task)
+        accelerator = choose_device(job.config.device, devices_here(job.config, found))
+        job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
+        with exclusive(job.out) if found is None or found.leads else nullcontext():
+            cache = cache_folder(job.dataset.root, job.cache)
+            prepare = functools.partial(task.prepare, job.dataset, job.config, cache, job.jobs)
+            train = functools.partial(_within_memory, job=job, task=task, watch=watch)
+            names = (job.method, job.config.network)
+            launch(train, accelerator, job.config, found, before=prepare, smaller=smaller(job.config), names=names)
 
 
 def _within_memory(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:
@@ -71,7 +76,12 @@ def _within_memory(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | Non
 
 def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:
     config, cache = job.config, cache_folder(job.dataset.root, job.cache)
-    train, val = task.prepare(job.dataset, config, cache, job.jobs if fabric.world_size == 1 else 1)
+    joined = in_company() is not None
+    if joined:
+        refuse_unseen(fabric, job.out)
+    with fabric.rank_zero_first(local=True) if joined else nullcontext():  # on each machine one fills the cache
+        jobs = job.jobs if fabric.world_size == 1 or (joined and not fabric.local_rank) else 1
+        train, val = task.prepare(job.dataset, config, cache, jobs)
     method = make_method(job, train.channels)
     refuse_processes(job, method)
     if job.init:
@@ -79,11 +89,14 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
     place(method, fabric.device, job.dataset.ndim)
     if config.compile:
         compile_networks(method)
-    with fabric.rank_zero_first():
+    with fabric.rank_zero_first(local=True):
         train = task.with_extras(train, method, config, cache, fabric.is_global_zero)
     task.refuse_prepared(train, method, fabric.device)
     description = describe(job, train, val, method)
+    if joined:
+        refuse_different(fabric, description)
     if fabric.is_global_zero:
+        note_beginning(job.out)
         record(job, description)
         task.warn(train, method, job.dataset.classes)
     optimiser = make_optimiser(config, method.parameters())
@@ -95,7 +108,7 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
     run = task.run(fabric, config, job.augmentation, method, optimiser, train, store)
     best: dict[str, Any] = {"epoch": None, task.measure: None}
     first = 0
-    if job.resume and (latest := checkpoint.latest_state(job.out)):
+    if job.resume and (latest := fabric.broadcast(checkpoint.latest_state(job.out))):
         state = checkpoint.load_state(latest, method, optimiser, store)
         _restore_scaler(run, state["scaler"], latest)
         first, run.step, best = state["epoch"], state["step"], {**best, **state["best"]}
@@ -128,6 +141,7 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
         write_scores(job.out, train.cases, doubt)
     if job.cleansed:
         task.write_cleansed(job.out, job.dataset, run)
+    fabric.barrier()  # no process reads label state any more
     if fabric.is_global_zero:
         shutil.rmtree(job.out / "scratch", ignore_errors=True)
         checkpoint.drop_older_copy(job.out)

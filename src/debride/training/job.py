@@ -88,8 +88,9 @@ def refuse(job: Job, task: Task[Any]) -> None:
     _refuse_output(job)
     if job.init:
         initial_file(job.init)
-    if 0 < len(train) < job.config.devices:
-        raise DataError("`devices`", f"{job.config.devices} is more than there are training cases", "Use fewer processes.")
+    processes = job.config.processes
+    if 0 < len(train) < processes:
+        raise DataError("`devices`", f"{processes} is more than there are training cases", "Use fewer processes.")
     if task.methods and job.method not in task.methods:
         remedy = f"Methods that are: {', '.join(task.methods)}. {without_regions(job.dataset)}"
         raise DataError(f"method {job.method}", "is not for regions, which may overlap", remedy)
@@ -97,8 +98,8 @@ def refuse(job: Job, task: Task[Any]) -> None:
     for given, fitting in ((job.config, task.config), (job.augmentation, task.augmentation)):
         if type(given) is not fitting:
             raise DataError("job", f"has a {type(given).__name__} for {job.dataset.task}", f"Give a {fitting.__name__}.")
-    if job.config.devices > 1 and method.one_process:
-        problem = f"is {job.config.devices}, and {job.method} keeps label state of images that come several times in an epoch"
+    if processes > 1 and method.one_process:
+        problem = f"is {processes}, and {job.method} keeps label state of images that come several times in an epoch"
         raise DataError("`devices`", problem, "Use one process.")
     refuse_missing(job.config.log_to)
     if job.config.patience is not None and not job.dataset.of("val"):
@@ -107,7 +108,7 @@ def refuse(job: Job, task: Task[Any]) -> None:
     _warn_of_leaks(job.dataset)
     if task.takes_unlabelled:  # where another task's labels are missing, it says so itself
         if without_label(train):
-            refuse_unlabelled(job.method, job.dataset.task, job.config.devices)
+            refuse_unlabelled(job.method, job.dataset.task, processes)
         refuse_blank(job.dataset.of("val"), job.dataset.root)
     if "trusted" in method.paper.needs and not any(case.trusted for case in train):
         remedy = "Name cases of the training split with verified labels by `trusted`."
@@ -135,7 +136,7 @@ def refuse_method(name: str, task: str, config: Any, where: object = None) -> No
 def refuse_processes(job: Job, method: Method) -> None:
     """Raises DataError for a method that several processes cannot train."""
     config = job.config
-    if config.steps_per_epoch and config.devices > 1 and method.fields():
+    if config.steps_per_epoch and config.processes > 1 and method.fields():
         problem = f"lets a case come twice in an epoch, and {job.method} keeps label state that one process alone may change"
         raise DataError("`steps_per_epoch`", problem, "Use one process, or leave it out.")
 

@@ -35,8 +35,8 @@ def naming_settings(config: TrainConfig) -> Iterator[None]:
 def smaller(config: TrainConfig) -> str:
     """Which settings a training needs less memory with, what they are, and what to try."""
     tries = []
-    if config.batch_size > config.devices:
-        tries.append(f"`batch_size` is {config.batch_size}: try {max(config.batch_size // 2, config.devices)}")
+    if config.batch_size > config.processes:
+        tries.append(f"`batch_size` is {config.batch_size}: try {max(config.batch_size // 2, config.processes)}")
     if config.patch_size:
         tries += _shape("patch_size", config.patch_size)
     elif config.image_size:
