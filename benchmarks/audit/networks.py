@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from benchmarks.audit.sets import MEMBERS, TRAINED_ON, Audited
 
 from debride.audit.predictions import KeptPredictions, RunPredictions, cross_validate
@@ -36,7 +35,7 @@ def predict(given: Dataset, cases: Sequence[Case], chosen: Audited, seed: int, o
             cache=out / "cache",
         )
         of_fold = cross_validate(job, cases, chosen.folds)
-        networks = RunPredictions(of_fold, given, torch.device("cpu"), trust=job.trust)
+        networks = RunPredictions(of_fold, given, "cpu", trust=job.trust)
         KeptPredictions(networks, member_folder(out, member), given).make(cases)
     for case in cases:
         of_members = [member_steps(out, member, case).astype(np.float32) for member in range(MEMBERS)]

@@ -1,4 +1,4 @@
-"""Processes that multiprocessing starts, and the script that starts them."""
+"""Processes that are started elsewhere than in the user's script, and what they find of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from debride.types import DataError
 
 
 @contextmanager
@@ -27,3 +29,13 @@ def not_run_again(*names: str) -> Iterator[None]:
     finally:
         main.pop("__spec__")
         main.update(before)
+
+
+def refuse_script(*names: object) -> None:
+    """Raises DataError for one of the names that is in the script itself, as ``__main__:name``: jobs of a cluster never run
+    that script."""
+    for name in names:
+        if isinstance(name, str) and name.startswith("__main__:"):
+            own = name.partition(":")[2]
+            remedy = f"Put {own} into a module on PYTHONPATH, and name it as MODULE:{own}."
+            raise DataError("`cluster`", f"has jobs that cannot find {own}, which is in the script itself", remedy)

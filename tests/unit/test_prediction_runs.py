@@ -88,7 +88,7 @@ def test_runs_for_other_classes_and_cases_without_a_run_are_refused(runs: tuple[
     with pytest.raises(DataError, match="its label"):
         found.of(dataset.cases[0], (31, 32), read_label(Path(str(dataset.cases[0].label)), dataset)[1])
     with pytest.raises(DataError, match="does not exist"):
-        RunPredictions({"case000": folder / "absent"}, dataset, torch.device("cpu"))
+        RunPredictions({"case000": folder / "absent"}, dataset, "cpu")
 
 
 def test_a_volume_comes_whole_in_half_precision_with_background_where_it_was_cropped(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from debride.api.audit_results import AuditResult
 from debride.api.checked import one_of, parameters_of, splits_of
+from debride.api.clusters import cluster_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.given import converted, names_of, read_config, read_settings, unknown_setting
 from debride.api.region_results import RegionsAuditResult
+from debride.execute.cluster import Cluster, on_cluster
 from debride.plugins import Trust
 from debride.settings import from_mapping
 from debride.types import DataError, Dataset, Split
@@ -51,6 +53,7 @@ class Asked:
     cache: Path | None
     verify: bool
     trust_code: bool
+    cluster: Cluster | None
     audit: Mapping[str, Any]
     training: Mapping[str, Any]
 
@@ -87,6 +90,8 @@ def audit_dataset(
     cache: Folder | None = None,
     verify: bool = False,
     trust_code: bool = False,
+    cluster: str | None = None,
+    cluster_option: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AuditResult:
     """Ranks the labels of a data set by how probably they are wrong, and writes a report with all findings to ``out``.
@@ -99,8 +104,9 @@ def audit_dataset(
     throughout, and ``consensus``, majority or staple, writes a data set with theirs. ``shard`` (k, n) does the k-th of n parts,
     and ``merge`` ends an audit whose parts are done. ``since`` is an earlier audit: new and changed cases alone are looked at.
     With ``review`` what its readers decided is not found again, and labels that they settled are trusted.
-    ``jobs`` processes share the work (None: one for each core). With ``trust_code`` modules that files name are imported. Of a
-    data set with regions each region is audited, and the result has their audits.
+    ``jobs`` processes share the work (None: one for each core), or jobs of a ``cluster``, slurm or ray, of which
+    ``cluster_option`` has what is asked. With ``trust_code`` modules that files name are imported. Of a data set with
+    regions each region is audited, and the result has their audits.
 
     Raises DataError for what cannot be audited so, and for ``out`` where it holds something else.
     """
@@ -111,6 +117,9 @@ def audit_dataset(
         raise DataError("`merge`", "is given beside `shard`", "End the parts first.")
     if review and since is None:
         raise DataError("`review`", "goes on from the review of an earlier audit", "Give that audit as `since`.")
+    if shard is not None and cluster is not None:
+        raise DataError("`shard`", "is given beside `cluster`", "Leave it out: jobs of the cluster share the work.")
+    chosen = cluster_of(cluster, cluster_option, method, settings.get("network"))
     jobs = processes(jobs)
     dataset = opened(dataset, jobs)
     audit, training = _sorted(settings, dataset.task)
@@ -134,6 +143,7 @@ def audit_dataset(
         cache=_path(cache),
         verify=verify,
         trust_code=trust_code,
+        cluster=chosen,
         audit=audit,
         training=training,
     )
@@ -219,7 +229,7 @@ def _audit_masks(dataset: Dataset, asked: Asked) -> AuditResult:
     asked = _by_networks_since(asked)
     part = Part(*asked.shard) if asked.shard else None
     how: dict[str, Any] = {"jobs": asked.jobs, "since": asked.since, "review": review}
-    with held(dataset, asked.out, part):
+    with held(dataset, asked.out, part), on_cluster(asked.cluster, asked.out):
         predictions, predicted = _predictions(dataset, asked, cases, config)
         if dataset.regions:
             done = audit_regions(dataset, predicted, predictions, asked.out, config, **how, merge=asked.merge, part=part)
@@ -281,11 +291,7 @@ def _predictions(dataset: Dataset, asked: Asked, cases: list[Case], config: Audi
 
         job = cross_validation_job(dataset, asked, config)
         runs = cross_validate(job, cases, asked.folds)
-        import torch
-
-        from debride.training.launch import choose_device
-
-        return RunPredictions(runs, dataset, torch.device(choose_device(device)), trust=job.trust), cases
+        return RunPredictions(runs, dataset, device, trust=job.trust), cases
     if asked.run and not list(source.glob("run.json")) + list(source.glob("fold-*/run.json")):
         raise DataError(source, "holds no training", "Give what `debride train --out` wrote, or a folder of `predictions`.")
     predictions = open_predictions(source, dataset, cases, device=device, missing_ok=asked.partial, trust=asked.trust)
@@ -311,7 +317,7 @@ def _audit_classes(dataset: Dataset, asked: Asked) -> AuditResult:
     if not cases:
         raise DataError(dataset.root, "has no labelled case to audit", "Check `splits`.")
     check_output(dataset, asked.out, asked.source)
-    with held(dataset, asked.out):
+    with held(dataset, asked.out), on_cluster(asked.cluster, asked.out):
         audit_classes(dataset, _class_predictions(dataset, asked, cases, config), asked.out, config, jobs=asked.jobs)
     end_work(asked.out)
     return AuditResult(asked.out)
@@ -323,11 +329,7 @@ def _class_predictions(dataset: Dataset, asked: Asked, cases: list[Case], config
 
     if asked.predictions:
         return given_predictions(asked.predictions, dataset, cases, missing_ok=asked.partial)
-    import torch
-
-    from debride.training.launch import choose_device
-
-    device = torch.device(choose_device(asked.training.get("device", "auto")))
+    device = asked.training.get("device", "auto")
     kept = asked.out / "predictions"
     if asked.run:
         runs = run_of_each(asked.run, cases)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from debride.api.checked import splits_of
+from debride.api.clusters import cluster_of
 from debride.api.datasets import Folder, opened, processes
 from debride.api.result import Result, Row
+from debride.execute.cluster import Cluster, on_cluster
 from debride.types import DataError, Dataset, Split
 
 
@@ -59,16 +61,20 @@ def corrupt_dataset(
     splits: Split | Sequence[Split] = ("train", "val"),
     jobs: int | None = None,
     set: Mapping[str, Any] | None = None,
+    cluster: str | None = None,
+    cluster_option: Mapping[str, Any] | None = None,
 ) -> CorruptResult:
     """Writes a copy of a data set with simulated label noise to the folder ``out``.
 
     ``noise`` is the name of a simulator, and ``set`` has its parameters, as ``{"steps": 90}`` for "markov". ``dice`` chooses
     the strength that gives this mean label Dice instead. A ``share`` (0 to 1) of the cases of ``splits`` is corrupted, by the
-    ``seed``; trusted cases are spared. ``jobs`` processes share the work (None: one for each core). Raises DataError for what
-    cannot be corrupted so, and for ``out`` where it has content.
+    ``seed``; trusted cases are spared. ``jobs`` processes share the work (None: one for each core), or jobs of a ``cluster``,
+    slurm or ray, of which ``cluster_option`` has what is asked. Raises DataError for what cannot be corrupted so, and for
+    ``out`` where it has content.
     """
+    chosen = cluster_of(cluster, cluster_option, noise)
     dataset, jobs = opened(dataset, jobs), processes(jobs)
-    asked = _Asked(Path(out), noise, set or {}, dice, seed, share, splits_of(splits), jobs)
+    asked = _Asked(Path(out), noise, set or {}, dice, seed, share, splits_of(splits), jobs, chosen)
     CORRUPTIONS[dataset.task](dataset, asked)
     return CorruptResult(asked.out)
 
@@ -85,6 +91,7 @@ class _Asked:
     share: float
     splits: tuple[Split, ...]
     jobs: int
+    cluster: Cluster | None
 
 
 def _corrupt_masks(dataset: Dataset, asked: _Asked) -> None:
@@ -94,7 +101,7 @@ def _corrupt_masks(dataset: Dataset, asked: _Asked) -> None:
     from debride.progress import track
 
     noise = make_noise(asked.noise, **asked.parameters)
-    with track("corrupting", len(dataset.cases)) as show:
+    with track("corrupting", len(dataset.cases)) as show, on_cluster(asked.cluster, asked.out):
         corrupt(
             dataset,
             asked.out,
@@ -119,7 +126,7 @@ def _corrupt_classes(dataset: Dataset, asked: _Asked) -> None:
         name = "`dice`" if asked.dice is not None else "`share`"
         raise DataError(name, "is for segmentation", "Leave it out; the noise's rate says how many classes are wrong.")
     noise = make_class_noise(asked.noise, **asked.parameters)
-    with track("corrupting", None) as show:
+    with track("corrupting", None) as show, on_cluster(asked.cluster, asked.out):
         corrupt_classes(
             dataset,
             asked.out,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from debride.api.checked import DEVICES, one_of, splits_of
+from debride.api.clusters import cluster_of
 from debride.api.datasets import DatasetOptions, Folder, library_options, processes
 from debride.api.predict_results import Asked, PredictResult
 from debride.plugins import Trust
@@ -31,6 +32,8 @@ def predict(
     method: str | None = None,
     network: str | None = None,
     trust_code: bool = False,
+    cluster: str | None = None,
+    cluster_option: Mapping[str, Any] | None = None,
     **options: Unpack[DatasetOptions],
 ) -> PredictResult:
     """Writes masks in the images' own format and geometry, or a table of classes, to the folder ``out``.
@@ -43,14 +46,16 @@ def predict(
     is the one that was calibrated, or best. Without ``raw`` the calibration of the ``run`` is applied. ``probabilities`` are
     written too where asked for, as (K, *S) in .npy. ``largest_component`` keeps the largest piece of each class alone.
     ``resume`` goes on with predictions that were cut off, and ``keep_going`` leaves out images that cannot be read. On the CPU
-    ``jobs`` processes share the images (None: one for each core). A ``method`` or ``network`` of one's own that the run names
-    is imported where it is named again, or with ``trust_code``.
+    ``jobs`` processes share the images (None: one for each core). Jobs of a ``cluster``, slurm or ray, share them on any
+    ``device`` of theirs, and ``cluster_option`` has what is asked of it. A ``method`` or ``network`` of one's own
+    that the run names is imported where it is named again, or with ``trust_code``.
 
     Raises DataError for a run or images that cannot be used, and for ``out`` where it holds something else.
     """
     from debride.training.ensemble import members_of
     from debride.training.predict import predict_folder, task_of
 
+    chosen = cluster_of(cluster, cluster_option, method, network)
     runs = members_of(Path(run) if isinstance(run, str | PathLike) else [Path(each) for each in run])
     out = Path(out)
     opening = library_options(options, predict)
@@ -72,6 +77,7 @@ def predict(
         resume=resume,
         keep_going=keep_going,
         jobs=processes(jobs),
+        cluster=chosen,
     )
     kind = task_of(runs[0]).predicted
     return PredictResult(out, predicted.count, kind, predicted.left_out, predicted.calibrated, asked)

@@ -16,25 +16,44 @@ from debride.files import read_json, write_json
 from debride.folders import exclusive
 from debride.types import DataError
 
+PATIENCE = 120.0
+"""Seconds that a job of a cluster waits for an earlier one whose lock on a cell a file server still keeps."""
 
-def run_cell(cell: Cell, threads: int | None) -> None:
-    """Runs a cell unless its result is there; a failure becomes its result, and is tried again when the grid is resumed: from
-    its last epoch, or afresh where its settings or data were mended.
+
+def is_done(cell: Cell) -> bool:
+    """Whether the result of a cell is there, and no failure, which would be tried again.
 
     Raises DataError where the folder holds a cell of other settings that has not failed: results of two grids are never mixed.
     """
-    result, settings = cell.folder / RESULT, cell.folder / "cell.json"
-    if not has_failed(cell):
-        if settings.exists() and read_json(settings) != cell.settings:
-            raise DataError(cell.folder, "holds a cell with other settings", "Choose another `out`, or remove this folder.")
-        if result.exists():
-            return
+    if has_failed(cell):
+        return False
+    settings = cell.folder / "cell.json"
+    if settings.exists() and read_json(settings) != cell.settings:
+        raise DataError(cell.folder, "holds a cell with other settings", "Choose another `out`, or remove this folder.")
+    return (cell.folder / RESULT).exists()
+
+
+def run_cell(cell: Cell, threads: int | None, patience: float = 0.0) -> None:
+    """Runs a cell unless it ``is_done``; a failure becomes its result, and is tried again when the grid is resumed: from its
+    last epoch, or afresh where its settings or data were mended.
+
+    Raises DataError as ``is_done`` does, and where another process runs it for longer than ``patience`` in seconds.
+    """
+    if is_done(cell):
+        return
     if threads is not None:
         torch.set_num_threads(threads)
-    with exclusive(cell.folder):
+    with exclusive(cell.folder, patience):
         prepare_folder(cell)
         with (cell.folder / "log.txt").open("a") as log, redirect_stdout(showing(log)):
-            write_json(result, _row(cell, log))
+            write_json(cell.folder / RESULT, _row(cell, log))
+
+
+def fail_cell(cell: Cell, reason: DataError) -> None:
+    """Makes it the result of a cell that it could not be run."""
+    with exclusive(cell.folder, PATIENCE):
+        prepare_folder(cell)
+        write_json(cell.folder / RESULT, CELL_KINDS[cell.task].failed(cell, str(reason)))
 
 
 def _row(cell: Cell, log: TextIO) -> CellRow:

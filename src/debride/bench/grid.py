@@ -16,6 +16,7 @@ from debride.bench.run_cells import run_cells
 from debride.bench.tabulate import CellRow
 from debride.data.cache import cache_folder
 from debride.data.source_hashes import forget
+from debride.execute.cluster import Cluster, on_cluster
 from debride.files import read_yaml, write_json
 from debride.folders import new_folder
 from debride.methods import find_method
@@ -23,6 +24,7 @@ from debride.plugins import Trust
 from debride.progress import track
 from debride.records import not_a_name
 from debride.settings import from_mapping, paper_values
+from debride.spawning import refuse_script
 from debride.training.job import refuse_method
 from debride.training.task import TASKS
 from debride.types import DataError, TaskName
@@ -153,14 +155,18 @@ def cells(grid: Grid, out: Path) -> list[Cell]:
     return list(by_place.values())
 
 
-def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1, verify: bool = False) -> Sequence[CellRow]:
-    """Runs all cells, ``jobs`` at a time, writes results.jsonl, table.md and report.html to ``out``, the first two after every
-    cell, and returns the rows.
+def run_grid(
+    grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1, verify: bool = False, cluster: Cluster | None = None
+) -> Sequence[CellRow]:
+    """Runs all cells, ``jobs`` at a time or by jobs of a ``cluster``, writes results.jsonl, table.md and report.html to
+    ``out``, the first two after every cell, and returns the rows.
 
     A cell that fails is recorded with its reason and the grid goes on; DataError where all have failed. With ``resume``
     finished cells are kept, a cell that was cut off goes on from its last epoch; so does one that failed, but afresh
     where its settings or data were mended. ``verify`` has all files of the data sets read (``source_hashes``).
     """
+    if cluster is not None:
+        _refuse_script(grid)
     sources = {f"the data set {name}": expanded(entry.path) for name, entry in grid.datasets.items()}
     remedy = "Choose another `out`, or go on with this grid with `resume`."
     new_folder(out, apart_from=sources, may_go_on=resume, remedy=remedy)
@@ -179,7 +185,11 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1, veri
             forget(cache_folder(path), root)
     drop_stale(todo)
     write_json(out / "grid.json", {"name": grid.name, "cells": len(todo)})
-    with track(f"bench {grid.name}", len(todo)) as show, closing(run_cells(todo, jobs)) as running:
+    with (
+        track(f"bench {grid.name}", len(todo)) as show,
+        on_cluster(cluster, out),
+        closing(run_cells(todo, jobs)) as running,
+    ):
         for done, _ in enumerate(running):
             write_tables(todo, out)
             show(done + 1)
@@ -188,6 +198,15 @@ def run_grid(grid: Grid, out: Path, *, resume: bool = False, jobs: int = 1, veri
         reason = str(rows[0]["failed"]).removesuffix(".")
         raise DataError(out, f"every cell failed, the first with: {reason}", "Mend the cause and use `resume`.")
     return rows
+
+
+def _refuse_script(grid: Grid) -> None:
+    """Raises DataError for what jobs of a cluster would look for in the user's script."""
+    refuse_script(grid.training.get("network"), *(entry.noise for entry in grid.noises.values()))
+    for dataset in grid.datasets.values():
+        refuse_script(dataset.format, dataset.training.get("network"))
+    for method in grid.methods.values():
+        refuse_script(method.method, method.training.get("network"))
 
 
 def _simulator(task: TaskName, entry: NoiseEntry) -> Any:

@@ -1,32 +1,40 @@
-"""The cells of a grid, run in this process or in several."""
+"""The cells of a grid, run in this process, in several, or by jobs of a cluster."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import Any
 
-from debride.bench.cell import run_cell
+from debride.bench.cell import PATIENCE, fail_cell, is_done, run_cell
 from debride.bench.cell_base import Cell
+from debride.bench.plain_cell import cell_of, plain_cell
+from debride.execute import Work, scatter
+from debride.execute.cluster import cluster_in_use
 from debride.spawning import not_run_again
 from debride.stopping import end_with, ending_processes, stoppable
 from debride.types import DataError
 
 
 def run_cells(todo: Sequence[Cell], jobs: int) -> Generator[None]:
-    """Runs the cells, sharing the processor among ``jobs`` processes, and yields after each.
+    """Runs the cells, sharing the processor among ``jobs`` processes or by jobs of the cluster in use, and yields after each.
 
-    Close it where it is not run to its end: then its processes end too. Raises DataError where one was killed.
+    Close it where it is not run to its end: then its processes end too. Raises DataError where one was killed; a cell whose
+    jobs on a cluster always end before it is done has failed, and the others go on.
     """
+    if cluster_in_use():
+        yield from _by_cluster(todo)
+        return
     if jobs == 1:
         for cell in todo:
             run_cell(cell, None)
             yield
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, (os.cpu_count() or 1) // jobs)  # processes of multiprocessing: they find methods in a user's script too
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (os.getpid(),))
     try:
         with ending_processes(), not_run_again(*(cell.method for cell in todo)):
@@ -37,6 +45,36 @@ def run_cells(todo: Sequence[Cell], jobs: int) -> Generator[None]:
         raise DataError("a process of the bench", "was ended from outside", remedy) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _by_cluster(todo: Sequence[Cell]) -> Generator[None]:
+    left = [cell for cell in todo if not is_done(cell)]
+    for _ in range(len(todo) - len(left)):
+        yield
+    with scatter(Work(running_cells), map(plain_cell, left), name=_name) as outcomes:
+        for number, outcome in outcomes:
+            if outcome.error is not None:
+                fail_cell(left[number], outcome.error)
+            elif outcome.result is not None:
+                raise DataError(*outcome.result)
+            yield
+
+
+def _name(plain: Any) -> str:
+    return f"cell {plain['dataset']}, {plain['noise']}, {plain['name']}, seed {plain['seed']}"
+
+
+def running_cells(setup: None) -> Callable[[Any], list[str] | None]:
+    """Runs cells, as ``plain_cell`` gives them, in a job of a cluster; tells of one that cannot be run."""
+
+    def run(plain: Any) -> list[str] | None:
+        try:
+            run_cell(cell_of(plain), None, PATIENCE)
+        except DataError as error:
+            return [error.where, error.problem, error.remedy]
+        return None
+
+    return run
 
 
 def _begin(parent: int) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from debride.audit import AuditConfig
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_jobs, add_settings, add_trust, add_verify, setting_values
+from debride.cli.options import (
+    Verbs,
+    add_cluster,
+    add_jobs,
+    add_settings,
+    add_trust,
+    add_verify,
+    cluster_options,
+    setting_values,
+)
 from debride.training.config import TrainConfig
 from debride.types import DataError
 
@@ -65,6 +74,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="where there are several raters, also write a data set with their consensus",
     )
     add_jobs(parser)
+    add_cluster(parser)
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument(
         "--shard",
@@ -126,6 +136,7 @@ def answer(arguments: argparse.Namespace) -> int:
         cache=arguments.cache,
         verify=arguments.verify,
         trust_code=arguments.trust_code,
+        **cluster_options(arguments),
         **setting_values(arguments, AuditConfig),
         **setting_values(arguments, TrainConfig, dest="train_"),
     )

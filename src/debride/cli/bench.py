@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debride.cli.options import Verbs, add_trust, add_verify
+from debride.cli.options import Verbs, add_cluster, add_trust, add_verify, cluster_options
 from debride.escapes import one_line
 from debride.types import DataError
 
@@ -26,6 +26,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR")
     parser.add_argument("--resume", action="store_true", help="go on with the grid in --out; finished cells are kept")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cells at a time (default: 1)")
+    add_cluster(parser)
     group = parser.add_argument_group("tables of papers")
     group.add_argument("--paper", metavar="PAPER", help="meta-dcseg, gsd-net, alc, self-cleansing or dcd")
     sizes = "small: what a laptop can train; toy: in minutes, to see that it works (default: paper)"
@@ -62,6 +63,7 @@ def answer(arguments: argparse.Namespace) -> int:
         size=arguments.size,
         verify=arguments.verify,
         trust_code=arguments.trust_code,
+        **cluster_options(arguments),
     )
     for file in done.files:
         print(file)

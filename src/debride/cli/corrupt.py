@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from debride.cli.dataset_options import add_dataset_options, open_from
-from debride.cli.options import Verbs, add_jobs
+from debride.cli.options import Verbs, add_cluster, add_jobs, cluster_options, named_values
 from debride.types import DataError
 
 
@@ -32,6 +32,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="splits to corrupt (default: train val)",
     )
     add_jobs(parser)
+    add_cluster(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
 
@@ -42,16 +43,11 @@ def answer(arguments: argparse.Namespace) -> int:
     from debride.strict_yaml import parse_yaml
 
     parameters: dict[str, Any] = {}
-    for word in arguments.set:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise DataError("--set", f"{word!r} is not NAME=VALUE", "Write it as steps=90.")
-        if name in parameters:
-            raise DataError("--set", f"gives {name} twice", "Keep one of the two.")
+    for name, value in named_values("--set", arguments.set, "steps=90"):
         try:
             parameters[name] = parse_yaml(value, "the value")
         except DataError as error:
-            problem = f"{word!r} cannot be read: the value {error.problem}"
+            problem = f"{f'{name}={value}'!r} cannot be read: the value {error.problem}"
             raise DataError("--set", problem, "Write it as steps=90.") from error
     corrupted = corrupt_dataset(
         open_from(arguments),
@@ -63,6 +59,7 @@ def answer(arguments: argparse.Namespace) -> int:
         splits=arguments.splits,
         jobs=arguments.jobs,
         set=parameters,
+        **cluster_options(arguments),
     )
     print(f"{corrupted.out}: {corrupted.said()[0]}")
     return 0

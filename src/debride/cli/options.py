@@ -92,6 +92,55 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=_jobs, default="all", metavar="N", help=about)
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """The options by which jobs of a cluster do the work, read by ``cluster_options``."""
+    from debride.execute.cluster import CLUSTERS
+
+    known = [{field.name for field in dataclasses.fields(cls)} for cls in CLUSTERS.values()]
+    of_all = set.intersection(*known)
+    names = {"any": of_all, **{name: own - of_all for name, own in zip(CLUSTERS, known, strict=True)}}
+    listed = "; ".join(f"of {name}: {', '.join(_in_order(own))}" for name, own in names.items())
+    group = parser.add_argument_group("jobs of a cluster", "docs/cluster.md says when to use them.")
+    group.add_argument("--cluster", choices=tuple(CLUSTERS), help="have the work done by jobs of this cluster")
+    group.add_argument(
+        "--cluster-option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"what is asked of it, as partition=gpu gpus=1 ({listed})",
+    )
+
+
+def cluster_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given for the options of ``add_cluster``, as functions of debride take it."""
+    return {
+        "cluster": arguments.cluster,
+        "cluster_option": dict(named_values("--cluster-option", arguments.cluster_option, "partition=gpu")),
+    }
+
+
+def named_values(option: str, words: Sequence[str], example: str) -> list[tuple[str, str]]:
+    """Words NAME=VALUE of an option as pairs. Raises DataError for another word, and for a name that stands twice."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise DataError(option, f"{word!r} is not NAME=VALUE", f"Write it as {example}.")
+        if name in pairs:
+            raise DataError(option, f"gives {name} twice", "Keep one of the two.")
+        pairs[name] = value
+    return list(pairs.items())
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """The names of options of clusters as they are declared."""
+    from debride.execute.cluster import CLUSTERS
+
+    declared = dict.fromkeys(field.name for cls in CLUSTERS.values() for field in dataclasses.fields(cls))
+    return [name for name in declared if name in names]
+
+
 def _jobs(text: str) -> int:
     if text == "all":
         from debride.execute import cores

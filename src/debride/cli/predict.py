@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from debride.cli.dataset_options import add_dataset_options, dataset_options
-from debride.cli.options import Verbs, add_jobs, add_keep_going, add_trust, all_flags, tell_left_out
+from debride.cli.options import (
+    Verbs,
+    add_cluster,
+    add_jobs,
+    add_keep_going,
+    add_trust,
+    all_flags,
+    cluster_options,
+    tell_left_out,
+)
 
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
@@ -47,6 +56,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the predictions in --out; what is whole is kept")
     add_keep_going(parser)
     add_jobs(parser)
+    add_cluster(parser)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     add_dataset_options(parser)
     add_trust(parser, named=True)
@@ -73,6 +83,7 @@ def answer(arguments: argparse.Namespace) -> int:
         method=arguments.method,
         network=arguments.network,
         trust_code=arguments.trust_code,
+        **cluster_options(arguments),
         **dataset_options(arguments),
     )
     if predicted.calibrated:

@@ -15,6 +15,7 @@ from debride.data.open import sources_around
 from debride.data.pixels import outside_pixels, use_pixels
 from debride.data.plain import region_of
 from debride.execute import Do, Work
+from debride.execute.cluster import Cluster
 from debride.files import content_hash
 from debride.folders import new_folder
 from debride.methods import find_method
@@ -128,6 +129,7 @@ def predict_folder(
     resume: bool = False,
     keep_going: bool = False,
     jobs: int = 1,
+    cluster: Cluster | None = None,
 ) -> Predicted:
     """Writes a mask for every image of a data set's ``splits`` (its test cases, or all if it has none) or of a folder, and says
     how many. ``source`` is the folder, opened by ``open_options`` where it is a data set, or a data set that is open.
@@ -144,10 +146,10 @@ def predict_folder(
     take 4 bytes more for each class, however many they are.
     ``resume`` goes on with predictions that were cut off, of the same run with the same options: those that are whole are not
     made again. With ``keep_going`` an image that cannot be read is left out, and listed in left_out.csv. On the CPU ``jobs``
-    processes share the images; each takes that memory for its own. Raises DataError for ``out`` as ``new_folder`` and
-    ``case_work`` do, and for the run as ``load_run`` does.
+    processes share the images; each takes that memory for its own. On any device jobs of a ``cluster`` share them. Raises
+    DataError for ``out`` as ``new_folder`` and ``case_work`` do, and for the run as ``load_run`` does.
     """
-    chosen = torch.device(choose_device(device))
+    chosen = torch.device("cpu" if cluster else choose_device(device))  # jobs choose theirs on their own machine
     dataset = source if isinstance(source, Dataset) else None
     source = source.root if isinstance(source, Dataset) else source
     remedy = "Choose a new folder, or go on with these predictions by `resume`."
@@ -178,16 +180,18 @@ def predict_folder(
         resume=resume,
         keep_going=keep_going,
     )
-    if chosen.type == "cpu" and jobs > 1:
+    if cluster or (chosen.type == "cpu" and jobs > 1):
         setup = {
             "members": [member.plain() for member in members],
             "trust": [trust.everything, sorted(trust.named)],
             "out": str(out),
+            "device": device if cluster else "cpu",
             "probabilities": probabilities,
             "largest_component": largest_component,
             "pixels": outside_pixels(),
         }
-        request = replace(request, jobs=jobs, work=Work(begin_predicting, setup))
+        own = (cluster, out) if cluster else None
+        request = replace(request, jobs=jobs, work=Work(begin_predicting, setup), cluster=own)
     predicted = task_for(trained.labels).predict(trained, source, out, request, chosen)
     return replace(predicted, calibrated="\n".join(member.use.said for member in members if member.use.said))
 
@@ -248,12 +252,12 @@ def calibration_in_use(run_folder: Path, checkpoint: str | None, raw: bool) -> A
 
 
 def begin_predicting(setup: dict[str, Any]) -> Do:
-    """A process's part in ``predict_folder``: loads the run, and predicts what it is given, on the CPU."""
+    """A process's part in ``predict_folder``: loads the run, and predicts what it is given."""
     for name in setup["pixels"]:
         use_pixels(name)
     everything, named = setup["trust"]
-    cpu = torch.device("cpu")
+    device = torch.device(choose_device(setup["device"]))
     trust = Trust(everything, frozenset(named))
-    trained = joined([member_of(plain).load(cpu, trust) for plain in setup["members"]])
+    trained = joined([member_of(plain).load(device, trust) for plain in setup["members"]])
     request = Request(probabilities=setup["probabilities"], largest_component=setup["largest_component"])
-    return task_for(trained.labels).predicting(trained, Path(setup["out"]), request, cpu)
+    return task_for(trained.labels).predicting(trained, Path(setup["out"]), request, device)

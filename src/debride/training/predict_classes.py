@@ -124,8 +124,7 @@ def classes_of(trained: Trained, device: torch.device) -> Callable[[dict[str, An
 
     def predict(item: dict[str, Any]) -> list[list[float]]:
         (file,), (start, stop) = item["image"], item["rows"]
-        images = mapped(Path(file))
-        part = PreparedClasses((), images.shape[1], images.shape[2:], Path(file), np.full(len(images), IGNORE, np.int64))
+        part = images_of_file(Path(file))
         members = trained.members or (trained,)
         probability: list[list[float]] = averaged(of_run(member, part, np.arange(start, stop)) for member in members).tolist()
         return probability
@@ -139,6 +138,15 @@ def classes_of(trained: Trained, device: torch.device) -> Callable[[dict[str, An
         return probability
 
     return predict
+
+
+def images_of_file(file: Path) -> PreparedClasses:
+    """The prepared images of a file, without their classes. Raises DataError where this machine does not see it."""
+    if not file.exists():
+        remedy = "Put the cache on a disk that all machines share, by $DEBRIDE_CACHE."
+        raise DataError(file, "is not there: it was removed, or another machine has made it", remedy)
+    images = mapped(file)
+    return PreparedClasses((), images.shape[1], images.shape[2:], file, np.full(len(images), IGNORE, np.int64))
 
 
 def _cases(source: Path, request: Request) -> tuple[Case, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from debride.calibration.correction import Calibration
 from debride.data.preparation import Preparation
 from debride.execute import Outcome, Work, spread
+from debride.execute.cluster import Cluster, on_cluster
 from debride.methods.base import Method
 from debride.training.config import TrainConfig
 from debride.training.own_biases import Own
@@ -51,7 +53,8 @@ class Trained:
 class Request:
     """What to predict, and how: the ``splits`` of a data set (its test cases, or all if it has none), which is open or how it
     is opened. For masks it says whether to write ``probabilities`` too, and each class's ``largest_component`` alone.
-    ``made_by``, ``resume`` and ``keep_going`` are those of ``case_work``."""
+    ``made_by``, ``resume`` and ``keep_going`` are those of ``case_work``. With a ``cluster``, beside the folder of the results,
+    its jobs do the ``work``."""
 
     splits: tuple[Split, ...] = ()
     dataset: Dataset | None = None
@@ -63,11 +66,16 @@ class Request:
     keep_going: bool = False
     jobs: int = 1
     work: Work | None = None
+    cluster: tuple[Cluster, Path] | None = None
 
     @contextmanager
     def outcomes(self, do: Callable[[Any], Any], items: Iterable[Any], number: int) -> Iterator[Iterator[Outcome]]:
         """What ``do`` makes of a ``number`` of items, in order: in this process, or by several as ``work`` begins it in them,
-        each with its share of the threads."""
+        each with its share of the threads; or by jobs of the cluster."""
+        if self.work is not None and self.cluster is not None:
+            with on_cluster(*self.cluster), spread(self.work, items, name=_name, threads=None) as shared:
+                yield shared
+            return
         processes = min(self.jobs, number)
         if self.work is None or processes <= 1:
             yield (_outcome(do, item) for item in items)

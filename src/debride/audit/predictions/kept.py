@@ -15,6 +15,9 @@ from debride.audit.predictions.sources import Predictions, RunPredictions
 from debride.case_work import stamp_of
 from debride.data.pairs import check_pair
 from debride.data.pixels.images import files_of, read_header
+from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
+from debride.execute import Do, Work, spread
+from debride.execute.cluster import cluster_in_use
 from debride.files import atomic_path, content_hash, writing
 from debride.progress import track
 from debride.types import Case, Dataset, Geometry
@@ -46,9 +49,18 @@ class KeptPredictions:
     def make(self, cases: Sequence[Case]) -> None:
         """Predicts those of the cases whose files are not there, run by run."""
         missing = [case for case in self._source.order(cases) if not self._is_there(case)]
-        with track("predicting", len(missing)) as show:
-            for done, case in enumerate(missing, start=1):
-                self._predict(case)
+        if not missing:
+            return
+        work = Work(lambda _: keeper(self._source))
+        if cluster_in_use():
+            work = Work(begin_keeping, {"dataset": plain_dataset(self._dataset), "source": self._source.plain(missing)})
+        items = ({"case": plain_case(case), "file": str(self.files(case).read), "stamp": self.stamp(case)} for case in missing)
+        with (
+            track("predicting", len(missing)) as show,
+            spread(work, items, name=lambda item: f"case {item['case']['id']}", threads=None) as outcomes,
+        ):
+            for done, outcome in enumerate(outcomes, start=1):
+                outcome.value()
                 show(done)
 
     def seen(self, case: Case) -> bool | None:
@@ -70,16 +82,28 @@ class KeptPredictions:
         _link(earlier, path)
         return True
 
-    def _predict(self, case: Case) -> None:
+
+def begin_keeping(setup: Any) -> Do:
+    """A job's part in ``KeptPredictions.make``."""
+    return keeper(RunPredictions.from_plain(setup["source"], dataset_of(setup["dataset"])))
+
+
+def keeper(source: RunPredictions) -> Do:
+    """What predicts a "case" by its network, and keeps that in a "file" with a "stamp"."""
+
+    def keep(item: Any) -> None:
+        case = case_of(item["case"])
         assert case.label is not None, case.id
         check_pair(case)
         grid = read_header(case.label).grid
-        probability = self._source.of(case, grid.shape, grid.geometry).probability
+        probability = source.of(case, grid.shape, grid.geometry).probability
         steps = np.empty(probability.shape, np.uint8)
         for number, share in enumerate(probability):
             steps[number] = np.rint(share.astype(np.float32, copy=False) * 255)
-        with atomic_path(self.files(case).read) as temporary:
-            np.savez_compressed(temporary, probabilities=steps, stamp=np.array(self.stamp(case)))
+        with atomic_path(Path(item["file"])) as temporary:
+            np.savez_compressed(temporary, probabilities=steps, stamp=np.array(item["stamp"]))
+
+    return keep
 
 
 def kept_predictions(

@@ -20,15 +20,15 @@ from debride.data.pixels.images import files_of, suffix
 from debride.data.plain import region_of
 from debride.data.rater_choice import image_id
 from debride.data.same_grid import turned
+from debride.execute.cluster import cluster_in_use
 from debride.files import content_hash, read_json
 from debride.plugins import NOTHING, Trust
 from debride.records import read_as
+from debride.spawning import refuse_script
 from debride.types import Case, DataError, Dataset, Geometry
 from debride.words import some
 
 if TYPE_CHECKING:
-    import torch
-
     from debride.training.trained import Trained
 
 NOTE = "predictions.json"
@@ -170,13 +170,16 @@ class RunPredictions:
         self,
         run_of_case: Mapping[str, Path],
         dataset: Dataset,
-        device: torch.device,
+        device: str,
         checkpoint: str = "last",
         trust: Trust = NOTHING,
     ) -> None:
         from debride.training.description import read_description
+        from debride.training.launch import choose_device
         from debride.training.predict import trained_on
 
+        if not cluster_in_use():  # where jobs predict they have devices of their own
+            choose_device(device)
         self._trust = trust
         self._runs, self._dataset, self._device, self._checkpoint = dict(run_of_case), dataset, device, checkpoint
         self._loaded: tuple[Path, Trained] | None = None
@@ -200,16 +203,19 @@ class RunPredictions:
 
         Of a run on regions it has their maps (R, *S), as ``RegionPredictions`` takes them.
         """
+        import torch
+
+        from debride.training.launch import choose_device
         from debride.training.predict import load_run
         from debride.training.predict_masks import predict_whole
 
-        run_folder = self._run(case)
+        run_folder, device = self._run(case), torch.device(choose_device(self._device))
         if self._loaded is None or self._loaded[0] != run_folder:
             self._loaded = None  # the last network goes before the next one comes
             gc.collect()
-            self._loaded = run_folder, load_run(run_folder, self._checkpoint, self._device, self._trust)
+            self._loaded = run_folder, load_run(run_folder, self._checkpoint, device, self._trust)
         how = onto_label(image_grid(case), case.image[0], case, shape, geometry)
-        return Prediction(turned(predict_whole(self._loaded[1], case, self._device), how), False)
+        return Prediction(turned(predict_whole(self._loaded[1], case, device), how), False)
 
     def made_by(self, case: Case) -> str:
         """A hash of the weights that predict a case."""
@@ -224,6 +230,23 @@ class RunPredictions:
         """The cases grouped by run."""
         place = {run_folder: at for at, run_folder in enumerate(dict.fromkeys(self._runs.values()))}
         return sorted(cases, key=lambda case: place[self._run(case)])
+
+    def plain(self, cases: Sequence[Case]) -> dict[str, Any]:
+        """As plain JSON, for jobs of a cluster that predict these cases by ``from_plain``."""
+        refuse_script(*self._trust.named)
+        return {
+            "runs": {case.id: str(self._run(case)) for case in cases},
+            "device": self._device,
+            "checkpoint": self._checkpoint,
+            "trust": [self._trust.everything, sorted(self._trust.named)],
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], dataset: Dataset) -> RunPredictions:
+        """What ``plain`` made."""
+        everything, named = plain["trust"]
+        runs = {case: Path(run) for case, run in plain["runs"].items()}
+        return cls(runs, dataset, plain["device"], plain["checkpoint"], Trust(everything, frozenset(named)))
 
     def seen(self, case: Case) -> bool | None:
         """Whether the case's run was trained on a label of its image."""
@@ -260,14 +283,11 @@ def open_predictions(
         )
     if not run_folders:
         return FolderPredictions(source, dataset, cases, missing_ok=missing_ok)
-    import torch
-
-    from debride.training.launch import choose_device
     from debride.training.predict import trained_on
 
     trained = {run_folder: _Trained(trained_on(run_folder, checkpoint), dataset) for run_folder in run_folders}
     chosen = {case.id: min(run_folders, key=lambda run_folder: trained[run_folder].closeness(case)) for case in cases}
-    return RunPredictions(chosen, dataset, torch.device(choose_device(device)), checkpoint, trust)
+    return RunPredictions(chosen, dataset, device, checkpoint, trust)
 
 
 def warn_seen(predictions: Predictions, cases: Sequence[Case]) -> str | None:

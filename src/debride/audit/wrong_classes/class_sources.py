@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,17 @@ from debride.data.formats.csv_rows import read_table
 from debride.data.open import stop
 from debride.data.pixels import arrays
 from debride.evaluation.class_predictions import FILE, read_predictions, write_predictions
+from debride.execute import Do, Work, spread
+from debride.execute.cluster import cluster_in_use
 from debride.files import content_hash, read_json, write_json
 from debride.plugins import NOTHING, Trust
 from debride.progress import track
+from debride.spawning import refuse_script
 from debride.types import Case, DataError, Dataset
 from debride.words import some
 
 if TYPE_CHECKING:
-    import torch
+    from debride.methods.base import Method
 
 Floats = npt.NDArray[np.float32]
 
@@ -85,20 +89,27 @@ def network_predictions(
     dataset: Dataset,
     cases: Sequence[Case],
     out: Path,
-    device: torch.device,
+    device: str,
     *,
     cache: Path | None = None,
     trust: Trust = NOTHING,
 ) -> ClassPredictions:
     """Predictions of each case by the last weights of its run, which are kept in ``out`` as predictions.csv and not made again
     as long as weights and images are the same. Raises DataError for a run that was not trained on these classes."""
+    import torch
+
     from debride.data.classes.class_cache import prepare_classes
     from debride.training.checkpoint import weights_file
-    from debride.training.class_sweep import SWEPT, sweep_classes
+    from debride.training.class_sweep import SWEPT
     from debride.training.description import read_description, task_name
+    from debride.training.launch import choose_device
     from debride.training.predict import load_run, trained_on
     from debride.training.predict_classes import resizing
 
+    if cluster_in_use():
+        refuse_script(*trust.named)
+    else:
+        choose_device(device)
     runs = list(dict.fromkeys(run_of_case[case.id] for case in cases))
     known: dict[str, bool | None] = {}
     for run in runs:
@@ -111,21 +122,26 @@ def network_predictions(
         known |= {case.id: None if trained is None else case.id in trained for case in cases if run_of_case[case.id] == run}
     probability = np.zeros((len(cases), len(dataset.classes)), np.float32)
     with track("preparing images", len(cases)) as show:
-        one = load_run(runs[0], "last", device, trust)
+        one = load_run(runs[0], "last", torch.device("cpu"), trust)
         size = resizing(one, cases)[0]
         prepared = prepare_classes(cases, size, cache_folder(dataset.root, cache), lambda done, _: show(done))
     made_by = {"weights": content_hash([weights_file(run, "last") for run in runs]), "images": prepared.file.stem}
     kept = out / FILE
     ids = [case.id for case in cases]
     if not ((out / MADE_BY).is_file() and kept.is_file() and read_json(out / MADE_BY) == made_by):
-        with track("predicting", len(cases)) as show:
+        setup = {"file": str(prepared.file), "device": device, "trust": [trust.everything, sorted(trust.named)]}
+        rows = {run: [at for at, case in enumerate(cases) if run_of_case[case.id] == run] for run in runs}
+        items: list[dict[str, Any]] = [
+            {"run": str(run), "rows": own[at : at + SWEPT]} for run, own in rows.items() for at in range(0, len(own), SWEPT)
+        ]
+        with (
+            track("predicting", len(cases)) as show,
+            spread(Work(predicting_classes, setup), items, name=lambda item: item["run"], threads=None) as outcomes,
+        ):
             done = 0
-            for run in runs:
-                method = load_run(run, "last", device, trust).method
-                rows = np.array([at for at, case in enumerate(cases) if run_of_case[case.id] == run])
-                for swept in sweep_classes(method, prepared, rows, device):
-                    probability[swept.rows] = swept.probability.float().cpu().numpy()
-                    show(done := done + len(swept.rows))
+            for item, outcome in zip(items, outcomes, strict=True):
+                probability[item["rows"]] = outcome.value()
+                show(done := done + len(item["rows"]))
         write_predictions(kept, ids, (probability[at : at + SWEPT] for at in range(0, len(ids), SWEPT)), dataset.classes)
         write_json(out / MADE_BY, made_by)
     found = dict(zip(*read_predictions(kept, dataset.classes), strict=True))
@@ -133,6 +149,31 @@ def network_predictions(
     return ClassPredictions(
         tuple(cases), np.array([found[id] for id in ids], np.float32), tuple(known[id] for id in ids), about
     )
+
+
+def predicting_classes(setup: Any) -> Do:
+    """What gives the probabilities (B, K) of the "rows" of an array of images by the last weights of a "run"."""
+    import torch
+
+    from debride.training.class_sweep import sweep_classes
+    from debride.training.launch import choose_device
+    from debride.training.predict import load_run
+    from debride.training.predict_classes import images_of_file
+
+    device, prepared = torch.device(choose_device(setup["device"])), images_of_file(Path(setup["file"]))
+    everything, named = setup["trust"]
+    trust = Trust(everything, frozenset(named))
+
+    @functools.lru_cache(maxsize=1)
+    def network(run: str) -> Method:
+        return load_run(Path(run), "last", device, trust).method
+
+    def predict(item: Any) -> list[list[float]]:
+        (swept,) = sweep_classes(network(item["run"]), prepared, np.array(item["rows"]), device)
+        probability: list[list[float]] = swept.probability.float().cpu().tolist()
+        return probability
+
+    return predict
 
 
 def run_of_each(source: Path, cases: Sequence[Case]) -> dict[str, Path]:

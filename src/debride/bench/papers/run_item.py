@@ -23,6 +23,7 @@ from debride.bench.papers.setting_table import setting_table
 from debride.bench.papers.sizes import Size, sized
 from debride.bench.tabulate import CellRow, Table, lines_markdown
 from debride.escapes import markdown
+from debride.execute.cluster import Cluster
 from debride.files import json_line, write_text
 from debride.folders import new_folder
 from debride.notes import note
@@ -54,6 +55,7 @@ def run_item(
     jobs: int = 1,
     resume: bool = False,
     verify: bool = False,
+    cluster: Cluster | None = None,
 ) -> Done:
     """Runs an item of the paper ``name`` and writes to ``out``; data sets that are not there are left out, and noted.
 
@@ -64,6 +66,9 @@ def run_item(
     where = f"{name}, {id}"
     if item.kind == "none":
         raise DataError(where, f"cannot be run: {item.why.rstrip('.')}", "Choose another of `debride bench --paper`.")
+    if cluster is not None and item.kind != "grid":
+        remedy = "Run it without, or choose a table that is a grid."
+        raise DataError("`cluster`", f"is for grids of trainings, and {called(id)} is none", remedy)
     if item.kind == "settings":
         new_folder(out, may_go_on=resume)
         return _written(paper, id, out, setting_table(item, where), [], "setting")
@@ -72,7 +77,7 @@ def run_item(
     if item.kind in ("cost", "curve"):
         new_folder(out, apart_from=_sources(grid), may_go_on=resume, remedy="Choose another `out`, or go on with `resume`.")
         return _costs(paper, id, out, grid) if item.kind == "cost" else _figure(paper, id, out, grid)
-    rows = run_grid(grid, out, resume=resume, jobs=jobs, verify=verify)
+    rows = run_grid(grid, out, resume=resume, jobs=jobs, verify=verify, cluster=cluster)
     done = _written(paper, id, out, side_by_side(item, [Source(rows, item)]), budget(grid, rows), head(item))
     return replace(done, rows=rows, files=(*done.files, out / "report.html"))
 

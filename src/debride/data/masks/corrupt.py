@@ -16,6 +16,7 @@ from debride.data.others import VERIFIED
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work
+from debride.execute.cluster import cluster_in_use
 from debride.execute.work import Do
 from debride.files import write_json
 from debride.noise import NOISES, Noise, make_noise, name_of, parameters
@@ -54,8 +55,8 @@ def corrupt_dataset(
     another strength; ``DilateErode`` in millimetres goes by the spacing of the label's file instead, and raises DataError for
     one without. ``target_dice`` sets the strength instead: the mean label Dice on a sample of training labels. Labels that
     become empty stay so and are counted. Nothing leaves or enters a class that was not drawn in its case, and Dice and shares
-    of changed pixels are without these classes. The work is done by so many ``jobs``; those of more than one find the noise by
-    its name.
+    of changed pixels are without these classes. The work is done by so many ``jobs``; those of more than one, or
+    of a cluster, find the noise by its name.
     """
     check_bounds(noise)
     classes = len(dataset.classes)
@@ -99,7 +100,7 @@ def corrupt_dataset(
             "cases": ordered,
         }
 
-    if jobs == 1:  # a noise that no other process needs to find by its name
+    if jobs == 1 and not cluster_in_use():  # a noise that no other process needs to find by its name
         work = Work(lambda setup: copier(dataset, _changing(noise, classes, seed)))
     else:
         named = {"noise": name_of(noise), "parameters": parameters(noise), "seed": seed}
