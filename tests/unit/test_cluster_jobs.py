@@ -45,7 +45,8 @@ def counted(out: Path) -> list[int]:
     return sorted(map(int, out.with_name("counted").read_text().split()))
 
 
-def test_results_are_those_of_this_machine(here: Here, out: Path) -> None:
+def test_results_are_those_of_this_machine(here: Here, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     alone = sums()
     notes = take_notes()
     with on_cluster(here.cluster(at_once=3), out):
@@ -144,7 +145,9 @@ def test_a_node_that_does_not_see_the_folder(here: Here, out: Path) -> None:
 
 def test_a_job_that_cannot_begin_says_why(here: Here, out: Path) -> None:
     here.before(lambda number, command: ["sh", "-c", "echo no module of this name >&2; exit 1"])
-    with pytest.raises(DataError, match=r"item0: could not be worked on: 3 jobs ended too soon.*Look into") as caught:
+    with pytest.raises(
+        DataError, match=r"`cluster` here: does not begin the work: 3 jobs .*FAILED.*\(no module of this name\)\. Look into"
+    ) as caught:
         squares(out, here, [])
     assert "no module" in Path(str(caught.value).split("Look into ")[1].split(". ")[0]).read_text()
 

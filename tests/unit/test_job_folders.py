@@ -139,7 +139,7 @@ def test_jobs_end_with_a_process_that_is_told_to_stop(tmp_path: Path, number: si
     process.send_signal(number)
     process.communicate(timeout=20)
     assert not running(tmp_path)
-    assert (tmp_path / "out.jobs" / "logs").is_dir()
+    assert not (tmp_path / "out.jobs").exists()
 
 
 def test_a_process_that_was_killed_is_started_again(tmp_path: Path) -> None:

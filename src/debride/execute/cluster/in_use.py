@@ -18,7 +18,7 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
     """While the block lasts ``spread`` has items done by jobs of the cluster; None changes nothing.
 
     Its folder of jobs is the one that the options name, or lies beside ``out``, to which results are written. It is made by the
-    first work, removed at the end, and kept after an error. Jobs of an earlier process that used it are ended before the block
+    first work, removed at the end, but kept after an error. Jobs of an earlier process that used it are ended before the block
     begins. Raises DataError for a folder that is there and is none of ours.
     """
     if cluster is None:
@@ -28,11 +28,13 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
     folder = Path(named).absolute() if named else out.resolve().with_name(f"{out.resolve().name}.jobs")
     session = Session(cluster, folder)
     token = _IN_USE.set(session)
-    failed = True
+    failed = False
     try:
         session.settle()
         yield
-        failed = False
+    except Exception:
+        failed = True
+        raise
     finally:
         _IN_USE.reset(token)
         session.close(failed)

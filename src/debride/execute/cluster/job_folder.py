@@ -18,7 +18,8 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -129,6 +130,16 @@ def read_token(folder: Path) -> str:
     try:
         return (folder / TOKEN).read_text(encoding="ascii")
     except (OSError, ValueError):
+        return ""
+
+
+def printed(log: Path | None) -> str:
+    """The end of a log; empty where there is none."""
+    try:
+        with log.open("rb") if log else nullcontext(BytesIO()) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 10000))
+            return file.read().decode(errors="replace")
+    except OSError:
         return ""
 
 

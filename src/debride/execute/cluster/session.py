@@ -13,6 +13,7 @@ from debride.execute.cluster.engines import Engine, make_engine
 from debride.files import append_jsonl
 from debride.folders import LOCK, exclusive, removed_if_unused
 from debride.stopping import PATIENCE
+from debride.types import DataError
 
 LEAVING = 60.0
 """Seconds that jobs of a process which was killed have to end before others begin."""
@@ -29,7 +30,7 @@ class Session:
         self._engine: Engine | None = None
         self._left: set[str] = set()
         self._maps, self._any = 0, False
-        self._held = ExitStack()
+        self._lock = ExitStack()
 
     def settle(self) -> None:
         """Ends what is left of jobs of an earlier process, if there was one."""
@@ -40,18 +41,20 @@ class Session:
     def engine(self) -> Engine:
         """The engine. At first the folder is made, and what is left of jobs of an earlier process is ended."""
         if self._engine is None:
-            with removed_if_unused(self.folder), ExitStack() as stack:
+            with removed_if_unused(self.folder), ExitStack() as lock:
                 job_folder.make_folder(self.folder)
-                stack.enter_context(exclusive(self.folder))
+                lock.enter_context(exclusive(self.folder))
                 engine = make_engine(self.cluster.name, self.cluster.options, self.folder / job_folder.LOGS)
-                stack.callback(engine.close)
-                if earlier := job_folder.earlier_ids(self.folder):
-                    engine.cancel(earlier)
-                    _wait(engine, set(earlier), LEAVING)
-                job_folder.empty(self.folder)
-                self.token = job_folder.new_token(self.folder)
-                self._held = stack.pop_all()
-                self._engine = engine
+                try:
+                    if earlier := job_folder.earlier_ids(self.folder):
+                        engine.cancel(earlier)
+                        _wait(engine, set(earlier), LEAVING)
+                    job_folder.empty(self.folder)
+                    self.token = job_folder.new_token(self.folder)
+                except BaseException:
+                    engine.close()
+                    raise
+                self._lock, self._engine = lock.pop_all(), engine
         return self._engine
 
     def new_map(self) -> Path:
@@ -77,25 +80,31 @@ class Session:
     def cancel(self, ids: Sequence[str]) -> None:
         """Ends jobs, as far as they have not ended."""
         if ids := [id for id in ids if id in self._left]:
-            self.engine.cancel(ids)
+            with suppress(DataError):  # a cluster that is gone has no jobs
+                self.engine.cancel(ids)
 
     def close(self, failed: bool) -> None:
-        """Ends what still runs, and removes the folder unless something failed."""
+        """Ends what still runs, and removes the folder unless something failed, or a job does not end."""
         if self._engine is None:
             return
-        engine, self._engine = self._engine, None
-        keep = self.keep or (failed and self._any)
+        engine, left = self._engine, self._left
         try:
-            if left := _wait(engine, self._left, PATIENCE):
-                engine.cancel(left)
-                _wait(engine, left, PATIENCE)
+            with suppress(DataError):
+                if left := _wait(engine, left, PATIENCE):
+                    engine.cancel(left)
+                    left = _wait(engine, left, PATIENCE)
+        finally:
             with suppress(OSError):
                 (self.folder / job_folder.TOKEN).write_text("")  # a job that was not noted ends by itself
-                (self.folder / job_folder.SUBMITTED).write_text("")
-        finally:
+                if not left:
+                    (self.folder / job_folder.SUBMITTED).write_text("")
+            with suppress(DataError):
+                engine.close()
+            keep = bool(left) or self.keep or (failed and self._any)
             if not keep:
                 job_folder.empty(self.folder)
-            self._held.close()
+            self._engine = None
+            self._lock.close()
         if not keep:
             with suppress(OSError):  # a mount point, or another process has taken it
                 (self.folder / LOCK).unlink(missing_ok=True)

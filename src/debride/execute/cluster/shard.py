@@ -50,13 +50,14 @@ def command_of(map_folder: Path, shard: int, attempt: int, token: str, threads: 
 def main(folder: str, name: str, shard: str, attempt: str, token: str) -> NoReturn:
     """Does what is left of a shard."""
     end_with(os.getppid())
-    for variable in [variable for variable in os.environ if variable.startswith(("SLURM_", "SUBMITIT_", "PMI_", "PMIX_"))]:
+    for variable in [variable for variable in os.environ if variable.startswith(("SLURM", "SRUN_", "SUBMITIT_", "PMI"))]:
         del os.environ[variable]  # a job is a process like any other: no library is to take it for a part of several
     code = 0
     try:
         with stoppable():
             _begin(Path(folder) / name, int(shard), int(attempt), token)
     except Stopped as stop:
+        sys.stderr.write(f"debride: ended by {stop}\n")
         code = 128 + stop.number
     except DataError as error:
         sys.stderr.write(f"debride: {error}\n")

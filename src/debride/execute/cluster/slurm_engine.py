@@ -12,19 +12,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from debride.execute.cluster.cluster_options import SlurmOptions
 from debride.execute.cluster.engines import GONE
+from debride.execute.cluster.job_folder import printed
 from debride.types import DataError
 
 ARRAY = 500
 """Jobs of an array, at most: many a SLURM takes no more than 1000."""
-
-NOTICE = 10
-"""Seconds before the end of its time that a job is told to end; SLURM may do so a minute earlier."""
 
 ANSWER = 60.0
 """Seconds that SLURM has to answer."""
@@ -33,6 +32,7 @@ _ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
     *("REVOKED", "TIMEOUT"),
 )
+_SAID = re.compile(r"^slurmstepd.*?error: (.*)$", re.MULTILINE)
 _KEPT = re.compile("SLURM_CONF$|SBATCH_")
 """What a user says to sbatch, in a job too."""
 
@@ -61,11 +61,12 @@ class SlurmEngine:
         try:
             for begin in range(0, len(commands), ARRAY):
                 functions = [CommandFunction(list(command)) for command in commands[begin : begin + ARRAY]]
-                with _outside_of_a_job():
+                with _outside_of_a_job(), redirect_stderr(StringIO()):  # what sbatch says is among the error
                     ids += [job.job_id for job in self._executor.submit_array(functions)]
         except (FailedJobError, FailedSubmissionError) as error:
             self.cancel(ids)
-            said = " ".join(str(error).split()) or "sbatch failed"
+            lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in str(error).splitlines()]
+            said = "; ".join(line.strip() for line in lines if line.strip()) or "sbatch failed"
             raise DataError("SLURM", f"takes no job ({said})", "Change what is asked of it by `cluster_option`.") from None
         return ids
 
@@ -89,9 +90,12 @@ class SlurmEngine:
             _ask("scancel", "--quiet", *many[begin : begin + ARRAY])
 
     def ended(self, id: str) -> str:
-        """The last state of a job that squeue told, and its node."""
-        state = self._states.get(id, GONE)
-        return state if state.split(" ")[0] in _ENDED else f"{GONE}{state[state.index(' ') :] if ' ' in state else ''}"
+        """The last state of a job that squeue told, its node, and what that said of it."""
+        state, _, place = self._states.get(id, GONE).partition(" ")
+        reason = _SAID.findall(printed(self.log(id)))[-1:]
+        return " ".join(
+            [state if state in _ENDED else GONE, *filter(None, [place]), *(f"({said.strip(' *')})" for said in reason)]
+        )
 
     def log(self, id: str) -> Path | None:
         """What submitit printed of a job."""
@@ -103,7 +107,11 @@ class SlurmEngine:
 
 
 def _parameters(options: SlurmOptions) -> dict[str, Any]:
-    """What submitit is told. SLURM is not to start a job again, and tells it by SIGTERM that its time ends."""
+    """What submitit is told.
+
+    SLURM is not to start a job again. At the end of its time it sends SIGTERM, and some seconds later SIGKILL; the signal that
+    submitit has it send before, to do the same by ``scontrol``, is one that does nothing.
+    """
     asked = {
         "job_name": "debride",
         "partition": options.partition,
@@ -122,7 +130,7 @@ def _parameters(options: SlurmOptions) -> dict[str, Any]:
         "array_parallelism": options.at_once,
         "srun_args": [f"--cpus-per-task={options.cpus}"],
     }
-    more = {"no-requeue": True, "signal": f"TERM@{NOTICE}"}
+    more = {"no-requeue": True, "signal": "CONT@1"}
     return {**{name: value for name, value in asked.items() if value is not None}, "wckey": None, "additional_parameters": more}
 
 

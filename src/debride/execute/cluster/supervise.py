@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from debride.escapes import one_line
 from debride.execute.cluster import job_folder
 from debride.execute.cluster.division import divide
 from debride.execute.cluster.engines import GONE
@@ -19,6 +20,7 @@ from debride.execute.cluster.shard import UNSEEN, command_of
 from debride.execute.work import Outcome, Work, ended_by, outcome_of
 from debride.notes import tell
 from debride.types import DataError
+from debride.words import short
 
 POLL = (0.1, 1.0)
 """Seconds between looks for what jobs did: after news, and at most."""
@@ -243,7 +245,7 @@ class _Jobs:
         if not begun and end.startswith(_BY_ITSELF):
             shard.unbegun += 1
             if not end.startswith(GONE) or shard.unbegun > UNBEGUN:
-                self._refuse_blind(job, end)
+                self._refuse_blind(job_folder.printed(self._use.engine.log(job.id)), end)
         shard.fruitless = 0 if job.news else shard.fruitless + 1
         if shard.unbegun > UNBEGUN or shard.fruitless > self._use.cluster.options.retries:
             self._give_up(shard)
@@ -253,13 +255,12 @@ class _Jobs:
             shard.due = time.monotonic() + pause
             self._again.append(shard)
 
-    def _refuse_blind(self, job: _Job, end: str) -> None:
-        """DataError where the machine of a job that did not begin does not see the folder of jobs."""
-        log = self._use.engine.log(job.id)
-        printed = log.read_text(encoding="utf-8", errors="replace") if log and log.exists() else ""
+    def _refuse_blind(self, printed: str, end: str) -> None:
+        """DataError where the machine of a job that did not begin does not see the folder of jobs: it says so, or cannot write
+        a word into its log there."""
         unseen = [line for line in printed.splitlines() if line.startswith(UNSEEN)]
         if unseen or not printed.strip():
-            host = unseen[0].removeprefix(UNSEEN).split(" ")[0] if unseen else end.partition(" on ")[2]
+            host = unseen[0].removeprefix(UNSEEN).split(" ")[0] if unseen else end.partition(" on ")[2].partition(" ")[0]
             problem = f"is not seen by the machine {host}" if host else "is not seen by a machine of the cluster"
             remedy = (
                 "Name a folder that all machines share by `cluster_option` folder=FOLDER. "
@@ -269,22 +270,25 @@ class _Jobs:
 
     def _give_up(self, shard: _Shard) -> None:
         """Ends the first item of a shard that is not done with an error. Raises it where no job ever began."""
-        number = next(number for number in shard.items if not self._done[number])
-        with (self._folder / job_folder.items_file(shard.number)).open(encoding="utf-8") as lines:
-            item = next(item for told, item in map(json.loads, lines) if told == number)
         attempts = [job.attempt for job in shard.jobs]
         begun = any((self._folder / job_folder.begun_file(shard.number, attempt)).exists() for attempt in attempts)
         last = shard.jobs[-1]
-        log: Path | None = job_folder.log_of(self._folder, shard.number, last.attempt)
-        if log and not log.exists():
-            log = self._use.engine.log(last.id)
+        log = job_folder.log_of(self._folder, shard.number, last.attempt)
+        if not log.exists():
+            log = self._use.engine.log(last.id) or log.parent
+        lines = job_folder.printed(log).split("\n")
+        said = next((f" ({short(one_line(line.strip()), 200)})" for line in reversed(lines) if line.strip()), "")
         many = f"{len(shard.ends)} jobs" if len(shard.ends) > 1 else "its job"
-        problem = f"could not be worked on: {many} ended too soon, the last with {shard.ends[-1]}"
-        remedy = f"Look into {log or self._use.folder / job_folder.LOGS}. Jobs are given more by `cluster_option`."
-        error = DataError(self._name(item), problem, remedy)
+        remedy = f"Look into {log}. Time, memory and more are asked for by `cluster_option`."
         self._use.keep = True
         if not begun:
-            raise error
+            problem = f"does not begin the work: {many} ended before, the last with {shard.ends[-1]}{said}"
+            raise DataError(f"`cluster` {self._use.cluster.name}", problem, remedy)
+        number = next(number for number in shard.items if not self._done[number])
+        with (self._folder / job_folder.items_file(shard.number)).open(encoding="utf-8") as items:
+            item = next(item for told, item in map(json.loads, items) if told == number)
+        problem = f"could not be worked on: {many} ended too soon, the last with {shard.ends[-1]}{said}"
+        error = DataError(self._name(item), problem, remedy)
         path = self._folder / job_folder.done_file(shard.number, 0)
         line = json.dumps({"error": [error.where, error.problem, error.remedy]})
         with job_folder.private(path, "a") as file:
