@@ -12,7 +12,7 @@ from tests.cluster.slurm_jobs import DEBRIDE
 from tests.datasets import build_folder
 
 EPOCHS = 20
-TIMES = ("seconds", "train_seconds", "test_seconds", "date", "host", "memory")
+TIMES = ("minutes", "seconds", "train_seconds", "test_seconds", "date", "host", "memory")
 
 
 def build_grid(root: Path) -> Path:
@@ -39,7 +39,7 @@ def words_of(root: Path) -> list[object]:
 
 def under_way(out: Path) -> list[Path]:
     """Cells with some epochs that are not finished."""
-    lines = {file: len(file.read_text().splitlines()) for file in out.glob("cells/**/run/metrics.jsonl")}
+    lines = {file: len(file.read_text().splitlines()) for file in out.glob("cells/*/*/*/*/run/metrics.jsonl")}
     return [file for file, count in lines.items() if 2 <= count < EPOCHS]
 
 

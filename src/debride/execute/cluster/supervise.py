@@ -274,7 +274,7 @@ class _Jobs:
         begun = any((self._folder / job_folder.begun_file(shard.number, attempt)).exists() for attempt in attempts)
         last = shard.jobs[-1]
         log = job_folder.log_of(self._folder, shard.number, last.attempt)
-        if not log.exists():
+        if not job_folder.printed(log).strip():  # what ended it is then said in what the cluster keeps
             log = self._use.engine.log(last.id) or log.parent
         lines = job_folder.printed(log).split("\n")
         said = next((f" ({short(one_line(line.strip()), 200)})" for line in reversed(lines) if line.strip()), "")
