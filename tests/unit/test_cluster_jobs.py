@@ -69,6 +69,21 @@ def test_items_come_as_they_end_each_by_its_job_with_its_threads(here: Here, out
     assert len(here.engines[0].submitted) == 6
 
 
+def test_the_cores_of_a_job_are_for_processes_where_threads_are_few(here: Here, out: Path) -> None:
+    told = squares(out, here, [4, 9], once=True, number=10, options={"cpus": 2})
+    assert [outcome.value() for outcome in told] == [n * n for n in range(10)]
+    assert counted(out) == sorted([*range(10), 4, 9])
+    assert len(here.engines[0].submitted) == 4
+    work = Work(raising, "mistake")
+    with (
+        pytest.raises(WorkerError) as caught,
+        on_cluster(here.cluster(at_once=1, cpus=2), out),
+        spread(work, range(9)) as others,
+    ):
+        list(others)
+    assert str(caught.value) == "KeyError: 'at 2'" and "in do" in caught.value.__notes__[0]
+
+
 def test_files_are_for_nobody_else_and_hold_json(here: Here, out: Path) -> None:
     with on_cluster(here.cluster(per_job=15), out), spread(Work(adds, {"to": 1}), range(20)) as outcomes:
         next(outcomes)

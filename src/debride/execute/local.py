@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from queue import SimpleQueue
 from typing import Any
 
 from debride.execute.cores import cores
-from debride.execute.work import Outcome, Work, ended_by, outcome_of, perform
+from debride.execute.work import EndedWorkerError, Outcome, Work, ended_by, outcome_of, perform
 from debride.execute.worker import READY
 from debride.stopping import PATIENCE
-from debride.types import DataError
 
 ALONE = 1.0
 """Seconds that this process works alone: what is done by then starts no other."""
@@ -28,6 +27,9 @@ QUICK = 4
 
 AHEAD = 4096
 """Items that may be done before the one that is next in order; their results are kept so long."""
+
+KILLED = "killed"
+"""What is told of an item, beside an error, whose process was killed."""
 
 _BEGIN = "import sys; sys.path[:] = sys.argv[3:]; from debride.execute.worker import main; main(sys.argv[1], int(sys.argv[2]))"
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
@@ -64,11 +66,18 @@ def as_they_end(
     if jobs == 1:
         yield from enumerate(in_order(work, items, 1, name, threads))
         return
-    team = _Team(work, items, name, _shared(threads, jobs))
+    with closing(lines(work, items, jobs, name, _shared(threads, jobs))) as told:
+        for number, line in told:
+            yield number, outcome_of(line)
+
+
+def lines(work: Work, items: Iterator[Any], jobs: int, name: Callable[[Any], str], threads: int) -> Generator[tuple[int, str]]:
+    """What ``perform`` told of items, with their numbers, as they end, none of them done by this process."""
+    team = _Team(work, items, name, threads)
     try:
         team.start(jobs)
         for number, line in team.told():
-            yield number, outcome_of(line)
+            yield number, line
             team.free()
     finally:
         team.end()
@@ -166,7 +175,7 @@ class _Team:
                 line = _ask(process, item)
                 if not line:
                     self._remove(process)
-                    line = json.dumps({"error": _killed(self._name(item), process.returncode)})
+                    line = json.dumps({"error": _killed(self._name(item), process.returncode), KILLED: True})
                     process = None
                 elif problem := ended_by(line):
                     raise problem
@@ -201,7 +210,7 @@ class _Team:
         if not line:
             self._remove(process)
             remedy = "Use fewer `jobs` if there was not enough memory."
-            raise DataError("a process of the work", f"was ended {_by(process.returncode)} before it began", remedy)
+            raise EndedWorkerError("a process of the work", f"was ended {_by(process.returncode)} before it began", remedy)
         assert READY in json.loads(line), line
         return process
 

@@ -32,7 +32,7 @@ def spread(
 
     While a cluster is in use its jobs do the items, as many at once as its options say, and ``each`` says that an item is long
     enough for a job of its own. An item is done again where its job was ended. Without a number of ``threads`` a process has
-    its share of the cores, and a job those that the options say.
+    its share of the cores, and a job all of its cores; with one a job has as many processes as its cores allow.
     """
     use = _cluster_for(work)
     if use is None:

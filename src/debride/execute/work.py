@@ -67,12 +67,18 @@ class WorkerError(RuntimeError):
     """A mistake of ours in another process; its traceback is among the notes."""
 
 
+class EndedWorkerError(DataError):
+    """Another process was ended from outside before it began."""
+
+
 def ending(error: Exception) -> str:
     """What ends all work, in one line of JSON: a DataError of ``Work.begin``, too little memory, or a mistake of ours."""
     if isinstance(error, DataError):
         return json.dumps({"refused": [error.where, error.problem, error.remedy]})
     if isinstance(error, MemoryError):
         return json.dumps({"memory": str(error)})
+    if isinstance(error, WorkerError):
+        return json.dumps({"mistake": [str(error), "".join(error.__notes__)]})
     return json.dumps({"mistake": [f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))]})
 
 

@@ -18,7 +18,7 @@ class JobOptions:
     folder: str | None = setting(None, "where jobs are told what to do; all machines must see it (default: OUT.jobs)")
     at_once: int = setting(16, "jobs that wait or run at once, at most", least=1)
     per_job: int | None = setting(None, "items of a job (default: one cell or training; cases are shared by the jobs)", least=1)
-    cpus: int = setting(1, "cores of a job, and its threads", least=1)
+    cpus: int = setting(1, "cores of a job: threads of a cell or training, else processes of one thread each", least=1)
     gpus: int = setting(0, "GPUs of a job", least=0)
     retries: int = setting(10, "times that a job is submitted again after it ended without a new result", least=0)
 

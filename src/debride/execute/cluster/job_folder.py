@@ -3,7 +3,7 @@
 token                 random; a job that sees another one, or none, does not see this folder
 submitted.jsonl       the ids of jobs, for one who finds the folder after the submitting process was killed
 map-0001/             one work
-  work.json           what is done: {"path", "setup", "cwd"}
+  work.json           what is done: {"path", "setup", "cwd", "threads", "processes"}
   items-0007.jsonl    the items of shard 7: [number, item] a line
   begun-0007-2.json   its job 2 began: {"host", "pid", "time"}
   done-0007-2.jsonl   what it did: {"number", "line"} a line, or at last what ended all work. A torn line does not count

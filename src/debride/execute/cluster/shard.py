@@ -14,13 +14,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
 from debride.escapes import shown_output
 from debride.execute.cluster import job_folder
-from debride.execute.work import Do, ending, perform
+from debride.execute.local import KILLED, lines
+from debride.execute.work import Do, EndedWorkerError, Work, ending, perform
 from debride.files import SETTLED
 from debride.plugins import load
 from debride.stopping import PATIENCE, Stopped, end_with, stoppable
@@ -31,6 +33,8 @@ UNSEEN = "debride: no folder of jobs: "
 
 WATCHED = 10.0
 """Seconds after which a job looks again whether it is still wanted."""
+
+Tell = Callable[[dict[str, Any]], None]
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _BEGIN = (
@@ -100,13 +104,15 @@ def _begin(map_folder: Path, shard: int, attempt: int, token: str) -> None:
 
         try:
             _serve(map_folder, shard, attempt, tell)
+        except EndedWorkerError:  # another job tries it again
+            raise
         except Exception as error:
             tell(json.loads(ending(error)), settle=True)
         finally:
             tell({}, settle=True)
 
 
-def _serve(map_folder: Path, shard: int, attempt: int, tell: Callable[[dict[str, Any]], None]) -> None:
+def _serve(map_folder: Path, shard: int, attempt: int, tell: Tell) -> None:
     """Does what is left."""
     work = json.loads((map_folder / job_folder.WORK).read_text(encoding="utf-8"))
     try:
@@ -117,12 +123,27 @@ def _serve(map_folder: Path, shard: int, attempt: int, tell: Callable[[dict[str,
     earlier = [map_folder / job_folder.done_file(shard, before) for before in range(attempt)]
     done = {told["number"] for path in earlier for _, _, told in job_folder.read_done(path) if "number" in told}
     begin: Any = load(work["path"], "the work")
-    do: Do = begin(work["setup"])
-    with (map_folder / job_folder.items_file(shard)).open(encoding="utf-8") as lines:
-        for line in lines:
-            number, item = json.loads(line)
-            if number not in done:
-                tell({"number": number, "line": perform(do, item)})
+    with (map_folder / job_folder.items_file(shard)).open(encoding="utf-8") as file:
+        left = [number for number, _ in map(json.loads, file) if number not in done]
+        file.seek(0)
+        items = (item for number, item in map(json.loads, file) if number not in done)
+        processes = min(work["processes"], len(left))
+        if processes > 1:
+            _share(Work(begin, work["setup"]), items, left, processes, work["threads"], tell)
+            return
+        do: Do = begin(work["setup"])
+        for number, item in zip(left, items, strict=True):
+            tell({"number": number, "line": perform(do, item)})
+
+
+def _share(work: Work, items: Iterator[Any], numbers: list[int], processes: int, threads: int, tell: Tell) -> None:
+    """Has items done by processes of this machine. One that kills its process is left for another job."""
+    with closing(lines(work, items, processes, str, threads)) as told:
+        for at, line in told:
+            if KILLED not in json.loads(line):
+                tell({"number": numbers[at], "line": line})
+            else:
+                sys.stderr.write(f"debride: {json.loads(line)['error'][1]}\n")
 
 
 def _end_unwanted(folder: Path, token: str) -> None:

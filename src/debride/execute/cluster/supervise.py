@@ -75,13 +75,14 @@ def _watched(
     if first is _NONE:
         return
     folder = use.new_map()
-    setup = {"path": work.path, "setup": work.setup, "cwd": str(Path.cwd())}
-    with job_folder.private(folder / job_folder.WORK, "x") as file:
-        json.dump(setup, file)
     options = use.cluster.options
+    threads, processes = (threads, max(1, options.cpus // threads)) if threads else (options.cpus, 1)
+    how = {"cwd": str(Path.cwd()), "threads": threads, "processes": processes}
+    with job_folder.private(folder / job_folder.WORK, "x") as file:
+        json.dump({"path": work.path, "setup": work.setup, **how}, file)
     per_job = options.per_job or (1 if each else None)
     shards = divide(folder, first, iterator, per_job, options.at_once)
-    jobs = _Jobs(use, folder, shards, name, threads or options.cpus)
+    jobs = _Jobs(use, folder, shards, name, threads)
     try:
         for number in jobs.done():
             yield number, jobs
