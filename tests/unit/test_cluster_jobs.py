@@ -206,6 +206,15 @@ def test_leaving_early_ends_the_jobs(here: Here, out: Path) -> None:
     assert not list(out.parent.iterdir())
 
 
+def test_jobs_that_wait_long_are_said_to(
+    here: Here, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervise, "QUIET", 0.0)
+    here.before(lambda number, command: ["sh", "-c", 'sleep 0.5; exec "$@"', "sh", *command])
+    squares(out, here, [], number=1)
+    assert capsys.readouterr().err == "debride: jobs of here have waited for 1 s, and none has begun.\n"
+
+
 def test_a_cluster_that_does_not_answer_is_waited_for(here: Here, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with on_cluster(here.cluster(at_once=1), out):
         setup = {"file": str(out.with_name("counted")), "ends": [1], "once": True}

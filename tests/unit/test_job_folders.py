@@ -83,6 +83,13 @@ def test_an_empty_folder_of_ours_is_taken_and_given_back(here: Here, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("place", ["out/jobs", "out", "."])
+def test_a_folder_of_jobs_is_apart_from_the_results(here: Here, tmp_path: Path, place: str) -> None:
+    refused = pytest.raises(DataError, match=r"is not apart from .*out\. Name one beside it")
+    with refused, on_cluster(here.cluster(folder=str(tmp_path / place)), tmp_path / "out"):
+        raise AssertionError("it is refused before any work")
+
+
 def test_two_processes_do_not_share_a_folder(here: Here, tmp_path: Path) -> None:
     refused = pytest.raises(DataError, match="is being written by another process")
     with exclusive(make(tmp_path / "out.jobs")), refused, on_cluster(here.cluster(), tmp_path / "out"):

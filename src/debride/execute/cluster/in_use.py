@@ -9,6 +9,7 @@ from pathlib import Path
 
 from debride.execute.cluster.cluster_options import Cluster
 from debride.execute.cluster.session import Session
+from debride.types import DataError
 
 _IN_USE: ContextVar[Session | None] = ContextVar("cluster", default=None)
 
@@ -24,9 +25,7 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
     if cluster is None:
         yield
         return
-    named = cluster.options.folder
-    folder = Path(named).absolute() if named else out.resolve().with_name(f"{out.resolve().name}.jobs")
-    session = Session(cluster, folder)
+    session = Session(cluster, _folder_of_jobs(cluster.options.folder, out.resolve()))
     token = _IN_USE.set(session)
     failed = False
     try:
@@ -38,6 +37,16 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
     finally:
         _IN_USE.reset(token)
         session.close(failed)
+
+
+def _folder_of_jobs(named: str | None, out: Path) -> Path:
+    if named is None:
+        return out.with_name(f"{out.name}.jobs")
+    folder = Path(named).expanduser().absolute()
+    if folder.resolve().is_relative_to(out) or out.is_relative_to(folder.resolve()):
+        problem = f"is to be the folder of jobs, and is not apart from {out}"
+        raise DataError(folder, problem, "Name one beside it by `cluster_option` folder=FOLDER.")
+    return folder
 
 
 def cluster_in_use() -> Session | None:

@@ -40,6 +40,11 @@ def begun_file(shard: int, attempt: int) -> str:
     return f"begun-{shard:04}-{attempt}.json"
 
 
+def any_begun(map_folder: Path) -> bool:
+    """Whether a job has begun."""
+    return any(map_folder.glob("begun-*.json"))
+
+
 def done_file(shard: int, attempt: int) -> str:
     """The file of what a job did."""
     return f"done-{shard:04}-{attempt}.jsonl"

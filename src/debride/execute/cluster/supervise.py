@@ -20,7 +20,7 @@ from debride.execute.cluster.shard import UNSEEN, command_of
 from debride.execute.work import Outcome, Work, ended_by, outcome_of
 from debride.notes import tell
 from debride.types import DataError
-from debride.words import short
+from debride.words import duration, short
 
 POLL = (0.1, 1.0)
 """Seconds between looks for what jobs did: after news, and at most."""
@@ -35,6 +35,9 @@ PAUSE = 2.0
 """Seconds before a job is started again that did nothing twice; doubled each time, up to ``LONGEST_PAUSE``."""
 
 LONGEST_PAUSE = 60.0
+
+QUIET = 60.0
+"""Seconds after which it is said that no job has begun."""
 
 UNBEGUN = 2
 """Times that a job is started again whose process ended before it began."""
@@ -136,6 +139,7 @@ class _Jobs:
         self._submit_at = 0.0
         self._submitted, self._refused = False, 0
         self._given_up: list[int] = []
+        self._told = False
 
     def done(self) -> Iterator[int]:
         """The numbers of the items as they are done."""
@@ -222,6 +226,10 @@ class _Jobs:
     def _look(self) -> None:
         """Asks the cluster which jobs have ended, and sees to those that ended too soon."""
         now = time.monotonic()
+        if not self._told and now - self._begun > QUIET:
+            self._told = True
+            if not job_folder.any_begun(self._folder):
+                tell(f"jobs of {self._use.cluster.name} have waited for {duration(QUIET)}, and none has begun.")
         if now >= self._ask_at:
             self._ask_at = now + min(max(ASK[0], (now - self._begun) / 20), ASK[1])
             with suppress(OSError):
@@ -277,8 +285,9 @@ class _Jobs:
         log = job_folder.log_of(self._folder, shard.number, last.attempt)
         if not job_folder.printed(log).strip():  # what ended it is then said in what the cluster keeps
             log = self._use.engine.log(last.id) or log.parent
-        lines = job_folder.printed(log).split("\n")
-        said = next((f" ({short(one_line(line.strip()), 200)})" for line in reversed(lines) if line.strip()), "")
+        lines = [line.strip() for line in job_folder.printed(log).split("\n")]
+        telling = [line for line in lines if line and not line.startswith("srun: ")]  # which says that its task failed
+        said = f" ({short(one_line(telling[-1]), 200)})" if telling else ""
         many = f"{len(shard.ends)} jobs" if len(shard.ends) > 1 else "its job"
         remedy = f"Look into {log}. Time, memory and more are asked for by `cluster_option`."
         self._use.keep = True
