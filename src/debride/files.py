@@ -76,9 +76,14 @@ def atomic_files(target: Path, *, flush: bool = True) -> Iterator[Path]:
         yield path
         for file in (*sorted(beside for beside in folder.iterdir() if beside != path), path):
             if flush:
-                with file.open("rb+") as opened:
-                    os.fsync(opened.fileno())
+                settle(file)
             file.replace(target.parent / file.name)
+
+
+def settle(file: Path) -> None:
+    """Waits until a file is on the disk itself."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def reserve(path: Path, size: int) -> None:

@@ -14,7 +14,7 @@ from debride.bench.cell import PATIENCE, fail_cell, is_done, run_cell
 from debride.bench.cell_base import Cell
 from debride.bench.plain_cell import cell_of, plain_cell
 from debride.execute import Work, scatter
-from debride.execute.cluster import cluster_in_use
+from debride.execute.cluster import cluster_in_use, off_cluster
 from debride.spawning import not_run_again
 from debride.stopping import end_with, ending_processes, stoppable
 from debride.types import DataError
@@ -54,7 +54,8 @@ def _by_cluster(todo: Sequence[Cell]) -> Generator[None]:
     with scatter(Work(running_cells), map(plain_cell, left), name=_name) as outcomes:
         for number, outcome in outcomes:
             if outcome.error is not None:
-                fail_cell(left[number], outcome.error)
+                with off_cluster():
+                    fail_cell(left[number], outcome.error)
             elif outcome.result is not None:
                 raise DataError(*outcome.result)
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,15 @@ from debride.data.checksums import write_for_copy
 from debride.data.formats import NewLabels, Placed, find_format
 from debride.data.others import carry_others
 from debride.data.pairs import check_pair
-from debride.data.pixels.images import copy_image, read_label, stem, suffix, write_label_like
+from debride.data.pixels.images import copy_image, files_of, read_label, stem, suffix, write_label_like
 from debride.data.plain import case_of, dataset_of, plain_case
 from debride.execute import Work, spread
+from debride.execute.cluster import cluster_in_use
 from debride.execute.work import Do
-from debride.files import writing
+from debride.files import settle, writing
 from debride.folders import atomic_folder, new_folder
 from debride.notes import note
+from debride.temporaries import TEMPORARY
 from debride.types import Case, Dataset, Geometry
 
 Label = npt.NDArray[np.uint8]
@@ -95,6 +98,7 @@ def copy_by(
             "kept": kept,
             "about": None if kept or not placed.label else about(placed.case),
             "out": str(out),
+            "settle": cluster_in_use() is not None,  # a machine may be lost with what it alone has in its memory
         }
 
     def write(placed: Sequence[Placed]) -> list[Path | None]:
@@ -110,6 +114,8 @@ def copy_by(
 
     with atomic_folder(out) as folder:
         find_format(dataset.format).write(replace(dataset, cases=own), folder, NewLabels(write, classes, done, name))
+        if cluster_in_use():
+            _tidy(folder)
         carry_others(dataset, folder, besides)
         if finish:
             finish(folder)
@@ -120,20 +126,33 @@ def copy_by(
         note(out, f"has {len(dataset.rest)} cases that fold {dataset.fold} leaves out, which are copied as they are")
 
 
+def _tidy(folder: Path) -> None:
+    """Removes what jobs that were killed were writing in a folder to which none writes any more."""
+    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def copier(dataset: Dataset, change: Change) -> Do:
     """Copies the images of a case and writes its label, changed: gives the path of the label, and what the change told."""
 
     def copy(item: Any) -> Any:
         case = case_of(item["case"])
         with writing(Path(item["out"])):
-            for source, target in zip(case.image, item["images"], strict=True):
-                copy_image(source, Path(target))
-            if case.label is None or item["label"] is None:
-                return None, None
-            if item["kept"]:
-                return str(copy_image(case.label, Path(item["label"]))), None
-            path, said = _write_label(dataset, case, case.label, Path(item["label"]), change, item["about"])
-            return str(path), said
+            images = [copy_image(source, Path(target)) for source, target in zip(case.image, item["images"], strict=True)]
+            label, said = labelled(case, item)
+            for file in files_of([*images, *([label] if label else [])]) if item["settle"] else ():
+                settle(file)
+        return label and str(label), said
+
+    def labelled(case: Case, item: Any) -> tuple[Path | None, Any]:
+        if case.label is None or item["label"] is None:
+            return None, None
+        if item["kept"]:
+            return copy_image(case.label, Path(item["label"])), None
+        return _write_label(dataset, case, case.label, Path(item["label"]), change, item["about"])
 
     return copy
 

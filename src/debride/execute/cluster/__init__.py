@@ -5,6 +5,15 @@ a process of ours on some machine, told what to do by its argument list and file
 """
 
 from debride.execute.cluster.cluster_options import CLUSTERS, Cluster, RayOptions, SlurmOptions, make_cluster
-from debride.execute.cluster.in_use import cluster_in_use, on_cluster
+from debride.execute.cluster.in_use import cluster_in_use, off_cluster, on_cluster
 
-__all__ = ["CLUSTERS", "Cluster", "RayOptions", "SlurmOptions", "cluster_in_use", "make_cluster", "on_cluster"]
+__all__ = [
+    "CLUSTERS",
+    "Cluster",
+    "RayOptions",
+    "SlurmOptions",
+    "cluster_in_use",
+    "make_cluster",
+    "off_cluster",
+    "on_cluster",
+]

@@ -39,6 +39,16 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
         session.close(failed)
 
 
+@contextmanager
+def off_cluster() -> Iterator[None]:
+    """While the block lasts ``spread`` does items on this machine, also where a cluster is in use."""
+    token = _IN_USE.set(None)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
+
+
 def _folder_of_jobs(named: str | None, out: Path) -> Path:
     if named is None:
         return out.with_name(f"{out.name}.jobs")
