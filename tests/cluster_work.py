@@ -61,7 +61,11 @@ def raising(setup: Any) -> Do:
 
 def where(setup: Any) -> Do:
     """Says where it runs, and what a library may take for several processes."""
-    return lambda item: [str(Path.cwd()), sorted(name for name in os.environ if name.startswith("SLURM_"))]
+    return lambda item: [
+        str(Path.cwd()),
+        sorted(name for name in os.environ if name.startswith("SLURM_")),
+        os.environ.get("CUDA_VISIBLE_DEVICES"),
+    ]
 
 
 def lasting(setup: Any) -> Do:

@@ -105,11 +105,15 @@ def test_what_others_cannot_find_is_done_here(here: Here, out: Path) -> None:
     assert not here.engines
 
 
-def test_a_job_is_in_the_same_folder_and_an_ordinary_process(here: Here, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("gpus", "seen"), [(0, ""), (1, "2,3")])
+def test_a_job_is_in_the_same_folder_and_an_ordinary_process(
+    here: Here, out: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, seen: str
+) -> None:
     monkeypatch.chdir(out.parent)
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    with on_cluster(here.cluster(), Path("out")), spread(Work(where), [1]) as outcomes:
-        assert next(outcomes).value() == [str(out.parent), []]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    with on_cluster(here.cluster(gpus=gpus), Path("out")), spread(Work(where), [1]) as outcomes:
+        assert next(outcomes).value() == [str(out.parent), [], seen]
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])

@@ -19,8 +19,13 @@ class JobOptions:
     at_once: int = setting(16, "jobs that wait or run at once, at most", least=1)
     per_job: int | None = setting(None, "items of a job (default: one cell or training; cases are shared by the jobs)", least=1)
     cpus: int = setting(1, "cores of a job: threads of a cell or training, else processes of one thread each", least=1)
-    gpus: int = setting(0, "GPUs of a job", least=0)
+    gpus: int = setting(0, "GPUs of a job, which sees no others", least=0)
     retries: int = setting(10, "times that a job is submitted again after it ended without a new result", least=0)
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether a job may use GPUs."""
+        return self.gpus > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,11 @@ class SlurmOptions(JobOptions):
     exclude: str | None = setting(None, "nodes that are not to be used")
     gres: str | None = setting(None, "generic resources, as gpu:a100:1")
     setup: str | None = setting(None, "a shell command before each job, as module load cuda")
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether a job may use GPUs, which may be among the generic resources."""
+        return self.gpus > 0 or self.gres is not None
 
 
 @dataclass(frozen=True, kw_only=True)

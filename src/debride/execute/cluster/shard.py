@@ -38,15 +38,18 @@ Tell = Callable[[dict[str, Any]], None]
 
 _THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
 _BEGIN = (
-    "import os, sys; os.environ.update({{{threads}}}); sys.path[:] = sys.argv[6:]; "
+    "import os, sys; os.environ.update({environment}); sys.path[:] = sys.argv[6:]; "
     "from debride.execute.cluster.shard import main; main(*sys.argv[1:6])"
 )
 
 
-def command_of(map_folder: Path, shard: int, attempt: int, token: str, threads: int) -> list[str]:
-    """The argument list of a job with so many threads."""
-    names = [*(f"{library}_NUM_THREADS" for library in _THREADS), "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"]
-    begin = _BEGIN.format(threads=", ".join(f"{name!r}: {str(threads)!r}" for name in names))
+def command_of(map_folder: Path, shard: int, attempt: int, token: str, threads: int, gpus: bool) -> list[str]:
+    """The argument list of a job with so many threads, which sees ``gpus`` or none."""
+    environment = {f"{library}_NUM_THREADS": str(threads) for library in _THREADS}
+    environment["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    if not gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    begin = _BEGIN.format(environment=environment)
     places = [str(Path(place or Path.cwd()).absolute()) for place in sys.path]
     return [sys.executable, "-c", begin, str(map_folder.parent), map_folder.name, str(shard), str(attempt), token, *places]
 

@@ -184,7 +184,8 @@ class _Jobs:
             return
         attempts = [shard.jobs[-1].attempt + 1 if shard.jobs else 1 for shard in due]
         pairs = list(zip(due, attempts, strict=True))
-        commands = [command_of(self._folder, shard.number, attempt, self._use.token, self._threads) for shard, attempt in pairs]
+        how = self._use.token, self._threads, self._use.cluster.options.has_gpus
+        commands = [command_of(self._folder, shard.number, attempt, *how) for shard, attempt in pairs]
         try:
             ids = self._use.submit(commands)
         except DataError as error:
