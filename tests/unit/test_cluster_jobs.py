@@ -148,6 +148,26 @@ def test_an_item_that_ends_all_its_jobs_is_an_error_of_its_own(here: Here, out: 
     assert squares(out, here, []) and not out.with_name("out.jobs").exists()
 
 
+def test_a_job_that_was_interrupted_after_long_work_is_always_started_again(
+    here: Here, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a training, which has come some epochs further."""
+    monkeypatch.setattr(supervise, "LONG", 0.0)
+    told = squares(out, here, [0, 1], number=2, once=True, options={"retries": 0})
+    assert [outcome.value() for outcome in told] == [0, 1]
+    out.with_name("counted").unlink()
+    monkeypatch.setattr(supervise, "LONG", 60.0)
+    told = squares(out, here, [0, 1], number=2, once=True, options={"retries": 0})
+    assert [str(outcome.error).split(" could")[0] for outcome in told] == ["item0:", "item1:"]
+
+
+def test_a_machine_on_which_no_job_begins_spoils_no_others(here: Here, out: Path) -> None:
+    here.before(lambda number, command: ["sh", "-c", "echo no module; exit 1"] if command[5] == "1" else command)
+    told = squares(out, here, [], number=4, options={"retries": 3})
+    assert [outcome.result for outcome in told] == [0, None, 4, None]
+    assert "(no module)" in str(told[1].error)
+
+
 def test_a_node_with_another_folder_of_that_name(here: Here, out: Path) -> None:
     here.before(lambda number, command: [*command[:7], "another-token", *command[8:]])
     with pytest.raises(DataError, match=r"out\.jobs: is not seen by the machine \S+\. .*folder=FOLDER.*cache"):

@@ -40,6 +40,14 @@ def begun_file(shard: int, attempt: int) -> str:
     return f"begun-{shard:04}-{attempt}.json"
 
 
+def begun_at(map_folder: Path, shard: int, attempt: int) -> float | None:
+    """When a job began, in seconds since 1970; None where it did not."""
+    try:
+        return (map_folder / begun_file(shard, attempt)).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
 def any_begun(map_folder: Path) -> bool:
     """Whether a job has begun."""
     return any(map_folder.glob("begun-*.json"))

@@ -42,6 +42,11 @@ QUIET = 60.0
 UNBEGUN = 2
 """Times that a job is started again whose process ended before it began."""
 
+LONG = 600.0
+"""Seconds after which a job has done something, if it was interrupted through no fault of its own: a training has epochs."""
+
+_NO_FAULT = ("PREEMPTED", "CANCELLED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
+
 _BY_ITSELF = ("FAILED", "COMPLETED", GONE)
 
 
@@ -223,6 +228,7 @@ class _Jobs:
                     yield number
         if not shard.left:
             self._running.pop(shard.number, None)
+            self._use.cancel([job.id for job in shard.jobs if not job.news and job.ended is None])  # one before it has done all
 
     def _look(self) -> None:
         """Asks the cluster which jobs have ended, and sees to those that ended too soon."""
@@ -251,14 +257,20 @@ class _Jobs:
         self._use.cancel([job.id])  # what the cluster has lost may still run
         self._use.has_ended(job.id)
         shard.ends.append(end)
-        begun = (self._folder / job_folder.begun_file(shard.number, job.attempt)).exists()
-        if not begun and end.startswith(_BY_ITSELF):
+        begun = job_folder.begun_at(self._folder, shard.number, job.attempt)
+        if begun is not None:
+            shard.unbegun = 0
+        elif end.startswith(_BY_ITSELF):
             shard.unbegun += 1
             if not end.startswith(GONE) or shard.unbegun > UNBEGUN:
                 self._refuse_blind(job_folder.printed(self._use.engine.log(job.id)), end)
-        shard.fruitless = 0 if job.news else shard.fruitless + 1
-        if shard.unbegun > UNBEGUN or shard.fruitless > self._use.cluster.options.retries:
-            self._give_up(shard)
+        if job.news:
+            shard.fruitless = 0
+        elif begun is None or time.time() - begun < LONG or not end.startswith(_NO_FAULT):
+            shard.fruitless += 1
+        any_begun = job_folder.any_begun(self._folder)
+        if shard.fruitless > self._use.cluster.options.retries or (shard.unbegun > UNBEGUN and not any_begun):
+            self._give_up(shard, any_begun)
         del self._running[shard.number]
         if shard.left:
             pause = min(PAUSE * 2 ** max(0, shard.fruitless - 2), LONGEST_PAUSE) if shard.fruitless > 1 else 0.0
@@ -278,10 +290,8 @@ class _Jobs:
             )
             raise DataError(self._use.folder, problem, remedy)
 
-    def _give_up(self, shard: _Shard) -> None:
+    def _give_up(self, shard: _Shard, any_begun: bool) -> None:
         """Ends the first item of a shard that is not done with an error. Raises it where no job ever began."""
-        attempts = [job.attempt for job in shard.jobs]
-        begun = any((self._folder / job_folder.begun_file(shard.number, attempt)).exists() for attempt in attempts)
         last = shard.jobs[-1]
         log = job_folder.log_of(self._folder, shard.number, last.attempt)
         if not job_folder.printed(log).strip():  # what ended it is then said in what the cluster keeps
@@ -292,7 +302,7 @@ class _Jobs:
         many = f"{len(shard.ends)} jobs" if len(shard.ends) > 1 else "its job"
         remedy = f"Look into {log}. Time, memory and more are asked for by `cluster_option`."
         self._use.keep = True
-        if not begun:
+        if not any_begun:
             problem = f"does not begin the work: {many} ended before, the last with {shard.ends[-1]}{said}"
             raise DataError(f"`cluster` {self._use.cluster.name}", problem, remedy)
         number = next(number for number in shard.items if not self._done[number])
