@@ -7,7 +7,7 @@ Each of the three is a machine of its own: own host name, network, processes and
 these clusters know nothing of each other. They see the files of this machine, and no network but their own. All of it goes
 when the process that made it ends, however it ends; a folder in the temporary folder then stays only after SIGKILL.
 
-A node says that it has 16 cores, 64 GB and 4 GPUs, whatever this machine has. The partition ``main`` is for all; jobs of
+A node says that it has 32 cores, 256 GB and 4 GPUs, whatever this machine has. The partition ``main`` is for all; jobs of
 ``urgent`` cancel those of ``main`` where they need room. No job is requeued unless it asks; one that takes more memory than
 it asked for is killed. Nothing is accounted for: ``sacct`` has nothing to say, and ``squeue`` forgets a job seconds after its
 end.
@@ -72,8 +72,8 @@ KillWait=5
 SlurmdTimeout=10
 BatchStartTimeout=10
 ReturnToService=2
-NodeName=node1 NodeAddr=10.0.0.11 CPUs=16 RealMemory=64000 Gres=gpu:4
-NodeName=node2 NodeAddr=10.0.0.12 CPUs=16 RealMemory=64000 Gres=gpu:4
+NodeName=node1 NodeAddr=10.0.0.11 CPUs=32 RealMemory=256000 Gres=gpu:4
+NodeName=node2 NodeAddr=10.0.0.12 CPUs=32 RealMemory=256000 Gres=gpu:4
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=CANCEL
 PartitionName=urgent Nodes=node1,node2 MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 """

@@ -31,7 +31,9 @@ SMALLER = {
     "--predictions predictions": "--predictions predictions --planted 4",
     "--array=1-8": "--array=1-2",
     "$SLURM_ARRAY_TASK_ID/8": "$SLURM_ARRAY_TASK_ID/2",
-    "at_once=32": "at_once=4",
+    "cpus=8 memory=32": "cpus=1 memory=8 at_once=2",
+    "at_once=8": "at_once=2",
+    "at_once=32": "at_once=2",
     "--ntasks-per-node=4": "--ntasks-per-node=1",
     "--cpus-per-task=32": "--cpus-per-task=8",
     "--devices 4": "--devices 1",
@@ -92,7 +94,7 @@ def test_the_scripts_run(slurm: Slurm, root: Path, monkeypatch: pytest.MonkeyPat
         logs = "\n".join(file.read_text() for file in sorted(root.glob(f"{name}-*.log")))
         assert "Traceback" not in logs, logs
         assert none_left(slurm), logs
-        assert (root / OUTCOMES[name]).exists(), f"{name}: {said}\n{logs}"
+        assert list(root.glob(OUTCOMES[name])), f"{name}: {said}\n{logs}"
     merge = "debride audit scans/ --predictions predictions --planted 4 --out parts --merge"
     slurm.run(*merge.split(), cwd=root)
     assert (root / "parts" / "report.html").exists()
@@ -101,7 +103,7 @@ def test_the_scripts_run(slurm: Slurm, root: Path, monkeypatch: pytest.MonkeyPat
 
 OUTCOMES = {
     "train": "runs/gce/weights/best.safetensors",
-    "predict": "masks/predictions.json",
+    "predict": "masks/*.png",
     "work": "runs/gce/calibration.json",
     "corrupt": "noisy/noise.json",
     "parts": "parts",

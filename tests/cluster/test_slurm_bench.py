@@ -34,7 +34,7 @@ def whole_again(slurm: Slurm) -> Iterator[None]:
 
 def on_slurm(slurm: Slurm, root: Path, out: Path, *more: object) -> subprocess.Popen[str]:
     """Two jobs at once, one to a node: each asks for nearly all of its memory."""
-    options = ["--cluster", "slurm", "--cluster-option", "memory=60", "at_once=2", "partition=main"]
+    options = ["--cluster", "slurm", "--cluster-option", "memory=200", "at_once=2", "partition=main"]
     words = [*words_of(root), "--out", out, *options, *more]
     return slurm.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

@@ -20,7 +20,7 @@ def results(said: str) -> list[Any]:
 
 
 def test_items_are_done_on_both_nodes_in_order(slurm: Slurm, tmp_path: Path) -> None:
-    options = ["at_once=3", "memory=30", "cpus=2", "setup=export ASKED=yes"]
+    options = ["at_once=3", "memory=100", "cpus=2", "setup=export ASKED=yes"]
     told = results(slurm.run(*WORK, "slow", 9, tmp_path / "out", *options))
     assert [row["item"] for row in told] == list(range(9))
     assert {row["host"] for row in told} == {"node1", "node2"}
