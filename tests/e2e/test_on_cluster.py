@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.audited_regions import ERRORS, heart_set
 from tests.audits import contents, picture_set
 from tests.class_grids import grid_of as class_grid
 from tests.datasets import build_folder, build_nnunet_3d, build_npz
@@ -123,10 +124,10 @@ def same(debride: Command, root: Path, *words: object) -> dict[str, Any]:
 
 
 def test_an_audit_by_predictions(here: Here, debride: Command, tmp_path: Path) -> None:
-    picture_set(tmp_path, n=12)
+    picture_set(tmp_path, n=16)
     same(debride, tmp_path, "audit", tmp_path / "data", "--predictions", tmp_path / "probability", "--out", "OUT", *FEW)
     (engine,) = here.engines
-    assert len(engine.submitted) == 4  # two passes, each of two jobs: nothing is found that could be drawn
+    assert len(engine.submitted) == 6  # three passes, each of two jobs
 
 
 @pytest.mark.system
@@ -169,7 +170,15 @@ def test_predictions_and_an_audit_of_classes(here: Here, debride: Command, tmp_p
     small = ["--epochs", 2, "--batch-size", 12, "--network", "cnn", "--width", 4, "--device", "cpu"]
     same(debride, tmp_path / "audit", "audit", data, "--out", "OUT", "--folds", 2, *small, "--pictures", 0)
     run = tmp_path / "audit" / "alone" / "cross-validation" / "fold-1"
-    same(debride, tmp_path / "predict", "predict", run, data, "--out", "OUT", "--device", "cpu")
+    same(debride, tmp_path / "predict", "predict", run, data, "--checkpoint", "last", "--out", "OUT", "--device", "cpu")
+
+
+@pytest.mark.system
+def test_an_audit_of_regions_by_cross_validation(here: Here, debride: Command, tmp_path: Path) -> None:
+    heart_set(tmp_path, 8, list(ERRORS), 4)
+    words = ["--folds", 2, *SMALL, "--planted", 2, "--pictures", 0]
+    same(debride, tmp_path, "audit", tmp_path / "data", "--out", "OUT", *words)
+    assert not list((tmp_path / "jobs").glob("*.jobs"))
 
 
 def test_a_copy_holds_nothing_of_jobs_that_were_killed(here: Here, debride: Command, tmp_path: Path) -> None:
