@@ -26,7 +26,8 @@ class RayEngine:
     """Jobs of the Ray cluster at ``options.address``, whose output goes to files in ``logs``.
 
     ``HOST:6379`` needs a node of Ray on this machine, ``ray://HOST:10001`` needs none. A process that is connected to Ray
-    already stays so. Raises DataError where the cluster is not reached, or is lost while jobs wait or run.
+    already stays so. Raises DataError where the cluster is not reached, or ``ray://`` is lost while jobs wait or run. Ray
+    itself ends a node that has lost its head for a minute, and this process with it.
     """
 
     def __init__(self, options: RayOptions, logs: Path) -> None:
@@ -106,9 +107,10 @@ class RayEngine:
 
     def close(self) -> None:
         """Ends what still runs, waits until it has, and ends the connection if it was made here."""
-        self.cancel(self.alive(self._jobs))
-        if self._jobs:
-            self._ray.wait([*self._jobs.values()], num_returns=len(self._jobs), timeout=PATIENCE, fetch_local=False)
+        with suppress(DataError, ConnectionError):
+            self.cancel(self.alive(self._jobs))
+            if self._jobs:
+                self._ray.wait([*self._jobs.values()], num_returns=len(self._jobs), timeout=PATIENCE, fetch_local=False)
         if self._ours:
             self._ray.shutdown()
 
@@ -129,8 +131,9 @@ class RayEngine:
     def _tell_of_room(self, wanted: dict[str, int]) -> None:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
-            said = ", ".join(f"{name} {amount}" for name, amount in wanted.items())
-            tell(f"no node of the Ray cluster has what each job asks for ({said}): jobs wait until one joins.")
+            units = {"CPU": "cores", "GPU": "GPUs", "memory": "bytes of memory"}
+            said = ", ".join(f"{amount} {units[name]}" for name, amount in wanted.items())
+            tell(f"no node of the Ray cluster has what a job asks for ({said}): jobs wait until one joins.")
 
 
 def _running() -> Callable[..., dict[str, Any]]:
