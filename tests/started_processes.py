@@ -62,15 +62,16 @@ def begun(
 def lose(process: subprocess.Popen[str]) -> None:
     """Ends a process and all that it has started, as a machine does that loses its power."""
     if process.poll() is None:
-        for pid in (process.pid, *_started_by(process.pid)):
+        for pid in (process.pid, *started_by(process.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
-def _started_by(pid: int) -> list[int]:
+def started_by(pid: int) -> list[int]:
+    """The processes that a process has started, and that these have."""
     children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
-    return [each for child in children for each in (child, *_started_by(child))]
+    return [each for child in children for each in (child, *started_by(child))]
 
 
 def run_all(

@@ -19,6 +19,9 @@ from debride.types import DataError
 PATIENCE = timedelta(minutes=5)
 """How long processes wait for the first one to be there."""
 
+FOREVER = timedelta(days=365)
+"""How long they wait for work that one of them does: if it fails, they are ended."""
+
 GRACE = 3.0
 """Seconds that a process has to end by itself after another one failed."""
 
@@ -39,8 +42,23 @@ class Company:
         if self.found.leads:
             self._store.set(name, value)
             return value
-        self._store.wait([name], timedelta(days=1))
+        self._store.wait([name], FOREVER)
         return str(self._store.get(name).decode())
+
+    @contextmanager
+    def first_here(self, what: str) -> Iterator[None]:
+        """The block is done by one process on each machine, and then by the others there. Each block has its own name."""
+        if self.found.local:
+            self._store.wait([f"{what}/{self.found.node}"], FOREVER)
+            yield
+        else:
+            yield
+            self._store.set(f"{what}/{self.found.node}", "done")
+
+    def after_all(self, what: str) -> None:
+        """Waits until one process on each machine has come here. Each place has its own name."""
+        self._store.set(f"{what}/{self.found.node}", "here")
+        self._store.wait([f"{what}/{node}" for node in range(self.found.nodes)], FOREVER)
 
     def failed_first(self) -> bool:
         """Tells the others that this process failed; says whether it was the first of them, which is to say why."""

@@ -56,11 +56,17 @@ class LabelState:
     ``shape`` are given, values belong to that region of each map, which may reach beyond the image; the default is a region
     at pixel 0 of the first row's shape. ``existing`` opens what another process made with the same arguments: all map the same
     files. In an epoch a row has one visitor, and so one writer; between epochs each process writes the rows in ``run.own``.
+    With ``apart`` there are other such states, on other machines: it is noted which rows were changed here (``moved``).
     Raises DataError where the disk has no room for the fields.
     """
 
     def __init__(
-        self, fields: Sequence[Field], shapes: Sequence[tuple[int, ...]], folder: Path | None, existing: bool = False
+        self,
+        fields: Sequence[Field],
+        shapes: Sequence[tuple[int, ...]],
+        folder: Path | None,
+        existing: bool = False,
+        apart: bool = False,
     ) -> None:
         self._fields = {field.name: field for field in fields}
         assert len(self._fields) == len(fields), "two fields have the same name"
@@ -73,7 +79,7 @@ class LabelState:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self._folder, self._apart = folder, apart
         self._hashes: dict[str, npt.NDArray[np.uint8]] = {}
         if existing:
             return
@@ -86,6 +92,8 @@ class LabelState:
             raise DataError(folder, problem, "Free space, or train on a disk with more room.")
         for field in fields:
             self._create(field)
+            if apart:
+                self._moved_path(field.name).write_bytes(bytes(len(self._shapes)))
 
     @property
     def pixel_fields(self) -> tuple[Field, ...]:
@@ -169,6 +177,32 @@ class LabelState:
             back = warp.adjoint(change * seen) / share.where(share > 0, 1)
         self.add(name, rows, back, origin, clamp)
 
+    def moved(self, name: str) -> npt.NDArray[np.uint8]:
+        """1 for each row (N,) of a field that was changed here since ``took`` was called for it, in its file."""
+        return np.memmap(self._moved_path(name), dtype=np.uint8, mode="r+").view(np.ndarray)
+
+    def raw(self, name: str, rows: npt.NDArray[np.int64], size: int) -> Iterator[list[npt.NDArray[np.uint8]]]:
+        """The bytes of rows of a field, in their file, in pieces of about ``size`` bytes at most: each is a list of parts."""
+        field = self._fields[name]
+        width = math.prod(field.channels) * np.dtype(field.dtype).itemsize
+        starts, data = self._starts[field.per] * width, self._map(field).view(np.uint8)
+        piece, room = list[npt.NDArray[np.uint8]](), size
+        for row in rows:
+            for start in range(starts[row], starts[row + 1], size):
+                part = data[start : min(start + size, starts[row + 1])]
+                if len(part) > room:
+                    yield piece
+                    piece, room = [], size
+                piece.append(part)
+                room -= len(part)
+        if piece:
+            yield piece
+
+    def took(self, name: str, rows: npt.NDArray[np.int64]) -> None:
+        """Says that rows of a field were taken from another machine, and that no change is left to be given to any."""
+        self._mark(self._fields[name], rows)
+        self.moved(name)[...] = 0
+
     def save(self, folder: Path, number: int) -> None:
         """Describes the fields in a new ``folder``, and brings their copy of this number (0 or 1) up to date, which lies beside
         the folder's parent: of whole rows those that may have changed since it was written, of fields per case everything.
@@ -245,6 +279,9 @@ class LabelState:
             return False
         return is_whole(file, starts, np.fromfile(hashes, np.uint8).reshape(-1, HASH_BYTES))
 
+    def _moved_path(self, name: str) -> Path:
+        return self._folder / f"{name}.moved"
+
     def _changed_path(self, field: Field) -> Path:
         return self._folder / f"{field.name}.changed"
 
@@ -256,6 +293,8 @@ class LabelState:
         """Says that rows of a field have changed."""
         if len(rows):
             self._changed(field)[rows if field.per == "pixel" else 0] = _EVERY_COPY
+            if self._apart:
+                self.moved(field.name)[rows] = 1
 
     def _create(self, field: Field) -> None:
         count = int(self._starts[field.per][-1]) * math.prod(field.channels) if field.initial else 0

@@ -123,8 +123,9 @@ def latest_state(run_folder: Path) -> Path | None:
     return folders[-1] if folders else None
 
 
-def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelState) -> dict[str, Any]:
-    """Brings method, optimiser and label state back to what ``save_state`` saw, and returns its counters.
+def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer, store: LabelState | None) -> dict[str, Any]:
+    """Brings method, optimiser and label state back to what ``save_state`` saw, and returns its counters. Without a ``store``
+    another process brings the label state back.
 
     Raises DataError for a state that is damaged, before anything is changed.
     """
@@ -134,12 +135,13 @@ def load_state(folder: Path, method: nn.Module, optimiser: torch.optim.Optimizer
         found = _checksums(folder)
         if wrong := [name for name in {**expected, **found} if found.get(name) != expected.get(name)]:
             raise DataError(folder / wrong[0], "is damaged: it is not what was written", remedy)
-    labels = store.verified(folder / "labels")
+    labels = store.verified(folder / "labels") if store else None
     load_weights(method, folder / "weights.safetensors")
     tensors, state = load_tensors(folder / "optimiser.safetensors"), read_counters(folder)
     entries = optimiser_entries({**tensors, **state["optimiser"]}, optimiser, folder / "optimiser.safetensors")
     optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
-    store.take(labels)
+    if store and labels:
+        store.take(labels)
     return state
 
 

@@ -22,6 +22,7 @@ from debride.files import append_jsonl, write_text
 from debride.folders import exclusive
 from debride.methods.base import Method, Phase
 from debride.progress import track
+from debride.started import Started, begun_again
 from debride.state import LabelState
 from debride.training import checkpoint
 from debride.training.compiling import compile_networks, refusing_failed_code
@@ -30,9 +31,10 @@ from debride.training.early_stopping import better, spent, stopped_words, valida
 from debride.training.forecast import Forecast, disk_needed, refuse_full
 from debride.training.initial import load_initial
 from debride.training.job import Job, describe, make_method, record, refuse, refuse_processes
+from debride.training.label_exchange import exchange_of
 from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, company_of, devices_here, launch, place
-from debride.training.machines import note_beginning, refuse_different, refuse_unseen
+from debride.training.machines import note_beginning, prepared_by_all, refuse_different, refuse_unseen
 from debride.training.memory import naming_settings, smaller
 from debride.training.precision import settle
 from debride.training.recorded import read_metrics
@@ -41,6 +43,9 @@ from debride.training.schedule import make_optimiser
 from debride.training.task import Task, task_for
 from debride.training.trackers import tracking
 from debride.types import DataError
+
+ENDING = 60.0
+"""Seconds that a training may take to end that is started again elsewhere."""
 
 Watch = Callable[[TrainingRun[Any]], None]
 """Is called with the run after each of its epochs, whose number from 0 it has, and must change nothing of it."""
@@ -61,12 +66,20 @@ def fit(job: Job, watch: Watch | None = None) -> None:
         refuse(job, task)
         accelerator = choose_device(job.config.device, devices_here(job.config, found))
         job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
-        with exclusive(job.out) if found is None or found.leads else nullcontext():
+        with _held(job.out, found):
             cache = cache_folder(job.dataset.root, job.cache)
             prepare = functools.partial(task.prepare, job.dataset, job.config, cache, job.jobs)
             train = functools.partial(_within_memory, job=job, task=task, watch=watch)
             names = (job.method, job.config.network)
             launch(train, accelerator, job.config, found, before=prepare, smaller=smaller(job.config), names=names)
+
+
+def _held(out: Path, found: Started | None) -> AbstractContextManager[None]:
+    """The folder of the training for this process alone, which speaks for the others. One that was started again waits for the
+    one that was cut off."""
+    if found and not found.leads:
+        return nullcontext()
+    return exclusive(out, ENDING if begun_again() else 0.0)
 
 
 def _within_memory(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:
@@ -76,12 +89,12 @@ def _within_memory(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | Non
 
 def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> None:
     config, cache = job.config, cache_folder(job.dataset.root, job.cache)
-    joined = in_company() is not None
-    if joined:
+    company = in_company()
+    if company:
         refuse_unseen(fabric, job.out)
-    with fabric.rank_zero_first(local=True) if joined else nullcontext():  # on each machine one fills the cache
-        jobs = job.jobs if fabric.world_size == 1 or (joined and not fabric.local_rank) else 1
-        train, val = task.prepare(job.dataset, config, cache, jobs)
+        train, val = prepared_by_all(company, task, job, cache)
+    else:
+        train, val = task.prepare(job.dataset, config, cache, job.jobs if fabric.world_size == 1 else 1)
     method = make_method(job, train.channels)
     refuse_processes(job, method)
     if job.init:
@@ -89,11 +102,11 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
     place(method, fabric.device, job.dataset.ndim)
     if config.compile:
         compile_networks(method)
-    with fabric.rank_zero_first(local=True):
+    with company.first_here("extras") if company else fabric.rank_zero_first():
         train = task.with_extras(train, method, config, cache, fabric.is_global_zero)
     task.refuse_prepared(train, method, fabric.device)
     description = describe(job, train, val, method)
-    if joined:
+    if company:
         refuse_different(fabric, description)
     if fabric.is_global_zero:
         note_beginning(job.out)
@@ -104,12 +117,14 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
     if fabric.is_global_zero:
         refuse_full(job.out, disk)
     forecast = Forecast(job.out, disk, fabric.device) if fabric.is_global_zero else None
-    store = _open_store(fabric, method, train, job.out / "scratch")
+    store = _open_store(fabric, method, train, job.out / "scratch", config.nodes)
     run = task.run(fabric, config, job.augmentation, method, optimiser, train, store)
+    if config.nodes > 1:
+        run.exchange = exchange_of(fabric, store, method.fields())
     best: dict[str, Any] = {"epoch": None, task.measure: None}
     first = 0
     if job.resume and (latest := fabric.broadcast(checkpoint.latest_state(job.out))):
-        state = checkpoint.load_state(latest, method, optimiser, store)
+        state = checkpoint.load_state(latest, method, optimiser, store if fabric.local_rank == 0 else None)
         _restore_scaler(run, state["scaler"], latest)
         first, run.step, best = state["epoch"], state["step"], {**best, **state["best"]}
         fabric.barrier()  # every process restores the one label state: none may change it before all have
@@ -154,12 +169,17 @@ def _restore_scaler(run: TrainingRun[Any], state: dict[str, Any], folder: Path) 
         raise DataError(folder / "state.json", "does not fit the precision", "Resume with the same settings.") from None
 
 
-def _open_store(fabric: Fabric, method: Method, train: PreparedCases, folder: Path) -> LabelState:
-    """The label state, made by one process and mapped by all: a row has one visitor in an epoch, so one writer."""
-    if fabric.is_global_zero:
-        store = LabelState(method.fields(), train.shapes, folder)
+def _open_store(fabric: Fabric, method: Method, train: PreparedCases, folder: Path, nodes: int) -> LabelState:
+    """The label state, on each machine made by one process and mapped by all: a row has one visitor in an epoch, so one
+    writer."""
+    apart = nodes > 1
+    make = functools.partial(
+        LabelState, method.fields(), train.shapes, folder / f"machine-{fabric.node_rank}" if apart else folder, apart=apart
+    )
+    if fabric.local_rank == 0:
+        store = make()
     fabric.barrier()
-    return store if fabric.is_global_zero else LabelState(method.fields(), train.shapes, folder, existing=True)
+    return store if fabric.local_rank == 0 else make(existing=True)
 
 
 def _trained_epoch(task: Task[Any], run: TrainingRun[Any], val: PreparedCases, forecast: Forecast | None) -> dict[str, Any]:
@@ -185,6 +205,7 @@ def _epoch(run: TrainingRun[Any], forecast: Forecast | None = None) -> None:
     method.train()
     method.start_epoch(run)
     run.fabric.barrier()  # what one process wrote of the label state, the others may read
+    run.exchange()
     phases = method.plan(run)
     steps = left = sum(steps_of(phase, run.cases, run.config) for phase in phases)
     for number, phase in enumerate(phases):
@@ -196,8 +217,10 @@ def _epoch(run: TrainingRun[Any], forecast: Forecast | None = None) -> None:
                 left -= 1
                 if forecast:
                     forecast.step(left, steps, run.epochs - run.epoch - 1)
+        run.exchange()
     run.seed_epoch()
     method.end_epoch(run)
+    run.exchange()
     run.average_buffers()
 
 

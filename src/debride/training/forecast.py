@@ -35,7 +35,7 @@ _OPTIMISER = {"sgd": 1, "adamw": 2}  # numbers that are kept for each weight
 
 def disk_needed(method: nn.Module, config: TrainConfig, fields: Sequence[Field], shapes: Sequence[tuple[int, ...]]) -> int:
     """Bytes that a training has in its folder at most: weights of the kept epochs, two training states while one replaces the
-    other, and label state three times, as it is worked on and in two copies."""
+    other, and label state three times, as it is worked on, by each machine, and in two copies."""
     weights: int = sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values())
     trained: int = sum(parameter.numel() * parameter.element_size() for parameter in method.parameters())
     kept = min(max(config.keep_last, 1), config.epochs) + 2  # the best one, and a new one before the oldest goes
@@ -44,7 +44,7 @@ def disk_needed(method: nn.Module, config: TrainConfig, fields: Sequence[Field],
         math.prod(field.channels) * np.dtype(field.dtype).itemsize * (pixels if field.per == "pixel" else len(shapes))
         for field in fields
     )
-    return (kept + 2) * weights + 2 * _OPTIMISER[config.optimiser] * trained + 3 * labels
+    return (kept + 2) * weights + 2 * _OPTIMISER[config.optimiser] * trained + (2 + config.nodes) * labels
 
 
 def refuse_full(out: Path, needed: int) -> None:

@@ -8,16 +8,22 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from lightning_fabric import Fabric
 
-from debride.company import in_company
+from debride.company import Company, in_company
+from debride.data.prepared import PreparedCases
 from debride.files import write_text
 from debride.started import beginnings, begun_again
+from debride.training.job import Job
+from debride.training.task import Task
 from debride.types import DataError
+
+P = TypeVar("P", bound=PreparedCases)
 
 SEEN_WITHIN = 20.0
 """Seconds that another machine may take to see a new file in the folder of a run: a network disk looks again only so often."""
@@ -25,6 +31,18 @@ SEEN_WITHIN = 20.0
 _TOKEN = ".lock-seen"
 _BEGUN = ".lock-begun"
 """Names that ``folders.is_empty`` does not count."""
+
+
+def prepared_by_all(company: Company, task: Task[P], job: Job, cache: Path) -> tuple[P, P]:
+    """The training and the validation cases: each machine prepares its share of them, then what its cache still lacks."""
+    found, dataset = company.found, job.dataset
+    train, val = dataset.of("train"), dataset.of("val")
+    if found.local == 0 and 1 < found.nodes <= len(train):
+        share = replace(dataset, cases=(*train[found.node :: found.nodes], *val[found.node :: found.nodes]), rest=None)
+        task.prepare(share, job.config, cache, job.jobs)
+        company.after_all("shares")
+    with company.first_here("prepared"):
+        return task.prepare(dataset, job.config, cache, 1 if found.local else job.jobs)
 
 
 def refuse_unseen(fabric: Fabric, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
@@ -65,6 +65,8 @@ class TrainingRun(ABC, Generic[P]):
         self.trusted = np.flatnonzero(self.is_trusted)
         self.set_views(augmentation)
         self.scaler = torch.amp.GradScaler(fabric.device.type, enabled=config.precision == "16")
+        self.exchange: Callable[[], None] = lambda: None
+        """Brings the rows of the label state that changed on other machines here; all processes call it at the same places."""
         self.generator = torch.Generator()
         self.on_gpu = fabric.device.type == "cuda"
         self._unchecked: deque[Checked] = deque()
