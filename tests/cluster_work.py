@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from debride.execute.work import Do
+from debride.execute.work import Do, came_further
 from debride.notes import note
 from debride.types import DataError
 
@@ -42,6 +42,21 @@ def counting(setup: Any) -> Do:
             os.kill(os.getpid(), setup.get("by", signal.SIGKILL))
             time.sleep(20)
         return item * item
+
+    return do
+
+
+def getting_on(setup: Any) -> Do:
+    """An item that comes one step further in each process, which then ends, and is done after so many steps."""
+
+    def do(item: Any) -> Any:
+        with Path(setup).open("a") as file:
+            file.write("step\n")
+        steps = len(Path(setup).read_text().split())
+        if steps < item:
+            came_further()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return steps
 
     return do
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,6 +86,13 @@ def is_held(folder: Path) -> bool:
     except OSError:  # no lock, or none that may be read
         return False
     return False
+
+
+def look_again(folder: Path) -> None:
+    """Has this machine ask the server of a network's file system what is in a folder: else it may hold for a minute that a file
+    is not there which another machine has written."""
+    with suppress(OSError):  # of another user, or not there
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode))
 
 
 def is_empty(folder: Path) -> bool:

@@ -24,7 +24,7 @@ def test_items_are_done_on_both_nodes_in_order(slurm: Slurm, tmp_path: Path) -> 
     told = results(slurm.run(*WORK, "slow", 9, tmp_path / "out", *options))
     assert [row["item"] for row in told] == list(range(9))
     assert {row["host"] for row in told} == {"node1", "node2"}
-    assert len({(row["host"], row["process"]) for row in told}) == 6, "three jobs of two processes, one for each core"
+    assert 3 <= len({(row["host"], row["process"]) for row in told}) <= 6, "three jobs of up to two processes"
     variables = told[0]["environment"]
     assert variables["ASKED"] == "yes" and variables["OMP_NUM_THREADS"] == "1"
     assert "SLURM_JOB_ID" not in variables, "what a job does is no task of SLURM"

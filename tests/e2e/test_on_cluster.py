@@ -19,6 +19,7 @@ from tests.e2e.conftest import Command
 from tests.here_engine import Here
 
 import debride as library
+from debride.bench import run_cells
 
 TINY = {"epochs": 2, "network": "unet-small", "width": 4, "image_size": [32, 32], "batch_size": 4, "device": "cpu"}
 SMALL = ["--epochs", 2, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--image-size", 32, 32]
@@ -62,17 +63,20 @@ def found(out: Path, only: str = "") -> dict[str, Any]:
     return files
 
 
-def test_a_grid_of_which_one_cell_always_dies(here: Here, tmp_path: Path) -> None:
+def test_a_grid_of_which_one_cell_always_dies(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That one has failed, and is trained when the grid is resumed; the other one is done."""
     grid = small_grid(tmp_path)
     alone = library.run_bench(grid, tmp_path / "alone").out
     here.before(lambda number, command: dying(command, "when_begun") if command[5] == "1" else command)
     out = tmp_path / "out"
+    seen: list[Path] = []
+    monkeypatch.setattr(run_cells, "look_again", seen.append)
     done = library.run_bench(grid, out, cluster="here", cluster_option={"at_once": 2, "retries": 1})
     (reason,) = done.failed.values()
     assert "cell toy, S_DE, ce, seed 0" in reason and "NODE_FAIL on node1" in reason
     assert len(here.engines[0].submitted) == 3  # one is begun a second time
     assert found(out, "cells/toy/clean") == found(alone, "cells/toy/clean") != {}
+    assert {seen[0], seen[len(seen) // 2 - 1].name} == {out, "seed-0"}, "a network's disk is asked anew, from above"
     here.before(lambda number, command: command)
     done = library.run_bench(grid, out, resume=True, cluster="here")
     assert not done.failed and len(here.engines[1].submitted) == 1

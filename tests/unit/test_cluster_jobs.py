@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster_work import adds, counting, raising, where
+from tests.cluster_work import adds, counting, getting_on, raising, where
 from tests.here_engine import Here
 
 from debride.execute import Work, scatter, spread
 from debride.execute.cluster import cluster_in_use, on_cluster, supervise
+from debride.execute.cluster import session as sessions
+from debride.execute.cluster.session import Session
 from debride.execute.work import WorkerError
 from debride.notes import take_notes
 from debride.types import DataError
@@ -159,6 +161,33 @@ def test_a_job_that_was_interrupted_after_long_work_is_always_started_again(
     monkeypatch.setattr(supervise, "LONG", 60.0)
     told = squares(out, here, [0, 1], number=2, once=True, options={"retries": 0})
     assert [str(outcome.error).split(" could")[0] for outcome in told] == ["item0:", "item1:"]
+
+
+def test_an_item_that_comes_further_with_every_job_is_not_given_up(here: Here, out: Path) -> None:
+    with (
+        on_cluster(here.cluster(retries=0), out),
+        scatter(Work(getting_on, str(out.with_name("steps"))), [3]) as outcomes,
+    ):
+        assert [(number, outcome.value()) for number, outcome in outcomes] == [(0, 3)]
+    assert len(here.engines[0].submitted) == 3
+
+
+def test_jobs_that_have_ended_are_not_asked_for_again(here: Here, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "PATIENCE", 0.2)
+    session = Session(here.cluster(), out.with_name("out.jobs"))
+    session.submit([["true"], ["true"], ["sleep", "60"]])
+    (engine,) = here.engines
+    first, second, third = engine.jobs
+    engine.jobs[first].wait()
+    engine.jobs[second].wait()
+    assert session.alive({first}) == {third}
+    asked: list[set[str]] = []
+    engine.alive = lambda ids: asked.append(set(ids)) or set(ids)  # type: ignore[method-assign,func-returns-value]
+    session.alive(set())
+    assert asked == [{first, third}]
+    session.close(failed=False, done=True)
+    assert set(engine.cancelled) == {first, third}
+    assert not out.with_name("out.jobs").exists(), "a job that does not end has nothing to do"
 
 
 def test_a_machine_on_which_no_job_begins_spoils_no_others(here: Here, out: Path) -> None:

@@ -164,8 +164,9 @@ def test_a_process_that_was_killed_is_started_again(tmp_path: Path) -> None:
     assert not (tmp_path / "out.jobs").exists()
 
 
-def test_a_job_that_nobody_waits_for_ends(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its id was not noted: the process was killed before it could."""
+@pytest.mark.parametrize(("file", "content"), [("token", "another"), ("map-0001/begun-0001-2.json", "{}")])
+def test_a_job_that_nobody_waits_for_ends(here: Here, tmp_path: Path, file: str, content: str) -> None:
+    """Its id was not noted: the process was killed before it could. Or it was taken for lost, and the next has begun."""
     (tmp_path / "wait").touch()
     watched = "from debride.execute.cluster import shard; shard.WATCHED = 0.1; from debride.execute.cluster.shard import main; "
     here.before(
@@ -174,6 +175,6 @@ def test_a_job_that_nobody_waits_for_ends(here: Here, tmp_path: Path, monkeypatc
     with on_cluster(here.cluster(), tmp_path / "out"), spread(Work(lasting, str(tmp_path)), range(2)) as outcomes:
         next(outcomes)
         until(lambda: len(running(tmp_path)) == 1)
-        (tmp_path / "out.jobs" / "token").write_text("another")
+        (tmp_path / "out.jobs" / file).write_text(content)
         until(lambda: not running(tmp_path))
         here.before(lambda number, command: [])

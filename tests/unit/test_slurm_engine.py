@@ -64,6 +64,7 @@ def test_what_a_job_asks_for(fake: Path) -> None:
     assert not {"qos", "gres", "constraint", "wckey", "requeue"} & set(asked)
     script = (fake / "script").read_text()
     assert "\nmodule load cuda\n" in script and "--cpus-per-task=4" in script.split("srun ")[1]
+    assert " -P -u -m submitit" in script
 
 
 def test_one_job_is_no_array(fake: Path) -> None:
@@ -119,9 +120,21 @@ def test_the_queue_says_which_jobs_live_and_how_others_ended(fake: Path) -> None
     assert slurm.log("12_2") == log
 
 
-def test_jobs_live_where_slurm_does_not_answer(fake: Path) -> None:
+def test_many_jobs_are_asked_for_in_parts(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument has 128 kB at most. A user's filters do not count, nor ids of a Ray that did the work before."""
+    monkeypatch.setenv("SQUEUE_PARTITION", "other")
+    say = 'for id in $(echo "$4" | tr , " "); do echo "${id#--jobs=}|RUNNING|"; done'
+    (fake.with_name("bin") / "squeue").write_text(f'#!/bin/sh\ntest -z "$SQUEUE_PARTITION" || exit 1\n{say}\n')
+    ids = [str(number) for number in range(1, 1202)]
+    assert engine(fake).alive([*ids, "deadbeef"]) == set(ids)
+    assert engine(fake).alive(["deadbeef"]) == set()
+
+
+def test_jobs_live_where_slurm_does_not_answer(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (fake / "refused").write_text("slurm_load_jobs error: Unable to contact slurm controller")
-    assert engine(fake).alive(["12_0"]) == {"12_0"}
+    slurm = engine(fake)
+    assert slurm.alive(["12_0"]) == slurm.alive(["12_0"]) == {"12_0"}
+    assert capsys.readouterr().err == "debride: SLURM does not answer: `squeue` fails. It is asked again until it does.\n"
     (fake / "refused").write_text("slurm_load_jobs error: Invalid job id specified")
     assert engine(fake).alive(["12_0"]) == set()
 

@@ -194,6 +194,9 @@ def run_grid(
             write_tables(todo, out)
             show(done + 1)
     rows = write_report(grid.name, todo, out)
+    if missing := len(todo) - len(rows):
+        remedy = "It may show late what other machines write: use `resume` in a minute."
+        raise DataError(out, f"does not show the results of {missing} cells", remedy)
     if all(row["failed"] for row in rows):
         reason = str(rows[0]["failed"]).removesuffix(".")
         raise DataError(out, f"every cell failed, the first with: {reason}", "Mend the cause and use `resume`.")

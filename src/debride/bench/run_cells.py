@@ -15,6 +15,7 @@ from debride.bench.cell_base import Cell
 from debride.bench.plain_cell import cell_of, plain_cell
 from debride.execute import Work, scatter
 from debride.execute.cluster import cluster_in_use, off_cluster
+from debride.folders import look_again
 from debride.spawning import not_run_again
 from debride.stopping import end_with, ending_processes, stoppable
 from debride.types import DataError
@@ -58,6 +59,9 @@ def _by_cluster(todo: Sequence[Cell]) -> Generator[None]:
                     fail_cell(left[number], outcome.error)
             elif outcome.result is not None:
                 raise DataError(*outcome.result)
+            for folder in reversed((left[number].folder, *left[number].folder.parents)):
+                if folder.is_relative_to(left[number].out):
+                    look_again(folder)
             yield
 
 

@@ -6,6 +6,6 @@ here knows of data sets or verbs.
 
 from debride.execute.cores import affordable, cores
 from debride.execute.spreading import scatter, spread
-from debride.execute.work import Do, Outcome, Work
+from debride.execute.work import Do, Outcome, Work, came_further
 
-__all__ = ["Do", "Outcome", "Work", "affordable", "cores", "scatter", "spread"]
+__all__ = ["Do", "Outcome", "Work", "affordable", "came_further", "cores", "scatter", "spread"]

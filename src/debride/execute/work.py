@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,25 @@ def perform(do: Do, item: Any) -> str:
         except DataError as error:
             told = {"error": [error.where, error.problem, error.remedy]}
     return json.dumps({**told, "notes": notes} if notes else told)
+
+
+_listeners: list[Callable[[], None]] = []
+
+
+def came_further() -> None:
+    """Says of the item that is being done, where it is long, that it goes on from here if its process is ended."""
+    for listener in _listeners:
+        listener()
+
+
+@contextmanager
+def hearing(listener: Callable[[], None]) -> Iterator[None]:
+    """While the block lasts a function is called where ``came_further`` is."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def outcome_of(line: str) -> Outcome:

@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from debride.company import in_company, together
 from debride.data.cache import cache_folder
 from debride.data.prepared import PreparedCases
+from debride.execute import came_further
 from debride.files import append_jsonl, write_text
 from debride.folders import exclusive
 from debride.methods.base import Method, Phase
@@ -246,6 +247,7 @@ def _save(job: Job, task: Task[Any], run: TrainingRun[Any], row: dict[str, Any])
     state = {"step": run.step, "best": best, "scaler": run.scaler.state_dict()}
     append_jsonl(job.out / "metrics.jsonl", row)  # first: a resume drops records without their state
     checkpoint.save_state(job.out, epoch, run.method, run.optimiser, run.store, state, job.config.keep_last)
+    came_further()
     shown = "  ".join(f"{term} {mean:.4f}" for term, mean in row["train"].items())
     validated = (
         f"  val {task.shown_measure} {value:.4f} (best {best[name]:.4f} at {best['epoch']})" if value is not None else ""

@@ -20,7 +20,7 @@ class JobOptions:
     per_job: int | None = setting(None, "items of a job (default: one cell or training; cases are shared by the jobs)", least=1)
     cpus: int = setting(1, "cores of a job: threads of a cell or training, else processes of one thread each", least=1)
     gpus: int = setting(0, "GPUs of a job, which sees no others", least=0)
-    retries: int = setting(10, "times that a job is submitted again after it ended without a new result", least=0)
+    retries: int = setting(10, "times that a job is submitted again after it ended without a new result or epoch", least=0)
 
     @property
     def has_gpus(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from debride.execute.cluster.job_folder import items_file, private
 from debride.files import writing
 
-OPEN = 64
+OPEN = 256
 """Files that are kept open while items are written."""
 
 

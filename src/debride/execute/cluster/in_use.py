@@ -27,16 +27,17 @@ def on_cluster(cluster: Cluster | None, out: Path) -> Iterator[None]:
         return
     session = Session(cluster, _folder_of_jobs(cluster.options.folder, out.resolve()))
     token = _IN_USE.set(session)
-    failed = False
+    failed = done = False
     try:
         session.settle()
         yield
+        done = True
     except Exception:
         failed = True
         raise
     finally:
         _IN_USE.reset(token)
-        session.close(failed)
+        session.close(failed, done)
 
 
 @contextmanager

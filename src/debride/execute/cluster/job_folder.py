@@ -6,7 +6,8 @@ map-0001/             one work
   work.json           what is done: {"path", "setup", "cwd", "threads", "processes"}
   items-0007.jsonl    the items of shard 7: [number, item] a line
   begun-0007-2.json   its job 2 began: {"host", "pid", "time"}
-  done-0007-2.jsonl   what it did: {"number", "line"} a line, or at last what ended all work. A torn line does not count
+  done-0007-2.jsonl   what it did: {"number", "line"} a line, {"further"} where a long item has come further, or at last
+                      what ended all work. A torn line does not count
 logs/                 of the engine, and of each job: 0001-0007-2.log
 """
 

@@ -35,31 +35,34 @@ class Session:
     def settle(self) -> None:
         """Ends what is left of jobs of an earlier process, if there was one."""
         if self.folder.exists() and job_folder.earlier_ids(self.folder):
-            assert self.engine
+            self._begin()
 
     @property
     def engine(self) -> Engine:
         """The engine. At first the folder is made, and what is left of jobs of an earlier process is ended."""
-        if self._engine is None:
-            with removed_if_unused(self.folder), ExitStack() as lock:
-                job_folder.make_folder(self.folder)
-                lock.enter_context(exclusive(self.folder))
-                engine = make_engine(self.cluster.name, self.cluster.options, self.folder / job_folder.LOGS)
-                try:
-                    if earlier := job_folder.earlier_ids(self.folder):
-                        engine.cancel(earlier)
-                        _wait(engine, set(earlier), LEAVING)
-                    job_folder.empty(self.folder)
-                    self.token = job_folder.new_token(self.folder)
-                except BaseException:
-                    engine.close()
-                    raise
-                self._lock, self._engine = lock.pop_all(), engine
-        return self._engine
+        return self._engine or self._begin()
+
+    def _begin(self) -> Engine:
+        with removed_if_unused(self.folder), ExitStack() as lock:
+            job_folder.make_folder(self.folder)
+            lock.enter_context(exclusive(self.folder))
+            engine = make_engine(self.cluster.name, self.cluster.options, self.folder / job_folder.LOGS)
+            try:
+                if earlier := job_folder.earlier_ids(self.folder):
+                    engine.cancel(earlier)
+                    _wait(engine, set(earlier), LEAVING)
+                job_folder.empty(self.folder)
+                self.token = job_folder.new_token(self.folder)
+            except BaseException:
+                engine.close()
+                raise
+            self._lock, self._engine = lock.pop_all(), engine
+        return engine
 
     def new_map(self) -> Path:
         """A new folder for one work."""
-        assert self.engine
+        if self._engine is None:
+            self._begin()
         self._maps += 1
         folder = self.folder / f"map-{self._maps:04}"
         folder.mkdir(mode=0o700)
@@ -73,6 +76,12 @@ class Session:
         append_jsonl(self.folder / job_folder.SUBMITTED, ids)
         return ids
 
+    def alive(self, watched: set[str]) -> set[str]:
+        """Those jobs that wait or run. Others than those that are ``watched`` are forgotten when they have ended."""
+        alive = self.engine.alive(self._left | watched) if self._left or watched else set()
+        self._left &= alive | watched
+        return alive
+
     def has_ended(self, id: str) -> None:
         """Notes that a job has ended."""
         self._left.discard(id)
@@ -83,8 +92,9 @@ class Session:
             with suppress(DataError):  # a cluster that is gone has no jobs
                 self.engine.cancel(ids)
 
-    def close(self, failed: bool) -> None:
-        """Ends what still runs, and removes the folder unless something failed, or a job does not end."""
+    def close(self, failed: bool, done: bool = False) -> None:
+        """Ends what still runs, and removes the folder unless something failed, or a job does not end. Where all is ``done``
+        such a job has nothing to do but to go."""
         if self._engine is None:
             return
         engine, left = self._engine, self._left
@@ -92,7 +102,7 @@ class Session:
             with suppress(DataError):
                 if left := _wait(engine, left, PATIENCE):
                     engine.cancel(left)
-                    left = _wait(engine, left, PATIENCE)
+                    left = set() if done else _wait(engine, left, PATIENCE)
         finally:
             with suppress(OSError):
                 (self.folder / job_folder.TOKEN).write_text("")  # a job that was not noted ends by itself

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from debride.escapes import shown_output
 from debride.execute.cluster import job_folder
 from debride.execute.local import KILLED, lines
-from debride.execute.work import Do, EndedWorkerError, Work, ending, perform
+from debride.execute.work import Do, EndedWorkerError, Work, ending, hearing, perform
 from debride.files import SETTLED
 from debride.plugins import load
 from debride.stopping import PATIENCE, Stopped, end_with, stoppable
@@ -92,7 +92,8 @@ def _begin(map_folder: Path, shard: int, attempt: int, token: str) -> None:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     faulthandler.enable()
-    threading.Thread(target=_end_unwanted, args=(folder, token), daemon=True).start()
+    successor = map_folder / job_folder.begun_file(shard, attempt + 1)
+    threading.Thread(target=_end_unwanted, args=(folder, token, successor), daemon=True).start()
     with shown_output(), job_folder.private(map_folder / job_folder.done_file(shard, attempt), "x") as file:
         settled = time.monotonic()
 
@@ -106,7 +107,8 @@ def _begin(map_folder: Path, shard: int, attempt: int, token: str) -> None:
                 settled = time.monotonic()
 
         try:
-            _serve(map_folder, shard, attempt, tell)
+            with hearing(lambda: tell({"further": True})):
+                _serve(map_folder, shard, attempt, tell)
         except EndedWorkerError:  # another job tries it again
             raise
         except Exception as error:
@@ -149,12 +151,13 @@ def _share(work: Work, items: Iterator[Any], numbers: list[int], processes: int,
                 sys.stderr.write(f"debride: {json.loads(line)['error'][1]}\n")
 
 
-def _end_unwanted(folder: Path, token: str) -> None:
-    """Ends this process where nobody waits for it any more: the folder has gone, or another process took it."""
+def _end_unwanted(folder: Path, token: str, successor: Path) -> None:
+    """Ends this process where nobody waits for it any more: the folder has gone, another process took it, or the cluster took
+    this job for lost and the next one has begun."""
     missed = 0
     while missed < 2:
         time.sleep(WATCHED)
-        missed = 0 if job_folder.read_token(folder) == token else missed + 1
+        missed = 0 if job_folder.read_token(folder) == token and not successor.exists() else missed + 1
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
     os._exit(1)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
@@ -20,6 +22,7 @@ from typing import Any
 from debride.execute.cluster.cluster_options import SlurmOptions
 from debride.execute.cluster.engines import GONE
 from debride.execute.cluster.job_folder import printed
+from debride.notes import tell
 from debride.types import DataError
 
 ARRAY = 500
@@ -49,8 +52,9 @@ class SlurmEngine:
         from submitit import SlurmExecutor
 
         logging.getLogger("submitit").setLevel(logging.CRITICAL)
-        self._logs, self._states = logs, dict[str, str]()
-        self._executor = SlurmExecutor(logs)
+        self._logs, self._states, self._silent = logs, dict[str, str](), False
+        # without -P Python would import from the folder that the job begins in, which others may write to
+        self._executor = SlurmExecutor(logs, python=f"{shlex.quote(sys.executable)} -P")
         self._executor.update_parameters(**_parameters(options))
 
     def submit(self, commands: Sequence[Sequence[str]]) -> list[str]:
@@ -72,16 +76,25 @@ class SlurmEngine:
 
     def alive(self, ids: Collection[str]) -> set[str]:
         """Those jobs that SLURM has in its queue; all of them where it does not answer."""
-        listed = ",".join(sorted({id.split("_")[0] for id in ids}, key=int))
-        told = _ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={listed}", "--format=%i|%T|%N")
-        if told is None:
-            return set(ids)
-        states = {}
-        for line in told.splitlines():
-            id, state, nodes = [*line.strip().split("|"), "", ""][:3]
-            states[id] = f"{state} on {nodes}" if nodes else state
+        numbers = sorted({number for id in ids if (number := id.split("_")[0]).isdecimal()}, key=int)
+        states: dict[str, str] = {}
+        for begin in range(0, len(numbers), ARRAY):
+            jobs = f"--jobs={','.join(numbers[begin : begin + ARRAY])}"
+            told = _ask("squeue", "--noheader", "--array", "--states=all", jobs, "--format=%i|%T|%N")
+            if told is None:
+                self._say_silent()
+                return set(ids)
+            for line in told.splitlines():
+                id, state, nodes = [*line.strip().split("|"), "", ""][:3]
+                states[id] = f"{state} on {nodes}" if nodes else state
+        self._silent = False
         self._states.update(states)
         return {id for id in ids if id in states and states[id].split(" ")[0] not in _ENDED}
+
+    def _say_silent(self) -> None:
+        if not self._silent:
+            self._silent = True
+            tell("SLURM does not answer: `squeue` fails. It is asked again until it does.")
 
     def cancel(self, ids: Collection[str]) -> None:
         """Ends jobs, and pays no heed to those that have ended."""
@@ -150,8 +163,9 @@ def _outside_of_a_job() -> Iterator[None]:
 
 def _ask(*command: str) -> str | None:
     """What a command of SLURM prints; None where SLURM does not answer."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}  # filters of the user's
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode and "Invalid job id" not in done.stderr:

@@ -6,7 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from debride.execute.cluster.engines import GONE
 from debride.execute.cluster.session import Session
 from debride.execute.cluster.shard import UNSEEN, command_of
 from debride.execute.work import Outcome, Work, ended_by, outcome_of
+from debride.folders import look_again
 from debride.notes import tell
 from debride.types import DataError
 from debride.words import duration, short
@@ -218,6 +219,7 @@ class _Jobs:
                 if "number" not in told:
                     if error := ended_by(json.dumps(told)):
                         raise error
+                    job.news = True  # its item has come further
                     continue
                 number = told["number"]
                 if not self._done[number]:
@@ -239,10 +241,9 @@ class _Jobs:
                 tell(f"jobs of {self._use.cluster.name} have waited for {duration(QUIET)}, and none has begun.")
         if now >= self._ask_at:
             self._ask_at = now + min(max(ASK[0], (now - self._begun) / 20), ASK[1])
-            with suppress(OSError):
-                self._folder.chmod(0o700)  # so that a network's file system looks again
+            look_again(self._folder)
             ids = {shard.jobs[-1].id for shard in self._running.values()}
-            alive = self._use.engine.alive(ids) if ids else set()
+            alive = self._use.alive(ids)
             for shard in self._running.values():
                 job = shard.jobs[-1]
                 job.ended = None if job.id in alive else job.ended or now
