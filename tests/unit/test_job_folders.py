@@ -15,7 +15,7 @@ from tests.cluster_work import lasting
 from tests.here_engine import Here
 
 from debride.execute import Work, spread
-from debride.execute.cluster import job_folder, on_cluster
+from debride.execute.cluster import cluster_in_use, job_folder, on_cluster
 from debride.folders import exclusive
 from debride.types import DataError
 
@@ -88,6 +88,18 @@ def test_a_folder_of_jobs_is_apart_from_the_results(here: Here, tmp_path: Path, 
     refused = pytest.raises(DataError, match=r"is not apart from .*out\. Name one beside it")
     with refused, on_cluster(here.cluster(folder=str(tmp_path / place)), tmp_path / "out"):
         raise AssertionError("it is refused before any work")
+
+
+def test_a_folder_that_a_job_still_writes_to_stays_ours(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's file system keeps the files there that are open."""
+    with monkeypatch.context() as patch, on_cluster(here.cluster(), tmp_path / "out"):
+        patch.setattr("shutil.rmtree", lambda *names, **more: None)
+        work_of_one_item()
+        cluster_in_use().close(failed=False, done=True)  # type: ignore[union-attr]
+    assert (tmp_path / "out.jobs" / "logs").exists()
+    with on_cluster(here.cluster(), tmp_path / "out"):
+        work_of_one_item()
+    assert not (tmp_path / "out.jobs").exists()
 
 
 def test_two_processes_do_not_share_a_folder(here: Here, tmp_path: Path) -> None:

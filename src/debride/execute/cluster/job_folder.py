@@ -113,14 +113,15 @@ def earlier_ids(folder: Path) -> list[str]:
 
 
 def empty(folder: Path) -> None:
-    """Removes what a folder of jobs holds, but for its lock, and last what says that it is one."""
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == SUBMITTED):
-        if entry.name == LOCK:
-            continue
+    """Removes what a folder of jobs holds, but for its lock, and last what says that it is one. That stays where a job that
+    does not end still writes there."""
+    for entry in list(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
-        else:
+        elif entry.name not in (LOCK, SUBMITTED):
             entry.unlink(missing_ok=True)
+    if all(entry.name in (LOCK, SUBMITTED) for entry in folder.iterdir()):
+        (folder / SUBMITTED).unlink(missing_ok=True)
 
 
 def remove(folder: Path) -> None:
@@ -132,7 +133,7 @@ def new_token(folder: Path) -> str:
     """Begins a folder of jobs: what it is told by, and its token."""
     token = secrets.token_hex(16)
     with writing(folder):
-        private(folder / SUBMITTED, "a").close()
+        private(folder / SUBMITTED, "w").close()
         (folder / LOGS).mkdir(mode=0o700, exist_ok=True)
         with private(folder / TOKEN, "w") as file:
             file.write(token)
