@@ -95,6 +95,20 @@ def test_torchrun_starts_it_again(data: Path, tmp_path: Path) -> None:
     assert left_by(tmp_path / "whole") == left_by(tmp_path / "again")
 
 
+def test_a_process_of_one_machine_is_lost(data: Path, tmp_path: Path) -> None:
+    """Both machines begin again, though the torchrun of one alone counts it as a restart."""
+    cache = caches(tmp_path, "cache", "cache")
+    run_all(torchrun(words(data, tmp_path / "whole"), machines=2, each=1), cache)
+    with begun(torchrun(words(data, tmp_path / "again"), machines=2, each=1, restarts=1), cache) as processes:
+        until(tmp_path / "again", 2, processes[0])
+        os.kill(started_by(processes[1].pid)[-1], signal.SIGKILL)
+        said = [process.communicate(timeout=180) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert any("the training goes on" in err for _, err in said)
+    assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "again", "best"))
+    assert left_by(tmp_path / "whole") == left_by(tmp_path / "again")
+
+
 def test_a_machine_that_is_lost_ends_the_others(data: Path, tmp_path: Path) -> None:
     with begun(torchrun(words(data, tmp_path / "run", epochs=500), machines=2, each=1), caches(tmp_path, "c", "c")) as both:
         until(tmp_path / "run", 1, both[0])

@@ -110,6 +110,8 @@ def _run(words: list[str]) -> int:
             say_failure(f"debride: {f'ended by {stop}' if str(stop) else 'interrupted'}; what was complete is kept.")
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except BrokenPipeError:  # the reader has seen enough: what is left has nowhere to go, not even at the interpreter's end
+        if company := in_company():
+            company.failed_first()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

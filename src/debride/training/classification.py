@@ -73,6 +73,7 @@ class Classification:
     calibrates = True
     takes_unlabelled = False
     takes_plans = False
+    prepares_by_case = False  # one file has all images
     run = ClassificationRun
 
     def outputs(self, labels: Dataset) -> tuple[int, int]:

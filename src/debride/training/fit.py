@@ -35,7 +35,7 @@ from debride.training.job import Job, describe, make_method, record, refuse, ref
 from debride.training.label_exchange import exchange_of
 from debride.training.label_scores import write_scores
 from debride.training.launch import choose_device, company_of, devices_here, launch, place
-from debride.training.machines import note_beginning, prepared_by_all, refuse_different, refuse_unseen
+from debride.training.machines import note_beginning, prepared_by_all, refuse_different, refuse_other_device, refuse_unseen
 from debride.training.memory import naming_settings, smaller
 from debride.training.precision import settle
 from debride.training.recorded import read_metrics
@@ -66,6 +66,8 @@ def fit(job: Job, watch: Watch | None = None) -> None:
         task = task_for(job.dataset)
         refuse(job, task)
         accelerator = choose_device(job.config.device, devices_here(job.config, found))
+        if company := in_company():
+            refuse_other_device(company, accelerator)
         job = replace(job, config=settle(job.config, accelerator, job.out if job.resume else None))
         with _held(job.out, found):
             cache = cache_folder(job.dataset.root, job.cache)
@@ -128,7 +130,7 @@ def _train(fabric: Fabric, job: Job, task: Task[Any], watch: Watch | None) -> No
         state = checkpoint.load_state(latest, method, optimiser, store if fabric.local_rank == 0 else None)
         _restore_scaler(run, state["scaler"], latest)
         first, run.step, best = state["epoch"], state["step"], {**best, **state["best"]}
-        fabric.barrier()  # every process restores the one label state: none may change it before all have
+        fabric.barrier()  # one process on each machine restores the label state: none may change it before all have
     stopped = spent(config, best, first)
     rows = _start_metrics(job.out, first, stopped) if fabric.is_global_zero else []
     if stopped and fabric.is_global_zero:

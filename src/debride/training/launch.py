@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
@@ -20,6 +21,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from debride.company import in_company
 from debride.data.pixels import outside_pixels, use_pixels
 from debride.networks import InstanceNorm
 from debride.spawning import not_run_again
@@ -180,7 +182,7 @@ def _refuse_other(config: TrainConfig, found: Started, name: str) -> None:
 
 def devices_here(config: TrainConfig, found: Started | None) -> int:
     """How many devices this process must see: SLURM may show to each process its own alone."""
-    return 1 if found and torch.cuda.device_count() == 1 else config.devices
+    return 1 if found and found.by == "srun" and torch.cuda.device_count() == 1 else config.devices
 
 
 def launch(
@@ -202,10 +204,21 @@ def launch(
         alone(accelerator).launch(train)
     elif found:
         with _naming_lost():
+            _connect(found, accelerator)
             _among(found, accelerator, config).launch(train)
+            dist.destroy_process_group()
     else:
         before()
         _spawn(train, accelerator, config.devices, smaller, names)
+
+
+def _connect(found: Started, accelerator: str) -> None:
+    """Connects this process with those that were started with it, by a store of theirs alone. In the one of torchrun there may
+    be addresses of processes that are gone, which torch would take for theirs."""
+    company = in_company()
+    assert company, "processes that were found have met"
+    backend, store = "nccl" if accelerator == "cuda" else "gloo", company.store("torch")
+    dist.init_process_group(backend, store=store, rank=found.rank, world_size=found.world, timeout=WAIT)
 
 
 def _among(found: Started, accelerator: str, config: TrainConfig) -> Fabric:
@@ -223,7 +236,7 @@ def _naming_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.distributed.DistError) and not _LOST.search(str(error)):
+        if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
             raise
         problem = f"was ended from outside, or its machine is not reached any more ({str(error).splitlines()[0]})"
         raise DataError(

@@ -37,7 +37,7 @@ def prepared_by_all(company: Company, task: Task[P], job: Job, cache: Path) -> t
     """The training and the validation cases: each machine prepares its share of them, then what its cache still lacks."""
     found, dataset = company.found, job.dataset
     train, val = dataset.of("train"), dataset.of("val")
-    if found.local == 0 and 1 < found.nodes <= len(train):
+    if task.prepares_by_case and found.local == 0 and 1 < found.nodes <= len(train):
         share = replace(dataset, cases=(*train[found.node :: found.nodes], *val[found.node :: found.nodes]), rest=None)
         task.prepare(share, job.config, cache, job.jobs)
         company.after_all("shares")
@@ -90,12 +90,21 @@ def refuse_different(fabric: Fabric, description: Mapping[str, Any]) -> None:
 
 
 def goes_on(out: Path) -> bool:
-    """Whether torchrun or SLURM has started again what left a training in ``out``."""
-    again, begun, company = begun_again(), _begun(out), in_company()
+    """Whether torchrun or SLURM has started again what left a training in ``out``; all processes get the first one's answer."""
+    company, begun = in_company(), _begun(out)
+    again = begun_again()
+    if company and company.restarts:  # on another machine perhaps: this one was only told to begin again
+        again = {**again, **{name: key for name, key in beginnings().items() if name == "torchrun"}}
     ours = any(begun.get(name) == key for name, key in again.items()) and (out / "run.json").exists()
-    if again and company:  # the machines of torchrun may not be in the order that they were in
-        return company.shared(f"{out} goes on", str(ours)) == str(True)
-    return ours
+    return company.shared(str(ours)) == str(True) if company else ours
+
+
+def refuse_other_device(company: Company, accelerator: str) -> None:
+    """Raises DataError where the first process computes on another kind of device: they would wait for each other."""
+    first = company.shared(accelerator)
+    if accelerator != first:
+        problem = f"is {accelerator} on {socket.gethostname()}, and {first} in the first process"
+        raise DataError("`device`", problem, f"Give the `device`, and take machines that all have {first}, or use cpu.")
 
 
 def note_beginning(out: Path) -> None:

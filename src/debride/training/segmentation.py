@@ -93,6 +93,7 @@ class Segmentation:
     calibrates = True
     takes_unlabelled = True
     takes_plans = True
+    prepares_by_case = True
     run: type[TrainingRun[Prepared]] = SegmentationRun
 
     def outputs(self, labels: Dataset) -> tuple[int, int]:

@@ -73,6 +73,10 @@ class Task(Protocol[P]):
         """Whether nnU-Net can plan its networks."""
 
     @property
+    def prepares_by_case(self) -> bool:
+        """Whether the cache has each case by itself, so that machines can share the work."""
+
+    @property
     def run(self) -> type[TrainingRun[P]]:
         """What a method sees of the training."""
 
