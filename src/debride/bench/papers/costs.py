@@ -41,7 +41,7 @@ from debride.training.config import TrainConfig
 from debride.training.fit import steps_of
 from debride.training.inference import probabilities
 from debride.training.job import Job
-from debride.training.launch import choose_device, place
+from debride.training.launch import alone, choose_device, place
 from debride.training.precision import settle
 from debride.training.run import TrainingRun
 from debride.training.task import TASKS
@@ -125,7 +125,7 @@ def measure_cost(cell: Cell, threads: int) -> Cost:
     accelerator = choose_device(job.config.device)
     config = replace(settle(job.config, accelerator, None), devices=1)
     with TemporaryDirectory() as folder:
-        return _measured(cell, replace(job, config=config), Fabric(accelerator=accelerator, devices=1), Path(folder))
+        return _measured(cell, replace(job, config=config), alone(accelerator), Path(folder))
 
 
 def table(found: Sequence[Cost]) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from debride.bench.cell_base import Cell, make_job, open_given
 from debride.bench.grid import cells
@@ -34,6 +33,7 @@ from debride.methods.base import Phase
 from debride.settings import from_mapping
 from debride.training.config import TrainConfig
 from debride.training.inference import WINDOW_OVERLAP
+from debride.training.launch import alone
 from debride.training.task import TASKS
 
 GPU, PEAK = "NVIDIA RTX A6000", 38.7e12
@@ -146,7 +146,7 @@ def count(small: Small) -> tuple[list[Counted], float]:
         given = open_given(cell)
         job = make_job(cell, trust(given, cell.trusted, 0) if cell.trusted else given, SHARE)
         train, _ = TASKS[cell.task].prepare(job.dataset, job.config, cache_folder(root))
-        run = run_of(job, train, Fabric(accelerator="cpu", devices=1), Path(folder) / "state")
+        run = run_of(job, train, alone("cpu"), Path(folder) / "state")
         moments = [_counted(run, int(moment * job.config.epochs)) for moment in MOMENTS]
         (swept,) = run.sweep(np.arange(1))
         run.method.eval()
