@@ -19,7 +19,7 @@ from tests.e2e.conftest import Command
 from tests.here_engine import Here
 
 import debride as library
-from debride.bench import run_cells
+from debride.bench import grid, run_cells
 
 TINY = {"epochs": 2, "network": "unet-small", "width": 4, "image_size": [32, 32], "batch_size": 4, "device": "cpu"}
 SMALL = ["--epochs", 2, "--batch-size", 4, "--network", "unet-small", "--width", 4, "--device", "cpu", "--image-size", 32, 32]
@@ -192,3 +192,9 @@ def test_a_copy_holds_nothing_of_jobs_that_were_killed(here: Here, debride: Comm
     here.before(lambda number, command: dying(command, "while_writing") if number == 0 else command)
     same(debride, tmp_path, *words)
     assert len(here.engines[0].submitted) == 3
+
+
+def test_a_disk_that_does_not_show_results_yet_is_no_end_of_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "run_cells", lambda todo, jobs: (None for _ in todo))
+    with pytest.raises(library.DataError, match=r"out: does not show the results of 2 cells\. .* use `resume`"):
+        library.run_bench(small_grid(tmp_path), tmp_path / "out")
