@@ -46,3 +46,17 @@ def test_shards_of_a_job_array(slurm: Slurm, root: Path, tmp_path: Path) -> None
     assert not state(slurm, again) or "COMPLETED" in state(slurm, again)
     slurm.run("srun", *words, "--merge")
     assert contents(tmp_path / "parts") == contents(root / "whole")
+
+
+def test_jobs_that_debride_submits(slurm: Slurm, root: Path, tmp_path: Path) -> None:
+    """Two at once; the first that runs is cancelled."""
+    options = ["--cluster", "slurm", "--cluster-option", "at_once=2", "memory=200"]
+    process = slurm.start(
+        *words_of(root), "--out", tmp_path / "out", *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    until(lambda: running(slurm))
+    slurm.run("scancel", next(iter(running(slurm))))
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert contents(tmp_path / "out") == contents(root / "whole")
+    assert not (tmp_path / "out.jobs").exists()
