@@ -31,15 +31,15 @@ def test_the_commands_run_from_top_to_end(
     build_folder(tmp_path / "scans", n=12, classes=3)
     shutil.copytree(build_folder(tmp_path / "others", n=6, classes=3, seed=1) / "images", tmp_path / "more")
     monkeypatch.chdir(tmp_path)
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     for command in COMMANDS:
         capsys.readouterr()
         assert main(shlex.split(command.replace("--image-size 256 256", SMALL))[1:]) == 0, command
-    assert [path.name for path in sorted(Path("runs").iterdir())] == ["ce", "gce", "more", "tracked"]
+    assert [path.name for path in sorted(Path("runs").iterdir())] == ["ce", "gce", "more", "tracked", "two"]
     assert Path("runs/tracked/mlruns").is_dir() and Path("compared/runs.png").is_file()
     described = json.loads(Path("runs/more/run.json").read_text())
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     small = "image_size=(16, 16), network='unet-small', width=2, epochs=2, device='cpu'"
     exec(block.replace("image_size=(256, 256)", small), {})
-    assert "5 runs (5 finished)" in capsys.readouterr().out and Path("runs/alc/mlruns").is_dir()
+    assert "6 runs (6 finished)" in capsys.readouterr().out and Path("runs/alc/mlruns").is_dir()
     assert len(described["unlabelled"]) == 6 and len(described["trusted"]) == 8

@@ -223,7 +223,7 @@ def test_a_network_for_other_images_is_refused() -> None:
 
 
 def test_runs_from_before_there_were_plans_are_read() -> None:
-    assert training_entries({"epochs": 3}) == {"architecture": None, "epochs": 3}
+    assert training_entries({"epochs": 3}) == {"architecture": None, "nodes": 1, "epochs": 3}
 
 
 @pytest.mark.parametrize("rule", ["ct:-50:80.5:12.25:30", "byte", "none"])
