@@ -1,0 +1,59 @@
+"""Pseudonyms: names of cases, patients and sites that say nothing to who has not the key, which stays with the data."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path
+
+from debride.data.dicom.handles import FOLDER
+from debride.files import read_text, writing
+from debride.types import DataError
+
+KEY = "key"
+"""The file of the key in ``handles.FOLDER``."""
+
+_DIGITS = 12
+"""Hexadecimal digits of a pseudonym: among 100,000 cases two share one with a chance of 2e-5."""
+
+
+def key_of(root: Path) -> bytes | None:
+    """The key of a data set of DICOM, None where it has none yet. Raises DataError for a damaged one."""
+    file = root / FOLDER / KEY
+    if not file.exists():
+        return None
+    text = read_text(file).strip()
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise DataError(file, "is no key of pseudonyms", "Restore it: with another one all cases would have other names.")
+    return bytes.fromhex(text)
+
+
+def make_key(root: Path) -> bytes:
+    """The key of a data set, made and written, for its owner alone to read, where it has none. Raises DataError where it cannot
+    be written."""
+    if known := key_of(root):
+        return known
+    folder = root / FOLDER
+    with writing(folder / KEY):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            opened = os.open(folder / KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:  # another process made one meanwhile
+            opened = -1
+        if opened >= 0:
+            with os.fdopen(opened, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+    made = key_of(root)
+    assert made is not None
+    return made
+
+
+def pseudonym(key: bytes, prefix: str, *identity: str) -> str:
+    """A name such as ``ct-3f9a81c2d4e0`` of what ``identity`` says: the same for the same key, and nothing without it."""
+    told = b"".join(len(part := text.encode()).to_bytes(4, "big") + part for text in (prefix, *identity))
+    return f"{prefix}-{hmac.new(key, told, hashlib.sha256).hexdigest()[:_DIGITS]}"
