@@ -70,7 +70,7 @@ class SeriesHandle:
 
 @dataclass(frozen=True)
 class Part:
-    """One segment, or one region of interest, that is read: the ``file`` it lies in, its ``number`` there, and its class's id."""
+    """One segment, or one region of interest, that is read: its ``file``, its ``number`` there, and the id of its class."""
 
     file: Inside
     number: int
