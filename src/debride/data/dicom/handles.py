@@ -83,6 +83,9 @@ class LabelHandle:
 
     Label values are class ids. A pixel in parts of several classes has the value ``classes + i`` where ``combined[i]`` lists
     just these classes; others are refused. A fraction of a segment from ``threshold`` of its maximum on counts as inside.
+    ``names`` are those of the ``classes``, background first, for messages. ``elsewhere`` says that the series has other stacks:
+    what is drawn on slices of those is passed over. ``files`` are all objects of the label, with those of which nothing is
+    painted.
     """
 
     studies: str
@@ -91,6 +94,9 @@ class LabelHandle:
     classes: int
     combined: tuple[tuple[int, ...], ...] = ()
     threshold: float = 0.5
+    names: tuple[str, ...] = ()
+    elsewhere: bool = False
+    files: tuple[Inside, ...] = ()
 
 
 Handle = TypeVar("Handle", SeriesHandle, LabelHandle)
