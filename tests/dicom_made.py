@@ -37,11 +37,8 @@ class Person:
 
 HILDEGARD = Person()
 IGNATZ = Person("Käsemann^Ignatz", "PID8852014", "19610802", "20200229", "131415.976512", "ACC5550277")
-PEOPLE = (
-    HILDEGARD,
-    IGNATZ,
-    *(Person(f"Plantwort{i}^Xaveria", f"PID99630{i}7", f"1949111{i}", f"2021072{i}") for i in range(8)),
-)
+_OTHERS = (Person(f"Plantwort{i}^Xaveria", f"PID99630{i}7", f"1949111{i}", f"2021072{i}") for i in range(8))
+PEOPLE = (HILDEGARD, IGNATZ, *_OTHERS)
 
 SITE, ADDRESS, ISSUER = "Klinik Sauerkrautingen", "Knoblauchgasse 77", "SAUERKRAUT-PAS"
 DOCTOR, OPERATOR, READER = "Doktorowitsch^Wendelin", "Bedienerson^Gerlinde", "Umrisser^Kunibert"
