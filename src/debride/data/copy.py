@@ -16,7 +16,7 @@ from debride.data.checksums import write_for_copy
 from debride.data.formats import NewLabels, Placed, find_format
 from debride.data.others import carry_others
 from debride.data.pairs import check_pair
-from debride.data.pixels.images import copy_image, files_of, read_label, stem, suffix, write_label_like
+from debride.data.pixels.images import copy_ending, copy_image, files_of, read_label, stem, write_label_like
 from debride.data.plain import case_of, dataset_of, plain_case
 from debride.execute import Work, spread
 from debride.execute.cluster import cluster_in_use
@@ -171,7 +171,7 @@ def _write_label(dataset: Dataset, case: Case, source: Path, target: Path, chang
     ids, geometry = read_label(source, dataset)
     changed, said = change(case, ids, geometry, about)
     if isinstance(changed, Path):
-        place = target.with_name(stem(target) + changed.name[len(changed.name) - len(suffix(changed)) :])
+        place = target.with_name(stem(target) + copy_ending(changed))
         return copy_image(changed, place), said
     if changed is ids:
         return copy_image(source, target), said

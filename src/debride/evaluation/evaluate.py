@@ -267,7 +267,7 @@ def _score(case: Case, path: Path, dataset: Dataset, distances: bool) -> list[Cl
     grid = Grid(reference.shape, expected)
     if regions and suffix(path) in MAPS:
         return region_metrics(masks_of_maps(path, case, regions, grid), reference, regions, expected.spacing, distances)
-    prediction, geometry = read_predicted(path, dataset)
+    prediction, geometry = read_predicted(path, dataset, case.image[0])
     own = Grid(prediction.shape, geometry)
     prediction = turned(prediction, turn_onto(own, grid, path, "its reference", case.label))
     if (prediction == IGNORE).any():

@@ -194,7 +194,7 @@ class Layers:
         dataset, grid = self.review.view(region), self.grid(case)
         if not files.mask and files.read.suffix not in (".npz", ".npy") and not files.kept:
             try:
-                ids, own = read_predicted(files.read, dataset, may_be_ids=not region)
+                ids, own = read_predicted(files.read, dataset, case.image[0], may_be_ids=not region)
                 return turned(ids, onto_label(Grid(ids.shape, own), files.read, case, grid.shape, grid.geometry))
             except DataError:
                 pass  # maps in the form of images

@@ -15,7 +15,7 @@ from debride.data.cache import Prepared, resize_label
 from debride.data.cropping import Box, cropped_shape, put_back
 from debride.data.masks.annotated import of_undrawn
 from debride.data.pairs import image_grid, label_turn
-from debride.data.pixels.images import copy_image, read_label, suffix, write_label_like
+from debride.data.pixels.images import copy_ending, copy_image, read_label, write_label_like
 from debride.data.same_grid import turned, unturned
 from debride.files import write_csv
 from debride.methods.base import Method, Swept
@@ -104,7 +104,7 @@ def _write(
     box: Box | None,
 ) -> None:
     assert case.label is not None  # those without one are not swept
-    target = folder / f"{case.id}{suffix(case.label)}"
+    target = folder / f"{case.id}{copy_ending(case.label).lower()}"
     if (right == working).all():
         copy_image(case.label, target)
         return

@@ -62,7 +62,7 @@ def read_prediction(
     """
     path, mask, classes = files.read, files.mask, len(dataset.classes)
     if not is_map(path):
-        ids, own = read_predicted(path, dataset, may_be_ids=files.region is None)
+        ids, own = read_predicted(path, dataset, case.image[0], may_be_ids=files.region is None)
         how = onto_label(Grid(ids.shape, own), path, case, shape, geometry)
         return Prediction(soften(turned(ids, how), classes), True)
     lies_as, stored, grid = _place(files, case, shape)

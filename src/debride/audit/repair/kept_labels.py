@@ -10,7 +10,7 @@ from typing import Any
 from debride.data.hashes import hashes_of
 from debride.data.open import open_dataset
 from debride.data.pixels import is_hidden
-from debride.data.pixels.images import copy_image, files_of, stem
+from debride.data.pixels.images import copy_ending, copy_image, files_of
 from debride.files import read_text
 from debride.strict import parse_json
 from debride.types import DataError, Dataset
@@ -36,7 +36,7 @@ def keep_given(dataset: Dataset, folder: Path, changed: Collection[str], jobs: i
     files = {}
     for case in dataset.cases:
         if case.id in changed and case.label:
-            kept = place / "given" / f"{case.id}{case.label.name[len(stem(case.label)) :]}"
+            kept = place / "given" / f"{case.id}{copy_ending(case.label)}"
             copy_image(case.label, kept)
             files[case.id] = now[case.id], kept
     hashes = iter(hashes_of((file for pair in files.values() for file in pair), jobs))

@@ -19,8 +19,7 @@ from debride.audit.repair.painted import Asked as Painted
 from debride.audit.repair.painted import lighter, outcomes_of, plain_outcomes, read_painted
 from debride.audit.repair.proposals import Source, proposals_of
 from debride.data.formats import find_format
-from debride.data.pixels import find_pixels, suffix
-from debride.data.pixels.images import copy_image, is_image, read_label, read_values, stem, write_values
+from debride.data.pixels.images import copy_image, is_image, map_ending, read_label, read_values, stem, write_values
 from debride.data.plain import case_of, dataset_of, plain_case, plain_dataset
 from debride.execute import Work, spread
 from debride.execute.work import Do
@@ -54,7 +53,7 @@ def write_weights(
             "asked": asked[case.id],
             "painted": painted.get(case.id, []),
             "earlier": str(earlier[case.id]) if case.id in earlier else None,
-            "target": str(folder / place / f"{case.id}{_ending(case.label)}"),
+            "target": str(folder / place / f"{case.id}{map_ending(case.label)}"),
         }
         for case in dataset.cases
         if case.label and case.id in asked
@@ -124,9 +123,3 @@ def bring_back_maps(dataset: Dataset, before: Path, folder: Path) -> None:
     place = find_format(dataset.format).weights
     if (before / place).is_dir():
         shutil.copytree(before / place, folder / place)
-
-
-def _ending(label: Path) -> str:
-    """That of a label, or of one in its place that keeps values."""
-    kind = find_pixels(label)
-    return kind.label_ending(suffix(label)) if kind.lossy else suffix(label)

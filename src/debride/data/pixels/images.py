@@ -26,12 +26,14 @@ __all__ = [
     "Array",
     "Box",
     "Header",
+    "copy_ending",
     "copy_image",
     "endings",
     "files_of",
     "hash_of",
     "is_image",
     "label_path",
+    "map_ending",
     "raw_values",
     "read_header",
     "read_image",
@@ -87,25 +89,25 @@ def read_image(paths: Sequence[Path]) -> tuple[Array, Geometry]:
     return first if len(channels) == 1 else np.concatenate(channels), geometry
 
 
-def read_values(path: Path, palette: Palette | None = None) -> tuple[Array, Geometry]:
+def read_values(path: Path, palette: Palette | None = None, image: Path | None = None) -> tuple[Array, Geometry]:
     """The raw integers (*S) of a label file, as they are stored, with its geometry.
 
     Palette pictures give their indices, or by their colours those of the data set's ``palette``; one-bit pictures give 0 and 1,
     colour pictures their value if the channels are equal. A JPEG, which is lossy, gives 0 below grey 128 and 255 from there.
     What a scale in the header leaves within ``OFF`` of an integer is that integer. Raises DataError for colours, for numbers
-    that are not integers, and for a file that cannot be read.
+    that are not integers, and for a file that cannot be read. ``image`` is as for ``read_label``.
     """
-    values, geometry, _ = _values(path, palette)
+    values, geometry, _ = _values(path, palette, image)
     return values, geometry
 
 
-def read_label(path: Path, dataset: Dataset) -> tuple[npt.NDArray[np.uint8], Geometry]:
+def read_label(path: Path, dataset: Dataset, image: Path | None = None) -> tuple[npt.NDArray[np.uint8], Geometry]:
     """A label (*S) as class ids in uint8 with ``IGNORE``, by the data set's ``values`` and ``ignore``, with its geometry.
 
-    Raises DataError as ``read_values`` does, for values that the data set does not name, and for a JPEG of several
-    foreground classes.
+    Of a mask that was predicted, by any program, ``image`` is what it was predicted for. Raises DataError as ``read_values``
+    does, for values that the data set does not name, and for a JPEG of several foreground classes.
     """
-    raw, geometry = read_values(path, dataset.palette)
+    raw, geometry = read_values(path, dataset.palette, image)
     return _class_ids(path, raw, dataset), geometry
 
 
@@ -140,6 +142,17 @@ def label_path(folder: Path, case: str, image: Path) -> Path:
     return folder / f"{case}{find_pixels(image).label_ending(suffix(image))}"
 
 
+def copy_ending(path: Path) -> str:
+    """The ending of a copy of a file, as it stands there unless its kind has another one for copies."""
+    ending = path.name[len(stem(path)) :]
+    return find_pixels(path).copy_ending(ending)
+
+
+def map_ending(label: Path) -> str:
+    """The ending of a map of numbers that lies on the grid of a label."""
+    return find_pixels(label).map_ending(label, suffix(label))
+
+
 def write_label(
     path: Path,
     ids: npt.NDArray[np.uint8],
@@ -157,7 +170,10 @@ def write_label(
     path = _lossless(path)
     table = _raw_values(path, ids, dataset)
     fits = one_bit and table.max() == 1 and find_pixels(path).bits
-    write_values(path, (table.astype(bool) if fits else table)[ids], geometry, like)
+    values = (table.astype(bool) if fits else table)[ids]
+    kind = find_pixels(path)
+    with atomic_files(path) as temporary:
+        kind.write_classes(temporary, values, {int(table[id]): name for id, name in enumerate(dataset.classes)}, geometry, like)
     return path
 
 
@@ -208,8 +224,9 @@ def copy_image(source: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     kind = find_pixels(source)
     kind.copy(source, target)
+    owned, copies = kind.files(source), find_pixels(target).files(target)
     with suppress(OSError):  # a disk that takes no dates
-        for own, copied in zip(kind.files(source), kind.files(target), strict=False):
+        for own, copied in zip(owned, copies, strict=True) if len(owned) == len(copies) else ():
             dates = own.stat()
             os.utime(copied, ns=(dates.st_atime_ns, dates.st_mtime_ns))
     return target
@@ -251,10 +268,10 @@ def _read_channels(path: Path) -> tuple[Array, Geometry]:
     return channels, geometry
 
 
-def _values(path: Path, palette: Palette | None) -> tuple[Array, Geometry, OwnColours | None]:
+def _values(path: Path, palette: Palette | None, image: Path | None = None) -> tuple[Array, Geometry, OwnColours | None]:
     """``read_values``, and how a file's own indices stand to them, where it has any and they differ."""
     kind = pixels_of(path)
-    values, geometry = kind.values(path)
+    values, geometry = kind.values(path) if image is None else kind.predicted(path, image)
     if values.dtype.kind == "f":
         values = _integers(path, values)
     listed = kind.palette(path) if values.dtype == np.uint8 else ()

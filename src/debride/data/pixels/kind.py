@@ -129,6 +129,12 @@ class Pixels(ABC):
         Its header, geometry, axes and compression are kept, and its number type where that holds the values.
         """
 
+    def write_classes(
+        self, path: Path, values: Array, classes: Mapping[int, str], geometry: Geometry, like: Path | None = None
+    ) -> None:
+        """``write`` for a kind of file that says what its numbers mean: names of ``classes`` by number, background first."""
+        self.write(path, values, geometry, like)
+
     def write_indices(self, source: Path, indices: Array, colours: Mapping[int, Colour], target: Path) -> None:
         """``write_like`` for a file with a palette; ``colours`` are those of ``indices`` (*S) that it does not have."""
         raise DataError(source, "has no palette", "Save the label as numbers.")
@@ -136,6 +142,18 @@ class Pixels(ABC):
     def label_ending(self, ending: str) -> str:
         """The ending of a mask that is predicted for an image with this ending."""
         return ending
+
+    def copy_ending(self, ending: str) -> str:
+        """The ending of a copy of a file with this ending, and of such a file with other numbers."""
+        return ending
+
+    def map_ending(self, path: Path, ending: str) -> str:
+        """The ending of a map of numbers, such as weights, on the grid of a label with this ending."""
+        return self.label_ending(ending) if self.lossy else ending
+
+    def predicted(self, path: Path, image: Path) -> tuple[Array, Geometry]:
+        """The numbers (*S) of a mask that any program predicted for an ``image``, with the geometry."""
+        return self.values(path)
 
     def palette(self, path: Path) -> tuple[Colour, ...]:
         """The colours of a file's indices; empty where its numbers are none."""
