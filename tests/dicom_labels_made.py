@@ -138,6 +138,7 @@ def make_rtstruct(
     one.StructureSetLabel, one.StructureSetDescription = "STRUCTS", COMMENT
     one.StructureSetDate, one.StructureSetTime = series.person.studied, series.person.at
     one.ReferencedFrameOfReferenceSequence = [_references(series)]
+    one.FrameOfReferenceUID, one.PositionReferenceIndicator = series.frame, ""
     one.StructureSetROISequence, one.ROIContourSequence, one.RTROIObservationsSequence = [], [], []
     normal = series.affine[:3, 2]
     for number, (name, contours) in enumerate(regions.items(), 1):

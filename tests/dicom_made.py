@@ -250,6 +250,7 @@ def _common(person: Person, study: str, series: str, frame: str, modality: str, 
     one.PatientAddress, one.PatientComments = ADDRESS, COMMENT
     one.StudyInstanceUID, one.SeriesInstanceUID = study, series
     if frame:
+        one.PatientPosition = "HFS"
         one.FrameOfReferenceUID, one.PositionReferenceIndicator = frame, ""
     one.StudyDate = one.SeriesDate = one.AcquisitionDate = one.ContentDate = one.InstanceCreationDate = person.studied
     one.StudyTime = one.SeriesTime = one.AcquisitionTime = one.ContentTime = person.at
