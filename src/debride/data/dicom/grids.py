@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def grid_of(series: SeriesHandle, where: Path) -> PlaneGrid:
     depth = planes[0] if planes else 1
     if len(series.shape) not in (2, 3) or min(series.shape) < 1 or max(rows, columns) > 0xFFFF or depth != len(series.slices):
         raise DataError(where, "belongs to a series whose handle contradicts itself", _REMEDY)
+    if depth * rows * columns > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise DataError(where, "needs more memory than this machine has", "Use a machine with more memory.")
     return PlaneGrid(depth, rows, columns, tuple(series.shape), _from_patient(series, where))
 
 
@@ -52,14 +55,13 @@ def _from_patient(series: SeriesHandle, where: Path) -> Reals | None:
         raise DataError(where, "belongs to a series whose handle has a damaged place", _REMEDY)
     affine: Reals = np.array(series.affine, np.float64)
     if not affine[:3, 2].any():  # a picture has no third axis: along its normal, in mm
-        normal = np.cross(affine[:3, 0], affine[:3, 1])
-        affine[:3, 2] = normal / (np.linalg.norm(normal) or 1)
+        normal: Reals = np.cross(affine[:3, 0], affine[:3, 1]).astype(np.float64)
+        affine[:3, 2] = normal / (float(np.linalg.norm(normal)) or 1.0)
     affine[:2] *= -1  # from NIfTI's axes, to the right and front, to DICOM's, to the left and back
     try:
-        inverse: Reals = np.linalg.inv(affine)
+        return np.linalg.inv(affine).astype(np.float64)
     except np.linalg.LinAlgError:
         raise DataError(where, "belongs to a series whose handle has a damaged place", _REMEDY) from None
-    return inverse
 
 
 def plane_of(grid: PlaneGrid, depths: Reals) -> int | str:
@@ -76,7 +78,7 @@ def plane_of(grid: PlaneGrid, depths: Reals) -> int | str:
     return plane
 
 
-def box_of_planes(grid: PlaneGrid, planes: slice | None) -> range:
+def planes_in(grid: PlaneGrid, planes: slice | None) -> range:
     """The planes that a slice of them names; all for None."""
     return range(grid.depth)[planes if planes is not None else slice(None)]
 

@@ -1,0 +1,295 @@
+"""DICOM SEG: the frames of segments as planes of a series, by where they lie, and never by their order alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.data.dicom.frame_pixels import FramePixels, frame_pixels
+from debride.data.dicom.grids import PlaneGrid, grid_of, plane_of, planes_in, shaped
+from debride.data.dicom.handles import SeriesHandle
+from debride.data.dicom.label_facts import LABELMAP, SEG, text
+from debride.data.dicom.quiet import quiet
+from debride.data.same_grid import TOLERANCE
+from debride.types import DataError
+
+Plane = npt.NDArray[np.uint8]
+
+_DAMAGED = "Restore the file from the archive: it is damaged, or is no segmentation."
+_RESAMPLE = "Resample it onto the grid of its series, or write it anew for that series."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a frame says that it lies: ``position``, ``directions`` of rows and columns, and ``spacing`` between rows and
+    columns, as in PS3.3 C.7.6.2.1.1 (None: it says no place); and the ``sources`` that it was made of: instances, each with
+    the number of a frame (0: none is named)."""
+
+    position: tuple[float, ...] | None
+    directions: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    sources: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A SEG: its ``items`` by segment number, its ``frames`` with the segment that each belongs to (0: a labelmap, whose pixels
+    say it), and its ``pixels``. ``maximum`` is the value of a whole pixel: 1, but in fractional ones."""
+
+    items: dict[int, Any]
+    frames: tuple[tuple[int, Place], ...]
+    pixels: FramePixels
+    maximum: int
+    fraction: str
+    labelmap: bool
+    names: dict[int, str] = field(default_factory=dict)
+
+
+def segment_numbers(file: Path, where: Path) -> tuple[int, ...]:
+    """The numbers of a SEG's segments. Raises DataError, naming ``where``, as all here do, for what is no readable SEG."""
+    return tuple(_opened(file, where).items)
+
+
+def segment_items(file: Path, where: Path) -> dict[int, Any]:
+    """The items of the Segment Sequence (PS3.3 C.8.20.4) by segment number."""
+    return dict(_opened(file, where).items)
+
+
+def fraction_type(file: Path, where: Path) -> str:
+    """What fractions are (PROBABILITY or OCCUPANCY), empty where there are none."""
+    return _opened(file, where).fraction
+
+
+def stored_maximum(file: Path, where: Path) -> int:
+    """The value of a whole pixel: 1, but in fractional ones."""
+    return _opened(file, where).maximum
+
+
+def stored_segment(
+    file: Path, number: int, series: SeriesHandle, where: Path, *, planes: slice | None = None, elsewhere: bool = False
+) -> tuple[Plane, int]:
+    """The pixels (*S, or of the ``planes`` alone) of a segment as they are stored, and the value of a whole one.
+
+    Planes without a frame are 0. ``elsewhere``: the series has other stacks, and frames made of those are passed over.
+    Raises DataError for frames that lie on another grid, or twice on one plane with other pixels.
+    """
+    grid = grid_of(series, where)
+    wanted = planes_in(grid, planes)
+    result = np.zeros((len(wanted), grid.rows, grid.columns), np.uint8)
+    for _, plane, pixels in stored_planes(file, [number], series, where, planes=planes, elsewhere=elsewhere):
+        result[plane - wanted.start] = pixels
+    return shaped(grid, result), _opened(file, where).maximum
+
+
+def stored_planes(
+    file: Path,
+    numbers: Collection[int],
+    series: SeriesHandle,
+    where: Path,
+    *,
+    planes: slice | None = None,
+    elsewhere: bool = False,
+) -> Iterator[tuple[int, int, Plane]]:
+    """The planes of some segments that are not empty: the segment's number, the plane's, and its pixels (H, W) as stored; of a
+    labelmap 0 and 1."""
+    grid = grid_of(series, where)
+    read = _opened(file, where)
+    if missing := [number for number in numbers if number not in read.items]:
+        raise DataError(where, f"has no segment {missing[0]} in its file any more", "Open the data set again.")
+    if (read.pixels.rows, read.pixels.columns) != (grid.rows, grid.columns):
+        size = f"{read.pixels.rows} x {read.pixels.columns}"
+        problem = f"has frames of {size} pixels, and its series has {grid.rows} x {grid.columns}"
+        raise DataError(where, problem, _RESAMPLE)
+    wanted = planes_in(grid, planes)
+    places = _Places(grid, series, where, elsewhere)
+    by_plane: dict[int, list[int]] = defaultdict(list)
+    for at, (number, placed) in enumerate(read.frames):
+        if number and number not in numbers:
+            continue
+        plane = places.plane(placed)
+        if isinstance(plane, str):
+            if read.pixels.frame(at, where).any():
+                named = f"the segment {read.names[number]!r}" if number else "a segment"
+                raise DataError(where, f"has {named} on another grid than its series: frame {at + 1} {plane}", _RESAMPLE)
+        elif plane is not None and plane in wanted:
+            by_plane[plane].append(at)
+    for plane in sorted(by_plane):
+        seen: dict[int, Plane] = {}
+        for at in by_plane[plane]:
+            number = read.frames[at][0]
+            pixels = read.pixels.frame(at, where)
+            for own, values in _segments_of(read, number, pixels, numbers, where):
+                before = seen.setdefault(own, values)
+                if before is values:
+                    yield own, plane, values
+                elif (before != values).any():
+                    problem = f"has the segment {read.names[own]!r} twice on slice {plane + 1}, with other pixels"
+                    raise DataError(where, problem, "Export it again from the program that made it.")
+
+
+def _segments_of(
+    read: Segmentation, number: int, pixels: npt.NDArray[Any], numbers: Collection[int], where: Path
+) -> Iterator[tuple[int, Plane]]:
+    """The segments of one frame, those that are empty there left out."""
+    if read.labelmap:
+        present = np.flatnonzero(np.bincount(pixels.ravel()))
+        for own in sorted(set(present.tolist()) & set(numbers)):
+            yield own, (pixels == own).astype(np.uint8)
+    elif pixels.any():
+        if read.maximum == 1:
+            pixels = (pixels != 0).astype(np.uint8)
+        elif int(pixels.max()) > read.maximum:
+            problem = f"has fractions above the {read.maximum} that it says is the highest, in {read.names[number]!r}"
+            raise DataError(where, problem, "Export it again from the program that made it.")
+        yield number, pixels.astype(np.uint8, copy=False)
+
+
+class _Places:
+    """Which plane of a series each frame lies on."""
+
+    def __init__(self, grid: PlaneGrid, series: SeriesHandle, where: Path, elsewhere: bool) -> None:
+        self._grid, self._elsewhere, self._where = grid, elsewhere, where
+        self._instances = {slice_.instance for slice_ in series.slices}
+        self._sources: dict[tuple[str, int], int | None] = {}
+        for at, slice_ in enumerate(series.slices):
+            for frame in {slice_.frame, 0}:  # an instance without a frame's number means its one frame
+                key = slice_.instance, frame
+                self._sources[key] = None if key in self._sources and frame != slice_.frame else at
+
+    def plane(self, placed: Place) -> int | str | None:
+        """The plane; None where a frame lies on another stack; in words what is wrong."""
+        if placed.position is None or placed.directions is None or placed.spacing is None or self._grid.from_patient is None:
+            found = self._by_source(placed)
+        else:
+            found = self._by_place(placed)
+        if isinstance(found, str) and self._elsewhere and placed.sources:
+            others = all(instance not in self._instances for instance, _ in placed.sources)
+            return None if others else found
+        return found
+
+    def _by_source(self, placed: Place) -> int | str:
+        if self._grid.depth == 1 and not placed.sources:
+            return 0
+        found = {self._sources.get(source) for source in placed.sources}
+        plane = next(iter(found)) if len(found) == 1 else None
+        return "says neither where it lies nor of which one slice it was made" if plane is None else plane
+
+    def _by_place(self, placed: Place) -> int | str:
+        """The plane on which three corners of the frame lie, each within ``TOLERANCE`` pixels of where the series has it."""
+        grid = self._grid
+        assert placed.position is not None and placed.directions is not None and placed.spacing is not None
+        rows, columns = np.array(placed.directions[:3]), np.array(placed.directions[3:])
+        # PS3.3 equation C.7.6.2.1-1: along a row by the spacing of columns, and along a column by that of rows
+        across, down = rows * placed.spacing[1] * (grid.columns - 1), columns * placed.spacing[0] * (grid.rows - 1)
+        corners = np.array(placed.position) + np.array([np.zeros(3), across, down])
+        voxels = grid.voxels(corners)
+        expected = np.array([[0, 0], [grid.columns - 1, 0], [0, grid.rows - 1]], float)
+        off = np.abs(voxels[:, :2] - expected).max(axis=1)
+        if off[0] > TOLERANCE:
+            return f"begins {_far(off[0])} pixels beside the series"
+        if off.max() > TOLERANCE:
+            return "has other directions or spacings than the series"
+        return plane_of(grid, voxels[:, 2])
+
+
+def _far(pixels: float) -> str:
+    return f"{pixels:.2f}" if pixels < 1000 else "many"
+
+
+def _opened(file: Path, where: Path) -> Segmentation:
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise DataError(where, f"has its file no more ({error.strerror})", "Restore it, or open the data set again.") from None
+    return _read(file, where, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=2)
+def _read(file: Path, where: Path, *stat: int) -> Segmentation:
+    """A SEG, kept while the next parts of it are read."""
+    from pydicom import dcmread
+
+    with quiet():
+        try:
+            dataset = dcmread(file, force=True)
+            if str(dataset.get("SOPClassUID", "")) not in (SEG, LABELMAP):
+                raise DataError(
+                    where, "is no segmentation any more", "Open the data set again: it is then looked through anew."
+                )
+            return _parsed(dataset, where)
+        except DataError:
+            raise
+        except MemoryError:
+            raise DataError(where, "needs more memory than there is", "Use a machine with more.") from None
+        except Exception as error:  # its words may name a person
+            raise DataError(where, f"has a segmentation that cannot be read ({type(error).__name__})", _DAMAGED) from None
+
+
+def _parsed(dataset: Any, where: Path) -> Segmentation:
+    kind = text(dataset, "SegmentationType")
+    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+        raise DataError(where, f"has a segmentation of the type {kind[:16]!r}", "Types are BINARY, FRACTIONAL and LABELMAP.")
+    items = {int(item.SegmentNumber): item for item in dataset.SegmentSequence}
+    labelmap = kind == "LABELMAP"
+    maximum = int(dataset.get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else 1
+    pixels = frame_pixels(dataset, where)
+    frames = tuple(_frames(dataset, pixels.count, labelmap, where))
+    unknown = {number for number, _ in frames} - items.keys() - {0}
+    if unknown:
+        raise DataError(where, f"has frames of the segment {min(unknown)}, which it does not describe", _DAMAGED)
+    names = {number: text(item, "SegmentLabel") or f"number {number}" for number, item in items.items()}
+    fraction = text(dataset, "SegmentationFractionalType") if kind == "FRACTIONAL" else ""
+    return Segmentation(items, frames, pixels, maximum, fraction, labelmap, names)
+
+
+def _frames(dataset: Any, count: int, labelmap: bool, where: Path) -> Iterator[tuple[int, Place]]:
+    """What the functional groups say of each frame: its own ones before those that all share (PS3.3 C.7.6.16)."""
+    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), None)
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    if len(own) not in (0, count) or (not own and count > 1):
+        raise DataError(where, f"has {count} frames in its segmentation, and describes {len(own)}", _DAMAGED)
+
+    def inside(group: Any, sequence: str) -> Any:
+        for groups in (group, shared):
+            if groups is not None and groups.get(sequence):
+                return groups.get(sequence)[0]
+        return {}
+
+    for group in own or [None]:
+        number = 0 if labelmap else int(inside(group, "SegmentIdentificationSequence").get("ReferencedSegmentNumber") or 0)
+        if not labelmap and number < 1:
+            raise DataError(where, "has a frame that belongs to no segment", _DAMAGED)
+        yield (
+            number,
+            Place(
+                _reals(inside(group, "PlanePositionSequence").get("ImagePositionPatient"), 3),
+                _reals(inside(group, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
+                _reals(inside(group, "PixelMeasuresSequence").get("PixelSpacing"), 2),
+                _sources(inside(group, "DerivationImageSequence")),
+            ),
+        )
+
+
+def _sources(derivation: Any) -> tuple[tuple[str, int], ...]:
+    """PS3.3 C.7.6.16.2.6."""
+    found = []
+    for image in derivation.get("SourceImageSequence") or ():
+        frames = image.get("ReferencedFrameNumber")
+        several = [frames] if frames is None or isinstance(frames, int | str) else list(frames)
+        found += [(text(image, "ReferencedSOPInstanceUID"), int(frame or 0)) for frame in several]
+    return tuple(found)
+
+
+def _reals(values: Any, count: int) -> tuple[float, ...] | None:
+    """Numbers, None unless there are so many and all are finite."""
+    if not values or isinstance(values, str) or len(values) != count:
+        return None
+    reals = tuple(float(value) for value in values)
+    return reals if all(np.isfinite(reals)) else None
