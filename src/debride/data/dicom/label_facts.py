@@ -87,7 +87,7 @@ def label_facts(dataset: Any, where: object) -> LabelFacts:
 
 def _facts(dataset: Any, where: object) -> LabelFacts:
     contours = str(dataset.get("SOPClassUID", "")) == RTSTRUCT
-    segments = tuple(_regions(dataset) if contours else map(_segment, dataset.get("SegmentSequence") or ()))
+    segments = tuple(_regions(dataset) if contours else _segments(dataset))
     numbers = [segment.number for segment in segments]
     if not numbers:
         raise DataError(where, f"has no {'region of interest' if contours else 'segment'}", "Take the file away.")
@@ -124,10 +124,11 @@ def text(item: Any, keyword: str) -> str:
     return str(item.get(keyword) or "").strip()
 
 
-def _segment(item: Any) -> SegmentFacts:
-    """PS3.3 C.8.20.4."""
-    code = code_of(item.get("SegmentedPropertyTypeCodeSequence"))
-    return SegmentFacts(int(item.SegmentNumber), text(item, "SegmentLabel"), code)
+def _segments(dataset: Any) -> Iterable[SegmentFacts]:
+    """PS3.3 C.8.20.4. Number 0 is the background of a labelmap, and no segment here."""
+    for item in dataset.get("SegmentSequence") or ():
+        if number := int(item.SegmentNumber):
+            yield SegmentFacts(number, text(item, "SegmentLabel"), code_of(item.get("SegmentedPropertyTypeCodeSequence")))
 
 
 def _regions(dataset: Any) -> Iterable[SegmentFacts]:

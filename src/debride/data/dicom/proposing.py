@@ -17,8 +17,8 @@ def propose(objects: Iterable[LabelFacts], studies: str = ".") -> dict[str, Any]
     """The entries of a ``segments.json`` by which every segment of some label objects is of a class: one for each label, in
     which case and spaces do not count, those that occur most often first.
 
-    Segments without a label go by their code. Entries with a code come first: what is written of a class has that of its first. No series is named: their descriptions may name persons, and all that have a
-    label are cases then.
+    Segments without a label go by their code. Entries with a code come first: what is written of a class has the code of its
+    first. No series is named: their descriptions may name persons, and all that have a label are cases then.
     """
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     codes: dict[str, dict[tuple[str, str] | None, str]] = defaultdict(dict)

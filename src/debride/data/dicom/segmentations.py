@@ -236,7 +236,7 @@ def _parsed(dataset: Any, where: Path) -> Segmentation:
     kind = text(dataset, "SegmentationType")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise DataError(where, f"has a segmentation of the type {kind[:16]!r}", "Types are BINARY, FRACTIONAL and LABELMAP.")
-    items = {int(item.SegmentNumber): item for item in dataset.SegmentSequence}
+    items = {number: item for item in dataset.SegmentSequence if (number := int(item.SegmentNumber))}  # 0 is the background
     labelmap = kind == "LABELMAP"
     maximum = int(dataset.get("MaximumFractionalValue") or 255) if kind == "FRACTIONAL" else 1
     pixels = frame_pixels(dataset, where)
