@@ -89,6 +89,7 @@ class SegmentsFile:
     threshold: Annotated[float, Bounds(above=0, most=1)] = 0.5
     unlabelled: Literal["leave-out", "test"] = "leave-out"
     trusted: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def drawn(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ FORMATS: Registry[Format] = Registry(
         "table": "debride.data.formats.class_table:ClassTable",
         "manifest": "debride.data.formats.manifest:Manifest",
         "nnunet": "debride.data.formats.nnunet:NnUNet",
+        "dicom": "debride.data.formats.dicom:Dicom",
         "folder": "debride.data.formats.folder:Folder",
         "npz": "debride.data.formats.npz:Npz",
         "classes": "debride.data.formats.class_folders:ClassFolders",

@@ -1,0 +1,286 @@
+"""Planes of a series put in order: the stacks that they make, each of which is an image, or why they make none.
+
+Coordinates are DICOM's, in mm to the left, back and head of the patient (PS3.3 C.7.6.2.1.1). Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from debride.data.same_grid import TOLERANCE
+from debride.words import some
+
+Reals = npt.NDArray[np.float64]
+
+SQUARE = 1e-3
+"""How far directions of rows and columns may be from unit length and right angles."""
+
+ALIKE = 1e-3
+"""How much directions of planes of one stack may differ: what decimal strings of 16 characters never reach."""
+
+PICTURES = frozenset({"CR", "DX", "MG", "IO", "PX", "RG", "XC", "ES", "OP", "GM", "SM", "US"})
+"""Modalities whose images are pictures, each by itself (PS3.3 C.7.3.1.1.1)."""
+
+TELLING = (
+    "image type",
+    "acquisition number",
+    "echo time",
+    "echo number",
+    "inversion time",
+    "b-value",
+    "direction",
+    "temporal position",
+    "trigger time",
+    "phase",
+    "stack",
+    "kernel",
+    "series time",
+    "acquisition time",
+)
+"""What may tell several images at one position apart, in the order in which it is tried."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One frame: the ``file`` it lies in and its number there (0: the file has one), what its headers say of its place, and in
+    ``told``, by the names of ``TELLING``, what tells it from others at the same place."""
+
+    file: str
+    instance: str
+    frame: int
+    number: int
+    rows: int
+    columns: int
+    channels: int
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    thickness: float | None = None
+    localiser: bool = False
+    told: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Planes in order along the normal of their rows and columns, with shape (*S), ``spacing`` in array order, and the
+    ``affine`` (4, 4) from (x, y, z) to RAS. ``key`` tells the stacks of a series apart, empty where it has one; ``note`` is
+    what is to be said of it."""
+
+    planes: tuple[Plane, ...]
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    affine: tuple[tuple[float, ...], ...] | None
+    key: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Planes that make no image: what is wrong, and what to do."""
+
+    planes: tuple[Plane, ...]
+    problem: str
+    remedy: str
+    key: str = ""
+
+
+_ARCHIVE = "Restore the series from the archive, whole."
+_RESAMPLE = "Resample it to equal distances, or take it out."
+
+
+def stacks_of(planes: Sequence[Plane], modality: str) -> list[Stack | Refused]:
+    """The stacks of a series, in an order that does not depend on that of the planes."""
+    ordered = sorted(planes, key=lambda plane: (plane.number, plane.instance, plane.frame))
+    kept = [plane for plane in ordered if not plane.localiser] or ordered
+    if modality in PICTURES or all(plane.position is None for plane in kept):
+        return [_picture(plane, len(kept) > 1) for plane in kept]
+    left = len(ordered) - len(kept)
+    found: list[Stack | Refused] = []
+    groups = _groups(kept)
+    for group in groups:
+        found += _stacks_of_group(group, several=len(groups) > 1)
+    if left:
+        words = f"leaves out {left} localiser image{'s' if left > 1 else ''} of its series"
+        found = [_noted(each, words) if isinstance(each, Stack) else each for each in found]
+    return found
+
+
+def _picture(plane: Plane, several: bool) -> Stack | Refused:
+    key = f"{plane.instance}/{plane.frame}" if several else ""
+    if plane.frame > 1 or (plane.frame and several):
+        problem = "has several frames that say nothing of their place: a film, or phases of time"
+        return Refused((plane,), problem, "Export the frames that are labelled as single images.", key)
+    return Stack((plane,), (plane.rows, plane.columns), plane.spacing, None, key)
+
+
+def _groups(planes: Sequence[Plane]) -> list[list[Plane]]:
+    """Planes of one size, spacing and orientation, the largest group first."""
+    groups: list[list[Plane]] = []
+    for plane in planes:
+        for group in groups:
+            if _lie_alike(plane, group[0]):
+                group.append(plane)
+                break
+        else:
+            groups.append([plane])
+    return sorted(groups, key=lambda group: (-len(group), group[0].instance, group[0].frame))
+
+
+def _lie_alike(one: Plane, other: Plane) -> bool:
+    if (one.rows, one.columns, one.channels) != (other.rows, other.columns, other.channels):
+        return False
+    if not _near(one.orientation, other.orientation, ALIKE):
+        return False
+    if one.spacing is None or other.spacing is None:
+        return one.spacing == other.spacing
+    return all(
+        abs(a - b) * max(one.rows, one.columns) <= TOLERANCE * b for a, b in zip(one.spacing, other.spacing, strict=True)
+    )
+
+
+def _near(one: Sequence[float] | None, other: Sequence[float] | None, most: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and max(abs(a - b) for a, b in zip(one, other, strict=True)) <= most
+
+
+def _stacks_of_group(planes: list[Plane], several: bool) -> list[Stack | Refused]:
+    first = planes[0]
+    key = f"orientation {','.join(f'{value:.2f}' for value in first.orientation or ())} {first.rows}x{first.columns}"
+    key = key if several else ""
+    if problem := _unplaced(planes):
+        return [Refused(tuple(planes), *problem, key)]
+    along = _along(planes)
+    if not _repeated(along, planes):
+        return [_stack(planes, along, key)]
+    for name in TELLING:
+        parts = _parted(planes, name)
+        if len(parts) > 1 and not any(_repeated(_along(part), part) for part in parts.values()):
+            return [_stack(part, _along(part), f"{key} {name} {value}".strip()) for value, part in sorted(parts.items())]
+    return [_doubled(planes, along, key)]
+
+
+def _unplaced(planes: Sequence[Plane]) -> tuple[str, str] | None:
+    """What keeps planes from having a place: the problem, and what to do."""
+    lacking = [plane for plane in planes if plane.position is None or plane.orientation is None]
+    if lacking:
+        return f"has {len(lacking)} of {len(planes)} slices that do not say where they lie", _ARCHIVE
+    if any(plane.spacing is None for plane in planes):
+        return "does not say the spacing of its pixels", "Take it out: its distances are not known."
+    if any(len(plane.position or ()) != 3 or len(plane.orientation or ()) != 6 for plane in planes):
+        return "has slices with a damaged place", _ARCHIVE
+    across, down, _ = _axes(planes[0])
+    lengths = (abs(np.linalg.norm(across) - 1), abs(np.linalg.norm(down) - 1), abs(float(across @ down)))
+    if not np.isfinite([*across, *down]).all() or max(lengths) > SQUARE:
+        return "has rows and columns that are not at right angles to each other", _ARCHIVE
+    if not all(np.isfinite(plane.position or ()).all() for plane in planes):
+        return "has slices with a damaged place", _ARCHIVE
+    if any(not np.isfinite(value) or value <= 0 for plane in planes for value in plane.spacing or ()):
+        return "has pixels of no size", _ARCHIVE
+    return None
+
+
+def _axes(plane: Plane) -> tuple[Reals, Reals, Reals]:
+    """The directions of a row, of a column, and of the normal (PS3.3 C.7.6.2.1.1)."""
+    across, down = np.array(plane.orientation, np.float64).reshape(2, 3)
+    return across, down, np.cross(across, down)
+
+
+def _places(planes: Sequence[Plane]) -> Reals:
+    return np.array([plane.position for plane in planes], np.float64)
+
+
+def _along(planes: Sequence[Plane]) -> Reals:
+    """How far each plane lies along the normal (N,), in mm."""
+    distances: Reals = _places(planes) @ _axes(planes[0])[2]
+    return distances
+
+
+def _repeated(along: Reals, planes: Sequence[Plane]) -> list[list[Plane]]:
+    """Planes at one position, where it has several: those nearer to each other than ``TOLERANCE`` of the usual distance."""
+    order = np.argsort(along, kind="stable").tolist()
+    apart = np.diff(along[order])
+    wide = apart[apart > 1e-3]
+    least = TOLERANCE * float(np.median(wide)) if len(wide) else np.inf
+    groups: list[list[Plane]] = [[planes[order[0]]]]
+    for at, distance in zip(order[1:], apart, strict=True):
+        if distance <= least:
+            groups[-1].append(planes[at])
+        else:
+            groups.append([planes[at]])
+    return [group for group in groups if len(group) > 1]
+
+
+def _parted(planes: Sequence[Plane], name: str) -> Mapping[str, list[Plane]]:
+    parts: dict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        parts[dict(plane.told).get(name, "")].append(plane)
+    return parts
+
+
+def _doubled(planes: Sequence[Plane], along: Reals, key: str) -> Refused:
+    repeated = _repeated(along, planes)
+    count = sum(len(group) - 1 for group in repeated)
+    numbers = some([str(plane.number) for group in repeated for plane in group], 4)
+    problem = f"has {count} slice{'s' if count > 1 else ''} twice at one position, of the numbers {numbers}"
+    return Refused(tuple(planes), problem, "Take the copies, or the other acquisition, out of the series.", key)
+
+
+def _stack(planes: Sequence[Plane], along: Reals, key: str) -> Stack | Refused:
+    order = np.argsort(along, kind="stable")
+    sorted_planes = tuple(planes[at] for at in order)
+    across, down, normal = _axes(sorted_planes[0])
+    places = _places(sorted_planes)
+    if len(sorted_planes) == 1:
+        step = normal * (sorted_planes[0].thickness or 1.0)
+    elif uneven := _uneven(along[order], sorted_planes):
+        return Refused(sorted_planes, *uneven, key)
+    else:
+        step = (places[-1] - places[0]) / (len(places) - 1)
+    spacing_down, spacing_across = sorted_planes[0].spacing or (1.0, 1.0)
+    columns = np.column_stack([across * spacing_across, down * spacing_down, step])
+    off = np.linalg.solve(columns, (places - (places[0] + np.arange(len(places))[:, None] * step)).T)
+    if np.abs(off).max() > TOLERANCE:
+        problem = f"has slices that are shifted against each other, by up to {np.abs(off[:2]).max():.3g} pixels"
+        return Refused(sorted_planes, problem, "Resample it onto one grid, or take it out.", key)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([columns, places[0]])
+    affine[:2] *= -1  # to NIfTI's axes, to the right and front
+    size = float(np.linalg.norm(step))
+    angle = float(np.degrees(np.arccos(np.clip(step @ normal / size, -1, 1))))
+    shape = (len(sorted_planes), sorted_planes[0].rows, sorted_planes[0].columns)
+    drift = float(np.linalg.norm(step - normal * (step @ normal))) * (len(sorted_planes) - 1)
+    tilted = drift > TOLERANCE * min(spacing_down, spacing_across)
+    note = f"has slices tilted by {angle:.3g} degrees, and is read as they lie" if tilted else ""
+    rows = tuple(tuple(float(value) for value in row) for row in affine)
+    return Stack(sorted_planes, shape, (size, float(spacing_down), float(spacing_across)), rows, key, note)
+
+
+def _uneven(along: Reals, planes: Sequence[Plane]) -> tuple[str, str] | None:
+    """What is wrong with distances (N,) along the normal that are not equal, and what to do; None where they are.
+
+    Each slice must lie within ``TOLERANCE`` of a distance of where it would with equal ones.
+    """
+    apart = np.diff(along)
+    even = along[0] + np.arange(len(along)) * (along[-1] - along[0]) / (len(along) - 1)
+    usual = float(np.median(apart))
+    if np.abs(along - even).max() <= TOLERANCE * float(apart.mean()):
+        return None
+    times = np.rint(apart / usual)
+    gaps = np.flatnonzero(times > 1).tolist()
+    if len(gaps) and np.abs(apart - times * usual).max() <= TOLERANCE * usual:
+        where = some([f"{planes[at].number} and {planes[at + 1].number}" for at in gaps], 3)
+        lost = int((times[gaps] - 1).sum())
+        problem = f"lacks {lost} slice{'s' if lost > 1 else ''}, between the numbers {where}: {usual:.4g} mm are usual there"
+        return problem, _ARCHIVE
+    return f"has slices at unequal distances, from {apart.min():.4g} to {apart.max():.4g} mm", _RESAMPLE
+
+
+def _noted(stack: Stack, words: str) -> Stack:
+    said = f"{stack.note}, and {words}" if stack.note else words
+    return Stack(stack.planes, stack.shape, stack.spacing, stack.affine, stack.key, said)

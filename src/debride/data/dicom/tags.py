@@ -1,0 +1,300 @@
+"""What the header of one file of an archive says: an image's planes and identity, or a label object, without any pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, MutableSequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from debride.data.dicom.label_facts import LABEL_CLASSES, LABEL_TAGS, LabelFacts, label_facts
+from debride.data.dicom.quiet import quiet
+from debride.data.dicom.stacks import Plane
+from debride.files import refuse_no_file
+from debride.types import DataError
+
+T = TypeVar("T")
+
+DIRECTORY = "1.2.840.10008.1.3.10"
+"""A DICOMDIR (PS3.4 table B.5-1)."""
+
+_IMAGE_TAGS = (
+    *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("PatientID", "IssuerOfPatientID", "PatientName", "StudyDate", "SeriesDescription", "SeriesNumber", "Modality"),
+    *("Manufacturer", "ManufacturerModelName", "InstitutionName", "FrameOfReferenceUID", "InstanceNumber"),
+    *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "BurnedInAnnotation"),
+    *("AcquisitionNumber", "EchoTime", "EchoNumbers", "InversionTime", "DiffusionBValue", "DiffusionGradientOrientation"),
+    *("TemporalPositionIdentifier", "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "SeriesTime"),
+    *("AcquisitionTime", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+
+_TOLD = {
+    "image type": "ImageType",
+    "acquisition number": "AcquisitionNumber",
+    "echo time": "EchoTime",
+    "echo number": "EchoNumbers",
+    "inversion time": "InversionTime",
+    "b-value": "DiffusionBValue",
+    "direction": "DiffusionGradientOrientation",
+    "temporal position": "TemporalPositionIdentifier",
+    "trigger time": "TriggerTime",
+    "phase": "NominalPercentageOfCardiacPhase",
+    "kernel": "ConvolutionKernel",
+    "series time": "SeriesTime",
+    "acquisition time": "AcquisitionTime",
+}
+"""Where what tells images at one position apart stands in the header of a single image."""
+
+_RESTORE = "Restore the file from the archive, or take it away."
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose image it is, as it stands there, for pseudonyms and for the data's owner alone."""
+
+    patient: str
+    issuer: str
+    name: str
+    date: str
+    institution: str
+    scanner: str
+    number: str
+    description: str
+    burned_in: bool
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """An image of one file: its UIDs, ``modality``, ``identity``, and its planes (``Plane.file`` is left empty)."""
+
+    instance: str
+    series: str
+    study: str
+    frame_of_reference: str
+    modality: str
+    identity: Identity
+    planes: tuple[Plane, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def image_of(plain: dict[str, Any], file: str) -> ImageFacts:
+    """What ``ImageFacts.plain`` gave, of the ``file`` at that path."""
+    planes = tuple(
+        Plane(
+            **{
+                **plane,
+                "file": file,
+                **{name: plane[name] and tuple(plane[name]) for name in ("position", "orientation", "spacing")},
+                "told": tuple((name, value) for name, value in plane["told"]),
+            }
+        )
+        for plane in plain["planes"]
+    )
+    return ImageFacts(**{**plain, "identity": Identity(**plain["identity"]), "planes": planes})
+
+
+def read_facts(path: Path, where: object) -> ImageFacts | LabelFacts | None:
+    """What a file's header says; None for a file that is no DICOM, and for objects that hold neither images nor labels.
+
+    Raises DataError, naming ``where``, for a file of DICOM that is damaged, or says too little of itself.
+    """
+    from pydicom import dcmread
+
+    if not is_dicom(path, where):
+        return None
+    with quiet():
+        try:
+            with path.open("rb") as file:
+                tags = [*_IMAGE_TAGS, *LABEL_TAGS]
+                dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(dict.fromkeys(tags)))
+                return _facts(dataset, where)
+        except DataError:
+            raise
+        except (MemoryError, OSError) as error:
+            raise DataError(where, f"cannot be read ({getattr(error, 'strerror', None) or 'no memory'})", _RESTORE) from None
+        except Exception as error:  # its words may name a person
+            raise DataError(where, f"is a damaged file of DICOM ({type(error).__name__})", _RESTORE) from None
+
+
+def is_dicom(path: Path, where: object) -> bool:
+    """Whether a file is one of DICOM: by its preamble (PS3.10 7.1), or by first elements that only an old one without has.
+
+    Raises DataError, naming ``where``, for one that cannot be opened.
+    """
+    try:
+        refuse_no_file(path)
+        with path.open("rb") as file:
+            head = file.read(132)
+    except (OSError, DataError) as error:
+        said = getattr(error, "strerror", None) or "it is no file"
+        raise DataError(where, f"cannot be read ({said})", "Check that you may read it.") from None
+    if head[128:] == b"DICM":
+        return True
+    # group 0002 or 0008, little or big endian, and an element of an explicit or implicit VR that fits there
+    group, element = head[:2], head[2:4]
+    if group in (b"\x02\0", b"\x08\0"):
+        number, length = int.from_bytes(element, "little"), int.from_bytes(head[4:8], "little")
+    elif group in (b"\0\x02", b"\0\x08"):
+        number, length = int.from_bytes(element, "big"), int.from_bytes(head[4:8], "big")
+    else:
+        return False
+    explicit = len(head) > 8 and head[4:6].isalpha() and head[4:6].isupper()
+    return number <= 0x18 and (explicit or length <= 64)
+
+
+def _facts(dataset: Any, where: object) -> ImageFacts | LabelFacts | None:
+    kind = _text(dataset, "SOPClassUID")
+    if kind == DIRECTORY or "DirectoryRecordSequence" in dataset:
+        return None
+    if kind in LABEL_CLASSES:
+        return label_facts(dataset, where)
+    if not _value(dataset, "Rows", int) or not _value(dataset, "Columns", int):
+        return None  # a report, a plan, a waveform
+    for name in ("SOPInstanceUID", "SeriesInstanceUID"):
+        if not _text(dataset, name):
+            raise DataError(where, f"has no {name}: no label can be found for it", _RESTORE)
+    return ImageFacts(
+        instance=_text(dataset, "SOPInstanceUID"),
+        series=_text(dataset, "SeriesInstanceUID"),
+        study=_text(dataset, "StudyInstanceUID"),
+        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+        modality=_text(dataset, "Modality").upper() or "OT",
+        identity=_identity(dataset),
+        planes=tuple(_planes(dataset, where)),
+    )
+
+
+def _identity(dataset: Any) -> Identity:
+    scanner = f"{_text(dataset, 'Manufacturer')} {_text(dataset, 'ManufacturerModelName')}".strip()
+    return Identity(
+        patient=_text(dataset, "PatientID"),
+        issuer=_text(dataset, "IssuerOfPatientID"),
+        name=_text(dataset, "PatientName"),
+        date=_text(dataset, "StudyDate"),
+        institution=_text(dataset, "InstitutionName"),
+        scanner=scanner,
+        number=_text(dataset, "SeriesNumber"),
+        description=_text(dataset, "SeriesDescription"),
+        burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
+    )
+
+
+def _planes(dataset: Any, where: object) -> Iterable[Plane]:
+    frames = _value(dataset, "NumberOfFrames", int) or 1
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if per_frame:
+        if len(per_frame) != frames:
+            raise DataError(where, f"has {frames} frames, and says where {len(per_frame)} of them lie", _RESTORE)
+        shared: Any = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), {})
+        for number, own in enumerate(per_frame, start=1):
+            yield _frame(dataset, number, _groups(own, shared))
+        return
+    for number in range(1, frames + 1) if frames > 1 else (0,):
+        yield _plane(dataset, number, dataset if frames == 1 else {}, dataset)
+
+
+def _groups(own: Any, shared: Any) -> Callable[[str], Any]:
+    """A functional group (PS3.3 C.7.6.16) of a frame by its sequence: its own, or else the shared one."""
+
+    def group(name: str) -> Any:
+        return next((found[0] for item in (own, shared) if (found := item.get(name))), {})
+
+    return group
+
+
+def _frame(dataset: Any, number: int, group: Callable[[str], Any]) -> Plane:
+    measures = group("PixelMeasuresSequence")
+    content = group("FrameContentSequence")
+    echo, diffusion = group("MREchoSequence"), group("MRDiffusionSequence")
+    directions: Any = next(iter(diffusion.get("DiffusionGradientDirectionSequence") or ()), {})
+    kinds: Any = next((item for name in _FRAME_TYPES if (item := group(name))), {})
+    told = {
+        "image type": _text(kinds, "FrameType"),
+        "acquisition number": _text(content, "FrameAcquisitionNumber"),
+        "echo time": _text(echo, "EffectiveEchoTime"),
+        "b-value": _text(diffusion, "DiffusionBValue"),
+        "direction": _text(directions, "DiffusionGradientOrientation"),
+        "temporal position": _text(content, "TemporalPositionIndex"),
+        "phase": _text(group("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase"),
+        "stack": _text(content, "StackID"),
+        "acquisition time": _text(content, "FrameAcquisitionDateTime"),
+    }
+    place = {
+        "ImagePositionPatient": group("PlanePositionSequence").get("ImagePositionPatient"),
+        "ImageOrientationPatient": group("PlaneOrientationSequence").get("ImageOrientationPatient"),
+        "PixelSpacing": measures.get("PixelSpacing"),
+        "SliceThickness": measures.get("SliceThickness"),
+        "SpacingBetweenSlices": measures.get("SpacingBetweenSlices"),
+    }
+    kept = tuple((name, value) for name, value in told.items() if value)
+    return _plane(dataset, number, place, kinds if kinds.get("FrameType") else dataset, kept)
+
+
+_FRAME_TYPES = (
+    "CTImageFrameTypeSequence",
+    "MRImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "XAXRFFrameCharacteristicsSequence",
+)
+
+
+def _plane(dataset: Any, number: int, place: Any, typed: Any, told: tuple[tuple[str, str], ...] | None = None) -> Plane:
+    kind = typed.get("FrameType") or typed.get("ImageType") or ()
+    kinds = [kind] if isinstance(kind, str) else list(kind)
+    if told is None:
+        found = ((name, _text(dataset, keyword)) for name, keyword in _TOLD.items())
+        told = tuple((name, value) for name, value in found if value)
+    return Plane(
+        file="",
+        instance=_text(dataset, "SOPInstanceUID"),
+        frame=number,
+        number=_value(dataset, "InstanceNumber", int) or 0 if number == 0 else number,
+        rows=_value(dataset, "Rows", int) or 0,
+        columns=_value(dataset, "Columns", int) or 0,
+        channels=_value(dataset, "SamplesPerPixel", int) or 1,
+        position=_numbers(place.get("ImagePositionPatient"), 3),
+        orientation=_numbers(place.get("ImageOrientationPatient"), 6),
+        spacing=_numbers(place.get("PixelSpacing"), 2) or _numbers(place.get("ImagerPixelSpacing"), 2),
+        thickness=_value(place, "SpacingBetweenSlices", abs_float) or _value(place, "SliceThickness", abs_float),
+        localiser="LOCALIZER" in [str(each).strip().upper() for each in kinds],
+        told=told,
+    )
+
+
+def abs_float(value: Any) -> float | None:
+    """A finite number above 0, else None."""
+    number = abs(float(value))
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
+    """So many numbers; None where there are others, or they are none: of a wrong VR, or damaged."""
+    if values is None or isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        return None
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def _value(item: Any, name: str, kind: Callable[[Any], T]) -> T | None:
+    """A value of a kind; None where it is not there, or of another."""
+    try:
+        value = item.get(name)
+        return None if value is None or value == "" else kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _text(item: Any, name: str) -> str:
+    """A value as text, its parts joined as DICOM joins them; empty where it is not there."""
+    value = item.get(name)
+    if value is None:
+        return ""
+    return "\\".join(str(part) for part in (value if isinstance(value, MutableSequence) else [value])).strip()

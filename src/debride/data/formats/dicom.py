@@ -1,0 +1,78 @@
+"""Folders of studies of DICOM, with ``segments.json``; ``data/dicom/archive.py`` reads them."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from debride.data.dicom.archive import read_archive
+from debride.data.dicom.handles import FOLDER
+from debride.data.dicom.index import files_below
+from debride.data.dicom.pseudonyms import KEY
+from debride.data.dicom.segments_file import FILE
+from debride.data.dicom.tags import is_dicom
+from debride.data.formats.carried import write_split_lists
+from debride.data.formats.dataset_json import read_object, read_splits
+from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
+from debride.files import read_json, write_json
+from debride.types import Case, DataError, Dataset, TaskName
+
+_LOOKED_AT = 50
+"""Files whose first bytes say whether a folder without ``segments.json`` holds DICOM."""
+
+
+class Dicom(Format):
+    """Studies of CT, MR and others, found by their tags, with labels of DICOM SEG or RT-STRUCT, and perhaps splits.json."""
+
+    name = "dicom"
+    task: TaskName = "segmentation"
+    about = f"a folder of DICOM studies with {FILE}"
+
+    def detects(self, root: Path) -> bool:
+        """By segments.json, or by the first files of a folder that is none of images and masks."""
+        if not root.is_dir():
+            return False
+        if (root / FILE).is_file():
+            try:
+                said = read_json(root / FILE)
+            except DataError:
+                return True  # reading it says what is wrong
+            return isinstance(said, dict) and said.get("format") == self.name
+        if (root / "images").is_dir() or (root / "masks").is_dir():
+            return False
+        try:
+            return any(is_dicom(Path(root, path.decode()), root) for path, _ in islice(files_below(root), _LOOKED_AT))
+        except (DataError, OSError, ValueError):
+            return False
+
+    def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:
+        """As for all layouts. Handles are written into ``pseudonyms/``."""
+        layout = read_archive(root, report)
+        lists = read_object(root / "splits.json", report)
+        splits = read_splits(root / "splits.json", lists, {case.id for case in layout.cases}, report)
+        return Layout(
+            layout.cases,
+            {**splits, **layout.splits},
+            bool(lists),
+            layout.patients,
+            layout.trusted,
+            layout.legend,
+            layout.annotated,
+            layout.groups,
+        )
+
+    def write(self, dataset: Dataset, folder: Path, labels: NewLabels) -> None:
+        """As for all layouts: series as images/CASE/00001.dcm and so on, labels as labels/CASE.dcm, and the same key."""
+
+        def place(case: Case, file: Path, kind: Literal["images", "labels"]) -> Path:
+            return Path("images", file.stem, "00001.dcm") if kind == "images" else Path("labels", f"{case.id}.dcm")
+
+        copy_cases(dataset, folder, labels, place)
+        said = read_json(dataset.root / FILE)
+        copied = dict(said, studies=".", trusted=[case.id for case in dataset.cases if case.trusted])
+        write_json(folder / FILE, copied)
+        write_split_lists(dataset, folder)
+        (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(dataset.root / FOLDER / KEY, folder / FOLDER / KEY)
