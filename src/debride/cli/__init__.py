@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from debride.cli.allocator import keep_freed_memory
+from debride.cli.identity import WITHOUT, add_show_identity, list_identities, name_identities
 from debride.cli.options import Verbs, all_flags, with_flags
 from debride.company import in_company, say_failure, together
 from debride.escapes import one_line, shown_output
@@ -145,8 +146,10 @@ def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     for name in VERBS:
         verb: Verb = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         verb.add_parser(verbs, words)
-    for parser_of_verb in verbs.choices.values():
+    for name, parser_of_verb in verbs.choices.items():
         parser_of_verb.set_defaults(parser=parser_of_verb)
+        if name not in WITHOUT:
+            add_show_identity(parser_of_verb)
     return parser
 
 
@@ -163,19 +166,37 @@ def _answer(words: Sequence[str]) -> int:
         parser.print_help()
         return 2
     try:
-        return int(arguments.answer(arguments))
+        known = name_identities(arguments)
+        try:
+            return int(arguments.answer(arguments))
+        finally:
+            list_identities(arguments, known)
     except DataError as error:
         say_failure(f"debride: {with_flags(one_line(str(error)), arguments.parser)}")
         return 2
 
 
 def _report_mistake(error: Exception) -> int:
+    """Says that something unforeseen happened. Where DICOM was read, what the error says is left out: it may name a person."""
+    private = "pydicom" in sys.modules
     with tempfile.NamedTemporaryFile("w", prefix="debride-", suffix=".txt", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    say_failure(
-        f"debride: this is a mistake of debride's own ({type(error).__name__}: {error}). Please report it with {file.name}."
-    )
+        if private:
+            file.writelines(_without_words(error))
+        else:
+            traceback.print_exception(error, file=file)
+    words = type(error).__name__ if private else f"{type(error).__name__}: {error}"
+    say_failure(f"debride: this is a mistake of debride's own ({words}). Please report it with {file.name}.")
     return 3
+
+
+def _without_words(error: BaseException) -> list[str]:
+    """The traceback of an error and of those before it, with their kinds, and nothing of what they say."""
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    return [line for one in reversed(chain) for line in (*traceback.format_tb(one.__traceback__), f"{type(one).__name__}\n")]
 
 
 if __name__ == "__main__":
