@@ -156,11 +156,13 @@ def _stacks_of_group(planes: list[Plane], several: bool) -> list[Stack | Refused
     if problem := _unplaced(planes):
         return [Refused(tuple(planes), *problem, key)]
     along = _along(planes)
-    if not _repeated(along, planes):
+    repeated = _repeated(along, planes)
+    if not repeated:
         return [_stack(planes, along, key)]
+    most = max(map(len, repeated))  # a tag that differs from slice to slice, such as a time, tells no stacks apart
     for name in TELLING:
         parts = _parted(planes, name)
-        if len(parts) > 1 and not any(_repeated(_along(part), part) for part in parts.values()):
+        if 1 < len(parts) <= most and not any(_repeated(_along(part), part) for part in parts.values()):
             return [_stack(part, _along(part), f"{key} {name} {value}".strip()) for value, part in sorted(parts.items())]
     return [_doubled(planes, along, key)]
 
@@ -175,7 +177,9 @@ def _unplaced(planes: Sequence[Plane]) -> tuple[str, str] | None:
     if any(len(plane.position or ()) != 3 or len(plane.orientation or ()) != 6 for plane in planes):
         return "has slices with a damaged place", _ARCHIVE
     across, down, _ = _axes(planes[0])
-    lengths = (abs(np.linalg.norm(across) - 1), abs(np.linalg.norm(down) - 1), abs(float(across @ down)))
+    lengths = [
+        abs(float(one @ other) - wanted) for one, other, wanted in ((across, across, 1), (down, down, 1), (across, down, 0))
+    ]
     if not np.isfinite([*across, *down]).all() or max(lengths) > SQUARE:
         return "has rows and columns that are not at right angles to each other", _ARCHIVE
     if not all(np.isfinite(plane.position or ()).all() for plane in planes):
@@ -208,7 +212,7 @@ def _repeated(along: Reals, planes: Sequence[Plane]) -> list[list[Plane]]:
     wide = apart[apart > 1e-3]
     least = TOLERANCE * float(np.median(wide)) if len(wide) else np.inf
     groups: list[list[Plane]] = [[planes[order[0]]]]
-    for at, distance in zip(order[1:], apart, strict=True):
+    for at, distance in zip(order[1:], apart.tolist(), strict=True):
         if distance <= least:
             groups[-1].append(planes[at])
         else:
