@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from tests.dicom_label_handles import handle_of
 from tests.dicom_made import HILDEGARD, Series, make_picture, make_series, turned
 
 from debride.data.dicom.handles import SeriesHandle, Slice
@@ -26,19 +27,6 @@ Array = npt.NDArray[Any]
 
 HEART: Code = ("80891009", "SCT", "Heart")
 ANATOMY: Code = ("123037004", "SCT", "Anatomical Structure")
-
-
-def handle_of(made: Series) -> SeriesHandle:
-    """What the layout makes of a series, but for its place, which a written object takes from the headers."""
-    if len(made.files) > 1 or len(made.voxels) == 1:
-        places = [(file, 0) for file in made.files]
-    else:
-        groups = pydicom.dcmread(made.files[0]).PerFrameFunctionalGroupsSequence
-        depths = [made.affine[:3, 2] @ [float(x) for x in one.PlanePositionSequence[0].ImagePositionPatient] for one in groups]
-        places = [(made.files[0], int(at) + 1) for at in np.argsort(depths)]
-    uids = {file: str(pydicom.dcmread(file).SOPInstanceUID) for file in made.files}
-    slices = tuple(Slice(str(file.relative_to(file.anchor)), uids[file], frame) for file, frame in places)
-    return SeriesHandle(".", slices, made.voxels.shape, 1, (3.0, 1.25, 0.75), None, "MR")
 
 
 def written(made: Series, path: Path, segments: list[Segment], volumes: list[Array], **options: Any) -> Any:

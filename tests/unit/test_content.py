@@ -77,7 +77,7 @@ FOREIGN = {
     "GIF": (b"GIF89a" + bytes(range(250)), "it is a GIF picture"),
     "ZIP": (b"PK\x03\x04" + bytes(range(250)), "it is a ZIP archive"),
     "NumPy": (b"\x93NUMPY\x01\x00" + bytes(range(250)), "it is a NumPy array"),
-    "DICOM": (bytes(128) + b"DICM" + bytes(range(250)), "it is a DICOM file"),
+    "DICOM": (bytes(128) + b"DICM" + bytes(range(250)), "is a DICOM file"),
     "gzip of text": (gzip.compress(b"hello world, " * 90), "it is text"),
     "gzip of zeros": (gzip.compress(bytes(range(1, 200)) * 9), "a gzip file that holds no NIfTI volume"),
 }

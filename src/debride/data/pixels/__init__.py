@@ -44,6 +44,7 @@ PIXELS: Registry[Pixels] = Registry(
         "nifti": "debride.data.pixels.nifti:Nifti",
         "nrrd": "debride.data.pixels.nrrd:Nrrd",
         "metaimage": "debride.data.pixels.metaimage:MetaImage",
+        "dicom": "debride.data.pixels.dicom:Dicom",
     },
     page="pixels",
     made=True,

@@ -46,6 +46,8 @@ WORDS = {
     "packed nifti": "a NIfTI volume in gzip",
     "nrrd": "an NRRD file",
     "metaimage": "a MetaImage file",
+    "dicom": "a DICOM file",
+    "dicom handle": "a handle of a DICOM series or label",
 }
 """What messages call the contents that are read."""
 
@@ -64,6 +66,10 @@ def content_of(path: Path) -> str | None:
     for start, name in _IMAGES:
         if head.startswith(start):
             return name
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head.startswith(b'{"studies":'):
+        return "dicom handle"
     if head.startswith(b"\x1f\x8b"):
         return _packed(path, head)
     if is_nifti(head):
@@ -102,8 +108,6 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
     for start, words, remedy in _FOREIGN:
         if head.startswith(start):
             raise DataError(path, f"cannot be decoded: it is {words}", remedy)
-    if head[128:132] == b"DICM":
-        raise DataError(path, "cannot be decoded: it is a DICOM file", "Convert its series to NIfTI.")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         raise DataError(path, "cannot be decoded: it is a WebP picture", _CONVERT)
     if head and not head.strip(b"\0"):

@@ -1,0 +1,116 @@
+"""A file of DICOM by itself, outside of any archive: a picture, a volume of many frames, or a segmentation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, Slice
+from debride.data.dicom.label_facts import LABELMAP, SEG, LabelFacts, text
+from debride.data.dicom.quiet import quiet
+from debride.data.dicom.stacks import Plane, Stack, stacks_of
+from debride.data.dicom.tags import read_facts
+from debride.types import DataError
+
+_CONVERT = "Put it into a data set of DICOM, with segments.json, or convert it."
+
+
+def single_series(path: Path) -> SeriesHandle:
+    """The image that a file holds. Raises DataError for one that holds none, or several."""
+    stat = path.stat()
+    return _series(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a DICOM SEG."""
+    return isinstance(read_facts(path, path), LabelFacts)
+
+
+def single_label(path: Path) -> tuple[LabelHandle, SeriesHandle]:
+    """A segmentation whose segment numbers are class ids, and the grid that its own frames lie on.
+
+    That is the one of its series where the first segment has every plane, as ours do. Raises DataError for what is no
+    segmentation, and for frames that make no grid.
+    """
+    stat = path.stat()
+    return _label(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _series(path: Path, *stat: int) -> SeriesHandle:
+    facts = read_facts(path, path)
+    if facts is None or isinstance(facts, LabelFacts):
+        problem = "is a label of DICOM, not an image" if facts else "is no DICOM image"
+        raise DataError(path, problem, "Give an image." if facts else "Give it its own ending.")
+    return _one_stack(path, facts.planes, facts.modality)
+
+
+def _one_stack(path: Path, planes: tuple[Plane, ...], modality: str) -> SeriesHandle:
+    found = stacks_of(planes, modality)
+    if len(found) != 1:
+        raise DataError(path, f"holds {len(found)} images", _CONVERT)
+    (stack,) = found
+    if not isinstance(stack, Stack):
+        raise DataError(path, stack.problem, stack.remedy)
+    slices = tuple(Slice(path.name, plane.instance, plane.frame) for plane in stack.planes)
+    return SeriesHandle(".", slices, stack.shape, stack.planes[0].channels, stack.spacing, stack.affine, modality)
+
+
+@lru_cache(maxsize=64)
+def _label(path: Path, *stat: int) -> tuple[LabelHandle, SeriesHandle]:
+    from pydicom import dcmread
+
+    with quiet():
+        try:
+            header = dcmread(path, force=True, stop_before_pixels=True)
+            if str(header.get("SOPClassUID", "")) not in (SEG, LABELMAP):
+                raise DataError(path, "is no DICOM SEG", "Give a segmentation.")
+            numbers = sorted(int(item.SegmentNumber) for item in header.SegmentSequence if int(item.SegmentNumber) > 0)
+            names = {int(item.SegmentNumber): text(item, "SegmentLabel") for item in header.SegmentSequence}
+            planes = tuple(_planes(header))
+        except DataError:
+            raise
+        except Exception as error:  # its words may name a person
+            raise DataError(path, f"cannot be read ({type(error).__name__})", "Restore the file, it is damaged.") from None
+    if not numbers or numbers[-1] > 253:
+        raise DataError(path, f"has {len(numbers)} segments, up to the number {max(numbers, default=0)}", "Use 1 to 253.")
+    series = _one_stack(path, planes, text(header, "Modality"))
+    parts = tuple(Part(path.name, number, number) for number in numbers)
+    called = ("background", *(names.get(number, f"number {number}") for number in range(1, numbers[-1] + 1)))
+    return LabelHandle(".", "", parts, len(called), names=called), series
+
+
+def _planes(header: Any) -> list[Plane]:
+    """The places of frames, each once: of ours all that the series has."""
+    shared: Any = next(iter(header.get("SharedFunctionalGroupsSequence") or ()), {})
+    found: dict[Any, Plane] = {}
+    groups: list[Any] = list(header.get("PerFrameFunctionalGroupsSequence") or ({},))
+    for group in groups:
+        derived: Any = next(iter(group.get("DerivationImageSequence") or ()), {})
+        image: Any = next(iter(derived.get("SourceImageSequence") or ()), {})
+        position = _numbers((group, shared), "PlanePositionSequence", "ImagePositionPatient")
+        instance, frame = text(image, "ReferencedSOPInstanceUID"), int(image.get("ReferencedFrameNumber") or 0)
+        plane = Plane(
+            file="",
+            instance=instance,
+            frame=frame,
+            number=len(found) + 1,
+            rows=int(header.Rows),
+            columns=int(header.Columns),
+            channels=1,
+            position=position,
+            orientation=_numbers((group, shared), "PlaneOrientationSequence", "ImageOrientationPatient"),
+            spacing=_numbers((group, shared), "PixelMeasuresSequence", "PixelSpacing"),
+        )
+        found.setdefault(position or (instance, frame), plane)
+    return [*found.values()]
+
+
+def _numbers(groups: tuple[Any, ...], sequence: str, keyword: str) -> tuple[float, ...] | None:
+    """What a frame's own functional groups, or else the shared ones, say (PS3.3 C.7.6.16)."""
+    for group in groups:
+        if group.get(sequence):
+            value = group.get(sequence)[0].get(keyword)
+            return None if value is None else tuple(float(number) for number in value)
+    return None
