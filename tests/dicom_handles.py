@@ -40,5 +40,5 @@ def label_handle(file: Path, root: Path, *names: str, numbers: tuple[int, ...] =
     """The handle of a label in one file, whose segments 1, 2 ... are the classes of these names."""
     name = file.relative_to(root).as_posix()
     parts = tuple(Part(name, number, at + 1) for at, number in enumerate(numbers or range(1, len(names) + 1)))
-    said: dict[str, Any] = {"classes": len(names) + 1, "names": ("background", *names), "files": (name,)}
-    return LabelHandle(".", "mr-0123.dicom-series", parts, **{**said, **changes})
+    said: dict[str, Any] = {"parts": parts, "classes": len(names) + 1, "names": ("background", *names), "files": (name,)}
+    return LabelHandle(".", "mr-0123.dicom-series", **{**said, **changes})

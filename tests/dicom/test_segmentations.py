@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pytest
 from pydicom import dcmread
-
-from debride.data.dicom.segmentations import fraction_type, segment_items, segment_numbers, stored_segment
-from debride.types import DataError
 from tests.dicom_handles import WHERE, series_handle
 from tests.dicom_labels_made import make_seg
 from tests.dicom_made import make_series, turned
+
+from debride.data.dicom.segmentations import fraction_type, segment_items, segment_numbers, stored_segment
+from debride.types import DataError
 
 SHAPE = (6, 12, 10)
 KINDS = {
@@ -180,11 +180,11 @@ def _groups(seg):
     return list(seg.PerFrameFunctionalGroupsSequence)
 
 
-def _positions(change):
+def _moved(*by):
     def apply(seg):
         places = {id(group.PlanePositionSequence[0]): group.PlanePositionSequence[0] for group in _groups(seg)}
         for place in places.values():  # frames of two segments on one slice share it
-            place.ImagePositionPatient = [str(value) for value in change(np.array(place.ImagePositionPatient, float))]
+            place.ImagePositionPatient = [str(value) for value in np.add(np.array(place.ImagePositionPatient, float), by)]
 
     return apply
 
@@ -192,10 +192,10 @@ def _positions(change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_positions(lambda at: at + [0, 0, 1.5]), r"frame \d+ lies beside the slices, at \d.50"),
-        (_positions(lambda at: at + [0, 0, 60.0]), r"frame \d+ lies outside the 6 slices, where slice 2[2-4] would be"),
-        (_positions(lambda at: at + [0.2, 0, 0]), r"frame \d+ begins 0.27 pixels beside the series"),
-        (_positions(lambda at: at + [4e5, 0, 0]), r"begins many pixels beside"),
+        (_moved(0, 0, 1.5), r"frame \d+ lies beside the slices, at \d.50"),
+        (_moved(0, 0, 60.0), r"frame \d+ lies outside the 6 slices, where slice 2[2-4] would be"),
+        (_moved(0.2, 0, 0), r"frame \d+ begins 0.27 pixels beside the series"),
+        (_moved(4e5, 0, 0), r"begins many pixels beside"),
     ],
 )
 def test_other_grids_are_refused_by_name(change, words, tmp_path):
@@ -208,7 +208,7 @@ def test_other_grids_are_refused_by_name(change, words, tmp_path):
 
 def test_within_a_tenth_of_a_pixel_is_the_same_grid(tmp_path):
     made = make_series(tmp_path / "series", volumes())
-    make_seg(made, masks(), tmp_path / "seg", change=_positions(lambda at: at + [0.05, -0.1, 0.25]))
+    make_seg(made, masks(), tmp_path / "seg", change=_moved(0.05, -0.1, 0.25))
     assert (stored_segment(tmp_path / "seg", 1, series_handle(made, tmp_path), WHERE)[0] == masks()["Heart"]).all()
 
 

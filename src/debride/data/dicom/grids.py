@@ -39,8 +39,7 @@ class PlaneGrid:
 
 def grid_of(series: SeriesHandle, where: Path) -> PlaneGrid:
     """The grid of a series. Raises DataError, naming ``where``, for a handle that contradicts itself."""
-    *planes, rows, columns = (0, 0, *series.shape)[-3:] if len(series.shape) > 2 else series.shape
-    depth = planes[0] if planes else 1
+    depth, rows, columns = (1, *series.shape) if len(series.shape) == 2 else (*series.shape, 0, 0, 0)[:3]
     if len(series.shape) not in (2, 3) or min(series.shape) < 1 or max(rows, columns) > 0xFFFF or depth != len(series.slices):
         raise DataError(where, "belongs to a series whose handle contradicts itself", _REMEDY)
     if depth * rows * columns > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
