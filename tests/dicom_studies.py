@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.dicom.pseudonyms import make_key
 from tests.dicom_labels_made import make_rtstruct, make_seg, outlines
 from tests.dicom_made import PEOPLE, Series, localiser, make_series, turned
 
@@ -70,7 +71,8 @@ def make_study(root: Path, at: int, *, kind: str = "BINARY", shape: tuple[int, i
 def make_archive(root: Path, count: int = 6, *, segments: bool = True, **made: Any) -> list[Study]:
     """Studies of ``count`` people below ``root``: binary SEG, but the third has an RT-STRUCT, and the fourth a fractional SEG.
 
-    One is oblique, one has a tilted gantry; the first has a localiser as a series of its own beside it.
+    One is oblique, one has a tilted gantry; the first has a localiser as a series of its own beside it. ``segments`` makes a
+    ``segments.json`` and a key.
     """
     kinds = {2: "RTSTRUCT", 3: "FRACTIONAL"}
     places = {1: {"directions": turned(12, -8, 21)}, 4: {"tilt": 11.0}}
@@ -78,4 +80,5 @@ def make_archive(root: Path, count: int = 6, *, segments: bool = True, **made: A
     localiser(studies[0].series.files[0].parent.parent / "scout", studies[0].series, number=9)
     if segments:
         save_segments(root)
+        make_key(root)
     return studies

@@ -94,6 +94,9 @@ SHOWN_BY_VERBS = {
         "debride.training.config:TrainConfig",
     },
     "cli/__init__.py": {"debride.training.memory:is_memory"},
+    "cli/identity.py": {
+        f"debride.data.dicom.identities:{name}" for name in ("read_identities", "roots_of", "write_identities")
+    },
 }
 """What verbs import of them."""
 
