@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from debride.data.checksums import CHECKSUMS
+from debride.data.formats import find_format
 from debride.data.formats.layout import case_folders
 from debride.data.pixels import is_hidden, stem
 from debride.notes import note
@@ -27,16 +28,18 @@ not of a copy that has others."""
 def carry_others(dataset: Dataset, folder: Path, besides: Collection[str] = ()) -> None:
     """Copies the files that lie in a data set's folder itself and are not in the copy yet; notes what else stays behind.
 
-    Hidden files, ``RECORDS`` and what is named ``besides`` stay behind without a word, and of a part of a data set everything
-    does.
+    Hidden files, ``RECORDS``, what is named ``besides`` and what the layout does not carry stay behind without a word, and of a
+    part of a data set everything does.
     """
     if dataset.rest is None or not dataset.root.is_dir():
         return
-    cases = (*dataset.cases, *dataset.rest)
+    layout, cases = find_format(dataset.format), (*dataset.cases, *dataset.rest)
     own = {file for case in cases for file in (*case.image, *([case.label] if case.label else []))}
     used = own | {part for place in case_folders(dataset) for part in (place, *place.parents)}
     for path in sorted(dataset.root.iterdir()):
         if is_hidden(path) or path.name in {*RECORDS, *besides} or path in used or (folder / path.name).exists():
+            continue
+        if not layout.carries(path):
             continue
         if path.is_file() and path.stat().st_size <= LARGEST:
             shutil.copyfile(path, folder / path.name)
@@ -45,7 +48,7 @@ def carry_others(dataset: Dataset, folder: Path, besides: Collection[str] = ()) 
     names = {(file.parent, stem(file)) for file in own}
     for inside in sorted(case_folders(dataset) - {dataset.root}):
         for path in sorted(inside.iterdir()):
-            if path not in used and not is_hidden(path) and (inside, stem(path)) not in names:
+            if path not in used and not is_hidden(path) and (inside, stem(path)) not in names and layout.carries(path):
                 _leave(path)
 
 

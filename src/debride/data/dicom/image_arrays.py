@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.claims import WRITING, refuse_claim
 from debride.data.dicom.handles import SeriesHandle, Slice
 from debride.data.dicom.quiet import quiet
-from debride.data.pixels.kind import WRITING, refuse_claim
 from debride.types import DataError
 
 Array = npt.NDArray[Any]

@@ -20,7 +20,7 @@ from debride.data.dicom.handles import FOLDER
 from debride.data.dicom.label_facts import LabelFacts
 from debride.data.dicom.pseudonyms import pseudonym
 from debride.data.dicom.tags import ImageFacts, image_of, read_facts
-from debride.data.pixels import is_hidden
+from debride.data.unseen import is_hidden
 from debride.execute import Work, spread
 from debride.execute.work import Do
 from debride.files import file_digest, writing

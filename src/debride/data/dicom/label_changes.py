@@ -57,8 +57,15 @@ def write_like(source: Path, values: Values, target: Path) -> None:
 
 
 def copy_label(source: Path, target: Path) -> None:
-    """Copy all objects of a handle, byte for byte and with their dates: to ``target`` and its ``companions``."""
+    """Copy all objects of a handle, byte for byte and with their dates: to ``target`` and its ``companions``.
+
+    Where a series has other stacks, what is drawn on those is left out, for they may be cases with labels of their own: then
+    the label is written anew.
+    """
     handle = read_label(source)
+    if handle.elsewhere:
+        write_like(source, label_values(source), target)
+        return
     files = files_of(handle)
     if not files:
         raise DataError(source, "names no object of its label", "Delete it: it is made again when the data set is next opened.")

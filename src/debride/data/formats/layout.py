@@ -128,6 +128,11 @@ class Format(ABC):
         """Folders that hold nothing but images and labels, in which files of other kinds are reported."""
         return ()
 
+    def carries(self, path: Path) -> bool:
+        """Whether a copy of a data set gets a file of its folder that belongs to no case. A folder of which nothing but the
+        cases leaves its owner, not even the name of a file, says no."""
+        return True
+
     weights: str = "weights"
     """The folder of a data set of masks that holds maps of weights, each named by its case."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from debride.data.pixels.content import WORDS, content_of
 from debride.data.pixels.kind import Header, Pixels
+from debride.data.unseen import is_hidden
 from debride.notes import note
 from debride.plugins import Registry, lacks_of
 from debride.types import DataError
@@ -56,9 +57,6 @@ MANY = 10_000
 
 NOTES = frozenset({".csv", ".html", ".json", ".md", ".py", ".txt", ".yaml", ".yml", ".zip"})
 """Endings of files that stand beside images and are none."""
-
-UNSEEN = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"})
-"""Names of files and folders that Windows, macOS and their archives leave, in small letters."""
 
 _outside: dict[str, Pixels] = {}
 
@@ -129,11 +127,6 @@ def unread_endings(folder: Path) -> list[str]:
     strange = (path for path in files if not is_image(path) and path.is_file())
     counts = Counter(path.suffix for path in strange if path.suffix and path.suffix.lower() not in NOTES)
     return sorted(counts, key=lambda ending: (-counts[ending], ending))
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is one that systems leave unseen, and no part of any data: all verbs pass over it."""
-    return path.name.startswith(".") or path.name.lower() in UNSEEN
 
 
 def is_image(path: Path) -> bool:

@@ -16,8 +16,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.claims import RESTORE
 from debride.data.links import unfetched
-from debride.data.pixels.kind import RESTORE, Array, Box, decoding
+from debride.data.pixels.kind import Array, Box, decoding
 from debride.data.pixels.streamed import DEFLATE, STORED, read_streamed, unpacked
 from debride.types import DataError
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from debride.data.pixels.kind import RESTORE, Array, Header, Pixels, decoding, refuse_claim
+from debride.data.claims import RESTORE, refuse_claim
+from debride.data.pixels.kind import Array, Header, Pixels, decoding
 from debride.types import DataError, Geometry
 
 UNITS = {

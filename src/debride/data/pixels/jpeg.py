@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from debride.data.pixels.kind import RESTORE, Array, refuse_claim
+from debride.data.claims import RESTORE, refuse_claim
+from debride.data.pixels.kind import Array
 from debride.data.pixels.raster import ORIENTATION, Raster, RasterHead, valid, with_axis
 from debride.types import DataError
 

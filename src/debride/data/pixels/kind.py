@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.claims import RESTORE, WRITING
 from debride.data.links import unfetched
 from debride.data.same_grid import Grid
 from debride.types import DataError, Geometry
@@ -24,15 +23,6 @@ Colour = tuple[int, int, int]
 
 Box = tuple[tuple[int, int], ...]
 """The first and the past-last index along each axis of an array."""
-
-RESTORE = "Restore the file from its source, it is damaged."
-"""The remedy for what is damaged."""
-
-INFLATES = 1032
-"""Times that deflate makes data smaller at most (zlib.net/zlib_tech.html)."""
-
-WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Errors of a disk that come from writing alone, and say nothing of the file that is read."""
 
 
 @dataclass(frozen=True)
@@ -198,18 +188,6 @@ def decoding(path: Path) -> Iterator[None]:
         raise unfetched(path) or DataError(path, f"cannot be decoded ({message})", RESTORE) from error
 
 
-def refuse_claim(path: Path, size: int, stored: int, factor: int = INFLATES) -> None:
-    """DataError where a header claims ``size`` bytes of pixels that ``stored`` bytes of the file cannot hold, compressed at
-    most by ``factor``, or that no memory of this machine can; before any is taken."""
-    if size > stored * factor:
-        problem = f"claims {_megabytes(size)} of pixels, which its {_megabytes(stored)} of data cannot hold"
-        raise DataError(path, problem, RESTORE)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size > memory:
-        problem = f"needs {_megabytes(size)} of memory for its pixels, this machine has {_megabytes(memory)}"
-        raise DataError(path, problem, "Use a machine with more memory, or cut the image into parts.")
-
-
 def fitting_type(stored: np.dtype[Any], values: Array) -> np.dtype[Any]:
     """The number type ``stored`` if it holds the integers, else the smallest that does."""
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
@@ -223,7 +201,3 @@ def _no_file(path: Path) -> DataError:
     if path.is_dir():
         return DataError(path, "is a folder, not a file", "Give the file itself.")
     return DataError(path, "does not exist", "Restore the file, or take its case out of the data set.")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB" if size < 1e9 else f"{size / 1e9:.3g} GB"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from debride.data.claims import RESTORE
 from debride.data.pixels.itk import UNITS, ItkPixels, Stored, packed
-from debride.data.pixels.kind import RESTORE, Array, decoding, fitting_type
+from debride.data.pixels.kind import Array, decoding, fitting_type
 from debride.types import DataError
 
 _TYPES = {

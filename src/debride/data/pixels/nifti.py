@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from debride.data.claims import RESTORE, refuse_claim
 from debride.data.pixels.content import content_of
-from debride.data.pixels.kind import RESTORE, Array, Box, Header, Pixels, decoding, fitting_type, refuse_claim
+from debride.data.pixels.kind import Array, Box, Header, Pixels, decoding, fitting_type
 from debride.data.pixels.nifti_part import read_box
 from debride.data.pixels.nifti_place import contradictions, geometry_of, header_at, placed_as
 from debride.notes import note

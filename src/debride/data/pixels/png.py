@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from debride.data.pixels.kind import RESTORE, Array, Colour, refuse_claim
+from debride.data.claims import RESTORE, refuse_claim
+from debride.data.pixels.kind import Array, Colour
 from debride.data.pixels.raster import ORIENTATION, Raster, RasterHead, colours, unturned, valid, with_axis
 from debride.types import DataError
 

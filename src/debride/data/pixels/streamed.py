@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from debride.data.pixels.kind import RESTORE, Array, Box
+from debride.data.claims import RESTORE
+from debride.data.pixels.kind import Array, Box
 from debride.types import DataError
 
 GZIP, DEFLATE, STORED = 31, -15, 0

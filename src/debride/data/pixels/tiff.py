@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from debride.data.pixels.kind import INFLATES, RESTORE, Array, Colour, fitting_type, refuse_claim
+from debride.data.claims import INFLATES, RESTORE, refuse_claim
+from debride.data.pixels.kind import Array, Colour, fitting_type
 from debride.data.pixels.raster import ORIENTATION, Raster, RasterHead, colours, unturned, valid, with_axis
 from debride.types import DataError
 
