@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from tests.dicom_label_handles import write_handles
+from tests.dicom_labels_made import make_rtstruct, make_seg, outlines
+from tests.dicom_made import Series, make_series, turned
 
 from debride.data.dicom.label_arrays import label_values
 from debride.data.dicom.label_changes import companions, copy_label, write_like
 from debride.types import DataError
-from tests.dicom_label_handles import write_handles
-from tests.dicom_labels_made import make_rtstruct, make_seg, outlines
-from tests.dicom_made import Series, make_series, turned
 
 Array = npt.NDArray[Any]
 

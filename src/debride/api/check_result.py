@@ -20,7 +20,8 @@ class CheckResult(Result):
 
     Each problem names the ``file``, the ``problem`` and the ``remedy``. ``dataset`` is the data set as far as it could be
     opened, None where it could not. ``note`` says what a training will ask for, and ``checksums`` is the list that was written,
-    if any. ``voxels`` has those of each region by name, over all labels; it is empty where there are none.
+    if any. ``voxels`` has those of each region by name, over all labels; it is empty where there are none. ``whole``
+    says that pixels were read, and not headers alone.
     """
 
     problems: tuple[Problem, ...]
@@ -28,12 +29,15 @@ class CheckResult(Result):
     note: str | None = None
     checksums: Path | None = None
     voxels: Mapping[str, int] = field(default_factory=dict)
+    whole: bool = True
 
     def said(self) -> Sequence[str]:
         """The number of problems, or what a sound data set holds, and the voxels of regions."""
         note = [f"Note: {self.note}"] if self.note else []
         if self.voxels:
             note.append(f"Voxels of regions: {', '.join(f'{name} {number}' for name, number in self.voxels.items())}.")
+        if not self.whole:
+            note.append("Headers alone were read; with `depth` all, pixels are read too.")
         if self.problems or self.dataset is None:
             return [f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''} found.", *note]
         return [f"no problems. {described(self.dataset)}", *note]

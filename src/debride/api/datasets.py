@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from debride.api.check_result import CheckResult
-from debride.api.checked import did_you_mean, group_of, parameters_of, words_of
+from debride.api.checked import did_you_mean, group_of, one_of, parameters_of, words_of
 from debride.types import DataError, Dataset
 
 Folder = Path | str | PathLike[str]
@@ -73,15 +73,22 @@ def open_dataset(
 
 
 def check_dataset(
-    path: Folder, *, write_checksums: bool = False, jobs: int | None = None, **options: Unpack[DatasetOptions]
+    path: Folder,
+    *,
+    write_checksums: bool = False,
+    depth: str | None = None,
+    jobs: int | None = None,
+    **options: Unpack[DatasetOptions],
 ) -> CheckResult:
     """Reads every file of a data set, and says all that is wrong with it; nothing is raised for what is wrong with the data.
+
+    With the ``depth`` "headers" no pixels are read, with "all" they are; None is "all", but of DICOM "headers".
 
     ``options`` are those of ``open_dataset``. With ``write_checksums`` the checksums of all files are listed in the data
     set's folder where nothing is wrong, and every function verifies the files by them from then on. ``jobs`` processes read
     files (None: one for each core).
     """
-    from debride.data.check import Problem
+    from debride.data.check import DEPTHS, Problem
     from debride.data.check import check_dataset as check
     from debride.data.checksums import write_checksums as write
     from debride.data.label_kinds import LABEL_KINDS
@@ -90,8 +97,9 @@ def check_dataset(
     from debride.progress import track
 
     chosen = {**library_options(options, check_dataset), "checksums": not write_checksums}
+    chosen_depth = None if depth is None else one_of("depth", depth, DEPTHS)
     with track("checking", None) as show:
-        checked = check(Path(path), lambda done, _: show(done), jobs=processes(jobs), **chosen)
+        checked = check(Path(path), lambda done, _: show(done), jobs=processes(jobs), depth=chosen_depth, **chosen)
     dataset, problems, trusted = checked.dataset, list(checked.problems), options.get("trusted")
     try:
         if dataset and trusted is not None and (unused := unused_trusted(named(trusted), dataset)):
@@ -102,7 +110,7 @@ def check_dataset(
     note = LABEL_KINDS[dataset.task].note(dataset) if dataset else None
     written = write(dataset) if dataset and write_checksums and not problems else None
     voxels = region_voxels(dataset, checked.voxels) if dataset else {}
-    return CheckResult(Path(path), tuple(problems), dataset, note, written, voxels)
+    return CheckResult(Path(path), tuple(problems), dataset, note, written, voxels, checked.whole)
 
 
 def opened(dataset: Dataset | Folder, jobs: int | None = None) -> Dataset:

@@ -22,6 +22,9 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="where nothing is wrong, list the checksums of all files in B2SUMS in the data set's folder, or renew the list; "
         "every verb verifies the files by it from then on",
     )
+    parser.add_argument(
+        "--depth", choices=("headers", "all"), help="read headers alone, or all pixels too (default: all; of DICOM headers)"
+    )
     add_jobs(parser)
     add_dataset_options(parser)
     parser.set_defaults(answer=answer)
@@ -34,6 +37,7 @@ def answer(arguments: argparse.Namespace) -> int:
     checked = check_dataset(
         arguments.dataset,
         write_checksums=arguments.write_checksums,
+        depth=arguments.depth,
         jobs=arguments.jobs,
         **dataset_options(arguments),
     )

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from debride.data.formats import Report
+from debride.data.formats import Report, find_format
 from debride.data.label_kinds import LABEL_KINDS
 from debride.data.open import open_dataset
 from debride.types import DataError, Dataset
+
+DEPTHS = ("headers", "all")
+"""How much of its files a check reads."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Problem:
 @dataclass(frozen=True)
 class Checked:
     """What was found of a data set: its ``problems`` in the order in which they were found, and the data set as far as it could
-    be opened, None where it could not; ``voxels`` of each class of masks, by its id."""
+    be opened, None where it could not; ``voxels`` of each class of masks, by its id. Where it is not ``whole`` no pixels were
+    read."""
 
     problems: list[Problem]
     dataset: Dataset | None
     voxels: Mapping[int, int] = field(default_factory=dict)
+    whole: bool = True
 
 
 def find_problems(path: Path | str, progress: Callable[[int, int], None] | None = None, **options: Any) -> list[Problem]:
@@ -39,12 +44,18 @@ def find_problems(path: Path | str, progress: Callable[[int, int], None] | None 
 
 
 def check_dataset(
-    path: Path | str, progress: Callable[[int, int], None] | None = None, *, jobs: int = 1, **options: Any
+    path: Path | str,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    jobs: int = 1,
+    depth: str | None = None,
+    **options: Any,
 ) -> Checked:
     """A data set with all its problems.
 
-    ``options`` are those of ``open_dataset``. Every image and label is read, by so many processes, each one case at a time;
-    ``progress`` receives the number of cases done and their total. Nothing is raised for what is wrong with the data.
+    ``options`` are those of ``open_dataset``. Every image and label is read, by so many processes, each one case at a time, or
+    their headers alone: as ``depth`` says, or else as is usual for their format. ``progress`` receives the number of cases done
+    and their total. Nothing is raised for what is wrong with the data.
     """
     problems: dict[Problem, None] = {}
 
@@ -57,8 +68,9 @@ def check_dataset(
         report(problem)
         return Checked(list(problems), None)
     _check_splits(dataset, report)
-    voxels = LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None), jobs)
-    return Checked(list(problems), dataset, voxels)
+    whole = not find_format(dataset.format).headers_only if depth is None else depth == "all"
+    voxels = LABEL_KINDS[dataset.task].check(dataset, report, progress or (lambda done, total: None), jobs, whole)
+    return Checked(list(problems), dataset, voxels, whole)
 
 
 def _check_splits(dataset: Dataset, report: Report) -> None:

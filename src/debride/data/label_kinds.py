@@ -13,11 +13,11 @@ from debride.types import Dataset
 
 @dataclass(frozen=True)
 class LabelKind:
-    """The labels of one task: ``check`` reports what is wrong with them, looked at by so many processes, and returns the voxels
-    of each class of masks; ``images`` says in words what a data set has, ``counts`` how many; ``note`` what training will ask
-    for (None: nothing)."""
+    """The labels of one task: ``check`` reports what is wrong with them, looked at by so many processes, with their pixels or
+    headers alone, and returns the voxels of each class of masks; ``images`` says in words what a data set has, ``counts`` how
+    many; ``note`` what training will ask for (None: nothing)."""
 
-    check: Callable[[Dataset, Report, Callable[[int, int], None], int], Mapping[int, int]]
+    check: Callable[[Dataset, Report, Callable[[int, int], None], int, bool], Mapping[int, int]]
     images: Callable[[Dataset], str]
     counts: Callable[[Dataset], str]
     note: Callable[[Dataset], str | None]

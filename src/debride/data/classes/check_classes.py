@@ -30,9 +30,15 @@ FEW_BITS = 14
 """16-bit images that need no more bits than this (scanners have 12 or 14) leave too little in the upper 8, which are kept."""
 
 
-def check_classes(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> dict[int, int]:
+def check_classes(
+    dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1, whole: bool = True
+) -> dict[int, int]:
     """Reports images that cannot be read, are constant, occur twice, or leave upper bits of 16 unused, and splits and classes
-    without a label to train on; files are looked at by so many processes. Images have no voxels of classes to return."""
+    without a label to train on; files are looked at by so many processes. Images have no voxels of classes to return.
+    Where it is not ``whole``, images are not read."""
+    if not whole:
+        _check_present(dataset, report)
+        return {}
     seen: dict[str, Case] = {}
     shapes: Counter[tuple[int, ...]] = Counter()
     duplicates = deepest = 0

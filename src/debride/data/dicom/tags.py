@@ -25,6 +25,7 @@ _IMAGE_TAGS = (
     *("Manufacturer", "ManufacturerModelName", "InstitutionName", "FrameOfReferenceUID", "InstanceNumber"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "BurnedInAnnotation"),
+    "PhotometricInterpretation",
     *("AcquisitionNumber", "EchoTime", "EchoNumbers", "InversionTime", "DiffusionBValue", "DiffusionGradientOrientation"),
     *("TemporalPositionIdentifier", "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "SeriesTime"),
     *("AcquisitionTime", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -112,7 +113,7 @@ def read_facts(path: Path, where: object) -> ImageFacts | LabelFacts | None:
             with path.open("rb") as file:
                 tags = [*_IMAGE_TAGS, *LABEL_TAGS]
                 dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(dict.fromkeys(tags)))
-                return _facts(dataset, where)
+                return _facts(dataset, path.stat().st_size, where)
         except DataError:
             raise
         except (MemoryError, OSError) as error:
@@ -147,7 +148,8 @@ def is_dicom(path: Path, where: object) -> bool:
     return number <= 0x18 and (explicit or length <= 64)
 
 
-def _facts(dataset: Any, where: object) -> ImageFacts | LabelFacts | None:
+def _facts(dataset: Any, size: int, where: object) -> ImageFacts | LabelFacts | None:
+    """What the header of a file of so many bytes says."""
     kind = _text(dataset, "SOPClassUID")
     if kind == DIRECTORY or "DirectoryRecordSequence" in dataset:
         return None
@@ -165,7 +167,7 @@ def _facts(dataset: Any, where: object) -> ImageFacts | LabelFacts | None:
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
         modality=_text(dataset, "Modality").upper() or "OT",
         identity=_identity(dataset),
-        planes=tuple(_planes(dataset, where)),
+        planes=tuple(_planes(dataset, size, where)),
     )
 
 
@@ -184,8 +186,10 @@ def _identity(dataset: Any) -> Identity:
     )
 
 
-def _planes(dataset: Any, where: object) -> Iterable[Plane]:
+def _planes(dataset: Any, size: int, where: object) -> Iterable[Plane]:
     frames = _value(dataset, "NumberOfFrames", int) or 1
+    if not 0 < frames <= 8 * size:  # a frame has a bit at least
+        raise DataError(where, f"claims {frames} frames, which its {size} bytes cannot hold", _RESTORE)
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
     if per_frame:
         if len(per_frame) != frames:
@@ -249,6 +253,7 @@ def _plane(dataset: Any, number: int, place: Any, typed: Any, told: tuple[tuple[
     if told is None:
         found = ((name, _text(dataset, keyword)) for name, keyword in _TOLD.items())
         told = tuple((name, value) for name, value in found if value)
+    palette = _text(dataset, "PhotometricInterpretation").upper() == "PALETTE COLOR"
     return Plane(
         file="",
         instance=_text(dataset, "SOPInstanceUID"),
@@ -256,7 +261,7 @@ def _plane(dataset: Any, number: int, place: Any, typed: Any, told: tuple[tuple[
         number=_value(dataset, "InstanceNumber", int) or 0 if number == 0 else number,
         rows=_value(dataset, "Rows", int) or 0,
         columns=_value(dataset, "Columns", int) or 0,
-        channels=_value(dataset, "SamplesPerPixel", int) or 1,
+        channels=3 if palette else _value(dataset, "SamplesPerPixel", int) or 1,
         position=_numbers(place.get("ImagePositionPatient"), 3),
         orientation=_numbers(place.get("ImageOrientationPatient"), 6),
         spacing=_numbers(place.get("PixelSpacing"), 2) or _numbers(place.get("ImagerPixelSpacing"), 2),

@@ -1,4 +1,4 @@
-"""Folders of studies of DICOM, with ``segments.json``; ``data/dicom/archive.py`` reads them."""
+"""Folders of studies of DICOM, with ``segments.json``; ``dicom_archive`` reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from debride.data.dicom.archive import read_archive
 from debride.data.dicom.handles import FOLDER
 from debride.data.dicom.index import files_below
 from debride.data.dicom.pseudonyms import KEY
@@ -15,6 +14,7 @@ from debride.data.dicom.segments_file import FILE
 from debride.data.dicom.tags import is_dicom
 from debride.data.formats.carried import write_split_lists
 from debride.data.formats.dataset_json import read_object, read_splits
+from debride.data.formats.dicom_archive import read_archive
 from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
 from debride.files import read_json, write_json
 from debride.types import Case, DataError, Dataset, TaskName
@@ -28,6 +28,7 @@ class Dicom(Format):
 
     name = "dicom"
     task: TaskName = "segmentation"
+    headers_only = True
     about = f"a folder of DICOM studies with {FILE}"
 
     def detects(self, root: Path) -> bool:

@@ -93,6 +93,9 @@ class Format(ABC):
     about: str
     """The files that make it, for people whose folder is of no known layout."""
 
+    headers_only: bool = False
+    """Whether ``check`` reads no pixels of its files unless it is asked to: there are too many of them."""
+
     @abstractmethod
     def detects(self, root: Path) -> bool:
         """Whether a folder (or a file) looks like this layout; formats are asked in the order of ``FORMATS``."""

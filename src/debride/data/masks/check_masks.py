@@ -35,15 +35,18 @@ from debride.notes import note
 from debride.types import IGNORE, Case, DataError, Dataset
 
 
-def check_masks(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1) -> dict[int, int]:
+def check_masks(
+    dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int = 1, whole: bool = True
+) -> dict[int, int]:
     """Reports files that are not read, images and labels that do not fit together, and classes or regions that no label has.
-    Returns the voxels of each class, by its id; cases are looked at by so many processes."""
+    Returns the voxels of each class, by its id; cases are looked at by so many processes. Where it is not ``whole``, no
+    pixels are read, and nothing is known of voxels."""
     _check_folders(dataset, report)
     try:
         refuse_unlearnable(dataset)
     except DataError as problem:
         report(problem)
-    return _check_cases(dataset, report, progress, jobs)
+    return _check_cases(dataset, report, progress, jobs, whole)
 
 
 def mask_counts(dataset: Dataset) -> str:
@@ -65,7 +68,9 @@ def _check_folders(dataset: Dataset, report: Report) -> None:
                 report(DataError(path, "is of a kind that is not read", remedy))
 
 
-def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int) -> dict[int, int]:
+def _check_cases(
+    dataset: Dataset, report: Report, progress: Callable[[int, int], None], jobs: int, whole: bool
+) -> dict[int, int]:
     """What reading shows: each case by itself, and all cases together, and the voxels of each class. An image that several
     raters labelled is read once."""
     kinds: dict[tuple[int, int], list[Path]] = defaultdict(list)
@@ -74,7 +79,7 @@ def _check_cases(dataset: Dataset, report: Report, progress: Callable[[int, int]
     voxels: Counter[int] = Counter()
     grids: dict[Path, Grid] = {}
     new = {id(case) for case in {case.image: case for case in reversed(dataset.cases)}.values()}
-    items = ({"case": plain_case(case), "with_image": id(case) in new} for case in dataset.cases)
+    items = ({"case": plain_case(case), "image": whole and id(case) in new, "label": whole} for case in dataset.cases)
     with spread(Work(looking, plain_dataset(dataset)), items, jobs=jobs, name=lambda item: item["case"]["id"]) as outcomes:
         for number, (case, outcome) in enumerate(zip(dataset.cases, outcomes, strict=True), start=1):
             progress(number, len(dataset.cases))
@@ -108,8 +113,8 @@ def looking(setup: Any) -> Do:
         case = case_of(item["case"])
         of_image, of_label = list[DataError](), list[DataError]()
         grid = _check_grids(case, of_image.append)
-        image = _check_image(case, of_image.append) if item["with_image"] else None
-        classes = _check_label(dataset, case, case.label, of_label.append) if case.label else {}
+        image = _check_image(case, of_image.append) if item["image"] else None
+        classes = _check_label(dataset, case, case.label, of_label.append) if case.label and item["label"] else {}
         return {
             "of_image": _plain_problems(of_image),
             "of_label": _plain_problems(of_label),

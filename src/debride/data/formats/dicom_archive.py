@@ -94,20 +94,21 @@ def found_in(images: Sequence[ImageFacts], index: Index, key: bytes) -> list[Fou
     first = images[0]
     prefix = re.sub("[^a-z]", "", first.modality.lower())[:4] or "im"
 
-    def found(stack: Stack | Refused, key_of_stack: str, frame: str) -> Found:
-        case = pseudonym(key, prefix, first.series, key_of_stack)
+    def found(stack: Stack | Refused, frame: str) -> Found:
+        one = min((plane.instance, plane.frame) for plane in stack.planes)
+        case = pseudonym(key, prefix, first.series, one[0], str(one[1]))  # whatever other stacks the series has
         return Found(case, first.series, stack, first.identity, first.study, frame, first.modality)
 
     planes = [plane for image in images for plane in image.planes]
     if problem := _contradiction(images, index):
         refused = Refused(tuple(planes), *problem)
-        return [found(refused, "", first.frame_of_reference)]
+        return [found(refused, first.frame_of_reference)]
     by_frame: dict[str, dict[tuple[str, int], Plane]] = defaultdict(dict)
     for image in images:
         for plane in image.planes:
             by_frame[image.frame_of_reference].setdefault((plane.instance, plane.frame), plane)
     return [
-        found(stack, f"{stack.key} {frame}" if len(by_frame) > 1 else stack.key, frame)
+        found(stack, frame)
         for frame, own in sorted(by_frame.items())
         for stack in stacks_of(list(own.values()), first.modality)
     ]
