@@ -20,11 +20,6 @@ LARGEST = 1 << 24
 """Bytes of a file that is carried along."""
 
 
-VERIFIED = "trusted.txt"
-"""In a repaired data set the ids of cases whose labels were verified, one a line, as --trusted takes them: of these labels, and
-not of a copy that has others."""
-
-
 def carry_others(dataset: Dataset, folder: Path, besides: Collection[str] = ()) -> None:
     """Copies the files that lie in a data set's folder itself and are not in the copy yet; notes what else stays behind.
 

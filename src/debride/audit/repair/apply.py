@@ -44,9 +44,9 @@ from debride.audit.verified_bias import moves_of, unbiased, verified_then
 from debride.calibration.bias_record import read_calibration
 from debride.calibration.correction import Calibration
 from debride.data.copy import copier, copy_by
+from debride.data.formats.layout import VERIFIED
 from debride.data.masks.annotated import undrawn
 from debride.data.open import open_dataset
-from debride.data.others import VERIFIED
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work, spread

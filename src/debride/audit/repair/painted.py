@@ -18,8 +18,8 @@ from debride.audit.repair.decisions import Verdict
 from debride.audit.repair.guard import Guard
 from debride.audit.repair.ignored import FULL
 from debride.audit.repair.outcomes import EDITED, TRUSTED, Outcome, outcome_of
+from debride.data.formats.layout import VERIFIED
 from debride.data.masks.annotated import of_undrawn
-from debride.data.others import VERIFIED
 from debride.files import read_text, write_text
 from debride.types import IGNORE, Case, Dataset
 from debride.version import __version__

@@ -18,7 +18,7 @@ from debride.audit.repair.outcomes import EDITED
 from debride.audit.repair.painted import list_verified, staying
 from debride.audit.wrong_classes.class_record import ClassFinding, ClassRecord, check_belongs_to, read_class_record
 from debride.data.copy import copy_by, copying_images
-from debride.data.others import VERIFIED
+from debride.data.formats.layout import VERIFIED
 from debride.data.plain import plain_dataset
 from debride.execute import Work
 from debride.files import content_hash, read_json, read_jsonl, write_json, write_text

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.copy import copy_by, copying_images
-from debride.data.others import VERIFIED
+from debride.data.formats.layout import VERIFIED
 from debride.data.pixels import arrays
 from debride.data.plain import plain_dataset
 from debride.escapes import unshielded

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from debride.data.dicom.handles import FOLDER
 from debride.data.dicom.index import files_below
@@ -15,7 +15,7 @@ from debride.data.dicom.tags import is_dicom
 from debride.data.formats.carried import write_split_lists
 from debride.data.formats.dataset_json import read_object, read_splits
 from debride.data.formats.dicom_archive import read_archive
-from debride.data.formats.layout import Format, Layout, NewLabels, Report, copy_cases
+from debride.data.formats.layout import VERIFIED, Format, Layout, NewLabels, Report, copy_cases
 from debride.files import read_json, write_json
 from debride.types import Case, DataError, Dataset, TaskName
 
@@ -72,8 +72,28 @@ class Dicom(Format):
 
         copy_cases(dataset, folder, labels, place)
         said = read_json(dataset.root / FILE)
-        copied = dict(said, studies=".", trusted=[case.id for case in dataset.cases if case.trusted])
-        write_json(folder / FILE, copied)
+        known = {case.id for case in dataset.rest or ()}
+        trusted = [case.id for case in dataset.cases if case.trusted]
+        trusted += [id for id in said.get("trusted", ()) if id in known]
+        write_json(folder / FILE, _as_copied(said, trusted))
         write_split_lists(dataset, folder)
-        (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
-        shutil.copyfile(dataset.root / FOLDER / KEY, folder / FOLDER / KEY)
+        _copy_key(dataset.root / FOLDER / KEY, folder / FOLDER / KEY)
+
+    def carries(self, path: Path) -> bool:
+        """The list of verified labels alone: names and contents of other files beside an archive may be of persons."""
+        return path.name == VERIFIED
+
+
+def _as_copied(said: dict[str, Any], trusted: list[str]) -> dict[str, Any]:
+    """What segments.json says of a copy, whose studies lie beside it."""
+    copied = {name: value for name, value in said.items() if name not in ("studies", "trusted")}
+    if trusted:
+        copied["trusted"] = trusted if set(trusted) != set(said.get("trusted", ())) else said["trusted"]
+    return copied
+
+
+def _copy_key(key: Path, target: Path) -> None:
+    """Copies the key of pseudonyms, for its owner alone to read."""
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key.read_bytes())

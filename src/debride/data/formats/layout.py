@@ -21,6 +21,11 @@ Groups = tuple[tuple[str, str], ...]
 """Names and values of a case's groups, as in ``Case``."""
 
 
+VERIFIED = "trusted.txt"
+"""In a repaired data set the ids of cases whose labels were verified, one a line, as --trusted takes them: of these labels, and
+not of a copy that has others."""
+
+
 @dataclass(frozen=True)
 class Legend:
     """What label values mean, as in ``Dataset``; ``classes`` is empty where nothing names them."""

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.copy import Change, Label, copier, copy_by
+from debride.data.formats.layout import VERIFIED
 from debride.data.masks.annotated import of_undrawn, without_undrawn
-from debride.data.others import VERIFIED
 from debride.data.pixels.images import read_label
 from debride.data.plain import dataset_of, plain_dataset
 from debride.execute import Work
