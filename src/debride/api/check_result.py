@@ -11,6 +11,7 @@ from debride.api.result import Result, Row
 
 if TYPE_CHECKING:
     from debride.data.check import Problem
+    from debride.data.dicom.first_segments import FirstSegments
     from debride.types import Dataset, Region
 
 
@@ -19,9 +20,9 @@ class CheckResult(Result):
     """What was found of the data set in the folder ``out``: it is sound where there are no ``problems``.
 
     Each problem names the ``file``, the ``problem`` and the ``remedy``. ``dataset`` is the data set as far as it could be
-    opened, None where it could not. ``note`` says what a training will ask for, and ``checksums`` is the list that was written,
-    if any. ``voxels`` has those of each region by name, over all labels; it is empty where there are none. ``whole``
-    says that pixels were read, and not headers alone.
+    opened, None where it could not. ``note`` says what a training will ask for, ``checksums`` is the list that was written,
+    if any, and ``segments`` what was proposed of labels of DICOM. ``voxels`` has those of each region by name, over all labels;
+    it is empty where there are none. ``whole`` says that pixels were read, and not headers alone.
     """
 
     problems: tuple[Problem, ...]
@@ -30,6 +31,7 @@ class CheckResult(Result):
     checksums: Path | None = None
     voxels: Mapping[str, int] = field(default_factory=dict)
     whole: bool = True
+    segments: FirstSegments | None = None
 
     def said(self) -> Sequence[str]:
         """The number of problems, or what a sound data set holds, and the voxels of regions."""

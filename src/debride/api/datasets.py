@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from debride.api.check_result import CheckResult
 from debride.api.checked import did_you_mean, group_of, one_of, parameters_of, words_of
 from debride.types import DataError, Dataset
+
+if TYPE_CHECKING:
+    from debride.data.dicom.first_segments import FirstSegments
 
 Folder = Path | str | PathLike[str]
 """A folder or a file by its path, or the result that wrote the folder."""
@@ -76,6 +79,7 @@ def check_dataset(
     path: Folder,
     *,
     write_checksums: bool = False,
+    write_segments: bool = False,
     depth: str | None = None,
     jobs: int | None = None,
     **options: Unpack[DatasetOptions],
@@ -85,8 +89,9 @@ def check_dataset(
     With the ``depth`` "headers" no pixels are read, with "all" they are; None is "all", but of DICOM "headers".
 
     ``options`` are those of ``open_dataset``. With ``write_checksums`` the checksums of all files are listed in the data
-    set's folder where nothing is wrong, and every function verifies the files by them from then on. ``jobs`` processes read
-    files (None: one for each core).
+    set's folder where nothing is wrong, and every function verifies the files by them from then on. With ``write_segments`` a
+    folder of DICOM that has none gets a segments.json, with a class for each label of a segment, and a key of pseudonyms.
+    ``jobs`` processes read files (None: one for each core).
     """
     from debride.data.check import DEPTHS, Problem
     from debride.data.check import check_dataset as check
@@ -97,6 +102,7 @@ def check_dataset(
     from debride.progress import track
 
     chosen = {**library_options(options, check_dataset), "checksums": not write_checksums}
+    first = _first_segments(Path(path), processes(jobs)) if write_segments else None
     chosen_depth = None if depth is None else one_of("depth", depth, DEPTHS)
     with track("checking", None) as show:
         checked = check(Path(path), lambda done, _: show(done), jobs=processes(jobs), depth=chosen_depth, **chosen)
@@ -110,7 +116,17 @@ def check_dataset(
     note = LABEL_KINDS[dataset.task].note(dataset) if dataset else None
     written = write(dataset) if dataset and write_checksums and not problems else None
     voxels = region_voxels(dataset, checked.voxels) if dataset else {}
-    return CheckResult(Path(path), tuple(problems), dataset, note, written, voxels, checked.whole)
+    return CheckResult(Path(path), tuple(problems), dataset, note, written, voxels, checked.whole, first)
+
+
+def _first_segments(root: Path, jobs: int) -> FirstSegments:
+    from debride.data.dicom.first_segments import write_segments
+    from debride.progress import track
+
+    if not root.is_dir():
+        raise DataError(root, "is not a folder", "Give the folder of the studies.")
+    with track("reading headers of DICOM", None) as show:
+        return write_segments(root.resolve(), jobs, show)
 
 
 def opened(dataset: Dataset | Folder, jobs: int | None = None) -> Dataset:

@@ -23,6 +23,12 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         "every verb verifies the files by it from then on",
     )
     parser.add_argument(
+        "--write-segments",
+        action="store_true",
+        help="write a segments.json for a folder of DICOM studies that has none, to be corrected: a class for each label of a "
+        "segment; and the key of the pseudonyms under which its cases are known",
+    )
+    parser.add_argument(
         "--depth", choices=("headers", "all"), help="read headers alone, or all pixels too (default: all; of DICOM headers)"
     )
     add_jobs(parser)
@@ -37,11 +43,14 @@ def answer(arguments: argparse.Namespace) -> int:
     checked = check_dataset(
         arguments.dataset,
         write_checksums=arguments.write_checksums,
+        write_segments=arguments.write_segments,
         depth=arguments.depth,
         jobs=arguments.jobs,
         **dataset_options(arguments),
     )
     said, *notes = checked.said()
+    if checked.segments:
+        print(one_line(f"{checked.segments.path}: {checked.segments.said()}"))
     if checked.problems:
         lines = (one_line(f"{problem.file}: {problem.problem}. {problem.remedy}") for problem in checked.problems)
         print(with_flags("\n".join(lines), arguments.parser))
