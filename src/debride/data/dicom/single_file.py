@@ -48,11 +48,11 @@ def _series(path: Path, *stat: int) -> SeriesHandle:
 
 def _one_stack(path: Path, planes: tuple[Plane, ...], modality: str) -> SeriesHandle:
     found = stacks_of(planes, modality)
-    if len(found) != 1:
-        raise DataError(path, f"holds {len(found)} images", _CONVERT)
-    (stack,) = found
+    stack = next((each for each in found if not isinstance(each, Stack)), found[0])
     if not isinstance(stack, Stack):
         raise DataError(path, stack.problem, stack.remedy)
+    if len(found) != 1:
+        raise DataError(path, f"holds {len(found)} images", _CONVERT)
     slices = tuple(Slice(path.name, plane.instance, plane.frame) for plane in stack.planes)
     return SeriesHandle(".", slices, stack.shape, stack.planes[0].channels, stack.spacing, stack.affine, modality)
 

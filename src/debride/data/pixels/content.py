@@ -63,11 +63,11 @@ def content_of(path: Path) -> str | None:
             head = file.read(_HEAD)
     except OSError:
         return None
+    if head[128:132] == b"DICM" and not (head[:2] in (b"II", b"MM") and path.name.lower().endswith((".tif", ".tiff"))):
+        return "dicom"  # its preamble may be the head of a TIFF, so that it is both (PS3.10 7.1)
     for start, name in _IMAGES:
         if head.startswith(start):
             return name
-    if head[128:132] == b"DICM":
-        return "dicom"
     if head.startswith(b'{"studies":'):
         return "dicom handle"
     if head.startswith(b"\x1f\x8b"):
