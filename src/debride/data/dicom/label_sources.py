@@ -86,7 +86,7 @@ def read_objects(handle: LabelHandle, studies: Path, series: SeriesHandle, where
     classes = {(part.file, part.number): part.class_id for part in handle.parts}
     drawn = []
     for file, header in headers.items():
-        for number, item in _items(header, where).items():
+        for number, item in items_of_segments(header, where).items():
             drawn.append(Drawn(file, number, classes.get((file, number), 0), item))
     return Objects(handle, series, studies, where, headers, tuple(drawn))
 
@@ -129,7 +129,7 @@ def read_header(file: Path, where: Path) -> Any:
     raise DataError(where, problem, "Restore the file from the archive, and open the data set again.")
 
 
-def _items(header: Any, where: Path) -> dict[int, Any]:
+def items_of_segments(header: Any, where: Path) -> dict[int, Any]:
     """Items of the Segment Sequence by number, and such ones made of regions of interest; a labelmap's background is none."""
     with quiet():
         try:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from debride.data.dicom.handles import SERIES_ENDING, LabelHandle, Part, SeriesHandle, read_series, studies_of
 from debride.data.dicom.label_arrays import paint
 from debride.data.dicom.label_facts import code_of, text
-from debride.data.dicom.label_sources import read_header
+from debride.data.dicom.label_sources import items_of_segments, read_header
 from debride.data.dicom.seg_writing import Segment, write_seg
 from debride.data.dicom.segments_file import FILE, SegmentsFile, combined_name, read_segments
 from debride.data.dicom.single_file import single_series
@@ -55,16 +55,16 @@ def write_numbers(path: Path, values: Values, like: Path | None) -> None:
 
 
 def predicted(path: Path, image: Path) -> tuple[Values, Geometry]:
-    """The class ids (*S) of a SEG that any program predicted for a series, on its grid, by segments.json.
+    """The class ids (*S) of a SEG, or an RT-STRUCT, that any program predicted for a series, on its grid, by segments.json.
 
     Where that knows none of its segments, or there is none, the numbers of segments are class ids. Raises DataError where it
     knows some of them alone, for what overlaps and is not listed there, and for frames on another grid.
     """
     _, series = _series(path, image)
     said, header = _segments_of(image), read_header(path, path)
-    items = {int(item.SegmentNumber): item for item in header.get("SegmentSequence") or () if int(item.SegmentNumber) > 0}
+    items = items_of_segments(header, path)
     if not items:
-        raise DataError(path, "is no segmentation", "Give a DICOM SEG.")
+        raise DataError(path, "has no segments", "Give a DICOM SEG or RT-STRUCT.")
     found = {number: _match(said, item) for number, item in items.items()} if said else {}
     unknown = [number for number, class_id in found.items() if class_id is None]
     if said is None or len(unknown) == len(items):
