@@ -1,11 +1,14 @@
 """What the headers of all files of an archive say, kept in SQLite beside the key, so that a file is read once.
 
 A file is known by its path, size, dates and number. Files are walked through one after the other, and of what they say one
-series is in memory at a time. The index names persons and files: it stays in ``pseudonyms/``.
+series is in memory at a time. Several processes may use an index at once: each one sees the files that it found itself. Entries
+are signed by the key, so that a damaged or foreign one is refused. The index names persons and files: it stays in
+``pseudonyms/``.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -32,148 +35,242 @@ FILE = "index.db"
 BESIDE = frozenset({FOLDER, "repairs", "weights"})
 """Folders of a data set's root that are ours, and no part of an archive."""
 
+PATIENCE = 120.0
+"""Seconds that a process waits for another that writes."""
+
 _TOGETHER = 64
 """Files whose headers are read as one item."""
 
-_VERSION = 1
+_AT_ONCE = 1000
+"""Files that are looked up, or forgotten, in one go."""
+
+_VERSION = 2
+
+_OURS = 0x64626469
+"""The ``application_id`` of these files: "dbdi"."""
 
 _TABLE = """
-create table if not exists files (
-    path blob primary key, size integer, changed integer, recorded integer, number integer, seen integer,
-    kind text, series text, instance text, facts text
+create table files (
+    path blob primary key, size integer, changed integer, recorded integer, number integer,
+    kind text, series text, instance text, facts text, signature blob
 ) without rowid;
-create index if not exists by_series on files (kind, series, path);
+create index by_series on files (kind, series, path);
 """
+
+_FOUND = """
+create temp table found (
+    path blob primary key, size integer, changed integer, recorded integer, number integer
+) without rowid;
+"""
+"""The files that this process found, in a file of SQLite's that has no name."""
+
+_STAMP = ("size", "changed", "recorded", "number")
+
+_SAME = " and ".join(f"found.{name} = files.{name}" for name in _STAMP)
+
+_KNOWN = f"files join found on found.path = files.path and {_SAME}"
+
+_REMEDY = "Delete the file: it is made again."
+
+Row = tuple[Any, ...]
 
 
 class Index:
     """The files of an archive, as their headers describe them."""
 
-    def __init__(self, database: sqlite3.Connection, studies: Path, key: bytes) -> None:
-        self._database, self._studies, self._key = database, studies, key
+    def __init__(self, file: Path, database: sqlite3.Connection, studies: Path, key: bytes) -> None:
+        self._file, self._database, self._studies, self._key = file, database, studies, key
 
     def refresh(self, jobs: int = 1, progress: Callable[[int], None] = lambda done: None) -> None:
         """Reads the headers of files that are new or changed, by so many processes, and forgets those that are no more.
 
         ``progress`` receives the number of files looked at so far."""
-        (seen,) = self._database.execute("select coalesce(max(seen), 0) + 1 from files").fetchone()
-        stale = (list(entry) for entry in self._stale(seen, progress))
+        self._database.execute("delete from temp.found")
+        walk = files_below(self._studies)
+        number = 0
+        while found := [(path, *_stamp(stat)) for path, stat in islice(walk, _AT_ONCE)]:
+            self._database.executemany("insert or ignore into temp.found values (?, ?, ?, ?, ?)", found)
+            number += len(found)
+            progress(number)
+        stale = ([row[0].hex(), *row[1:]] for row in self._stale())
         items = iter(lambda: list(islice(stale, _TOGETHER)), [])
         setup = {"studies": str(self._studies), "key": self._key.hex()}
         with spread(Work(reading, setup), items, jobs=jobs, name=lambda item: f"{len(item)} files of DICOM") as outcomes:
             for outcome in outcomes:
-                self._database.executemany(
+                self._write(
                     "insert or replace into files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    ((bytes.fromhex(path), *rest[:4], seen, *rest[4:]) for path, *rest in outcome.value()),
+                    [self._signed(bytes.fromhex(path), *rest) for path, *rest in outcome.value()],
                 )
-                self._database.commit()
-        self._database.execute("delete from files where seen < ?", (seen,))
-        self._database.commit()
+        self._forget()
 
     def series(self) -> Iterator[list[ImageFacts]]:
         """The images of each series, one series after the other, by their UIDs."""
-        uids = self._database.execute("select distinct series from files where kind = 'image' order by series")
-        for (uid,) in uids.fetchall():
+        for (uid,) in self._rows(f"select distinct series from {_KNOWN} where kind = 'image' order by series"):
             yield self.one_series(uid)
 
     def one_series(self, uid: str) -> list[ImageFacts]:
         """The images of a series."""
-        rows = self._database.execute("select path, facts from files where kind = 'image' and series = ? order by path", (uid,))
-        return [image_of(json.loads(facts), _text(path)) for path, facts in rows]
+        return [image_of(json.loads(facts), os.fsdecode(path)) for path, facts in self._facts("image", uid)]
 
     def labels(self) -> Iterator[tuple[str, LabelFacts]]:
         """The path of each label object, relative to the studies, and what its header says."""
-        for path, facts in self._database.execute("select path, facts from files where kind = 'label' order by path"):
-            yield _text(path), read_as(LabelFacts, json.loads(facts), "the index of DICOM", "Delete it.")
+        for path, facts in self._facts("label"):
+            yield os.fsdecode(path), read_as(LabelFacts, json.loads(facts), self._file, _REMEDY)
 
     def damaged(self) -> Iterator[DataError]:
         """What is wrong with files that cannot be read."""
-        for (facts,) in self._database.execute("select facts from files where kind = 'damaged' order by path"):
+        for _, facts in self._facts("damaged"):
             yield DataError(*json.loads(facts))
 
     def count(self, kind: str) -> int:
         """The number of files of a kind: image, label, damaged or other."""
-        (number,) = self._database.execute("select count(*) from files where kind = ?", (kind,)).fetchone()
+        ((number,),) = self._rows(f"select count(*) from {_KNOWN} where kind = ?", kind)
         return int(number)
 
     def same(self, files: Iterable[str]) -> bool:
-        """Whether files hold the same bytes."""
-        return len({file_digest(self._studies / file) for file in files}) < 2
+        """Whether files hold the same bytes. Raises DataError for one that cannot be read."""
+        digests = set()
+        for file in files:
+            try:
+                digests.add(file_digest(self._studies / file))
+            except DataError as error:  # which names the file of the archive
+                raise DataError(self.name_of(file), error.problem, error.remedy) from None
+        return len(digests) < 2
 
     def name_of(self, file: str) -> str:
         """The pseudonym of a file."""
         return file_name(self._key, file)
 
-    def _stale(self, seen: int, progress: Callable[[int], None]) -> Iterator[tuple[Any, ...]]:
-        """Files that are not known as they are: path in hexadecimal digits, size, dates and number. Others are marked."""
-        for number, (path, stat) in enumerate(files_below(self._studies), start=1):
-            stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-            marked = self._database.execute(
-                "update files set seen = ? where path = ? and size = ? and changed = ? and recorded = ? and number = ?",
-                (seen, path, *stamp),
-            )
-            if not marked.rowcount:
-                yield (path.hex(), *stamp)
-            progress(number)
+    def _rows(self, query: str, *values: Any) -> list[Row]:
+        """What is asked for, all at once, so that others may write again."""
+        return self._database.execute(query, values).fetchall()
+
+    def _facts(self, kind: str, series: str = "") -> list[tuple[bytes, str]]:
+        """Paths of files of a kind, and what is known of them. Raises DataError where that is not as it was written."""
+        query = f"select files.* from {_KNOWN} where kind = ? and series = ? order by files.path"
+        rows = self._rows(query, kind, series)
+        if any(row[-1] != self._signature(row[:-1]) for row in rows):
+            raise DataError(self._file, "holds an entry that is not as it was written", _REMEDY)
+        return [(row[0], row[8]) for row in rows]
+
+    def _signed(self, *row: Any) -> Row:
+        return *row, self._signature(row)
+
+    def _signature(self, row: Row) -> bytes:
+        return hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()
+
+    def _stale(self) -> Iterator[Row]:
+        """Files that are not known as they are: path, size, dates and number; asked for in parts, so that others may write."""
+        last = b""
+        query = f"""
+            select found.* from temp.found left join files on found.path = files.path and {_SAME}
+            where found.path > ? and files.path is null order by found.path limit {_AT_ONCE}
+        """
+        while rows := self._rows(query, last):
+            yield from rows
+            last = rows[-1][0]
+
+    def _forget(self) -> None:
+        """Takes out files that are no more; one that another process has found meanwhile stays."""
+        gone = "select path from files where path not in (select path from temp.found)"
+        lost = [row for row in self._rows(gone) if not os.path.lexists(self._studies / os.fsdecode(row[0]))]
+        for start in range(0, len(lost), _AT_ONCE):
+            self._write("delete from files where path = ?", lost[start : start + _AT_ONCE])
+
+    def _write(self, statement: str, rows: list[Row]) -> None:
+        self._database.execute("begin immediate")
+        self._database.executemany(statement, rows)
+        self._database.execute("commit")
 
 
 @contextmanager
 def opened_index(folder: Path, studies: Path, key: bytes) -> Iterator[Index]:
     """The index in ``folder`` of an archive; one that is damaged, or of another version, is made anew.
 
-    Raises DataError where it cannot be written."""
+    Raises DataError where it cannot be written, or another process writes for too long."""
     file = folder / FILE
     with writing(file):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    try:
-        database = _database(file)
-    except sqlite3.DatabaseError:
-        with writing(file):
-            file.unlink()
+        if not os.path.lexists(file):
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-        database = _database(file)
-    with closing(database):
+    try:
         try:
-            yield Index(database, studies, key)
-        except sqlite3.Error as error:
-            remedy = "Free space there, wait for another debride that reads the same archive, or delete the file."
-            raise DataError(file, f"cannot be used ({error})", remedy) from error
+            database = _database(file)
+        except (sqlite3.OperationalError, DataError):  # busy, or not to be written: not damaged
+            raise
+        except sqlite3.DatabaseError:
+            with writing(file):
+                file.unlink()
+                os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+            database = _database(file)
+        with closing(database):
+            yield Index(file, database, studies, key)
+    except sqlite3.Error as error:
+        remedy = "Free space there, wait for another debride that reads the same archive, or delete the file."
+        raise DataError(file, f"cannot be used ({error})", remedy) from error
 
 
 def _database(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, timeout=120)
-    (version,) = database.execute("pragma user_version").fetchone()
-    if version not in (0, _VERSION):
+    database = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+    try:
+        if _pragma(database, "user_version") == 0 and not _pragma(database, "schema_version"):
+            database.execute("begin immediate")
+            if not _pragma(database, "schema_version"):  # else another process made it meanwhile
+                for statement in _TABLE.split(";")[:-1]:
+                    database.execute(statement)
+                database.execute(f"pragma user_version = {_VERSION}")
+                database.execute(f"pragma application_id = {_OURS}")
+            database.execute("commit")
+        if (_pragma(database, "user_version"), _pragma(database, "application_id")) != (_VERSION, _OURS):
+            raise sqlite3.DatabaseError("of another version")
+        database.execute(_FOUND)
+    except BaseException:
         database.close()
-        raise sqlite3.DatabaseError("of another version")
-    database.executescript(f"{_TABLE} pragma user_version = {_VERSION};")
+        raise
     return database
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    return int(database.execute(f"pragma {name}").fetchone()[0])
 
 
 def files_below(studies: Path) -> Iterator[tuple[bytes, os.stat_result]]:
     """The files of an archive in a fixed order: their paths below it, as the system has them, and what it says of them.
 
-    What is hidden, and at the root what is ours, is passed over; so are links to folders, which may lead in circles."""
-
-    def walk(folder: Path, inside: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    What is hidden, and at the root what is ours, is passed over. So are links to folders, which may lead in circles or away."""
+    folders = [b""]
+    while folders:
+        inside = folders.pop()
         try:
-            with os.scandir(folder) as found:
+            with os.scandir(os.fsencode(studies) + b"/" + inside) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue  # taken away meanwhile
         except OSError as error:
-            raise DataError(
-                studies, f"has a folder that cannot be read ({error.strerror})", "Check that you may read it."
-            ) from None
+            problem = f"has a folder that cannot be read ({error.strerror})"
+            raise DataError(studies, problem, "Check that you may read it.") from None
+        below = []
         for entry in entries:
-            if is_hidden(Path(entry.name)) or (not inside and entry.name in BESIDE):
+            if is_hidden(Path(os.fsdecode(entry.name))) or (not inside and os.fsdecode(entry.name) in BESIDE):
                 continue
-            path = inside + os.fsencode(entry.name)
+            path = inside + entry.name
             if entry.is_dir(follow_symlinks=False):
-                yield from walk(Path(entry.path), path + b"/")
-            elif entry.is_file():
-                yield path, entry.stat()
+                below.append(path + b"/")
+            elif (stat := _file(entry)) is not None:
+                yield path, stat
+        folders += reversed(below)
 
-    yield from walk(studies, b"")
+
+def _file(entry: os.DirEntry[bytes]) -> os.stat_result | None:
+    """What the system says of a file; None for what is none, or was taken away meanwhile."""
+    try:
+        return entry.stat() if entry.is_file() else None
+    except OSError:
+        return None
+
+
+def _stamp(stat: os.stat_result) -> tuple[int, int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino - (stat.st_ino >> 63 << 64)  # SQLite's are signed
 
 
 def reading(setup: Any) -> Do:
@@ -181,16 +278,18 @@ def reading(setup: Any) -> Do:
     studies, key = Path(setup["studies"]), bytes.fromhex(setup["key"])
 
     def read(item: Any) -> Any:
-        return [[path, *stamp, *_described(studies, bytes.fromhex(path), key)] for path, *stamp in item]
+        return [[path, *stamp, *_described(studies, os.fsdecode(bytes.fromhex(path)), key)] for path, *stamp in item]
 
     return read
 
 
-def _described(studies: Path, path: bytes, key: bytes) -> tuple[str, str, str, str]:
+def _described(studies: Path, path: str, key: bytes) -> tuple[str, str, str, str]:
     """The kind of a file, the UIDs of its series and instance, and its facts."""
-    where = file_name(key, _text(path))
+    where = file_name(key, path)
     try:
-        facts = read_facts(studies / os.fsdecode(path), where)
+        facts = read_facts(studies / path, where)
+        if facts is not None and ("\\" in path or any("\ud800" <= letter <= "\udfff" for letter in path)):
+            raise DataError(where, "has a path with a backslash, or that is not UTF-8", "Rename the file, or its folder.")
     except DataError as error:
         return "damaged", "", "", json.dumps([error.where, error.problem, error.remedy])
     if facts is None:
@@ -202,9 +301,4 @@ def _described(studies: Path, path: bytes, key: bytes) -> tuple[str, str, str, s
 
 def file_name(key: bytes, file: str) -> str:
     """The pseudonym of a file at that path below the studies."""
-    return pseudonym(key, "file", file)
-
-
-def _text(path: bytes) -> str:
-    """A path as text; bytes that are no UTF-8 stay what they are (``os.fsdecode``)."""
-    return os.fsdecode(path)
+    return pseudonym(key, "file", os.fsencode(file).decode("utf-8", "backslashreplace"))

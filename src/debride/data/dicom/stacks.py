@@ -6,8 +6,9 @@ Coordinates are DICOM's, in mm to the left, back and head of the patient (PS3.3 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,11 @@ Reals = npt.NDArray[np.float64]
 SQUARE = 1e-3
 """How far directions of rows and columns may be from unit length and right angles."""
 
-ALIKE = 1e-3
-"""How much directions of planes of one stack may differ: what decimal strings of 16 characters never reach."""
+FARTHEST = 1e6
+"""Millimetres that no slice lies away, and no pixel measures: numbers beyond are damaged."""
+
+SAME_PLACE = 1e-3
+"""Millimetres between two slices at one position: what decimal strings of 16 characters leave of rounding."""
 
 PICTURES = frozenset({"CR", "DX", "MG", "IO", "PX", "RG", "XC", "ES", "OP", "GM", "SM", "US"})
 """Modalities whose images are pictures, each by itself (PS3.3 C.7.3.1.1.1)."""
@@ -98,7 +102,7 @@ def stacks_of(planes: Sequence[Plane], modality: str) -> list[Stack | Refused]:
     ordered = sorted(planes, key=lambda plane: (plane.number, plane.instance, plane.frame))
     kept = [plane for plane in ordered if not plane.localiser] or ordered
     if modality in PICTURES or all(plane.position is None for plane in kept):
-        return [_picture(plane, len(kept) > 1) for plane in kept]
+        return _pictures(kept)
     left = len(ordered) - len(kept)
     found: list[Stack | Refused] = []
     groups = _groups(kept)
@@ -110,12 +114,22 @@ def stacks_of(planes: Sequence[Plane], modality: str) -> list[Stack | Refused]:
     return found
 
 
-def _picture(plane: Plane, several: bool) -> Stack | Refused:
-    key = f"{plane.instance}/{plane.frame}" if several else ""
-    if plane.frame > 1 or (plane.frame and several):
-        problem = "has several frames that say nothing of their place: a film, or phases of time"
-        return Refused((plane,), problem, "Export the frames that are labelled as single images.", key)
-    return Stack((plane,), (plane.rows, plane.columns), plane.spacing, None, key)
+def _pictures(planes: Sequence[Plane]) -> list[Stack | Refused]:
+    """Each plane by itself; a file of several is refused whole."""
+    files: dict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        files[plane.instance].append(plane)
+    found: list[Stack | Refused] = []
+    for instance, own in files.items():
+        key = instance if len(files) > 1 else ""
+        if len(own) > 1:
+            problem = f"has {len(own)} frames that do not say where they lie: a film, phases of time, or tiles"
+            found.append(Refused(tuple(own), problem, "Export the frames that are labelled as single images.", key))
+        else:
+            (plane,) = own
+            spacing = plane.spacing if _sized(plane) else None
+            found.append(Stack((plane,), (plane.rows, plane.columns), spacing, None, key))
+    return found
 
 
 def _groups(planes: Sequence[Plane]) -> list[list[Plane]]:
@@ -134,8 +148,8 @@ def _groups(planes: Sequence[Plane]) -> list[list[Plane]]:
 def _lie_alike(one: Plane, other: Plane) -> bool:
     if (one.rows, one.columns, one.channels) != (other.rows, other.columns, other.channels):
         return False
-    if not _near(one.orientation, other.orientation, ALIKE):
-        return False
+    if not _near(one.orientation, other.orientation, TOLERANCE / max(one.rows, one.columns)):
+        return False  # the far corner would lie elsewhere
     if one.spacing is None or other.spacing is None:
         return one.spacing == other.spacing
     return all(
@@ -160,11 +174,19 @@ def _stacks_of_group(planes: list[Plane], several: bool) -> list[Stack | Refused
     if not repeated:
         return [_stack(planes, along, key)]
     most = max(map(len, repeated))  # a tag that differs from slice to slice, such as a time, tells no stacks apart
-    for name in TELLING:
-        parts = _parted(planes, name)
+    for names in _tellings(planes):
+        parts = _parted(planes, names)
         if 1 < len(parts) <= most and not any(_repeated(_along(part), part) for part in parts.values()):
-            return [_stack(part, _along(part), f"{key} {name} {value}".strip()) for value, part in sorted(parts.items())]
+            told = {" ".join((key, *map(" ".join, zip(names, values, strict=True)))).strip(): values for values in parts}
+            return [_stack(parts[values], _along(parts[values]), name) for name, values in sorted(told.items())]
     return [_doubled(planes, along, key)]
+
+
+def _tellings(planes: Sequence[Plane]) -> Iterator[tuple[str, ...]]:
+    """The tags that are not the same in all planes, one by one and then two at a time."""
+    different = [name for name in TELLING if len(_parted(planes, (name,))) > 1]
+    for count in (1, 2):
+        yield from combinations(different, count)
 
 
 def _unplaced(planes: Sequence[Plane]) -> tuple[str, str] | None:
@@ -174,19 +196,23 @@ def _unplaced(planes: Sequence[Plane]) -> tuple[str, str] | None:
         return f"has {len(lacking)} of {len(planes)} slices that do not say where they lie", _ARCHIVE
     if any(plane.spacing is None for plane in planes):
         return "does not say the spacing of its pixels", "Take it out: its distances are not known."
-    if any(len(plane.position or ()) != 3 or len(plane.orientation or ()) != 6 for plane in planes):
+    places = [(*(plane.position or ()), *(plane.orientation or ())) for plane in planes]
+    if any(len(place) != 9 or not all(abs(value) < FARTHEST for value in place) for place in places):
         return "has slices with a damaged place", _ARCHIVE
     across, down, _ = _axes(planes[0])
     lengths = [
         abs(float(one @ other) - wanted) for one, other, wanted in ((across, across, 1), (down, down, 1), (across, down, 0))
     ]
-    if not np.isfinite([*across, *down]).all() or max(lengths) > SQUARE:
+    if max(lengths) > SQUARE:
         return "has rows and columns that are not at right angles to each other", _ARCHIVE
-    if not all(np.isfinite(plane.position or ()).all() for plane in planes):
-        return "has slices with a damaged place", _ARCHIVE
-    if any(not np.isfinite(value) or value <= 0 for plane in planes for value in plane.spacing or ()):
+    if not all(map(_sized, planes)):
         return "has pixels of no size", _ARCHIVE
     return None
+
+
+def _sized(plane: Plane) -> bool:
+    """Whether the pixels of a plane have a size that can be."""
+    return plane.spacing is not None and all(1 / FARTHEST < value < FARTHEST for value in plane.spacing)
 
 
 def _axes(plane: Plane) -> tuple[Reals, Reals, Reals]:
@@ -209,8 +235,8 @@ def _repeated(along: Reals, planes: Sequence[Plane]) -> list[list[Plane]]:
     """Planes at one position, where it has several: those nearer to each other than ``TOLERANCE`` of the usual distance."""
     order = np.argsort(along, kind="stable").tolist()
     apart = np.diff(along[order])
-    wide = apart[apart > 1e-3]
-    least = TOLERANCE * float(np.median(wide)) if len(wide) else np.inf
+    wide = apart[apart > SAME_PLACE]
+    least = max(SAME_PLACE, TOLERANCE * float(np.median(wide))) if len(wide) else np.inf
     groups: list[list[Plane]] = [[planes[order[0]]]]
     for at, distance in zip(order[1:], apart.tolist(), strict=True):
         if distance <= least:
@@ -220,10 +246,11 @@ def _repeated(along: Reals, planes: Sequence[Plane]) -> list[list[Plane]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _parted(planes: Sequence[Plane], name: str) -> Mapping[str, list[Plane]]:
-    parts: dict[str, list[Plane]] = defaultdict(list)
+def _parted(planes: Sequence[Plane], names: tuple[str, ...]) -> Mapping[tuple[str, ...], list[Plane]]:
+    parts: dict[tuple[str, ...], list[Plane]] = defaultdict(list)
     for plane in planes:
-        parts[dict(plane.told).get(name, "")].append(plane)
+        told = dict(plane.told)
+        parts[tuple(told.get(name, "") for name in names)].append(plane)
     return parts
 
 
@@ -241,7 +268,8 @@ def _stack(planes: Sequence[Plane], along: Reals, key: str) -> Stack | Refused:
     across, down, normal = _axes(sorted_planes[0])
     places = _places(sorted_planes)
     if len(sorted_planes) == 1:
-        step = normal * (sorted_planes[0].thickness or 1.0)
+        thickness = sorted_planes[0].thickness
+        step = normal * (thickness if thickness and 1 / FARTHEST < thickness < FARTHEST else 1.0)
     elif uneven := _uneven(along[order], sorted_planes):
         return Refused(sorted_planes, *uneven, key)
     else:
@@ -272,12 +300,13 @@ def _uneven(along: Reals, planes: Sequence[Plane]) -> tuple[str, str] | None:
     """
     apart = np.diff(along)
     even = along[0] + np.arange(len(along)) * (along[-1] - along[0]) / (len(along) - 1)
-    usual = float(np.median(apart))
     if np.abs(along - even).max() <= TOLERANCE * float(apart.mean()):
         return None
-    times = np.rint(apart / usual)
-    gaps = np.flatnonzero(times > 1).tolist()
-    if len(gaps) and np.abs(apart - times * usual).max() <= TOLERANCE * usual:
+    for usual in (float(np.median(apart)), float(apart.min())):  # of few slices half may be missing
+        times = np.rint(apart / usual)
+        gaps = np.flatnonzero(times > 1).tolist()
+        if not gaps or np.abs(apart - times * usual).max() > TOLERANCE * usual:
+            continue
         where = some([f"{planes[at].number} and {planes[at + 1].number}" for at in gaps], 3)
         lost = int((times[gaps] - 1).sum())
         problem = f"lacks {lost} slice{'s' if lost > 1 else ''}, between the numbers {where}: {usual:.4g} mm are usual there"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import zlib
 from collections.abc import Callable, Iterable, MutableSequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ _IMAGE_TAGS = (
     *("Manufacturer", "ManufacturerModelName", "InstitutionName", "FrameOfReferenceUID", "InstanceNumber"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "BurnedInAnnotation"),
-    "PhotometricInterpretation",
+    *("PhotometricInterpretation", "BitsAllocated", "SequenceOfUltrasoundRegions"),
     *("AcquisitionNumber", "EchoTime", "EchoNumbers", "InversionTime", "DiffusionBValue", "DiffusionGradientOrientation"),
     *("TemporalPositionIdentifier", "TriggerTime", "NominalPercentageOfCardiacPhase", "ConvolutionKernel", "SeriesTime"),
     *("AcquisitionTime", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -47,6 +49,17 @@ _TOLD = {
     "acquisition time": "AcquisitionTime",
 }
 """Where what tells images at one position apart stands in the header of a single image."""
+
+ENDINGS = (".dcm", ".dicom", ".ima")
+"""Endings in small letters of files that should be of DICOM, whatever they hold."""
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+
+_NATIVE = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+"""Transfer syntaxes whose pixels are not compressed (PS3.5 A.1 to A.3); without one pixels are not either."""
+
+_HEADER = 64 << 20
+"""Bytes of a deflated file that are inflated for its header."""
 
 _RESTORE = "Restore the file from the archive, or take it away."
 
@@ -104,22 +117,51 @@ def read_facts(path: Path, where: object) -> ImageFacts | LabelFacts | None:
 
     Raises DataError, naming ``where``, for a file of DICOM that is damaged, or says too little of itself.
     """
-    from pydicom import dcmread
-
     if not is_dicom(path, where):
+        if path.suffix.lower() in ENDINGS:
+            raise DataError(where, "has the ending of a file of DICOM, and is none", _RESTORE)
         return None
     with quiet():
         try:
-            with path.open("rb") as file:
-                tags = [*_IMAGE_TAGS, *LABEL_TAGS]
-                dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(dict.fromkeys(tags)))
-                return _facts(dataset, path.stat().st_size, where)
+            return _facts(_header(path, where), path.stat().st_size, where)
         except DataError:
             raise
         except (MemoryError, OSError) as error:
             raise DataError(where, f"cannot be read ({getattr(error, 'strerror', None) or 'no memory'})", _RESTORE) from None
         except Exception as error:  # its words may name a person
             raise DataError(where, f"is a damaged file of DICOM ({type(error).__name__})", _RESTORE) from None
+
+
+def _header(path: Path, where: object) -> Any:
+    """The header of a file, as a pydicom Dataset with what is asked of it. A deflated one is inflated no further than its
+    pixels, so that a small file takes no large memory."""
+    from pydicom import dcmread
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.filereader import read_dataset, read_preamble
+
+    tags: Any = list(dict.fromkeys((*_IMAGE_TAGS, *LABEL_TAGS)))
+    with path.open("rb") as file:
+        deflated = _DEFLATED.encode() in file.read(1 << 14)
+        file.seek(0)
+        if deflated:
+            read_preamble(file, True)
+            meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+            deflated = _text(meta, "TransferSyntaxUID") == _DEFLATED
+        if not deflated:
+            file.seek(0)
+            return dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+        inflated = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_HEADER), _HEADER))
+        numbers = [tag_for_keyword(name) for name in tags]
+        dataset = read_dataset(inflated, False, True, stop_when=_pixels, specific_tags=numbers)
+        if inflated.tell() == _HEADER:
+            raise DataError(where, f"has a header of more than {_HEADER >> 20} MB, deflated", _RESTORE)
+        dataset.file_meta = meta
+        return dataset
+
+
+def _pixels(tag: Any, *_: Any) -> bool:
+    """Whether an element holds pixels: as floats, doubles or integers (PS3.3 C.7.6.3, C.7.6.24)."""
+    return int(tag) in (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 def is_dicom(path: Path, where: object) -> bool:
@@ -190,11 +232,14 @@ def _planes(dataset: Any, size: int, where: object) -> Iterable[Plane]:
     frames = _value(dataset, "NumberOfFrames", int) or 1
     if not 0 < frames <= 8 * size:  # a frame has a bit at least
         raise DataError(where, f"claims {frames} frames, which its {size} bytes cannot hold", _RESTORE)
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if (wanted := _stored(dataset) * frames) > size:
+        problem = f"is cut off: its pixels take {wanted:.0f} bytes, and the whole file has {size}"
+        raise DataError(where, problem, _RESTORE)
+    per_frame = _got(dataset, "PerFrameFunctionalGroupsSequence") or ()
     if per_frame:
         if len(per_frame) != frames:
             raise DataError(where, f"has {frames} frames, and says where {len(per_frame)} of them lie", _RESTORE)
-        shared: Any = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), {})
+        shared: Any = next(iter(_got(dataset, "SharedFunctionalGroupsSequence") or ()), {})
         for number, own in enumerate(per_frame, start=1):
             yield _frame(dataset, number, _groups(own, shared))
         return
@@ -202,11 +247,19 @@ def _planes(dataset: Any, size: int, where: object) -> Iterable[Plane]:
         yield _plane(dataset, number, dataset if frames == 1 else {}, dataset)
 
 
+def _stored(dataset: Any) -> float:
+    """The bytes of a frame (PS3.5 8.1.1); 0 where it is compressed, or its bits are not told."""
+    syntax = _text(getattr(dataset, "file_meta", {}), "TransferSyntaxUID")
+    numbers = (_value(dataset, name, int) or 0 for name in ("Rows", "Columns", "BitsAllocated"))
+    samples = 2 if "422" in _text(dataset, "PhotometricInterpretation") else _value(dataset, "SamplesPerPixel", int) or 1
+    return math.prod(numbers) * samples / 8 if syntax in _NATIVE else 0.0
+
+
 def _groups(own: Any, shared: Any) -> Callable[[str], Any]:
     """A functional group (PS3.3 C.7.6.16) of a frame by its sequence: its own, or else the shared one."""
 
     def group(name: str) -> Any:
-        return next((found[0] for item in (own, shared) if (found := item.get(name))), {})
+        return next((found[0] for item in (own, shared) if (found := _got(item, name))), {})
 
     return group
 
@@ -215,7 +268,7 @@ def _frame(dataset: Any, number: int, group: Callable[[str], Any]) -> Plane:
     measures = group("PixelMeasuresSequence")
     content = group("FrameContentSequence")
     echo, diffusion = group("MREchoSequence"), group("MRDiffusionSequence")
-    directions: Any = next(iter(diffusion.get("DiffusionGradientDirectionSequence") or ()), {})
+    directions: Any = next(iter(_got(diffusion, "DiffusionGradientDirectionSequence") or ()), {})
     kinds: Any = next((item for name in _FRAME_TYPES if (item := group(name))), {})
     told = {
         "image type": _text(kinds, "FrameType"),
@@ -229,14 +282,14 @@ def _frame(dataset: Any, number: int, group: Callable[[str], Any]) -> Plane:
         "acquisition time": _text(content, "FrameAcquisitionDateTime"),
     }
     place = {
-        "ImagePositionPatient": group("PlanePositionSequence").get("ImagePositionPatient"),
-        "ImageOrientationPatient": group("PlaneOrientationSequence").get("ImageOrientationPatient"),
-        "PixelSpacing": measures.get("PixelSpacing"),
-        "SliceThickness": measures.get("SliceThickness"),
-        "SpacingBetweenSlices": measures.get("SpacingBetweenSlices"),
+        "ImagePositionPatient": _got(group("PlanePositionSequence"), "ImagePositionPatient"),
+        "ImageOrientationPatient": _got(group("PlaneOrientationSequence"), "ImageOrientationPatient"),
+        "PixelSpacing": _got(measures, "PixelSpacing"),
+        "SliceThickness": _got(measures, "SliceThickness"),
+        "SpacingBetweenSlices": _got(measures, "SpacingBetweenSlices"),
     }
     kept = tuple((name, value) for name, value in told.items() if value)
-    return _plane(dataset, number, place, kinds if kinds.get("FrameType") else dataset, kept)
+    return _plane(dataset, number, place, kinds if _got(kinds, "FrameType") else dataset, kept)
 
 
 _FRAME_TYPES = (
@@ -248,7 +301,7 @@ _FRAME_TYPES = (
 
 
 def _plane(dataset: Any, number: int, place: Any, typed: Any, told: tuple[tuple[str, str], ...] | None = None) -> Plane:
-    kind = typed.get("FrameType") or typed.get("ImageType") or ()
+    kind = _got(typed, "FrameType") or _got(typed, "ImageType") or ()
     kinds = [kind] if isinstance(kind, str) else list(kind)
     if told is None:
         found = ((name, _text(dataset, keyword)) for name, keyword in _TOLD.items())
@@ -262,13 +315,27 @@ def _plane(dataset: Any, number: int, place: Any, typed: Any, told: tuple[tuple[
         rows=_value(dataset, "Rows", int) or 0,
         columns=_value(dataset, "Columns", int) or 0,
         channels=3 if palette else _value(dataset, "SamplesPerPixel", int) or 1,
-        position=_numbers(place.get("ImagePositionPatient"), 3),
-        orientation=_numbers(place.get("ImageOrientationPatient"), 6),
-        spacing=_numbers(place.get("PixelSpacing"), 2) or _numbers(place.get("ImagerPixelSpacing"), 2),
+        position=_numbers(_got(place, "ImagePositionPatient"), 3),
+        orientation=_numbers(_got(place, "ImageOrientationPatient"), 6),
+        spacing=_spacing(place),
         thickness=_value(place, "SpacingBetweenSlices", abs_float) or _value(place, "SliceThickness", abs_float),
         localiser="LOCALIZER" in [str(each).strip().upper() for each in kinds],
         told=told,
     )
+
+
+def _spacing(place: Any) -> tuple[float, ...] | None:
+    """The distances of rows and of columns in mm: in the patient, at the detector, or of all regions of an ultrasound image
+    alike (PS3.3 10.7.1.1 and 10.7.1.3, C.8.11.4, C.8.5.5)."""
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        if spacing := _numbers(_got(place, name), 2):
+            return spacing
+    found = set()
+    for region in _got(place, "SequenceOfUltrasoundRegions") or ():
+        centimetres = {_value(region, f"PhysicalUnits{axis}Direction", int) for axis in "XY"} == {3}
+        deltas = [_value(region, f"PhysicalDelta{axis}", abs_float) for axis in "YX"]
+        found.add(tuple(10 * (delta or 0) for delta in deltas) if centimetres and all(deltas) else None)
+    return found.pop() if len(found) == 1 else None
 
 
 def abs_float(value: Any) -> float | None:
@@ -279,7 +346,9 @@ def abs_float(value: Any) -> float | None:
 
 def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
     """So many numbers; None where there are others, or they are none: of a wrong VR, or damaged."""
-    if values is None or isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, str):  # of a VR that is not split at backslashes
+        values = values.split("\\")
+    if values is None or isinstance(values, bytes) or not isinstance(values, Iterable):
         return None
     try:
         numbers = tuple(float(value) for value in values)
@@ -291,7 +360,7 @@ def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
 def _value(item: Any, name: str, kind: Callable[[Any], T]) -> T | None:
     """A value of a kind; None where it is not there, or of another."""
     try:
-        value = item.get(name)
+        value = _got(item, name)
         return None if value is None or value == "" else kind(value)
     except (TypeError, ValueError, OverflowError):
         return None
@@ -299,7 +368,17 @@ def _value(item: Any, name: str, kind: Callable[[Any], T]) -> T | None:
 
 def _text(item: Any, name: str) -> str:
     """A value as text, its parts joined as DICOM joins them; empty where it is not there."""
-    value = item.get(name)
+    value = _got(item, name)
     if value is None:
         return ""
     return "\\".join(str(part) for part in (value if isinstance(value, MutableSequence) else [value])).strip()
+
+
+def _got(item: Any, name: str) -> Any:
+    """A value; None where it is not there, or cannot be read as what its VR says."""
+    try:
+        return item.get(name)
+    except (RecursionError, MemoryError):
+        raise
+    except Exception:  # pydicom raises many kinds
+        return None
