@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.dicom.decoding import opened
 from debride.data.dicom.grids import PlaneGrid, Reals, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
 from debride.data.dicom.label_facts import RTSTRUCT, text
@@ -107,18 +108,16 @@ def _region(file: Path, number: int, where: Path) -> tuple[str, tuple[Contour, .
 
 
 @lru_cache(maxsize=1)
-def _structures(file: Path, *stat: int) -> Any:
+def _structures(file: Path, where: Path, *stat: int) -> Any:
     """The whole object, kept while its regions are read one after the other."""
-    from pydicom import dcmread
-
-    return dcmread(file, force=True)
+    return opened(file, where)
 
 
 @lru_cache(maxsize=8)
 def _read(file: Path, number: int, where: Path, *stat: int) -> tuple[str, tuple[Contour, ...]]:
+    dataset = _structures(file, where, *stat)
     with quiet():
         try:
-            dataset = _structures(file, *stat)
             if str(dataset.get("SOPClassUID", "")) != RTSTRUCT:
                 raise DataError(
                     where, "is no structure set any more", "Open the data set again: it is then looked through anew."
@@ -137,8 +136,6 @@ def _read(file: Path, number: int, where: Path, *stat: int) -> tuple[str, tuple[
             return name, tuple(_contour(item, name, where) for item in drawn)
         except DataError:
             raise
-        except MemoryError:
-            raise DataError(where, "needs more memory than there is", "Use a machine with more.") from None
         except Exception as error:  # its words may name a person
             raise DataError(where, f"has contours that cannot be read ({type(error).__name__})", _DAMAGED) from None
 

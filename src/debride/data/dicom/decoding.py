@@ -109,6 +109,12 @@ def frame_values(dataset: Any, frame: int, where: Path) -> Array:
         return _in_units(stored, dataset, frame, where)[None]
 
 
+def stored_frame(dataset: Any, frame: int, where: Path) -> Array:
+    """The numbers (H, W) of a frame of grey values or indices as they are stored; the rest is as for ``frame_values``."""
+    with quiet(), refusing(where):
+        return _stored(dataset, frame, where)
+
+
 @contextmanager
 def refusing(where: Path) -> Iterator[None]:
     """Turns what pydicom and codecs raise into DataError without their words, which may quote the file."""

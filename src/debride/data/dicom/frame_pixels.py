@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.quiet import quiet
+from debride.data.dicom.decoding import EXPLICIT, IMPLICIT, stored_frame
 from debride.types import DataError
 
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
+_NATIVE = (IMPLICIT, EXPLICIT, "1.2.840.10008.1.2.1.99")
 """Transfer syntaxes whose pixels lie there as they are, in little endian; deflated files are inflated as a whole."""
 
 _DAMAGED = "Restore the file from the archive: it is damaged."
@@ -44,15 +44,7 @@ class FramePixels:
         return pixels.reshape(self.rows, self.columns)
 
     def _decoded(self, at: int, where: Path) -> npt.NDArray[Any]:
-        from pydicom.pixels import pixel_array
-
-        with quiet():
-            try:
-                pixels: npt.NDArray[Any] = pixel_array(self.dataset, index=at)
-            except Exception as error:
-                syntax = _syntax(self.dataset)
-                problem = f"has frames of the transfer syntax {syntax}, which cannot be decoded ({type(error).__name__})"
-                raise DataError(where, problem, "Install `debride[dicom]`, or export it without compression.") from None
+        pixels = stored_frame(self.dataset, at + 1, where)
         if pixels.shape != (self.rows, self.columns):
             raise DataError(where, f"has frames of another size than it says, such as frame {at + 1}", _DAMAGED)
         return pixels
@@ -67,7 +59,7 @@ def frame_pixels(dataset: Any, where: Path) -> FramePixels:
     stored = dataset.get("PixelData")
     if not isinstance(stored, bytes) or not stored:
         raise DataError(where, "has a segmentation without pixels", _DAMAGED)
-    if _syntax(dataset) not in _NATIVE:
+    if str(dataset.file_meta.TransferSyntaxUID) not in _NATIVE:
         if count > len(stored) * 8:
             raise DataError(where, f"claims {count} frames, which its {len(stored)} bytes of pixels cannot hold", _DAMAGED)
         return FramePixels(count, rows, columns, bits, b"", dataset)
@@ -75,8 +67,3 @@ def frame_pixels(dataset: Any, where: Path) -> FramePixels:
         problem = f"claims {count} frames of {rows} x {columns} pixels, which its {len(stored)} bytes cannot hold"
         raise DataError(where, problem, _DAMAGED)
     return FramePixels(count, rows, columns, bits, stored)
-
-
-def _syntax(dataset: Any) -> str:
-    """The transfer syntax; a file without its header's is in little endian."""
-    return str(getattr(dataset.file_meta, "TransferSyntaxUID", "")) or _NATIVE[0]

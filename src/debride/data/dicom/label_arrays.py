@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.dicom.contours import roi_planes
+from debride.data.dicom.decoding import refuse_inflated, refusing
 from debride.data.dicom.grids import grid_of, planes_in, shaped
 from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, read_label, read_series, series_of, studies_of
 from debride.data.dicom.label_facts import RTSTRUCT
@@ -97,13 +98,10 @@ def _has_contours(file: Path, where: Path) -> bool:
 def _class_of(file: Path, where: Path, *stat: int) -> str:
     from pydicom import dcmread
 
-    with quiet():
-        try:
-            read = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-            return str(read.get("SOPClassUID", ""))
-        except Exception as error:  # its words may name a person
-            problem = f"has a file that cannot be read ({type(error).__name__})"
-            raise DataError(where, problem, "Restore it from the archive: it is damaged.") from None
+    with quiet(), refusing(where):
+        refuse_inflated(file, where)
+        read = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        return str(read.get("SOPClassUID", ""))
 
 
 class _Overlaps:

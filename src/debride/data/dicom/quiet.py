@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = ("pydicom", "highdicom")
+_LOGGERS = ("pydicom", "highdicom", "openjpeg", "libjpeg", "pylibjpeg")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """While the block lasts, warnings and logs of pydicom and highdicom go nowhere."""
+    """While the block lasts, warnings and logs of pydicom, highdicom and codecs go nowhere."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.dicom.decoding import opened
 from debride.data.dicom.frame_pixels import FramePixels, frame_pixels
 from debride.data.dicom.grids import PlaneGrid, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
@@ -214,11 +215,9 @@ def _opened(file: Path, where: Path) -> Segmentation:
 @lru_cache(maxsize=2)
 def _read(file: Path, where: Path, *stat: int) -> Segmentation:
     """A SEG, kept while the next parts of it are read."""
-    from pydicom import dcmread
-
+    dataset = opened(file, where)
     with quiet():
         try:
-            dataset = dcmread(file, force=True)
             if str(dataset.get("SOPClassUID", "")) not in (SEG, LABELMAP):
                 raise DataError(
                     where, "is no segmentation any more", "Open the data set again: it is then looked through anew."
@@ -226,8 +225,6 @@ def _read(file: Path, where: Path, *stat: int) -> Segmentation:
             return _parsed(dataset, where)
         except DataError:
             raise
-        except MemoryError:
-            raise DataError(where, "needs more memory than there is", "Use a machine with more.") from None
         except Exception as error:  # its words may name a person
             raise DataError(where, f"has a segmentation that cannot be read ({type(error).__name__})", _DAMAGED) from None
 
