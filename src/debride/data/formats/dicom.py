@@ -75,7 +75,8 @@ class Dicom(Format):
         known = {case.id for case in dataset.rest or ()}
         trusted = [case.id for case in dataset.cases if case.trusted]
         trusted += [id for id in said.get("trusted", ()) if id in known]
-        write_json(folder / FILE, _as_copied(said, trusted))
+        of_readers = any(case.rater for case in (*dataset.cases, *(dataset.rest or ())))
+        write_json(folder / FILE, _as_copied(said, trusted, of_readers))
         write_split_lists(dataset, folder)
         _copy_key(dataset.root / FOLDER / KEY, folder / FOLDER / KEY)
 
@@ -84,9 +85,11 @@ class Dicom(Format):
         return path.name == VERIFIED
 
 
-def _as_copied(said: dict[str, Any], trusted: list[str]) -> dict[str, Any]:
-    """What segments.json says of a copy, whose studies lie beside it."""
+def _as_copied(said: dict[str, Any], trusted: list[str], of_readers: bool) -> dict[str, Any]:
+    """What segments.json says of a copy, whose studies lie beside it, and whose labels may be a consensus of readers."""
     copied = {name: value for name, value in said.items() if name not in ("studies", "trusted")}
+    if copied.get("objects") == "readers" and not of_readers:
+        copied["objects"] = "merge"
     if trusted:
         copied["trusted"] = trusted if set(trusted) != set(said.get("trusted", ())) else said["trusted"]
     return copied
