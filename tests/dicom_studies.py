@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.pseudonyms import make_key
+from debride.data.dicom.handles import FOLDER
+from debride.data.dicom.pseudonyms import KEY, make_key
 from tests.dicom_labels_made import make_rtstruct, make_seg, outlines
 from tests.dicom_made import PEOPLE, Series, localiser, make_series, turned
 
@@ -38,6 +39,12 @@ def save_segments(root: Path, **entries: Any) -> Path:
     path = root / "segments.json"
     path.write_text(json.dumps({**SEGMENTS, **entries}))
     return path
+
+
+def fix_key(root: Path) -> None:
+    """Gives an archive the key that all archives of tests have: their cases have the same names in every run."""
+    make_key(root)
+    (root / FOLDER / KEY).write_text("5eed" * 16 + "\n")
 
 
 def phantom(rng: np.random.Generator, shape: tuple[int, int, int] = (4, 32, 32)) -> tuple[Array, Array]:
@@ -80,5 +87,5 @@ def make_archive(root: Path, count: int = 6, *, segments: bool = True, **made: A
     localiser(studies[0].series.files[0].parent.parent / "scout", studies[0].series, number=9)
     if segments:
         save_segments(root)
-        make_key(root)
+        fix_key(root)
     return studies

@@ -28,8 +28,6 @@ from tests.dicom_made import PLANTED
 DEPTH = 6
 """How many containers may lie in each other."""
 
-ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "latin-1")
-
 
 def spellings(planted: str) -> set[str]:
     """The forms in which a planted text may be written: dates and times with their marks, umlauts as escapes, entities."""
@@ -57,23 +55,21 @@ def _escaped(mark: str) -> str:
 
 
 class Needles:
-    """What is looked for: one pattern of bytes for all spellings and encodings of the planted texts."""
+    """What is looked for: all spellings of the planted texts as bytes without zeros, which UTF-16 and UTF-32 have between."""
 
     def __init__(self, planted: Iterable[str]) -> None:
         self.by_bytes: dict[bytes, str] = {}
         for text in planted:
             for form in spellings(text):
-                for encoding in ENCODINGS:
-                    if (encoded := form.encode(encoding, "ignore")) and len(encoded) >= 0.8 * len(form):
-                        self.by_bytes.setdefault(encoded.lower(), text)
-                for hexed in (form.encode().hex(), form.encode().hex(" ")):
-                    self.by_bytes.setdefault(hexed.encode(), text)
-        longest_first = sorted(self.by_bytes, key=len, reverse=True)
-        self.pattern = re.compile(b"|".join(map(re.escape, longest_first)))
+                for encoding in ("utf-8", "latin-1"):
+                    self.by_bytes.setdefault(form.encode(encoding, "ignore").lower(), text)
+            for hexed in (text.encode().hex(), text.encode().hex(" ")):
+                self.by_bytes.setdefault(hexed.encode(), text)
 
     def found(self, data: bytes) -> set[str]:
         """The planted texts in bytes as they stand."""
-        return {self.by_bytes[hit[0]] for hit in self.pattern.finditer(data.lower())}
+        plain = data.replace(b"\0", b"").lower()
+        return {text for needle, text in self.by_bytes.items() if needle in plain}
 
 
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
@@ -109,9 +105,12 @@ def _rows(data: bytes) -> Iterator[bytes]:
 
 
 def _streams(data: bytes) -> Iterator[bytes]:
+    whole = memoryview(data)
     for hit in _ZLIB.finditer(data):
         try:
-            taken = zlib.decompressobj().decompress(data[hit.start() :], 1 << 26)
+            if not zlib.decompressobj().decompress(whole[hit.start() : hit.start() + 4096], 1 << 12):
+                continue
+            taken = zlib.decompressobj().decompress(whole[hit.start() :], 1 << 26)
         except zlib.error:
             continue
         if len(taken) > 4:
@@ -162,10 +161,10 @@ def _mostly_text(data: bytes) -> bool:
     return b"\0" not in data[:4096]
 
 
-def identity_in(folder: Path, *, but: Callable[[Path], bool] = lambda _: False, more: Iterable[str] = ()) -> list[str]:
+def identity_in(folder: Path, *, but: Callable[[Path], bool] = lambda _: False, planted: Iterable[str] = PLANTED) -> list[str]:
     """Where planted identity is found below a folder: "path: text", sorted. Paths that ``but`` says are passed over, folders
-    with all that is in them. ``more`` is looked for beside ``PLANTED``."""
-    needles = Needles([*PLANTED, *more])
+    with all that is in them."""
+    needles = Needles(planted)
     lines: list[str] = []
 
     def look(path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from debride.data.dicom.handles import FOLDER
 from debride.files import content_hash, file_digest, write_text, writing
 from debride.types import DataError
 
@@ -22,14 +23,15 @@ Stamp = tuple[int, ...]
 
 class SourceHashes:
     """Hashes of files, kept in the cache: one record for each data set, which is written whole, so that several processes may
-    use it. What one of them misses of another's is read again.
+    use it. What one of them misses of another's is read again. It names files: those of an archive of DICOM may say whose they
+    are, and their record stays in its folder of pseudonyms, if that can be written.
 
     A file is known by path, size, dates and number. One whose content changed while all of these stayed is taken for what it
     was, until ``forget`` has all files read. A record that cannot be read counts as absent.
     """
 
     def __init__(self, cache: Path, root: Path) -> None:
-        self._record = _record(cache, root)
+        self._record, self._private = _record(cache, root), (root / FOLDER).is_dir()
         self._known = self._read()
         self._new: dict[str, tuple[Stamp, str]] = {}
 
@@ -38,7 +40,7 @@ class SourceHashes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Keeps what was read, also where an error ended the work."""
-        if kind is None:
+        if kind is None and not self._private:
             self._write()
             return
         with suppress(DataError):
@@ -97,6 +99,8 @@ def forget(cache: Path, root: Path) -> None:
 
 
 def _record(cache: Path, root: Path) -> Path:
+    if (root / FOLDER).is_dir():
+        return root / FOLDER / "sources.json"
     return cache / "sources" / f"{content_hash([], str(root.resolve()))}.json"
 
 
