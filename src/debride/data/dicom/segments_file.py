@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from itertools import combinations
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -171,6 +171,7 @@ def read_segments(root: Path) -> SegmentsFile:
     return read
 
 
+@lru_cache(maxsize=4096)
 def folded(label: str) -> str:
     """A label without what does not count in it."""
     return "".join(label.casefold().split())
@@ -221,12 +222,13 @@ def _refuse_classes(path: Path, read: SegmentsFile) -> None:
             raise DataError(path, f"has a class {short(each.name)!r}, {problem}", "Give it another name.")
         if not each.segments:
             raise DataError(path, f"names no segment of the class {each.name!r}", f"Write it as in {_FORM}.")
-    for (a, one), (b, two) in combinations([(named.name, entry) for named in read.classes for entry in named.segments], 2):
-        if a != b and (folded(one.label or "") if one.label is not None else None, one.code) == (
-            folded(two.label or "") if two.label is not None else None,
-            two.code,
-        ):
-            raise DataError(path, f"has the same segment in the classes {a!r} and {b!r}", "Take it out of one of them.")
+    owners: dict[object, str] = {}
+    for each in read.classes:
+        for entry in each.segments:
+            owner = owners.setdefault((entry.label if entry.label is None else folded(entry.label), entry.code), each.name)
+            if owner != each.name:
+                problem = f"has the same segment in the classes {owner!r} and {each.name!r}"
+                raise DataError(path, problem, "Take it out of one of them.")
     if len(read.names) > MOST:
         raise DataError(path, f"has {len(read.names)} classes and combinations, with the background", f"Use at most {MOST}.")
 
