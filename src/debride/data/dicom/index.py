@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -80,6 +81,7 @@ class Index:
 
     def __init__(self, file: Path, database: sqlite3.Connection, studies: Path, key: bytes) -> None:
         self._file, self._database, self._studies, self._key = file, database, studies, key
+        self._lock = threading.Lock()  # what is stale is asked for by the threads that give work to processes
 
     def refresh(self, jobs: int = 1, progress: Callable[[int], None] = lambda done: None) -> None:
         """Reads the headers of files that are new or changed, by so many processes, and forgets those that are no more.
@@ -143,7 +145,8 @@ class Index:
 
     def _rows(self, query: str, *values: Any) -> list[Row]:
         """What is asked for, all at once, so that others may write again."""
-        return self._database.execute(query, values).fetchall()
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
 
     def _facts(self, kind: str, series: str = "") -> list[tuple[bytes, str]]:
         """Paths of files of a kind, and what is known of them. Raises DataError where that is not as it was written."""
@@ -178,9 +181,10 @@ class Index:
             self._write("delete from files where path = ?", lost[start : start + _AT_ONCE])
 
     def _write(self, statement: str, rows: list[Row]) -> None:
-        self._database.execute("begin immediate")
-        self._database.executemany(statement, rows)
-        self._database.execute("commit")
+        with self._lock:
+            self._database.execute("begin immediate")
+            self._database.executemany(statement, rows)
+            self._database.execute("commit")
 
 
 @contextmanager
@@ -211,7 +215,7 @@ def opened_index(folder: Path, studies: Path, key: bytes) -> Iterator[Index]:
 
 
 def _database(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+    database = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         if _pragma(database, "user_version") == 0 and not _pragma(database, "schema_version"):
             database.execute("begin immediate")

@@ -153,7 +153,7 @@ def _header(path: Path, where: object) -> Any:
         inflated = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_HEADER), _HEADER))
         numbers = [tag_for_keyword(name) for name in tags]
         dataset = read_dataset(inflated, False, True, stop_when=_pixels, specific_tags=numbers)
-        if inflated.tell() == _HEADER:
+        if inflated.tell() >= _HEADER:
             raise DataError(where, f"has a header of more than {_HEADER >> 20} MB, deflated", _RESTORE)
         dataset.file_meta = meta
         return dataset
@@ -192,12 +192,16 @@ def is_dicom(path: Path, where: object) -> bool:
 
 def _facts(dataset: Any, size: int, where: object) -> ImageFacts | LabelFacts | None:
     """What the header of a file of so many bytes says."""
-    kind = _text(dataset, "SOPClassUID")
-    if kind == DIRECTORY or "DirectoryRecordSequence" in dataset:
+    kind = _text(dataset, "SOPClassUID") or _text(getattr(dataset, "file_meta", {}), "MediaStorageSOPClassUID")
+    if kind == DIRECTORY:
         return None
     if kind in LABEL_CLASSES:
         return label_facts(dataset, where)
+    if not kind and getattr(dataset, "preamble", True):
+        raise DataError(where, "says nothing of what it is: it is cut off, or damaged", _RESTORE)
     if not _value(dataset, "Rows", int) or not _value(dataset, "Columns", int):
+        if _is_image(kind):
+            raise DataError(where, "is an image without rows and columns: it is cut off, or damaged", _RESTORE)
         return None  # a report, a plan, a waveform
     for name in ("SOPInstanceUID", "SeriesInstanceUID"):
         if not _text(dataset, name):
@@ -211,6 +215,13 @@ def _facts(dataset: Any, size: int, where: object) -> ImageFacts | LabelFacts | 
         identity=_identity(dataset),
         planes=tuple(_planes(dataset, size, where)),
     )
+
+
+def _is_image(kind: str) -> bool:
+    """Whether a SOP class is one of images (PS3.4 table B.5-1)."""
+    from pydicom.uid import UID
+
+    return str(UID(kind).name).endswith("Image Storage")
 
 
 def _identity(dataset: Any) -> Identity:

@@ -32,6 +32,9 @@ from debride.execute import cores
 from debride.notes import note
 from debride.types import Case, DataError, Split
 
+DERIVED = frozenset({"RTDOSE", "SEG", "PR", "RTIMAGE"})
+"""Modalities of what is no image of a patient's own (PS3.3 C.7.3.1.1.1)."""
+
 _TAKE_OUT = f'Or name it in "left_out" of {FILE}.'
 
 
@@ -65,7 +68,8 @@ def read_archive(root: Path, report: Report) -> Layout:
     with opened_index(root / FOLDER, studies, key) as index:
         index.refresh(jobs=cores())
         for problem in index.damaged():
-            report(problem)
+            if problem.where not in segments.left_out:
+                report(DataError(problem.where, problem.problem, f"{problem.remedy} {_TAKE_OUT}"))
         return _layout(root, index, segments, key, report)
 
 
@@ -130,18 +134,19 @@ def _contradiction(images: Sequence[ImageFacts], index: Index) -> tuple[str, str
 
 def _layout(root: Path, index: Index, segments: SegmentsFile, key: bytes, report: Report) -> Layout:
     imaged: list[Imaged] = []
-    refused: dict[str, Refused] = {}
+    refused: dict[str, tuple[str, str]] = {}
     for found in stacks_found(index, key):
         everything = frozenset(plane.instance for each in found for plane in each.stack.planes)
         for each in found:
             if isinstance(each.stack, Refused):
-                refused[each.case] = each.stack
+                refused[each.case] = each.stack.problem, each.stack.remedy
             imaged.append(_imaged(each, len(found), everything))
     objects = list(label_objects(index, key))
     paired = pair(root, imaged, objects, segments, report)
     wanted = _wanted(imaged, paired, segments)
     for case in sorted(wanted & refused.keys()):
-        report(DataError(f"series {case}", refused[case].problem, f"{refused[case].remedy} {_TAKE_OUT}"))
+        problem, remedy = refused[case]
+        report(DataError(f"series {case}", problem, f"{remedy} {_TAKE_OUT}"))
     used = {each.case: each for each in imaged if each.case in wanted - refused.keys()}
     if unused := len(imaged) - len(used) - len(wanted & refused.keys()):
         note(root, f"has {unused} series without a label that are no cases")
@@ -153,7 +158,9 @@ def _wanted(imaged: Sequence[Imaged], paired: Paired, segments: SegmentsFile) ->
     """The ids of images that are cases: those with a label and, where none has one or ``segments`` asks for it, others."""
     wanted = set(paired.labelled)
     if (not wanted and not paired.refused) or segments.unlabelled == "test":
-        may_be = {each.case for each in imaged if segments.is_case(each.modality, each.description)}
+        may_be = {
+            each.case for each in imaged if each.modality not in DERIVED and segments.is_case(each.modality, each.description)
+        }
         wanted |= may_be - paired.refused
     return wanted - set(segments.left_out)
 
