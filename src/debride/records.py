@@ -8,6 +8,7 @@ that say what is wrong with a value, empty where nothing is.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -109,17 +110,23 @@ def _made(value: Any, hint: Any, place: str, refuse: Refuse) -> Any:
 
 
 def _entries(value: dict[str, Any], kind: Any, place: str, refuse: Refuse) -> Any:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    if typing.is_typeddict(kind):
-        needed = kind.__required_keys__
-    else:
-        fields = dataclasses.fields(kind)
-        needed = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    hints, needed = _described(kind)
     for name in hints:
         if name in needed and name not in value:
             refuse(_key(place, name), "is missing")
     made = {name: _made(value[name], hint, _key(place, name), refuse) for name, hint in hints.items() if name in value}
     return {**value, **made} if typing.is_typeddict(kind) else kind(**made)
+
+
+@functools.cache
+def _described(kind: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """The types of the entries of a dataclass or TypedDict by name, and those without a default; found once."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if typing.is_typeddict(kind):
+        return hints, frozenset(kind.__required_keys__)
+    fields = dataclasses.fields(kind)
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    return hints, frozenset(needed)
 
 
 def _alike(value: Any, hint: Any) -> bool:

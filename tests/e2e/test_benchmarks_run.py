@@ -54,6 +54,7 @@ ALONE: dict[str, list[str]] = {
     ],
     "cluster_overhead": ["--items", "4", "--seconds", "0.01", "--by", "local", "--folder", "{out}"],
     "cluster_sizes": ["--cases", "2", "--verbs", "corrupt", "--folder", "{out}"],
+    "dicom_check": ["--series", "3", "--slices", "3", "--jobs", "1", "--folder", "{out}"],
     "forecast": ["--methods", "ce", "--epochs", "2", "--steps", "8", "--heard", "0"],
     "label_state_cost": ["--cases", "3", "--side", "16", "--repeats", "1"],
     "import_time": ["--repeats", "1"],

@@ -115,7 +115,7 @@ def check_dataset(
             raise
     note = LABEL_KINDS[dataset.task].note(dataset) if dataset else None
     written = write(dataset) if dataset and write_checksums and not problems else None
-    voxels = region_voxels(dataset, checked.voxels) if dataset else {}
+    voxels = region_voxels(dataset, checked.voxels) if dataset and checked.whole else {}
     return CheckResult(Path(path), tuple(problems), dataset, note, written, voxels, checked.whole, first)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import zlib
@@ -136,10 +137,8 @@ def _header(path: Path, where: object) -> Any:
     """The header of a file, as a pydicom Dataset with what is asked of it. A deflated one is inflated no further than its
     pixels, so that a small file takes no large memory."""
     from pydicom import dcmread
-    from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_dataset, read_preamble
 
-    tags: Any = list(dict.fromkeys((*_IMAGE_TAGS, *LABEL_TAGS)))
     with path.open("rb") as file:
         deflated = _DEFLATED.encode() in file.read(1 << 14)
         file.seek(0)
@@ -149,14 +148,21 @@ def _header(path: Path, where: object) -> Any:
             deflated = _text(meta, "TransferSyntaxUID") == _DEFLATED
         if not deflated:
             file.seek(0)
-            return dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
+            return dcmread(file, stop_before_pixels=True, force=True, specific_tags=_wanted())
         inflated = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_HEADER), _HEADER))
-        numbers = [tag_for_keyword(name) for name in tags]
-        dataset = read_dataset(inflated, False, True, stop_when=_pixels, specific_tags=numbers)
+        dataset = read_dataset(inflated, False, True, stop_when=_pixels, specific_tags=_wanted())
         if inflated.tell() >= _HEADER:
             raise DataError(where, f"has a header of more than {_HEADER >> 20} MB, deflated", _RESTORE)
         dataset.file_meta = meta
         return dataset
+
+
+@functools.cache
+def _wanted() -> Any:
+    """The tags that are asked for."""
+    from pydicom.tag import Tag
+
+    return [Tag(name) for name in dict.fromkeys((*_IMAGE_TAGS, *LABEL_TAGS))]
 
 
 def _pixels(tag: Any, *_: Any) -> bool:
@@ -304,9 +310,7 @@ def _frame(dataset: Any, number: int, group: Callable[[str], Any]) -> Plane:
 
 
 _FRAME_TYPES = (
-    "CTImageFrameTypeSequence",
-    "MRImageFrameTypeSequence",
-    "PETFrameTypeSequence",
+    *("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence"),
     "XAXRFFrameCharacteristicsSequence",
 )
 

@@ -56,12 +56,15 @@ def mask_counts(dataset: Dataset) -> str:
 
 def _check_folders(dataset: Dataset, report: Report) -> None:
     """Files in the folders of images and labels that are of no kind that is read."""
+    folders = sorted(find_format(dataset.format).folders(dataset))
+    if not folders:
+        return  # and no file that names others is read for this
     paths = [path for case in dataset.cases for path in (*case.image, *([case.label] if case.label else []))]
     belonging: set[Path] = set()
     for path in paths:
         with suppress(DataError):  # reading it will say what is wrong
             belonging.update(files_of([path]))
-    for folder in sorted(find_format(dataset.format).folders(dataset)):
+    for folder in folders:
         for path in sorted(folder.iterdir()):
             if path not in belonging and not is_image(path) and not is_hidden(path):
                 remedy = f"Convert it to {', '.join(endings())}, or move it away."
