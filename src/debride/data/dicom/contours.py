@@ -20,7 +20,7 @@ import numpy.typing as npt
 from debride.data.dicom.decoding import opened
 from debride.data.dicom.grids import PlaneGrid, Reals, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
-from debride.data.dicom.label_facts import RTSTRUCT, text
+from debride.data.dicom.label_facts import RTSTRUCT, referenced, text
 from debride.data.dicom.polygons import FARTHEST, even_odd
 from debride.data.dicom.quiet import quiet
 from debride.types import DataError
@@ -36,11 +36,12 @@ _AGAIN = "Export it again from the program that made it, on the slices of its se
 
 @dataclass(frozen=True)
 class Contour:
-    """One contour: its geometric ``type``, its ``points`` (N, 3) in the patient's mm, and the instances it was drawn on."""
+    """One contour: its geometric ``type``, its ``points`` (N, 3) in the patient's mm, and the instances that it was drawn on,
+    each with the number of a frame (0: none is named)."""
 
     type: str
     points: Reals
-    images: tuple[str, ...]
+    images: tuple[tuple[str, int], ...]
 
 
 def roi_mask(
@@ -48,8 +49,9 @@ def roi_mask(
 ) -> Mask:
     """The pixels (*S, or of the ``planes`` alone) whose centre is inside a region of interest.
 
-    ``elsewhere``: the series has other stacks, and contours drawn on those are passed over. Raises DataError, naming ``where``,
-    for contours that are open, lie on no slice, or far outside the image, and for what cannot be read.
+    ``elsewhere``: the series has other stacks, and contours drawn on those are passed over, wherever they lie. Raises
+    DataError, naming ``where``, for contours that are open, lie on no slice, or far outside the image, and for what cannot be
+    read.
     """
     grid = grid_of(series, where)
     wanted = planes_in(grid, planes)
@@ -68,17 +70,17 @@ def roi_planes(
     if contours and grid.from_patient is None:
         problem = f"has contours of {name!r}, and its series does not say where it lies"
         raise DataError(where, problem, "Take the label away, or give it as a segmentation.")
-    instances = {each.instance for each in series.slices}
+    drawn_on = _slices(series)
     by_plane: dict[int, list[Reals]] = defaultdict(list)
     for contour in contours:
+        if elsewhere and contour.images and drawn_on.isdisjoint(contour.images):
+            continue  # of another stack, which may lie at the same place
         if contour.type not in CLOSED:
             problem = f"has contours of the type {contour.type[:16]!r} in {name!r}"
             raise DataError(where, problem, "Closed ones are read alone (CLOSED_PLANAR): put the region into `ignored`.")
         voxels = grid.voxels(contour.points)
         plane = plane_of(grid, voxels[:, 2])
         if isinstance(plane, str):
-            if elsewhere and contour.images and instances.isdisjoint(contour.images):
-                continue
             raise DataError(where, f"has a contour of {name!r} that {plane}", _AGAIN)
         by_plane[plane].append(_inside(grid, voxels[:, :2], name, where))
     for plane in sorted(by_plane.keys() & set(planes_in(grid, planes))):
@@ -87,6 +89,17 @@ def roi_planes(
             problem = f"has one contour of {name!r} twice on slice {plane + 1}, which encloses nothing by even-odd"
             raise DataError(where, problem, "Take one of the two away.")
         yield plane, even_odd(polygons, grid.rows, grid.columns)
+
+
+def has_contours(file: Path, number: int, series: SeriesHandle, where: Path) -> bool:
+    """Whether a region of interest has contours that were not drawn on other stacks than this one of a series."""
+    drawn_on = _slices(series)
+    return any(not contour.images or not drawn_on.isdisjoint(contour.images) for contour in _region(file, number, where)[1])
+
+
+def _slices(series: SeriesHandle) -> frozenset[tuple[str, int]]:
+    """How slices may be named: an instance without a frame's number means any of its frames."""
+    return frozenset((each.instance, frame) for each in series.slices for frame in (each.frame, 0))
 
 
 def _inside(grid: PlaneGrid, polygon: Reals, name: str, where: Path) -> Reals:
@@ -144,7 +157,7 @@ def _contour(item: Any, name: str, where: Path) -> Contour:
     """PS3.3 C.8.8.6: triplets x, y, z of the patient's coordinates."""
     data = item.get_item("ContourData")
     value = getattr(data, "value", None)
-    numbers = value.split(b"\\") if isinstance(value, bytes) else ([] if value is None else value)
+    numbers = value.rstrip(b"\0 ").split(b"\\") if isinstance(value, bytes) else ([] if value is None else value)
     try:
         points: Reals = np.array([float(number) for number in numbers])
     except (TypeError, ValueError):
@@ -156,5 +169,5 @@ def _contour(item: Any, name: str, where: Path) -> Contour:
     if claimed is not None and int(claimed) != len(points) // 3:
         problem = f"has a contour of {name!r} with {len(points) // 3} points that says it has {int(claimed)}"
         raise DataError(where, problem, _DAMAGED)
-    images = tuple(text(image, "ReferencedSOPInstanceUID") for image in item.get("ContourImageSequence") or ())
+    images = referenced(item.get("ContourImageSequence"))
     return Contour(text(item, "ContourGeometricType"), points.reshape(-1, 3), images)

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.contours import roi_planes
+from debride.data.dicom.contours import has_contours, roi_planes
 from debride.data.dicom.decoding import refuse_inflated, refusing
 from debride.data.dicom.grids import grid_of, planes_in, shaped
 from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, read_label, read_series, series_of, studies_of
 from debride.data.dicom.label_facts import RTSTRUCT
 from debride.data.dicom.quiet import quiet
-from debride.data.dicom.segmentations import stored_maximum, stored_planes
+from debride.data.dicom.segmentations import has_frames, stored_maximum, stored_planes
+from debride.data.dicom.segments_file import FILE
 from debride.types import DataError
 from debride.words import listed
 
@@ -50,6 +51,8 @@ def paint(label: LabelHandle, studies: Path, series: SeriesHandle, where: Path, 
     wanted = planes_in(grid, planes)
     overlaps = _Overlaps(label, where)
     result = np.zeros((len(wanted), grid.rows, grid.columns), np.uint8)
+    if label.elsewhere and len(grid.shape) == 3:  # a picture that is named as a source is one that nothing was seen on
+        _refuse_elsewhere(label, studies, series, where)
     for class_id, plane, mask in _masks(label, studies, series, where, planes):
         own = result[plane - wanted.start]
         own[mask] = overlaps.with_class(own[mask], class_id)
@@ -62,6 +65,20 @@ def _handles(path: Path) -> tuple[LabelHandle, SeriesHandle]:
     if set(label.series) & set("/\\") or label.series in ("", ".", ".."):
         raise DataError(path, "names no series", "Delete it: it is made again when the data set is next opened.")
     return label, read_series(series_of(path, label))
+
+
+def _refuse_elsewhere(label: LabelHandle, studies: Path, series: SeriesHandle, where: Path) -> None:
+    """DataError for a label of which all lies on other stacks of its series, whatever instances it lists."""
+    for part in label.parts:
+        file = studies / part.file
+        if _has_contours(file, where):
+            here = has_contours(file, part.number, series, where)
+        else:
+            here = has_frames(file, [part.number], series, where)
+        if here:
+            return
+    problem = "has a label that was drawn on other slices of its series, and nothing of it on these"
+    raise DataError(where, problem, f'Name the case in "left_out" of {FILE}.')
 
 
 def _masks(

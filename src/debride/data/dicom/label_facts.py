@@ -32,6 +32,7 @@ LABEL_TAGS = (
     "ContentCreatorName",
     "OperatorsName",
     "ReferencedSeriesSequence",
+    "StudiesContainingOtherReferencedInstancesSequence",
     "ReferencedFrameOfReferenceSequence",
     "SegmentSequence",
     "StructureSetROISequence",
@@ -119,6 +120,16 @@ def code_of(items: Any) -> Code | None:
     return None
 
 
+def referenced(images: Any) -> tuple[tuple[str, int], ...]:
+    """The images that a sequence refers to (PS3.3 10.3): instances, each with the number of a frame (0: none is named)."""
+    found = []
+    for image in images or ():
+        frames = image.get("ReferencedFrameNumber")
+        several = [frames] if frames is None or isinstance(frames, int | str) else list(frames)
+        found += [(text(image, "ReferencedSOPInstanceUID"), int(frame or 0)) for frame in several]
+    return tuple(found)
+
+
 def text(item: Any, keyword: str) -> str:
     """A value as text, empty where it is not there."""
     return str(item.get(keyword) or "").strip()
@@ -143,11 +154,12 @@ def _regions(dataset: Any) -> Iterable[SegmentFacts]:
 
 
 def _of_segments(dataset: Any) -> Iterable[tuple[str, str]]:
-    """PS3.3 C.12.2, Common Instance Reference."""
-    for series in dataset.get("ReferencedSeriesSequence") or ():
-        yield text(series, "SeriesInstanceUID"), ""
-        for instance in series.get("ReferencedInstanceSequence") or ():
-            yield text(series, "SeriesInstanceUID"), text(instance, "ReferencedSOPInstanceUID")
+    """PS3.3 C.12.2, Common Instance Reference: of this study, and of others."""
+    for study in (dataset, *(dataset.get("StudiesContainingOtherReferencedInstancesSequence") or ())):
+        for series in study.get("ReferencedSeriesSequence") or ():
+            yield text(series, "SeriesInstanceUID"), ""
+            for instance in series.get("ReferencedInstanceSequence") or ():
+                yield text(series, "SeriesInstanceUID"), text(instance, "ReferencedSOPInstanceUID")
 
 
 def _of_contours(dataset: Any) -> Iterable[tuple[str, str]]:

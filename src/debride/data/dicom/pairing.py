@@ -90,7 +90,14 @@ class _Parts:
 class _Pairing:
     def __init__(self, root: Path, images: Sequence[Imaged], segments: SegmentsFile, report: Report) -> None:
         self._root, self._segments, self._report = root, segments, report
-        self._images = {each.case: each for each in images if segments.is_case(each.modality, each.description)}
+        self._images = {
+            each.case: each
+            for each in images
+            if segments.is_case(each.modality, each.description) and each.case not in segments.left_out
+        }
+        self._stacks: dict[str, list[Imaged]] = defaultdict(list)
+        for each in self._images.values():
+            self._stacks[each.series].append(each)
         self._present = {each.series for each in images}
         self._of: dict[str, list[_Parts]] = defaultdict(list)
         self._beside: dict[str, list[_Parts]] = defaultdict(list)
@@ -134,7 +141,7 @@ class _Pairing:
     def _cases_of(self, label: LabelObject) -> list[str]:
         """The cases that an object belongs to. Raises DataError where it may belong to several series."""
         named = dict(label.facts.series)
-        found = [each for each in self._images.values() if each.series in named]
+        found = [each for series in named for each in self._stacks.get(series, ())]
         if not found:
             if self._present & named.keys():
                 return []  # a label of a series that is no case
@@ -144,6 +151,9 @@ class _Pairing:
                 note(label.name, "is a label of no series that is here, and is not read")
                 return []
             self._refuse_several(label, found)
+            if len(found) > 1:
+                problem = f"refers to no slices, and may be a label of several stacks of one series, {some(_cases(found))}"
+                raise DataError(label.name, problem, f'Name those that it is not of in "left_out" of {FILE}.')
             note(label.name, "refers to no series that is here, and belongs to the one with its frame of reference")
             return [each.case for each in found]
         self._refuse_several(label, found)
@@ -151,17 +161,17 @@ class _Pairing:
         instances = set(named[series])
         drawn = [each for each in found if not instances or instances & each.instances]
         if not drawn:
-            problem = f"is a label of slices that are not here, of the series of {some([each.case for each in found])}"
+            problem = f"is a label of slices that are not here, of the series of {some(_cases(found))}"
             raise DataError(label.name, problem, "Restore the slices from the archive, or take the label away.")
         known = frozenset().union(*(each.others for each in found))
         if found[0].stacks > 1 and known and (missing := len(instances - known)):
-            problem = f"refers to {missing} slices that are not here, of the series of {some([each.case for each in found])}"
+            problem = f"refers to {missing} slices that are not here, of the series of {some(_cases(found))}"
             raise DataError(label.name, problem, "Restore the slices from the archive, or take the label away.")
         return [each.case for each in drawn]
 
     def _refuse_several(self, label: LabelObject, found: Sequence[Imaged]) -> None:
         if len({each.series for each in found}) > 1:
-            problem = f"may be a label of several series, of the cases {some([each.case for each in found])}"
+            problem = f"may be a label of several series, of the cases {some(_cases(found))}"
             raise DataError(label.name, problem, _WHICH)
 
     def _parts(self, label: LabelObject) -> _Parts | None:
@@ -195,6 +205,16 @@ class _Pairing:
                 self._report(DataError(label.name, problem, "Register the two and write the label anew, or take it away."))
                 return True
         return False
+
+    def _may_lie_elsewhere(self, label: LabelObject, image: Imaged) -> bool:
+        """Whether parts of an object may belong to other stacks of the series: unless it names instances of this one alone. An
+        object that refers to no series lies here as a whole."""
+        named = dict(label.facts.series)
+        if image.stacks < 2 or image.series not in named:
+            return False
+        instances = set(named[image.series])
+        others = [each for each in self._stacks[image.series] if each is not image]
+        return not instances or not instances <= image.instances or any(instances & each.instances for each in others)
 
     def _labels(self, image: Imaged, found: list[_Parts]) -> tuple[Labelled, ...]:
         if self._segments.objects == "readers":
@@ -241,7 +261,11 @@ class _Pairing:
             segments.sets,
             segments.threshold,
             segments.drawn,
-            image.stacks > 1,
+            any(self._may_lie_elsewhere(each.label, image) for each in found),
             tuple(dict.fromkeys(each.label.file for each in (*found, *beside))),
         )
         return Labelled(rater, handle, drawn or None)
+
+
+def _cases(found: Sequence[Imaged]) -> list[str]:
+    return [each.case for each in found]

@@ -16,7 +16,7 @@ from debride.data.dicom.decoding import opened
 from debride.data.dicom.frame_pixels import FramePixels, frame_pixels
 from debride.data.dicom.grids import PlaneGrid, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
-from debride.data.dicom.label_facts import LABELMAP, SEG, text
+from debride.data.dicom.label_facts import LABELMAP, SEG, referenced, text
 from debride.data.dicom.quiet import quiet
 from debride.data.same_grid import TOLERANCE
 from debride.types import DataError
@@ -42,7 +42,8 @@ class Place:
 @dataclass(frozen=True)
 class Segmentation:
     """A SEG: its ``items`` by segment number, its ``frames`` with the segment that each belongs to (0: a labelmap, whose pixels
-    say it), and its ``pixels``. ``maximum`` is the value of a whole pixel: 1, but in fractional ones."""
+    say it), and its ``pixels``. ``maximum`` is the value of a whole pixel: 1, but in fractional ones. ``background`` is what
+    pixels of no segment have in a labelmap (PS3.3 C.8.20.2, Pixel Padding Value)."""
 
     items: dict[int, Any]
     frames: tuple[tuple[int, Place], ...]
@@ -51,6 +52,7 @@ class Segmentation:
     fraction: str
     labelmap: bool
     names: dict[int, str] = field(default_factory=dict)
+    background: int = 0
 
 
 def segment_numbers(file: Path, where: Path) -> tuple[int, ...]:
@@ -78,7 +80,8 @@ def stored_segment(
 ) -> tuple[Plane, int]:
     """The pixels (*S, or of the ``planes`` alone) of a segment as they are stored, and the value of a whole one.
 
-    Planes without a frame are 0. ``elsewhere``: the series has other stacks, and frames made of those are passed over.
+    Planes without a frame are 0. ``elsewhere``: the series has other stacks, and frames made of those are passed over, wherever
+    they lie.
     Raises DataError for frames that lie on another grid, or twice on one plane with other pixels.
     """
     grid = grid_of(series, where)
@@ -140,8 +143,10 @@ def _segments_of(
 ) -> Iterator[tuple[int, Plane]]:
     """The segments of one frame, those that are empty there left out."""
     if read.labelmap:
-        present = np.flatnonzero(np.bincount(pixels.ravel()))
-        for own in sorted(set(present.tolist()) & set(numbers)):
+        present = set(np.flatnonzero(np.bincount(pixels.ravel())).tolist())
+        if unknown := present - read.items.keys() - {0, read.background}:
+            raise DataError(where, f"has pixels of the segment {min(unknown)}, which it does not describe", _DAMAGED)
+        for own in sorted(present & set(numbers)):
             yield own, (pixels == own).astype(np.uint8)
     elif pixels.any():
         if read.maximum == 1:
@@ -152,12 +157,17 @@ def _segments_of(
         yield number, pixels.astype(np.uint8, copy=False)
 
 
+def has_frames(file: Path, numbers: Collection[int], series: SeriesHandle, where: Path) -> bool:
+    """Whether frames of some segments, empty or not, lie on a series that is one of several stacks."""
+    read, places = _opened(file, where), _Places(grid_of(series, where), series, where, elsewhere=True)
+    return any(isinstance(places.plane(place), int) for own, place in read.frames if not own or own in numbers)
+
+
 class _Places:
     """Which plane of a series each frame lies on."""
 
     def __init__(self, grid: PlaneGrid, series: SeriesHandle, where: Path, elsewhere: bool) -> None:
         self._grid, self._elsewhere, self._where = grid, elsewhere, where
-        self._instances = {slice_.instance for slice_ in series.slices}
         self._sources: dict[tuple[str, int], int | None] = {}
         for at, slice_ in enumerate(series.slices):
             for frame in {slice_.frame, 0}:  # an instance without a frame's number means its one frame
@@ -165,18 +175,16 @@ class _Places:
                 self._sources[key] = None if key in self._sources and frame != slice_.frame else at
 
     def plane(self, placed: Place) -> int | str | None:
-        """The plane; None where a frame lies on another stack; in words what is wrong."""
+        """The plane; None where a frame was made of another stack, which may lie at the same place (a phase, a b-value); what
+        is wrong in words."""
+        if self._elsewhere and placed.sources and self._sources.keys().isdisjoint(placed.sources):
+            return None
         if placed.position is None or placed.directions is None or placed.spacing is None or self._grid.from_patient is None:
-            found = self._by_source(placed)
-        else:
-            found = self._by_place(placed)
-        if isinstance(found, str) and self._elsewhere and placed.sources:
-            others = all(instance not in self._instances for instance, _ in placed.sources)
-            return None if others else found
-        return found
+            return self._by_source(placed)
+        return self._by_place(placed)
 
     def _by_source(self, placed: Place) -> int | str:
-        if self._grid.depth == 1 and not placed.sources:
+        if self._grid.depth == 1 and not placed.sources and not self._elsewhere:
             return 0
         found = {self._sources.get(source) for source in placed.sources}
         plane = next(iter(found)) if len(found) == 1 else None
@@ -243,7 +251,11 @@ def _parsed(dataset: Any, where: Path) -> Segmentation:
         raise DataError(where, f"has frames of the segment {min(unknown)}, which it does not describe", _DAMAGED)
     names = {number: text(item, "SegmentLabel") or f"number {number}" for number, item in items.items()}
     fraction = text(dataset, "SegmentationFractionalType") if kind == "FRACTIONAL" else ""
-    return Segmentation(items, frames, pixels, maximum, fraction, labelmap, names)
+    background = int(dataset.get("PixelPaddingValue") or 0) if labelmap else 0
+    if background and len(items) < len(dataset.SegmentSequence):
+        problem = f"has a segment of the number 0, and {background} as the mark of no segment"
+        raise DataError(where, problem, "Number its segments from 1.")
+    return Segmentation(items, frames, pixels, maximum, fraction, labelmap, names, background)
 
 
 def _frames(dataset: Any, count: int, labelmap: bool, where: Path) -> Iterator[tuple[int, Place]]:
@@ -269,19 +281,9 @@ def _frames(dataset: Any, count: int, labelmap: bool, where: Path) -> Iterator[t
                 _reals(inside(group, "PlanePositionSequence").get("ImagePositionPatient"), 3),
                 _reals(inside(group, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
                 _reals(inside(group, "PixelMeasuresSequence").get("PixelSpacing"), 2),
-                _sources(inside(group, "DerivationImageSequence")),
+                referenced(inside(group, "DerivationImageSequence").get("SourceImageSequence")),
             ),
         )
-
-
-def _sources(derivation: Any) -> tuple[tuple[str, int], ...]:
-    """PS3.3 C.7.6.16.2.6."""
-    found = []
-    for image in derivation.get("SourceImageSequence") or ():
-        frames = image.get("ReferencedFrameNumber")
-        several = [frames] if frames is None or isinstance(frames, int | str) else list(frames)
-        found += [(text(image, "ReferencedSOPInstanceUID"), int(frame or 0)) for frame in several]
-    return tuple(found)
 
 
 def _reals(values: Any, count: int) -> tuple[float, ...] | None:

@@ -191,6 +191,8 @@ def _tellings(planes: Sequence[Plane]) -> Iterator[tuple[str, ...]]:
 
 def _unplaced(planes: Sequence[Plane]) -> tuple[str, str] | None:
     """What keeps planes from having a place: the problem, and what to do."""
+    if any("MOSAIC" in kind.upper().split("\\") for plane in planes for name, kind in plane.told if name == "image type"):
+        return "has mosaics, each of which shows several slices", "Export it as enhanced images, which tell their slices apart."
     lacking = [plane for plane in planes if plane.position is None or plane.orientation is None]
     if lacking:
         return f"has {len(lacking)} of {len(planes)} slices that do not say where they lie", _ARCHIVE

@@ -40,10 +40,12 @@ _TAKE_OUT = f'Or name it in "left_out" of {FILE}.'
 
 @dataclass(frozen=True)
 class Found:
-    """A stack of a series, or why it is none, as the case that it may be: its id, its series' UID, and whose it is."""
+    """A stack of a series, or why it is none, as the case that it may be: its id, its series' UID and ``instances``, those of
+    other stacks and localisers too, and whose it is."""
 
     case: str
     series: str
+    instances: frozenset[str]
     stack: Stack | Refused
     identity: Identity
     study: str
@@ -95,13 +97,13 @@ def stacks_found(index: Index, key: bytes) -> Iterator[list[Found]]:
 
 def found_in(images: Sequence[ImageFacts], index: Index, key: bytes) -> list[Found]:
     """The stacks of the images of one series."""
-    first = images[0]
+    first, everything = images[0], frozenset(image.instance for image in images)
     prefix = re.sub("[^a-z]", "", first.modality.lower())[:4] or "im"
 
     def found(stack: Stack | Refused, frame: str) -> Found:
         one = min((plane.instance, plane.frame) for plane in stack.planes)
         case = pseudonym(key, prefix, first.series, one[0], str(one[1]))  # whatever other stacks the series has
-        return Found(case, first.series, stack, first.identity, first.study, frame, first.modality)
+        return Found(case, first.series, everything, stack, first.identity, first.study, frame, first.modality)
 
     planes = [plane for image in images for plane in image.planes]
     if problem := _contradiction(images, index):
@@ -136,11 +138,10 @@ def _layout(root: Path, index: Index, segments: SegmentsFile, key: bytes, report
     imaged: list[Imaged] = []
     refused: dict[str, tuple[str, str]] = {}
     for found in stacks_found(index, key):
-        everything = frozenset(plane.instance for each in found for plane in each.stack.planes)
         for each in found:
             if isinstance(each.stack, Refused):
                 refused[each.case] = each.stack.problem, each.stack.remedy
-            imaged.append(_imaged(each, len(found), everything))
+            imaged.append(_imaged(each, len(found)))
     objects = list(label_objects(index, key))
     paired = pair(root, imaged, objects, segments, report)
     wanted = _wanted(imaged, paired, segments)
@@ -165,7 +166,7 @@ def _wanted(imaged: Sequence[Imaged], paired: Paired, segments: SegmentsFile) ->
     return wanted - set(segments.left_out)
 
 
-def _imaged(found: Found, stacks: int, everything: frozenset[str]) -> Imaged:
+def _imaged(found: Found, stacks: int) -> Imaged:
     instances = frozenset(plane.instance for plane in found.stack.planes)
     return Imaged(
         case=found.case,
@@ -176,7 +177,7 @@ def _imaged(found: Found, stacks: int, everything: frozenset[str]) -> Imaged:
         instances=instances,
         modality=found.modality,
         description=found.identity.description,
-        others=everything if stacks > 1 else instances,
+        others=found.instances if stacks > 1 else instances,
     )
 
 
