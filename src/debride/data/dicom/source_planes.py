@@ -72,6 +72,18 @@ class Source:
 
 def read_source(studies: Path, handle: SeriesHandle, where: Path) -> Source:
     """What the headers of a series say. Raises DataError, naming ``where``, for a file that is not the one that was indexed."""
+    try:
+        source = _source(studies, handle, where)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # of damaged headers pydicom raises a dozen unrelated kinds, whose words quote the file
+        raise DataError(where, f"has a file whose header cannot be read ({type(error).__name__})", _REOPEN) from None
+    if handle.affine is not None and len(handle.shape) == 3 and not source.placed:
+        raise DataError(where, "has slices that do not say any more where they lie", _REOPEN)
+    return source
+
+
+def _source(studies: Path, handle: SeriesHandle, where: Path) -> Source:
     headers: dict[str, Any] = {}
     planes = []
     for place in handle.slices:
@@ -128,13 +140,8 @@ def _header(file: Path, place: Slice, where: Path, *, whole: bool) -> Any:
     import pydicom
 
     few = ["SOPClassUID", "SOPInstanceUID", "ImagePositionPatient"]
-    try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=None if whole or place.frame else few)
-        if str(header.SOPInstanceUID) == place.instance and header.SOPClassUID:
-            header.decode()  # what is written has one character set
-            return header
-    except MemoryError:
-        raise
-    except Exception as error:  # of damaged files pydicom raises a dozen unrelated kinds, whose words quote the file
-        raise DataError(where, f"has a file whose header cannot be read ({type(error).__name__})", _REOPEN) from None
-    raise DataError(where, "has another file where one of its slices was found", _REOPEN)
+    header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=None if whole or place.frame else few)
+    if str(header.get("SOPInstanceUID")) != place.instance or not header.get("SOPClassUID"):
+        raise DataError(where, "has another file where one of its slices was found", _REOPEN)
+    header.decode()  # what is written has one character set
+    return header
