@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from debride.types import DataError
 
@@ -18,7 +17,7 @@ WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors of a disk that come from writing alone, and say nothing of the file that is read."""
 
 
-def refuse_claim(path: Path, size: int, stored: int, factor: int = INFLATES) -> None:
+def refuse_claim(path: object, size: int, stored: int, factor: int = INFLATES) -> None:
     """DataError where a header claims ``size`` bytes of pixels that ``stored`` bytes of the file cannot hold, compressed at
     most by ``factor``, or that no memory of this machine can; before any is taken."""
     if size > stored * factor:

@@ -32,6 +32,41 @@ def stream_size(frame: bytes) -> StreamSize | None:
     return _jpeg_2000(frame, at) if at >= 0 else None
 
 
+def is_sound_jpeg(frame: bytes) -> bool:
+    """Whether all segments of a JPEG stream before its first scan are as long as they say, and an end of the image follows.
+
+    GDCM ends the whole process where tables of a damaged one contradict themselves.
+    """
+    at, framed = 2, False
+    while at + 4 <= len(frame) and frame[at] == 0xFF:
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        body = frame[at + 4 : at + 2 + length]
+        if length < 2 or len(body) != length - 2:
+            return False
+        if marker == 0xDA:  # SOS (T.81 B.2.3)
+            return framed and bool(body) and len(body) == 4 + 2 * body[0] and b"\xff\xd9" in frame[at:]
+        if marker == 0xC4 and not _are_codes(body):
+            return False
+        if marker in _FRAMES:
+            if framed or len(body) < 6 or len(body) != 6 + 3 * body[5]:  # T.81 B.2.2
+                return False
+            framed = True
+        at += 2 + length
+    return False
+
+
+def _are_codes(body: bytes) -> bool:
+    """Whether the body of a DHT segment is whole tables, whose codes are no more than their lengths allow (T.81 B.2.4.2, C)."""
+    at = 0
+    while at < len(body):
+        counts = body[at + 1 : at + 17]
+        codes, used = sum(counts), sum(count << (15 - place) for place, count in enumerate(counts))
+        if used > 1 << 16 or len(counts) < 16 or not 0 < codes <= 256 or body[at] & 0xEF > 3 or at + 17 + codes > len(body):
+            return False
+        at += 17 + codes
+    return at > 0
+
+
 def _jpeg(frame: bytes) -> StreamSize | None:
     at = 2
     while at + 4 <= len(frame) and frame[at] == 0xFF:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.decoding import opened
+from debride.data.dicom.dicom_files import opened
 from debride.data.dicom.grids import PlaneGrid, Reals, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
 from debride.data.dicom.label_facts import RTSTRUCT, referenced, text

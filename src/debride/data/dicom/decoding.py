@@ -7,9 +7,6 @@ else pictures of one archive would be of two kinds. YBR and palettes become RGB.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.claims import WRITING, refuse_claim
-from debride.data.dicom.codestreams import stream_size
+from debride.data.claims import refuse_claim
+from debride.data.dicom.codestreams import is_sound_jpeg, stream_size
+from debride.data.dicom.dicom_files import EXPORT, REOPEN, RESTORE, refusing
 from debride.data.dicom.lookups import coloured, in_units
 from debride.data.dicom.quiet import quiet
 from debride.notes import note
@@ -26,13 +24,9 @@ from debride.types import DataError
 
 Array = npt.NDArray[Any]
 
-REOPEN = "Open the data set again: its files are then looked through anew."
-RESTORE = "Restore the series from the archive, or take it out."
-EXPORT = "Export the series from the archive without compression."
 _CODECS = "Install the codecs by `pip install 'debride[dicom]'`, or export the series without compression."
 
-IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_BASELINE = "1.2.840.10008.1.2.4.50"
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _RLE = "1.2.840.10008.1.2.5"
 """Transfer syntaxes (PS3.5 A)."""
@@ -43,51 +37,18 @@ _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)
 _MOST = 4096
 """Times that codecs of images make pixels smaller at most: empty ones in JPEG 2000 or JPEG-LS."""
 
-_INFLATED = 1 << 31
-"""Bytes that a deflated file may inflate to."""
-
 _SAMPLES = {
     **{"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1},
     **{"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3, "YBR_RCT": 3},
 }
 """Samples of a pixel by the photometric interpretations that are read (PS3.3 C.7.6.3.1.2); the others are retired, or video."""
 
+_RETIRED = frozenset({"HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB"})
+
 _KEYWORDS = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
 """Bits that a number may lie in, by where pixels stand."""
 
 _WHOLE: tuple[type[Any], ...] = (np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32)
-
-
-def opened(path: Path, where: Path) -> Any:
-    """The data set of a file, whose transfer syntax is known. Raises DataError, naming ``where``, for what cannot be read."""
-    from pydicom import dcmread
-
-    with quiet(), refusing(where):
-        refuse_inflated(path, where)
-        dataset = dcmread(path, force=True)
-        if not hasattr(dataset, "file_meta") or not dataset.file_meta.get("TransferSyntaxUID"):  # of old files, and of messages
-            dataset.ensure_file_meta()
-            implicit, little = dataset.original_encoding
-            dataset.file_meta.TransferSyntaxUID = IMPLICIT if implicit else EXPLICIT if little else BIG
-        return dataset
-
-
-def refuse_inflated(path: Path, where: Path) -> None:
-    """DataError for a deflated file that inflates to more than memory holds, before any is taken."""
-    from pydicom.filereader import read_dataset, read_preamble
-
-    with path.open("rb") as file:
-        read_preamble(file, True)
-        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
-        if str(meta.get("TransferSyntaxUID", "")) != _DEFLATED:
-            return
-        stream, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not stream.eof and (piece := stream.unconsumed_tail or file.read(1 << 16)):
-            size += len(stream.decompress(piece, 1 << 24))
-            if size > _INFLATED:
-                problem = f"has a deflated file, which inflates to more than {_INFLATED >> 30} GB"
-                raise DataError(where, problem, EXPORT)
-    refuse_claim(where, 4 * size, 4 * size)
 
 
 def frame_values(dataset: Any, frame: int, where: Path) -> Array:
@@ -98,7 +59,7 @@ def frame_values(dataset: Any, frame: int, where: Path) -> Array:
     """
     with quiet(), refusing(where):
         photometric = _photometric(dataset, where)
-        stored = _stored(dataset, frame, where)
+        stored = stored_frame(dataset, frame, where)
         if photometric == "PALETTE COLOR":
             return coloured(stored, dataset, where)
         if stored.ndim == 3:
@@ -109,46 +70,25 @@ def frame_values(dataset: Any, frame: int, where: Path) -> Array:
         return _in_units(stored, dataset, frame, where)[None]
 
 
-def stored_frame(dataset: Any, frame: int, where: Path) -> Array:
-    """The numbers (H, W) of a frame of grey values or indices as they are stored; the rest is as for ``frame_values``."""
-    with quiet(), refusing(where):
-        return _stored(dataset, frame, where)
-
-
-@contextmanager
-def refusing(where: Path) -> Iterator[None]:
-    """Turns what pydicom and codecs raise into DataError without their words, which may quote the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except MemoryError:
-        raise DataError(where, "needs more memory than there is", "Use a machine with more, or a smaller image.") from None
-    except FileNotFoundError:
-        raise DataError(where, "has a file that is not there any more", REOPEN) from None
-    except OSError as error:
-        if error.errno in WRITING:
-            raise
-        said = error.strerror or type(error).__name__
-        raise DataError(where, f"has a file that cannot be read ({said})", RESTORE) from None
-    except Exception as error:
-        raise DataError(where, f"has a file that cannot be decoded ({type(error).__name__})", RESTORE) from None
-
-
 def _photometric(dataset: Any, where: Path) -> str:
     """What the numbers of a pixel mean; DataError for what is not read, or contradicts their number."""
     said = str(dataset.get("PhotometricInterpretation") or "").strip().upper()
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if said not in _SAMPLES:
-        problem = f"has pixels of the kind {said[:16] or 'nothing'} (PhotometricInterpretation)"
+        problem = f"has pixels of the kind {said if said in _RETIRED else 'unknown'} (PhotometricInterpretation)"
         raise DataError(where, f"{problem}, which is not read", "Export it in grey values or RGB.")
     if samples != _SAMPLES[said]:
         raise DataError(where, f"has {samples} numbers for each pixel, which {said} has not", RESTORE)
     return said
 
 
+def stored_frame(dataset: Any, frame: int, where: Path) -> Array:
+    """The numbers (H, W), or in RGB (H, W, 3), of a frame, floats as float32; the rest as ``frame_values``."""
+    with quiet(), refusing(where):
+        return _stored(dataset, frame, where)
+
+
 def _stored(dataset: Any, frame: int, where: Path) -> Array:
-    """The numbers (H, W), or in RGB (H, W, 3), of a frame, floats as float32."""
     from pydicom.pixels import pixel_array
 
     keyword = _keyword(dataset, where)
@@ -167,7 +107,8 @@ def _stored(dataset: Any, frame: int, where: Path) -> Array:
         twelve = _check_stream(dataset, index, count, where)
         if twelve is not None:
             return _twelve_bits(twelve, dataset, where)
-    pixels: Array = pixel_array(dataset, index=index, correct_unused_bits=False)
+    plugin = "pillow" if syntax == _BASELINE else ""
+    pixels: Array = pixel_array(dataset, index=index, correct_unused_bits=False, decoding_plugin=plugin)
     if pixels.shape[:2] != (rows, columns):
         raise DataError(where, "has a frame of another size than it says", RESTORE)
     pixels = pixels.astype(np.float32 if pixels.dtype.kind == "f" else pixels.dtype.newbyteorder("="), copy=False)
@@ -221,6 +162,8 @@ def _check_stream(dataset: Any, index: int, count: int, where: Path) -> bytes | 
     if size is None or (size.rows, size.columns, size.samples) != said:
         claims = "what is no such stream" if size is None else f"{size.rows} x {size.columns} x {size.samples} numbers"
         raise DataError(where, f"says {' x '.join(map(str, said))} numbers in {name}, and holds {claims}", RESTORE)
+    if syntax in _JPEG and not is_sound_jpeg(stream):
+        raise DataError(where, f"has a damaged stream of {name}", RESTORE)
     return stream if syntax == _EXTENDED and size.bits > 8 and size.samples == 1 else None
 
 

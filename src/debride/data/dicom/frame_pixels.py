@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.decoding import EXPLICIT, IMPLICIT, stored_frame
+from debride.data.dicom.decoding import stored_frame
+from debride.data.dicom.dicom_files import EXPLICIT, IMPLICIT
 from debride.types import DataError
 
 _NATIVE = (IMPLICIT, EXPLICIT, "1.2.840.10008.1.2.1.99")

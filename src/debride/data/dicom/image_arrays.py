@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.claims import refuse_claim
-from debride.data.dicom.decoding import REOPEN, frame_values, opened
+from debride.data.dicom.decoding import frame_values
+from debride.data.dicom.dicom_files import REOPEN, RESTORE, opened
 from debride.data.dicom.handles import SeriesHandle, Slice
 from debride.data.dicom.quiet import quiet
 from debride.types import DataError
@@ -56,7 +57,9 @@ class _Reader:
         if place.file != self._file or self._dataset is None:
             self._dataset, self._file = opened(self._studies / place.file, self._where), place.file
         with quiet():
-            instance = str(self._dataset.get("SOPInstanceUID", ""))
+            instance = str(self._dataset.get("SOPInstanceUID", "")).strip()
+        if not instance:
+            raise DataError(self._where, "has a file that is cut off", RESTORE)
         if instance != place.instance:
             raise DataError(self._where, "has another file where one of its slices was found", REOPEN)
         return frame_values(self._dataset, place.frame, self._where)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.dicom.contours import has_contours, roi_planes
-from debride.data.dicom.decoding import refuse_inflated, refusing
+from debride.data.dicom.dicom_files import read_dicom, refusing
 from debride.data.dicom.grids import grid_of, planes_in, shaped
 from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, read_label, read_series, series_of, studies_of
 from debride.data.dicom.label_facts import RTSTRUCT
@@ -113,11 +113,8 @@ def _has_contours(file: Path, where: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _class_of(file: Path, where: Path, *stat: int) -> str:
-    from pydicom import dcmread
-
     with quiet(), refusing(where):
-        refuse_inflated(file, where)
-        read = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        read = read_dicom(file, where, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return str(read.get("SOPClassUID", ""))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.dicom.contours import roi_mask
+from debride.data.dicom.dicom_files import read_dicom
 from debride.data.dicom.handles import LabelHandle, SeriesHandle
 from debride.data.dicom.items import ANATOMY, TISSUE, code_item, item_of
 from debride.data.dicom.label_facts import RTSTRUCT, text
@@ -113,11 +114,9 @@ def is_contours(header: Any) -> bool:
 
 def read_header(file: Path, where: Path) -> Any:
     """What an object says of itself and its segments, without frames and pixels."""
-    import pydicom
-
     with quiet():
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_HEADER))
+            header = read_dicom(file, where, stop_before_pixels=True, specific_tags=list(_HEADER))
             header.decode()  # what is written has one character set
             if header.SOPInstanceUID and header.SOPClassUID and header.SeriesInstanceUID:
                 return header

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from debride.data.dicom.dicom_files import read_dicom
 from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, Slice
 from debride.data.dicom.label_facts import LABELMAP, SEG, LabelFacts, text
 from debride.data.dicom.quiet import quiet
@@ -59,11 +60,9 @@ def _one_stack(path: Path, planes: tuple[Plane, ...], modality: str) -> SeriesHa
 
 @lru_cache(maxsize=64)
 def _label(path: Path, *stat: int) -> tuple[LabelHandle, SeriesHandle]:
-    from pydicom import dcmread
-
     with quiet():
         try:
-            header = dcmread(path, force=True, stop_before_pixels=True)
+            header = read_dicom(path, path, stop_before_pixels=True)
             if str(header.get("SOPClassUID", "")) not in (SEG, LABELMAP):
                 raise DataError(path, "is no DICOM SEG", "Give a segmentation.")
             numbers = sorted(int(item.SegmentNumber) for item in header.SegmentSequence if int(item.SegmentNumber) > 0)

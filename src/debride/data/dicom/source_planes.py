@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from debride.data.dicom.dicom_files import read_dicom
 from debride.data.dicom.handles import SeriesHandle, Slice
 from debride.types import DataError
 
@@ -137,10 +138,8 @@ def _of_frame(header: Any, place: Slice, group: str, keyword: str) -> Any:
 
 def _header(file: Path, place: Slice, where: Path, *, whole: bool) -> Any:
     """The header of a file: all of it, or of a file with one frame what tells its place."""
-    import pydicom
-
     few = ["SOPClassUID", "SOPInstanceUID", "ImagePositionPatient"]
-    header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=None if whole or place.frame else few)
+    header = read_dicom(file, where, stop_before_pixels=True, specific_tags=None if whole or place.frame else few)
     if str(header.get("SOPInstanceUID")) != place.instance or not header.get("SOPClassUID"):
         raise DataError(where, "has another file where one of its slices was found", _REOPEN)
     header.decode()  # what is written has one character set

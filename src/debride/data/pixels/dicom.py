@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from debride.data.dicom.dicom_files import refusing
 from debride.data.dicom.extra import require_dicom
 from debride.data.dicom.handles import (
     LABEL_ENDING,
@@ -16,6 +18,7 @@ from debride.data.dicom.handles import (
     series_of,
     studies_of,
 )
+from debride.data.dicom.quiet import quiet
 from debride.data.pixels.kind import Array, Box, Header, Pixels, decoding
 from debride.types import DataError, Geometry
 
@@ -40,10 +43,11 @@ class Dicom(Pixels):
 
     def image(self, path: Path) -> tuple[Array, Geometry]:
         """All channels in modality units."""
-        studies, series = self._series(path)
         from debride.data.dicom.image_arrays import image_values
 
-        return image_values(studies, series, path), series.geometry
+        studies, series = self._series(path)
+        with _reading(path):
+            return image_values(studies, series, path), series.geometry
 
     def image_part(self, path: Path, box: Box) -> Array:
         """As for all kinds: of a volume the slices of the box alone are read."""
@@ -51,17 +55,17 @@ class Dicom(Pixels):
 
         studies, series = self._series(path)
         inside = tuple(slice(*ends) for ends in box)
-        if len(inside) == 2:
-            return image_values(studies, series, path)[(slice(None), *inside)]
-        return image_values(studies, series, path, inside[0])[(slice(None), slice(None), *inside[1:])]
+        with _reading(path):
+            if len(inside) == 2:
+                return image_values(studies, series, path)[(slice(None), *inside)]
+            return image_values(studies, series, path, inside[0])[(slice(None), slice(None), *inside[1:])]
 
     def values(self, path: Path) -> tuple[Array, Geometry]:
         """As for all kinds."""
         from debride.data.dicom.label_arrays import label_values, paint
         from debride.data.dicom.single_file import single_label
 
-        with decoding(path):
-            require_dicom(path)
+        with _reading(path):
             if path.name.endswith(LABEL_ENDING):
                 return label_values(path), self._described(path)[0].geometry
             self._refuse_series(path)
@@ -74,8 +78,7 @@ class Dicom(Pixels):
 
         if not path.name.endswith(LABEL_ENDING):
             return super().values_part(path, box)
-        with decoding(path):
-            require_dicom(path)
+        with _reading(path):
             return label_part(path, box)
 
     def predicted(self, path: Path, image: Path) -> tuple[Array, Geometry]:
@@ -84,8 +87,7 @@ class Dicom(Pixels):
 
         if path.name.endswith(LABEL_ENDING) or not image.name.lower().endswith(self.endings):
             return self.values(path)
-        with decoding(path):
-            require_dicom(path)
+        with _reading(path):
             return predicted(path, image)
 
     def write(self, path: Path, values: Array, geometry: Geometry, like: Path | None = None) -> None:
@@ -162,8 +164,7 @@ class Dicom(Pixels):
         """The folder of an image's files, and its handle."""
         from debride.data.dicom.single_file import single_series
 
-        with decoding(path):
-            require_dicom(path)
+        with _reading(path):
             if path.name.endswith(SERIES_ENDING):
                 handle = read_series(path)
                 return studies_of(path, handle), handle
@@ -175,8 +176,7 @@ class Dicom(Pixels):
         """The series on whose grid a file lies, and the channels that it has itself."""
         from debride.data.dicom.single_file import is_segmentation, single_label
 
-        with decoding(path):
-            require_dicom(path)
+        with _reading(path):
             if path.name.endswith(LABEL_ENDING):
                 return read_series(series_of(path, read_label(path))), 1
             if not path.name.endswith(SERIES_ENDING) and is_segmentation(path):
@@ -187,3 +187,11 @@ class Dicom(Pixels):
     def _refuse_series(self, path: Path) -> None:
         if path.name.endswith(SERIES_ENDING):
             raise DataError(path, "is an image, not a label", "Give the label.")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """As for all kinds, but without the words of what raises, and with the package that it needs."""
+    require_dicom(path)
+    with decoding(path), refusing(path), quiet():
+        yield
