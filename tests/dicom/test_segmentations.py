@@ -7,11 +7,13 @@ import warnings
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.pixels import pack_bits
 from tests.dicom_handles import WHERE, series_handle
 from tests.dicom_labels_made import make_seg
 from tests.dicom_made import make_series, turned
 
 from debride.data.dicom.segmentations import fraction_type, segment_items, segment_numbers, stored_segment
+from debride.notes import take_notes
 from debride.types import DataError
 
 SHAPE = (6, 12, 10)
@@ -227,6 +229,37 @@ def test_other_directions_and_sizes_are_refused(tmp_path):
     make_seg(made, masks(), tmp_path / "whole")
     with pytest.raises(DataError, match="frames of 12 x 10 pixels, and its series has 13 x 10"):
         stored_segment(tmp_path / "whole", 1, larger, WHERE)
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+@pytest.mark.parametrize("exchanged", [False, True])
+@pytest.mark.parametrize("mirrored", [(), (0,), (1,), (0, 1)])
+def test_frames_that_are_turned_are_turned_back(tmp_path, mirrored, exchanged):
+    """Rows and columns of a SEG exchanged or mirrored, as programs write that were given a NIfTI file: the same places."""
+
+    def turn(seg):
+        frames = np.flip(seg.pixel_array, [axis + 1 for axis in mirrored])
+        frames = frames.swapaxes(1, 2) if exchanged else frames
+        shared = seg.SharedFunctionalGroupsSequence[0]
+        ends = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)[::-1]  # down, across
+        spacing = np.array(shared.PixelMeasuresSequence[0].PixelSpacing, float)
+        moved = sum(ends[axis] * spacing[axis] * (SHAPE[axis + 1] - 1) for axis in mirrored)
+        signs = np.where(np.isin([[0], [1]], mirrored), -1, 1)
+        axes = (ends * signs)[:: 1 if exchanged else -1]
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient = [f"{value:.12g}"[:16] for value in axes.ravel()]
+        shared.PixelMeasuresSequence[0].PixelSpacing = [str(value) for value in (spacing[::-1] if exchanged else spacing)]
+        if mirrored:
+            _moved(*np.round(moved, 9))(seg)
+        seg.PixelData, seg.Rows, seg.Columns = pack_bits(frames), frames.shape[1], frames.shape[2]
+
+    made = make_series(tmp_path / "series", volumes(), directions=turned(20, 30, -10))
+    make_seg(made, masks(), tmp_path / "seg", change=turn)
+    take_notes()
+    for number, mask in enumerate(masks().values(), 1):
+        assert (stored_segment(tmp_path / "seg", number, series_handle(made, tmp_path), WHERE)[0] == mask).all()
+        part = stored_segment(tmp_path / "seg", number, series_handle(made, tmp_path), WHERE, planes=slice(2, 4))[0]
+        assert (part == mask[2:4]).all()
+    assert bool(take_notes()) == (exchanged or bool(mirrored))
 
 
 def test_frames_of_another_stack_are_passed_over_where_there_is_one(tmp_path):

@@ -16,6 +16,7 @@ from debride.data.dicom.label_sources import items_of_segments, read_header
 from debride.data.dicom.seg_writing import Segment, write_seg
 from debride.data.dicom.segments_file import FILE, SegmentsFile, combined_name, read_segments
 from debride.data.dicom.single_file import single_series
+from debride.notes import note
 from debride.types import DataError, Geometry
 
 Values = npt.NDArray[Any]
@@ -68,6 +69,8 @@ def predicted(path: Path, image: Path) -> tuple[Values, Geometry]:
     found = {number: _match(said, item) for number, item in items.items()} if said else {}
     unknown = [number for number, class_id in found.items() if class_id is None]
     if said is None or len(unknown) == len(items):
+        if said:
+            note(path, f"has no segment that {FILE} names: numbers of segments are taken as class ids")
         parts = tuple(Part(path.name, number, number) for number in items)
         highest = max(items) + 1
         names = tuple(said.drawn if said and len(said.drawn) > max(items) else map("class {}".format, range(highest)))

@@ -18,10 +18,14 @@ from debride.data.dicom.grids import PlaneGrid, grid_of, plane_of, planes_in, sh
 from debride.data.dicom.handles import SeriesHandle
 from debride.data.dicom.label_facts import LABELMAP, SEG, referenced, text
 from debride.data.dicom.quiet import quiet
-from debride.data.same_grid import TOLERANCE
+from debride.data.same_grid import TOLERANCE, Turn, turned
+from debride.notes import note
 from debride.types import DataError
 
 Plane = npt.NDArray[np.uint8]
+
+Lying = tuple[int, Turn]
+"""The plane on which a frame lies, and how its pixels are turned to lie as the series' do."""
 
 _DAMAGED = "Restore the file from the archive: it is damaged, or is no segmentation."
 _RESAMPLE = "Resample it onto the grid of its series, or write it anew for that series."
@@ -81,8 +85,8 @@ def stored_segment(
     """The pixels (*S, or of the ``planes`` alone) of a segment as they are stored, and the value of a whole one.
 
     Planes without a frame are 0. ``elsewhere``: the series has other stacks, and frames made of those are passed over, wherever
-    they lie.
-    Raises DataError for frames that lie on another grid, or twice on one plane with other pixels.
+    they lie. Frames with rows and columns exchanged or mirrored are turned, which is noted. Raises DataError for frames that
+    lie on another grid, or twice on one plane with other pixels.
     """
     grid = grid_of(series, where)
     wanted = planes_in(grid, planes)
@@ -107,28 +111,30 @@ def stored_planes(
     read = _opened(file, where)
     if missing := [number for number in numbers if number not in read.items]:
         raise DataError(where, f"has no segment {missing[0]} in its file any more", "Open the data set again.")
-    if (read.pixels.rows, read.pixels.columns) != (grid.rows, grid.columns):
+    if {read.pixels.rows, read.pixels.columns} != {grid.rows, grid.columns}:
         size = f"{read.pixels.rows} x {read.pixels.columns}"
         problem = f"has frames of {size} pixels, and its series has {grid.rows} x {grid.columns}"
         raise DataError(where, problem, _RESAMPLE)
     wanted = planes_in(grid, planes)
-    places = _Places(grid, series, where, elsewhere)
-    by_plane: dict[int, list[int]] = defaultdict(list)
+    places = _Places(grid, series, read, elsewhere)
+    by_plane: dict[int, list[tuple[int, Turn]]] = defaultdict(list)
     for at, (number, placed) in enumerate(read.frames):
         if number and number not in numbers:
             continue
-        plane = places.plane(placed)
-        if isinstance(plane, str):
+        lying = places.lying(placed)
+        if isinstance(lying, str):
             if read.pixels.frame(at, where).any():
                 named = f"the segment {read.names[number]!r}" if number else "a segment"
-                raise DataError(where, f"has {named} on another grid than its series: frame {at + 1} {plane}", _RESAMPLE)
-        elif plane is not None and plane in wanted:
-            by_plane[plane].append(at)
+                raise DataError(where, f"has {named} on another grid than its series: frame {at + 1} {lying}", _RESAMPLE)
+        elif lying is not None and lying[0] in wanted:
+            by_plane[lying[0]].append((at, lying[1]))
+    if any(how.changes for frames in by_plane.values() for _, how in frames):
+        note(where, "is stored in another orientation than its image, and is read turned")
     for plane in sorted(by_plane):
         seen: dict[int, Plane] = {}
-        for at in by_plane[plane]:
+        for at, how in by_plane[plane]:
             number = read.frames[at][0]
-            pixels = read.pixels.frame(at, where)
+            pixels = turned(read.pixels.frame(at, where), how)
             for own, values in _segments_of(read, number, pixels, numbers, where):
                 before = seen.setdefault(own, values)
                 if before is values:
@@ -159,53 +165,75 @@ def _segments_of(
 
 def has_frames(file: Path, numbers: Collection[int], series: SeriesHandle, where: Path) -> bool:
     """Whether frames of some segments, empty or not, lie on a series that is one of several stacks."""
-    read, places = _opened(file, where), _Places(grid_of(series, where), series, where, elsewhere=True)
-    return any(isinstance(places.plane(place), int) for own, place in read.frames if not own or own in numbers)
+    read = _opened(file, where)
+    places = _Places(grid_of(series, where), series, read, elsewhere=True)
+    return any(isinstance(places.lying(place), tuple) for own, place in read.frames if not own or own in numbers)
 
 
 class _Places:
     """Which plane of a series each frame lies on."""
 
-    def __init__(self, grid: PlaneGrid, series: SeriesHandle, where: Path, elsewhere: bool) -> None:
-        self._grid, self._elsewhere, self._where = grid, elsewhere, where
+    def __init__(self, grid: PlaneGrid, series: SeriesHandle, read: Segmentation, elsewhere: bool) -> None:
+        self._grid, self._elsewhere, self._shape = grid, elsewhere, (read.pixels.rows, read.pixels.columns)
         self._sources: dict[tuple[str, int], int | None] = {}
         for at, slice_ in enumerate(series.slices):
             for frame in {slice_.frame, 0}:  # an instance without a frame's number means its one frame
                 key = slice_.instance, frame
                 self._sources[key] = None if key in self._sources and frame != slice_.frame else at
 
-    def plane(self, placed: Place) -> int | str | None:
-        """The plane; None where a frame was made of another stack, which may lie at the same place (a phase, a b-value); what
-        is wrong in words."""
+    def lying(self, placed: Place) -> Lying | str | None:
+        """Where it lies; None where a frame was made of another stack, which may lie at the same place (a phase, a b-value); in
+        words what is wrong."""
         if self._elsewhere and placed.sources and self._sources.keys().isdisjoint(placed.sources):
             return None
         if placed.position is None or placed.directions is None or placed.spacing is None or self._grid.from_patient is None:
             return self._by_source(placed)
         return self._by_place(placed)
 
-    def _by_source(self, placed: Place) -> int | str:
+    def _by_source(self, placed: Place) -> Lying | str:
+        if self._shape != (self._grid.rows, self._grid.columns):
+            return "does not say where it lies, and has another shape than the series"
         if self._grid.depth == 1 and not placed.sources and not self._elsewhere:
-            return 0
+            return 0, _TURNS[0]
         found = {self._sources.get(source) for source in placed.sources}
         plane = next(iter(found)) if len(found) == 1 else None
-        return "says neither where it lies nor of which one slice it was made" if plane is None else plane
+        return "says neither where it lies nor of which one slice it was made" if plane is None else (plane, _TURNS[0])
 
-    def _by_place(self, placed: Place) -> int | str:
-        """The plane on which three corners of the frame lie, each within ``TOLERANCE`` pixels of where the series has it."""
-        grid = self._grid
+    def _by_place(self, placed: Place) -> Lying | str:
+        """The plane on which three corners of the frame lie, each within ``TOLERANCE`` pixels of where the series has it: as it
+        is, or with rows and columns exchanged or mirrored, as frames made of a turned NIfTI file are."""
+        grid, shape = self._grid, self._shape
         assert placed.position is not None and placed.directions is not None and placed.spacing is not None
         rows, columns = np.array(placed.directions[:3]), np.array(placed.directions[3:])
         # PS3.3 equation C.7.6.2.1-1: along a row by the spacing of columns, and along a column by that of rows
-        across, down = rows * placed.spacing[1] * (grid.columns - 1), columns * placed.spacing[0] * (grid.rows - 1)
+        across, down = rows * placed.spacing[1] * (shape[1] - 1), columns * placed.spacing[0] * (shape[0] - 1)
         corners = np.array(placed.position) + np.array([np.zeros(3), across, down])
         voxels = grid.voxels(corners)
-        expected = np.array([[0, 0], [grid.columns - 1, 0], [0, grid.rows - 1]], float)
-        off = np.abs(voxels[:, :2] - expected).max(axis=1)
-        if off[0] > TOLERANCE:
-            return f"begins {_far(off[0])} pixels beside the series"
-        if off.max() > TOLERANCE:
-            return "has other directions or spacings than the series"
-        return plane_of(grid, voxels[:, 2])
+        found: dict[Turn, float] = {}
+        for how in _TURNS:
+            if tuple(shape[axis] for axis in how.order) == (grid.rows, grid.columns):
+                off = np.abs(voxels[:, 1::-1] - _corners(shape, how)).max(axis=1)
+                if off.max() <= TOLERANCE:
+                    plane = plane_of(grid, voxels[:, 2])
+                    return plane if isinstance(plane, str) else (plane, how)
+                found[how] = float(off[0])
+        begins = next(iter(found.values()))
+        if begins > TOLERANCE:
+            return f"begins {_far(begins)} pixels beside the series"
+        return "has other directions or spacings than the series"
+
+
+_TURNS = tuple(Turn(order, flipped) for order in ((0, 1), (1, 0)) for flipped in ((), (0,), (1,), (0, 1)))
+"""How the pixels of a frame may be turned in its plane, the one that changes nothing first."""
+
+
+def _corners(shape: tuple[int, int], how: Turn) -> npt.NDArray[np.float64]:
+    """Where the first pixel (H, W) of a frame, the last of its first row, and the last of its first column are if it is turned:
+    rows and columns (3, 2)."""
+    at = np.array([[0, 0], [0, shape[1] - 1], [shape[0] - 1, 0]], float)[:, list(how.order)]
+    for axis in how.flipped:
+        at[:, axis] = shape[how.order[axis]] - 1 - at[:, axis]
+    return at
 
 
 def _far(pixels: float) -> str:
