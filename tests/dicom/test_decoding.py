@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zlib
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from tests.dicom_made import make_series
 
+from debride.data.dicom import gdcm_worker
 from debride.data.dicom.codestreams import is_sound_jpeg, stream_size
 from debride.data.dicom.decoding import frame_values
 from debride.data.dicom.dicom_files import opened, read_dicom
@@ -227,6 +230,22 @@ def test_jpeg_whose_segments_contradict_themselves() -> None:
     assert not is_sound_jpeg(whole[:-2])
     assert not is_sound_jpeg(whole.replace(codes, bytes([0, 3, *[0] * 15, 7])))
     assert not is_sound_jpeg(whole.replace(b"\xff\xc4\x00\x14", b"\xff\xc4\x00\x15"))
+
+
+def test_a_codec_that_ends_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GDCM may end its process over a damaged stream: that frame is refused, and the next one read."""
+    file = Path(pydicom.__file__).parent / "data" / "test_files" / "JPEG-lossy.dcm"
+    dataset = opened(file, WHERE)
+    first = frame_values(dataset, 0, WHERE)
+    assert first.max() == 264
+    worker = gdcm_worker._workers[os.getpid()]
+    ended = worker._process
+    assert ended is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(gdcm_worker, "_send", lambda pipe, told: ended.kill())
+        with pytest.raises(DataError, match="cannot be decoded"):
+            frame_values(dataset, 0, WHERE)
+    assert (frame_values(dataset, 0, WHERE) == first).all() and worker._process is not ended
 
 
 @pytest.mark.parametrize("told", [lambda: warnings.warn("Hildegard", stacklevel=1)])

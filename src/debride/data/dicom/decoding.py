@@ -17,6 +17,7 @@ import numpy.typing as npt
 from debride.data.claims import refuse_claim
 from debride.data.dicom.codestreams import is_sound_jpeg, stream_size
 from debride.data.dicom.dicom_files import EXPORT, REOPEN, RESTORE, refusing
+from debride.data.dicom.gdcm_worker import decoded
 from debride.data.dicom.lookups import coloured, in_units
 from debride.data.dicom.quiet import quiet
 from debride.notes import note
@@ -103,12 +104,11 @@ def _stored(dataset: Any, frame: int, where: Path) -> Array:
     claimed = (rows * columns * (2 if halved else samples) * bits * count + 7) // 8
     refuse_claim(where, claimed, len(value), _MOST if packed else 1)
     index = max(0, frame - 1)
-    if packed:
-        twelve = _check_stream(dataset, index, count, where)
-        if twelve is not None:
-            return _twelve_bits(twelve, dataset, where)
-    plugin = "pillow" if syntax == _BASELINE else ""
-    pixels: Array = pixel_array(dataset, index=index, correct_unused_bits=False, decoding_plugin=plugin)
+    stream = _check_stream(dataset, index, count, where) if packed else None
+    if stream is not None:
+        pixels: Array = decoded(dataset, stream, twelve=bits > 8 and syntax == _EXTENDED)
+    else:
+        pixels = pixel_array(dataset, index=index, correct_unused_bits=False, decoding_plugin=_plugin(syntax))
     if pixels.shape[:2] != (rows, columns):
         raise DataError(where, "has a frame of another size than it says", RESTORE)
     pixels = pixels.astype(np.float32 if pixels.dtype.kind == "f" else pixels.dtype.newbyteorder("="), copy=False)
@@ -139,8 +139,8 @@ def _size(dataset: Any, keyword: str, where: Path) -> tuple[int, int, int, int]:
 
 
 def _check_stream(dataset: Any, index: int, count: int, where: Path) -> bytes | None:
-    """Refuses a compressed frame that no codec is there for, or that claims another size than its header. Returns it, where it
-    is JPEG of 12 bits, which pydicom decodes by no codec of the extra."""
+    """Refuses a compressed frame that no codec is there for, or that claims another size than its header. Returns it, where
+    GDCM alone decodes it."""
     from pydicom.encaps import get_frame
     from pydicom.pixels import get_decoder
 
@@ -164,30 +164,16 @@ def _check_stream(dataset: Any, index: int, count: int, where: Path) -> bytes | 
         raise DataError(where, f"says {' x '.join(map(str, said))} numbers in {name}, and holds {claims}", RESTORE)
     if syntax in _JPEG and not is_sound_jpeg(stream):
         raise DataError(where, f"has a damaged stream of {name}", RESTORE)
-    return stream if syntax == _EXTENDED and size.bits > 8 and size.samples == 1 else None
+    return stream if not _plugin(syntax) or (syntax == _EXTENDED and size.bits > 8) else None
 
 
-def _twelve_bits(stream: bytes, dataset: Any, where: Path) -> Array:
-    """A frame (H, W) of JPEG in 12 bits, by GDCM."""
-    try:
-        import gdcm
-    except ImportError:
-        raise DataError(where, "is compressed as JPEG in 12 bits, for which no codec is installed", _CODECS) from None
-    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
-    fragment.SetByteStringValue(stream)
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((dataset.Columns, dataset.Rows, 1))
-    image.SetDataElement(element)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
-    raw = image.GetBuffer().encode("utf-8", "surrogateescape")
-    pixels = np.frombuffer(raw, "<u2").reshape(dataset.Rows, dataset.Columns)
-    return _own_bits(pixels.astype(np.int16 if dataset.get("PixelRepresentation") else np.uint16), dataset, lowest=True)
+def _plugin(syntax: Any) -> str:
+    """The codec of pydicom that is asked: never GDCM, which would be asked last, if another is there."""
+    from pydicom.pixels import get_decoder
+
+    wanted = ("pillow",) if syntax in (_BASELINE, _EXTENDED) else ("pyjpegls", "pylibjpeg")
+    there = get_decoder(syntax).available_plugins if syntax.is_encapsulated else ()
+    return next((name for name in wanted if name in there), "")
 
 
 def _own_bits(pixels: Array, dataset: Any, lowest: bool = False) -> Array:
