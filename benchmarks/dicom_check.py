@@ -4,8 +4,8 @@
 
 A series is an MR of so many slices with a DICOM SEG of one segment; pixels are few (--side), as none are read. One series is
 made by pydicom, and the others are its bytes with other numbers. A check is a process of its own with ``--jobs`` others.
-Seconds are of the clock, memory is that of the first process and of the largest other, and MB are those of the archive and of
-the index. Files were just written, so that the system has them in memory.
+Seconds are of the clock, and of all cores together, memory is that of the first process and of the largest other, and MB are
+those of the archive and of the index. Files were just written, so that the system has them in memory.
 """
 
 import argparse
@@ -29,7 +29,8 @@ RUN = """
 import resource, sys
 from debride.cli import main
 code = main(sys.argv[1:])
-print("peak", *(resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print("peak", sum(each.ru_utime + each.ru_stime for each in used), *(each.ru_maxrss // 1024 for each in used))
 sys.exit(code)
 """
 
@@ -99,16 +100,16 @@ def write_archive(root: Path, series: int, files: list[bytes]) -> None:
     (root / "segments.json").write_text(json.dumps({"format": "dicom", "classes": segments}))
 
 
-def measured(root: Path, jobs: int) -> tuple[float, int, int]:
-    """Seconds of a check, and the peak memory in MB of its first process and of the largest other."""
+def measured(root: Path, jobs: int) -> tuple[float, float, int, int]:
+    """Seconds of a check by the clock and of all cores, and the peak MB of its first process and of the largest other."""
     begun = time.perf_counter()
     words = [sys.executable, "-c", RUN, "check", str(root), "--jobs", str(jobs)]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
-    own, other = map(int, done.stdout.rsplit("peak", 1)[1].split())
-    return seconds, own, other
+    cores, own, other = done.stdout.rsplit("peak", 1)[1].split()
+    return seconds, float(cores), int(own), int(other)
 
 
 def main() -> None:
@@ -123,8 +124,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     args = parser.parse_args()
     files = contents(args.slices, args.side)
-    print("| check | series | files | seconds | first process, MB | largest other, MB | archive, MB | index, MB |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("| check | series | files | seconds | of cores | first process, MB | largest other, MB | archive, MB | index, MB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for series in args.series:
         root = Path(tempfile.mkdtemp(prefix="debride-dicom-", dir=args.folder))
         try:
@@ -132,9 +133,9 @@ def main() -> None:
             make_key(root)
             size = series * sum(map(len, files))
             for name in ("first", "second"):
-                seconds, own, other = measured(root, args.jobs)
+                seconds, cores, own, other = measured(root, args.jobs)
                 index = (root / "pseudonyms" / "index.db").stat().st_size
-                counts = f"{series:,} | {series * len(files):,} | {seconds:.1f} | {own} | {other}"
+                counts = f"{series:,} | {series * len(files):,} | {seconds:.1f} | {cores:.1f} | {own} | {other}"
                 print(f"| {name} | {counts} | {size / 1e6:.0f} | {index / 1e6:.0f} |", flush=True)
         finally:
             shutil.rmtree(root)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from debride.data.formats import Report
+from debride.data.formats import Report, find_format
 from debride.data.pixels.images import files_of
 from debride.files import atomic_path
 from debride.notes import note
@@ -37,8 +37,11 @@ _known: dict[tuple[str, int, int, int], str] = {}
 
 def write_checksums(dataset: Dataset) -> Path:
     """Write the list of a data set into its folder, and return its path: all files of all cases, also of those that the split
-    lists leave out, and its own text files. The write is atomic."""
+    lists leave out, and its own text files. The write is atomic. Raises DataError for a layout whose files may not be named."""
     root = dataset.root
+    if not find_format(dataset.format).lists_files:
+        problem = "holds files whose names may be of persons, so that no list may name them"
+        raise DataError(root, problem, "Leave out `write_checksums`: what changed in it is read again anyway.")
     if not root.is_dir():
         raise DataError(root, "is a single file", "Put it into a folder of its own, and give the folder.")
     cases = (*dataset.cases, *(dataset.rest or ()))

@@ -67,7 +67,8 @@ def open_dataset(
     root = Path(path).resolve()
     if not root.exists():
         raise unfetched(root) or DataError(root, "does not exist", "Check the path.")
-    listed = verify(root, report) if checksums else None
+    found_format = find_format(format) if format else detect_format(root)
+    listed = verify(root, report) if checksums and (found_format is None or found_format.lists_files) else None
     if image_pattern or mask_pattern:
         known = find_format(format or "folder").with_patterns(image_pattern, mask_pattern)
     else:

@@ -29,6 +29,7 @@ class Dicom(Format):
     name = "dicom"
     task: TaskName = "segmentation"
     headers_only = True
+    lists_files = False
     about = f"a folder of DICOM studies with {FILE}"
 
     def detects(self, root: Path) -> bool:

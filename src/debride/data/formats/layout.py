@@ -98,6 +98,9 @@ class Format(ABC):
     about: str
     """The files that make it, for people whose folder is of no known layout."""
 
+    lists_files: bool = True
+    """Whether a list of checksums may name its files, and is verified: the names of an archive may be of persons."""
+
     headers_only: bool = False
     """Whether ``check`` reads no pixels of its files unless it is asked to: there are too many of them."""
 
