@@ -195,3 +195,13 @@ def test_what_cannot_be_written_is_refused_without_names_of_persons(tmp_path: Pa
         with pytest.raises(DataError, match=r"the series: has (another file|a file whose header)"):
             write_seg(tmp_path / "seg.dcm", Path("/"), handle, [Segment("Heart")], lambda at: made.voxels, Path("the series"))
     assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_a_single_slice_that_says_no_thickness(tmp_path: Path) -> None:
+    def change(dataset: Any, k: int) -> None:
+        del dataset.SliceThickness
+
+    made = series(tmp_path / "mr", (1, 13, 11), change=change)
+    mask = voxels(1, (1, 13, 11))[0]
+    assert (written(made, tmp_path / "seg.dcm", [Segment("Heart")], [mask]).pixel_array == mask[0]).all()
+    assert errors(tmp_path / "seg.dcm") == []

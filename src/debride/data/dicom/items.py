@@ -45,4 +45,4 @@ def decimal(value: float) -> str:
     """A number of at most 16 characters (PS3.5 6.2, DS)."""
     from pydicom.valuerep import format_number_as_ds
 
-    return str(format_number_as_ds(value))
+    return str(format_number_as_ds(float(value)))

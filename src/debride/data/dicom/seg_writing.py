@@ -152,8 +152,9 @@ def _object(
     made.SOPClassUID, made.Modality, made.InstanceNumber = SEG, "SEG", "1"
     made.SeriesNumber = str(min(_number(first if before is None else before) + 1000, 2**31 - 1))
     made.SeriesDescription = _short(_text(before, "SeriesDescription") or "Segmentation", f" (debride {version('debride')})")
-    for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator") if source.placed else ():
-        setattr(made, keyword, first.get(keyword) or "")
+    if source.placed and first.get("FrameOfReferenceUID"):
+        made.FrameOfReferenceUID = first.FrameOfReferenceUID
+        made.PositionReferenceIndicator = first.get("PositionReferenceIndicator") or ""
     if not source.placed:
         made.PatientOrientation = first.get("PatientOrientation") or ""
     made.Manufacturer, made.ManufacturerModelName = "debride", "debride"

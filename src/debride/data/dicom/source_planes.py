@@ -16,7 +16,7 @@ from debride.types import DataError
 
 _PATIENT = """
     ReferencedPatientSequence PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence
-    PatientBirthDate PatientBirthTime PatientSex QualityControlSubject OtherPatientIDs OtherPatientNames OtherPatientIDsSequence
+    PatientBirthDate PatientBirthTime PatientSex QualityControlSubject OtherPatientNames OtherPatientIDsSequence
     EthnicGroup PatientSpeciesDescription PatientSpeciesCodeSequence PatientBreedDescription PatientBreedCodeSequence
     BreedRegistrationSequence ResponsiblePerson ResponsiblePersonRole ResponsibleOrganization PatientComments
     PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence
