@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -60,6 +61,7 @@ class _Worker:
         """The answer to a message. RuntimeError where there is none."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
+                self.end()
                 pipe = subprocess.PIPE
                 command = [sys.executable, "-P", __file__]
                 self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
@@ -75,8 +77,7 @@ class _Worker:
             finally:
                 timer.cancel()
             if answer is None:
-                process.kill()
-                process.wait()
+                self.end()
                 raise RuntimeError("the codec ended")
         if not answer:
             raise RuntimeError("the codec refused")
@@ -87,7 +88,9 @@ class _Worker:
         """Ends the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            with suppress(OSError), self._process:  # a pipe may be broken
+                pass
+            self._process = None
 
 
 @atexit.register
