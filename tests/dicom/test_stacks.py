@@ -172,6 +172,37 @@ def test_several_images_of_a_series_are_told_apart(tmp_path):
     assert len(found) == 4 and all(isinstance(each, Stack) and each.shape == SHAPE for each in found)
 
 
+def test_breath_holds_whose_slices_lie_between_each_others_are_told_apart(tmp_path):
+    """Two acquisitions that overlap, 1 mm off each other's slices: each is a stack. What lacks a slice stays refused, though
+    its odd and its even slices are acquisitions that are even by themselves."""
+    for at in (1, 2):
+
+        def change(one, k, at=at):
+            one.AcquisitionNumber, one.SOPInstanceUID, one.SeriesInstanceUID = at, f"2.25.{at}{k}", "2.25.9"
+
+        made(tmp_path / "s" / str(at), origin=(0, 0, at * 10.0), change=change)
+    for at, stack in enumerate(stacks_in(tmp_path / "s"), 1):
+        assert isinstance(stack, Stack) and stack.key.endswith(f"acquisition number {at}")
+        assert stack.affine is not None and stack.affine[2][3] == at * 10 and stack.shape == SHAPE
+
+    def interleaved(one, k):
+        one.AcquisitionNumber = k % 2
+
+    made(tmp_path / "m", (8, 4, 4), missing=[1], change=interleaved)
+    assert problem_of(tmp_path / "m").startswith("lacks 1 slice, ")
+
+
+def test_slices_in_very_many_directions_are_refused_once():
+    one = Plane("", "1", 0, 0, 9, 9, 1, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 1.0))
+    angles = np.linspace(0, 3, 2000)
+    turning = [
+        replace(one, frame=at, orientation=(math.cos(angle), math.sin(angle), 0.0, -math.sin(angle), math.cos(angle), 0.0))
+        for at, angle in enumerate(angles, 1)
+    ]
+    (found,) = stacks_of(turning, "MR")
+    assert isinstance(found, Refused) and found.problem == "has slices in more than 64 directions or sizes"
+
+
 def test_orientations_and_localisers_are_kept_apart(tmp_path):
     series = made(tmp_path / "a" / "s")
     localiser(tmp_path / "a", series)

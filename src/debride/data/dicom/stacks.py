@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ FARTHEST = 1e6
 
 SAME_PLACE = 1e-3
 """Millimetres between two slices at one position: what decimal strings of 16 characters leave of rounding."""
+
+MOST_DIRECTIONS = 64
+"""Stacks of different directions or sizes in a series: more are turns about an axis, and no volumes."""
 
 PICTURES = frozenset({"CR", "DX", "MG", "IO", "PX", "RG", "XC", "ES", "OP", "GM", "SM", "US"})
 """Modalities whose images are pictures, each by itself (PS3.3 C.7.3.1.1.1)."""
@@ -106,6 +109,9 @@ def stacks_of(planes: Sequence[Plane], modality: str) -> list[Stack | Refused]:
     left = len(ordered) - len(kept)
     found: list[Stack | Refused] = []
     groups = _groups(kept)
+    if len(groups) > MOST_DIRECTIONS:
+        problem = f"has slices in more than {MOST_DIRECTIONS} directions or sizes"
+        return [Refused(tuple(kept), problem, "Take it out: it is no volume.")]
     for group in groups:
         found += _stacks_of_group(group, several=len(groups) > 1)
     if left:
@@ -135,13 +141,16 @@ def _pictures(planes: Sequence[Plane]) -> list[Stack | Refused]:
 def _groups(planes: Sequence[Plane]) -> list[list[Plane]]:
     """Planes of one size, spacing and orientation, the largest group first."""
     groups: list[list[Plane]] = []
+    known: dict[tuple[object, ...], list[Plane]] = {}  # planes that say the same are compared once
     for plane in planes:
-        for group in groups:
-            if _lie_alike(plane, group[0]):
-                group.append(plane)
-                break
-        else:
-            groups.append([plane])
+        said = plane.rows, plane.columns, plane.channels, plane.orientation, plane.spacing
+        if said not in known:
+            known[said] = next((group for group in groups if _lie_alike(plane, group[0])), [])
+            if not known[said]:
+                groups.append(known[said])
+        known[said].append(plane)
+        if len(groups) > MOST_DIRECTIONS:
+            break
     return sorted(groups, key=lambda group: (-len(group), group[0].instance, group[0].frame))
 
 
@@ -172,20 +181,41 @@ def _stacks_of_group(planes: list[Plane], several: bool) -> list[Stack | Refused
     along = _along(planes)
     repeated = _repeated(along, planes)
     if not repeated:
-        return [_stack(planes, along, key)]
+        whole = _stack(planes, along, key)
+        if isinstance(whole, Stack) or whole.remedy == _ARCHIVE:  # slices are missing: no parts make up for that
+            return [whole]
+        return _overlapping(planes, key) or [whole]
     most = max(map(len, repeated))  # a tag that differs from slice to slice, such as a time, tells no stacks apart
     for names in _tellings(planes):
         parts = _parted(planes, names)
         if 1 < len(parts) <= most and not any(_repeated(_along(part), part) for part in parts.values()):
-            told = {" ".join((key, *map(" ".join, zip(names, values, strict=True)))).strip(): values for values in parts}
-            return [_stack(parts[values], _along(parts[values]), name) for name, values in sorted(told.items())]
+            return _told_apart(parts, names, key)
     return [_doubled(planes, along, key)]
 
 
-def _tellings(planes: Sequence[Plane]) -> Iterator[tuple[str, ...]]:
-    """The tags that are not the same in all planes, one by one and then two at a time."""
+def _overlapping(planes: Sequence[Plane], key: str) -> list[Stack | Refused]:
+    """The stacks of acquisitions whose slices lie between each other's, such as of two breath holds; none where that is not
+    what is wrong with the distances of all."""
+    for names in _tellings(planes, 1):
+        parts = _parted(planes, names)
+        if len(parts) < 2 or min(map(len, parts.values())) < 2:
+            continue
+        ends = sorted((float(along.min()), float(along.max())) for along in map(_along, parts.values()))
+        found = _told_apart(parts, names, key)
+        if any(start < before for (_, before), (start, _) in pairwise(ends)) and all(isinstance(one, Stack) for one in found):
+            return found
+    return []
+
+
+def _told_apart(parts: Mapping[tuple[str, ...], list[Plane]], names: tuple[str, ...], key: str) -> list[Stack | Refused]:
+    told = {" ".join((key, *map(" ".join, zip(names, values, strict=True)))).strip(): values for values in parts}
+    return [_stack(parts[values], _along(parts[values]), name) for name, values in sorted(told.items())]
+
+
+def _tellings(planes: Sequence[Plane], most: int = 2) -> Iterator[tuple[str, ...]]:
+    """The tags that are not the same in all planes, one by one and then ``most`` at a time."""
     different = [name for name in TELLING if len(_parted(planes, (name,))) > 1]
-    for count in (1, 2):
+    for count in range(1, most + 1):
         yield from combinations(different, count)
 
 
@@ -307,10 +337,10 @@ def _uneven(along: Reals, planes: Sequence[Plane]) -> tuple[str, str] | None:
     for usual in (float(np.median(apart)), float(apart.min())):  # of few slices half may be missing
         times = np.rint(apart / usual)
         gaps = np.flatnonzero(times > 1).tolist()
-        if not gaps or np.abs(apart - times * usual).max() > TOLERANCE * usual:
+        if not 0 < len(gaps) <= len(apart) / 2 or np.abs(apart - times * usual).max() > TOLERANCE * usual:
             continue
-        where = some([f"{planes[at].number} and {planes[at + 1].number}" for at in gaps], 3)
         lost = int((times[gaps] - 1).sum())
+        where = some([f"{planes[at].number} and {planes[at + 1].number}" for at in gaps], 3)
         problem = f"lacks {lost} slice{'s' if lost > 1 else ''}, between the numbers {where}: {usual:.4g} mm are usual there"
         return problem, _ARCHIVE
     return f"has slices at unequal distances, from {apart.min():.4g} to {apart.max():.4g} mm", _RESAMPLE
