@@ -175,6 +175,7 @@ class _Places:
 
     def __init__(self, grid: PlaneGrid, series: SeriesHandle, read: Segmentation, elsewhere: bool) -> None:
         self._grid, self._elsewhere, self._shape = grid, elsewhere, (read.pixels.rows, read.pixels.columns)
+        self._found: dict[tuple[tuple[float, ...] | None, ...], Lying | str] = {}
         self._sources: dict[tuple[str, int], int | None] = {}
         for at, slice_ in enumerate(series.slices):
             for frame in {slice_.frame, 0}:  # an instance without a frame's number means its one frame
@@ -188,7 +189,10 @@ class _Places:
             return None
         if placed.position is None or placed.directions is None or placed.spacing is None or self._grid.from_patient is None:
             return self._by_source(placed)
-        return self._by_place(placed)
+        said = placed.position, placed.directions, placed.spacing  # frames of several segments lie at one place
+        if said not in self._found:
+            self._found[said] = self._by_place(placed)
+        return self._found[said]
 
     def _by_source(self, placed: Place) -> Lying | str:
         if self._shape != (self._grid.rows, self._grid.columns):
