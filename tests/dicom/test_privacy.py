@@ -58,6 +58,7 @@ def first_looks(work: Workflow) -> None:
     work.run("check", work / STUDIES, "--write-segments")
     save_segments(work / STUDIES)
     work.run("check", work / STUDIES, "--depth", "all", "--jobs", "2")
+    work.run("check", work / STUDIES, "--write-checksums", code=2)
     work.run("choose", work / STUDIES, "--count", "2", "--out", work / "chosen.txt")
     work.run("corrupt", work / STUDIES, work / "noisy", *WRONG, "--jobs", "2")
 
@@ -179,6 +180,9 @@ def test_refusals_of_broken_files_name_nobody(done: Workflow, tmp_path: Path) ->
         said += work.run("train", "ce", root, "--out", tmp_path / "run", *SMALL, code=2)
         assert said and not identity_said(said), said
     assert identity_in(tmp_path, but=lambda path: path.is_dir() and path.parent == tmp_path) == []
+    root = tmp_path / "a-slice-that-is-cut-off"
+    named = work.run("check", root, "--show-identity", code=1)
+    assert slices_of(root)[0].relative_to(root).as_posix() in named
 
 
 def slices_of(root: Path) -> list[Path]:

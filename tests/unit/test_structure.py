@@ -95,7 +95,7 @@ SHOWN_BY_VERBS = {
     },
     "cli/__init__.py": {"debride.training.memory:is_memory"},
     "cli/identity.py": {
-        f"debride.data.dicom.identities:{name}" for name in ("read_identities", "roots_of", "write_identities")
+        f"debride.data.dicom.identities:{name}" for name in ("read_files", "read_identities", "roots_of", "write_identities")
     },
 }
 """What verbs import of them."""

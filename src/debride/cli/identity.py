@@ -66,9 +66,17 @@ class Known:
         """What is known of one; None: nothing."""
         if pseudonym not in self._read and pseudonym not in self._missed:
             self.all()
+            if pseudonym.startswith("file-"):
+                self._files()
             if pseudonym not in self._read:
                 self._missed.add(pseudonym)
         return self._read.get(pseudonym)
+
+    def _files(self) -> None:
+        from debride.data.dicom.identities import read_files, roots_of
+
+        for root in roots_of(self._paths):
+            self._read.update({name: row for name, row in read_files(root).items() if name not in self._read})
 
     def all(self) -> dict[str, dict[str, str]]:
         """All that is known."""

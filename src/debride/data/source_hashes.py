@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from debride.data.dicom.handles import FOLDER
+from debride.data.dicom.pseudonyms import shown_file
 from debride.files import content_hash, file_digest, write_text, writing
 from debride.types import DataError
 
@@ -31,6 +32,7 @@ class SourceHashes:
     """
 
     def __init__(self, cache: Path, root: Path) -> None:
+        self._root = root
         self._record, self._private = _record(cache, root), (root / FOLDER).is_dir()
         self._known = self._read()
         self._new: dict[str, tuple[Stamp, str]] = {}
@@ -66,7 +68,10 @@ class SourceHashes:
         if entry and entry[0] == before:
             return bytes.fromhex(entry[1])
         begun = time.time_ns()
-        digest = file_digest(path)
+        try:
+            digest = file_digest(path)
+        except DataError as error:
+            raise DataError(shown_file(self._root, path), error.problem, error.remedy) from None
         if before and before == _stamp(path):
             if begun - max(before[1:3]) > UNSETTLED:
                 self._new[name] = before, digest.hex()

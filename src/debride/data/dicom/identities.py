@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from debride.data.dicom.handles import FOLDER
+from debride.data.dicom.pseudonyms import file_name, key_of
 from debride.escapes import shielded, unshielded
 from debride.files import writing
+from debride.types import DataError
 
 SERIES_TABLE, NAMES_TABLE = "series.csv", "names.csv"
 """A row for each case, and one for each reader and site, in the folder of pseudonyms."""
@@ -49,6 +51,20 @@ def read_identities(root: Path) -> dict[str, dict[str, str]]:
         if case:
             known[case] = row
     return known
+
+
+def read_files(root: Path) -> dict[str, dict[str, str]]:
+    """By pseudonym the file of the archive that it stands for, as messages name damaged ones; empty without a key."""
+    from debride.data.dicom.index import files_below
+    from debride.data.dicom.segments_file import read_segments
+
+    try:
+        key = key_of(root)
+        studies = root / read_segments(root).studies
+        below = [] if key is None else [os.fsdecode(path) for path, _ in files_below(studies)]
+        return {file_name(key, path): {"file": path} for path in below} if key else {}
+    except (DataError, OSError):
+        return {}
 
 
 def write_identities(folder: Path, known: dict[str, dict[str, str]]) -> Path:

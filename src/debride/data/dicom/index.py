@@ -22,7 +22,7 @@ from typing import Any
 
 from debride.data.dicom.handles import FOLDER
 from debride.data.dicom.label_facts import LabelFacts
-from debride.data.dicom.pseudonyms import pseudonym
+from debride.data.dicom.pseudonyms import file_name
 from debride.data.dicom.tags import ImageFacts, image_of, read_facts
 from debride.data.unseen import is_hidden
 from debride.execute import Work, spread
@@ -301,8 +301,3 @@ def _described(studies: Path, path: str, key: bytes) -> tuple[str, str, str, str
     if isinstance(facts, ImageFacts):
         return "image", facts.series, facts.instance, json.dumps(facts.plain())
     return "label", "", facts.instance, json.dumps(asdict(facts))
-
-
-def file_name(key: bytes, file: str) -> str:
-    """The pseudonym of a file at that path below the studies."""
-    return pseudonym(key, "file", os.fsencode(file).decode("utf-8", "backslashreplace"))

@@ -57,3 +57,16 @@ def pseudonym(key: bytes, prefix: str, *identity: str) -> str:
     """A name such as ``ct-3f9a81c2d4e0`` of what ``identity`` says: the same for the same key, and nothing without it."""
     told = b"".join(len(part := text.encode()).to_bytes(4, "big") + part for text in (prefix, *identity))
     return f"{prefix}-{hmac.new(key, told, hashlib.sha256).hexdigest()[:_DIGITS]}"
+
+
+def file_name(key: bytes, file: str) -> str:
+    """The pseudonym of a file at that path below the studies."""
+    return pseudonym(key, "file", os.fsencode(file).decode("utf-8", "backslashreplace"))
+
+
+def shown_file(root: Path, file: Path) -> str:
+    """A file of a data set as messages name it: by a pseudonym in an archive, whose names of files tell whose they are."""
+    inside = root / FOLDER
+    if not inside.is_dir() or file.parent == root or inside in file.parents or (key := key_of(root)) is None:
+        return str(file)
+    return file_name(key, os.path.relpath(file, root))
