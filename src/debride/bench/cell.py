@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from contextlib import redirect_stdout
 from typing import TextIO
 
@@ -14,6 +13,7 @@ from debride.bench.tabulate import CellRow
 from debride.escapes import showing
 from debride.files import read_json, write_json
 from debride.folders import exclusive
+from debride.mistakes import traceback_of, words_of
 from debride.types import DataError
 
 PATIENCE = 120.0
@@ -64,5 +64,5 @@ def _row(cell: Cell, log: TextIO) -> CellRow:
     except DataError as error:
         return kind.failed(cell, str(error))
     except Exception as error:  # a mistake of ours or of a user's network: the other cells go on
-        traceback.print_exception(error, file=log)
-        return kind.failed(cell, f"{type(error).__name__}: {error} (see {cell.folder / 'log.txt'})")
+        log.write(traceback_of(error))
+        return kind.failed(cell, f"{words_of(error)} (see {cell.folder / 'log.txt'})")

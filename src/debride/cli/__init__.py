@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from debride.cli.identity import WITHOUT, add_show_identity, list_identities, na
 from debride.cli.options import Verbs, all_flags, with_flags
 from debride.company import in_company, say_failure, together
 from debride.escapes import one_line, shown_output
+from debride.mistakes import traceback_of, words_of
 from debride.notes import tell_notes, worded
 from debride.started import Started, started_together
 from debride.stopping import Stopped, stoppable
@@ -177,26 +177,11 @@ def _answer(words: Sequence[str]) -> int:
 
 
 def _report_mistake(error: Exception) -> int:
-    """Says that something unforeseen happened. Where DICOM was read, what the error says is left out: it may name a person."""
-    private = "pydicom" in sys.modules
+    """Says that something unforeseen happened."""
     with tempfile.NamedTemporaryFile("w", prefix="debride-", suffix=".txt", delete=False) as file:
-        if private:
-            file.writelines(_without_words(error))
-        else:
-            traceback.print_exception(error, file=file)
-    words = type(error).__name__ if private else f"{type(error).__name__}: {error}"
-    say_failure(f"debride: this is a mistake of debride's own ({words}). Please report it with {file.name}.")
+        file.write(traceback_of(error))
+    say_failure(f"debride: this is a mistake of debride's own ({words_of(error)}). Please report it with {file.name}.")
     return 3
-
-
-def _without_words(error: BaseException) -> list[str]:
-    """The traceback of an error and of those before it, with their kinds, and nothing of what they say."""
-    chain: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in chain:
-        chain.append(at)
-        at = at.__cause__ or at.__context__
-    return [line for one in reversed(chain) for line in (*traceback.format_tb(one.__traceback__), f"{type(one).__name__}\n")]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from debride.mistakes import traceback_of, words_of
 from debride.notes import note, noted_in
 from debride.types import DataError
 
@@ -86,6 +86,8 @@ def outcome_of(line: str) -> Outcome:
 class WorkerError(RuntimeError):
     """A mistake of ours in another process; its traceback is among the notes."""
 
+    worded = True
+
 
 class EndedWorkerError(DataError):
     """Another process was ended from outside before it began."""
@@ -99,7 +101,7 @@ def ending(error: Exception) -> str:
         return json.dumps({"memory": str(error)})
     if isinstance(error, WorkerError):
         return json.dumps({"mistake": [str(error), "".join(error.__notes__)]})
-    return json.dumps({"mistake": [f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))]})
+    return json.dumps({"mistake": [words_of(error), traceback_of(error)]})
 
 
 def ended_by(line: str) -> Exception | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import sqlite3
 import sys
-import traceback
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from debride.mistakes import traceback_of
 from debride.strict import parse_json
 from debride.types import DataError
 
@@ -45,7 +45,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
             told = {"where": "the worklist", "problem": "has no such item or layer", "remedy": "Reload the page."}
             return JSONResponse(told, 404)
         except Exception as error:  # the server goes on
-            traceback.print_exception(error, file=sys.stderr)
+            sys.stderr.write(traceback_of(error))
             remedy = "Please report it with what the terminal shows."
             told = {"where": "debride", "problem": f"made a mistake of its own ({type(error).__name__})", "remedy": remedy}
             return JSONResponse(told, 500)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 
 from debride.files import read_json, write_text
+from debride.mistakes import reads_of_persons
 from debride.records import Count, read_as
 from debride.types import DataError, Geometry
 
@@ -29,11 +30,15 @@ _REMEDY = "Delete it: it is made again when the data set is next opened."
 def _not_inside(path: str) -> str:
     """Why a path does not lie inside the folder that it is relative to; empty if it does."""
     pure = PurePosixPath(path)
-    return "which leaves its folder" if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path else ""
+    return "which leaves its folder" if not path or pure.is_absolute() or ".." in pure.parts or set(path) & set("\\\0") else ""
 
 
 Inside = Annotated[str, _not_inside]
 """A path relative to the studies' folder, with / between its parts, that stays in it."""
+
+
+Beside = Annotated[str, lambda name: "which is no file's name" if name in ("", "..") or set(name) & set("/\\\0") else ""]
+"""The name of a file in a known folder."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class LabelHandle:
     """
 
     studies: str
-    series: str
+    series: Beside
     parts: tuple[Part, ...]
     classes: int
     combined: tuple[tuple[int, ...], ...] = ()
@@ -135,6 +140,7 @@ def series_of(path: Path, handle: LabelHandle) -> Path:
 
 
 def _read(path: Path, kind: type[Handle]) -> Handle:
+    reads_of_persons()
     said: Any = read_json(path)
     if not isinstance(said, dict):
         raise DataError(path, "is no handle of a series or label", _REMEDY)

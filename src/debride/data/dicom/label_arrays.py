@@ -62,8 +62,6 @@ def paint(label: LabelHandle, studies: Path, series: SeriesHandle, where: Path, 
 
 def _handles(path: Path) -> tuple[LabelHandle, SeriesHandle]:
     label = read_label(path)
-    if set(label.series) & set("/\\") or label.series in ("", ".", ".."):
-        raise DataError(path, "names no series", "Delete it: it is made again when the data set is next opened.")
     return label, read_series(series_of(path, label))
 
 

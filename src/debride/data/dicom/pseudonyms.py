@@ -11,6 +11,7 @@ from pathlib import Path
 
 from debride.data.dicom.handles import FOLDER
 from debride.files import read_text, writing
+from debride.mistakes import reads_of_persons
 from debride.types import DataError
 
 KEY = "key"
@@ -25,6 +26,7 @@ def key_of(root: Path) -> bytes | None:
     file = root / FOLDER / KEY
     if not file.exists():
         return None
+    reads_of_persons()
     text = read_text(file).strip()
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise DataError(file, "is no key of pseudonyms", "Restore it: with another one all cases would have other names.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import io
 import math
-import zlib
 from collections.abc import Callable, Iterable, MutableSequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from debride.data.dicom.dicom_files import read_header
 from debride.data.dicom.label_facts import LABEL_CLASSES, LABEL_TAGS, LabelFacts, label_facts
 from debride.data.dicom.quiet import quiet
 from debride.data.dicom.stacks import Plane
@@ -54,13 +53,11 @@ _TOLD = {
 ENDINGS = (".dcm", ".dicom", ".ima")
 """Endings in small letters of files that should be of DICOM, whatever they hold."""
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-
 _NATIVE = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 """Transfer syntaxes whose pixels are not compressed (PS3.5 A.1 to A.3); without one pixels are not either."""
 
-_HEADER = 64 << 20
-"""Bytes of a deflated file that are inflated for its header."""
+MOST_FRAMES = 100_000
+"""Frames of a file that is read: whole slides alone have more, whose frames are tiles."""
 
 _RESTORE = "Restore the file from the archive, or take it away."
 
@@ -124,7 +121,7 @@ def read_facts(path: Path, where: object) -> ImageFacts | LabelFacts | None:
         return None
     with quiet():
         try:
-            return _facts(_header(path, where), path.stat().st_size, where)
+            return _facts(read_header(path, where, _wanted()), path.stat().st_size, where)
         except DataError:
             raise
         except (MemoryError, OSError) as error:
@@ -133,41 +130,12 @@ def read_facts(path: Path, where: object) -> ImageFacts | LabelFacts | None:
             raise DataError(where, f"is a damaged file of DICOM ({type(error).__name__})", _RESTORE) from None
 
 
-def _header(path: Path, where: object) -> Any:
-    """The header of a file, as a pydicom Dataset with what is asked of it. A deflated one is inflated no further than its
-    pixels, so that a small file takes no large memory."""
-    from pydicom import dcmread
-    from pydicom.filereader import read_dataset, read_preamble
-
-    with path.open("rb") as file:
-        deflated = _DEFLATED.encode() in file.read(1 << 14)
-        file.seek(0)
-        if deflated:
-            read_preamble(file, True)
-            meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
-            deflated = _text(meta, "TransferSyntaxUID") == _DEFLATED
-        if not deflated:
-            file.seek(0)
-            return dcmread(file, stop_before_pixels=True, force=True, specific_tags=_wanted())
-        inflated = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_HEADER), _HEADER))
-        dataset = read_dataset(inflated, False, True, stop_when=_pixels, specific_tags=_wanted())
-        if inflated.tell() >= _HEADER:
-            raise DataError(where, f"has a header of more than {_HEADER >> 20} MB, deflated", _RESTORE)
-        dataset.file_meta = meta
-        return dataset
-
-
 @functools.cache
 def _wanted() -> Any:
     """The tags that are asked for."""
     from pydicom.tag import Tag
 
     return [Tag(name) for name in dict.fromkeys((*_IMAGE_TAGS, *LABEL_TAGS))]
-
-
-def _pixels(tag: Any, *_: Any) -> bool:
-    """Whether an element holds pixels: as floats, doubles or integers (PS3.3 C.7.6.3, C.7.6.24)."""
-    return int(tag) in (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 def is_dicom(path: Path, where: object) -> bool:
@@ -247,6 +215,8 @@ def _identity(dataset: Any) -> Identity:
 
 def _planes(dataset: Any, size: int, where: object) -> Iterable[Plane]:
     frames = _value(dataset, "NumberOfFrames", int) or 1
+    if frames > MOST_FRAMES:
+        raise DataError(where, f"has {frames} frames, more than {MOST_FRAMES}", "Export those that are labelled by themselves.")
     if not 0 < frames <= 8 * size:  # a frame has a bit at least
         raise DataError(where, f"claims {frames} frames, which its {size} bytes cannot hold", _RESTORE)
     if (wanted := _stored(dataset) * frames) > size:

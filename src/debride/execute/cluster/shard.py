@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +23,7 @@ from debride.execute.cluster import job_folder
 from debride.execute.local import KILLED, lines
 from debride.execute.work import Do, EndedWorkerError, Work, ending, hearing, perform
 from debride.files import SETTLED
+from debride.mistakes import traceback_of
 from debride.plugins import load
 from debride.stopping import PATIENCE, Stopped, end_with, stoppable
 from debride.types import DataError
@@ -69,8 +69,8 @@ def main(folder: str, name: str, shard: str, attempt: str, token: str) -> NoRetu
     except DataError as error:
         sys.stderr.write(f"debride: {error}\n")
         code = 2
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        sys.stderr.write(traceback_of(error))
         code = 3
     sys.stdout.flush()
     sys.stderr.flush()
