@@ -175,7 +175,7 @@ def test_the_archive_is_read_right(trip: Trip) -> None:
     """Every series and label is what it was made of; RT-STRUCT lies less than a pixel off, and no slice is made up."""
     dataset = open_dataset(trip.work / "studies")
     assert len(dataset.cases) == len(trip.made) - 1
-    assert {case.patient for case in dataset.cases if trip.of(case).series.person == PEOPLE[0]}.__len__() == 1
+    assert len({case.patient for case in dataset.cases if trip.of(case).series.person == PEOPLE[0]}) == 1
     for case in dataset.cases:
         made = trip.of(case)
         values, geometry = read_image(case.image)
