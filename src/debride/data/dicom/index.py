@@ -26,6 +26,7 @@ from debride.data.dicom.pseudonyms import file_name
 from debride.data.dicom.tags import ImageFacts, image_of, read_facts
 from debride.data.unseen import is_hidden
 from debride.execute import Work, spread
+from debride.execute.cluster import off_cluster
 from debride.execute.work import Do
 from debride.files import file_digest, writing
 from debride.records import read_as
@@ -97,7 +98,8 @@ class Index:
         stale = ([row[0].hex(), *row[1:]] for row in self._stale())
         items = iter(lambda: list(islice(stale, _TOGETHER)), [])
         setup = {"studies": str(self._studies), "key": self._key.hex()}
-        with spread(Work(reading, setup), items, jobs=jobs, name=lambda item: f"{len(item)} files of DICOM") as outcomes:
+        work, name = Work(reading, setup), (lambda item: f"{len(item)} files of DICOM")
+        with off_cluster(), spread(work, items, jobs=jobs, name=name) as outcomes:  # a job's files would hold paths and the key
             for outcome in outcomes:
                 self._write(
                     "insert or replace into files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -112,17 +114,22 @@ class Index:
 
     def one_series(self, uid: str) -> list[ImageFacts]:
         """The images of a series."""
-        return [image_of(json.loads(facts), os.fsdecode(path)) for path, facts in self._facts("image", uid)]
+        with self._as_written():
+            return [image_of(json.loads(facts), os.fsdecode(path)) for path, facts in self._facts("image", uid)]
 
     def labels(self) -> Iterator[tuple[str, LabelFacts]]:
         """The path of each label object, relative to the studies, and what its header says."""
         for path, facts in self._facts("label"):
-            yield os.fsdecode(path), read_as(LabelFacts, json.loads(facts), self._file, _REMEDY)
+            with self._as_written():
+                read = read_as(LabelFacts, json.loads(facts), self._file, _REMEDY)
+            yield os.fsdecode(path), read
 
     def damaged(self) -> Iterator[DataError]:
         """What is wrong with files that cannot be read."""
         for _, facts in self._facts("damaged"):
-            yield DataError(*json.loads(facts))
+            with self._as_written():
+                where, problem, remedy = map(str, json.loads(facts))
+            yield DataError(where, problem, remedy)
 
     def count(self, kind: str) -> int:
         """The number of files of a kind: image, label, damaged or other."""
@@ -152,9 +159,20 @@ class Index:
         """Paths of files of a kind, and what is known of them. Raises DataError where that is not as it was written."""
         query = f"select files.* from {_KNOWN} where kind = ? and series = ? order by files.path"
         rows = self._rows(query, kind, series)
-        if any(row[-1] != self._signature(row[:-1]) for row in rows):
-            raise DataError(self._file, "holds an entry that is not as it was written", _REMEDY)
+        with self._as_written():
+            if any(row[-1] != self._signature(row[:-1]) for row in rows):
+                raise ValueError
         return [(row[0], row[8]) for row in rows]
+
+    @contextmanager
+    def _as_written(self) -> Iterator[None]:
+        """Refuses entries that nothing of ours wrote, by their signature or their form."""
+        try:
+            yield
+        except DataError:  # which is a ValueError
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+            raise DataError(self._file, "holds an entry that is not as it was written", _REMEDY) from None
 
     def _signed(self, *row: Any) -> Row:
         return *row, self._signature(row)
@@ -199,6 +217,8 @@ def opened_index(folder: Path, studies: Path, key: bytes) -> Iterator[Index]:
             os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     try:
         try:
+            if file.is_symlink():  # which would have names written elsewhere
+                raise sqlite3.DatabaseError("a link")
             database = _database(file)
         except (sqlite3.OperationalError, DataError):  # busy, or not to be written: not damaged
             raise
@@ -227,11 +247,19 @@ def _database(file: Path) -> sqlite3.Connection:
             database.execute("commit")
         if (_pragma(database, "user_version"), _pragma(database, "application_id")) != (_VERSION, _OURS):
             raise sqlite3.DatabaseError("of another version")
+        made = {_plain(sql) for (sql,) in database.execute("select sql from sqlite_master")}
+        if made != {_plain(statement) for statement in _TABLE.split(";")[:-1]}:  # views and triggers would run what they say
+            raise sqlite3.DatabaseError("of another make")
         database.execute(_FOUND)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _plain(sql: str | None) -> str:
+    """A statement as SQLite keeps it, but for spaces and case."""
+    return " ".join((sql or "").lower().split())
 
 
 def _pragma(database: sqlite3.Connection, name: str) -> int:

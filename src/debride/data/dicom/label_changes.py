@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.dicom.dicom_files import refusing
 from debride.data.dicom.handles import LABEL_ENDING, LabelHandle, read_label, read_series, series_of, studies_of
 from debride.data.dicom.label_arrays import label_values
 from debride.data.dicom.label_sources import Drawn, Objects, files_of, kept, read_objects
@@ -71,11 +72,9 @@ def copy_label(source: Path, target: Path) -> None:
         raise DataError(source, "names no object of its label", "Delete it: it is made again when the data set is next opened.")
     for at, file in enumerate(files):
         own = target if not at else companion(target, at + 1)
-        try:
+        with refusing(source):
             shutil.copyfile(studies_of(source, handle) / file, own)
             shutil.copystat(studies_of(source, handle) / file, own)
-        except FileNotFoundError:
-            raise DataError(source, "has a label object that is not there any more", "Open the data set again.") from None
 
 
 def companion(path: Path, number: int) -> Path:

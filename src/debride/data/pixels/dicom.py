@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from debride.data.dicom.dicom_files import refusing
+from debride.data.dicom.dicom_files import REOPEN, refusing
 from debride.data.dicom.extra import require_dicom
 from debride.data.dicom.handles import (
     LABEL_ENDING,
@@ -133,11 +134,16 @@ class Dicom(Pixels):
 
         if path.name.endswith(SERIES_ENDING):
             handle = read_series(path)
-            return (path, *(studies_of(path, handle) / file for file in dict.fromkeys(each.file for each in handle.slices)))
-        if path.name.endswith(LABEL_ENDING):
+            named, studies = dict.fromkeys(each.file for each in handle.slices), studies_of(path, handle)
+        elif path.name.endswith(LABEL_ENDING):
             label = read_label(path)
-            return (path, *(studies_of(path, label) / file for file in files_of(label)))
-        return companions(path)
+            named, studies = dict.fromkeys(files_of(label)), studies_of(path, label)
+        else:
+            return companions(path)
+        files = [studies / file for file in named]
+        if not all(os.access(file, os.R_OK) for file in files):  # whoever reads them would name the file of the archive
+            raise DataError(path, "has a file that is not there any more, or may not be read", REOPEN)
+        return path, *files
 
     def copy(self, source: Path, target: Path) -> None:
         """Copy all files byte for byte, with their dates: those of a series as 00001.dcm and on, beside ``target``."""
@@ -152,13 +158,10 @@ class Dicom(Pixels):
         else:
             files = companions(source)
             targets = [target, *(companion(target, number) for number in range(2, len(files) + 1))]
-        for file, own in zip(files, targets, strict=True):
-            try:
+        with refusing(source):
+            for file, own in zip(files, targets, strict=True):
                 shutil.copyfile(file, own)
                 shutil.copystat(file, own)
-            except FileNotFoundError:
-                remedy = "Open the data set again: its files are then looked through anew."
-                raise DataError(source, "has a file that is not there any more", remedy) from None
 
     def _series(self, path: Path) -> tuple[Path, SeriesHandle]:
         """The folder of an image's files, and its handle."""
