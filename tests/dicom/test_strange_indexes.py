@@ -12,6 +12,7 @@ from tests.identity_grep import identity_said
 
 from debride.api.datasets import open_dataset
 from debride.data.dicom.handles import FOLDER, LABELS, SERIES, read_label, read_series
+from debride.data.dicom.identities import roots_of
 from debride.data.dicom.index import FILE, Index, opened_index
 from debride.data.dicom.pseudonyms import key_of
 from debride.data.pixels.dicom import Dicom
@@ -124,3 +125,16 @@ def test_an_archive_is_looked_through_by_this_machine_alone(archive: Path, monke
         assert ids(archive)
     finally:
         in_use._IN_USE.reset(token)
+
+
+def test_records_that_name_no_folder_are_passed_over(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"root": "x" * 5000, "dataset": {"root": str(archive)}}))
+
+    assert roots_of([tmp_path]) == [archive.resolve()]
+
+
+def test_a_handle_names_a_folder(archive: Path) -> None:
+    series = next((archive / FOLDER / SERIES).iterdir())
+    series.write_text(json.dumps({**json.loads(series.read_text()), "studies": "a\0"}))
+    with pytest.raises(DataError, match="no path of a folder"):
+        Dicom().files(series)

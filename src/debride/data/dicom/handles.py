@@ -41,6 +41,10 @@ Beside = Annotated[str, lambda name: "which is no file's name" if name in ("", "
 """The name of a file in a known folder."""
 
 
+Folder = Annotated[str, lambda path: "which is no path of a folder" if "\0" in path else ""]
+"""A path of a folder, relative or absolute."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """One plane of an image: the ``file`` it lies in, its SOP instance UID, and its number (from 1) where that file has several
@@ -59,7 +63,7 @@ class SeriesHandle:
     ``affine`` are as in ``Geometry``. ``modality`` is as DICOM has it (CT, MR).
     """
 
-    studies: str
+    studies: Folder
     slices: tuple[Slice, ...]
     shape: tuple[int, ...]
     channels: int
@@ -93,7 +97,7 @@ class LabelHandle:
     painted.
     """
 
-    studies: str
+    studies: Folder
     series: Beside
     parts: tuple[Part, ...]
     classes: int

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def roots_of(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         for root in (path, *_named_in(path)):
-            if (root / FOLDER).is_dir():
-                found[root.resolve()] = None
+            with suppress(OSError):  # of a record that names what no folder is called
+                if (root / FOLDER).is_dir():
+                    found[root.resolve()] = None
     return list(found)
 
 
