@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from scipy.ndimage import distance_transform_edt
 from tests.dicom_handles import WHERE, series_handle
 from tests.dicom_labels_made import make_rtstruct, outlines
@@ -165,6 +166,21 @@ def test_words_in_place_of_numbers(straight, tmp_path):
         (tmp_path / f"bad{number}").write_bytes(raw.replace(first, words.ljust(len(first) - 1) + b"\\", 1))
         with pytest.raises(DataError, match="whose points cannot be read"):
             roi_mask(tmp_path / f"bad{number}", 1, series_handle(made, root), WHERE)
+
+
+def test_numbers_that_are_filled_up_by_zero_bytes(straight, tmp_path):
+    """In place of a space, as some planning systems do it."""
+    made, root = straight
+    for shift in (0, 0.5, 0.25, 0.125):
+        make_rtstruct(made, {"Heart": [(2, SQUARE + shift)]}, tmp_path / "struct")
+        stored = dcmread(tmp_path / "struct").ROIContourSequence[0].ContourSequence[0].get_item("ContourData").value
+        if filled := stored.endswith(b" "):
+            break
+    raw = (tmp_path / "struct").read_bytes()
+    assert filled and raw.count(stored) == 1
+    (tmp_path / "zero").write_bytes(raw.replace(stored, stored[:-1] + b"\0"))
+    spaces, zeros = (roi_mask(tmp_path / name, 1, series_handle(made, root), WHERE) for name in ("struct", "zero"))
+    assert (zeros == spaces).all() and zeros.any()
 
 
 def test_contours_across_slices_and_without_a_place(straight, tmp_path):

@@ -16,6 +16,7 @@ from tests.dicom_studies import save_segments
 
 from debride.data.masks.predicted import read_predicted
 from debride.data.pixels.images import label_path, map_ending, read_header, read_values, write_label
+from debride.notes import take_notes
 from debride.types import DataError, Dataset, Geometry
 
 SHAPE = (4, 14, 12)
@@ -64,7 +65,9 @@ def test_masks_of_other_programs(tmp_path: Path) -> None:
     make_seg(made, {"lesion": ids() == 2, "HEART": ids() == 1}, tmp_path / "a.dcm")
     assert (read_predicted(tmp_path / "a.dcm", dataset, series)[0] == ids()).all()
     make_seg(made, {"one": ids() == 1, "two": ids() == 2}, tmp_path / "b.dcm")
+    take_notes()
     assert (read_predicted(tmp_path / "b.dcm", dataset, series)[0] == ids()).all()
+    assert "numbers of segments are taken as class ids" in " ".join(take_notes())
     block = np.zeros(SHAPE, np.uint8)
     block[1:3, 4:9, 3:8] = 2
     make_rtstruct(made, {"Lesion": outlines(block == 2)}, tmp_path / "c.dcm")
