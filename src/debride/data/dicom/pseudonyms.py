@@ -7,11 +7,13 @@ import hmac
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from debride.data.dicom.handles import FOLDER
-from debride.files import read_text, writing
+from debride.files import read_text, settle, writing
 from debride.mistakes import reads_of_persons
+from debride.temporaries import temporary_file
 from debride.types import DataError
 
 KEY = "key"
@@ -41,18 +43,25 @@ def make_key(root: Path) -> bytes:
     folder = root / FOLDER
     with writing(folder / KEY):
         folder.mkdir(mode=0o700, exist_ok=True)
-        try:
-            opened = os.open(folder / KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another process made one meanwhile
-            opened = -1
-        if opened >= 0:
-            with os.fdopen(opened, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        with temporary_file(folder / KEY) as whole:
+            whole.chmod(0o600)
+            whole.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+            settle(whole)
+            _put(whole, folder / KEY)
     made = key_of(root)
     assert made is not None
     return made
+
+
+def _put(whole: Path, target: Path) -> None:
+    """Names a file, unless another process has put one there meanwhile: that one then counts."""
+    with suppress(FileExistsError):
+        try:
+            target.hardlink_to(whole)
+        except OSError as error:
+            if isinstance(error, FileExistsError) or target.exists():
+                raise FileExistsError from error
+            whole.rename(target)  # a disk without hard links
 
 
 def pseudonym(key: bytes, prefix: str, *identity: str) -> str:
