@@ -65,7 +65,7 @@ def contents(root: Path) -> dict[str, bytes]:
         (["--noise", "markov", "--dice", "1.5"], "cannot be reached"),
         (["--noise", "swap", "--dice", "0.8"], "--dice: does not apply to swap"),
         (["--noise", "markov", "--splits", "holdout"], "invalid choice: 'holdout'"),
-        (["--noise", "markov", "--format", "dicom"], "--format: 'dicom' is no format"),
+        (["--noise", "markov", "--format", "bids"], "--format: 'bids' is no format"),
         (["--noise", "markov", "--trusted", "nowhere.txt"], "nowhere.txt: cannot be read"),
         (["--noise", "markov", "--patient-pattern", "("], "patient pattern"),
         ([], "the following arguments are required: --noise"),

@@ -109,7 +109,7 @@ KINDS = [
         "class 'c'",
         False,
     ),
-    Kind("unread kind of image", F, write("images/scan.dcm", "x"), "images/scan.dcm", "not read", False),
+    Kind("unread kind of image", F, write("images/scan.mnc", "x"), "images/scan.mnc", "not read", False),
     Kind("splits.json cut", F, cut("splits.json", 0.7), "splits.json:1", "not valid JSON"),
     Kind("splits.json not in UTF-8", F, write("splits.json", "\xe9"), "splits.json", "UTF-8"),
     Kind("splits.json of another form", F, write("splits.json", "[1]"), "splits.json", "not a JSON object"),

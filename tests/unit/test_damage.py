@@ -134,10 +134,10 @@ def test_headers_that_claim_more_than_the_file_holds(tmp_path: Path) -> None:
 
 
 def test_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from debride.data.pixels import kind
+    from debride.data import claims
 
     png(tmp_path / "a.png")
-    monkeypatch.setattr(kind.os, "sysconf", lambda name: 16)
+    monkeypatch.setattr(claims.os, "sysconf", lambda name: 16)
     with pytest.raises(DataError, match=r"this machine has 0.000256 MB. Use a machine with more memory"):
         read_image([tmp_path / "a.png"])
 

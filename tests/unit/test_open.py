@@ -179,7 +179,7 @@ def test_nnunet_one_colour_file_for_three_channels(tmp_path: Path) -> None:
         {"labels": {"background": 0, "a": -1}},
         {"labels": None},
         {"file_ending": ".jpg"},
-        {"file_ending": ".dcm"},
+        {"file_ending": ".mnc"},
         {"channel_names": {}},
     ],
 )
