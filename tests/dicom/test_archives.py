@@ -146,3 +146,12 @@ def test_no_list_of_checksums_names_files_of_an_archive(tmp_path):
         write_checksums(dataset)
     (tmp_path / "B2SUMS").write_text(f"{'0' * 128}  {PLANTED[0]}/missing\n")
     assert problems_of(tmp_path) == [] and not any(identity_said(said) for said in take_notes())
+
+
+def test_the_owner_finds_a_refused_series_by_its_name(tmp_path):
+    study = make_study(tmp_path, 0, missing=(2,))
+    begun(tmp_path)
+    (said,) = [line for line in problems_of(tmp_path) if "lacks 1 slice" in line]
+    rows = list(csv.DictReader((tmp_path / "pseudonyms" / "series.csv").open(encoding="utf-8")))
+    (row,) = [row for row in rows if row["case"] in said]
+    assert row["SeriesInstanceUID"] == study.series.uid

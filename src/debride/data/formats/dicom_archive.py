@@ -137,10 +137,12 @@ def _contradiction(images: Sequence[ImageFacts], index: Index) -> tuple[str, str
 def _layout(root: Path, index: Index, segments: SegmentsFile, key: bytes, report: Report) -> Layout:
     imaged: list[Imaged] = []
     refused: dict[str, tuple[str, str]] = {}
+    names: list[Named] = []
     for found in stacks_found(index, key):
         for each in found:
             if isinstance(each.stack, Refused):
                 refused[each.case] = each.stack.problem, each.stack.remedy
+                names.append(_named(each, key))
             imaged.append(_imaged(each, len(found)))
     objects = list(label_objects(index, key))
     paired = pair(root, imaged, objects, segments, report)
@@ -152,7 +154,7 @@ def _layout(root: Path, index: Index, segments: SegmentsFile, key: bytes, report
     if unused := len(imaged) - len(used) - len(wanted & refused.keys()):
         note(root, f"has {unused} series without a label that are no cases")
     readers = {each.reader: ("reader", each.facts.reader) for each in objects if each.reader}
-    return _cases(root, index, used, paired, segments, key, readers)
+    return _cases(root, index, used, paired, segments, key, names, readers)
 
 
 def _wanted(imaged: Sequence[Imaged], paired: Paired, segments: SegmentsFile) -> set[str]:
@@ -188,15 +190,17 @@ def _cases(
     paired: Paired,
     segments: SegmentsFile,
     key: bytes,
+    refused: Sequence[Named],
     others: dict[str, tuple[str, str]],
 ) -> Layout:
-    """The cases in use, with their handles written, and the tables of what all pseudonyms stand for (``others`` too)."""
+    """The cases in use, with their handles written, and the tables of what all pseudonyms stand for: of ``refused`` series and
+    of ``others`` too."""
     cases: list[Case] = []
     patients: dict[str, str] = {}
     groups: dict[str, Groups] = {}
     annotated: dict[str, tuple[str, tuple[str | int, ...]]] = {}
     splits: dict[str, Split] = {}
-    names: list[Named] = []
+    names = list(refused)
     sites: dict[str, tuple[str, str]] = {}
     for uid in sorted({each.series for each in used.values()}):
         for found in found_in(index.one_series(uid), index, key):
@@ -205,10 +209,10 @@ def _cases(
             image = root / FOLDER / SERIES / used[found.case].handle
             write_handle(image, _series_handle(found, segments.studies))
             _tell(found, image)
-            patient = pseudonym(key, "p", found.identity.issuer, found.identity.patient or found.study)
             if found.identity.institution:
                 sites[_site(found.identity, key)] = "site", found.identity.institution
-            names.append(Named(found.case, patient, found.identity, found.series, found.stack.planes[0].file))
+            named = _named(found, key)
+            names.append(named)
             for labelled in paired.labelled.get(found.case, (None,)):
                 id = found.case if labelled is None or labelled.rater is None else f"{found.case}@{labelled.rater}"
                 label = None
@@ -219,8 +223,8 @@ def _cases(
                         annotated[id] = (str(root / FILE), labelled.drawn)
                 else:
                     splits[id] = "test"
-                cases.append(Case(id, (image,), label, patient, rater=labelled.rater if labelled else None))
-                patients[id] = patient
+                cases.append(Case(id, (image,), label, named.patient, rater=labelled.rater if labelled else None))
+                patients[id] = named.patient
                 groups[id] = _groups(found.identity, key)
     write_names(root / FOLDER, names, {**others, **sites})
     legend = Legend(classes=segments.names, regions=segments.regions)
@@ -244,6 +248,12 @@ def _tell(found: Found, image: Path) -> None:
         note(image, found.stack.note)
     if found.identity.burned_in:
         note(image, "says that its pixels show who it is of: so would pictures in reports")
+
+
+def _named(found: Found, key: bytes) -> Named:
+    """A case and its patient by their pseudonyms; a patient without a number is told by the study."""
+    patient = pseudonym(key, "p", found.identity.issuer, found.identity.patient or found.study)
+    return Named(found.case, patient, found.identity, found.series, found.stack.planes[0].file)
 
 
 def _site(identity: Identity, key: bytes) -> str:
