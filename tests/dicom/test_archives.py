@@ -155,3 +155,15 @@ def test_the_owner_finds_a_refused_series_by_its_name(tmp_path):
     rows = list(csv.DictReader((tmp_path / "pseudonyms" / "series.csv").open(encoding="utf-8")))
     (row,) = [row for row in rows if row["case"] in said]
     assert row["SeriesInstanceUID"] == study.series.uid
+
+
+def test_the_owner_finds_each_series_that_a_label_may_be_of(tmp_path):
+    study, voxels = make_study(tmp_path, 0), np.zeros((4, 32, 32), np.uint16)
+    make_study(tmp_path, 1)  # a case with a label: series without one are then no cases
+    others = [make_series(tmp_path / name, voxels, name=name, person=study.series.person) for name in ("T2", "PD")]
+    begun(tmp_path)
+    for file in study.series.files:
+        file.unlink()
+    (said,) = [line for line in problems_of(tmp_path) if "may be a label of several series" in line]
+    rows = list(csv.DictReader((tmp_path / "pseudonyms" / "series.csv").open(encoding="utf-8")))
+    assert {row["SeriesInstanceUID"] for row in rows if row["case"] in said} == {other.uid for other in others}

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from debride.data.dicom.identities import NAMES_TABLE, SERIES_TABLE
 from debride.data.dicom.tags import Identity
 from debride.escapes import shielded
 from debride.files import atomic_path
-
-SERIES_TABLE, NAMES_TABLE = "series.csv", "names.csv"
 
 SERIES_COLUMNS = (
     *("case", "patient", "PatientID", "PatientName", "StudyDate"),

@@ -148,7 +148,7 @@ class _Pairing:
             frame = label.facts.frame_of_reference
             found = [each for each in self._images.values() if frame and each.frame_of_reference == frame]
             if not found:
-                note(label.name, "is a label of no series that is here, and is not read")
+                note(label.name, "is a label of no series that is here, and is not read: fetch the series to have a case")
                 return []
             self._refuse_several(label, found)
             if len(found) > 1:

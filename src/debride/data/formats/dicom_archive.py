@@ -142,7 +142,7 @@ def _layout(root: Path, index: Index, segments: SegmentsFile, key: bytes, report
         for each in found:
             if isinstance(each.stack, Refused):
                 refused[each.case] = each.stack.problem, each.stack.remedy
-                names.append(_named(each, key))
+            names.append(_named(each, key))  # messages may name it, be it a case or not
             imaged.append(_imaged(each, len(found)))
     objects = list(label_objects(index, key))
     paired = pair(root, imaged, objects, segments, report)
@@ -190,17 +190,16 @@ def _cases(
     paired: Paired,
     segments: SegmentsFile,
     key: bytes,
-    refused: Sequence[Named],
+    names: Sequence[Named],
     others: dict[str, tuple[str, str]],
 ) -> Layout:
-    """The cases in use, with their handles written, and the tables of what all pseudonyms stand for: of ``refused`` series and
-    of ``others`` too."""
+    """The cases in use, with their handles written, and the tables of what all pseudonyms stand for: ``names`` and
+    ``others``."""
     cases: list[Case] = []
     patients: dict[str, str] = {}
     groups: dict[str, Groups] = {}
     annotated: dict[str, tuple[str, tuple[str | int, ...]]] = {}
     splits: dict[str, Split] = {}
-    names = list(refused)
     sites: dict[str, tuple[str, str]] = {}
     for uid in sorted({each.series for each in used.values()}):
         for found in found_in(index.one_series(uid), index, key):
@@ -211,8 +210,7 @@ def _cases(
             _tell(found, image)
             if found.identity.institution:
                 sites[_site(found.identity, key)] = "site", found.identity.institution
-            named = _named(found, key)
-            names.append(named)
+            patient = _named(found, key).patient
             for labelled in paired.labelled.get(found.case, (None,)):
                 id = found.case if labelled is None or labelled.rater is None else f"{found.case}@{labelled.rater}"
                 label = None
@@ -223,8 +221,8 @@ def _cases(
                         annotated[id] = (str(root / FILE), labelled.drawn)
                 else:
                     splits[id] = "test"
-                cases.append(Case(id, (image,), label, named.patient, rater=labelled.rater if labelled else None))
-                patients[id] = named.patient
+                cases.append(Case(id, (image,), label, patient, rater=labelled.rater if labelled else None))
+                patients[id] = patient
                 groups[id] = _groups(found.identity, key)
     write_names(root / FOLDER, names, {**others, **sites})
     legend = Legend(classes=segments.names, regions=segments.regions)
