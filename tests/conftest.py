@@ -1,5 +1,6 @@
 """One thread: tests run beside each other, and sums in one order are the same everywhere. The home folder is left alone."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,11 @@ def what_a_test_registers_or_notes_goes_with_it() -> Iterator[None]:
         for name in set(registry) - names:
             del registry[name]
     take_notes()
+
+
+@pytest.fixture(autouse=True)
+def what_a_test_reads_of_persons_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("debride.mistakes._private", threading.Event())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import traceback
 
@@ -37,4 +36,4 @@ def _last_lines(error: BaseException) -> list[str]:
 
 
 def _is_private() -> bool:
-    return _private.is_set() or "pydicom" in sys.modules
+    return _private.is_set()

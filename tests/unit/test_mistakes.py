@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from debride import mistakes
 from debride.data.dicom.pseudonyms import key_of, make_key
+from debride.data.dicom.quiet import quiet
 from debride.execute.work import ended_by, ending
 
 NAMES = ["Zwiebelkuchen", "Hildegard"]
@@ -21,7 +21,6 @@ def private(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """A process that has read nothing of persons."""
     event = threading.Event()
     monkeypatch.setattr(mistakes, "_private", event)
-    monkeypatch.delitem(sys.modules, "pydicom", raising=False)
     return event
 
 
@@ -50,6 +49,16 @@ def test_words_are_left_out_once_a_key_of_pseudonyms_was_read(private: threading
     assert mistakes.words_of(mistake()) == "KeyError"
     assert "Zwiebelkuchen" not in told and "Hildegard" not in told
     assert "in mistake" in told and told.index("ValueError") < told.index("KeyError")
+
+
+def test_words_are_left_out_once_a_file_of_dicom_was_read(private: threading.Event) -> None:
+    """A library that has imported pydicom alone, as MONAI does, has read nothing of persons."""
+    import pydicom  # noqa: F401
+
+    assert mistakes.words_of(mistake()) == "KeyError: 'Hildegard'"
+    with quiet():
+        assert mistakes.words_of(mistake()) == "KeyError"
+    assert mistakes.words_of(mistake()) == "KeyError"
 
 
 def test_other_processes_word_their_mistakes_themselves(private: threading.Event) -> None:

@@ -29,6 +29,7 @@ from debride.execute import Work, spread
 from debride.execute.cluster import off_cluster
 from debride.execute.work import Do
 from debride.files import file_digest, writing
+from debride.mistakes import reads_of_persons
 from debride.records import read_as
 from debride.types import DataError
 
@@ -210,6 +211,7 @@ def opened_index(folder: Path, studies: Path, key: bytes) -> Iterator[Index]:
     """The index in ``folder`` of an archive; one that is damaged, or of another version, is made anew.
 
     Raises DataError where it cannot be written, or another process writes for too long."""
+    reads_of_persons()
     file = folder / FILE
     with writing(file):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
 
+from debride.mistakes import reads_of_persons
+
 _LOGGERS = ("pydicom", "highdicom", "openjpeg", "libjpeg", "pylibjpeg")
 
 _lock = Lock()
@@ -20,8 +22,10 @@ _restoring = ExitStack()
 def quiet() -> Iterator[None]:
     """While the block lasts, in any thread, warnings and logs of pydicom, highdicom and codecs go nowhere.
 
-    pydicom warns of a value when it is first asked for: what reads values of a data set belongs inside.
+    pydicom warns of a value when it is first asked for: what reads values of a data set belongs inside. From then on the
+    process says nothing of errors but their kinds.
     """
+    reads_of_persons()
     with _lock:
         if not _blocks[0]:
             _silence()
