@@ -15,12 +15,12 @@ def reads_of_persons() -> None:
 
 def words_of(error: BaseException) -> str:
     """The kind of an error, with what it says where that names nobody."""
-    return type(error).__name__ if _is_private() else f"{type(error).__name__}: {error}"
+    return type(error).__name__ if _private.is_set() else f"{type(error).__name__}: {error}"
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback of an error and of those before it, with what they say where that names nobody."""
-    if not _is_private():
+    if not _private.is_set():
         return "".join(traceback.format_exception(error))
     chain: list[BaseException] = []
     at: BaseException | None = error
@@ -33,7 +33,3 @@ def traceback_of(error: BaseException) -> str:
 def _last_lines(error: BaseException) -> list[str]:
     """The kind of an error, and what another process told of its own mistake, which it worded by itself."""
     return [f"{type(error).__name__}\n", *(error.__notes__ if getattr(error, "worded", False) else ())]
-
-
-def _is_private() -> bool:
-    return _private.is_set()

@@ -151,7 +151,8 @@ def test_no_list_of_checksums_names_files_of_an_archive(tmp_path):
 def test_the_owner_finds_a_refused_series_by_its_name(tmp_path):
     study = make_study(tmp_path, 0, missing=(2,))
     begun(tmp_path)
-    (said,) = [line for line in problems_of(tmp_path) if "lacks 1 slice" in line]
+    said, none = problems_of(tmp_path)
+    assert "lacks 1 slice" in said and "has no series that is a case" in none and ".png" not in none
     rows = list(csv.DictReader((tmp_path / "pseudonyms" / "series.csv").open(encoding="utf-8")))
     (row,) = [row for row in rows if row["case"] in said]
     assert row["SeriesInstanceUID"] == study.series.uid

@@ -57,7 +57,11 @@ def opened(root: Path, **entries: Any) -> tuple[dict[str, Case], list[str]]:
     save_segments(root, **entries)
     fix_key(root)
     problems: list[DataError] = []
-    cases = Dicom().read(root, problems.append).cases
+    cases: tuple[Case, ...] = ()
+    try:
+        cases = Dicom().read(root, problems.append).cases
+    except DataError as problem:  # where there is no case at all
+        problems.append(problem)
     return {str(case.image[0].name): case for case in cases}, [str(problem) for problem in problems]
 
 

@@ -182,7 +182,7 @@ def test_breath_holds_whose_slices_lie_between_each_others_are_told_apart(tmp_pa
 
         made(tmp_path / "s" / str(at), origin=(0, 0, at * 10.0), change=change)
     for at, stack in enumerate(stacks_in(tmp_path / "s"), 1):
-        assert isinstance(stack, Stack) and stack.key.endswith(f"acquisition number {at}")
+        assert isinstance(stack, Stack) and dict(stack.planes[0].told)["acquisition number"] == f"{at}"
         assert stack.affine is not None and stack.affine[2][3] == at * 10 and stack.shape == SHAPE
 
     def interleaved(one, k):

@@ -304,7 +304,6 @@ def test_a_mistake_of_ours_leaves_its_traceback_in_a_file(
         raise ZeroDivisionError("something of ours")
 
     monkeypatch.setattr("debride.data.check.check_dataset", broken)
-    monkeypatch.setattr("debride.mistakes._is_private", lambda: False)  # whatever tests before this one read
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     answer = debride("check", trained / "data")
     (file,) = tmp_path.iterdir()

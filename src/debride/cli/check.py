@@ -55,7 +55,7 @@ def answer(arguments: argparse.Namespace) -> int:
         lines = (one_line(f"{problem.file}: {problem.problem}. {problem.remedy}") for problem in checked.problems)
         print(with_flags("\n".join(lines), arguments.parser))
     for note in notes:
-        print(note)
+        print(with_flags(note, arguments.parser))
     if checked.problems:
         written = " No checksums were written." if arguments.write_checksums else ""
         print(f"{said}{written}", file=sys.stderr)

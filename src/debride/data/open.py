@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from debride.data.checksums import report_unlisted, verify
-from debride.data.formats import FORMATS, Format, Layout, Report, detect_format, find_format
+from debride.data.formats import FORMATS, Layout, Report, detect_format, find_format
 from debride.data.formats.about_cases import with_annotated
 from debride.data.formats.dataset_json import report_unknown
 from debride.data.formats.names import meeting, plain
@@ -67,12 +67,12 @@ def open_dataset(
     root = Path(path).resolve()
     if not root.exists():
         raise unfetched(root) or DataError(root, "does not exist", "Check the path.")
-    found_format = find_format(format) if format else detect_format(root)
-    listed = verify(root, report) if checksums and (found_format is None or found_format.lists_files) else None
+    layout_of = find_format(format) if format else detect_format(root)
+    listed = verify(root, report) if checksums and (layout_of is None or layout_of.lists_files) else None
     if image_pattern or mask_pattern:
         known = find_format(format or "folder").with_patterns(image_pattern, mask_pattern)
     else:
-        known = find_format(format) if format else _format_of(root)
+        known = layout_of or _refuse_unknown(root)
     layout = known.read(root, report, fold=fold)
     if listed is not None:
         report_unlisted(root, layout.cases, listed, report)
@@ -218,10 +218,8 @@ def _drawn_images(cases: Iterable[Case], seed: int, purpose: str) -> list[str]:
     return sorted({image_id(case) for case in cases}, key=lambda id: (derive(seed, purpose, id), id))
 
 
-def _format_of(root: Path) -> Format:
-    """The layout of a data set by the files that it has."""
-    if layout := detect_format(root):
-        return layout
+def _refuse_unknown(root: Path) -> NoReturn:
+    """DataError for a folder of no known layout: what keeps it from being of one, where that can be told."""
     for layout in FORMATS.values():
         if nearly := layout.near_miss(root):
             raise nearly

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.dicom_files import opened
+from debride.data.dicom.dicom_files import opened, stamp_of
+from debride.data.dicom.elements import text
 from debride.data.dicom.grids import PlaneGrid, Reals, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
-from debride.data.dicom.label_facts import RTSTRUCT, referenced, text
+from debride.data.dicom.label_facts import RTSTRUCT, referenced
 from debride.data.dicom.polygons import FARTHEST, even_odd
 from debride.data.dicom.quiet import quiet
 from debride.types import DataError
@@ -113,11 +114,7 @@ def _inside(grid: PlaneGrid, polygon: Reals, name: str, where: Path) -> Reals:
 
 def _region(file: Path, number: int, where: Path) -> tuple[str, tuple[Contour, ...]]:
     """The name and the contours of a region."""
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise DataError(where, f"has its file no more ({error.strerror})", "Restore it, or open the data set again.") from None
-    return _read(file, number, where, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _read(file, number, where, *stamp_of(file, where))
 
 
 @lru_cache(maxsize=1)

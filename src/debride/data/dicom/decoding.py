@@ -17,6 +17,7 @@ import numpy.typing as npt
 from debride.data.claims import refuse_claim
 from debride.data.dicom.codestreams import is_sound_jpeg, stream_size
 from debride.data.dicom.dicom_files import EXPORT, REOPEN, RESTORE, refusing
+from debride.data.dicom.elements import functional_group, own_groups, shared_groups
 from debride.data.dicom.gdcm_worker import decoded
 from debride.data.dicom.lookups import coloured, in_units
 from debride.data.dicom.quiet import quiet
@@ -230,11 +231,5 @@ def _whole_type(whole: Array, stored: Array, dataset: Any, slope: int, intercept
 
 def _transformation(dataset: Any, frame: int) -> Any:
     """What says the modality's units of a frame: its own functional group, the shared one, or the header itself."""
-    groups = []
-    if len(dataset.get("PerFrameFunctionalGroupsSequence") or ()) >= max(1, frame):
-        groups.append(dataset.PerFrameFunctionalGroupsSequence[max(1, frame) - 1])
-    groups += list(dataset.get("SharedFunctionalGroupsSequence") or ())[:1]
-    for group in groups:
-        if group.get("PixelValueTransformationSequence"):
-            return group.PixelValueTransformationSequence[0]
-    return dataset
+    own = own_groups(dataset)[max(1, frame) - 1 : max(1, frame)]
+    return functional_group("PixelValueTransformationSequence", next(iter(own), None), shared_groups(dataset)) or dataset

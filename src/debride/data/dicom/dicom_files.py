@@ -104,6 +104,15 @@ def refuse_inflated(path: Path, where: object) -> None:
     refuse_claim(where, 4 * size, 4 * size)
 
 
+def stamp_of(file: Path, where: Path) -> tuple[int, int, int]:
+    """Size, date and number of a file, by which what was read of it is kept. DataError, naming ``where``, if it is gone."""
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise DataError(where, f"has its file no more ({error.strerror})", "Restore it, or open the data set again.") from None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
 @contextmanager
 def refusing(where: object) -> Iterator[None]:
     """Turns what pydicom and codecs raise into DataError without their words, which may quote the file."""

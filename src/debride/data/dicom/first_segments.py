@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from debride.data.dicom.extra import require_dicom
 from debride.data.dicom.handles import FOLDER
-from debride.data.dicom.index import files_below, opened_index
+from debride.data.dicom.index import holds_dicom, opened_index
 from debride.data.dicom.proposing import propose
 from debride.data.dicom.pseudonyms import make_key
 from debride.data.dicom.segments_file import FILE, read_segments
-from debride.data.dicom.tags import is_dicom
 from debride.files import read_json, write_json
 from debride.types import DataError
 
@@ -55,7 +52,7 @@ def write_segments(root: Path, jobs: int = 1, progress: Callable[[int], None] = 
         if known.classes:
             make_key(root)
             return FirstSegments(path, known.drawn[1:], kept=True)
-    if not studies.is_dir() or not _holds_dicom(studies):
+    if not studies.is_dir() or not holds_dicom(studies, _LOOKED_AT):
         raise DataError(studies, "holds no files of DICOM", "Give the folder of the studies.")
     with opened_index(root / FOLDER, studies, make_key(root)) as index:
         index.refresh(jobs=jobs, progress=progress)
@@ -64,13 +61,3 @@ def write_segments(root: Path, jobs: int = 1, progress: Callable[[int], None] = 
         proposed = propose(facts for _, facts in index.labels())
     write_json(path, {**proposed, **{name: value for name, value in said.items() if name != "classes"}})
     return FirstSegments(path, read_segments(root).drawn[1:], kept=False)
-
-
-def _holds_dicom(studies: Path) -> bool:
-    for file, _ in islice(files_below(studies), _LOOKED_AT):
-        try:
-            if is_dicom(studies / os.fsdecode(file), studies):
-                return True
-        except DataError:
-            continue
-    return False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from debride.data.dicom.handles import FOLDER
 from debride.data.dicom.pseudonyms import file_name, key_of
 from debride.escapes import shielded, unshielded
-from debride.files import writing
+from debride.files import atomic_path
 from debride.types import DataError
 
 SERIES_TABLE, NAMES_TABLE = "series.csv", "names.csv"
@@ -74,16 +75,23 @@ def write_identities(folder: Path, known: dict[str, dict[str, str]]) -> Path:
     there is one, so that no copy carries it on. Returns its path. Raises DataError where it cannot be written."""
     file = (folder / FOLDER if (folder / FOLDER).is_dir() else folder) / OUT
     columns = list(dict.fromkeys(name for row in known.values() for name in row))
-    begun = file.with_name(f".{OUT}.{os.getpid()}")
-    with writing(file):
-        begun.unlink(missing_ok=True)
-        descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened:
-            table = csv.writer(opened)
-            table.writerow(["pseudonym", *columns])
-            table.writerows([name, *(shielded(row.get(column, "")) for column in columns)] for name, row in known.items())
-        begun.replace(file)
+    rows = ([name, *(row.get(column, "") for column in columns)] for name, row in known.items())
+    write_private(file, table_of(["pseudonym", *columns], rows))
     return file
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A table as CSV, without formulas (``escapes.shielded``)."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([shielded(cell) for cell in row] for row in (columns, *rows))
+    return written.getvalue().encode("utf-8", "backslashreplace")
+
+
+def write_private(file: Path, content: bytes) -> None:
+    """Writes a file that its owner alone may read, atomically. Raises DataError where it cannot be written."""
+    with atomic_path(file) as temporary:
+        temporary.chmod(0o600)
+        temporary.write_bytes(content)
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 from debride.data.dicom.handles import FOLDER
 from debride.data.dicom.label_facts import LabelFacts
 from debride.data.dicom.pseudonyms import file_name
-from debride.data.dicom.tags import ImageFacts, image_of, read_facts
+from debride.data.dicom.tags import ImageFacts, image_of, is_dicom, read_facts
 from debride.data.unseen import is_hidden
 from debride.execute import Work, spread
 from debride.execute.cluster import off_cluster
@@ -293,6 +293,15 @@ def files_below(studies: Path) -> Iterator[tuple[bytes, os.stat_result]]:
             elif (stat := _file(entry)) is not None:
                 yield path, stat
         folders += reversed(below)
+
+
+def holds_dicom(studies: Path, most: int) -> bool:
+    """Whether one of the first files of an archive, ``most`` of them, is one of DICOM."""
+    for file, _ in islice(files_below(studies), most):
+        with suppress(DataError):  # of a file that cannot be opened
+            if is_dicom(studies / os.fsdecode(file), studies):
+                return True
+    return False
 
 
 def _file(entry: os.DirEntry[bytes]) -> os.stat_result | None:

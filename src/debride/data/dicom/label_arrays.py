@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from debride.data.dicom.contours import has_contours, roi_planes
-from debride.data.dicom.dicom_files import read_dicom, refusing
+from debride.data.dicom.dicom_files import read_dicom, refusing, stamp_of
 from debride.data.dicom.grids import grid_of, planes_in, shaped
 from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, read_label, read_series, series_of, studies_of
 from debride.data.dicom.label_facts import RTSTRUCT
@@ -102,11 +102,7 @@ def _masks(
 
 
 def _has_contours(file: Path, where: Path) -> bool:
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise DataError(where, f"has its file no more ({error.strerror})", "Restore it, or open the data set again.") from None
-    return _class_of(file, where, stat.st_size, stat.st_mtime_ns, stat.st_ino) == RTSTRUCT
+    return _class_of(file, where, *stamp_of(file, where)) == RTSTRUCT
 
 
 @lru_cache(maxsize=64)

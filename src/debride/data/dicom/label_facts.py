@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from debride.data.dicom.elements import text
 from debride.data.dicom.quiet import quiet
 from debride.types import DataError
 
@@ -128,11 +129,6 @@ def referenced(images: Any) -> tuple[tuple[str, int], ...]:
         several = [frames] if frames is None or isinstance(frames, int | str) else list(frames)
         found += [(text(image, "ReferencedSOPInstanceUID"), int(frame or 0)) for frame in several]
     return tuple(found)
-
-
-def text(item: Any, keyword: str) -> str:
-    """A value as text, empty where it is not there."""
-    return str(item.get(keyword) or "").strip()
 
 
 def _segments(dataset: Any) -> Iterable[SegmentFacts]:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from debride.data.dicom.contours import roi_mask
 from debride.data.dicom.dicom_files import read_dicom
+from debride.data.dicom.elements import text
 from debride.data.dicom.handles import LabelHandle, SeriesHandle
 from debride.data.dicom.items import ANATOMY, TISSUE, code_item, item_of
-from debride.data.dicom.label_facts import RTSTRUCT, text
+from debride.data.dicom.label_facts import RTSTRUCT
 from debride.data.dicom.quiet import quiet
 from debride.data.dicom.seg_frames import Kind
 from debride.data.dicom.segmentations import fraction_type, stored_segment

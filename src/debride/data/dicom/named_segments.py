@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.dicom.elements import text
 from debride.data.dicom.handles import SERIES_ENDING, LabelHandle, Part, SeriesHandle, read_series, studies_of
 from debride.data.dicom.label_arrays import paint
-from debride.data.dicom.label_facts import code_of, text
+from debride.data.dicom.label_facts import code_of
 from debride.data.dicom.label_sources import items_of_segments, read_header
 from debride.data.dicom.seg_writing import Segment, write_seg
 from debride.data.dicom.segments_file import FILE, SegmentsFile, combined_name, read_segments

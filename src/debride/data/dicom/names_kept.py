@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from debride.data.dicom.identities import NAMES_TABLE, SERIES_TABLE
+from debride.data.dicom.identities import NAMES_TABLE, SERIES_TABLE, table_of, write_private
 from debride.data.dicom.tags import Identity
-from debride.escapes import shielded
-from debride.files import atomic_path
 
 SERIES_COLUMNS = (
     *("case", "patient", "PatientID", "PatientName", "StudyDate"),
@@ -47,16 +43,10 @@ def write_names(folder: Path, cases: Iterable[Named], others: Mapping[str, tuple
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Writes a table that its owner alone may read, unless it stands there so."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([shielded(cell) for cell in row] for row in (columns, *rows))
-    content = text.getvalue().encode("utf-8", "backslashreplace")
+    content = table_of(columns, rows)
     try:
         if path.read_bytes() == content:
             return
     except OSError:
         pass
-    with atomic_path(path) as temporary:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(content)
-        temporary.chmod(0o600)
+    write_private(path, content)

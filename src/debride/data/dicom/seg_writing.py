@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from debride.data.dicom.dicom_files import EXPLICIT
+from debride.data.dicom.elements import text
 from debride.data.dicom.handles import SeriesHandle
 from debride.data.dicom.items import (
     ANATOMY,
@@ -37,6 +39,7 @@ from debride.data.dicom.items import (
     item_of,
     reference,
 )
+from debride.data.dicom.label_facts import SEG
 from debride.data.dicom.quiet import quiet
 from debride.data.dicom.seg_frames import Frames, Groups, Kind, dimensions
 from debride.data.dicom.source_planes import Source, copy_identity, read_source
@@ -44,8 +47,6 @@ from debride.types import DataError
 
 Volume = npt.NDArray[np.uint8]
 
-SEG = "1.2.840.10008.5.1.4.1.1.66.4"
-_EXPLICIT = "1.2.840.10008.1.2.1"
 _IMPLEMENTATION = "2.25.201862461371957914226430718446837513285"
 _LONGEST = 64  # characters of a value of type LO
 _LARGEST = 2**32 - 2  # bytes of pixels that one object holds
@@ -151,7 +152,7 @@ def _object(
     made.InstanceCreationTime = made.ContentTime = made.SeriesTime = clock
     made.SOPClassUID, made.Modality, made.InstanceNumber = SEG, "SEG", "1"
     made.SeriesNumber = str(min(_number(first if before is None else before) + 1000, 2**31 - 1))
-    made.SeriesDescription = _short(_text(before, "SeriesDescription") or "Segmentation", f" (debride {version('debride')})")
+    made.SeriesDescription = _short(text(before, "SeriesDescription") or "Segmentation", f" (debride {version('debride')})")
     if source.placed and first.get("FrameOfReferenceUID"):
         made.FrameOfReferenceUID = first.FrameOfReferenceUID
         made.PositionReferenceIndicator = first.get("PositionReferenceIndicator") or ""
@@ -171,10 +172,10 @@ def _object(
     made.SegmentationType = "BINARY" if kind.maximum == 1 else "FRACTIONAL"
     if kind.maximum > 1:
         made.SegmentationFractionalType, made.MaximumFractionalValue = kind.fraction, kind.maximum
-    made.ContentLabel = _text(before, "ContentLabel") or "SEGMENTATION"
+    made.ContentLabel = text(before, "ContentLabel") or "SEGMENTATION"
     did = "Changed" if predecessors else "Predicted"
     made.ContentDescription = f"{did} by debride {version('debride')}"
-    made.ContentCreatorName = _text(before, "ContentCreatorName") or _text(before, "OperatorsName")
+    made.ContentCreatorName = text(before, "ContentCreatorName") or text(before, "OperatorsName")
     made.SegmentSequence = [_segment_item(path, number, segment) for number, segment in enumerate(segments, start=1)]
     _references(made, source, predecessors)
     made.SpecificCharacterSet = "ISO_IR 192"
@@ -201,7 +202,7 @@ def _references(made: Any, source: Source, predecessors: Sequence[Any]) -> None:
 def _equipment(before: Any) -> list[Any]:
     """What took part (PS3.3 C.12.1.1.5): all that did so in what came before, that one's own program, and this one."""
     known = deepcopy(list(before.get("ContributingEquipmentSequence", []))) if before is not None else []
-    if before is not None and _text(before, "Manufacturer") not in ("", "debride"):
+    if before is not None and text(before, "Manufacturer") not in ("", "debride"):
         names = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions")
         known.append(
             item_of(PurposeOfReferenceCodeSequence=[code_item(MAKER)], **{n: before.get(n) for n in names if before.get(n)})
@@ -228,7 +229,7 @@ def _segment_item(path: Path, number: int, segment: Segment) -> Any:
     else:
         item = deepcopy(segment.item)
         if segment.changed:
-            before = _text(item, "SegmentAlgorithmName")
+            before = text(item, "SegmentAlgorithmName")
             if item.get("SegmentAlgorithmType") != "AUTOMATIC":
                 item.SegmentAlgorithmType = "SEMIAUTOMATIC"
             if not before.endswith(name):
@@ -254,7 +255,7 @@ def _save(path: Path, dataset: Any) -> None:
     from pydicom.dataset import FileMetaDataset
 
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = _EXPLICIT, SEG
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = EXPLICIT, SEG
     meta.MediaStorageSOPInstanceUID, meta.ImplementationClassUID = dataset.SOPInstanceUID, _IMPLEMENTATION
     meta.ImplementationVersionName = f"debride {version('debride')}"[:16]
     dataset.file_meta = meta
@@ -267,10 +268,6 @@ def _moment() -> time.struct_time:
     return time.gmtime(int(said)) if said.isdecimal() else time.localtime()
 
 
-def _text(said: Any, keyword: str) -> str:
-    return "" if said is None else str(said.get(keyword) or "")
-
-
 def _number(said: Any) -> int:
     try:
         return max(0, int(said.get("SeriesNumber") or 0))
@@ -278,5 +275,5 @@ def _number(said: Any) -> int:
         return 0
 
 
-def _short(text: str, added: str) -> str:
-    return text[: _LONGEST - len(added)] + added
+def _short(said: str, added: str) -> str:
+    return said[: _LONGEST - len(added)] + added

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from debride.data.dicom.dicom_files import opened
+from debride.data.dicom.dicom_files import opened, stamp_of
+from debride.data.dicom.elements import functional_group, own_groups, shared_groups, text
 from debride.data.dicom.frame_pixels import FramePixels, frame_pixels
 from debride.data.dicom.grids import PlaneGrid, grid_of, plane_of, planes_in, shaped
 from debride.data.dicom.handles import SeriesHandle
-from debride.data.dicom.label_facts import LABELMAP, SEG, referenced, text
+from debride.data.dicom.label_facts import LABELMAP, SEG, referenced
 from debride.data.dicom.quiet import quiet
 from debride.data.same_grid import TOLERANCE, Turn, turned
 from debride.notes import note
@@ -245,11 +246,7 @@ def _far(pixels: float) -> str:
 
 
 def _opened(file: Path, where: Path) -> Segmentation:
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise DataError(where, f"has its file no more ({error.strerror})", "Restore it, or open the data set again.") from None
-    return _read(file, where, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _read(file, where, *stamp_of(file, where))
 
 
 @lru_cache(maxsize=2)
@@ -292,28 +289,22 @@ def _parsed(dataset: Any, where: Path) -> Segmentation:
 
 def _frames(dataset: Any, count: int, labelmap: bool, where: Path) -> Iterator[tuple[int, Place]]:
     """What the functional groups say of each frame: its own ones before those that all share (PS3.3 C.7.6.16)."""
-    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), None)
-    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or ())
+    shared, own = shared_groups(dataset), own_groups(dataset)
     if len(own) not in (0, count) or (not own and count > 1):
         raise DataError(where, f"has {count} frames in its segmentation, and describes {len(own)}", _DAMAGED)
 
-    def inside(group: Any, sequence: str) -> Any:
-        for groups in (group, shared):
-            if groups is not None and groups.get(sequence):
-                return groups.get(sequence)[0]
-        return {}
-
     for group in own or [None]:
-        number = 0 if labelmap else int(inside(group, "SegmentIdentificationSequence").get("ReferencedSegmentNumber") or 0)
+        inside = partial(functional_group, own=group, shared=shared)
+        number = 0 if labelmap else int(inside("SegmentIdentificationSequence").get("ReferencedSegmentNumber") or 0)
         if not labelmap and number < 1:
             raise DataError(where, "has a frame that belongs to no segment", _DAMAGED)
         yield (
             number,
             Place(
-                _reals(inside(group, "PlanePositionSequence").get("ImagePositionPatient"), 3),
-                _reals(inside(group, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
-                _reals(inside(group, "PixelMeasuresSequence").get("PixelSpacing"), 2),
-                referenced(inside(group, "DerivationImageSequence").get("SourceImageSequence")),
+                _reals(inside("PlanePositionSequence").get("ImagePositionPatient"), 3),
+                _reals(inside("PlaneOrientationSequence").get("ImageOrientationPatient"), 6),
+                _reals(inside("PixelMeasuresSequence").get("PixelSpacing"), 2),
+                referenced(inside("DerivationImageSequence").get("SourceImageSequence")),
             ),
         )
 

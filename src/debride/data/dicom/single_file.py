@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from debride.data.dicom.dicom_files import read_dicom
+from debride.data.dicom.dicom_files import read_dicom, stamp_of
+from debride.data.dicom.elements import functional_group, own_groups, shared_groups, text
 from debride.data.dicom.handles import LabelHandle, Part, SeriesHandle, Slice
-from debride.data.dicom.label_facts import LABELMAP, SEG, LabelFacts, text
+from debride.data.dicom.label_facts import LABELMAP, SEG, LabelFacts
 from debride.data.dicom.quiet import quiet
 from debride.data.dicom.stacks import Plane, Stack, stacks_of
 from debride.data.dicom.tags import read_facts
@@ -19,8 +20,7 @@ _CONVERT = "Put it into a data set of DICOM, with segments.json, or convert it."
 
 def single_series(path: Path) -> SeriesHandle:
     """The image that a file holds. Raises DataError for one that holds none, or several."""
-    stat = path.stat()
-    return _series(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _series(path, *stamp_of(path, path))
 
 
 def is_segmentation(path: Path) -> bool:
@@ -34,8 +34,7 @@ def single_label(path: Path) -> tuple[LabelHandle, SeriesHandle]:
     That is the one of its series where the first segment has every plane, as ours do. Raises DataError for what is no
     segmentation, and for frames that make no grid.
     """
-    stat = path.stat()
-    return _label(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _label(path, *stamp_of(path, path))
 
 
 @lru_cache(maxsize=64)
@@ -82,13 +81,13 @@ def _label(path: Path, *stat: int) -> tuple[LabelHandle, SeriesHandle]:
 
 def _planes(header: Any) -> list[Plane]:
     """The places of frames, each once: of ours all that the series has."""
-    shared: Any = next(iter(header.get("SharedFunctionalGroupsSequence") or ()), {})
+    shared = shared_groups(header)
     found: dict[Any, Plane] = {}
-    groups: list[Any] = list(header.get("PerFrameFunctionalGroupsSequence") or ({},))
-    for group in groups:
-        derived: Any = next(iter(group.get("DerivationImageSequence") or ()), {})
+    for own in own_groups(header) or [None]:
+        group = partial(functional_group, own=own, shared=shared)
+        derived = group("DerivationImageSequence")
         image: Any = next(iter(derived.get("SourceImageSequence") or ()), {})
-        position = _numbers((group, shared), "PlanePositionSequence", "ImagePositionPatient")
+        position = _numbers(group("PlanePositionSequence").get("ImagePositionPatient"))
         instance, frame = text(image, "ReferencedSOPInstanceUID"), int(image.get("ReferencedFrameNumber") or 0)
         plane = Plane(
             file="",
@@ -99,17 +98,12 @@ def _planes(header: Any) -> list[Plane]:
             columns=int(header.Columns),
             channels=1,
             position=position,
-            orientation=_numbers((group, shared), "PlaneOrientationSequence", "ImageOrientationPatient"),
-            spacing=_numbers((group, shared), "PixelMeasuresSequence", "PixelSpacing"),
+            orientation=_numbers(group("PlaneOrientationSequence").get("ImageOrientationPatient")),
+            spacing=_numbers(group("PixelMeasuresSequence").get("PixelSpacing")),
         )
         found.setdefault(position or (instance, frame), plane)
     return [*found.values()]
 
 
-def _numbers(groups: tuple[Any, ...], sequence: str, keyword: str) -> tuple[float, ...] | None:
-    """What a frame's own functional groups, or else the shared ones, say (PS3.3 C.7.6.16)."""
-    for group in groups:
-        if group.get(sequence):
-            value = group.get(sequence)[0].get(keyword)
-            return None if value is None else tuple(float(number) for number in value)
-    return None
+def _numbers(said: Any) -> tuple[float, ...] | None:
+    return None if said is None else tuple(float(number) for number in said)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from debride.data.dicom.dicom_files import read_dicom
+from debride.data.dicom.dicom_files import REOPEN, read_dicom
+from debride.data.dicom.elements import functional_group, own_groups, shared_groups
 from debride.data.dicom.handles import SeriesHandle, Slice
 from debride.types import DataError
 
@@ -35,8 +36,6 @@ _REQUIRED = """PatientName PatientID PatientBirthDate PatientSex StudyDate Study
 IDENTITY = tuple((_PATIENT + _STUDY).split())
 """Attributes of the modules Patient, Clinical Trial Subject, General Study, Patient Study and Clinical Trial Study (PS3.3 C.7.1
 and C.7.2): of whom an image is, and of which visit."""
-
-_REOPEN = "Open the data set again: its files are then looked through anew."
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,9 @@ def read_source(studies: Path, handle: SeriesHandle, where: Path) -> Source:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # of damaged headers pydicom raises a dozen unrelated kinds, whose words quote the file
-        raise DataError(where, f"has a file whose header cannot be read ({type(error).__name__})", _REOPEN) from None
+        raise DataError(where, f"has a file whose header cannot be read ({type(error).__name__})", REOPEN) from None
     if handle.affine is not None and len(handle.shape) == 3 and not source.placed:
-        raise DataError(where, "has slices that do not say any more where they lie", _REOPEN)
+        raise DataError(where, "has slices that do not say any more where they lie", REOPEN)
     return source
 
 
@@ -125,15 +124,9 @@ def _between(orientation: Any, planes: Sequence[Plane]) -> float | None:
 def _of_frame(header: Any, place: Slice, group: str, keyword: str) -> Any:
     """A value of a slice: of its frame's own functional groups, of those that all frames share (PS3.3 C.7.6.16), or of the
     file; None where none says it."""
-    groups = []
-    if place.frame and "PerFrameFunctionalGroupsSequence" in header:
-        groups += [header.PerFrameFunctionalGroupsSequence[place.frame - 1]]
-    if "SharedFunctionalGroupsSequence" in header:
-        groups += header.SharedFunctionalGroupsSequence[:1]
-    for own in groups:
-        if own.get(group) and own.get(group)[0].get(keyword) is not None:
-            return own.get(group)[0].get(keyword)
-    return header.get(keyword) or None
+    own = own_groups(header)[place.frame - 1] if place.frame and own_groups(header) else None
+    said = functional_group(group, own, shared_groups(header)).get(keyword)
+    return said if said is not None else header.get(keyword) or None
 
 
 def _header(file: Path, place: Slice, where: Path, *, whole: bool) -> Any:
@@ -141,6 +134,6 @@ def _header(file: Path, place: Slice, where: Path, *, whole: bool) -> Any:
     few = ["SOPClassUID", "SOPInstanceUID", "ImagePositionPatient"]
     header = read_dicom(file, where, stop_before_pixels=True, specific_tags=None if whole or place.frame else few)
     if str(header.get("SOPInstanceUID")) != place.instance or not header.get("SOPClassUID"):
-        raise DataError(where, "has another file where one of its slices was found", _REOPEN)
+        raise DataError(where, "has another file where one of its slices was found", REOPEN)
     header.decode()  # what is written has one character set
     return header

@@ -75,14 +75,12 @@ class Plane:
 @dataclass(frozen=True)
 class Stack:
     """Planes in order along the normal of their rows and columns, with shape (*S), ``spacing`` in array order, and the
-    ``affine`` (4, 4) from (x, y, z) to RAS. ``key`` tells the stacks of a series apart, empty where it has one; ``note`` is
-    what is to be said of it."""
+    ``affine`` (4, 4) from (x, y, z) to RAS. ``note`` is what is to be said of it."""
 
     planes: tuple[Plane, ...]
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None
     affine: tuple[tuple[float, ...], ...] | None
-    key: str = ""
     note: str = ""
 
 
@@ -93,7 +91,6 @@ class Refused:
     planes: tuple[Plane, ...]
     problem: str
     remedy: str
-    key: str = ""
 
 
 _ARCHIVE = "Restore the series from the archive, whole."
@@ -113,7 +110,7 @@ def stacks_of(planes: Sequence[Plane], modality: str) -> list[Stack | Refused]:
         problem = f"has slices in more than {MOST_DIRECTIONS} directions or sizes"
         return [Refused(tuple(kept), problem, "Take it out: it is no volume.")]
     for group in groups:
-        found += _stacks_of_group(group, several=len(groups) > 1)
+        found += _stacks_of_group(group)
     if left:
         words = f"leaves out {left} localiser image{'s' if left > 1 else ''} of its series"
         found = [_noted(each, words) if isinstance(each, Stack) else each for each in found]
@@ -126,15 +123,14 @@ def _pictures(planes: Sequence[Plane]) -> list[Stack | Refused]:
     for plane in planes:
         files[plane.instance].append(plane)
     found: list[Stack | Refused] = []
-    for instance, own in files.items():
-        key = instance if len(files) > 1 else ""
+    for own in files.values():
         if len(own) > 1:
             problem = f"has {len(own)} frames that do not say where they lie: a film, phases of time, or tiles"
-            found.append(Refused(tuple(own), problem, "Export the frames that are labelled as single images.", key))
+            found.append(Refused(tuple(own), problem, "Export the frames that are labelled as single images."))
         else:
             (plane,) = own
             spacing = plane.spacing if _sized(plane) else None
-            found.append(Stack((plane,), (plane.rows, plane.columns), spacing, None, key))
+            found.append(Stack((plane,), (plane.rows, plane.columns), spacing, None))
     return found
 
 
@@ -172,28 +168,25 @@ def _near(one: Sequence[float] | None, other: Sequence[float] | None, most: floa
     return len(one) == len(other) and max(abs(a - b) for a, b in zip(one, other, strict=True)) <= most
 
 
-def _stacks_of_group(planes: list[Plane], several: bool) -> list[Stack | Refused]:
-    first = planes[0]
-    key = f"orientation {','.join(f'{value:.2f}' for value in first.orientation or ())} {first.rows}x{first.columns}"
-    key = key if several else ""
+def _stacks_of_group(planes: list[Plane]) -> list[Stack | Refused]:
     if problem := _unplaced(planes):
-        return [Refused(tuple(planes), *problem, key)]
+        return [Refused(tuple(planes), *problem)]
     along = _along(planes)
     repeated = _repeated(along, planes)
     if not repeated:
-        whole = _stack(planes, along, key)
+        whole = _stack(planes, along)
         if isinstance(whole, Stack) or whole.remedy == _ARCHIVE:  # slices are missing: no parts make up for that
             return [whole]
-        return _overlapping(planes, key) or [whole]
+        return _overlapping(planes) or [whole]
     most = max(map(len, repeated))  # a tag that differs from slice to slice, such as a time, tells no stacks apart
     for names in _tellings(planes):
         parts = _parted(planes, names)
         if 1 < len(parts) <= most and not any(_repeated(_along(part), part) for part in parts.values()):
-            return _told_apart(parts, names, key)
-    return [_doubled(planes, along, key)]
+            return _told_apart(parts)
+    return [_doubled(planes, along)]
 
 
-def _overlapping(planes: Sequence[Plane], key: str) -> list[Stack | Refused]:
+def _overlapping(planes: Sequence[Plane]) -> list[Stack | Refused]:
     """The stacks of acquisitions whose slices lie between each other's, such as of two breath holds; none where that is not
     what is wrong with the distances of all."""
     for names in _tellings(planes, 1):
@@ -201,15 +194,14 @@ def _overlapping(planes: Sequence[Plane], key: str) -> list[Stack | Refused]:
         if len(parts) < 2 or min(map(len, parts.values())) < 2:
             continue
         ends = sorted((float(along.min()), float(along.max())) for along in map(_along, parts.values()))
-        found = _told_apart(parts, names, key)
+        found = _told_apart(parts)
         if any(start < before for (_, before), (start, _) in pairwise(ends)) and all(isinstance(one, Stack) for one in found):
             return found
     return []
 
 
-def _told_apart(parts: Mapping[tuple[str, ...], list[Plane]], names: tuple[str, ...], key: str) -> list[Stack | Refused]:
-    told = {" ".join((key, *map(" ".join, zip(names, values, strict=True)))).strip(): values for values in parts}
-    return [_stack(parts[values], _along(parts[values]), name) for name, values in sorted(told.items())]
+def _told_apart(parts: Mapping[tuple[str, ...], list[Plane]]) -> list[Stack | Refused]:
+    return [_stack(own, _along(own)) for _, own in sorted(parts.items())]
 
 
 def _tellings(planes: Sequence[Plane], most: int = 2) -> Iterator[tuple[str, ...]]:
@@ -286,15 +278,15 @@ def _parted(planes: Sequence[Plane], names: tuple[str, ...]) -> Mapping[tuple[st
     return parts
 
 
-def _doubled(planes: Sequence[Plane], along: Reals, key: str) -> Refused:
+def _doubled(planes: Sequence[Plane], along: Reals) -> Refused:
     repeated = _repeated(along, planes)
     count = sum(len(group) - 1 for group in repeated)
     numbers = some([str(plane.number) for group in repeated for plane in group], 4)
     problem = f"has {count} slice{'s' if count > 1 else ''} twice at one position, of the numbers {numbers}"
-    return Refused(tuple(planes), problem, "Take the copies, or the other acquisition, out of the series.", key)
+    return Refused(tuple(planes), problem, "Take the copies, or the other acquisition, out of the series.")
 
 
-def _stack(planes: Sequence[Plane], along: Reals, key: str) -> Stack | Refused:
+def _stack(planes: Sequence[Plane], along: Reals) -> Stack | Refused:
     order = np.argsort(along, kind="stable")
     sorted_planes = tuple(planes[at] for at in order)
     across, down, normal = _axes(sorted_planes[0])
@@ -303,7 +295,7 @@ def _stack(planes: Sequence[Plane], along: Reals, key: str) -> Stack | Refused:
         thickness = sorted_planes[0].thickness
         step = normal * (thickness if thickness and 1 / FARTHEST < thickness < FARTHEST else 1.0)
     elif uneven := _uneven(along[order], sorted_planes):
-        return Refused(sorted_planes, *uneven, key)
+        return Refused(sorted_planes, *uneven)
     else:
         step = (places[-1] - places[0]) / (len(places) - 1)
     spacing_down, spacing_across = sorted_planes[0].spacing or (1.0, 1.0)
@@ -311,7 +303,7 @@ def _stack(planes: Sequence[Plane], along: Reals, key: str) -> Stack | Refused:
     off = np.linalg.solve(columns, (places - (places[0] + np.arange(len(places))[:, None] * step)).T)
     if np.abs(off).max() > TOLERANCE:
         problem = f"has slices that are shifted against each other, by up to {np.abs(off[:2]).max():.3g} pixels"
-        return Refused(sorted_planes, problem, "Resample it onto one grid, or take it out.", key)
+        return Refused(sorted_planes, problem, "Resample it onto one grid, or take it out.")
     affine = np.eye(4)
     affine[:3] = np.column_stack([columns, places[0]])
     affine[:2] *= -1  # to NIfTI's axes, to the right and front
@@ -322,7 +314,7 @@ def _stack(planes: Sequence[Plane], along: Reals, key: str) -> Stack | Refused:
     tilted = drift > TOLERANCE * min(spacing_down, spacing_across)
     note = f"has slices tilted by {angle:.3g} degrees, and is read as they lie" if tilted else ""
     rows = tuple(tuple(float(value) for value in row) for row in affine)
-    return Stack(sorted_planes, shape, (size, float(spacing_down), float(spacing_across)), rows, key, note)
+    return Stack(sorted_planes, shape, (size, float(spacing_down), float(spacing_across)), rows, note)
 
 
 def _uneven(along: Reals, planes: Sequence[Plane]) -> tuple[str, str] | None:
@@ -348,4 +340,4 @@ def _uneven(along: Reals, planes: Sequence[Plane]) -> tuple[str, str] | None:
 
 def _noted(stack: Stack, words: str) -> Stack:
     said = f"{stack.note}, and {words}" if stack.note else words
-    return Stack(stack.planes, stack.shape, stack.spacing, stack.affine, stack.key, said)
+    return Stack(stack.planes, stack.shape, stack.spacing, stack.affine, said)

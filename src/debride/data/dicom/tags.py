@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, MutableSequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from debride.data.dicom.dicom_files import read_header
+from debride.data.dicom.elements import functional_group, got, own_groups, shared_groups, text
 from debride.data.dicom.label_facts import LABEL_CLASSES, LABEL_TAGS, LabelFacts, label_facts
 from debride.data.dicom.quiet import quiet
 from debride.data.dicom.stacks import Plane
@@ -166,7 +167,7 @@ def is_dicom(path: Path, where: object) -> bool:
 
 def _facts(dataset: Any, size: int, where: object) -> ImageFacts | LabelFacts | None:
     """What the header of a file of so many bytes says."""
-    kind = _text(dataset, "SOPClassUID") or _text(getattr(dataset, "file_meta", {}), "MediaStorageSOPClassUID")
+    kind = text(dataset, "SOPClassUID") or text(getattr(dataset, "file_meta", {}), "MediaStorageSOPClassUID")
     if kind == DIRECTORY:
         return None
     if kind in LABEL_CLASSES:
@@ -178,14 +179,14 @@ def _facts(dataset: Any, size: int, where: object) -> ImageFacts | LabelFacts | 
             raise DataError(where, "is an image without rows and columns: it is cut off, or damaged", _RESTORE)
         return None  # a report, a plan, a waveform
     for name in ("SOPInstanceUID", "SeriesInstanceUID"):
-        if not _text(dataset, name):
+        if not text(dataset, name):
             raise DataError(where, f"has no {name}: no label can be found for it", _RESTORE)
     return ImageFacts(
-        instance=_text(dataset, "SOPInstanceUID"),
-        series=_text(dataset, "SeriesInstanceUID"),
-        study=_text(dataset, "StudyInstanceUID"),
-        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
-        modality=_text(dataset, "Modality").upper() or "OT",
+        instance=text(dataset, "SOPInstanceUID"),
+        series=text(dataset, "SeriesInstanceUID"),
+        study=text(dataset, "StudyInstanceUID"),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        modality=text(dataset, "Modality").upper() or "OT",
         identity=_identity(dataset),
         planes=tuple(_planes(dataset, size, where)),
     )
@@ -199,17 +200,17 @@ def _is_image(kind: str) -> bool:
 
 
 def _identity(dataset: Any) -> Identity:
-    scanner = f"{_text(dataset, 'Manufacturer')} {_text(dataset, 'ManufacturerModelName')}".strip()
+    scanner = f"{text(dataset, 'Manufacturer')} {text(dataset, 'ManufacturerModelName')}".strip()
     return Identity(
-        patient=_text(dataset, "PatientID"),
-        issuer=_text(dataset, "IssuerOfPatientID"),
-        name=_text(dataset, "PatientName"),
-        date=_text(dataset, "StudyDate"),
-        institution=_text(dataset, "InstitutionName"),
+        patient=text(dataset, "PatientID"),
+        issuer=text(dataset, "IssuerOfPatientID"),
+        name=text(dataset, "PatientName"),
+        date=text(dataset, "StudyDate"),
+        institution=text(dataset, "InstitutionName"),
         scanner=scanner,
-        number=_text(dataset, "SeriesNumber"),
-        description=_text(dataset, "SeriesDescription"),
-        burned_in=_text(dataset, "BurnedInAnnotation").upper() == "YES",
+        number=text(dataset, "SeriesNumber"),
+        description=text(dataset, "SeriesDescription"),
+        burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
     )
 
 
@@ -222,13 +223,12 @@ def _planes(dataset: Any, size: int, where: object) -> Iterable[Plane]:
     if (wanted := _stored(dataset) * frames) > size:
         problem = f"is cut off: its pixels take {wanted:.0f} bytes, and the whole file has {size}"
         raise DataError(where, problem, _RESTORE)
-    per_frame = _got(dataset, "PerFrameFunctionalGroupsSequence") or ()
-    if per_frame:
+    if per_frame := own_groups(dataset):
         if len(per_frame) != frames:
             raise DataError(where, f"has {frames} frames, and says where {len(per_frame)} of them lie", _RESTORE)
-        shared: Any = next(iter(_got(dataset, "SharedFunctionalGroupsSequence") or ()), {})
+        shared = shared_groups(dataset)
         for number, own in enumerate(per_frame, start=1):
-            yield _frame(dataset, number, _groups(own, shared))
+            yield _frame(dataset, number, functools.partial(functional_group, own=own, shared=shared))
         return
     for number in range(1, frames + 1) if frames > 1 else (0,):
         yield _plane(dataset, number, dataset if frames == 1 else {}, dataset)
@@ -236,47 +236,38 @@ def _planes(dataset: Any, size: int, where: object) -> Iterable[Plane]:
 
 def _stored(dataset: Any) -> float:
     """The bytes of a frame (PS3.5 8.1.1); 0 where it is compressed, or its bits are not told."""
-    syntax = _text(getattr(dataset, "file_meta", {}), "TransferSyntaxUID")
+    syntax = text(getattr(dataset, "file_meta", {}), "TransferSyntaxUID")
     numbers = (_value(dataset, name, int) or 0 for name in ("Rows", "Columns", "BitsAllocated"))
-    samples = 2 if "422" in _text(dataset, "PhotometricInterpretation") else _value(dataset, "SamplesPerPixel", int) or 1
+    samples = 2 if "422" in text(dataset, "PhotometricInterpretation") else _value(dataset, "SamplesPerPixel", int) or 1
     return math.prod(numbers) * samples / 8 if syntax in _NATIVE else 0.0
-
-
-def _groups(own: Any, shared: Any) -> Callable[[str], Any]:
-    """A functional group (PS3.3 C.7.6.16) of a frame by its sequence: its own, or else the shared one."""
-
-    def group(name: str) -> Any:
-        return next((found[0] for item in (own, shared) if (found := _got(item, name))), {})
-
-    return group
 
 
 def _frame(dataset: Any, number: int, group: Callable[[str], Any]) -> Plane:
     measures = group("PixelMeasuresSequence")
     content = group("FrameContentSequence")
     echo, diffusion = group("MREchoSequence"), group("MRDiffusionSequence")
-    directions: Any = next(iter(_got(diffusion, "DiffusionGradientDirectionSequence") or ()), {})
+    directions: Any = next(iter(got(diffusion, "DiffusionGradientDirectionSequence") or ()), {})
     kinds: Any = next((item for name in _FRAME_TYPES if (item := group(name))), {})
     told = {
-        "image type": _text(kinds, "FrameType"),
-        "acquisition number": _text(content, "FrameAcquisitionNumber"),
-        "echo time": _text(echo, "EffectiveEchoTime"),
-        "b-value": _text(diffusion, "DiffusionBValue"),
-        "direction": _text(directions, "DiffusionGradientOrientation"),
-        "temporal position": _text(content, "TemporalPositionIndex"),
-        "phase": _text(group("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase"),
-        "stack": _text(content, "StackID"),
-        "acquisition time": _text(content, "FrameAcquisitionDateTime"),
+        "image type": text(kinds, "FrameType"),
+        "acquisition number": text(content, "FrameAcquisitionNumber"),
+        "echo time": text(echo, "EffectiveEchoTime"),
+        "b-value": text(diffusion, "DiffusionBValue"),
+        "direction": text(directions, "DiffusionGradientOrientation"),
+        "temporal position": text(content, "TemporalPositionIndex"),
+        "phase": text(group("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase"),
+        "stack": text(content, "StackID"),
+        "acquisition time": text(content, "FrameAcquisitionDateTime"),
     }
     place = {
-        "ImagePositionPatient": _got(group("PlanePositionSequence"), "ImagePositionPatient"),
-        "ImageOrientationPatient": _got(group("PlaneOrientationSequence"), "ImageOrientationPatient"),
-        "PixelSpacing": _got(measures, "PixelSpacing"),
-        "SliceThickness": _got(measures, "SliceThickness"),
-        "SpacingBetweenSlices": _got(measures, "SpacingBetweenSlices"),
+        "ImagePositionPatient": got(group("PlanePositionSequence"), "ImagePositionPatient"),
+        "ImageOrientationPatient": got(group("PlaneOrientationSequence"), "ImageOrientationPatient"),
+        "PixelSpacing": got(measures, "PixelSpacing"),
+        "SliceThickness": got(measures, "SliceThickness"),
+        "SpacingBetweenSlices": got(measures, "SpacingBetweenSlices"),
     }
     kept = tuple((name, value) for name, value in told.items() if value)
-    return _plane(dataset, number, place, kinds if _got(kinds, "FrameType") else dataset, kept)
+    return _plane(dataset, number, place, kinds if got(kinds, "FrameType") else dataset, kept)
 
 
 _FRAME_TYPES = (
@@ -286,22 +277,22 @@ _FRAME_TYPES = (
 
 
 def _plane(dataset: Any, number: int, place: Any, typed: Any, told: tuple[tuple[str, str], ...] | None = None) -> Plane:
-    kind = _got(typed, "FrameType") or _got(typed, "ImageType") or ()
+    kind = got(typed, "FrameType") or got(typed, "ImageType") or ()
     kinds = [kind] if isinstance(kind, str) else list(kind)
     if told is None:
-        found = ((name, _text(dataset, keyword)) for name, keyword in _TOLD.items())
+        found = ((name, text(dataset, keyword)) for name, keyword in _TOLD.items())
         told = tuple((name, value) for name, value in found if value)
-    palette = _text(dataset, "PhotometricInterpretation").upper() == "PALETTE COLOR"
+    palette = text(dataset, "PhotometricInterpretation").upper() == "PALETTE COLOR"
     return Plane(
         file="",
-        instance=_text(dataset, "SOPInstanceUID"),
+        instance=text(dataset, "SOPInstanceUID"),
         frame=number,
         number=_value(dataset, "InstanceNumber", int) or 0 if number == 0 else number,
         rows=_value(dataset, "Rows", int) or 0,
         columns=_value(dataset, "Columns", int) or 0,
         channels=3 if palette else _value(dataset, "SamplesPerPixel", int) or 1,
-        position=_numbers(_got(place, "ImagePositionPatient"), 3),
-        orientation=_numbers(_got(place, "ImageOrientationPatient"), 6),
+        position=_numbers(got(place, "ImagePositionPatient"), 3),
+        orientation=_numbers(got(place, "ImageOrientationPatient"), 6),
         spacing=_spacing(place),
         thickness=_value(place, "SpacingBetweenSlices", abs_float) or _value(place, "SliceThickness", abs_float),
         localiser="LOCALIZER" in [str(each).strip().upper() for each in kinds],
@@ -313,10 +304,10 @@ def _spacing(place: Any) -> tuple[float, ...] | None:
     """The distances of rows and of columns in mm: in the patient, at the detector, or of all regions of an ultrasound image
     alike (PS3.3 10.7.1.1 and 10.7.1.3, C.8.11.4, C.8.5.5)."""
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        if spacing := _numbers(_got(place, name), 2):
+        if spacing := _numbers(got(place, name), 2):
             return spacing
     found = set()
-    for region in _got(place, "SequenceOfUltrasoundRegions") or ():
+    for region in got(place, "SequenceOfUltrasoundRegions") or ():
         centimetres = {_value(region, f"PhysicalUnits{axis}Direction", int) for axis in "XY"} == {3}
         deltas = [_value(region, f"PhysicalDelta{axis}", abs_float) for axis in "YX"]
         found.add(tuple(10 * (delta or 0) for delta in deltas) if centimetres and all(deltas) else None)
@@ -345,25 +336,7 @@ def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
 def _value(item: Any, name: str, kind: Callable[[Any], T]) -> T | None:
     """A value of a kind; None where it is not there, or of another."""
     try:
-        value = _got(item, name)
+        value = got(item, name)
         return None if value is None or value == "" else kind(value)
     except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _text(item: Any, name: str) -> str:
-    """A value as text, its parts joined as DICOM joins them; empty where it is not there."""
-    value = _got(item, name)
-    if value is None:
-        return ""
-    return "\\".join(str(part) for part in (value if isinstance(value, MutableSequence) else [value])).strip()
-
-
-def _got(item: Any, name: str) -> Any:
-    """A value; None where it is not there, or cannot be read as what its VR says."""
-    try:
-        return item.get(name)
-    except (RecursionError, MemoryError):
-        raise
-    except Exception:  # pydicom raises many kinds
         return None

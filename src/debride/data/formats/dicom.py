@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from debride.data.dicom.handles import FOLDER
-from debride.data.dicom.index import files_below
+from debride.data.dicom.index import holds_dicom
 from debride.data.dicom.pseudonyms import KEY
 from debride.data.dicom.segments_file import FILE
-from debride.data.dicom.tags import is_dicom
 from debride.data.formats.carried import write_split_lists
 from debride.data.formats.dataset_json import read_object, read_splits
 from debride.data.formats.dicom_archive import read_archive
@@ -45,8 +43,8 @@ class Dicom(Format):
         if (root / "images").is_dir() or (root / "masks").is_dir():
             return False
         try:
-            return any(is_dicom(Path(root, path.decode()), root) for path, _ in islice(files_below(root), _LOOKED_AT))
-        except (DataError, OSError, ValueError):
+            return holds_dicom(root, _LOOKED_AT)
+        except DataError:  # of a folder that cannot be read
             return False
 
     def read(self, root: Path, report: Report, *, fold: int = 0) -> Layout:

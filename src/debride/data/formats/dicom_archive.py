@@ -151,10 +151,15 @@ def _layout(root: Path, index: Index, segments: SegmentsFile, key: bytes, report
         problem, remedy = refused[case]
         report(DataError(f"series {case}", problem, f"{remedy} {_TAKE_OUT}"))
     used = {each.case: each for each in imaged if each.case in wanted - refused.keys()}
-    if unused := len(imaged) - len(used) - len(wanted & refused.keys()):
+    labelled = paired.labelled.keys() | paired.refused | set(segments.left_out)
+    if unused := sum(each.case not in labelled | wanted for each in imaged):
         note(root, f"has {unused} series without a label that are no cases")
     readers = {each.reader: ("reader", each.facts.reader) for each in objects if each.reader}
-    return _cases(root, index, used, paired, segments, key, names, readers)
+    layout = _cases(root, index, used, paired, segments, key, names, readers)
+    if not used:
+        remedy = f'Mend what is wrong with its series and labels, and see "series" and "left_out" in {FILE}.'
+        raise DataError(root, "has no series that is a case", remedy)
+    return layout
 
 
 def _wanted(imaged: Sequence[Imaged], paired: Paired, segments: SegmentsFile) -> set[str]:

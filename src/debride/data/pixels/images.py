@@ -168,10 +168,8 @@ def write_label(
     written. The write is atomic. Raises DataError for ``IGNORE`` pixels where the data set has no ignore value.
     """
     path = _lossless(path)
-    table = _raw_values(path, ids, dataset)
-    fits = one_bit and table.max() == 1 and find_pixels(path).bits
-    values = (table.astype(bool) if fits else table)[ids]
-    kind = find_pixels(path)
+    kind, table = find_pixels(path), _raw_values(path, ids, dataset)
+    values = (table.astype(bool) if one_bit and table.max() == 1 and kind.bits else table)[ids]
     with atomic_files(path) as temporary:
         kind.write_classes(temporary, values, {int(table[id]): name for id, name in enumerate(dataset.classes)}, geometry, like)
     return path
