@@ -77,10 +77,13 @@ def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], 
             frame = f"{patient}_frame{int(said[name]):02d}"
             phase[frame] = name
             cases.append(_case(archives, known, info, frame, patient, test))
+    slices, size = bool(options.get("slices")), int(options.get("size") or 0)
+    if size < 0 or (size and not slices):
+        raise DataError("size", f"is {size}" if size < 0 else "is given without `slices`", "Give both, and a number of pixels.")
     cases.sort(key=lambda case: case.id)
     more = {"diagnosis": dict(sorted(diagnosis.items())), "phase": dict(sorted(phase.items()))}
-    if options.get("slices"):
-        _write_slices(archives, out, cases, int(options.get("size") or 0), more, jobs)
+    if slices:
+        _write_slices(archives, out, cases, size, more, jobs)
     else:
         write_cases(archives, out, RawSet("ACDC", ("cine-MRI",), LABELS, more=more), cases, jobs)
 
@@ -151,7 +154,9 @@ def slicing(setup: Any) -> Do:
                 drawn = fetch(archives, label, work / "label.nii.gz")
                 with of(spoken_of(archives, label)):
                     how = turn_of(drawn, file)
-                    arrays["labels"] = turned(mapped(read_values(drawn)[0], dict(item["values"]), drawn), how)
+                    arrays["labels"] = mapped(read_values(drawn)[0], dict(item["values"]), drawn)
+                    if how is not None:
+                        arrays["labels"] = turned(arrays["labels"], how)
             if size:
                 middle = middle_of(arrays["labels"])
                 arrays = {name: around(array, middle, size) for name, array in arrays.items()}

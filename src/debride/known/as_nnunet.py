@@ -22,10 +22,13 @@ from debride.execute.work import Do
 from debride.files import write_json
 from debride.known.archive import Archive
 from debride.known.members import Member, fetch, of, spoken_of
-from debride.notes import noted_in
+from debride.notes import note, noted_in
 from debride.progress import track
 from debride.temporaries import temporary_folder
 from debride.types import DataError
+
+ELSEWHERE = "has a header that says another place than that of its image, and is written on the grid of that"
+"""What is noted of such a label."""
 
 WRONG = "Get the archive again: this file is not as it was published."
 
@@ -150,30 +153,39 @@ def copying(setup: Any) -> Do:
             else:
                 _split(archives, members[0], targets, work)
             _check_channels(archives, members, targets)
-            if item["label"] is not None:
-                label = Member(**item["label"])
-                own = fetch(archives, label, work / f"label{ending}")
-                with of(spoken_of(archives, label)):
-                    turn_of(own, targets[0])
-                    _write_label(own, dict(item["values"]), out / f"labels{folder}" / f"{item['id']}{ending}")
+            if item["label"] is None:
+                return
+            label = Member(**item["label"])
+            own = fetch(archives, label, work / f"label{ending}")
+            with of(spoken_of(archives, label)):
+                how = turn_of(own, targets[0])
+                _write_label(own, dict(item["values"]), out / f"labels{folder}" / f"{item['id']}{ending}", how, targets[0])
+        if how is None:
+            note(spoken_of(archives, label), ELSEWHERE)
 
     return copy
 
 
-def turn_of(label: Path, image: Path) -> Turn:
-    """How a label is turned to lie as its image. DataError where it does not lie on its grid."""
-    found = compare(read_header(label).grid, read_header(image).grid)
-    if isinstance(found, str):
-        raise DataError(label, f"does not lie on the grid of its image: {found}", WRONG)
-    return found
+def turn_of(label: Path, image: Path) -> Turn | None:
+    """How a label is turned to lie as its image; None where its header says another place, but its shape is that of the image:
+    labels of known sets are drawn voxel by voxel. DataError for another shape."""
+    own, its = read_header(label).grid, read_header(image).grid
+    found = compare(own, its)
+    if isinstance(found, Turn):
+        return found
+    if own.shape == its.shape:
+        return None
+    raise DataError(label, f"does not lie on the grid of its image: {found}", WRONG)
 
 
-def _write_label(source: Path, values: Mapping[int, int], target: Path) -> None:
-    """Write a label file with other ``values``, moved where they stay."""
+def _write_label(source: Path, values: Mapping[int, int], target: Path, how: Turn | None, image: Path) -> None:
+    """Write a label file with other ``values``, moved where they stay; without a turn, on the grid of its image."""
     raw, _ = read_values(source)
     new = mapped(raw, values, source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if all(old == value for old, value in values.items()):
+    if how is None:
+        pixels_of(image).write(target, new, read_header(image).geometry, image)
+    elif all(old == value for old, value in values.items()):
         source.replace(target)
     else:
         pixels_of(source).write_like(source, new, target)
