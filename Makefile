@@ -2,6 +2,8 @@
 # make test: set up and run the tests; make test-fast: those of single parts alone; make test-system: those that need a browser,
 # a cluster, nnU-Net or hours, run by hand before a release. make evidence: run the cells of benchmarks/core.yaml and second.yaml
 # that are missing, for as long as you let it; it may be killed at any time.
+# make docs: set up and build the documentation as a site; then open site/index.html. It needs no network to be read.
+# make notebooks: run those of examples/ from top to end, and keep what they show.
 # make nnunet-env: an environment of its own with nnU-Net, 6 GB; make test-nnunet: the tests of debride inside nnU-Net, in it.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +11,7 @@ NNUNET := .venv-nnunet/bin
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-fast test-system nnunet-env test-nnunet evidence check format clean
+.PHONY: demo test test-fast test-system nnunet-env test-nnunet docs notebooks evidence check format clean
 
 demo: .venv/installed
 	$(BIN)/debride demo --out demo-output
@@ -27,6 +29,13 @@ nnunet-env: .venv-nnunet/installed
 
 test-nnunet: .venv-nnunet/installed
 	$(NNUNET)/python -m pytest -m system tests/nnunet
+
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'The documentation is in site/index.html.'
+
+notebooks: .venv/installed-test
+	$(BIN)/python examples/run_notebooks.py
 
 evidence: .venv/installed
 	$(BIN)/python -m benchmarks.evidence.run
@@ -52,6 +61,10 @@ format: .venv/installed-dev
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@
 
+.venv/installed-docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -66,4 +79,4 @@ format: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-nnunet demo-output build
+	rm -rf .venv .venv-nnunet demo-output build site

@@ -36,7 +36,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     group.add_argument("--checkpoint", metavar="WHICH", help="best, last or an epoch's number (default: last)")
     about = "give groups of cases their own calibration where that is surely better"
     group.add_argument("--by", choices=GROUPS, help=about)
-    group.add_argument("--device", choices=["auto", "cpu", "cuda"], help="default: auto")
+    group.add_argument("--device", choices=["auto", "cpu", "cuda"], help="where to compute (default: auto)")
     group = parser.add_argument_group("predictions of any network")
     about = "masks or probabilities, named by case, as `debride audit` reads them"
     group.add_argument("--predictions", type=Path, metavar="DIR", help=about)

@@ -45,6 +45,7 @@ NOISES: Registry[type[Noise]] = Registry(
         "shift": "debride.noise.errors:Shift",
     },
 )
+"""The noises of masks by name, with those that were registered; ``debride methods`` lists them."""
 
 CLASS_NOISES: Registry[type[ClassNoise]] = Registry(
     "noise",
@@ -58,6 +59,7 @@ CLASS_NOISES: Registry[type[ClassNoise]] = Registry(
         "file": "debride.noise.class_noises:FromFile",
     },
 )
+"""The noises of the classes of whole images by name."""
 
 
 def find_noise(name: str, where: object = None) -> type[Noise]:
