@@ -1,4 +1,4 @@
-"""The ledger: one entry for each page that has blocks. Each file of ``staged/`` has the entries of pages that belong together."""
+"""The ledger: one entry for each page that has blocks. Each file of ``staged/`` has entries of pages that belong together."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ class Page:
     ``stage`` prepares the folder ``stage.root`` in which blocks run from the page's top to its end. ``quick`` has words of the
     page and what is said here instead, so that it takes seconds: each must occur. ``others`` has the owners of what does not
     simply run, by the words that a block begins with, or by its language. ``programs`` are scripts of the shell that
-    stand for programs that are not here. ``after`` looks at what there is in the end: ``stage.root``, ``stage.names`` of Python,
-    ``stage.said`` of each block. ``system`` is for what takes long, or needs what `make test` has not.
+    stand for programs that are not here. ``after`` looks at what there is in the end: ``stage.root``, ``stage.names`` of
+    Python, ``stage.said`` of each block. ``system`` is for what takes long, or needs what `make test` has not.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What the commands of pages do here: debride and Python run, or have their words parsed; what would change the machine is read.
+"""What commands of pages do here: debride and Python run, or have their words parsed; what would change the machine is read.
 
 ``PAGES_PARSE`` in the environment: words are parsed, and nothing is done.
 """

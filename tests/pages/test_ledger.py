@@ -69,7 +69,8 @@ def reads(test: str, page: str) -> bool:
 
 
 def test_blocks_are_found() -> None:
-    text = 'Text.\n\n    indented\n\n    more\n\n- item\n\n    not code\n\n```sh\nls\n```\n\n=== "A"\n\n    ```python\n    x = 1\n    ```\n'
+    text = "Text.\n\n    indented\n\n    more\n\n- item\n\n    not code\n\n```sh\nls\n```\n\n"
+    text += '=== "A"\n\n    ```python\n    x = 1\n    ```\n'
     found = [(block.line, block.language, block.text, block.fenced) for block in blocks_in(text)]
     assert found == [(3, "", "indented\n\nmore\n", False), (12, "sh", "ls\n", True), (18, "python", "x = 1\n", True)]
     with pytest.raises(ValueError, match="line 1: a fence is not closed"):
