@@ -122,6 +122,26 @@ def test_a_label_whose_header_says_another_place_is_written_on_its_image(tmp_pat
     assert (sliced["patient002_frame01_slice01"][1] == label.T[1]).all()
 
 
+def test_an_sform_of_one_millimetre_is_left_out(tmp_path: Path) -> None:
+    """Many files of ACDC say their spacing by pixdim and qform alone, and 1 mm by their sform."""
+
+    def wrongly_placed(values: np.ndarray) -> bytes:
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        image.set_qform(np.diag([-1.5, -1.25, 10.0, 1.0]), 1)
+        image.set_sform(np.diag([-1.0, -1.0, 1.0, 1.0]), 2)
+        return gzip.compress(image.to_bytes())
+
+    files = patient(1, "training") | patient(2, "training")
+    image, label = heart(201)
+    place = "ACDC/database/training/patient002/patient002_frame01"
+    files |= {f"{place}.nii.gz": wrongly_placed(image), f"{place}_gt.nii.gz": wrongly_placed(label)}
+    cases = converted(convert, tmp_path / "out", zipped(tmp_path / "a.zip", files))
+    found, drawn, case = cases["patient002_frame01"]
+    assert (found[0] == image.T).all() and (drawn == label.T).all()
+    assert read_header(case.image[0]).geometry.spacing == (10.0, 1.25, 1.5)
+    assert any("contradicts its qform" in note and "1 more" in note for note in take_notes())
+
+
 def test_a_label_that_is_stored_mirrored_lies_as_its_image(tmp_path: Path) -> None:
     files = patient(1, "training") | patient(2, "training")
     _, label = heart(201)

@@ -44,6 +44,7 @@ VOLUMES: tuple[KnownSet, ...] = (
             "Frames at the end of diastole and systole become cases, which the patient holds together.",
             "Patients from 101 on are the official test cases.",
             "Diagnosis and phase stand in dataset.json.",
+            "Where an sform contradicts its qform, as in many files, the file is written by its qform.",
             "`size` goes by the labels of the volume, of test cases too. Self-cleansing trains on slices of 128 pixels.",
         ),
     ),
@@ -90,7 +91,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         remarks=(
             "Needs `pip install 'debride[dicom]'`. Give a folder with any number of the series, and the readings.",
             "Every reader has a mask of every scan, also an empty one. Readers are numbered in each scan anew.",
-            "An outline runs along the first pixels outside of a nodule: those inside it are the nodule.",
+            "An outline, also that of a hole, runs along the first pixels outside of a nodule.",
             "Nodules below 3 mm, which are single points, and what is no nodule are left out.",
             "A patch is written for each slice on which all readers outlined the same nodule: outlines that share a voxel.",
             "Values are in Hounsfield units. The set has no official split.",
