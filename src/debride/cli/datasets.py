@@ -64,13 +64,14 @@ def _values(words: Sequence[str]) -> dict[str, Any]:
 def _list(sets: Sequence[KnownSet]) -> None:
     print("Known data sets (`debride datasets NAME` for one of them; nothing is ever downloaded)")
     for known in sets:
-        print(f"  {known.name:16} {known.title}\n  {'':16} {known.cases}; {known.size}; licence: {known.licence}")
+        print(f"  {known.name:16} {known.title}")
+        print(f"  {'':16} {known.cases}; size: {known.size}; licence: {known.licence}")
 
 
 def _describe(known: KnownSet) -> None:
     from debride.known.converting import command_for, files_in_words
 
-    print(f"{known.name}: {known.title}\n{known.task}: {known.cases}, {known.size}")
+    print(f"{known.name}: {known.title}\n{known.task}: {known.cases}; size: {known.size}")
     print(f"Classes: {', '.join(known.classes)}")
     print(f"Licence: {known.licence}\nFrom: {known.where}\nCite: {known.cite}\nUsed by: {', '.join(known.used_by)}")
     if known.files:
@@ -81,7 +82,8 @@ def _describe(known: KnownSet) -> None:
         print("\nOptions (--set NAME=VALUE)")
     for option in known.options:
         choices = f" ({', '.join(map(str, option.choices))})" if option.choices else ""
-        print(f"  {option.name:16} {option.default!s or 'give it':10} {option.about}{choices}")
+        default = "must be given" if option.default == "" else str(option.default)
+        print(f"  {option.name:16} {default:14} {option.about}{choices}")
     if known.remarks:
         print("\nHow it is read")
     for remark in known.remarks:

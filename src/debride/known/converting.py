@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def convert_known(known: KnownSet, archives: Sequence[Path], out: Path, options:
 
 @dataclass(frozen=True)
 class _Given:
-    """A file that was given: its name, size and SHA-256, and whether a published checksum was compared; of a folder its name."""
+    """A file that was given, and whether its published checksum was compared; of a folder only the name is known."""
 
     name: str
     size: int | None = None
@@ -120,4 +121,7 @@ def files_in_words(known: KnownSet) -> list[str]:
 
 def command_for(known: KnownSet) -> str:
     """The command that makes a set readable."""
-    return " ".join(["debride datasets", known.name, *(file.name for file in known.files), f"--out {known.name}"])
+    given = known.given or tuple(file.name for file in known.files)
+    asked = [f"{option.name}={option.choices[0]}" for option in known.options if option.default == ""]
+    words = ["debride", "datasets", known.name, *given, "--out", known.name, *(["--set", *asked] if asked else [])]
+    return shlex.join(words)

@@ -37,7 +37,7 @@ def _section(known: KnownSet) -> list[str]:
     lines = [
         *("", f"## `{known.name}`", "", f"{markdown(known.title)}. Classes: {markdown(', '.join(known.classes))}.", ""),
         f"- Licence: {markdown(known.licence)}",
-        f"- From: {f'<{known.where}>' if known.where.startswith('https://') else markdown(known.where)}",
+        f"- From: {f'<{known.where}>' if known.where.startswith('http') else markdown(known.where)}",
         f"- Cite: {markdown(known.cite)}",
         f"- Used by: {markdown(', '.join(known.used_by))}",
         *(f"- File: {markdown(line)}" for line in files_in_words(known)),
