@@ -45,7 +45,7 @@ PAGES = (
     Page(
         "README.md",
         scans,
-        quick={"--image-size 256 256": SMALL, "--reader ada": "--reader ada --port 0"},
+        quick={"--image-size 256 256": SMALL},
         others={"python": Elsewhere("tests/e2e/test_examples.py::test_the_readme_trains")},
         after=repaired,
     ),
