@@ -14,15 +14,6 @@ YAML, JSON = Read(lambda text, stage: yaml.safe_load(text)), Read(lambda text, s
 METRIC = "tests/unit/test_metric_how_to.py"
 
 PAGES = (
-    Page("docs/audit.md", others={"sh": LATER, "text": LATER_TEXT}),
-    Page("docs/bench.md", others={"sh": LATER, "yaml": YAML}),
-    Page("docs/calibration.md", others={"sh": LATER}),
-    Page("docs/choosing.md", others={"sh": LATER, "text": LATER_TEXT}),
-    Page("docs/classification.md", others={"sh": LATER, "python": LATER, "yaml": YAML}),
-    Page("docs/data.md", others={"sh": LATER, "json": JSON, "yaml": YAML, "text": LATER_TEXT}),
-    Page("docs/debias.md", others={"sh": LATER, "text": LATER_TEXT}),
-    Page("docs/nnunet.md", others={"sh": LATER}),
-    Page("docs/review.md", others={"sh": LATER}),
     Page("docs/how-to/format.md", others={"sh": LATER, "python": Elsewhere(f"{FORMAT}::test_the_test_of_a_page_passes")}),
     Page("docs/how-to/pixels.md", others={"sh": LATER, "python": Elsewhere(f"{FORMAT}::test_the_test_of_a_page_passes")}),
     Page("docs/how-to/metric.md", others={"python": Elsewhere(f"{METRIC}::test_its_own_test_passes")}),
