@@ -71,9 +71,10 @@ def _list(sets: Sequence[KnownSet]) -> None:
 def _describe(known: KnownSet) -> None:
     from debride.known.converting import command_for, files_in_words
 
+    pages = known.where.split() if known.where.startswith("http") else [known.where]
     print(f"{known.name}: {known.title}\n{known.task}: {known.cases}; size: {known.size}")
     print(f"Classes: {', '.join(known.classes)}")
-    print(f"Licence: {known.licence}\nFrom: {known.where}\nCite: {known.cite}\nUsed by: {', '.join(known.used_by)}")
+    print(f"Licence: {known.licence}\nFrom: {' and '.join(pages)}\nCite: {known.cite}\nUsed by: {', '.join(known.used_by)}")
     if known.files:
         print("\nFiles to download (a folder that they were unpacked to will do as well)")
         for line in files_in_words(known):

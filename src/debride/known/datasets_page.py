@@ -21,6 +21,9 @@ You get the files from their page, under their licence, and give them to one com
 - From Python it is `debride.convert_dataset(name, archives, out)`, and `debride.known_datasets()` lists the sets.
 """
 
+MANY = 12
+"""More files than this are counted, and not listed."""
+
 
 def page() -> str:
     """The whole page."""
@@ -37,10 +40,10 @@ def _section(known: KnownSet) -> list[str]:
     lines = [
         *("", f"## `{known.name}`", "", f"{markdown(known.title)}. Classes: {markdown(', '.join(known.classes))}.", ""),
         f"- Licence: {markdown(known.licence)}",
-        f"- From: {f'<{known.where}>' if known.where.startswith('http') else markdown(known.where)}",
+        f"- From: {_linked(known.where)}",
         f"- Cite: {markdown(known.cite)}",
         f"- Used by: {markdown(', '.join(known.used_by))}",
-        *(f"- File: {markdown(line)}" for line in files_in_words(known)),
+        *_files(known),
         *("", "```sh", command_for(known), "```"),
     ]
     if known.options:
@@ -49,6 +52,20 @@ def _section(known: KnownSet) -> list[str]:
     if known.remarks:
         lines += ["", *(f"- {markdown(remark)}" for remark in known.remarks)]
     return lines
+
+
+def _linked(where: str) -> str:
+    """The pages of a set, or words where it has none."""
+    return " and ".join(f"<{page}>" for page in where.split()) if where.startswith("http") else markdown(where)
+
+
+def _files(known: KnownSet) -> list[str]:
+    """Its files: a line each, or a few words where they are many and all have a checksum."""
+    lines = files_in_words(known)
+    if len(lines) <= MANY:
+        return [f"- File: {markdown(line)}" for line in lines]
+    checked = "all with a published checksum" if all(file.checksum for file in known.files) else "some with a checksum"
+    return [f"- Files: {len(lines)}, {checked}, from `{known.files[0].name}` on. `debride datasets {known.name}` lists them."]
 
 
 def _default(value: object) -> str:
