@@ -27,5 +27,5 @@ def test_every_set_has_its_converter_which_asks_for_its_options_alone(known):
 def test_a_set_is_converted_by_its_name_and_options(tmp_path: Path) -> None:
     find_known("acdc").convert([Archive(acdc_archive(tmp_path))], tmp_path, {"slices": True, "size": 4})
     assert (tmp_path / "imagesTr" / "patient001_frame01_slice00_0000.png").is_file()
-    with pytest.raises(DataError, match="Choose of brain-growth"):
+    with pytest.raises(DataError, match="brain-growth"):
         find_known("qubiq").convert([], tmp_path, {"task": "liver"})
