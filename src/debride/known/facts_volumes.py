@@ -45,7 +45,7 @@ VOLUMES: tuple[KnownSet, ...] = (
             "Patients from 101 on are the official test cases.",
             "Diagnosis and phase stand in dataset.json.",
             "Where an sform contradicts its qform, as in many files, the file is written by its qform.",
-            "`size` goes by the labels of the volume, of test cases too. Self-cleansing trains on slices of 128 pixels.",
+            "The squares of size lie by the labels of the volume, of test cases too. Self-cleansing has 128 pixels.",
         ),
     ),
     KnownSet(
@@ -61,6 +61,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Antonelli et al., Nature Communications 13, 2022, doi:10.1038/s41467-022-30695-9",
         used_by=("nnU-Net",),
         converter="msd",
+        given=("Task04_Hippocampus.tar",),
         remarks=(
             "One tar at a time. Files are named as nnU-Net's own converter names them.",
             "Test volumes have no labels.",
@@ -80,6 +81,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Armato et al., Medical Physics 38, 2011, doi:10.1118/1.3528204",
         used_by=("GSD-Net", "docs/benchmarks"),
         converter="lidc",
+        given=("LIDC-IDRI", "LIDC-XML-only.zip"),
         options=(
             SetOption(
                 "patches", False, "write squares of 128 pixels around nodules that all readers outlined, in place of volumes"
@@ -87,7 +89,7 @@ VOLUMES: tuple[KnownSet, ...] = (
             SetOption("keep_going", False, "leave out series that make no volume, and list them in left_out.csv"),
         ),
         remarks=(
-            "Needs `pip install 'debride[dicom]'`. Give a folder with any number of the series, and the readings.",
+            "Needs pip install 'debride[dicom]'. Give a folder with any number of the series, and the readings.",
             "Every reader has a mask of every scan, also an empty one. Readers are numbered in each scan anew.",
             "An outline, also that of a hole, runs along the first pixels outside of a nodule.",
             "Nodules below 3 mm, which are single points, and what is no nodule are left out.",
@@ -106,7 +108,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cases="55 prostates, 39 growing brains, 32 brain tumours and 24 kidneys in 2020; CT of the pancreas too in 2021",
         size=NOT_KNOWN,
         cite="Li et al., arXiv:2405.18435",
-        used_by=("several readers",),
+        used_by=("studies of several readers",),
         converter="qubiq",
         options=(
             SetOption(
@@ -119,6 +121,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         ),
         remarks=(
             "One structure at a time. Archives of 2020 have the same folders. Training and validation stay what they are.",
+            "A validation or test set of which no case has a mask becomes test images.",
             "The four planes of a brain tumour are its channels.",
             "Masks are written on the grid of their image, whatever their headers say.",
         ),
@@ -136,6 +139,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Xiong et al., Medical Image Analysis 67, 2021, doi:10.1016/j.media.2020.101832",
         used_by=("ALC", "docs/benchmarks"),
         converter="left_atrium",
+        given=("atria.zip",),
         remarks=(
             "The cavity becomes 1; the wall is left out. Files stay NRRD, at 0.625 mm.",
             "Names do not say which scans are of one patient.",
@@ -154,6 +158,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Baid et al., arXiv:2107.02314",
         used_by=("GSD-Net", "nnU-Net"),
         converter="brats",
+        given=("training.zip", "validation.zip"),
         remarks=(
             "One year at a time: patients come back under other names. Terms are agreed to where you register.",
             "Labels become regions that overlap, with the values that nnU-Net's own converter gives them.",
