@@ -127,3 +127,8 @@ def command_for(known: KnownSet) -> str:
     asked = [f"{option.name}={option.choices[0]}" for option in known.options if option.default == ""]
     words = ["debride", "datasets", known.name, *given, "--out", known.name, *(["--set", *asked] if asked else [])]
     return shlex.join(words)
+
+
+def shown_value(value: object) -> str:
+    """A value of an option as it is written on the command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,8 +11,8 @@ from debride.known.medmnist_files import EARLIER, MD5
 _CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html http://www.noisylabels.com/"
 _CITE = "Krizhevsky, 2009; of the human labels Wei et al., ICLR 2022, arXiv:2110.12088"
 _HOW = (
-    "Training labels are those of the option `labels`. The folder human/ has all of them, in the order of the images.",
-    "In a grid of `debride bench` they are a noise: {noise: file, parameters: {file: SET/human/KIND.npy}}.",
+    "Training labels are those of the option `labels`. The folder `human/` has all of them, in the order of the images.",
+    "In a grid of `debride bench` they are a noise: `{noise: file, parameters: {file: SET/human/KIND.npy}}`.",
     "Of CIFAR take the binary version. The .pt file is read without running any of it; other pickles are refused.",
     "Clean labels of both sources are compared, image by image.",
     "Training images have no official validation split: one is drawn.",
@@ -31,7 +31,7 @@ CLASSES: tuple[KnownSet, ...] = (
             KnownFile("CIFAR-10_human.pt"),
         ),
         cases="50,000 for training and 10,000 for test, of 32 x 32",
-        size="162 MB",
+        size="171 MB",
         cite=_CITE,
         used_by=("DCD (its images)", "docs/benchmarks"),
         converter="cifar_n:convert_10",
@@ -57,7 +57,7 @@ CLASSES: tuple[KnownSet, ...] = (
             KnownFile("CIFAR-100_human.pt"),
         ),
         cases="50,000 for training and 10,000 for test, of 32 x 32",
-        size="161 MB",
+        size="161 MB, as its page counts",
         cite=_CITE,
         used_by=("DCD (its images)",),
         converter="cifar_n:convert_100",

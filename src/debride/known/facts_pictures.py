@@ -24,7 +24,7 @@ GENERATED = KnownSet(
         SetOption("seed", 0, "what the images and mistakes are drawn by"),
     ),
     remarks=(
-        "planted.csv lists the wrong labels, and right/ has them as they were; no verb reads either.",
+        "`planted.csv` lists the wrong labels, and `right/` has them as they were; no verb reads either.",
         "The mistakes are a missing lesion, one too many, a mirrored, a moved, a too large and a too small label.",
     ),
 )
@@ -69,7 +69,7 @@ PICTURES: tuple[KnownSet, ...] = (
         converter="isic",
         remarks=(
             "Give the zips of one part, or of several: pictures and masks. Parts keep their splits.",
-            "What the zips hold of terms, such as LICENSE.txt, is carried along.",
+            "What the zips hold of terms, such as `LICENSE.txt`, is carried along.",
             "The set does not say which pictures are of one patient.",
         ),
     ),

@@ -43,9 +43,9 @@ VOLUMES: tuple[KnownSet, ...] = (
         remarks=(
             "Frames at the end of diastole and systole become cases, which the patient holds together.",
             "Patients from 101 on are the official test cases.",
-            "Diagnosis and phase stand in dataset.json.",
+            "Diagnosis and phase stand in `dataset.json`.",
             "Where an sform contradicts its qform, as in many files, the file is written by its qform.",
-            "The squares of size lie by the labels of the volume, of test cases too. Self-cleansing has 128 pixels.",
+            "The squares of `size` lie by the labels of the volume, of test cases too. Self-cleansing has 128 pixels.",
         ),
     ),
     KnownSet(
@@ -89,7 +89,7 @@ VOLUMES: tuple[KnownSet, ...] = (
             SetOption("keep_going", False, "leave out series that make no volume, and list them in left_out.csv"),
         ),
         remarks=(
-            "Needs pip install 'debride[dicom]'. Give a folder with any number of the series, and the readings.",
+            "Needs `pip install 'debride[dicom]'`. Give a folder with any number of the series, and the readings.",
             "Every reader has a mask of every scan, also an empty one. Readers are numbered in each scan anew.",
             "An outline, also that of a hole, runs along the first pixels outside of a nodule.",
             "Nodules below 3 mm, which are single points, and what is no nodule are left out.",
