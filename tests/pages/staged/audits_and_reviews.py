@@ -37,7 +37,7 @@ def repaired(stage: Stage) -> None:
 def reviewed(stage: Stage) -> None:
     """An audit of pictures, in which a reader has verified some labels as a whole."""
     planted(stage.root)
-    stage.shell("debride audit scans/ --predictions predictions/ --planted 4 --pictures 2 --out audit/")
+    stage.shell("debride audit scans/ --predictions predictions/ --planted 12 --pictures 2 --out audit/")
     decide(stage.root / "audit", [("ada", f"p{at // 2:02d}_{at}", 0, "verified") for at in (0, 1, 2, 3, 5, 6, 7, 8)])
 
 
@@ -47,7 +47,7 @@ def a_result_of_nnunet(stage: Stage) -> None:
     data = build_nnunet_2d(root / "Dataset101_LeftAtrium", n=12)
     (root / "nnUNet_raw").mkdir()
     shutil.copytree(data / "labelsTr", root / "predictions")
-    stage.shell("debride audit Dataset101_LeftAtrium/ --predictions predictions --planted 4 --pictures 0 --out audit")
+    stage.shell("debride audit Dataset101_LeftAtrium/ --predictions predictions --planted 12 --pictures 0 --out audit")
 
 
 PAGES = (
@@ -60,11 +60,11 @@ PAGES = (
             "raters/ --predictions predictions/ --out audit/": "raters/ --predictions predictions/ --out audit-raters/",
             "1 2 3 4 5 6 7 8": "1 2",
             "$part/8": "$part/2",
-            "predictions/ --out": "predictions/ --planted 4 --pictures 2 --out",
+            "predictions/ --out": "predictions/ --planted 12 --pictures 2 --out",
             "debride audit repaired/": "debride review audit/ --reader ada; debride audit repaired/",
             "--fail-on 0.05": "--fail-on 0.05 || [ $? = 1 ]",
             "patient001_frame01_slice05": "p07_14",
-            "patient001_frame01_slice00": "p04_9",
+            "patient001_frame01_slice00": "p12_24",
         },
         others={
             "for fold in": NNUNET,
