@@ -77,7 +77,8 @@ class Page:
     page and what is said here instead, so that it takes seconds: each must occur. ``others`` has the owners of what does not
     simply run, by the words that a block begins with, or by its language. ``programs`` are scripts of the shell that
     stand for programs that are not here. ``after`` looks at what there is in the end: ``stage.root``, ``stage.names`` of
-    Python, ``stage.said`` of each block. ``system`` is for what takes long, or needs what `make test` has not.
+    Python, ``stage.said`` of each block. With ``anew`` commands of the page are one way or the other: what ``--out`` names is
+    taken away before. ``system`` is for what takes long, or needs what `make test` has not.
     """
 
     path: str
@@ -86,6 +87,7 @@ class Page:
     others: Mapping[str, Owner] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
     after: Callable[[Stage], None] = nothing
+    anew: bool = False
     system: bool = False
 
     def owners(self, block: Block) -> list[Owner]:

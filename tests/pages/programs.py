@@ -1,6 +1,6 @@
 """What commands of pages do here: debride and Python run, or have their words parsed; what would change the machine is read.
 
-``PAGES_PARSE`` in the environment: words are parsed, and nothing is done.
+``PAGES_PARSE`` in the environment: words are parsed, and nothing is done. ``PAGES_ANEW``: what ``--out`` names is written anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 import time
 import tomllib
@@ -38,10 +39,19 @@ def debride(words: list[str], only_parsed: bool) -> int:
         arguments = cli.make_parser(words).parse_args(words)
         assert hasattr(arguments, "answer"), f"debride {' '.join(words)}: no verb"
         return 0
-    import debride.api.reviewing
+    from debride.review import server
 
-    debride.api.reviewing.serve = read_once  # type: ignore[attr-defined]
+    if os.environ.get("PAGES_ANEW") and "--out" in words and not {"--resume", "--merge", "--shard"} & set(words):
+        _clear(Path(words[words.index("--out") + 1]))
+    server.serve = read_once
     return cli.main()
+
+
+def _clear(path: Path) -> None:
+    """Takes away what an earlier command wrote: the page's commands are one way or the other."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def python(words: list[str], only_parsed: bool) -> int:

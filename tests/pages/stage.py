@@ -59,7 +59,7 @@ class Stage:
         self.page, self.root, self.warm = page, root, warm
         self.names: dict[str, Any] = {"__name__": "page"}
         self.said: list[str] = []
-        self.environment: dict[str, str] = {}
+        self.environment = {"PAGES_ANEW": "1"} if page.anew else {}
         """Set for all blocks of the shell."""
         self._own = root.with_name(f"{root.name}-shell")
         self._own.mkdir()
@@ -77,7 +77,7 @@ class Stage:
                 (self.root / path).parent.mkdir(parents=True, exist_ok=True)
                 (self.root / path).write_text(self.quick(block.text))
             case Printed(figures):
-                in_turn(block.text, self.said[-1], figures)
+                in_turn(self.quick(block.text), self.said[-1], figures)
             case Read(by):
                 with self.here():
                     by(block.text, self)

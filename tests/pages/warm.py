@@ -26,7 +26,7 @@ with socket.socket(socket.AF_UNIX) as line:
     code = line.recv(1)
 sys.exit(code[0] if code else 70)
 """
-LIMIT = 240
+LIMIT = 120
 """Seconds that a command may take."""
 ROOMS = (
     "cli",
