@@ -159,6 +159,7 @@ PROGRAMS: dict[str, Callable[[list[str], bool], int]] = {
     "make": make,
 }
 READ = {
+    "nnUNetv2_plan_and_preprocess": nnunet,
     "nnUNetv2_train": nnunet,
     "nnUNetv2_predict": nnunet,
     **dict.fromkeys(("ssh", "srun", "torchrun", "git", "sqlite3"), over),

@@ -132,8 +132,8 @@ class Stage:
         """The shell reads a block, each command parses its words, and nothing is done."""
         with tempfile.TemporaryDirectory() as folder:
             there = [*(ROOT / name for name in ("benchmarks", "tests", "docs", "src", "examples")), *self.root.iterdir()]
-            for path in there:
-                Path(folder, path.name).symlink_to(path)
+            for name, path in {path.name: path for path in there}.items():
+                Path(folder, name).symlink_to(path)
             if block.language == "python":
                 compile(block.text, block.page, "exec")
             else:
