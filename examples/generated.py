@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK
+from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from debride import noise
@@ -70,6 +71,36 @@ def nnunet_result(root: Path, cases: int = 60, wrong: int = 12, side: int = 40, 
         if at in unlucky:
             planted[case] = unlucky[at]
             save_like(image, MISTAKES[unlucky[at]](right, at), file)
+    return planted
+
+
+def doubtful_pictures(root: Path, cases: int = 80, wrong: int = 12, side: int = 64, seed: int = 0) -> dict[str, str]:
+    """``root/scans``: pictures with masks of a lesion, from two sites, and ``root/maps`` with probabilities of each.
+
+    The probabilities are made up as for nnU-Net above. Mistakes are planted into ``wrong`` of the masks, most of them of site
+    north; ``root/right`` keeps the masks as they were. Returns the kinds by case.
+    """
+    scans, maps = root / "scans", root / "maps"
+    write_phantoms(scans, cases, 0, 0, side, 2, seed)
+    (scans / "splits.json").unlink()
+    shutil.copytree(scans / "masks", root / "right")
+    maps.mkdir()
+    (maps / "predictions.json").write_text('{"trained_on": []}')
+    files = sorted((scans / "masks").glob("*.png"))
+    sites = ["north" if at % 2 else "south" for at in range(cases)]
+    odds = np.array([3.0 if site == "north" else 1.0 for site in sites])
+    rng = np.random.default_rng(seed)
+    kinds = [kind for kind in MISTAKES if kind != "gaps"]
+    unlucky = dict(zip(rng.choice(cases, wrong, replace=False, p=odds / odds.sum()).tolist(), kinds * wrong, strict=False))
+    planted, lines = {}, ["case,patient,image,label,site"]
+    for at, file in enumerate(files):
+        case, right = file.stem, np.asarray(Image.open(file))
+        np.save(maps / f"{case}.npy", made_up(rng, right))
+        lines.append(f"{case},{case[:4]},images/{file.name},masks/{file.name},{sites[at]}")
+        if at in unlucky:
+            planted[case] = unlucky[at]
+            Image.fromarray(MISTAKES[unlucky[at]](right, at)).save(file)
+    (scans / "manifest.csv").write_text("\n".join(lines) + "\n")
     return planted
 
 

@@ -34,7 +34,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if (ROOT / name).exists():
             files.append(File.generated(config, uri, content=(ROOT / name).read_text()))
     for notebook in sorted((ROOT / "examples").glob("*.ipynb")):
-        files.append(File.generated(config, f"examples/{notebook.name}", abs_src_path=str(notebook)))
+        place_of = f"examples/{notebook.name}"  # with a folder, since the plugin's own kind of file knows no other source
+        files.append(File(place_of, str(ROOT), config.site_dir, config.use_directory_urls))
     for page in [file for file in files if file.src_uri.endswith(".md")]:
         here = in_repository(page.src_uri).parent
         for linked in (place(here, link[3]) for link in LINK.finditer(page.content_string)):

@@ -23,7 +23,7 @@ from debride.files import content_hash
 from debride.progress import track
 from debride.settings import check_bounds
 from debride.types import Case, DataError, Dataset
-from debride.version import __version__
+from debride.version import AUDIT_RESULTS
 
 MANY = 10
 """So many cases that cannot be worked on end the work; of fewer the others are done before the first is refused."""
@@ -118,7 +118,7 @@ def know(audit: UnderWay, case: Case, label: Label) -> None:
     """Stamps a case whose label is known: by all that its evidence depends on."""
     meaning = {**described(audit.dataset), "root": None, "palette": audit.dataset.palette and audit.dataset.palette.colours}
     files = stamp_of(files_of(case.image)), audit.predictions.stamp(case), label.content
-    audit.stamps[case.id] = content_hash([], __version__, meaning, audit.config.seed, case.id, case.annotated, *files)
+    audit.stamps[case.id] = content_hash([], AUDIT_RESULTS, meaning, audit.config.seed, case.id, case.annotated, *files)
 
 
 def work_on(

@@ -12,6 +12,7 @@ from debride.export.tracing import Traced
 from debride.files import content_hash
 from debride.training.checkpoint import weights_file
 from debride.training.inference import WINDOW_OVERLAP
+from debride.version import __version__
 from debride.words import listed
 
 FORMAT = 1
@@ -49,7 +50,7 @@ def about(plan: Plan, graph: Traced) -> dict[str, Any]:
             "network": plan.trained.config.network,
             "checkpoint": plan.which,
             "weights": content_hash([weights_file(plan.run, plan.which)]),
-            "debride": version("debride"),
+            "debride": __version__,
             "torch": version("torch"),
         },
         "task": plan.task,

@@ -13,6 +13,7 @@ from typing import Any
 from debride.export.about import AXES
 from debride.export.plan import Plan
 from debride.files import write_json
+from debride.version import __version__
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """What the metadata say that they are checked by."""
@@ -138,7 +139,7 @@ def metadata(plan: Plan) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
-        "changelog": {"0.1.0": f"Exported by debride {version('debride')}."},
+        "changelog": {"0.1.0": f"Exported by debride {__version__}."},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").split("+")[0],
         "numpy_version": version("numpy"),

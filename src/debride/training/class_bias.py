@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ from debride.calibration.fitting import Gain
 from debride.records import read_as
 from debride.settings import Bounds
 from debride.types import Case, DataError
+from debride.version import __version__
 
 REMEDY = "Calibrate anew by `debride calibrate`, or predict with `raw`."
 
@@ -73,7 +73,7 @@ def fitted_classes(
         after=float((own.weighed(probability.T).argmax(axis=0) == labels).mean()),
         checkpoint=checkpoint,
         weights=weights,
-        version=version("debride"),
+        version=__version__,
     )
 
 

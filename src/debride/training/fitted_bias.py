@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from debride.calibration.bias_record import Record, record_of
@@ -19,6 +18,7 @@ from debride.training.bias_kinds import AnyRecord
 from debride.training.gained import measure_of
 from debride.training.verified import keep, unit_of
 from debride.types import Case
+from debride.version import __version__
 
 PLAIN = CalibrationConfig()
 """The settings where none are given."""
@@ -61,7 +61,7 @@ def fitted_records(
 
     def record(fitted: Fitted, whose: Sequence[Case]) -> Record:
         patients = [case.patient for case in whose]
-        return record_of(unless_refuted(fitted), patients, version=version("debride"), checkpoint=checkpoint, weights=weights)
+        return record_of(unless_refuted(fitted), patients, version=__version__, checkpoint=checkpoint, weights=weights)
 
     members = {name: [case for case, group in zip(cases, groups, strict=True) if group == name] for name in own}
     return record(common, cases), {name: record(fitted, members[name]) for name, fitted in own.items()}

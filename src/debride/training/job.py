@@ -33,6 +33,7 @@ from debride.training.task import Task, task_for
 from debride.training.trackers import refuse_missing
 from debride.training.unlabelled import refuse_blank, refuse_unlabelled, without_label
 from debride.types import DataError, Dataset, Split
+from debride.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +178,7 @@ def describe(job: Job, train: PreparedCases, val: PreparedCases, method: Method)
         **({"init": initial_entry(job.init)} if job.init else {}),
         **({"plans": job.plans.entry} if job.plans else {}),
         "versions": {
-            "debride": version("debride"),
+            "debride": __version__,
             "torch": version("torch"),
             "monai": version("monai"),
             "python": platform.python_version(),

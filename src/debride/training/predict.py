@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +32,7 @@ from debride.training.run_calibration import Applied, applied
 from debride.training.task import Task, find_task, task_for
 from debride.training.trained import Predicted, Request, Trained
 from debride.types import DataError, Dataset, Split, TaskName
+from debride.version import __version__
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def _settings(cls: type[T], description: dict[str, Any], name: str, where: Path)
     names them all."""
     own = training_entries(description[name]) if name == "training" else description[name]
     missing = {field.name for field in fields(cls)} - own.keys()  # type: ignore[arg-type]
-    if missing and description["versions"].get("debride") == version("debride"):
+    if missing and description["versions"].get("debride") == __version__:
         raise DataError(where, f"lacks {', '.join(sorted(missing))} of {name}", "Restore it, or train again.")
     return from_mapping(cls, own, f"{where}: {name}")
 

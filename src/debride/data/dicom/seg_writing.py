@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from debride.data.dicom.quiet import quiet
 from debride.data.dicom.seg_frames import Frames, Groups, Kind, dimensions
 from debride.data.dicom.source_planes import Source, copy_identity, read_source
 from debride.types import DataError
+from debride.version import __version__
 
 Volume = npt.NDArray[np.uint8]
 
@@ -152,14 +152,14 @@ def _object(
     made.InstanceCreationTime = made.ContentTime = made.SeriesTime = clock
     made.SOPClassUID, made.Modality, made.InstanceNumber = SEG, "SEG", "1"
     made.SeriesNumber = str(min(_number(first if before is None else before) + 1000, 2**31 - 1))
-    made.SeriesDescription = _short(text(before, "SeriesDescription") or "Segmentation", f" (debride {version('debride')})")
+    made.SeriesDescription = _short(text(before, "SeriesDescription") or "Segmentation", f" (debride {__version__})")
     if source.placed and first.get("FrameOfReferenceUID"):
         made.FrameOfReferenceUID = first.FrameOfReferenceUID
         made.PositionReferenceIndicator = first.get("PositionReferenceIndicator") or ""
     if not source.placed:
         made.PatientOrientation = first.get("PatientOrientation") or ""
     made.Manufacturer, made.ManufacturerModelName = "debride", "debride"
-    made.DeviceSerialNumber, made.SoftwareVersions = "none", version("debride")
+    made.DeviceSerialNumber, made.SoftwareVersions = "none", __version__
     made.ContributingEquipmentSequence = _equipment(before)
     made.ImageType = ["DERIVED", "PRIMARY"]
     made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
@@ -174,7 +174,7 @@ def _object(
         made.SegmentationFractionalType, made.MaximumFractionalValue = kind.fraction, kind.maximum
     made.ContentLabel = text(before, "ContentLabel") or "SEGMENTATION"
     did = "Changed" if predecessors else "Predicted"
-    made.ContentDescription = f"{did} by debride {version('debride')}"
+    made.ContentDescription = f"{did} by debride {__version__}"
     made.ContentCreatorName = text(before, "ContentCreatorName") or text(before, "OperatorsName")
     made.SegmentSequence = [_segment_item(path, number, segment) for number, segment in enumerate(segments, start=1)]
     _references(made, source, predecessors)
@@ -195,7 +195,7 @@ def _references(made: Any, source: Source, predecessors: Sequence[Any]) -> None:
     if predecessors:
         came = [reference(before.SOPClassUID, before.SOPInstanceUID, EARLIER) for before in predecessors]
         made.SourceInstanceSequence = came
-        made.DerivationDescription = f"Label changed by debride {version('debride')}"
+        made.DerivationDescription = f"Label changed by debride {__version__}"
         made.DerivationCodeSequence = [code_item(SEGMENTATION)]
 
 
@@ -211,14 +211,14 @@ def _equipment(before: Any) -> list[Any]:
         PurposeOfReferenceCodeSequence=[code_item(MAKER if before is None else MODIFIER)],
         Manufacturer="debride",
         ManufacturerModelName="debride",
-        SoftwareVersions=version("debride"),
+        SoftwareVersions=__version__,
     )
     return [*known, own]
 
 
 def _segment_item(path: Path, number: int, segment: Segment) -> Any:
     """An item of the segments (PS3.3 C.8.20.4)."""
-    name = f"debride {version('debride')}"
+    name = f"debride {__version__}"
     if segment.item is None:
         if len(segment.label) > _LONGEST or set(segment.label) & set("\\\r\n\f"):
             problem = f"would hold the segment {segment.label!r}, a name that DICOM does not hold"
@@ -257,7 +257,7 @@ def _save(path: Path, dataset: Any) -> None:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = EXPLICIT, SEG
     meta.MediaStorageSOPInstanceUID, meta.ImplementationClassUID = dataset.SOPInstanceUID, _IMPLEMENTATION
-    meta.ImplementationVersionName = f"debride {version('debride')}"[:16]
+    meta.ImplementationVersionName = f"debride {__version__}"[:16]
     dataset.file_meta = meta
     dataset.save_as(path, enforce_file_format=True, implicit_vr=False, little_endian=True)
 

@@ -1,0 +1,84 @@
+"""Tiny archives of the shapes that known data sets are published in, and what converters make of them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from debride.api.datasets import check_dataset
+from debride.data.open import open_dataset
+from debride.data.pairs import image_grid, read_label_on
+from debride.data.pixels.images import read_image
+from debride.known.archive import Archive
+
+SPACING = (1.5, 1.25, 4.0)
+"""Of volumes, along x, y and z."""
+
+
+def nifti(values: npt.NDArray[Any], *, packed: bool = True, origin: tuple[float, float, float] = (-7.0, 11.0, 3.5)) -> bytes:
+    """A file of NIfTI; values are in its own order (x, y, z)."""
+    affine = np.diag([*SPACING, 1.0])
+    affine[:3, 3] = origin
+    content = nibabel.Nifti1Image(values, affine).to_bytes()
+    return gzip.compress(content, 1, mtime=0) if packed else content
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    """A zip file of these files, with the folders that macOS adds."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        archive.writestr("__MACOSX/._x", b"\0\5\x16\7")
+    return path
+
+
+def tarred(path: Path, files: dict[str, bytes]) -> Path:
+    """A tar file of these files, each beside what macOS writes of it."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            for own, held in ((name, content), (f"{Path(name).parent}/._{Path(name).name}", b"\0\5\x16\7")):
+                entry = tarfile.TarInfo(own)
+                entry.size = len(held)
+                archive.addfile(entry, io.BytesIO(held))
+    return path
+
+
+def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
+    """A folder with these files."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def converted(convert: Any, out: Path, *archives: Path, jobs: int = 1, **options: Any) -> dict[str, Any]:
+    """Converts archives into the new folder ``out``, which must pass its check; gives image, label and facts of each case."""
+    out.mkdir()
+    convert([Archive(path) for path in archives], out, options, jobs=jobs)
+    assert not any(path.name.startswith(".") for path in out.rglob("*")), "nothing temporary stays"
+    checked = check_dataset(out)
+    assert not checked.problems, checked.problems
+    dataset = open_dataset(out)
+    return {
+        case.id: (
+            read_image(case.image)[0],
+            None if case.label is None else read_label_on(case, dataset, image_grid(case)),
+            case,
+        )
+        for case in dataset.cases
+    }
+
+
+def described(out: Path) -> dict[str, Any]:
+    """Its dataset.json."""
+    found: dict[str, Any] = json.loads((out / "dataset.json").read_text())
+    return found
