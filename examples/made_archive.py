@@ -21,26 +21,8 @@ from debride.bench.phantom import phantom
 
 SHAPE = (16, 48, 48)
 SPACING = (5.0, 2.0, 2.0)
-NAMES = [
-    "Abel",
-    "Berta",
-    "Carl",
-    "Dora",
-    "Emil",
-    "Frida",
-    "Georg",
-    "Hanna",
-    "Ida",
-    "Jakob",
-    "Klara",
-    "Ludwig",
-    "Marta",
-    "Nora",
-    "Otto",
-    "Paula",
-    "Quirin",
-    "Rosa",
-]
+NAMES = ("Abel", "Berta", "Carl", "Dora", "Emil", "Frida", "Georg", "Hanna", "Ida", "Jakob", "Klara", "Ludwig", "Marta", "Nora")
+NAMES += ("Otto", "Paula", "Quirin", "Rosa")
 WRONG = {2: "missing", 7: "flip", 11: "extra", 15: "missing"}
 """Whose label is wrong, and how."""
 MR = "1.2.840.10008.5.1.4.1.1.4"

@@ -47,4 +47,25 @@ PAGES = (
         },
         after=readers_compared,
     ),
+    Page(
+        "docs/tutorials/hospital.md",
+        a_clone,
+        quick={
+            "examples/made_archive.py": f"{ROOT}/examples/made_archive.py",
+            "--network unet-small --width 8 --epochs 60 --learning-rate 0.05": SMALL,
+            "--decisions audit/review.db": "--accept all",
+            "debride review audit --reader ada": "true",
+        },
+        others={"studies: no": SHOWN, "18 labels": TRAINED},
+    ),
+    Page(
+        "docs/tutorials/classes.md",
+        a_clone,
+        quick={
+            "examples/made_classes.py": f"{ROOT}/examples/made_classes.py",
+            "--epochs 15": "--epochs 1",
+            "--decisions audit/review.db": "--accept all",
+        },
+        others={"debride review": READERS, "cells: no": SHOWN, "480 labels": TRAINED},
+    ),
 )
