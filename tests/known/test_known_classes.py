@@ -90,8 +90,11 @@ def test_cifar_10_and_its_human_labels(tmp_path: Path) -> None:
 
 def test_tensors_and_bytes_of_another_order_are_labels_too(tmp_path: Path) -> None:
     clean = clean10()
-    human = human10(tmp_path / "a_human.pt", clean_label=torch.tensor(clean), worse_label=clean.astype(">i4").reshape(-1, 1))
+    turned = clean.astype(">i4").reshape(-1, 1)
+    lists = {"aggre_label": list(clean), "random_label1": clean.tolist()}
+    human = human10(tmp_path / "a_human.pt", clean_label=torch.tensor(clean), worse_label=turned, **lists)
     read = cifar_n.human_labels(human)
+    assert read["aggre_label"].tolist() == read["random_label1"].tolist() == clean.tolist()
     assert read["clean_label"].tolist() == read["worse_label"].reshape(-1).tolist() == clean.tolist()
 
 

@@ -190,10 +190,35 @@ class _Array:
 
     def made(self) -> npt.NDArray[Any]:
         """The array; ValueError if it is none of integers."""
-        code, order = self.kind.code, self.kind.order if self.kind.order in "<>" else "="
-        if code not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8") or not isinstance(self.content, bytes):
-            raise ValueError(f"an array of {code or 'objects'}")
-        return np.frombuffer(self.content, np.dtype(f"{order}{code}")).reshape(self.shape)
+        return np.frombuffer(self.content, _integers(self.kind, self.content)).reshape(self.shape)
+
+
+class _Number:
+    """Stands for a number of NumPy in a file."""
+
+    def __init__(self, kind: Any = None, content: Any = None) -> None:
+        self.kind, self.content = kind, content
+
+    def made(self) -> int:
+        """The number; ValueError if it is no integer."""
+        return int(np.frombuffer(self.content, _integers(self.kind, self.content))[0])
+
+
+def _integers(kind: Any, content: Any) -> np.dtype[Any]:
+    """The type of integers that a file names; ValueError for any other."""
+    code = kind.code if isinstance(kind, _Kind) else ""
+    if code not in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8") or not isinstance(content, bytes):
+        raise ValueError(f"numbers of the kind {code or 'object'}")
+    return np.dtype(f"{kind.order if kind.order in '<>' else '='}{code}")
+
+
+def _made(value: Any) -> npt.NDArray[Any]:
+    """An array of what stands for one, of a tensor, or of a list."""
+    if isinstance(value, _Array):
+        return value.made()
+    if isinstance(value, list | tuple):
+        return np.asarray([each.made() if isinstance(each, _Number) else each for each in value])
+    return np.asarray(value)
 
 
 def human_labels(file: Path) -> dict[str, Any]:
@@ -209,13 +234,14 @@ def human_labels(file: Path) -> dict[str, Any]:
         remedy = f"Update torch to {'.'.join(map(str, SAFE_TORCH))}."
         raise DataError(file, f"is a pickle, of which torch {torch.__version__} may run code", remedy)
     stand_ins: list[Any] = [(_Kind, "numpy.dtype"), (_Array, "numpy.ndarray")]
-    stand_ins += [(_Array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    for core in ("core", "_core"):
+        stand_ins += [(_Array, f"numpy.{core}.multiarray._reconstruct"), (_Number, f"numpy.{core}.multiarray.scalar")]
     try:
         with torch.serialization.safe_globals(stand_ins):
             held: Any = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(held, Mapping):
             raise ValueError(f"a {type(held).__name__} in place of labels by name")
-        return {str(name): value.made() if isinstance(value, _Array) else np.asarray(value) for name, value in held.items()}
+        return {str(name): _made(value) for name, value in held.items()}
     except Exception as error:  # of pickle, zip files and torch, unrelated kinds
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         problem = f"is not read: it holds more than labels, or is damaged ({line})"
