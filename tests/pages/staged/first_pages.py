@@ -34,6 +34,8 @@ PAGES = (
         "docs/five-minutes.md",
         nothing,
         quick={
+            "python3 -m venv debride-env": "mkdir debride-env",
+            ". debride-env/bin/activate": "true",  # or its pip would install for minutes
             "generated --out scans": "generated --out scans --set cases=12 wrong=3 size=32",
             "--epochs 20": "--epochs 1 --device cpu",
             "--width 8": "--width 2",
