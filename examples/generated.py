@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from debride import noise
-from debride.bench.phantom import write_phantoms
+from debride.bench.phantom import phantom, write_phantoms
 
 Mask = npt.NDArray[Any]
 
@@ -102,6 +102,12 @@ def doubtful_pictures(root: Path, cases: int = 80, wrong: int = 12, side: int = 
             Image.fromarray(MISTAKES[unlucky[at]](right, at)).save(file)
     (scans / "manifest.csv").write_text("\n".join(lines) + "\n")
     return planted
+
+
+def pictures(count: int, side: int = 64, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Images (N, 1, H, W) in [0, 1] and their right masks (N, H, W) of a lesion."""
+    drawn = [phantom(np.random.default_rng((seed, at)), (side, side), 2) for at in range(count)]
+    return np.stack([image for image, _ in drawn]), np.stack([mask for _, mask in drawn])
 
 
 def made_up(rng: np.random.Generator, right: Mask, classes: int = 2) -> npt.NDArray[np.float32]:

@@ -21,7 +21,8 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 COLOURS = 256
-TEMPORARY = re.compile(r"\S*/ipykernel_\d+/\d+\.py:\d+: ")
+TEMPORARY = re.compile(r"\S*/ipykernel_\d+/\d+\.py:\d+: |\S*/tqdm/auto.py:\d+: TqdmWarning: .*\n.*\n")
+"""The cell that warns, as Python names it; and that a bar of another package's could be drawn better."""
 EMBEDDED = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
 
 
@@ -32,7 +33,7 @@ def run(file: Path) -> None:
     for cell in notebook.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [tidied(output) for output in cell.outputs if output.output_type != "display_data" or shown(output)]
+            cell.outputs = [tidy for tidy in map(tidied, cell.outputs) if shown(tidy)]
     notebook.metadata.pop("widgets", None)
     notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, file)
@@ -40,7 +41,8 @@ def run(file: Path) -> None:
 
 def shown(output: Any) -> bool:
     """Whether an output holds anything; a bar that is done leaves an empty one."""
-    return any(text.strip() not in ("", "<IPython.core.display.HTML object>") for text in output.data.values())
+    texts = output.data.values() if "data" in output else [output.get("text", "an error")]
+    return any(text.strip() not in ("", "<IPython.core.display.HTML object>") for text in texts)
 
 
 def tidied(output: Any) -> Any:

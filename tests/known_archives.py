@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from debride.api.datasets import check_dataset
 from debride.data.open import open_dataset
-from debride.data.pixels.images import read_image, read_label
+from debride.data.pairs import image_grid, read_label_on
+from debride.data.pixels.images import read_image
 from debride.known.archive import Archive
 
 SPACING = (1.5, 1.25, 4.0)
@@ -70,7 +71,7 @@ def converted(convert: Any, out: Path, *archives: Path, jobs: int = 1, **options
     return {
         case.id: (
             read_image(case.image)[0],
-            None if case.label is None else read_label(case.label, dataset)[0],
+            None if case.label is None else read_label_on(case, dataset, image_grid(case)),
             case,
         )
         for case in dataset.cases

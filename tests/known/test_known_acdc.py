@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from tests.known_archives import SPACING, converted, described, nifti, unpacked, zipped
 
 from debride.data.pixels.images import read_header
 from debride.known.acdc import around, convert, middle_of
+from debride.notes import take_notes
 from debride.types import DataError
 
 
@@ -103,6 +106,59 @@ def test_what_is_not_as_published_is_refused_by_its_file(tmp_path: Path, name: s
     with pytest.raises(DataError, match=said) as raised:
         converted(convert, tmp_path / "out", zipped(tmp_path / "a.zip", files))
     assert "patient002" in raised.value.where and "a.zip" in raised.value.where
+
+
+def test_a_label_whose_header_says_another_place_is_written_on_its_image(tmp_path: Path) -> None:
+    """Labels of known sets are drawn voxel by voxel, whatever their headers say."""
+    files = patient(1, "training") | patient(2, "training")
+    _, label = heart(201)
+    files["ACDC/database/training/patient002/patient002_frame01_gt.nii.gz"] = nifti(label, origin=(90.0, 0.0, 0.0))
+    archive = zipped(tmp_path / "a.zip", files)
+    cases = converted(convert, tmp_path / "out", archive)
+    assert (cases["patient002_frame01"][1] == label.T).all()
+    (said,) = [note for note in take_notes() if "another place" in note]
+    assert "patient002_frame01_gt" in said and "more" not in said
+    sliced = converted(convert, tmp_path / "slices", archive, slices=True)
+    assert (sliced["patient002_frame01_slice01"][1] == label.T[1]).all()
+
+
+def test_an_sform_of_one_millimetre_is_left_out(tmp_path: Path) -> None:
+    """Many files of ACDC say their spacing by pixdim and qform alone, and 1 mm by their sform."""
+
+    def wrongly_placed(values: np.ndarray) -> bytes:
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        image.set_qform(np.diag([-1.5, -1.25, 10.0, 1.0]), 1)
+        image.set_sform(np.diag([-1.0, -1.0, 1.0, 1.0]), 2)
+        return gzip.compress(image.to_bytes())
+
+    files = patient(1, "training") | patient(2, "training")
+    image, label = heart(201)
+    place = "ACDC/database/training/patient002/patient002_frame01"
+    files |= {f"{place}.nii.gz": wrongly_placed(image), f"{place}_gt.nii.gz": wrongly_placed(label)}
+    cases = converted(convert, tmp_path / "out", zipped(tmp_path / "a.zip", files))
+    found, drawn, case = cases["patient002_frame01"]
+    assert (found[0] == image.T).all() and (drawn == label.T).all()
+    assert read_header(case.image[0]).geometry.spacing == (10.0, 1.25, 1.5)
+    assert any("contradicts its qform" in note and "1 more" in note for note in take_notes())
+
+
+def test_a_label_that_is_stored_mirrored_lies_as_its_image(tmp_path: Path) -> None:
+    files = patient(1, "training") | patient(2, "training")
+    _, label = heart(201)
+    affine = np.diag([-SPACING[0], *SPACING[1:], 1.0])
+    affine[:3, 3] = (-7.0 + SPACING[0] * (len(label) - 1), 11.0, 3.5)
+    mirrored = gzip.compress(nibabel.Nifti1Image(label[::-1], affine).to_bytes())
+    files["ACDC/database/training/patient002/patient002_frame01_gt.nii.gz"] = mirrored
+    archive = zipped(tmp_path / "a.zip", files)
+    assert (converted(convert, tmp_path / "out", archive)["patient002_frame01"][1] == label.T).all()
+    sliced = converted(convert, tmp_path / "slices", archive, slices=True)
+    assert (sliced["patient002_frame01_slice01"][1] == label.T[1]).all()
+
+
+@pytest.mark.parametrize("options", [{"size": 8}, {"slices": True, "size": -1}])
+def test_a_size_is_one_of_slices(tmp_path: Path, options: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="size"):
+        converted(convert, tmp_path / "out", archive(tmp_path), **options)
 
 
 def test_an_archive_and_its_folder_are_not_taken_together(tmp_path: Path) -> None:

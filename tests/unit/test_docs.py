@@ -10,6 +10,7 @@ import pytest
 from tests.training_jobs import TEST_METHODS
 
 from debride.cli import make_parser
+from debride.known.datasets_page import page as datasets_page
 from debride.methods import METHODS
 from debride.methods.page import page
 
@@ -70,6 +71,11 @@ def test_methods_page_is_up_to_date() -> None:
     for name in TEST_METHODS:
         METHODS.pop(name, None)
     assert (ROOT / "docs" / "methods.md").read_text() == page(), "run `debride methods --markdown > docs/methods.md`"
+
+
+def test_page_of_known_sets_is_up_to_date() -> None:
+    remedy = "run `debride datasets --markdown > docs/datasets.md`"
+    assert (ROOT / "docs" / "datasets.md").read_text() == datasets_page(), remedy
 
 
 def test_readme_names_every_method_and_verb() -> None:

@@ -31,6 +31,7 @@ VERBS = {
     "check": "check_dataset",
     "choose": "choose_cases",
     "corrupt": "corrupt_dataset",
+    "datasets": "convert_dataset",
     "evaluate": "evaluate",
     "export": "export_run",
     "predict": "predict",
@@ -47,7 +48,7 @@ RENAMED = {"class": "class_", "no_browser": "browser", "as": "as_", "import": "i
 PLACES = {("check", "dataset"): "path", ("evaluate", "reference"): "dataset"}
 """Places of a verb that the function calls otherwise."""
 
-ONLY_VERB = {"predict": {"with"}, "audit": {"fail_on"}, "bench": {"estimate"}}
+ONLY_VERB = {"predict": {"with"}, "audit": {"fail_on"}, "bench": {"estimate"}, "datasets": {"markdown"}}
 """What the command line alone has: an exit code, a list that is printed, and runs that are a list in Python."""
 
 
@@ -119,7 +120,7 @@ def test_a_function_has_the_options_of_its_verb(verb: str) -> None:
 def test_every_verb_that_works_on_data_has_a_function() -> None:
     verbs = next(action.choices for action in make_parser()._actions if action.choices)
     assert isinstance(verbs, dict) and set(verbs) - {"methods", "nnunet-path", "demo"} == set(VERBS)
-    assert set(FUNCTIONS) - {"open_dataset", "audit_labels"} == set(VERBS.values())
+    assert set(FUNCTIONS) - {"open_dataset", "audit_labels", "known_datasets"} == set(VERBS.values())
 
 
 def test_how_a_data_set_is_read_has_the_options_of_the_verbs() -> None:

@@ -10,6 +10,7 @@ from debride.api import (
     datasets,
     evaluating,
     exporting,
+    known_sets,
     predicting,
     repairing,
     reviewing,
@@ -35,5 +36,7 @@ repair_dataset = public(repairing.repair_dataset)
 review_audit = public(reviewing.review_audit)
 list_changes = public(signing_off.list_changes)
 run_bench = public(benching.run_bench)
+known_datasets = public(known_sets.known_datasets)
+convert_dataset = public(known_sets.convert_dataset)
 
 Dataset.in_notebook = dataset_html

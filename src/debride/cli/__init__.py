@@ -43,6 +43,7 @@ class Verb(Protocol):
 
 
 VERBS = (
+    "datasets",
     "check",
     "choose",
     "corrupt",

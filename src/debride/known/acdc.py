@@ -3,6 +3,9 @@
 An archive holds a folder for each patient, ``patient001`` and so on, with ``Info.cfg``, which names the frames at the end of
 diastole and of systole, and ``patient001_frame01.nii.gz`` with ``patient001_frame01_gt.nii.gz``. Patients from 101 on are the
 official test cases.
+
+Some sforms say 1 mm in every direction (github.com/MIC-DKFZ/nnUNet/issues/2741): such files are written by their qforms, as
+ITK and nnU-Net read them.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from debride.known.as_nnunet import (
     RawCase,
     RawSet,
     done_by,
+    fetched,
     mapped,
     opened,
     paths_of,
@@ -34,7 +38,7 @@ from debride.known.as_nnunet import (
     write_cases,
     write_description,
 )
-from debride.known.members import Member, fetch, members_of, of, spoken_of
+from debride.known.members import Member, members_of, of, spoken_of
 from debride.notes import noted_in
 from debride.temporaries import temporary_folder
 from debride.types import DataError, Geometry
@@ -77,12 +81,15 @@ def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], 
             frame = f"{patient}_frame{int(said[name]):02d}"
             phase[frame] = name
             cases.append(_case(archives, known, info, frame, patient, test))
+    slices, size = bool(options.get("slices")), int(options.get("size") or 0)
+    if size < 0 or (size and not slices):
+        raise DataError("size", f"is {size}" if size < 0 else "is given without `slices`", "Give both, and a number of pixels.")
     cases.sort(key=lambda case: case.id)
     more = {"diagnosis": dict(sorted(diagnosis.items())), "phase": dict(sorted(phase.items()))}
-    if options.get("slices"):
-        _write_slices(archives, out, cases, int(options.get("size") or 0), more, jobs)
+    if slices:
+        _write_slices(archives, out, cases, size, more, jobs)
     else:
-        write_cases(archives, out, RawSet("ACDC", ("cine-MRI",), LABELS, more=more), cases, jobs)
+        write_cases(archives, out, RawSet("ACDC", ("cine-MRI",), LABELS, more=more, by_qform=True), cases, jobs)
 
 
 def _read_info(archives: Sequence[Archive], info: Member) -> dict[str, str]:
@@ -141,17 +148,19 @@ def slicing(setup: Any) -> Do:
         image = Member(**item["channels"][0])
         label = Member(**item["label"]) if item["label"] else None
         with noted_in([]), temporary_folder(out / item["id"]) as work:
-            file = fetch(archives, image, work / "image.nii.gz")
+            file = fetched(archives, image, work / "image.nii.gz", True, [])
             with of(spoken_of(archives, image)):
                 pictures = _sixteen_bits(file)
                 if size and label is None:
                     raise DataError(file, "has no label, which says where to cut", "Leave `size` out.")
             arrays: dict[str, Volume] = {"images": pictures}
             if label is not None:
-                drawn = fetch(archives, label, work / "label.nii.gz")
+                drawn = fetched(archives, label, work / "label.nii.gz", True, [])
                 with of(spoken_of(archives, label)):
                     how = turn_of(drawn, file)
-                    arrays["labels"] = turned(mapped(read_values(drawn)[0], dict(item["values"]), drawn), how)
+                    arrays["labels"] = mapped(read_values(drawn)[0], dict(item["values"]), drawn)
+                    if how is not None:
+                        arrays["labels"] = turned(arrays["labels"], how)
             if size:
                 middle = middle_of(arrays["labels"])
                 arrays = {name: around(array, middle, size) for name, array in arrays.items()}

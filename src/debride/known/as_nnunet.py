@@ -22,10 +22,14 @@ from debride.execute.work import Do
 from debride.files import write_json
 from debride.known.archive import Archive
 from debride.known.members import Member, fetch, of, spoken_of
-from debride.notes import noted_in
+from debride.known.nifti_headers import SFORM_LEFT_OUT, by_qform
+from debride.notes import note, noted_in
 from debride.progress import track
 from debride.temporaries import temporary_folder
 from debride.types import DataError
+
+ELSEWHERE = "has a header that says another place than that of its image, and is written on the grid of that"
+"""What is noted of such a label."""
 
 WRONG = "Get the archive again: this file is not as it was published."
 
@@ -52,7 +56,7 @@ class RawCase:
 @dataclass(frozen=True)
 class RawSet:
     """What a dataset.json says: names of ``channels`` and ``labels``, with ``order`` where labels are regions, the ``ending``
-    of files, and what ``more`` there is to say."""
+    of files, and what ``more`` there is to say. ``by_qform``: where headers contradict themselves, their sforms are wrong."""
 
     name: str
     channels: tuple[str, ...]
@@ -60,6 +64,7 @@ class RawSet:
     ending: str = ".nii.gz"
     order: tuple[int, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+    by_qform: bool = False
 
 
 def write_cases(archives: Sequence[Archive], out: Path, about: RawSet, cases: Sequence[RawCase], jobs: int) -> None:
@@ -69,10 +74,14 @@ def write_cases(archives: Sequence[Archive], out: Path, about: RawSet, cases: Se
     that the set does not have, and where there is no training case.
     """
     refuse_cases(archives, cases)
-    work = Work(
-        copying, {"archives": paths_of(archives), "out": str(out), "ending": about.ending, "channels": len(about.channels)}
-    )
-    done_by(work, [case.plain() for case in cases], jobs)
+    setup = {
+        "archives": paths_of(archives),
+        "out": str(out),
+        "ending": about.ending,
+        "channels": len(about.channels),
+        "by_qform": about.by_qform,
+    }
+    done_by(Work(copying, setup), [case.plain() for case in cases], jobs)
     write_description(out, about, [(case.id, case.patient, case.test) for case in cases])
 
 
@@ -138,42 +147,64 @@ def opened(setup: Mapping[str, Any]) -> list[Archive]:
 def copying(setup: Any) -> Do:
     """Writes the files of a case."""
     archives, out, ending, count = opened(setup), Path(setup["out"]), setup["ending"], int(setup["channels"])
+    mend = bool(setup["by_qform"])
 
     def copy(item: Any) -> None:
         folder = "Ts" if item["test"] else "Tr"
         members = [Member(**member) for member in item["channels"]]
         targets = [out / f"images{folder}" / f"{item['id']}_{number:04d}{ending}" for number in range(count)]
+        to_note: list[tuple[str, str]] = []
         with noted_in([]), temporary_folder(out / item["id"]) as work:
             if len(members) == count:
                 for member, target in zip(members, targets, strict=True):
-                    fetch(archives, member, target)
+                    fetched(archives, member, target, mend, to_note)
             else:
                 _split(archives, members[0], targets, work)
             _check_channels(archives, members, targets)
             if item["label"] is not None:
                 label = Member(**item["label"])
-                own = fetch(archives, label, work / f"label{ending}")
+                own = fetched(archives, label, work / f"label{ending}", mend, to_note)
                 with of(spoken_of(archives, label)):
-                    turn_of(own, targets[0])
-                    _write_label(own, dict(item["values"]), out / f"labels{folder}" / f"{item['id']}{ending}")
+                    how = turn_of(own, targets[0])
+                    target = out / f"labels{folder}" / f"{item['id']}{ending}"
+                    _write_label(own, dict(item["values"]), target, how, targets[0])
+                if how is None:
+                    to_note.append((spoken_of(archives, label), ELSEWHERE))
+        for where, said in to_note:
+            note(where, said)
 
     return copy
 
 
-def turn_of(label: Path, image: Path) -> Turn:
-    """How a label is turned to lie as its image. DataError where it does not lie on its grid."""
-    found = compare(read_header(label).grid, read_header(image).grid)
-    if isinstance(found, str):
-        raise DataError(label, f"does not lie on the grid of its image: {found}", WRONG)
-    return found
+def fetched(archives: Sequence[Archive], member: Member, target: Path, mend: bool, to_note: list[tuple[str, str]]) -> Path:
+    """A file fetched to ``target``, ``by_qform`` where it is to be mended; what is ``to_note`` of that is added."""
+    fetch(archives, member, target)
+    with of(spoken_of(archives, member)):
+        if mend and by_qform(target):
+            to_note.append((spoken_of(archives, member), SFORM_LEFT_OUT))
+    return target
 
 
-def _write_label(source: Path, values: Mapping[int, int], target: Path) -> None:
-    """Write a label file with other ``values``, moved where they stay."""
+def turn_of(label: Path, image: Path) -> Turn | None:
+    """How a label is turned to lie as its image; None where its header says another place, but its shape is that of the image:
+    labels of known sets are drawn voxel by voxel. DataError for another shape."""
+    own, its = read_header(label).grid, read_header(image).grid
+    found = compare(own, its)
+    if isinstance(found, Turn):
+        return found
+    if own.shape == its.shape:
+        return None
+    raise DataError(label, f"does not lie on the grid of its image: {found}", WRONG)
+
+
+def _write_label(source: Path, values: Mapping[int, int], target: Path, how: Turn | None, image: Path) -> None:
+    """Write a label file with other ``values``, moved where they stay; without a turn, on the grid of its image."""
     raw, _ = read_values(source)
     new = mapped(raw, values, source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if all(old == value for old, value in values.items()):
+    if how is None:
+        pixels_of(image).write(target, new, read_header(image).geometry, image)
+    elif all(old == value for old, value in values.items()):
         source.replace(target)
     else:
         pixels_of(source).write_like(source, new, target)

@@ -44,6 +44,7 @@ VOLUMES: tuple[KnownSet, ...] = (
             "Frames at the end of diastole and systole become cases, which the patient holds together.",
             "Patients from 101 on are the official test cases.",
             "Diagnosis and phase stand in dataset.json.",
+            "Where an sform contradicts its qform, as in many files, the file is written by its qform.",
             "`size` goes by the labels of the volume, of test cases too. Self-cleansing trains on slices of 128 pixels.",
         ),
     ),
@@ -60,6 +61,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Antonelli et al., Nature Communications 13, 2022, doi:10.1038/s41467-022-30695-9",
         used_by=("nnU-Net",),
         converter="msd",
+        given=("Task04_Hippocampus.tar",),
         remarks=(
             "One tar at a time. Files are named as nnU-Net's own converter names them.",
             "Test volumes have no labels.",
@@ -79,6 +81,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Armato et al., Medical Physics 38, 2011, doi:10.1118/1.3528204",
         used_by=("GSD-Net", "docs/benchmarks"),
         converter="lidc",
+        given=("LIDC-IDRI", "LIDC-XML-only.zip"),
         options=(
             SetOption(
                 "patches", False, "write squares of 128 pixels around nodules that all readers outlined, in place of volumes"
@@ -88,7 +91,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         remarks=(
             "Needs `pip install 'debride[dicom]'`. Give a folder with any number of the series, and the readings.",
             "Every reader has a mask of every scan, also an empty one. Readers are numbered in each scan anew.",
-            "An outline runs along the first pixels outside of a nodule: those inside it are the nodule.",
+            "An outline, also that of a hole, runs along the first pixels outside of a nodule.",
             "Nodules below 3 mm, which are single points, and what is no nodule are left out.",
             "A patch is written for each slice on which all readers outlined the same nodule: outlines that share a voxel.",
             "Values are in Hounsfield units. The set has no official split.",
@@ -135,6 +138,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Xiong et al., Medical Image Analysis 67, 2021, doi:10.1016/j.media.2020.101832",
         used_by=("ALC", "docs/benchmarks"),
         converter="left_atrium",
+        given=("atria.zip",),
         remarks=(
             "The cavity becomes 1; the wall is left out. Files stay NRRD, at 0.625 mm.",
             "Names do not say which scans are of one patient.",
@@ -153,6 +157,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cite="Baid et al., arXiv:2107.02314",
         used_by=("GSD-Net", "nnU-Net"),
         converter="brats",
+        given=("training.zip", "validation.zip"),
         remarks=(
             "One year at a time: patients come back under other names. Terms are agreed to where you register.",
             "Labels become regions that overlap, with the values that nnU-Net's own converter gives them.",

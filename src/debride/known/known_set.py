@@ -51,6 +51,8 @@ class KnownSet:
     ``where`` is the page where a person gets it, under ``licence``. ``files`` are those that are converted; a folder that they
     were unpacked to will do as well. ``cases`` and ``size`` are words. ``used_by`` names papers and benchmarks.
     ``converter`` is a module of ``debride.known`` with a function ``convert``. ``remarks`` say what that does and refuses.
+    ``given`` is what a command gives it, where that is not all of ``files`` by their names. An option with the default "" must
+    be given.
     """
 
     name: str
@@ -67,6 +69,7 @@ class KnownSet:
     converter: str
     options: tuple[SetOption, ...] = ()
     remarks: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     def convert(self, archives: Sequence[Archive], out: Path, options: Mapping[str, Value], jobs: int = 1) -> None:
         """Write the set's folder into the empty folder ``out``; ``options`` that are not given have their defaults."""
@@ -82,6 +85,10 @@ class KnownSet:
                 there = f"Its options are {listed(sorted(known))}." if known else "It has none."
                 raise DataError(f"option {name}", f"is none of {self.name}", there)
             values[name] = _checked(self.name, known[name], value)
+        for option in self.options:
+            if values[option.name] == "":
+                remedy = f"Give one of {listed(map(str, option.choices))}."
+                raise DataError(f"option {option.name} of {self.name}", "is missing", remedy)
         return values
 
 

@@ -1,8 +1,9 @@
 """What the readers of LIDC-IDRI outlined in a scan, from its XML, and the pixels inside (Armato et al., Medical Physics 2011).
 
 A reading session is one reader's. A nodule of 3 mm and more has outlines, slice by slice; a smaller one is a single point, and
-what is no nodule is a point too: both are left out. An outline runs along the first pixels outside of the nodule, and where
-``inclusion`` is FALSE along the first pixels outside of a hole.
+what is no nodule is a point too: both are left out. An outline runs along the first pixels outside of the nodule, and no pixel
+of it is one of the nodule. So it is around a hole, where ``inclusion`` is FALSE, as one of the authors of the paper says
+(github.com/notmatthancock/pylidc/pull/16).
 """
 
 from __future__ import annotations
@@ -81,18 +82,19 @@ def nodule_mask(
             raise DataError(said, "outlines pixels outside of the slice", WRONG)
         into = holes if outline.around_hole else filled
         at = slices[outline.instance]
-        into[at] = into.get(at, np.zeros((rows, columns), np.bool_)) | inside(outline.points, rows, columns)
+        mask = enclosed(outline.points, rows, columns, with_rim=outline.around_hole)
+        into[at] = into.get(at, np.zeros((rows, columns), np.bool_)) | mask
     return {at: mask & ~holes[at] if at in holes else mask for at, mask in filled.items()}
 
 
-def inside(points: Points, rows: int, columns: int) -> Mask:
-    """The pixels (H, W) that an outline encloses, without those that it runs along."""
+def enclosed(points: Points, rows: int, columns: int, *, with_rim: bool = False) -> Mask:
+    """The pixels (H, W) that an outline encloses, with or without those that it runs along."""
     mask = even_odd([points.astype(np.float64)], rows, columns)
     for (x, y), (next_x, next_y) in zip(points.tolist(), np.roll(points, -1, axis=0).tolist(), strict=True):
         steps = max(1, gcd(next_x - x, next_y - y))
         across, down = (next_x - x) // steps, (next_y - y) // steps
         for step in range(steps):
-            mask[y + step * down, x + step * across] = False
+            mask[y + step * down, x + step * across] = with_rim
     return mask
 
 

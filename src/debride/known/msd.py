@@ -20,7 +20,9 @@ from debride.types import DataError
 _LONGEST = 16 << 20
 """Bytes of a dataset.json."""
 
-_TASK = re.compile(r"(?:.*/)?(Task\d\d_[A-Za-z]+)/dataset\.json|dataset\.json")
+_NAME = re.compile(r"Task\d\d_[A-Za-z]+")
+
+_TASK = re.compile(rf"(?:.*/)?{_NAME.pattern}/dataset\.json|dataset\.json")
 
 
 def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], *, jobs: int = 1) -> None:
@@ -59,7 +61,8 @@ def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], 
     carried = {
         name: about[name] for name in ("description", "reference", "licence", "release") if isinstance(about.get(name), str)
     }
-    name = described.path.parent.name or str(about.get("name", "MSD"))
+    own = described.path.parent.name or archives[described.archive].path.resolve().name  # of the folder of a task itself
+    name = own if _NAME.fullmatch(own) else str(about.get("name", "MSD"))
     write_cases(archives, out, RawSet(name, channels, labels, more=carried), sorted(cases, key=_id), jobs)
 
 
