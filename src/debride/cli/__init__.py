@@ -61,6 +61,7 @@ VERBS = (
     "changes",
     "bench",
     "demo",
+    "completions",
 )
 """The verbs, each by the module here that holds it, in the order that ``--help`` lists them."""
 
