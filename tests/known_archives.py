@@ -82,3 +82,65 @@ def described(out: Path) -> dict[str, Any]:
     """Its dataset.json."""
     found: dict[str, Any] = json.loads((out / "dataset.json").read_text())
     return found
+
+
+def heart(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its label (x, y, z)."""
+    image = np.random.default_rng(seed).integers(0, 900, (12, 10, 3)).astype(np.int16)
+    label = np.zeros(image.shape, np.uint8)
+    label[4:9, 3:8, 1:] = 2
+    label[5:8, 4:7, 1:] = 3
+    label[2:4, 3:8, 1:] = 1
+    return image, label
+
+
+def patient(number: int, split: str, group: str = "DCM", ending: str = ".nii.gz") -> dict[str, bytes]:
+    """The files of a patient; the end of systole is frame 10."""
+    name = f"patient{number:03d}"
+    folder = f"ACDC/database/{split}/{name}"
+    info = f"ED: 1\nES: 10\nGroup: {group}\nHeight: 184.0\nNbFrame: 30\nWeight: 95.0\n"
+    files = {f"{folder}/Info.cfg": info.encode(), f"{folder}/{name}_4d.nii.gz": b"not looked at"}
+    for frame in (1, 10):
+        image, label = heart(number * 100 + frame)
+        packed = ending == ".nii.gz"
+        files[f"{folder}/{name}_frame{frame:02d}{ending}"] = nifti(image, packed=packed)
+        files[f"{folder}/{name}_frame{frame:02d}_gt{ending}"] = nifti(label, packed=packed)
+    return files
+
+
+def acdc_archive(folder: Path) -> Path:
+    files = patient(1, "training") | patient(2, "training", "NOR") | patient(101, "testing", ending=".nii")
+    return zipped(folder / "ACDC.zip", files)
+
+
+def intensities(seed: int, channels: int) -> np.ndarray:
+    """(x, y, z) of one channel, (x, y, z, C) of several."""
+    shape = (7, 6, 5) if channels == 1 else (7, 6, 5, channels)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def zones(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 3, (7, 6, 5)).astype(np.uint8)
+
+
+def decathlon_task(name: str = "Task05_Prostate", channels: int = 2, **more: Any) -> dict[str, bytes]:
+    about = {
+        "name": "PROSTATE",
+        "description": "Prostate zones",
+        "licence": "CC-BY-SA 4.0",
+        "modality": {str(number): f"MRI{number}" for number in range(channels)},
+        "labels": {"0": "background", "1": "PZ", "2": "TZ"},
+        "training": [
+            {"image": f"./imagesTr/prostate_{n:02d}.nii.gz", "label": f"./labelsTr/prostate_{n:02d}.nii.gz"} for n in (0, 4)
+        ],
+        "test": ["./imagesTs/prostate_07.nii.gz"],
+        **more,
+    }
+    files = {f"{name}/dataset.json": json.dumps(about).encode()}
+    for number in (0, 4, 7):
+        files[f"{name}/images{'Ts' if number == 7 else 'Tr'}/prostate_{number:02d}.nii.gz"] = nifti(
+            intensities(number, channels)
+        )
+    for number in (0, 4):
+        files[f"{name}/labelsTr/prostate_{number:02d}.nii.gz"] = nifti(zones(number))
+    return files

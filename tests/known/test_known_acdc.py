@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from tests.known_archives import SPACING, converted, described, nifti, unpacked, zipped
+from tests.known_archives import SPACING, acdc_archive, converted, described, heart, nifti, patient, unpacked, zipped
 
 from debride.data.pixels.images import read_header
 from debride.known.acdc import around, convert, middle_of
@@ -16,37 +16,8 @@ from debride.notes import take_notes
 from debride.types import DataError
 
 
-def heart(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image and its label (x, y, z)."""
-    image = np.random.default_rng(seed).integers(0, 900, (12, 10, 3)).astype(np.int16)
-    label = np.zeros(image.shape, np.uint8)
-    label[4:9, 3:8, 1:] = 2
-    label[5:8, 4:7, 1:] = 3
-    label[2:4, 3:8, 1:] = 1
-    return image, label
-
-
-def patient(number: int, split: str, group: str = "DCM", ending: str = ".nii.gz") -> dict[str, bytes]:
-    """The files of a patient; the end of systole is frame 10."""
-    name = f"patient{number:03d}"
-    folder = f"ACDC/database/{split}/{name}"
-    info = f"ED: 1\nES: 10\nGroup: {group}\nHeight: 184.0\nNbFrame: 30\nWeight: 95.0\n"
-    files = {f"{folder}/Info.cfg": info.encode(), f"{folder}/{name}_4d.nii.gz": b"not looked at"}
-    for frame in (1, 10):
-        image, label = heart(number * 100 + frame)
-        packed = ending == ".nii.gz"
-        files[f"{folder}/{name}_frame{frame:02d}{ending}"] = nifti(image, packed=packed)
-        files[f"{folder}/{name}_frame{frame:02d}_gt{ending}"] = nifti(label, packed=packed)
-    return files
-
-
-def archive(folder: Path) -> Path:
-    files = patient(1, "training") | patient(2, "training", "NOR") | patient(101, "testing", ending=".nii")
-    return zipped(folder / "ACDC.zip", files)
-
-
 def test_frames_become_cases_of_their_patients(tmp_path: Path) -> None:
-    cases = converted(convert, tmp_path / "out", archive(tmp_path), jobs=2)
+    cases = converted(convert, tmp_path / "out", acdc_archive(tmp_path), jobs=2)
     assert sorted(cases) == [f"patient{number}_frame{frame}" for number in ("001", "002", "101") for frame in ("01", "10")]
     image, label, case = cases["patient001_frame10"]
     own, drawn = heart(110)
@@ -61,7 +32,7 @@ def test_frames_become_cases_of_their_patients(tmp_path: Path) -> None:
 
 
 def test_slices_are_pictures_of_the_same_numbers(tmp_path: Path) -> None:
-    cases = converted(convert, tmp_path / "out", archive(tmp_path), slices=True)
+    cases = converted(convert, tmp_path / "out", acdc_archive(tmp_path), slices=True)
     assert len(cases) == 6 * 3
     image, label, case = cases["patient002_frame01_slice02"]
     own, drawn = heart(201)
@@ -70,7 +41,7 @@ def test_slices_are_pictures_of_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_squares_lie_around_the_heart_of_the_volume(tmp_path: Path) -> None:
-    cases = converted(convert, tmp_path / "out", archive(tmp_path), slices=True, size=8)
+    cases = converted(convert, tmp_path / "out", acdc_archive(tmp_path), slices=True, size=8)
     image, label, _ = cases["patient001_frame01_slice01"]
     own, drawn = heart(101)
     # the heart lies at x 2 to 8 and y 3 to 7, so that its middle is x 5 and y 5
@@ -158,7 +129,7 @@ def test_a_label_that_is_stored_mirrored_lies_as_its_image(tmp_path: Path) -> No
 @pytest.mark.parametrize("options", [{"size": 8}, {"slices": True, "size": -1}])
 def test_a_size_is_one_of_slices(tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(DataError, match="size"):
-        converted(convert, tmp_path / "out", archive(tmp_path), **options)
+        converted(convert, tmp_path / "out", acdc_archive(tmp_path), **options)
 
 
 def test_an_archive_and_its_folder_are_not_taken_together(tmp_path: Path) -> None:
@@ -173,5 +144,5 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_spacing_stays(tmp_path: Path) -> None:
-    _, _, case = converted(convert, tmp_path / "out", archive(tmp_path))["patient001_frame01"]
+    _, _, case = converted(convert, tmp_path / "out", acdc_archive(tmp_path))["patient001_frame01"]
     assert read_header(case.image[0]).geometry.spacing == SPACING[::-1]

@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.known_archives import converted, described, nifti, tarred, unpacked
+from tests.known_archives import converted, decathlon_task, described, intensities, tarred, unpacked, zones
 
 from debride.known.msd import convert
 from debride.types import DataError
 
 
-def volume(seed: int, channels: int) -> np.ndarray:
-    """(x, y, z) of one channel, (x, y, z, C) of several."""
-    shape = (7, 6, 5) if channels == 1 else (7, 6, 5, channels)
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def drawn(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 3, (7, 6, 5)).astype(np.uint8)
-
-
-def task(name: str = "Task05_Prostate", channels: int = 2, **more: Any) -> dict[str, bytes]:
-    about = {
-        "name": "PROSTATE",
-        "description": "Prostate zones",
-        "licence": "CC-BY-SA 4.0",
-        "modality": {str(number): f"MRI{number}" for number in range(channels)},
-        "labels": {"0": "background", "1": "PZ", "2": "TZ"},
-        "training": [
-            {"image": f"./imagesTr/prostate_{n:02d}.nii.gz", "label": f"./labelsTr/prostate_{n:02d}.nii.gz"} for n in (0, 4)
-        ],
-        "test": ["./imagesTs/prostate_07.nii.gz"],
-        **more,
-    }
-    files = {f"{name}/dataset.json": json.dumps(about).encode()}
-    for number in (0, 4, 7):
-        files[f"{name}/images{'Ts' if number == 7 else 'Tr'}/prostate_{number:02d}.nii.gz"] = nifti(volume(number, channels))
-    for number in (0, 4):
-        files[f"{name}/labelsTr/prostate_{number:02d}.nii.gz"] = nifti(drawn(number))
-    return files
-
-
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_task_becomes_raw_files_of_each_channel(tmp_path: Path, channels: int) -> None:
-    cases = converted(convert, tmp_path / "out", tarred(tmp_path / "Task05_Prostate.tar", task(channels=channels)), jobs=2)
+    cases = converted(
+        convert, tmp_path / "out", tarred(tmp_path / "Task05_Prostate.tar", decathlon_task(channels=channels)), jobs=2
+    )
     assert {id: case.split for id, (_, _, case) in cases.items() if case.split == "test"} == {"prostate_07": "test"}
     assert sorted(cases) == ["prostate_00", "prostate_04", "prostate_07"]
     image, label, case = cases["prostate_04"]
     assert [path.name for path in case.image] == [f"prostate_04_{number:04d}.nii.gz" for number in range(channels)]
-    assert (image == volume(4, channels).reshape(7, 6, 5, channels).T).all() and (label == drawn(4).T).all()
+    assert (image == intensities(4, channels).reshape(7, 6, 5, channels).T).all() and (label == zones(4).T).all()
     assert cases["prostate_07"][1] is None
     said = described(tmp_path / "out")
     assert said["name"] == "Task05_Prostate" and said["labels"] == {"background": 0, "PZ": 1, "TZ": 2}
@@ -60,7 +29,7 @@ def test_a_task_becomes_raw_files_of_each_channel(tmp_path: Path, channels: int)
 
 
 def test_a_folder_converts_as_its_archive(tmp_path: Path) -> None:
-    files = {name.removeprefix("Task05_Prostate/"): content for name, content in task().items()}
+    files = {name.removeprefix("Task05_Prostate/"): content for name, content in decathlon_task().items()}
     cases = converted(convert, tmp_path / "out", unpacked(tmp_path / "own", files))
     assert len(cases) == 3
 
@@ -79,9 +48,9 @@ def test_a_folder_converts_as_its_archive(tmp_path: Path) -> None:
 )
 def test_a_description_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        converted(convert, tmp_path / "out", tarred(tmp_path / "a.tar", task(**change)))
+        converted(convert, tmp_path / "out", tarred(tmp_path / "a.tar", decathlon_task(**change)))
 
 
 def test_one_task_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 tasks"):
-        converted(convert, tmp_path / "out", tarred(tmp_path / "a.tar", task() | task("Task02_Heart", 1)))
+        converted(convert, tmp_path / "out", tarred(tmp_path / "a.tar", decathlon_task() | decathlon_task("Task02_Heart", 1)))

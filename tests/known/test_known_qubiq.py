@@ -65,6 +65,16 @@ def test_planes_of_brain_tumours_are_channels_and_structures_are_told_apart(tmp_
     assert described(tmp_path / "out")["classes"] == ["background", "brain-tumor 3"]
 
 
+def test_a_validation_set_without_masks_becomes_test_images(tmp_path: Path) -> None:
+    files = (
+        case("t/kidney/Training/case01", 1, 3)
+        | case("t/kidney/Training/case02", 2, 3)
+        | case("t/kidney/Validation/case03", 3, 0)
+    )
+    cases = converted(convert, tmp_path / "out", zipped(tmp_path / "a.zip", files), task="kidney")
+    assert cases["val_case03"][1] is None and cases["val_case03"][2].split == "test"
+
+
 def test_two_scans_of_a_patient_stay_together(tmp_path: Path) -> None:
     files = {}
     for name in ("case1-1", "case1-2", "case2-1"):
@@ -84,6 +94,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         (case(f"{root}/case03", 3, 0), {}, r"has no task01_seg01.nii.gz"),
         (case("kidney/case03", 3, 3), {}, "says its split"),
         ({}, {"task": "prostate"}, "no case of prostate"),
+        (case("x/pancreas/Validation/case09", 3, 2), {"task": "pancreas"}, "no training case of pancreas"),
         ({}, {"task": "liver"}, "QUBIQ does not have"),
         ({}, {"task": ""}, "is not given"),
         ({}, {"structure": 2}, "has 1"),

@@ -59,6 +59,7 @@ def convert_dataset(
 ) -> ConvertResult:
     """Makes the folder ``out`` of a known data set from its downloaded ``archives``; nothing is ever downloaded.
 
+    Without ``out`` it is a folder with the name of the set, where Python runs.
     ``archives`` are the set's files, or folders that they were unpacked to; "generated" needs none. ``set`` has options of the
     set, which ``known_datasets()[name].options`` lists. Checksums are compared where they are published. ``jobs`` processes
     share the work (None: one for each core). Raises DataError for files that are missing, differ from the published ones or

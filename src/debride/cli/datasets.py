@@ -69,11 +69,12 @@ def _list(sets: Sequence[KnownSet]) -> None:
 
 
 def _describe(known: KnownSet) -> None:
-    from debride.known.converting import command_for, files_in_words
+    from debride.known.converting import command_for, files_in_words, shown_value
 
+    pages = known.where.split() if known.where.startswith("http") else [known.where]
     print(f"{known.name}: {known.title}\n{known.task}: {known.cases}; size: {known.size}")
     print(f"Classes: {', '.join(known.classes)}")
-    print(f"Licence: {known.licence}\nFrom: {known.where}\nCite: {known.cite}\nUsed by: {', '.join(known.used_by)}")
+    print(f"Licence: {known.licence}\nFrom: {' and '.join(pages)}\nCite: {known.cite}\nUsed by: {', '.join(known.used_by)}")
     if known.files:
         print("\nFiles to download (a folder that they were unpacked to will do as well)")
         for line in files_in_words(known):
@@ -81,8 +82,8 @@ def _describe(known: KnownSet) -> None:
     if known.options:
         print("\nOptions (--set NAME=VALUE)")
     for option in known.options:
-        choices = f" ({', '.join(map(str, option.choices))})" if option.choices else ""
-        default = "must be given" if option.default == "" else str(option.default)
+        choices = f" ({', '.join(map(shown_value, option.choices))})" if option.choices else ""
+        default = "must be given" if option.default == "" else shown_value(option.default)
         print(f"  {option.name:16} {default:14} {option.about}{choices}")
     if known.remarks:
         print("\nHow it is read")

@@ -83,7 +83,7 @@ def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], 
             cases.append(_case(archives, known, info, frame, patient, test))
     slices, size = bool(options.get("slices")), int(options.get("size") or 0)
     if size < 0 or (size and not slices):
-        raise DataError("size", f"is {size}" if size < 0 else "is given without `slices`", "Give both, and a number of pixels.")
+        raise DataError("size", f"is {size}" if size < 0 else "is given without slices", "Give both, and a number of pixels.")
     cases.sort(key=lambda case: case.id)
     more = {"diagnosis": dict(sorted(diagnosis.items())), "phase": dict(sorted(phase.items()))}
     if slices:
@@ -152,7 +152,7 @@ def slicing(setup: Any) -> Do:
             with of(spoken_of(archives, image)):
                 pictures = _sixteen_bits(file)
                 if size and label is None:
-                    raise DataError(file, "has no label, which says where to cut", "Leave `size` out.")
+                    raise DataError(file, "has no label, which says where to cut", "Leave the option size out.")
             arrays: dict[str, Volume] = {"images": pictures}
             if label is not None:
                 drawn = fetched(archives, label, work / "label.nii.gz", True, [])
@@ -181,7 +181,7 @@ def _sixteen_bits(file: Path) -> Volume:
     whole = np.rint(volume)
     if volume.ndim != 3 or (whole != volume).any() or volume.min() < 0 or volume.max() > np.iinfo(np.uint16).max:
         problem = "is no volume of whole numbers from 0 to 65535, which a picture needs"
-        raise DataError(file, problem, "Convert it without `slices`, as volumes.")
+        raise DataError(file, problem, "Convert it without the option slices, as volumes.")
     pictures: Volume = whole.astype(np.uint16)
     return pictures
 

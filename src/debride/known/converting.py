@@ -65,10 +65,12 @@ def _checked(path: Path, known: KnownSet) -> _Given:
     size = path.stat().st_size
     if published.size is not None and size != published.size:
         raise DataError(path, f"has {size} bytes, and is published with {published.size}", _AGAIN)
-    kind, _, expected = (published.checksum or "").partition(":")
-    digests = _digests(path, {"sha256", kind} - {""}, size)
-    if expected and digests[kind] != expected:
-        raise DataError(path, f"is not the published file: its {kind} is {digests[kind]}, not {expected}", _AGAIN)
+    expected = published.checksum.split(" or ") if published.checksum else []
+    digests = _digests(path, {"sha256", *(checksum.partition(":")[0] for checksum in expected)}, size)
+    if expected and not set(expected) & {f"{kind}:{digest}" for kind, digest in digests.items()}:
+        kind = expected[0].partition(":")[0]
+        problem = f"is not the published file: its checksum is {kind}:{digests[kind]}, and should be {published.checksum}"
+        raise DataError(path, problem, _AGAIN)
     return _Given(path.name, size, digests["sha256"], bool(expected))
 
 
@@ -125,3 +127,8 @@ def command_for(known: KnownSet) -> str:
     asked = [f"{option.name}={option.choices[0]}" for option in known.options if option.default == ""]
     words = ["debride", "datasets", known.name, *given, "--out", known.name, *(["--set", *asked] if asked else [])]
     return shlex.join(words)
+
+
+def shown_value(value: object) -> str:
+    """A value of an option as it is written on the command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -43,9 +43,9 @@ VOLUMES: tuple[KnownSet, ...] = (
         remarks=(
             "Frames at the end of diastole and systole become cases, which the patient holds together.",
             "Patients from 101 on are the official test cases.",
-            "Diagnosis and phase stand in dataset.json.",
+            "Diagnosis and phase stand in `dataset.json`.",
             "Where an sform contradicts its qform, as in many files, the file is written by its qform.",
-            "`size` goes by the labels of the volume, of test cases too. Self-cleansing trains on slices of 128 pixels.",
+            "The squares of `size` lie by the labels of the volume, of test cases too. Self-cleansing has 128 pixels.",
         ),
     ),
     KnownSet(
@@ -108,7 +108,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         cases="55 prostates, 39 growing brains, 32 brain tumours and 24 kidneys in 2020; CT of the pancreas too in 2021",
         size=NOT_KNOWN,
         cite="Li et al., arXiv:2405.18435",
-        used_by=("several readers",),
+        used_by=("studies of several readers",),
         converter="qubiq",
         options=(
             SetOption(
@@ -121,6 +121,7 @@ VOLUMES: tuple[KnownSet, ...] = (
         ),
         remarks=(
             "One structure at a time. Archives of 2020 have the same folders. Training and validation stay what they are.",
+            "A validation or test set of which no case has a mask becomes test images.",
             "The four planes of a brain tumour are its channels.",
             "Masks are written on the grid of their image, whatever their headers say.",
         ),

@@ -37,7 +37,10 @@ class SetOption:
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file that a person downloads: its size in bytes and its checksum ("md5:…", "sha256:…") where they are published."""
+    """A file that a person downloads: its size in bytes and its checksum ("md5:…", "sha256:…") where they are published.
+
+    Where it was published more than once, ``checksum`` has one for each time, with "or" between them.
+    """
 
     name: str
     size: int | None = None
@@ -50,7 +53,8 @@ class KnownSet:
 
     ``where`` is the page where a person gets it, under ``licence``. ``files`` are those that are converted; a folder that they
     were unpacked to will do as well. ``cases`` and ``size`` are words. ``used_by`` names papers and benchmarks.
-    ``converter`` is a module of ``debride.known`` with a function ``convert``. ``remarks`` say what that does and refuses.
+    ``converter`` is a module of ``debride.known`` with a function ``convert``, or "module:function". ``remarks`` say what that
+    does and refuses.
     ``given`` is what a command gives it, where that is not all of ``files`` by their names. An option with the default "" must
     be given.
     """
@@ -73,7 +77,8 @@ class KnownSet:
 
     def convert(self, archives: Sequence[Archive], out: Path, options: Mapping[str, Value], jobs: int = 1) -> None:
         """Write the set's folder into the empty folder ``out``; ``options`` that are not given have their defaults."""
-        convert: Convert = importlib.import_module(f"debride.known.{self.converter}").convert
+        module, _, function = self.converter.partition(":")
+        convert: Convert = getattr(importlib.import_module(f"debride.known.{module}"), function or "convert")
         convert(archives, out, self.chosen(options), jobs=jobs)
 
     def chosen(self, options: Mapping[str, object]) -> dict[str, Value]:

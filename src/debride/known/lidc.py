@@ -45,7 +45,7 @@ _LONGEST = 64 << 20
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_ELSE = "Or leave out series like this by `keep_going`."
+_ELSE = "Or set the option keep_going to true, which leaves such series out."
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], 
     stands in left_out.csv. Raises DataError for archives without a series that has readings, and for series and readings
     that are damaged or do not belong together.
     """
-    require_dicom(out)
+    require_dicom(archives[0].path)
     scans = _scans(archives, out)
     setup = {"archives": paths_of(archives), "out": str(out), "patches": bool(options.get("patches"))}
     rows: list[list[str]] = []

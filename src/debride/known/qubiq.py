@@ -47,7 +47,7 @@ COLUMNS = ("case", "patient", "image", "label", "rater", "split")
 _IMAGE = "image.nii.gz"
 
 _SPLITS = (("train", "train"), ("valid", "val"), ("test", "test"))
-"""How names of folders and archives begin, and the split that they say."""
+"""What names of folders and archives hold, and the split that it says."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class Seen:
 def convert(archives: Sequence[Archive], out: Path, options: Mapping[str, Any], *, jobs: int = 1) -> None:
     """Write one ``structure`` (1 by default) of one ``task``: each image with the mask of each reader.
 
-    Masks are written on the grid of their image; the headers of some say another one. Raises DataError for archives without
-    this structure, cases of training or validation without a mask, masks of another shape than their image, and unknown values.
+    A validation or test set of which no case has a mask becomes test images. Masks are written on the grid of their image; the
+    headers of some say another one. Raises DataError for archives without this structure, cases without a mask where others of
+    their set have one, masks of another shape than their image, and unknown values.
     """
     task, structure = str(options.get("task") or ""), int(options.get("structure") or 1)
     if task not in STRUCTURES:
@@ -93,17 +94,18 @@ def _cases(archives: Sequence[Archive], task: str, structure: int) -> list[Seen]
             images[folder] = member
         elif found := pattern.fullmatch(member.path.name):
             masks[folder].append((str(int(found[1])), member))
+    splits = {folder: _split(archives, image) for folder, image in images.items()}
+    drawn = {"train", *(split for folder, split in splits.items() if masks[folder])}
     cases: dict[str, Seen] = {}
     for folder, image in images.items():
-        split = _split(archives, image)
-        name = image.path.parent.name
+        split, name = splits[folder], image.path.parent.name
         number = re.fullmatch(r"(case\d+)-\d+", name)
-        if not masks[folder] and split != "test":
+        if split in drawn and not masks[folder]:
             raise DataError(spoken_of(archives, image), f"has no task{structure:02d}_seg01.nii.gz beside it", WRONG)
         case = Seen(
             f"{split}_{name}",
             f"{split}_{number[1] if number else name}",
-            split,
+            split if split in drawn else "test",
             image,
             tuple(sorted(masks[folder], key=_number)),
         )
@@ -111,8 +113,9 @@ def _cases(archives: Sequence[Archive], task: str, structure: int) -> list[Seen]
             problem = f"is another {name} of {split}"
             raise DataError(spoken_of(archives, image), problem, "Give each archive once, and each year by itself.")
         cases[case.id] = case
-    if not cases:
-        raise DataError(archives[0].called, f"holds no case of {task}", "Give the archives of QUBIQ.")
+    if "train" not in splits.values():
+        what = "training case" if cases else "case"
+        raise DataError(archives[0].called, f"holds no {what} of {task}", "Give the archives of QUBIQ.")
     return [case for _, case in sorted(cases.items())]
 
 
