@@ -148,7 +148,8 @@ def _fish_option(condition: str, option: Option) -> str:
     takes = "" if option.takes == "none" else " -r -F" if option.values is None else f" -x -a '{' '.join(option.values)}'"
     line = f"complete -c debride -n '{condition}' {names}{takes} -d '{_quiet(option.about)}'\n"
     if option.takes == "some" and option.values:
-        line += f"complete -c debride -n '{condition}; and __debride_after {' '.join(option.flags)}' -a '{' '.join(option.values)}'\n"
+        after = f"{condition}; and __debride_after {' '.join(option.flags)}"
+        line += f"complete -c debride -n '{after}' -a '{' '.join(option.values)}'\n"
     return line
 
 
