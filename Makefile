@@ -5,13 +5,15 @@
 # make docs: set up and build the documentation as a site; then open site/index.html. It needs no network to be read.
 # make notebooks: run those of examples/ from top to end, and keep what they show.
 # make nnunet-env: an environment of its own with nnU-Net, 6 GB; make test-nnunet: the tests of debride inside nnU-Net, in it.
+# make release-check: build a wheel and install it into a clean environment; then the tests with the oldest versions allowed.
+# make container-check: do the steps of the Containerfile in a fresh Debian. It needs root and debootstrap.
 PYTHON ?= python3
 BIN := .venv/bin
 NNUNET := .venv-nnunet/bin
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-fast test-system nnunet-env test-nnunet docs notebooks evidence check format clean
+.PHONY: demo test test-fast test-system nnunet-env test-nnunet docs notebooks evidence release-check container-check check format clean
 
 demo: .venv/installed
 	$(BIN)/debride demo --out demo-output
@@ -39,6 +41,12 @@ notebooks: .venv/installed-test
 
 evidence: .venv/installed
 	$(BIN)/python -m benchmarks.evidence.run
+
+release-check: .venv/installed-dev
+	$(BIN)/python release/check.py built oldest
+
+container-check: .venv/installed-dev
+	$(BIN)/python release/container_check.py
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

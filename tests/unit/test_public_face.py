@@ -119,7 +119,7 @@ def test_a_function_has_the_options_of_its_verb(verb: str) -> None:
 
 def test_every_verb_that_works_on_data_has_a_function() -> None:
     verbs = next(action.choices for action in make_parser()._actions if action.choices)
-    assert isinstance(verbs, dict) and set(verbs) - {"methods", "nnunet-path", "demo"} == set(VERBS)
+    assert isinstance(verbs, dict) and set(verbs) - {"methods", "nnunet-path", "demo", "completions"} == set(VERBS)
     assert set(FUNCTIONS) - {"open_dataset", "audit_labels", "known_datasets"} == set(VERBS.values())
 
 

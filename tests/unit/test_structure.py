@@ -81,6 +81,7 @@ SHOWN_BY_VERBS = {
     "cli/audit.py": {"debride.audit:AuditConfig", "debride.training.config:TrainConfig"},
     "cli/bench.py": {"debride.bench.papers.listing:estimates", "debride.bench.papers.listing:listing"},
     "cli/calibrate.py": {"debride.calibration.calibration_config:CalibrationConfig"},
+    "cli/completed_words.py": {f"debride.methods.table:{name}" for name in ("SettingRow", "read_table")},
     "cli/demo.py": {"debride.bench.demo:run_demo"},
     "cli/methods.py": {
         "debride.methods.page:page",

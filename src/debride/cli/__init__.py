@@ -61,6 +61,7 @@ VERBS = (
     "changes",
     "bench",
     "demo",
+    "completions",
 )
 """The verbs, each by the module here that holds it, in the order that ``--help`` lists them."""
 
@@ -116,6 +117,11 @@ def _run(words: list[str]) -> int:
             company.failed_first()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        if (missing := (error.name or "").partition(".")[0]) not in _LEARNING:
+            return _report_mistake(error)
+        say_failure(f"debride: this needs {missing}, which is not installed. Install it: docs/install.md says how.")
+        return 2
     except Exception as error:
         from debride.training.memory import is_memory
 
@@ -124,6 +130,9 @@ def _run(words: list[str]) -> int:
             return 2
         return _report_mistake(error)
 
+
+_LEARNING = ("torch", "monai", "lightning_fabric")
+"""Packages that verbs need which train or predict. Where there are none for this Python yet, the other verbs work."""
 
 _SMALLER = "Use smaller values of --batch-size, --patch-size, --image-size or --width, or a machine with more memory."
 

@@ -14,7 +14,7 @@ from debride.escapes import Shown, beneath, one_line
 _PSEUDONYM = re.compile(r"\b([a-z]+-[0-9a-f]{12})(?![0-9a-f])(@r-[0-9a-f]{12})?(\.dicom-series|\.dicom-label|\.dcm)?")
 """One, with what may stand right behind it in the name of a case or a file."""
 
-WITHOUT = ("datasets", "methods", "nnunet-path", "demo")
+WITHOUT = ("datasets", "methods", "nnunet-path", "demo", "completions")
 """Verbs that work on no data of the user's."""
 
 
