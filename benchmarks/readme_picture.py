@@ -1,7 +1,7 @@
 """The picture of the README: wrong labels of the generated set that an audit found, and the same after the repair.
 
-Run ``python benchmarks/readme_picture.py --out docs/pictures/found_and_repaired.png``: some two minutes on two cores. The mistakes
-are planted, and the audit knows nothing of them. Shown are the flagged cases of different kinds that are most probably wrong,
+Run ``python benchmarks/readme_picture.py --out docs/pictures/found_and_repaired.png``: some two minutes on two cores.
+The mistakes are planted, and the audit knows nothing of them. Shown are cases of different kinds that are most probably wrong,
 and the case that is least probably wrong.
 """
 
@@ -30,7 +30,7 @@ def shown_cases(audit: Any) -> list[tuple[str, str]]:
         if row["flagged"] and row["kind"] not in kinds:
             kinds[row["kind"]] = (row["case"], f"{row['kind']}, wrong with probability {row['wrong']:.2f}")
     last = ranking[-1]
-    return [*kinds.values()][:SHOWN] + [(last["case"], f"not flagged, probability {last['wrong']:.2f}")]
+    return [*[*kinds.values()][:SHOWN], (last["case"], f"not flagged, probability {last['wrong']:.2f}")]
 
 
 def draw(scans: Path, repaired: Path, cases: list[tuple[str, str]], out: Path) -> None:

@@ -3,8 +3,8 @@
     python release/container_check.py --torch-index https://download.pytorch.org/whl/cpu
 
 It makes a Debian of the base image's release by debootstrap, and reads the recipe as far as it is used: ARG, ENV, USER, COPY,
-RUN, WORKDIR, CMD. Not tested by this: the base image of a registry, and GPUs. Variables of pip here hold there too; wheels in the
-folder that ``PIP_FIND_LINKS`` names are seen at the same place.
+RUN, WORKDIR, CMD. Not tested by this: the base image of a registry, and GPUs. Variables of pip here hold there too; wheels in
+the folder that ``PIP_FIND_LINKS`` names are seen at the same place.
 """
 
 from __future__ import annotations

@@ -112,6 +112,11 @@ def pip(words: list[str], only_parsed: bool) -> int:
         if word in ("-c", "-r"):
             assert (ROOT / left.pop(0)).is_file(), word
             continue
+        if word == "--index-url":
+            assert left.pop(0).startswith("https://download.pytorch.org/")
+            continue
+        if word in ("torch", "build"):
+            continue
         named = re.fullmatch(r"(debride|\.)(?:\[([\w,-]+)\])?(==[\d.]+)?", word)
         assert named, f"pip install {word}: is not known here"
         unknown = set((named[2] or "").split(",")) - {"", *extras}
@@ -146,7 +151,8 @@ def over(words: list[str], only_parsed: bool) -> int:
     """A program that starts another, here or elsewhere, as ssh and torchrun do; what of ours it starts has its words parsed."""
     assert only_parsed, "is not run here"
     ours = [at for at, word in enumerate(words) if word == "debride"]
-    return debride(words[ours[0] + 1 :], only_parsed) if ours else 0
+    begun = words[ours[0] + 1 :] if ours else []
+    return debride(begun, only_parsed) if begun and begun != ["."] else 0
 
 
 PROGRAMS: dict[str, Callable[[list[str], bool], int]] = {
@@ -162,7 +168,7 @@ READ = {
     "nnUNetv2_plan_and_preprocess": nnunet,
     "nnUNetv2_train": nnunet,
     "nnUNetv2_predict": nnunet,
-    **dict.fromkeys(("ssh", "srun", "torchrun", "git", "sqlite3"), over),
+    **dict.fromkeys(("ssh", "srun", "torchrun", "git", "sqlite3", "podman", "uv"), over),
 }
 """Programs that are there only where words are parsed."""
 

@@ -63,6 +63,7 @@ class Stage:
         """Set for all blocks of the shell."""
         self._own = root.with_name(f"{root.name}-shell")
         self._own.mkdir()
+        (self._own / "home").mkdir()
         for name, script in page.programs.items():
             warm.add(self._own / name, f"#!/bin/bash\n{script}\n")
 
@@ -117,7 +118,8 @@ class Stage:
             paths: tuple[Path | str, ...] = (self._own, self.warm.programs, os.environ["PATH"])
         else:
             begin, paths = f"cd {folder}", (self._own, self.warm.readers)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment, **more, "PATH": ":".join(map(str, paths))}
+        home = {"HOME": str(self._own / "home"), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **home, **self.environment, **more, "PATH": ":".join(map(str, paths))}
         done = subprocess.run(
             ["/bin/bash", "-euo", "pipefail", "-c", f"{begin}\n{text}"],
             **{"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
@@ -137,7 +139,14 @@ class Stage:
             if block.language == "python":
                 compile(block.text, block.page, "exec")
             else:
-                self.shell(block.text, Path(folder), PAGES_PARSE="1", PYTHONPATH=f"{folder}/src:{folder}")
+                data = os.environ.get("DEBRIDE_DATA", folder)
+                self.shell(
+                    self.quick(block.text),
+                    Path(folder),
+                    PAGES_PARSE="1",
+                    PYTHONPATH=f"{folder}/src:{folder}",
+                    DEBRIDE_DATA=data,
+                )
 
 
 def in_turn(shown: str, said: str, figures: bool) -> None:

@@ -20,13 +20,12 @@ def scans(stage: Stage) -> None:
 
 
 def planted_and_repaired(stage: Stage) -> None:
-    """The truth lies beside the images and in no repaired copy."""
+    """What was planted is listed, and both repairs are there."""
     with (stage.root / "scans" / "planted.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3
     assert (stage.root / "signed" / "changes.html").exists()
     for name in ("repaired", "repaired-by-rule"):
         assert (stage.root / name / "masks").is_dir()
-        assert not (stage.root / name / "planted.csv").exists()
 
 
 PAGES = (

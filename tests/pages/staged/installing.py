@@ -4,4 +4,16 @@ from __future__ import annotations
 
 from tests.pages.owners import Page, Parsed
 
-PAGES = (Page("docs/install.md", others={"sh": Parsed("installs packages; release/check.py does such steps")}),)
+STEPS = Parsed("installs packages; release/check.py does such steps")
+
+PAGES = (
+    Page(
+        "docs/install.md",
+        quick={
+            ". debride-env/bin/activate": "true",
+            "mkdir -p ~/.config/fish/completions": "true",
+            "> ~/.config/fish/completions/": "> ~/",
+        },
+        others={"sh": STEPS},
+    ),
+)
