@@ -77,6 +77,7 @@ ALONE: dict[str, list[str]] = {
     "reading_cost": [
         *("--cases", "2", "--shape", "20", "20", "20", "--patch", "16", "16", "16", "--steps", "2", "--lasting", "0.001"),
     ],
+    "readme_picture": ["--cases", "12", "--size", "32", "--epochs", "1", "--out", "{out}/found.png"],
     "refined_labels": ["--epochs", "1", "--steps", "1", "--trusted", "0.5", "--patch", "16", "16", "16"],
     "self_cleansing_filter": ["--epochs", "2", "--every", "1", "--settled", "0.2"],
     "start_cost": ["--cases", "3", "--shape", "4", "16", "16", "--repeats", "1"],
