@@ -37,7 +37,7 @@ LEARNT = """\
 debride train ce scans --out run --epochs 1 --image-size 32 32 --network unet-small --width 2 --device cpu --log-to none
 debride predict run scans --out masks --device cpu
 debride audit scans --without-predictions --out first
-debride audit scans --predictions scans/right --out audit --planted 6
+debride audit scans --predictions masks --out audit --planted 6
 debride repair scans audit --out repaired --accept all
 """
 

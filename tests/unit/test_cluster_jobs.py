@@ -254,7 +254,9 @@ def test_leaving_early_ends_the_jobs(here: Here, out: Path) -> None:
         with spread(Work(adds, {"to": 1}), range(0, 100000, 3)) as outcomes:
             next(outcomes)
         engine = here.engines[0]
-        assert sorted(engine.cancelled) == sorted(engine.jobs)
+        assert engine.cancelled
+        ended = set(engine.jobs) - set(engine.cancelled)  # on a busy machine some have done their share by then
+        assert {engine.ended(id) for id in ended} <= {"COMPLETED on node1"}
     assert not any(engine.runs(id) for id in engine.jobs)
     assert not list(out.parent.iterdir())
 

@@ -10,6 +10,7 @@ PAGES = (
     Page(
         "docs/install.md",
         quick={
+            "python3 -m build --wheel": "true",  # what is no part of `make test`
             ". debride-env/bin/activate": "true",
             "mkdir -p ~/.config/fish/completions": "true",
             "> ~/.config/fish/completions/": "> ~/",
