@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from benchmarks.audit.table import put_tables
 from benchmarks.evidence.grids import BENCHMARKS
-from benchmarks.evidence.remedies import costs, remedies, tables, told
+from benchmarks.evidence.remedies import costs, remedies, tables
 from benchmarks.evidence.report import gather
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,7 +28,6 @@ from PIL import Image
 from scipy.ndimage import label as components
 
 import debride
-from debride.bench.calibrated import CALIBRATED
 from debride.bench.grid import read_grid
 from debride.files import read_json, write_text
 from debride.noise import make_noise
@@ -52,8 +51,8 @@ class Kind:
 
     @property
     def said(self) -> str:
-        """The words of ``debride corrupt``."""
-        return " ".join([self.noise, *(f"{name}={value}" for name, value in self.parameters.items())])
+        """The words of ``debride corrupt``, the noise above its parameters."""
+        return f"{self.noise}\n" + " ".join(f"{name}={value:g}" for name, value in self.parameters.items())
 
 
 SMALL = Kind("all too small", "markov", {"preference": 0.2}, 0.7)
@@ -189,11 +188,10 @@ def draw_generated(out: Path, cases: int, size: int, epochs: int) -> None:
 def draw_charts(results: Path, out: Path, page: Path | None) -> None:
     """The charts of the rows, and the page's tables."""
     file = BENCHMARKS / "core.yaml"
-    core, methods = gather(file, results), read_grid(file).methods
-    knowing = {name for name in core.methods if told(name, methods[name.removesuffix(CALIBRATED)])}
+    core, entries = gather(file, results), read_grid(file).methods
     (out / "noise_costs.svg").write_bytes(costs(core))
     for dataset in core.datasets:
-        (out / f"remedies_{dataset.lower().replace('-', '_')}.svg").write_bytes(remedies(core, dataset, knowing))
+        (out / f"remedies_{dataset.lower().replace('-', '_')}.svg").write_bytes(remedies(core, dataset, entries))
     made = tables(core)
     if page:
         write_text(page, put_tables(page.read_text(encoding="utf-8"), made))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from benchmarks.evidence.paired import Difference, difference
@@ -22,8 +22,8 @@ WORDS = {"S_R": "all too small", "S_E": "all too large", "S_DE": "each too small
 """What the outlines of a noise are."""
 
 TOLD, UNTOLD = "told which ten labels are verified", "not told"
-LIMIT = 32
-"""Points on either side of plain cross-entropy that charts have room for; what lies outside is written at the edge."""
+LIMIT, ROOM = 30, 34
+"""Points beyond which a difference is written at the edge of a chart, and where the chart ends."""
 
 BETTER, WORSE, OPEN = COLOURS[0], COLOURS[4], GREY
 MARKERS = ("o", "s", "^", "D")
@@ -31,8 +31,15 @@ MARKERS = ("o", "s", "^", "D")
 
 def told(name: str, entry: MethodEntry) -> bool:
     """Whether what has this name in the grid treats cases that it knows to be verified in another way than the rest."""
-    treats = read_table().methods[entry.method].trusted != Paper.trusted and entry.config.get("meta", True)
+    text = read_table().methods[entry.method].trusted
+    only_for_rate = has_rate(entry) and text.startswith(Paper.trusted)  # which is given, and need not be found
+    treats = text != Paper.trusted and not only_for_rate and entry.config.get("meta", True)
     return bool(name.endswith(CALIBRATED) or entry.hold_out_trusted or entry.config.get("fine_tune") or treats)
+
+
+def has_rate(entry: MethodEntry) -> bool:
+    """Whether it is given the true share of wrong pixels."""
+    return "measured" in entry.config.values()
 
 
 def ordered(core: Evidence, dataset: str, methods: Sequence[str]) -> list[str]:
@@ -48,18 +55,15 @@ def ordered(core: Evidence, dataset: str, methods: Sequence[str]) -> list[str]:
     )
 
 
-def remedies(core: Evidence, dataset: str, knowing: Collection[str]) -> bytes:
+def remedies(core: Evidence, dataset: str, entries: Mapping[str, MethodEntry]) -> bytes:
     """A chart of a data set as SVG: a panel for each noise, and in it each method's difference to plain cross-entropy.
 
-    Methods that are ``knowing`` of verified cases stand above the others.
+    Those of the grid's ``entries`` that are told of verified cases stand above the others.
     """
-    others = [method for method in core.methods if method != BASELINE]
-    groups = {
-        TOLD: ordered(core, dataset, [method for method in others if method in knowing]),
-        UNTOLD: ordered(core, dataset, [method for method in others if method not in knowing]),
-    }
+    known = {name: entries[name.removesuffix(CALIBRATED)] for name in core.methods if name != BASELINE}
     lines: list[tuple[str, bool]] = []
-    for head, methods in groups.items():
+    for head, knows in ((TOLD, True), (UNTOLD, False)):
+        methods = ordered(core, dataset, [name for name, entry in known.items() if told(name, entry) is knows])
         lines += [(head, True), *((method, False) for method in methods)] if methods else []
     fields = [field for field in core.fields if field[0] == dataset]
     figure = Figure(figsize=(9.4, 1.6 + 0.2 * len(lines)), layout="constrained")
@@ -73,14 +77,19 @@ def remedies(core: Evidence, dataset: str, knowing: Collection[str]) -> bytes:
             if not head:
                 axes.axhline(place, color=GREY, alpha=0.15, linewidth=0.6)
                 _point(axes, place, core.differences.get((field, method)))
-        axes.set_xlim(-LIMIT, LIMIT)
+        axes.set_xlim(-ROOM, ROOM)
         axes.set_xticks([-20, 0, 20])
         soften(axes, "x")
-    panels[0].set_yticks(range(len(lines)), [text for text, _ in lines])
+    starred = [f"{text} *" if not head and has_rate(known[text]) else text for text, head in lines]
+    panels[0].set_yticks(range(len(lines)), starred)
     for label, (_, head) in zip(panels[0].get_yticklabels(), lines, strict=True):
         label.set_fontstyle("italic" if head else "normal")
     panels[0].set_ylim(len(lines) - 0.4, -0.6)
-    figure.supxlabel(f"points of {core.measure} above {BASELINE}, and 95 % intervals", fontsize=9, color=GREY)
+    figure.supxlabel(
+        f"points of {core.measure} above {BASELINE}, and 95 % intervals; * is told the share of wrong pixels",
+        fontsize=9,
+        color=GREY,
+    )
     marks = {
         "above: interval of two seeds or more": (BETTER, BETTER),
         "below": (WORSE, WORSE),
@@ -107,10 +116,10 @@ def _point(axes: Axes, place: int, found: Difference | None) -> None:
         side, arrow = (1, ">") if mean > 0 else (-1, "<")
         face = "none" if found.seeds == 1 else colour
         axes.plot(
-            side * (LIMIT - 2), place, marker=arrow, color=colour, markersize=4.5, markerfacecolor=face, markeredgewidth=0.9
+            side * (ROOM - 2), place, marker=arrow, color=colour, markersize=4.5, markerfacecolor=face, markeredgewidth=0.9
         )
         where = {"ha": "right" if side > 0 else "left", "va": "center"}
-        axes.text(side * (LIMIT - 5), place, points(found.mean), color=GREY, fontsize=7, **where)
+        axes.text(side * (ROOM - 5), place, points(found.mean), color=GREY, fontsize=7, **where)
         return
     face = "none" if found.seeds == 1 else colour
     axes.plot([low, high], [place, place], color=colour, linewidth=1, alpha=0.6 if found.seeds == 1 else 1)
