@@ -82,8 +82,8 @@ def read_image(folder: Path, kind: str, case: str) -> Mask:
 def save(figure: Figure, path: Path) -> None:
     """A PNG of few colours, so that it is small."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=90)
-    Image.open(drawn).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)
+    figure.savefig(drawn, dpi=80)
+    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def outline(axes: Axes, image: Mask, wrong: Mask, right: Mask, colour: str) -> None:
