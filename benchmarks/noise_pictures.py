@@ -83,7 +83,9 @@ def save(figure: Figure, path: Path) -> None:
     """A PNG of few colours, so that it is small."""
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=80)
-    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 def outline(axes: Axes, image: Mask, wrong: Mask, right: Mask, colour: str) -> None:
@@ -105,9 +107,9 @@ def draw_kinds(scans: Path, out: Path) -> str:
     labels = [read_image(scans, "masks", case) for case in cases]
     case = next((case for case, label in zip(cases, labels, strict=True) if components(label)[1] > 1), cases[0])
     image, right = read_image(scans, "images", case), read_image(scans, "masks", case)
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
     panels = figure.subplots(2, 5)
-    outline(panels[0, 0], image, right, right, PREDICTED)
+    outline(panels[0, 0], image, np.zeros_like(right), right, GIVEN)
     panels[0, 0].set_title("the right label", fontsize=9)
     for axes, kind in zip(panels.flat[1:], SHOWN, strict=True):
         noise = make_noise(kind.noise, **kind.parameters)
