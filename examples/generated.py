@@ -110,6 +110,11 @@ def pictures(count: int, side: int = 64, seed: int = 0) -> tuple[npt.NDArray[np.
     return np.stack([image for image, _ in drawn]), np.stack([mask for _, mask in drawn])
 
 
+def pictures_with_splits(root: Path, side: int = 48, seed: int = 0) -> None:
+    """A folder ``root`` of pictures and right masks of a lesion: 32 to train on, 8 to validate with, 24 to test on."""
+    write_phantoms(root, 32, 8, 24, side, 2, seed)
+
+
 def made_up(rng: np.random.Generator, right: Mask, classes: int = 2) -> npt.NDArray[np.float32]:
     """Probabilities (K, *S) as of a good network that has not seen the label ``right`` (*S)."""
     soft = np.stack([gaussian_filter((right == value).astype(np.float32), 0.8) for value in range(classes)]) + 1e-3

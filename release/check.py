@@ -127,7 +127,7 @@ def oldest(folder: Path, torch: str, python: str | None) -> None:
     uv, chosen = Path(sys.executable).with_name("uv"), folder / "chosen.txt"
     interpreter = ("--python", programs / "python")
     do(uv, "pip", "compile", "-q", *interpreter, *lowest, *links, "pyproject.toml", "-o", chosen)
-    do(uv, "pip", "install", "-q", *interpreter, *links, "-r", chosen)
+    do(uv, "pip", "install", "-q", *interpreter, *links, "--no-deps", "-r", chosen)
     do(uv, "pip", "install", "-q", *interpreter, "--no-deps", ROOT)
     tests = ("-m", "not slow and not system", "tests/unit", "tests/contract")
     print(do(programs / "python", "-m", "pytest", "-q", *tests, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")[-500:])
