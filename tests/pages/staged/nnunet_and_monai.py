@@ -1,13 +1,12 @@
-"""The tutorials of who trains with nnU-Net or MONAI: all runs but what needs nnU-Net or a reader."""
+"""The tutorials of who trains with nnU-Net or MONAI: all runs but what needs nnU-Net."""
 
 from __future__ import annotations
 
 from tests.pages.blocks import ROOT
-from tests.pages.owners import File, Page, Parsed, Printed, Text
+from tests.pages.owners import Page, Parsed, Printed, Text
 from tests.pages.stage import Stage
 
 NNUNET = Parsed("needs nnU-Net; `make test-nnunet` trains and predicts so")
-READER = Parsed("needs a person in front of a browser; tests/e2e/test_review_verb.py has a review")
 TRAINED = Text("what networks find that have trained for as long as the page says")
 
 
@@ -50,10 +49,7 @@ PAGES = (
             ),
         },
         others={
-            "debride review": READER,
-            "# my_network": File("my_network.py"),
             "80 labels": TRAINED,
-            "repaired: ": TRAINED,
             "practice/scans stock": TRAINED,
         },
         after=repaired_and_predicted,
