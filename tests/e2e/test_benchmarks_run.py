@@ -71,6 +71,7 @@ ALONE: dict[str, list[str]] = {
         *("--limit", "3000", "--times", "0.0002", "--cases", "2", "--shape", "16", "32", "32", "--small", "16", "32", "32"),
         *("--patch", "16", "16", "16", "--folder", "{out}"),
     ],
+    "noise_pictures": ["--cases", "16", "--size", "32", "--epochs", "1", "--out", "{out}"],
     "paper_estimates": ["--only", "meta-dcseg", "--items", "table-5", "--out", "{out}/estimates.jsonl"],
     "printed_noise": ["{data}/kvasir-seg/masks", "--side", "32"],
     "reader_bias": ["{data}/lidc", "{out}/readers", "--verified", "1"],

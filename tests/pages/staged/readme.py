@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 from tests.datasets import build_folder
-from tests.pages.owners import Elsewhere, Page, Read
+from tests.pages.owners import Elsewhere, Page, Parsed, Read
 from tests.pages.stage import Stage
 
 from debride.methods import METHODS, find_method
@@ -57,6 +57,16 @@ PAGES = (
             "atria/": "scans/",
             "--network vnet --patch-size 80 112 112 --steps-per-epoch 250": f"{SMALL} --steps-per-epoch 2",
         },
+    ),
+    Page(
+        "docs/noise-and-remedies.md",
+        scans,
+        quick={
+            "--out audit/ --image-size 256 256": f"--out audit/ --folds 2 {SMALL}",
+            "--count 10 ": "--count 4 ",
+            "--out run --image-size 256 256": f"--out run {SMALL}",
+        },
+        others={"python -m benchmarks": Parsed("minutes; tests/e2e/test_benchmarks_run.py runs the script small")},
     ),
     Page(
         "docs/how-to/README.md",
