@@ -3,7 +3,7 @@
     python -m benchmarks.noise_pictures --out docs/pictures --page docs/noise-and-remedies.md
 
 The charts, and the page's tables, are made of the rows of the grid core; ``--charts`` makes these alone, in half a minute.
-The other two pictures show generated images: a network is trained on each kind of wrong label, which takes ten to twenty minutes.
+The other two show generated images: a network is trained on each kind of wrong label, which takes ten to twenty minutes.
 """
 
 from __future__ import annotations

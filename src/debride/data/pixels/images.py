@@ -304,9 +304,10 @@ def _class_ids(path: Path, raw: Array, dataset: Dataset) -> npt.NDArray[np.uint8
         known[dataset.ignore] = IGNORE
     table = np.full(MAX_VALUE + 1, _UNKNOWN, np.uint8)
     table[list(known)] = list(known.values())
-    ids: npt.NDArray[np.uint8] = table[raw if raw.dtype == np.uint8 else raw.astype(np.uint16)]
+    rows = raw if raw.dtype == np.uint8 else raw.astype(np.uint16)
+    ids: npt.NDArray[np.uint8] = table[rows]
     if raw.dtype not in (np.uint8, np.uint16):
-        ids[(raw < 0) | (raw > MAX_VALUE)] = _UNKNOWN
+        ids[raw != rows] = _UNKNOWN  # NumPy before 2.3 crashes where unaligned numbers meet one that their type cannot hold
     unknown = ids == _UNKNOWN
     if unknown.any():
         problem = (
