@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -154,7 +154,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
-        self.verbs: dict[str, argparse.ArgumentParser] = {}
+        self.verbs: Mapping[str, argparse.ArgumentParser] = {}
 
 
 _EXAMPLES = """examples:
