@@ -99,7 +99,7 @@ def find_outside(
         remedy = f"Choose one of {', '.join(built_in)}{installed}; or name your own as package.module:name."
         raise DataError(place, "does not exist" if where is None else f"{name!r} is no {kind}", remedy)
     if lack := lacks(thing):
-        remedy = f"See docs/how-to/{page or kind}.md for what a {kind} is made of."
+        remedy = f"See the documentation, page how-to/{page or kind}, for what a {kind} is made of."
         raise DataError(place, lack if where is None else f"{name} {lack}", remedy)
     return thing
 

@@ -17,6 +17,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """So many of something: "1 label", "0 labels", "2 classes"."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
 def numbers(values: Iterable[float]) -> str:
     """Numbers with four digits each: "0.5, 0.5, 3"."""
     return ", ".join(f"{value:.4g}" for value in values)

@@ -54,5 +54,5 @@ def test_what_needs_torch_says_so(command: str, tmp_path: Path) -> None:
     assert codes == [2]
     assert (
         said.strip().splitlines()[-1]
-        == "debride: this needs torch, which is not installed. Install it: docs/install.md says how."
+        == "debride: this needs torch, which is not installed. Install it: the documentation, page install, says how."
     )

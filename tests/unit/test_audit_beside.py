@@ -256,6 +256,14 @@ def test_what_stands_out_is_said_and_of_right_labels_nothing(change: Callable[[L
     assert not any(said[1:]), said
 
 
+def test_a_label_without_an_outline_is_not_said_to_be_turned() -> None:
+    looked = Looked(12, lambda label: np.full_like(label, IGNORE))
+    for at, sight in enumerate(looked.sights[1:]):
+        looked.sights[at + 1] = replace(sight, measured=replace(sight.measured, mirrored=-3 - at / 20))
+    assert looked.sights[0].measured.turn == "" and compare(looked.cases, 3, looked.sights, looked.planted).edges[0] > 6
+    assert not any("looks" in said for said in looked.doubts()[0])
+
+
 def test_areas_are_in_mm_where_all_have_a_spacing_else_in_shares_of_the_image() -> None:
     (text,) = Looked(30, small_disc, spacing=(2.0, 2.0)).doubts()[0]
     assert "mm2, others " in text

@@ -94,7 +94,7 @@ def test_options_are_words(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("bench", "audit", "corrupt", "predict"):
         assert main([verb, "--help"]) == 0
         said = " ".join(capsys.readouterr().out.split())
-        assert "of any: folder, at_once, per_job, cpus, gpus, retries" in said and "docs/cluster.md" in said, verb
+        assert "of any: folder, at_once, per_job, cpus, gpus, retries" in said and "page cluster" in said, verb
         assert "of slurm: partition, account, qos, minutes" in said and "of ray: address" in said, verb
 
 

@@ -145,7 +145,7 @@ def test_white_of_one_bit_is_white_of_eight(tmp_path: Path) -> None:
     legend = infer_legend(tmp_path, [tmp_path / "a.png", tmp_path / "b.png"], stop)
     assert legend.values == {0: 0, 1: 1, 255: 1}
     save_png(tmp_path / "c.png", mask.astype(np.uint8))
-    with pytest.raises(DataError, match="does not tell the classes"):
+    with pytest.raises(DataError, match="label value 255, where most of the 3 labels hold 0, 1"):
         infer_legend(tmp_path, [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"], stop)
 
 

@@ -92,7 +92,7 @@ def test_two_packages_with_one_name_are_told_apart(own: Path) -> None:
         ("broken", r"method broken: cannot import 'broken_methods:Any' \(ValueError: broken here\)"),
         ("own_methods:dataclass", r"own_methods:dataclass: is no class derived from debride\.methods\.base\.Method"),
         ("own_methods:good", r"own_methods:good: is no class derived from"),
-        ("own_methods:NoPaper", r"has no paper: .*debride\.methods\.base\.Paper\. See docs/how-to/method\.md"),
+        ("own_methods:NoPaper", r"has no paper: .*debride\.methods\.base\.Paper\. See the documentation, page how-to/method"),
         ("own_methods:NoConfig", r"has no Config: a dataclass of its settings"),
         ("own_methods:Bare", r"has a Config with settings that have no default: needed"),
         ("bare", r"has a Config with settings that have no default: needed"),
@@ -180,7 +180,7 @@ class Other:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("Half", r"own_layouts:Half lacks about, read, task, write\. See docs/how-to/format\.md"),
+        ("Half", r"own_layouts:Half lacks about, read, task, write\. See the documentation, page how-to/format"),
         ("Other", r"own_layouts:Other is no Format: derive it from debride\.data\.formats\.layout\.Format"),
         ("Asks", r"own_layouts:Asks cannot be made \(TypeError: .*'root'\)"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from tests.datasets import build_folder, save_json, save_png
 from tests.written_audits import ALL, CLASSES, four_findings, lines_of, square, squares, two_findings, write_audit
 
+from debride.api.repairing import repair_dataset
 from debride.audit.repair import repair
 from debride.audit.repair.decisions import parse_acceptance
 from debride.data.open import open_dataset
@@ -46,6 +47,16 @@ def test_what_a_rule_accepts(tmp_path: Path, words: list[str], options: dict[str
     lines = lines_of(tmp_path / "out")
     assert {number for (_, number), line in lines.items() if line["status"] == "applied"} == accepted
     assert {number for (_, number), line in lines.items() if line["status"] == "declined"} == {1, 2, 3, 4} - accepted
+
+
+def test_what_nobody_decided_is_not_called_declined(tmp_path: Path) -> None:
+    source, audit = four_findings(tmp_path)
+    decisions = tmp_path / "mine.csv"
+    decisions.write_text("case,number,decision\ncase002,3,reject\ncase002,2,accept\n")
+    (first, *_) = repair_dataset(source, audit, tmp_path / "out", decisions=decisions).said()
+    assert first.startswith("1 finding applied (") and "), 1 declined, 0 guarded, 2 undecided; 1 label and " in first
+    (first, *_) = repair_dataset(source, audit, tmp_path / "all", decisions=decisions, accept="all").said()
+    assert first.startswith("3 findings applied (") and "), 1 declined, 0 guarded; 1 label and " in first
 
 
 def test_a_rejected_finding_leaves_its_place_to_the_next(tmp_path: Path) -> None:

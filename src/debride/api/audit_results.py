@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from debride.api.result import Result, Row, table
 from debride.escapes import unshielded
 from debride.types import DataError
-from debride.words import some
+from debride.words import counted, some
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,9 +186,9 @@ def after_review(review: Mapping[str, Any]) -> list[str]:
 
 
 CHANGED = {
-    "labels": "{cases} labels and {voxels} pixels or voxels changed",
-    "ignore": "{voxels} pixels or voxels of {cases} labels are ignored",
-    "weights": "{cases} maps of weights lower {voxels} pixels or voxels, and no label changed",
+    "labels": "{labels} and {voxels} pixels or voxels changed",
+    "ignore": "{voxels} pixels or voxels of {labels} are ignored",
+    "weights": "{maps} of weights lower {voxels} pixels or voxels, and no label changed",
 }
 """What a repair did, by where it took the findings."""
 
@@ -208,13 +208,16 @@ class RepairResult(Result):
         changed = summary["kinds"] if "kinds" in summary else summary["pairs"]
         which = ", ".join(f"{name} {number}" for name, number in changed.items())
         which = f" ({which})" if which else ""
-        kept = f"{summary['declined']} declined, {summary['guarded']} guarded"
+        undecided = summary.get("undecided", 0)
+        kept = f"{summary['declined'] - undecided} declined, {summary['guarded']} guarded"
+        kept += f", {undecided} undecided" if undecided else ""
         if "kinds" in summary:
-            pixels = CHANGED[summary.get("to", "labels")].format(**summary)
-            first = f"{summary['applied']} findings applied{which}, {kept}; {pixels}"
+            few = {"labels": counted(summary["cases"], "label"), "maps": counted(summary["cases"], "map")}
+            pixels = CHANGED[summary.get("to", "labels")].format(**summary, **few)
+            first = f"{counted(summary['applied'], 'finding')} applied{which}, {kept}; {pixels}"
         else:
-            first = f"{summary['applied']} classes changed{which}, {kept}"
-        lines = [first, *(f"  guarded {number} times: {why}" for why, number in summary["guards"].items())]
+            first = f"{counted(summary['applied'], 'class', 'classes')} changed{which}, {kept}"
+        lines = [first, *(f"  guarded {counted(number, 'time')}: {why}" for why, number in summary["guards"].items())]
         if stays := summary.get("stays"):
             which = some([unshielded(name) for name in stays], SHOWN)
             lines.append(f"  {len(stays)} stay as given, as readers disagree or are unsure: {which}")

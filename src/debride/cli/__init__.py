@@ -14,11 +14,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from debride.cli.allocator import keep_freed_memory
+from debride.cli.guesses import check_lists_all, refuse_misspelt
 from debride.cli.identity import WITHOUT, add_show_identity, list_identities, name_identities
 from debride.cli.options import Verbs, all_flags, with_flags
 from debride.company import in_company, say_failure, together
@@ -120,7 +121,9 @@ def _run(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (missing := (error.name or "").partition(".")[0]) not in _LEARNING:
             return _report_mistake(error)
-        say_failure(f"debride: this needs {missing}, which is not installed. Install it: docs/install.md says how.")
+        say_failure(
+            f"debride: this needs {missing}, which is not installed. Install it: the documentation, page install, says how."
+        )
         return 2
     except Exception as error:
         from debride.training.memory import is_memory
@@ -137,25 +140,45 @@ _LEARNING = ("torch", "monai", "lightning_fabric")
 _SMALLER = "Use smaller values of --batch-size, --patch-size, --image-size or --width, or a machine with more memory."
 
 
+class _OneLine(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the longest verb, so that each verb is one line; examples stay as they are written."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = max(map(len, VERBS)) + 4
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviated options: a misspelt one must not be taken for another."""
+    """A parser that takes no abbreviated options: a misspelt one must not be taken for another. ``verbs`` are the parsers of
+    verbs by name."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
+        self.verbs: Mapping[str, argparse.ArgumentParser] = {}
 
 
-def make_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+_EXAMPLES = """examples:
+  debride datasets generated --out scans    a small data set with planted mistakes, to try all verbs on
+  debride audit scans --out audit           which of its labels are wrong; then review and repair
+
+`debride VERB --help` has the options of a verb, and `debride methods` lists methods and noises."""
+
+
+def make_parser(words: Sequence[str] = ()) -> Parser:
     """The parser of all verbs; ``train`` has the options of the method that ``words`` name."""
     parser = Parser(
         prog="debride",
         description="Train on imperfect labels of medical images, find and repair what is wrong with them, and measure "
         "honestly which method helps.",
+        epilog=_EXAMPLES,
+        formatter_class=_OneLine,
     )
     parser.add_argument("--version", action="version", version=f"debride {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for name in VERBS:
         verb: Verb = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         verb.add_parser(verbs, words)
+    parser.verbs = verbs.choices
     for name, parser_of_verb in verbs.choices.items():
         parser_of_verb.set_defaults(parser=parser_of_verb)
         if name not in WITHOUT:
@@ -169,6 +192,7 @@ def _answer(words: Sequence[str]) -> int:
         raise DataError(company.found.by, problem, "Start it by itself: trainings alone run on several machines.")
     parser = make_parser(words)
     try:
+        refuse_misspelt(parser, parser.verbs, words)
         arguments = parser.parse_args(words)
     except SystemExit as end:  # help was shown, or what is wrong with the options
         return int(end.code or 0)
@@ -182,7 +206,8 @@ def _answer(words: Sequence[str]) -> int:
         finally:
             list_identities(arguments, known)
     except DataError as error:
-        say_failure(f"debride: {with_flags(one_line(str(error)), arguments.parser)}")
+        said = with_flags(one_line(str(error)), arguments.parser)
+        say_failure(f"debride: {said}{check_lists_all(error, arguments)}")
         return 2
 
 

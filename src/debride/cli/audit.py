@@ -30,10 +30,10 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser(
         "audit",
-        help="which labels are wrong, where and how, with a report to look at",
+        help="which labels are wrong, where and how, with a report",
         epilog="Without --predictions or --run networks are trained. Each judges the cases that it was not trained on.",
     )
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, help="the folder of the data set whose labels are judged")
     parser.add_argument("--out", type=Path, required=True, metavar="AUDIT", help="folder for the report and what belongs to it")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(

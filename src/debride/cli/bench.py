@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser(
-        "bench", help="a grid of data sets, noises, methods and seeds, or a table of a paper; table, plots, report.html"
-    )
+    parser = verbs.add_parser("bench", help="a grid of data sets, noises, methods and seeds, as tables")
     about = "a grid; with --paper a table or a figure of the paper, such as table-4 (none: lists them)"
     parser.add_argument("grid", nargs="?", metavar="GRID.yaml", help=about)
     parser.add_argument("--out", type=Path, metavar="DIR")

@@ -27,7 +27,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
 
     parser = verbs.add_parser(
         "calibrate",
-        help="take the bias out of predictions that a few verified cases show",
+        help="take out the bias of predictions that verified cases show",
         usage="debride calibrate RUN DATASET [OPTIONS]\n       debride calibrate DATASET --predictions DIR --out DIR [OPTIONS]",
     )
     parser.add_argument("run_folder", type=Path, nargs="?", metavar="RUN", help="what `debride train` wrote")

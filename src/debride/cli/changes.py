@@ -14,7 +14,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser(
         "changes",
-        help="what a repair changed: who decided it, why, and sizes and Dice before and after",
+        help="what a repair changed: who decided it, why, and how much",
         epilog="It reads the repaired data set alone: its repairs.jsonl, and the given labels in repairs/.",
     )
     parser.add_argument("repaired", type=Path, metavar="REPAIRED", help="what `debride repair` wrote")

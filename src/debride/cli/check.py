@@ -14,8 +14,8 @@ from debride.escapes import one_line
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("check", help="what is wrong with the files, each with the file and the remedy")
-    parser.add_argument("dataset", type=Path)
+    parser = verbs.add_parser("check", help="what is wrong with the files of a data set, and the remedies")
+    parser.add_argument("dataset", type=Path, help="the folder of the data set")
     parser.add_argument(
         "--write-checksums",
         action="store_true",

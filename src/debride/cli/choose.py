@@ -17,7 +17,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         help="which few cases to verify, for what takes --trusted",
         epilog="Chosen are training cases that are not trusted yet: the most ordinary ones, each of another patient.",
     )
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, help="the folder of the data set")
     parser.add_argument("--count", type=int, default=6, metavar="N", help="how many cases (default: 6)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the ids here, one a line, for --trusted")
     parser.add_argument(

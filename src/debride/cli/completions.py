@@ -15,7 +15,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     parser = verbs.add_parser(
         "completions",
         help="a script by which the shell completes what you type",
-        description="Prints a script for the shell. docs/install.md says where to put it.",
+        description="Prints a script for the shell. The documentation, page install, says where to put it.",
     )
     parser.add_argument("shell", choices=SHELLS)
     parser.set_defaults(answer=answer)

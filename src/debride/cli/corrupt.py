@@ -14,9 +14,9 @@ from debride.types import DataError
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("corrupt", help="a copy with simulated label noise, its parameters and Dice per case")
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("out", type=Path)
+    parser = verbs.add_parser("corrupt", help="a copy with simulated label noise, and the Dice of each case")
+    parser.add_argument("dataset", type=Path, help="the folder of the data set")
+    parser.add_argument("out", type=Path, help="a new folder for the copy")
     parser.add_argument("--noise", required=True, help="name of the simulator; `debride methods` lists them")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the simulator, as steps=90 preference=0.2"

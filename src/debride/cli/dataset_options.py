@@ -13,7 +13,9 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a data set is read."""
     group = parser.add_argument_group("data set")
     group.add_argument(
-        "--format", metavar="NAME", help="the layout of its files, as docs/data.md names them (default: recognised)"
+        "--format",
+        metavar="NAME",
+        help="the layout of its files, by its name in the documentation, page data (default: recognised)",
     )
     group.add_argument(
         "--pixels",

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser(
-        "datasets", help="public data sets: licences, where to get them, downloaded archives made readable"
-    )
+    parser = verbs.add_parser("datasets", help="public data sets: licences, places, archives made readable")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a set; without one all are listed")
     parser.add_argument(
         "archives", nargs="*", type=Path, metavar="ARCHIVE", help="its downloaded files, or folders that they were unpacked to"

@@ -11,7 +11,7 @@ from debride.cli.options import Verbs
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("demo", help="the whole program on generated images, in minutes on a laptop")
+    parser = verbs.add_parser("demo", help="the whole program on generated images, in minutes")
     parser.add_argument(
         "--out", type=Path, default=Path("debride-demo"), metavar="DIR", help="folder for the results (default: debride-demo)"
     )

@@ -12,8 +12,8 @@ from debride.cli.options import Verbs, add_jobs, add_keep_going, tell_left_out
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("evaluate", help="Dice, IoU and distances of masks; accuracy, AUROC and calibration of classes")
-    parser.add_argument("predictions", type=Path)
+    parser = verbs.add_parser("evaluate", help="Dice, IoU, distances of masks; accuracy and more of classes")
+    parser.add_argument("predictions", type=Path, help="masks, maps or a table of classes, by case")
     parser.add_argument("dataset", type=Path, metavar="REFERENCE", help="the data set with the reference labels")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(

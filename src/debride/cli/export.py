@@ -11,8 +11,8 @@ from debride.cli.options import Verbs, add_trust, all_flags
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("export", help="a training as TorchScript, ONNX or a MONAI bundle, which need no debride")
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser = verbs.add_parser("export", help="a training as TorchScript, ONNX or a MONAI bundle")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="what `debride train` wrote")
     parser.add_argument("--to", required=True, choices=["torchscript", "onnx", "monai-bundle"], help="what is written")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the model and its description")
     parser.add_argument(

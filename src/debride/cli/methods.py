@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("methods", help="what there is; defaults of one method or noise, and where each comes from")
+    parser = verbs.add_parser("methods", help="all methods and noises; of one its settings and their sources")
     parser.add_argument("method", nargs="?", metavar="NAME", help="a method or a noise; your own as package.module:Class")
     parser.add_argument("--markdown", action="store_true", help="all methods as the page of the documentation")
     parser.add_argument("--nnunet", action="store_true", help="the trainers for nnU-Net, with their settings")

@@ -10,7 +10,7 @@ from debride.cli.options import Verbs
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("nnunet-path", help="the folder of trainers for nnU-Net: export nnUNet_extTrainer=$(...)")
+    parser = verbs.add_parser("nnunet-path", help="the folder of trainers, for nnUNet_extTrainer of nnU-Net")
     parser.set_defaults(answer=answer)
 
 

@@ -100,7 +100,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     of_all = set.intersection(*known)
     names = {"any": of_all, **{name: own - of_all for name, own in zip(CLUSTERS, known, strict=True)}}
     listed = "; ".join(f"of {name}: {', '.join(_in_order(own))}" for name, own in names.items())
-    group = parser.add_argument_group("jobs of a cluster", "docs/cluster.md says when to use them.")
+    group = parser.add_argument_group("jobs of a cluster", "The documentation, page cluster, says when to use them.")
     group.add_argument("--cluster", choices=tuple(CLUSTERS), help="have the work done by jobs of this cluster")
     group.add_argument(
         "--cluster-option",

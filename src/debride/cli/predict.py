@@ -21,7 +21,7 @@ from debride.cli.options import (
 
 def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
-    parser = verbs.add_parser("predict", help="masks in the input's own format and geometry, or a table of classes")
+    parser = verbs.add_parser("predict", help="masks in the format of the images, or a table of classes")
     parser.add_argument(
         "run_folder", type=Path, metavar="RUN", help="a run, or a folder with the runs fold-1, fold-2 and so on"
     )

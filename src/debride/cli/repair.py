@@ -15,7 +15,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser(
         "repair",
-        help="a new data set with the repairs that were accepted, or with --reverse the labels given before",
+        help="a new data set with the repairs that were accepted",
         epilog="Nothing disappears without being asked: see --allow-removal, --rare and --trusted-too.",
     )
     parser.add_argument("dataset", type=Path, help="the data set that was audited; with --reverse the repaired one")

@@ -14,7 +14,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser(
         "review",
-        help="decide what an audit found in the browser, on this machine alone, by one or several readers",
+        help="decide in the browser what to do about the findings",
         epilog="What is decided is in review.db in the audit's folder; `debride repair --decisions` takes it.",
     )
     parser.add_argument("audit", type=Path, metavar="AUDIT", help="what `debride audit` wrote")

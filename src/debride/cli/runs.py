@@ -13,7 +13,7 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
     """Adds the verb to the command line."""
     parser = verbs.add_parser(
         "runs",
-        help="trainings side by side: how far they are, and in what they differ",
+        help="trainings side by side: how far they are, how they differ",
         epilog="Best and last values are on validation labels as given, which may be wrong.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folders with runs in them, at any depth")

@@ -24,8 +24,8 @@ def add_parser(verbs: Verbs, words: Sequence[str]) -> None:
         epilog="Every hyper-parameter of the method is an option too: see `debride methods METHOD`. For classification other "
         "defaults hold: batches of 64, learning rate 0.02, weight decay 5e-4, no clipping, preact-resnet18.",
     )
-    parser.add_argument("method")
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("method", help="its name, or your own as package.module:Class")
+    parser.add_argument("dataset", type=Path, help="the folder of the data set")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for weights, metrics and run.json")
     parser.add_argument(
         "--preset",

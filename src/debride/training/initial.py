@@ -201,7 +201,7 @@ def _of_checkpoint(file: Path) -> dict[str, Tensor]:
     if own < SAFE_TORCH:
         problem = f"is a pickle, of which torch {torch.__version__} may run code"
         remedy = (
-            f"Update torch to {'.'.join(map(str, SAFE_TORCH))}, or give the weights as safetensors: docs/export.md says how."
+            f"Update torch to {'.'.join(map(str, SAFE_TORCH))}, or give safetensors: the documentation, page export, says how."
         )
         raise DataError(file, problem, remedy)
     try:
@@ -209,7 +209,7 @@ def _of_checkpoint(file: Path) -> dict[str, Tensor]:
             held: Any = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # of pickle, zip files and torch, unrelated kinds
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        remedy = "Where you trust it, save its weights as safetensors: docs/export.md says how."
+        remedy = "Where you trust it, save its weights as safetensors: the documentation, page export, says how."
         raise DataError(file, f"is not read: it holds more than weights, or is damaged ({line})", remedy) from error
     if isinstance(held, Mapping):
         held = next((held[name] for name in STATES if isinstance(held.get(name), Mapping)), held)

@@ -112,7 +112,7 @@ def _as_a_whole(row: int, sights: Sequence[Sight], beside: Beside, usual: _Usual
     fits = 1 - values["unlike"] >= usual.fit - SLACK
     if values["turned"] > TURNED and 1 - values["unlike"] + values["turned"] >= usual.fit - SLACK:
         said.append(f"looks mirrored {TURNS[int(beside.turn[row])]}")
-    elif beside.edges[row] > FAR:
+    elif measured.turn and beside.edges[row] > FAR:  # without an outline there is nothing to turn
         said.append(f"looks {'' if measured.turn == TRANSPOSED else 'mirrored '}{measured.turn}, by the edges of the image")
     if values["exchanged"] > EXCHANGED and 1 - values["unlike"] + values["exchanged"] >= usual.fit - SLACK:
         said.append("looks as if classes were exchanged")

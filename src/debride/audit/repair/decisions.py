@@ -131,6 +131,10 @@ def parse_acceptance(
     return accept
 
 
+UNDECIDED = "no reader decided it"
+"""Why a finding is not applied where decisions alone accept findings, and there is none on it."""
+
+
 def judge(records: Mapping[str, Record], accept: Acceptance, review: Review | None = None) -> dict[Key, Verdict]:
     """The verdict on every finding of some audits: of those of regions by their names, or of one of classes ("").
 
@@ -148,6 +152,8 @@ def judge(records: Mapping[str, Record], accept: Acceptance, review: Review | No
         declined = _declined(finding, region, records[region], accept)
         if not declined and accept.one_per_case and finding.case in chosen:
             declined = "a surer finding of its case is accepted"
+        if declined and review and not accept.kinds:
+            declined = UNDECIDED
         verdicts[key] = decided.get(key) or Verdict(not declined, declined or "accepted by rule")
         if verdicts[key].changes:
             chosen.add(finding.case)

@@ -10,7 +10,7 @@ from typing import Any
 from debride.audit.decided.decision import Key
 from debride.audit.decided.reviewed import decision_cells
 from debride.audit.findings import Finding, Record
-from debride.audit.repair.decisions import Verdict
+from debride.audit.repair.decisions import UNDECIDED, Verdict
 from debride.calibration.correction import Calibration
 from debride.version import __version__
 
@@ -96,11 +96,19 @@ def bias_line(case: str, moves: Calibration, outcome: Outcome, files: Mapping[st
     }
 
 
+def counts_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many findings were applied, declined and guarded, by their lines in repairs.jsonl. Of those declined some may be
+    "undecided": where only decisions accept findings, and nobody decided on them."""
+    counts = {status: sum(line["status"] == status for line in lines) for status in ("applied", "declined", "guarded")}
+    undecided = sum(line["status"] == "declined" and line["why"] == UNDECIDED for line in lines)
+    return counts | ({"undecided": undecided} if undecided else {})
+
+
 def summary_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a repair came to, by its lines in repairs.jsonl."""
     applied = [line for line in lines if line["status"] == "applied"]
     return {
-        **{status: sum(line["status"] == status for line in lines) for status in ("applied", "declined", "guarded")},
+        **counts_of(lines),
         "cases": len({line["case"] for line in applied}),
         "voxels": sum(line["voxels"] for line in applied),
         "kinds": dict(Counter(line["kind"] for line in applied)),

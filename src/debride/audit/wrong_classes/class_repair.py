@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from debride.audit.decided.reviewed import Review, decided_in, decision_cells, told_of
-from debride.audit.repair.decisions import Verdict, reviewed
+from debride.audit.repair.decisions import UNDECIDED, Verdict, reviewed
 from debride.audit.repair.kept_files import bring_back, keep_files, kept_files
 from debride.audit.repair.kept_labels import FOLDER, RECORD, carry
-from debride.audit.repair.outcomes import EDITED
+from debride.audit.repair.outcomes import EDITED, counts_of
 from debride.audit.repair.painted import list_verified, staying
 from debride.audit.wrong_classes.class_record import ClassFinding, ClassRecord, check_belongs_to, read_class_record
 from debride.data.copy import copy_by, copying_images
@@ -134,7 +134,7 @@ def repair_classes(
     work = Work(copying_images, plain_dataset(dataset))
     copy_by(dataset, out, work, jobs=jobs, classes=classes, progress=progress, finish=finish)
     return {
-        **{status: sum(line["status"] == status for line in lines) for status in ("applied", "declined", "guarded")},
+        **counts_of(lines),
         "cases": len(changed),
         "pairs": dict(Counter(f"{line['given']} to {line['proposed']}" for line in lines if line["status"] == "applied")),
         "guards": dict(Counter(line["why"] for line in lines if line["status"] == "guarded")),
@@ -209,7 +209,7 @@ def _judge(record: ClassRecord, accept: ClassAcceptance, review: Review | None) 
     decided = reviewed(review, {("", finding.case, 1) for finding in record.findings}) if review else {}
     verdicts = {}
     for finding in record.findings:
-        declined = _declined(finding, accept)
+        declined = UNDECIDED if review and not accept.relabel else _declined(finding, accept)
         verdicts[finding.case] = decided.get(("", finding.case, 1)) or Verdict(not declined, declined or "accepted by rule")
     return verdicts
 

@@ -23,7 +23,7 @@ MOST = 254
 """Classes and combinations, with the background: their ids fit in ``uint8`` beside the mark of pixels without a label."""
 
 _FORM = '{"format": "dicom", "classes": [{"name": "liver", "segments": [{"label": "Liver", "code": ["10200004", "SCT"]}]}]}'
-_REMEDY = f"Write it as docs/dicom.md says, as in {_FORM}."
+_REMEDY = f"Write it as the documentation, page dicom, says, as in {_FORM}."
 
 
 def _not_shown(text: str) -> str:

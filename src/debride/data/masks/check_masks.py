@@ -188,7 +188,8 @@ def _check_label(dataset: Dataset, case: Case, path: Path, report: Report) -> di
         report(problem)
         return {}
     present = frequencies(label)
-    present.pop(IGNORE, None)
+    if present.pop(IGNORE, 0) and not any(present):
+        note(path, 'marks nothing but pixels without a label ("ignore" in dataset.json): wrong, if they are its foreground')
     if extra := [dataset.classes[id] for id in sorted(present) if id and not case.drew(id)]:
         note(path, f"has pixels of {', '.join(extra)}, which is not among the annotated classes: they are not learnt")
     return present
