@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from benchmarks.evidence.in_words import CLEAN, WORDS
 from benchmarks.evidence.paired import Difference, difference
-from benchmarks.evidence.report import ABLATIONS, CLEAN, RATIO, Evidence, area_ratio, difference_text, points, score
+from benchmarks.evidence.report import ABLATIONS, RATIO, Evidence, area_ratio, difference_text, points, score
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,9 +18,6 @@ from debride.bench.plots import COLOURS, GREY, soften, svg
 from debride.bench.tabulate import BASELINE, PERCENT, Table, cell_text, lines_markdown, summary
 from debride.methods.base import Paper
 from debride.methods.table import read_table
-
-WORDS = {"S_R": "all too small", "S_E": "all too large", "S_DE": "each too small or too large", CLEAN: "right labels"}
-"""What the outlines of a noise are."""
 
 TOLD, UNTOLD = "told which ten labels are verified", "not told"
 LIMIT, ROOM = 30, 34

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from benchmarks.evidence.diagram import draw
 from benchmarks.evidence.grids import BENCHMARKS, GRIDS, grid_files, planned
+from benchmarks.evidence.in_words import CLEAN, GLOSSARY, background, conclusions, setup_of
 from benchmarks.evidence.paired import Difference, Ranks, class_mean, difference, ranks, scores
 from benchmarks.evidence.rows import key_of, read_rows
 from benchmarks.evidence.stamp import ROOT
@@ -36,7 +37,6 @@ ABLATIONS = {
 }
 """Each system, and what is left of it without the idea that names it."""
 
-CLEAN = "clean"
 ONE_SEED = "one seed so far"
 WORSE = 0.01
 """What a method may lose on clean labels before it is said."""
@@ -57,6 +57,7 @@ class Evidence:
     rows: Mapping[tuple[str, str, str, int], Any]
     cells: int
     others: int
+    setup: str = ""
 
     def of(self, field: FIELD, method: str) -> dict[int, Any]:
         """The rows of a method by seed."""
@@ -99,7 +100,7 @@ def gather(file: Path, results: Path) -> Evidence:
     names = [name for method in grid.methods for name in (method, method + CALIBRATED)]
     methods = [name for name in names if name in grid.methods or any(key[2] == name for key in kept)]
     fields = tuple(dict.fromkeys((each.cell.dataset, each.cell.noise) for each in plan))
-    return Evidence(file.stem, grid.task, fields, tuple(methods), kept, len(plan), len(rows) - len(current))
+    return Evidence(file.stem, grid.task, fields, tuple(methods), kept, len(plan), len(rows) - len(current), setup_of(grid))
 
 
 def score(row: Any, class_row: int | None = None) -> float:
@@ -146,6 +147,9 @@ def page(found: Sequence[Evidence]) -> tuple[str, Ranks | None]:
 def opening(found: Sequence[Evidence]) -> Iterator[str]:
     """What the page is made of, and what its numbers mean."""
     yield "# Which methods beat plain cross-entropy?"
+    yield from conclusions(found[0])
+    yield "## How to read it"
+    yield GLOSSARY
     yield (
         "`make evidence` runs the cells that are missing. "
         "`python -m benchmarks.evidence.report` makes this page from their rows.\n"
@@ -172,6 +176,15 @@ def opening(found: Sequence[Evidence]) -> Iterator[str]:
         "- An arrow says that the interval of two or more seeds excludes zero. By chance five in a hundred would.\n"
         "- Three seeds are few. An interval says little of seeds that were not drawn."
     )
+    if found[0].task == "segmentation" and (alone := background(found[0], mean_scores(found[0]))):
+        yield alone
+
+
+def mean_scores(core: Evidence) -> dict[tuple[str, str, str], float]:
+    """Of each field and method that has rows."""
+    fields = product(core.fields, core.methods)
+    known = {(*field, method): core.of(field, method) for field, method in fields}
+    return {place: float(np.mean([score(row) for row in rows.values()])) for place, rows in known.items() if rows}
 
 
 def verdicts(core: Evidence) -> Iterator[str]:

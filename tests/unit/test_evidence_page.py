@@ -15,9 +15,11 @@ import yaml
 from benchmarks.evidence import report
 from benchmarks.evidence.diagram import draw, groups
 from benchmarks.evidence.grids import BENCHMARKS, planned
+from benchmarks.evidence.in_words import answers, background, setup_of
 from benchmarks.evidence.paired import RESAMPLES, Difference, difference, ranks, scores
 from tests.datasets import build_folder, build_npz
 
+from debride.bench.grid import read_grid
 from debride.rng import generator
 
 ROOT = Path(__file__).parents[2]
@@ -172,6 +174,41 @@ def test_the_page_says_what_is_better_by_how_much_and_beside_what(grid: Path) ->
     assert (
         "Mean rank over 2 fields" in text and b"</svg>" in (grid.parent / "docs/pictures/critical_difference.svg").read_bytes()
     )
+
+
+def test_the_page_begins_with_what_two_seeds_support(grid: Path) -> None:
+    text = written(grid, {("clean", "gsd-net", 1)})
+    assert "- **Outlines each too small or too large** (S_DE): use `gsd-net` (+30.0 on toy).\n" in text
+    assert "- **Right labels** (clean): nothing is above `ce` on all sets.\n" in text, "of one seed nothing is said"
+    core = report.gather(grid, grid.parent)
+    assert report.mean_scores(core)["toy", "S_DE", "gsd-net"] > report.mean_scores(core)["toy", "S_DE", "ce"] + 0.29
+    assert "What the rows support" not in written(grid, {(noise, "ce", 1) for noise in ("S_DE", "clean")})
+
+
+def test_what_is_above_on_one_set_alone_is_told_apart(grid: Path) -> None:
+    written(grid, set())
+    core = report.gather(grid, grid.parent)
+    fields = (("a", "S_R"), ("b", "S_R"))
+    above, level, below = (Difference(mean, mean - 0.1, mean + 0.1, 2) for mean in (0.2, 0.0, -0.2))
+    signs = {"gsd-net": (above, level), "jocor": (above, below), "gce": (level, level)}
+    differences = {(field, name): found for name, pair in signs.items() for field, found in zip(fields, pair, strict=True)}
+    object.__setattr__(core, "fields", fields)
+    core.__dict__["differences"] = differences
+    expected = "nothing is above `ce` on all sets. On some, and nowhere below: `gsd-net` on a."
+    assert [*answers(core)] == [f"- **Outlines all too small** (S_R): {expected}"]
+
+
+def test_networks_that_predict_background_alone_are_named(grid: Path) -> None:
+    core = report.gather(grid, grid.parent)
+    assert background(core, {("toy", "S_R", "gce"): 0.01}) == ""
+    text = background(core, {("toy", "S_R", "gce"): 0.001, ("toy", "clean", "gce"): 0.0, ("toy", "clean", "ce"): 0.5})
+    assert "below 0.5 %: `gce` on toy S_R, toy clean. " in text and "`ce`" not in text
+
+
+def test_the_setup_is_that_of_the_grid() -> None:
+    text = setup_of(read_grid(BENCHMARKS / "core.yaml"))
+    assert "100 training images, 10 of them verified, of 64 x 64 pixels" in text
+    assert "`unet-small` of width 8, and 60 epochs" in text and "mean Dice of 0.7" in text
 
 
 def test_the_page_copes_with_rows_that_are_missing(grid: Path) -> None:

@@ -55,7 +55,7 @@ PAGES = (
         "docs/audit.md",
         scans_and_raters,
         quick={
-            "debride audit  scans/ --out audit/  ": f"debride audit  scans/ --out audit/ --folds 2 --planted 4 {SMALL} ",
+            "debride audit  scans/ --out audit/\n": f"debride audit  scans/ --out audit/ --folds 2 --planted 4 {SMALL}\n",
             f"--out audit/ --folds 5 {SIZE} --epochs 60": f"--out by-folds/ --folds 2 --planted 4 {SMALL}",
             "raters/ --predictions predictions/ --out audit/": "raters/ --predictions predictions/ --out audit-raters/",
             "1 2 3 4 5 6 7 8": "1 2",
