@@ -30,6 +30,7 @@ from tests.dicom_studies import fix_key, phantom, save_segments
 from tests.dicom_workflow import Workflow, write_right_labels
 
 from debride.api.datasets import open_dataset
+from debride.audit.repair.signed_off import changed_labels
 from debride.data.dicom.handles import read_series, studies_of
 from debride.data.pixels.images import read_image, read_label
 from debride.types import Case
@@ -100,6 +101,7 @@ def make(root: Path) -> list[Made]:
         second = at == len(HOW)
         how: dict[str, Any] = {"name": "T2 axial", "number": 2} if second else HOW[at]
         folder = root / PEOPLE[0 if second else at].name / ("second" if second else "first")
+        label[-1] = 0  # a SEG has no frame there
         series = make_series(folder, voxels, person=PEOPLE[0 if second else at], stored=12, **how)
         kept = [k for k in range(len(voxels)) if k not in how.get("missing", ())]
         masks = {name: label[kept] == number for number, name in enumerate(NAMES, 1)}
@@ -156,19 +158,19 @@ def trip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trip]:
         yield Trip(work, made, before)
 
 
-def correct(work: Workflow) -> None:
+def correct(work: Workflow, source: str = "noisy", audit: str = "audit", by: str = "studies") -> None:
     """What a reader does: exports the labels, corrects all that are wrong in another program, and imports them."""
-    cases = open_dataset(work / "noisy").cases
+    cases = open_dataset(work / source).cases
     (work / "ids.txt").write_text("".join(f"{case.id}\n" for case in cases))
-    snap = work / "snap"
-    work.run("review", work / "audit", "--export", snap, "--as", "itk-snap", "--cases", work / "ids.txt")
-    write_right_labels(work / "studies", work / "right")
+    snap = work / f"snap of {source}"
+    work.run("review", work / audit, "--export", snap, "--as", "itk-snap", "--cases", work / "ids.txt")
+    write_right_labels(work / by, work / f"right of {source}")
     for case in cases:
         file = snap / f"{case.id}.nii.gz"
-        given, right = nib.load(file), nib.load(work / "right" / file.name)  # type: ignore[attr-defined]
+        given, right = nib.load(file), nib.load(work / f"right of {source}" / file.name)  # type: ignore[attr-defined]
         edited = np.asarray(right.dataobj).astype(np.uint8)
         nib.save(nib.Nifti1Image(edited, given.affine, given.header), file)  # type: ignore[attr-defined]
-    work.run("review", work / "audit", "--reader", "ada", "--import", snap)
+    work.run("review", work / audit, "--reader", "ada", "--import", snap)
 
 
 def test_the_archive_is_read_right(trip: Trip) -> None:
@@ -227,6 +229,30 @@ def test_repair_brings_back_what_was_there(trip: Trip) -> None:
         moved += bool((first != second).any())
         np.testing.assert_array_equal(first, third)
     assert moved >= 2
+
+
+def test_changes_of_the_labels_that_an_archive_had(trip: Trip) -> None:
+    """Their frames may leave slices out, and their segments are what segments.json says: sizes are those of the archive."""
+    work = trip.work
+    work.run("audit", work / "studies", "--without-predictions", "--out", work / "second audit")
+    correct(work, "studies", "second audit", by="noisy")
+    words = (work / "studies", work / "second audit", "--out", work / "mended")
+    work.run("repair", *words, "--decisions", work / "second audit" / "review.db")
+    dataset, mended = open_dataset(work / "studies"), open_dataset(work / "mended")
+    given, now = ({case.id: read_label(Path(str(case.label)), of) for case in of.cases} for of in (dataset, mended))
+    expected = {}
+    for case, (ids, geometry) in given.items():
+        assert geometry.spacing is not None
+        one = float(np.prod(geometry.spacing)) / 1000
+        for number, name in enumerate(mended.classes[1:], 1):
+            was, becomes = ids == number, now[case][0] == number
+            if (was != becomes).any():
+                expected[case, name] = [was.sum() * one, becomes.sum() * one]
+    assert len(expected) >= 3
+    rows = changed_labels(mended)
+    assert {(row["case"], row["class"]) for row in rows} == expected.keys()
+    for row in rows:
+        assert [row["before"], row["after"]] == pytest.approx(expected[row["case"], row["class"]])
 
 
 def test_the_archive_is_as_it_was(trip: Trip) -> None:

@@ -53,7 +53,9 @@ def changed_labels(
     given = given_files(whole, jobs)
     lines = applied_lines(dataset.root)
     cases = [case for case in whole.cases if case.id in given and case.label]
-    items = [{"case": case.id, "label": str(case.label), "given": str(given[case.id])} for case in cases]
+    items = [
+        {"case": case.id, "label": str(case.label), "given": str(given[case.id]), "image": str(case.image[0])} for case in cases
+    ]
     rows: list[dict[str, Any]] = []
     with spread(Work(measuring_changes, plain_dataset(whole)), items, jobs=jobs, name=lambda item: item["case"]) as outcomes:
         for number, (item, outcome) in enumerate(zip(items, outcomes, strict=True), start=1):
@@ -75,7 +77,8 @@ def measuring_changes(setup: Any) -> Do:
     dataset = dataset_of(setup)
 
     def measure(item: Any) -> list[dict[str, Any]]:
-        (before, _), (after, geometry) = (read_label(Path(item[name]), dataset) for name in ("given", "label"))
+        image = Path(item["image"])  # a copy of DICOM has the grid and the classes of this image, not of its own frames
+        (before, _), (after, geometry) = (read_label(Path(item[name]), dataset, image) for name in ("given", "label"))
         if before.shape != after.shape:
             raise DataError(item["label"], "has another shape than the label that was given", "Repair the data set again.")
         one, unit = _unit(geometry, before.ndim)
