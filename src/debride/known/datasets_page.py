@@ -14,6 +14,7 @@ Public data sets of the papers and of the benchmarks, and how a downloaded archi
 
 Made by `debride datasets --markdown` from what the program knows of each set. Nothing is ever downloaded by debride.
 You get the files from their page, under their licence, and give them to one command.
+Good to begin with is `generated`, which needs no file, and of real images `kvasir-seg`, which is one small file.
 
 - A checksum is compared where one is published. `source.json` in the folder says which files it was made from.
 - A file that was unpacked by other means will do as well: give its folder in place of the archive.

@@ -33,7 +33,7 @@ CLASSES: tuple[KnownSet, ...] = (
         cases="50,000 for training and 10,000 for test, of 32 x 32",
         size="171 MB",
         cite=_CITE,
-        used_by=("DCD (its images)", "docs/benchmarks"),
+        used_by=("DCD (its images)", "our benchmarks"),
         converter="cifar_n:convert_10",
         options=(
             SetOption(
@@ -78,7 +78,7 @@ CLASSES: tuple[KnownSet, ...] = (
         cases="780 (breastmnist) to 236,386 (tissuemnist), of 28 x 28 to 224 x 224",
         size=NOT_KNOWN,
         cite="Yang et al., Scientific Data 10, 2023, doi:10.1038/s41597-022-01721-8",
-        used_by=("docs/classification.md",),
+        used_by=("the page on classes of images",),
         converter="medmnist",
         given=("bloodmnist.npz",),
         remarks=(

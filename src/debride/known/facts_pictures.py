@@ -42,7 +42,7 @@ PICTURES: tuple[KnownSet, ...] = (
         cases="1,000 pictures",
         size="46 MB",
         cite="Jha et al., MultiMedia Modeling 2020, arXiv:1911.07069",
-        used_by=("GSD-Net", "MetaDCSeg", "docs/benchmarks"),
+        used_by=("GSD-Net", "MetaDCSeg", "our benchmarks"),
         converter="kvasir",
         remarks=(
             "Masks are JPEG, which blurs edges: they are cut at 128, and written as PNG with 0 and 1.",
@@ -103,7 +103,7 @@ PICTURES: tuple[KnownSet, ...] = (
         cases="247 radiographs of 2048 x 2048, with masks of 1024 x 1024",
         size=NOT_KNOWN,
         cite="Shiraishi et al., AJR 174, 2000; van Ginneken et al., Medical Image Analysis 10, 2006",
-        used_by=("docs/benchmarks",),
+        used_by=("our benchmarks",),
         converter="jsrt",
         given=("JSRT.zip", "SCR.zip"),
         options=(

@@ -78,6 +78,7 @@ PAGES = (
         others={
             "json": Read(dataset_json),
             "yaml": Read(noises_of_raters),
+            "scans/": Text("a folder as a tree"),
             "text": Text("lines of long trainings; tests/unit/test_forecast.py and test_memory.py have them"),
         },
     ),
