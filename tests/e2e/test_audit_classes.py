@@ -148,7 +148,7 @@ def test_decisions_override_the_rule(audited: Audited, debride: Command, tmp_pat
     decisions = tmp_path / "decisions.csv"
     decisions.write_text(f"case,number,decision\n{rows[0]['case']},1,accept\n{rows[1]['case']},1,reject\n")
     answer = debride("repair", audited.data, audited.audit, "--out", tmp_path / "new", "--decisions", decisions)
-    assert answer.code == 0 and "1 classes changed" in answer.out
+    assert answer.code == 0 and "1 class changed" in answer.out
     assert classes_of(tmp_path / "new")[rows[0]["case"]] == rows[0]["proposed"]
     words = ("--accept", "all", "--class", rows[0]["given"], "--confidence", 0.9, "--decisions", decisions)
     assert debride("repair", audited.data, audited.audit, "--out", tmp_path / "both", *words).code == 0
