@@ -163,3 +163,17 @@ def test_the_page_cannot_make_requests(tmp_path):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_long_doubt_is_read_to_its_end(tmp_path):
+    folder = audit(tmp_path / "audit", [finding("p1", 1)], [line("p1"), line("p2", 2, 0.1, 0, "", 0)])
+    head, *lines = (folder / "cases.csv").read_text().splitlines()
+    doubt = "looks mirrored left to right by the edges of the image; " * 3
+    (folder / "cases.csv").write_text("\n".join([f"{head},doubts", *(f"{each},{doubt}" for each in lines)]) + "\n")
+    script = """
+      const cells = [...document.querySelectorAll("#rows td.words:last-child")];
+      document.body.dataset.cut = cells.filter(each => each.scrollWidth > each.clientWidth).length;
+      document.body.dataset.lines = cells.filter(each => each.clientHeight > 40).length;
+    """
+    html = dom(write_report(folder), tmp_path / "profile", script=script)
+    assert 'data-cut="0"' in html and 'data-lines="2"' in html

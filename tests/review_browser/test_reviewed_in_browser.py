@@ -122,6 +122,17 @@ def test_what_is_not_acknowledged_is_not_shown_as_saved_and_sent_again_once(brow
         assert [each.decision for each in db.decisions()] == ["accept"]
 
 
+def test_shares_say_what_they_mean(browser: Browser, tmp_path: Path) -> None:
+    dataset, audit = pictures(tmp_path)
+    with review_page(browser, audit, dataset) as shown:
+        shown.until(
+            "() => document.querySelectorAll('#items .sure').length > 0 && document.querySelectorAll('#facts dt').length > 0"
+        )
+        assert "how sure it is" in str(shown.page.locator("#items .sure").first.get_attribute("title"))
+        severity = shown.page.locator("#facts dt", has_text="severity").first
+        assert "how much of the object" in str(severity.get_attribute("title"))
+
+
 def test_undo_takes_back_strokes_and_then_decisions(browser: Browser, tmp_path: Path) -> None:
     dataset, audit = pictures(tmp_path)
     with review_page(browser, audit, dataset) as shown:

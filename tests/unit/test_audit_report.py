@@ -190,6 +190,15 @@ def test_where_nothing_is_flagged_nobody_is_sent_to_flagged_cases(tmp_path):
     assert "No case is flagged, as the interval" in unsure and "Flagged, by kind" not in unsure
 
 
+def test_the_report_speaks_of_itself_as_here_and_explains_its_shares(tmp_path):
+    said = "Where they are wrong, repair them by decisions from report.html, or accept"
+    page = Page(usual(tmp_path, summary={"cases": 3, "flagged": 1, "share_wrong": 0.1, "suggestion": said}))
+    assert "by decisions that you make below, or accept" in page.text and "report.html" not in page.text
+    titles = " ".join(page.values("title"))
+    assert "how sure it is" in titles and "how much of the object" in titles
+    assert "a case that comes first may have one of little confidence" in page.text
+
+
 def test_where_nothing_can_be_told_no_probability_is_shown(tmp_path):
     told = {"share_in_words": "how many are wrong cannot be told", "share_wrong": None, "share_wrong_interval": [0, 1]}
     page = Page(audit(tmp_path, [], [line(flagged=0, kind="", findings=0, wrong=0)], summary=told))

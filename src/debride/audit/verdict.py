@@ -83,7 +83,8 @@ def suggestion(ranking: Ranking, scores: Mapping[str, CaseScore], counts: Mappin
             return f"Some labels seem wrong, and none of them is more probably wrong than right: {first}."
         return (
             f"No label is flagged, and up to {_percent(ranking.interval[1])} % may be wrong: {first}. Where they are wrong, "
-            "repair them by decisions from report.html, or accept findings that are at least 0.4 sure (confidence)."
+            "repair them by decisions in the report or in debride review, or accept findings that are at least 0.4 sure "
+            "(confidence)."
         )
     if ranking.share < MANY:
         return "Look at the flagged cases and repair them (debride repair), then train with ce on the repaired labels."

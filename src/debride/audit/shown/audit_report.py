@@ -72,7 +72,7 @@ def render(audit: Path, limit: int = 200) -> str:
         predicted=record.proposes,
         predictions=described(about.get("predictions", {})) if record.proposes else {},
         warnings=_warnings(about),
-        suggestion=about.get("summary", {}).get("suggestion", ""),
+        suggestion=_here(about.get("summary", {}).get("suggestion", "")),
         noise=about.get("summary", {}).get("noise") or [],
         charts=_intervals(about.get("summary", {})) + _charts(cases if told else [], findings, classes),
         quality=_quality(scores),
@@ -85,6 +85,13 @@ def render(audit: Path, limit: int = 200) -> str:
         pictures=((number, base64.b64encode(path.read_bytes()).decode()) for number, path in pictured),
         data={"key": key, "region": region, **page_data(cases, findings, classes, told=told)},
     )
+
+
+def _here(suggestion: str) -> str:
+    """A suggestion as the report itself says it, also one that an earlier version wrote."""
+    for elsewhere in ("by decisions from report.html", "by decisions in the report"):
+        suggestion = suggestion.replace(elsewhere, "by decisions that you make below")
+    return suggestion
 
 
 def _picture(audit: Path, finding: Finding) -> Path:

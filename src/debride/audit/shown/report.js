@@ -1,13 +1,15 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id);
-const PAGE = 60, SPARE = 20;  // cards of a page; rows of the ranking that are drawn above and below what is seen
+const PAGE = 60, SPARE = 20, FEW = 200;  // cards of a page; rows of the ranking drawn above and below what is seen; so many are all drawn
 
 // The ranking: of its rows only those in view are in the page.
 const table = { rows: data.cases.flagged.map((_, row) => row), height: 32 };
 const name = row => data.cases.cells[0][row][1];
 function drawRows() {
-  const box = $("rows").closest(".ranking"), seen = Math.ceil((box.clientHeight || 400) / table.height);
+  const box = $("rows").closest(".ranking"), few = data.cases.flagged.length <= FEW;  // few rows may be of any height
+  const seen = few ? table.rows.length : Math.ceil((box.clientHeight || 400) / table.height);
+  box.classList.toggle("few", few);
   const start = Math.max(0, Math.min(Math.floor(box.scrollTop / table.height), table.rows.length - seen) - SPARE);
   const stop = Math.min(table.rows.length, start + seen + 2 * SPARE);
   if (table.start === start && table.stop === stop) return;
@@ -25,7 +27,7 @@ function drawRows() {
     line.setAttribute("aria-rowindex", start + at + 2);
     line.append(...data.cases.cells.map((column, place) => {
       const cell = document.createElement("td"), text = column[row][1];
-      if (data.columns[place].words) cell.className = "words";
+      if (data.columns[place].words) Object.assign(cell, { className: "words", title: few ? "" : text });
       if (place || first < 0) cell.textContent = text;
       else cell.append(Object.assign(document.createElement("a"), { href: `#f${first}`, textContent: text }));
       return cell;

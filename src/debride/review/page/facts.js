@@ -1,9 +1,15 @@
 // What is known of an item, and the buttons to decide it.
 import { $, button, made, redraw, text } from "./elements.js";
-import { MASK, WORDS, nameOf } from "./worklist.js";
+import { MASK, MEANINGS, WORDS, nameOf } from "./worklist.js";
 
 const SHARES = { confidence: "confidence", severity: "severity", wrong: "label wrong" };
 const BUTTONS = { accept: ["a", "Accept", "yes"], reject: ["r", "Reject", "no"], unsure: ["u", "Unsure", ""], verified: ["v", "Verified", "yes"] };
+
+function meant(heading, said) {
+  const share = Object.keys(SHARES).find(each => SHARES[each] === said);
+  if (share) heading.title = MEANINGS[share];
+  return heading;
+}
 
 export function drawFacts(item, about) {
   const name = item.number ? [made("b", item.kind, "kind"), ` ${nameOf(item, about)}`] : [made("b", "label as a whole", "kind whole")];
@@ -14,7 +20,7 @@ export function drawFacts(item, about) {
   for (const [key, value] of Object.entries(item.groups ?? {})) lines[key] = value;
   if (item.flagged) lines.flagged = "yes";
   $("facts").replaceChildren(...Object.entries(lines).filter(([, value]) => value !== null && value !== undefined && value !== "")
-    .flatMap(([key, value]) => [made("dt", key), made("dd", String(value))]));
+    .flatMap(([key, value]) => [meant(made("dt", key), key), made("dd", String(value))]));
   const classes = about.task === "classification";
   $("thumb").hidden = !classes;
   if (classes && $("thumb").dataset.place !== String(item.place)) Object.assign($("thumb"), { src: `api/items/${item.place}/picture.png`, alt: `Image ${item.case}` });

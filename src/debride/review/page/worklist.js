@@ -4,6 +4,11 @@ import { $, button, made, option, redraw, text } from "./elements.js";
 
 const MANY = 50, UNSET = { view: "findings", confidence: "0" };
 export const STATES = { "": "all", undecided: "undecided by me", decided: "decided by me", disagreed: "in conflict", unsure: "unsure" };
+export const MEANINGS = {
+  confidence: "how sure it is that the label is wrong in this place: of a case that is probably wrong it may be little",
+  severity: "how much of the object it concerns",
+  wrong: "how probable it is that anything in this label is wrong: cases are in this order",
+};
 export const WORDS = { accept: "accepted", reject: "rejected", unsure: "unsure", edited: "edited", verified: "verified", conflict: "in conflict" };
 export const MASK = /^[0-9a-f]{16,}$/;  // what is edited: the hash of a mask, or else the name of a class
 const MARKS = { accept: "✓", reject: "✗", unsure: "?", edited: "✎", verified: "✓✓", conflict: "⚡", sending: "…" };
@@ -134,7 +139,9 @@ export class Worklist {
     }
     const what = item.number ? [made("b", item.kind, "kind"), ` ${nameOf(item, this.about)}`] : [made("b", "label", "kind whole"), item.proposed && item.proposed !== item.given ? ` ${item.given}` : ""];
     const sure = item.number && item.confidence !== null ? `${Math.round(100 * item.confidence)} % sure` : item.wrong !== null && item.wrong !== undefined ? `wrong: ${Math.round(100 * item.wrong)} %` : "";
-    line.append(made("span", what, "what"), made("span", sure, "soft sure"), made("span", [item.case + (item.number > 1 ? ` #${item.number}` : "")], "case"),
+    const said_sure = made("span", sure, "soft sure");
+    said_sure.title = !sure ? "" : item.number && item.confidence !== null ? MEANINGS.confidence : MEANINGS.wrong;
+    line.append(made("span", what, "what"), said_sure, made("span", [item.case + (item.number > 1 ? ` #${item.number}` : "")], "case"),
       made("span", word ? [`${MARKS[word] ?? ""} `, said] : "", `state ${word}`));
     return made("li", line);
   }
