@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from benchmarks.evidence.paired import Ranks
 from matplotlib.figure import Figure
 
-from debride.bench.plots import COLOURS, GREY, svg
+from debride.bench.plots import COLOURS, svg
+
+INK, SIZE = "#404040", 11
+"""Of lines and words, for small screens."""
+
+MANY = 15
+"""More ranks than this have no room for all of their numbers."""
 
 
 def groups(ranks: Mapping[str, float], critical: float) -> list[tuple[float, float]]:
@@ -30,18 +36,19 @@ def draw(found: Ranks) -> bytes:
     axes.set_axis_off()
     axes.set_xlim(-2.5, len(ordered) + 3.5)
     axes.set_ylim(-top - half - 0.3, 2.4)
-    axes.plot([1, len(ordered)], [0, 0], color=GREY, linewidth=1)
+    axes.plot([1, len(ordered)], [0, 0], color=INK, linewidth=1)
     for rank in range(1, len(ordered) + 1):
-        axes.plot([rank, rank], [0, 0.25], color=GREY, linewidth=1)
-        axes.text(rank, 0.4, str(rank), ha="center", color=GREY, fontsize=9)
-    axes.plot([1, 1 + found.critical], [1.6, 1.6], color=GREY, linewidth=2)
-    axes.text(1, 1.8, f"critical difference {found.critical:.1f}", color=GREY, fontsize=9)
+        axes.plot([rank, rank], [0, 0.25], color=INK, linewidth=1)
+        if len(ordered) <= MANY or rank == 1 or rank % 5 == 0:
+            axes.text(rank, 0.4, str(rank), ha="center", color=INK, fontsize=SIZE)
+    axes.plot([1, 1 + found.critical], [1.6, 1.6], color=INK, linewidth=2)
+    axes.text(1, 1.8, f"critical difference {found.critical:.1f}", color=INK, fontsize=SIZE)
     for number, span in enumerate(spans):
         axes.plot(span, [-0.35 * (number + 1)] * 2, color=COLOURS[0], linewidth=4, solid_capstyle="round")
     for place, (method, rank) in enumerate(ordered):
         left = place < half
         depth = -top - (place if left else len(ordered) - 1 - place) - 0.3
         end, side = (0.6, "right") if left else (len(ordered) + 0.4, "left")
-        axes.plot([rank, rank, end], [0, depth, depth], color=GREY, linewidth=0.8)
-        axes.text(end, depth, f"  {method}  {rank:.1f}  ", ha=side, va="center", color=GREY, fontsize=9)
+        axes.plot([rank, rank, end], [0, depth, depth], color=INK, linewidth=0.8)
+        axes.text(end, depth, f"  {method}  {rank:.1f}  ", ha=side, va="center", color=INK, fontsize=SIZE)
     return svg(figure)

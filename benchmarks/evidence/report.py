@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -294,12 +294,16 @@ def ranking(core: Evidence, found: Ranks | None) -> Iterator[str]:
     if found is None:
         yield "Too few methods have a row in every field yet."
         return
-    yield "![Mean ranks of the methods, with bars over those that do not differ](pictures/critical_difference.svg)"
+    picture = "pictures/critical_difference.svg"
+    yield f"[![Mean ranks of the methods, with bars over those that do not differ]({picture})]({picture})"
+    pairs = [abs(one - other) >= found.critical for one, other in combinations(found.mean.values(), 2)]
     yield (
         f"Mean rank over {found.blocks} fields, each a data set with a noise; 1 is the best. "
         f"Friedman's test: p = {found.p:.2g}.\n"
         f"By Nemenyi's test at 5 %, ranks differ from {found.critical:.1f} on "
-        "([Demšar 2006](https://jmlr.org/papers/v7/demsar06a.html)). A bar joins methods that do not."
+        "([Demšar 2006](https://jmlr.org/papers/v7/demsar06a.html)). A bar joins methods that do not.\n"
+        f"Of {len(pairs)} pairs {sum(pairs)} do: with so few fields most methods are not told apart. "
+        "Open the picture by itself to read it on a small screen."
     )
     if left_out:
         yield "Left out, as rows are missing:\n\n" + "\n".join(f"- {method}" for method in left_out)
