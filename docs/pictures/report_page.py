@@ -6,24 +6,16 @@ Chromium, whose path ``DEBRIDE_CHROMIUM`` has.
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
-from PIL import Image
-from playwright.sync_api import sync_playwright
+from browser_pictures import keep_few_colours, opened_report
 
 WIDTH, GAP = 1100, 12
 
 
 def main(audit: str, picture: str) -> None:
     """Draws the page down to the first line of cards, and keeps few colours so that the file is small."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("DEBRIDE_CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"]
-        )
-        page = browser.new_page(viewport={"width": WIDTH, "height": 900})
-        page.goto(Path(audit, "report.html").resolve().as_uri())
+    with opened_report(audit, WIDTH) as page:
         page.locator("header .soft").evaluate("said => { said.textContent = said.textContent.split(';')[0]; }")
         page.evaluate("document.querySelector('.ranking').style.maxHeight = '17rem'")
         card = page.locator("#f0")
@@ -34,10 +26,7 @@ def main(audit: str, picture: str) -> None:
         assert place
         height = page.evaluate("scrollY") + place["y"] + place["height"] + GAP
         page.screenshot(path=picture, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
-        browser.close()
-    with Image.open(picture) as drawn:
-        small = drawn.convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    small.save(picture, optimize=True)
+    keep_few_colours(picture, 128)
 
 
 if __name__ == "__main__":

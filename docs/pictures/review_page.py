@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from PIL import Image
+from browser_pictures import keep_few_colours
 from playwright.sync_api import sync_playwright
 
 from debride import open_dataset
@@ -37,9 +37,7 @@ def main(audit: str, reader: str, picture: str, *keys: str) -> None:
             page.wait_for_timeout(4000)
         page.screenshot(path=picture)
         browser.close()
-    with Image.open(picture) as drawn:
-        small = drawn.convert("RGB").quantize(255, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    small.save(picture, optimize=True)
+    keep_few_colours(picture, 255)
 
 
 if __name__ == "__main__":
